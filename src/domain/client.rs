@@ -1,0 +1,337 @@
+//! Registered clients: who calls, and what each may do.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{ClientId, Hash};
+use super::refusal::{Refusal, Refused};
+use super::scope::ScopeSet;
+use super::session::Session;
+use super::time::Timestamp;
+
+/// How many secrets can be valid at once: two, during a rotation.
+pub const SECRETS_MAX: usize = 2;
+/// How many audiences, resources or clients a client's list may name.
+pub const LIST_MAX: usize = 64;
+/// The longest audience, in bytes.
+pub const AUDIENCE_BYTES_MAX: usize = 256;
+
+/// A registered client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its name.
+    pub id: ClientId,
+    /// Whether it can keep a secret.
+    pub kind: ClientKind,
+    /// What it may do at the management routes and at introspection.
+    pub permissions: Vec<Permission>,
+    /// The grants it may use at the token endpoint.
+    pub grants: Vec<Grant>,
+    /// The scopes it may ask for.
+    pub scopes: ScopeSet,
+    /// The audiences it may ask for.
+    pub audiences: Vec<Box<str>>,
+    /// The resources (audiences) that it is.
+    pub serves: Vec<Box<str>>,
+    /// The clients that it may open sessions and families for.
+    pub opens_for: Vec<ClientId>,
+    /// The name of its policy.
+    pub policy: Box<str>,
+    /// The form of the access tokens issued to it.
+    pub access_token_format: TokenFormat,
+    /// While true, its requests are refused and its tokens inactive.
+    pub disabled: bool,
+    /// Whether the configuration file declares it; then the API does not change it.
+    pub declared: bool,
+    /// Its valid secrets, newest first; none for a public client.
+    pub secrets: Vec<ClientSecret>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A client's secret as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientSecret {
+    /// SHA-256 of the secret, which is 256 random bits.
+    pub hash: Hash,
+    /// Until when it is valid; `None` is without end.
+    pub until: Option<Timestamp>,
+}
+
+/// Whether a client can keep a secret (RFC 6749 §2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientKind {
+    /// It authenticates with a secret.
+    Confidential,
+    /// It has none; it only refreshes and revokes its own tokens.
+    Public,
+}
+
+/// What a client may do besides refreshing and revoking its own tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Permission {
+    /// Open sessions; read, change, renew and end those it opened; read and end those opened for it.
+    Sessions,
+    /// Introspect tokens issued to it or meant for it.
+    Introspect,
+    /// Introspect every token.
+    IntrospectAny,
+    /// Read the whole event log.
+    Events,
+    /// Read the metrics.
+    Metrics,
+    /// Everything.
+    Admin,
+}
+
+/// A grant of the token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grant {
+    /// `refresh_token` (RFC 6749 §6).
+    RefreshToken,
+    /// `client_credentials` (RFC 6749 §4.4).
+    ClientCredentials,
+}
+
+/// The form of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenFormat {
+    /// PASETO v4.public.
+    Paseto,
+    /// RFC 9068 `at+jwt` with EdDSA.
+    Jwt,
+}
+
+impl Client {
+    /// Whether it has `permission`, by itself or as an administrator.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.iter().any(|held| *held == permission || *held == Permission::Admin)
+    }
+
+    /// Whether it may use `grant`.
+    pub fn has_grant(&self, grant: Grant) -> bool {
+        self.grants.contains(&grant)
+    }
+
+    /// Whether `hash` is that of a secret valid at `now`. Looks at every secret, whatever the first says.
+    pub fn knows_secret(&self, hash: &Hash, now: Timestamp) -> bool {
+        self.secrets.iter().fold(false, |known, secret| known | ((secret.hash == *hash) & secret.until.is_none_or(|until| now < until)))
+    }
+
+    /// The scope to grant: what is asked for if it is the client's, all of the client's if nothing is asked.
+    pub fn grant_scope(&self, asked: Option<&ScopeSet>) -> Result<ScopeSet, Refused> {
+        match asked {
+            None => Ok(self.scopes.clone()),
+            Some(asked) if self.scopes.contains_all(asked) => Ok(asked.clone()),
+            Some(_) => Err(Refusal::InvalidScope.because("the client may not ask for all of these scopes")),
+        }
+    }
+
+    /// The audience to grant: what is asked for if it is the client's; else its only one, or `issuer` if it has none.
+    pub fn grant_audience(&self, asked: Option<&str>, issuer: &str) -> Result<Box<str>, Refused> {
+        match (asked, self.audiences.as_slice()) {
+            (Some(asked), audiences) if audiences.iter().any(|a| **a == *asked) => Ok(asked.into()),
+            (Some(asked), []) if asked == issuer => Ok(issuer.into()),
+            (Some(_), _) => Err(Refusal::InvalidTarget.because("the client may not ask for this audience")),
+            (None, []) => Ok(issuer.into()),
+            (None, [only]) => Ok(only.clone()),
+            (None, several) => Err(Refusal::InvalidTarget.because(format!("name one audience of: {}", several.join(", ")))),
+        }
+    }
+
+    /// What no client can be. Public clients have no secret, so nothing that needs one (contract, section 4).
+    pub fn validate(&self) -> Result<(), Refused> {
+        let refuse = |field: &'static str, why: &str| Err(Refusal::Invalid { field }.because(why.to_owned()));
+        if self.kind == ClientKind::Public {
+            let needs_a_secret = [
+                ("permissions", self.permissions.is_empty()),
+                ("serves", self.serves.is_empty()),
+                ("opens_for", self.opens_for.is_empty()),
+                ("grants", !self.has_grant(Grant::ClientCredentials)),
+            ];
+            for (field, absent) in needs_a_secret {
+                if !absent {
+                    return refuse(
+                        field,
+                        "a public client only refreshes and revokes its own tokens: no permissions, serves, opens_for or client_credentials",
+                    );
+                }
+            }
+        }
+        for (field, list) in [("audiences", &self.audiences), ("serves", &self.serves)] {
+            let sound = |a: &str| !a.is_empty() && a.len() <= AUDIENCE_BYTES_MAX && !a.chars().any(|c| c.is_control() || c.is_whitespace());
+            if list.len() > LIST_MAX || !list.iter().all(|a| sound(a)) {
+                return refuse(field, "at most 64 entries of 1 to 256 bytes, without white space");
+            }
+        }
+        if self.opens_for.len() > LIST_MAX {
+            return refuse("opens_for", "at most 64 clients");
+        }
+        Ok(())
+    }
+}
+
+/// Who is asking: a registered client, or whoever the admin socket let in.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// An authenticated client.
+    Client(Arc<Client>),
+    /// The admin socket: an administrator by file permission.
+    AdminSocket,
+}
+
+impl Caller {
+    /// The name to record as `by` and `opened_by`.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Client(client) => client.id.as_str(),
+            Self::AdminSocket => "admin.sock",
+        }
+    }
+
+    /// Whether the caller has `permission`.
+    pub fn may(&self, permission: Permission) -> bool {
+        match self {
+            Self::Client(client) => client.may(permission),
+            Self::AdminSocket => true,
+        }
+    }
+
+    /// Whether the caller may do everything.
+    pub fn is_admin(&self) -> bool {
+        self.may(Permission::Admin)
+    }
+
+    /// Whether the caller is the client of this name.
+    pub fn is(&self, id: &ClientId) -> bool {
+        matches!(self, Self::Client(client) if client.id == *id)
+    }
+
+    /// Whether the caller opened `session`.
+    pub fn opened(&self, session: &Session) -> bool {
+        self.name() == &*session.opened_by
+    }
+
+    /// Whether the caller may read and end `session`: its opener, the client it is for, or an administrator.
+    pub fn may_see(&self, session: &Session) -> bool {
+        self.is_admin() || (self.may(Permission::Sessions) && (self.opened(session) || self.is(&session.client_id)))
+    }
+
+    /// Whether the caller may change and renew `session`: its opener, or an administrator.
+    pub fn may_change(&self, session: &Session) -> bool {
+        self.is_admin() || (self.may(Permission::Sessions) && self.opened(session))
+    }
+
+    /// Refuses a caller without `permission`.
+    pub fn require(&self, permission: Permission) -> Result<(), Refused> {
+        if self.may(permission) {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden.because(format!("this needs the permission {}", permission.as_str())))
+        }
+    }
+}
+
+/// Gives an enum its fixed names: `as_str` and `FromStr`.
+macro_rules! names {
+    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name in the API and in the configuration.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = crate::domain::id::Malformed;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text { $($name => Ok(Self::$variant),)+ _ => Err(crate::domain::id::Malformed) }
+            }
+        }
+    };
+}
+pub(crate) use names;
+
+names!(ClientKind { Confidential = "confidential", Public = "public" });
+names!(Permission {
+    Sessions = "sessions", Introspect = "introspect", IntrospectAny = "introspect:any", Events = "events", Metrics = "metrics", Admin = "admin",
+});
+names!(Grant { RefreshToken = "refresh_token", ClientCredentials = "client_credentials" });
+names!(TokenFormat { Paseto = "paseto", Jwt = "jwt" });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn client(id: &str) -> Client {
+        Client {
+            id: id.parse().unwrap(),
+            kind: ClientKind::Confidential,
+            permissions: vec![],
+            grants: vec![Grant::RefreshToken],
+            scopes: "read write".parse().unwrap(),
+            audiences: vec![],
+            serves: vec![],
+            opens_for: vec![],
+            policy: "default".into(),
+            access_token_format: TokenFormat::Paseto,
+            disabled: false,
+            declared: false,
+            secrets: vec![],
+            created_at: Timestamp::from_seconds(0),
+            updated_at: Timestamp::from_seconds(0),
+        }
+    }
+
+    #[test]
+    fn an_omitted_scope_is_all_of_the_clients_and_a_wider_one_is_refused() {
+        let client = client("app");
+        assert_eq!(client.grant_scope(None).unwrap().as_str(), "read write");
+        assert_eq!(client.grant_scope(Some(&"read".parse().unwrap())).unwrap().as_str(), "read");
+        assert!(client.grant_scope(Some(&"admin".parse().unwrap())).is_err());
+    }
+
+    #[test]
+    fn an_omitted_audience_is_the_only_one_or_the_issuer_and_among_several_must_be_named() {
+        let mut client = client("app");
+        let issuer = "https://id.example";
+        assert_eq!(&*client.grant_audience(None, issuer).unwrap(), issuer);
+        client.audiences = vec!["a".into()];
+        assert_eq!(&*client.grant_audience(None, issuer).unwrap(), "a");
+        assert!(client.grant_audience(Some(issuer), issuer).is_err(), "not among its own");
+        client.audiences.push("b".into());
+        let refused = client.grant_audience(None, issuer).unwrap_err();
+        assert!(refused.detail.contains("a, b"), "{}", refused.detail);
+        assert_eq!(&*client.grant_audience(Some("b"), issuer).unwrap(), "b");
+    }
+
+    #[test]
+    fn a_public_client_has_nothing_that_needs_a_secret() {
+        let mut public = client("app");
+        public.kind = ClientKind::Public;
+        assert!(public.validate().is_ok());
+        public.grants.push(Grant::ClientCredentials);
+        assert_eq!(public.validate().unwrap_err().refusal, Refusal::Invalid { field: "grants" });
+        public.grants.pop();
+        public.serves.push("api".into());
+        assert_eq!(public.validate().unwrap_err().refusal, Refusal::Invalid { field: "serves" });
+    }
+
+    /// INT-45: two secrets overlap until the old one's end.
+    #[test]
+    fn an_old_secret_works_until_its_end_and_not_at_it() {
+        let mut client = client("app");
+        let until = Timestamp::from_seconds(10);
+        client.secrets = vec![ClientSecret { hash: Hash([1; 32]), until: None }, ClientSecret { hash: Hash([2; 32]), until: Some(until) }];
+        assert!(client.knows_secret(&Hash([1; 32]), until));
+        assert!(client.knows_secret(&Hash([2; 32]), Timestamp::from_seconds(9)));
+        assert!(!client.knows_secret(&Hash([2; 32]), until));
+        assert!(!client.knows_secret(&Hash([3; 32]), until));
+    }
+}

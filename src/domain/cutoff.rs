@@ -1,0 +1,67 @@
+//! Cut-offs: one entry that ends everything issued before it, whatever its number (no clock is compared).
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{ClientId, Position};
+use super::session::{End, EndReason};
+use super::time::Timestamp;
+
+/// A place in the event log; what was issued at an earlier one is dead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutOff {
+    /// The place.
+    pub position: Position,
+    /// When it was made; told to people, never compared.
+    pub at: Timestamp,
+    /// Who made it.
+    pub by: Box<str>,
+}
+
+/// All cut-offs there are, as of one state of the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CutOffs {
+    /// Made when everything was ended.
+    pub everything: Option<CutOff>,
+    /// Made when a client was deleted. Outlives the client, so that a later one of its name inherits nothing.
+    pub clients: HashMap<ClientId, CutOff>,
+    /// The last event written so far. What is decided now is recorded after it.
+    pub head: Position,
+}
+
+impl CutOffs {
+    /// How what was issued to `client` at `issued` ended, if a cut-off ended it.
+    pub fn end_of(&self, client: &ClientId, issued: Position) -> Option<End> {
+        let cut = |cut: &CutOff, reason| (issued < cut.position).then(|| End { at: cut.at, reason, by: cut.by.clone() });
+        let everything = self.everything.as_ref().and_then(|c| cut(c, EndReason::AllRevoked));
+        let client = self.clients.get(client).and_then(|c| cut(c, EndReason::ClientDeleted));
+        match (everything, client) {
+            (Some(a), Some(b)) => Some(if b.at < a.at { b } else { a }),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FED-10 in the engine's own terms: positions decide, so identical clock readings do not matter.
+    #[test]
+    fn what_was_issued_before_a_cut_off_is_dead_and_what_came_after_lives() {
+        let at = Timestamp::from_seconds(5);
+        let client: ClientId = "app".parse().unwrap();
+        let cuts = CutOffs {
+            everything: Some(CutOff { position: Position(10), at, by: "root".into() }),
+            clients: HashMap::from([(client.clone(), CutOff { position: Position(20), at, by: "root".into() })]),
+            head: Position(30),
+        };
+        let other: ClientId = "other".parse().unwrap();
+        let reason = |client: &ClientId, issued| cuts.end_of(client, Position(issued)).map(|end| end.reason);
+        assert_eq!(reason(&other, 9), Some(EndReason::AllRevoked));
+        assert_eq!(reason(&other, 10), None);
+        assert_eq!(reason(&client, 19), Some(EndReason::ClientDeleted));
+        assert_eq!(reason(&client, 20), None);
+    }
+}

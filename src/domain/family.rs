@@ -1,0 +1,180 @@
+//! A family: one chain of refresh tokens, of which one is current (standards, section 6).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::access::Authentication;
+use super::client::TokenFormat;
+use super::cutoff::CutOffs;
+use super::id::{ClientId, Hash, KeyId, Position, Salt};
+use super::scope::ScopeSet;
+use super::session::End;
+use super::time::{Moment, Timestamp};
+
+/// How often one spent token may be answered again within its window.
+pub const RETRIES_MAX: u8 = 64;
+
+/// One chain of refresh tokens, for one client, scope and audience.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Its number in the session; never reused there.
+    pub number: u16,
+    /// To whom it was issued.
+    pub client_id: ClientId,
+    /// What was granted. Refreshes narrow the access token only (RFC 6749 §6).
+    pub scope: ScopeSet,
+    /// For whom its access tokens are.
+    pub audience: Box<str>,
+    /// The authentication that it was granted under; refreshes never change it.
+    pub authentication: Authentication,
+    /// The event position at which it was issued, for cut-offs.
+    pub issued: Position,
+    /// How it ended, if it did so before its session.
+    pub end: Option<End>,
+    /// The number of rotations: the generation of the current token.
+    pub generation: u32,
+    /// The hash of the current token's secret.
+    pub current: Hash,
+    /// The hash of the one before.
+    pub previous: Option<Hash>,
+    /// When it was last rotated, or opened.
+    pub refreshed_at: Timestamp,
+    /// While it is there and open, the previous token answers the current pair again.
+    pub window: Option<RetryWindow>,
+}
+
+/// The time in which a retry of the last refresh gets the same answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryWindow {
+    /// What, with the previous secret, gives the current one.
+    pub salt: Salt,
+    /// When the rotation happened.
+    pub opened: Reading,
+    /// How long the window is open.
+    pub length: Duration,
+    /// How often the previous token was answered again.
+    pub retries: u8,
+    /// What the access token of this generation was made from.
+    pub stamp: Stamp,
+}
+
+/// A [`Moment`] as it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Wall time.
+    pub wall: Timestamp,
+    /// The run of the process.
+    pub boot: u64,
+    /// Monotonic time in that run.
+    pub elapsed_ms: u64,
+}
+
+/// What an access token was made from, so that the same one can be made again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// `iat`, in seconds.
+    pub issued_at: i64,
+    /// `exp`, in seconds.
+    pub expires_at: i64,
+    /// The key that signed.
+    pub key: KeyId,
+    /// Its form.
+    pub format: TokenFormat,
+    /// The session's claims as they were.
+    pub claims_version: u32,
+}
+
+/// A genuine refresh token as it was presented (its MAC is good), and what its successor will be if it is current.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// Its generation.
+    pub generation: u32,
+    /// The hash of its secret.
+    pub hash: Hash,
+    /// Fresh randomness for the successor.
+    pub salt: Salt,
+    /// The hash of the successor's secret under that salt.
+    pub successor: Hash,
+}
+
+/// Where a presented token stands in its chain (standards, section 6.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It is the current one.
+    Current,
+    /// It is the one before, and its window is open.
+    Retry,
+    /// It is the one before, and its window is closed.
+    Late,
+    /// It is older still, by this many generations.
+    Spent(u32),
+    /// It is genuine, but this store never issued it: the store lost a rotation.
+    Unknown,
+}
+
+impl RetryWindow {
+    /// Whether the window is open. In the run that opened it the monotonic clock decides; after a restart wall time does, and a clock
+    /// that went back closes the window.
+    pub fn is_open(&self, now: Moment) -> bool {
+        if now.boot == self.opened.boot {
+            let elapsed = now.elapsed_ms.saturating_sub(self.opened.elapsed_ms);
+            Duration::from_millis(elapsed) < self.length
+        } else {
+            self.opened.wall <= now.wall && now.wall < self.closes_at()
+        }
+    }
+
+    /// When it closes by the wall clock; after that it may be erased.
+    pub fn closes_at(&self) -> Timestamp {
+        self.opened.wall.plus(self.length)
+    }
+}
+
+impl From<Moment> for Reading {
+    fn from(now: Moment) -> Self {
+        Self { wall: now.wall, boot: now.boot, elapsed_ms: now.elapsed_ms }
+    }
+}
+
+impl Family {
+    /// How it ended by itself or by a cut-off; its session may have ended besides.
+    pub fn end(&self, cuts: &CutOffs) -> Option<End> {
+        self.end.clone().or_else(|| cuts.end_of(&self.client_id, self.issued))
+    }
+
+    /// Whether this is the current token of the chain.
+    pub fn is_current(&self, generation: u32, hash: &Hash) -> bool {
+        generation == self.generation && *hash == self.current
+    }
+
+    /// Where a genuine token stands.
+    pub fn place(&self, presented: &Presented, now: Moment) -> Place {
+        let behind = self.generation.checked_sub(presented.generation);
+        match behind {
+            Some(0) if presented.hash == self.current => Place::Current,
+            Some(1) if Some(presented.hash) == self.previous => match &self.window {
+                Some(window) if window.is_open(now) => Place::Retry,
+                _ => Place::Late,
+            },
+            Some(behind @ 2..) => Place::Spent(behind),
+            _ => Place::Unknown,
+        }
+    }
+
+    /// Makes the successor current. The salt is kept only if there is a window to answer retries in.
+    pub(super) fn rotate(&mut self, presented: &Presented, stamp: Stamp, length: Duration, now: Moment) {
+        self.generation += 1;
+        self.previous = Some(self.current);
+        self.current = presented.successor;
+        self.refreshed_at = now.wall;
+        self.window =
+            (!length.is_zero()).then(|| RetryWindow { salt: presented.salt.clone(), opened: now.into(), length, retries: 0, stamp });
+    }
+
+    /// Ends the family and forgets what would answer retries.
+    pub(super) fn finish(&mut self, end: End) {
+        self.end.get_or_insert(end);
+        self.window = None;
+    }
+}

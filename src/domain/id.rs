@@ -1,0 +1,268 @@
+//! The names things go by: sessions, clients, subjects, tokens, places in the event log.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use super::time::Timestamp;
+
+/// Declares an identifier of fixed length whose text form is unpadded base64url.
+macro_rules! base64url_id {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name(pub [u8; $len]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&Base64UrlUnpadded::encode_string(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Malformed;
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                let mut bytes = [0; $len];
+                match Base64UrlUnpadded::decode(text, &mut bytes) {
+                    Ok(decoded) if decoded.len() == $len => Ok(Self(bytes)),
+                    _ => Err(Malformed),
+                }
+            }
+        }
+    };
+}
+
+base64url_id!(
+    /// A token identifier (`jti`): 16 bytes, unique to one access token.
+    TokenId, 16
+);
+
+/// A session's identifier: a UUIDv7, so that new sessions go to one edge of the store (RFC 9562 §5.7). Public: it is `sid` in tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionId(pub [u8; 16]);
+
+impl SessionId {
+    /// An identifier for a session created at `at`, with `random` from the operating system.
+    pub fn new(at: Timestamp, random: &[u8; 10]) -> Self {
+        let millis = u64::try_from(at.millis()).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid().into_bytes())
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_bytes(self.0).as_hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({self})")
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = Malformed;
+    /// Accepts only the canonical form that we print: lower case, with hyphens.
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let id = Self(uuid::Uuid::try_parse(text).map_err(|_| Malformed)?.into_bytes());
+        if id.to_string() == text { Ok(id) } else { Err(Malformed) }
+    }
+}
+
+/// A registered client's name: 1 to 64 characters of `[A-Za-z0-9._~-]`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ClientId(Box<str>);
+
+impl ClientId {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ClientId {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~-".contains(&b);
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) { Ok(Self(text.into())) } else { Err(Malformed) }
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClientId({})", self.0)
+    }
+}
+
+/// Who signed in: 1 to 256 bytes, opaque to us. Personal: `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Subject(Box<str>);
+
+impl Subject {
+    /// The subject as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Subject {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let sound = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+        if sound { Ok(Self(text.into())) } else { Err(Malformed) }
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Subject(…)")
+    }
+}
+
+/// A place in the event log. Positions have no gaps; the first event is at 1, and 0 is before everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// The place after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// The name of a signing key: the 33 bytes behind PASERK `k4.pid.` (<https://github.com/paseto-standard/paserk>, types/pid).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(pub [u8; 33]);
+
+/// What every text form of a [`KeyId`] begins with.
+const KEY_ID_PREFIX: &str = "k4.pid.";
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{KEY_ID_PREFIX}{}", Base64UrlUnpadded::encode_string(&self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let mut bytes = [0; 33];
+        let encoded = text.strip_prefix(KEY_ID_PREFIX).ok_or(Malformed)?;
+        match Base64UrlUnpadded::decode(encoded, &mut bytes) {
+            Ok(decoded) if decoded.len() == 33 => Ok(Self(bytes)),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.0[..32], self.0[32]).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (head, last) = <(Vec<u8>, u8)>::deserialize(deserializer)?;
+        let mut bytes = [0; 33];
+        if head.len() != 32 {
+            return Err(serde::de::Error::custom("a key id has 33 bytes"));
+        }
+        bytes[..32].copy_from_slice(&head);
+        bytes[32] = last;
+        Ok(Self(bytes))
+    }
+}
+
+/// The SHA-256 of a secret, under a domain prefix. Compared in constant time; `Debug` shows nothing.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Hash(pub [u8; 32]);
+
+impl PartialEq for Hash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Hash {}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hash(…)")
+    }
+}
+
+/// What, with a spent refresh token, gives its successor again. Erased when the retry window closes.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
+pub struct Salt(pub [u8; 32]);
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salt(…)")
+    }
+}
+
+/// The text is not of the form that its type asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed")]
+pub struct Malformed;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_id_is_1_to_64_unreserved_characters() {
+        assert!("a.B_9~-".parse::<ClientId>().is_ok());
+        for bad in ["", "a b", "a:b", "ä", &"x".repeat(65)] {
+            assert!(bad.parse::<ClientId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_subject_is_1_to_256_bytes_without_control_characters() {
+        assert!("żółw 🐢".parse::<Subject>().is_ok());
+        for bad in ["", "a\nb", "a\0", &"x".repeat(257)] {
+            assert!(bad.parse::<Subject>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn session_ids_sort_by_time_and_parse_only_in_canonical_form() {
+        let early = SessionId::new(Timestamp::from_millis(1_000), &[0xff; 10]);
+        let late = SessionId::new(Timestamp::from_millis(1_001), &[0; 10]);
+        assert!(early < late);
+        assert_eq!(early.to_string().parse(), Ok(early));
+        assert!(early.to_string().to_uppercase().parse::<SessionId>().is_err());
+        assert!(early.to_string().replace('-', "").parse::<SessionId>().is_err());
+    }
+
+    #[test]
+    fn personal_and_secret_values_print_nothing() {
+        let shown = format!("{:?} {:?} {:?}", "alice".parse::<Subject>().unwrap(), Hash([7; 32]), Salt([7; 32]));
+        assert_eq!(shown, "Subject(…) Hash(…) Salt(…)");
+    }
+}

@@ -1,0 +1,15 @@
+//! The rules: what a session is and when it lives. No I/O, no async, no clock, no randomness, no framework.
+
+pub mod access;
+pub mod client;
+pub mod cutoff;
+pub mod event;
+pub mod family;
+pub mod id;
+pub mod introspection;
+pub mod key;
+pub mod policy;
+pub mod refusal;
+pub mod scope;
+pub mod session;
+pub mod time;

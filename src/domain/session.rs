@@ -1,0 +1,600 @@
+//! The aggregate: one sign-in of a subject on a device, and all that was issued for it. What ends a session ends it all.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::access::{Authentication, Claims};
+use super::client::{TokenFormat, names};
+use super::cutoff::CutOffs;
+use super::event::{Event, EventKind};
+use super::family::{Family, Place, Presented, RETRIES_MAX, Stamp};
+use super::id::{ClientId, Hash, KeyId, Malformed, Position, Salt, SessionId, Subject, TokenId};
+use super::policy::{LateRetry, Lifetimes, Policy, WhenFull};
+use super::scope::ScopeSet;
+use super::time::{Moment, Timestamp};
+
+/// The name under which the engine acts by itself.
+pub const ENGINE: &str = "keyfob";
+/// How many live families a session may have.
+pub const FAMILIES_MAX: usize = 64;
+/// How many ended families a session remembers, so that people can see what was there.
+const ENDED_FAMILIES_KEPT: usize = 8;
+/// How many unexpired access tokens of one session can be revoked one by one; the next ends their family, or the session.
+pub const REVOKED_TOKENS_MAX: usize = 256;
+
+/// One sign-in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its name, `sid` in tokens.
+    pub id: SessionId,
+    /// Who signed in.
+    pub subject: Subject,
+    /// The client whose session it is.
+    pub client_id: ClientId,
+    /// Who opened it.
+    pub opened_by: Box<str>,
+    /// The event position of its opening, for cut-offs.
+    pub issued: Position,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// How and when the subject last authenticated.
+    pub authentication: Authentication,
+    /// The last activity.
+    pub last_used_at: Timestamp,
+    /// How long it lives without activity.
+    pub idle_timeout: Duration,
+    /// When it ends whatever happens.
+    pub expires_at: Timestamp,
+    /// Whether it was opened to be remembered.
+    pub remember: bool,
+    /// What was granted.
+    pub scope: ScopeSet,
+    /// For whom its own access tokens are.
+    pub audience: Box<str>,
+    /// The session token's generation: the number of renewals.
+    pub renewals: u32,
+    /// The hash of the session token's secret.
+    pub token: Hash,
+    /// Where it was opened from.
+    pub device: Device,
+    /// What goes into tokens and introspection.
+    pub claims: Option<Claims>,
+    /// Counts changes and renewals.
+    pub version: u32,
+    /// Counts changes of `claims`.
+    pub claims_version: u32,
+    /// Its families, in order of their numbers.
+    pub families: Vec<Family>,
+    /// The number that the next family gets; 0 when all are used up.
+    pub next_family: u16,
+    /// The family that the opening or the last renewal issued.
+    pub own_family: Option<u16>,
+    /// Access tokens revoked one by one.
+    pub revoked_tokens: Vec<RevokedToken>,
+    /// How it ended, if it was ended.
+    pub end: Option<End>,
+    /// Whether the sweep has reported that it expired.
+    pub expiry_reported: bool,
+}
+
+/// Where a session was opened from. Personal.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// The browser's or program's own name.
+    pub user_agent: Option<Box<str>>,
+    /// The address.
+    pub ip: Option<Box<str>>,
+    /// What a person calls it.
+    pub label: Option<Box<str>>,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Device(…)")
+    }
+}
+
+/// An access token revoked before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedToken {
+    /// Its name.
+    pub id: TokenId,
+    /// When it would have expired, in seconds; then it can be forgotten.
+    pub expires_at: i64,
+}
+
+/// When, why and by whom something was ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: EndReason,
+    /// By whom.
+    pub by: Box<str>,
+}
+
+/// Why something was ended (contract, section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndReason {
+    /// The subject, or a client for it, logged out.
+    Logout,
+    /// An administrator ended it.
+    Admin,
+    /// Every session of the subject was ended.
+    SubjectRevoked,
+    /// Everything was ended.
+    AllRevoked,
+    /// A spent refresh token came back.
+    RefreshReuse,
+    /// It made room for another of the same subject.
+    Evicted,
+    /// Its client was deleted.
+    ClientDeleted,
+    /// A genuine token was newer than the store.
+    StoreRollback,
+    /// Its last family was revoked.
+    TokenRevoked,
+}
+
+names!(EndReason {
+    Logout = "logout",
+    Admin = "admin",
+    SubjectRevoked = "subject_revoked",
+    AllRevoked = "all_revoked",
+    RefreshReuse = "refresh_reuse",
+    Evicted = "evicted",
+    ClientDeleted = "client_deleted",
+    StoreRollback = "store_rollback",
+    TokenRevoked = "token_revoked",
+});
+
+/// Whether a session lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It lives.
+    Active,
+    /// A timeout has passed.
+    Expired,
+    /// It was ended.
+    Ended(End),
+}
+
+/// What a decision on a session leaves behind: an answer, and the events to write with the change.
+#[derive(Debug)]
+pub struct Decision<T> {
+    /// For the caller.
+    pub answer: T,
+    /// For the log, in order.
+    pub events: Vec<Event>,
+    /// The session's private data, if it was changed.
+    pub data: Option<Data>,
+}
+
+/// A session's private data: a JSON object as text. Personal: `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data(pub Box<str>);
+
+impl std::fmt::Debug for Data {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Data(…)")
+    }
+}
+
+impl<T> Decision<T> {
+    /// An answer, with nothing to tell the log.
+    pub fn quiet(answer: T) -> Self {
+        Self { answer, events: vec![], data: None }
+    }
+
+    /// An answer with its events.
+    pub fn told(answer: T, events: Vec<Event>) -> Self {
+        Self { answer, events, data: None }
+    }
+}
+
+/// A cap on the live sessions of one subject and client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cap {
+    /// The number; at least 1.
+    pub sessions_max: u32,
+    /// What happens when it is reached.
+    pub when_full: WhenFull,
+}
+
+/// A request to refresh, by a genuine token.
+#[derive(Clone, Debug)]
+pub struct Refresh<'a> {
+    /// Who asks.
+    pub client: &'a ClientId,
+    /// The family that the token names.
+    pub family: u16,
+    /// The token.
+    pub presented: &'a Presented,
+    /// The scope asked for; malformed ones are judged only after the token.
+    pub scope: Option<&'a Result<ScopeSet, Malformed>>,
+    /// The resource asked for.
+    pub resource: Option<&'a str>,
+    /// The client's policy.
+    pub policy: &'a Policy,
+    /// The key that signs now.
+    pub key: KeyId,
+    /// The form of the client's access tokens.
+    pub format: TokenFormat,
+    /// A keyed hash of where the request came from.
+    pub address: Option<[u8; 16]>,
+}
+
+/// A refresh that was granted: what the pair is made from.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The session as it is now.
+    pub session: Session,
+    /// The family's number.
+    pub family: u16,
+    /// The scope of the access token.
+    pub scope: ScopeSet,
+    /// What, with the presented secret, gives the new one.
+    pub salt: Salt,
+    /// What the access token is made from.
+    pub stamp: Stamp,
+    /// Whether this answers a retry.
+    pub retried: bool,
+}
+
+/// Why a refresh was refused. Callers learn it only where it is theirs to mend (TOK-18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRefreshed {
+    /// The token is another client's.
+    BindingMismatch,
+    /// The session or the family has ended or expired.
+    Dead,
+    /// The token was spent before: the session has been ended.
+    Reused,
+    /// The previous token came after its window, and the policy only refuses that.
+    Late,
+    /// The store has lost a rotation: the session has been ended.
+    StoreRollback,
+    /// The family has used up its generations.
+    Exhausted,
+    /// The scope is malformed or wider than granted.
+    Scope,
+    /// The resource is not the family's.
+    Target,
+    /// The previous token was retried too often.
+    TooManyRetries,
+}
+
+impl Session {
+    /// Whether it lives at `now`. What comes first counts: a session that had expired before everything was ended stays expired.
+    pub fn standing(&self, now: Timestamp, cuts: &CutOffs) -> Standing {
+        if let Some(end) = &self.end {
+            return Standing::Ended(end.clone());
+        }
+        let deadline = self.deadline();
+        match cuts.end_of(&self.client_id, self.issued) {
+            Some(cut) if cut.at < deadline => Standing::Ended(cut),
+            Some(_) => Standing::Expired,
+            None if now >= deadline => Standing::Expired,
+            None => Standing::Active,
+        }
+    }
+
+    /// Whether it lives at `now`.
+    pub fn is_active(&self, now: Timestamp, cuts: &CutOffs) -> bool {
+        self.standing(now, cuts) == Standing::Active
+    }
+
+    /// When it expires if nothing happens until then.
+    pub fn deadline(&self) -> Timestamp {
+        self.idle_expires_at().min(self.expires_at)
+    }
+
+    /// When it expires for want of activity.
+    pub fn idle_expires_at(&self) -> Timestamp {
+        self.last_used_at.plus(self.idle_timeout)
+    }
+
+    /// Whether this is its current session token.
+    pub fn is_current_token(&self, renewals: u32, hash: &Hash) -> bool {
+        renewals == self.renewals && *hash == self.token
+    }
+
+    /// The family of this number, if it is remembered.
+    pub fn family(&self, number: u16) -> Option<&Family> {
+        self.families.iter().find(|family| family.number == number)
+    }
+
+    /// Whether the family lives; the session must live besides.
+    pub fn family_is_active(&self, number: u16, cuts: &CutOffs) -> bool {
+        self.family(number).is_some_and(|family| family.end(cuts).is_none())
+    }
+
+    /// Whether this access token was revoked by itself.
+    pub fn has_revoked(&self, token: &TokenId) -> bool {
+        self.revoked_tokens.iter().any(|revoked| revoked.id == *token)
+    }
+
+    /// Takes part in the table of standards section 6.4: rotates, answers a retry, or refuses; detected theft ends the session.
+    pub fn refresh(&mut self, refresh: &Refresh, now: Moment, cuts: &CutOffs) -> Decision<Result<Grant, NotRefreshed>> {
+        let refused = |why| Decision::quiet(Err(why));
+        let Some(index) = self.families.iter().position(|family| family.number == refresh.family) else {
+            // A family forgotten long ago, or one that this store has never seen: it was restored from before its opening.
+            let never_seen = self.next_family != 0 && refresh.family >= self.next_family && self.is_active(now.wall, cuts);
+            return if never_seen { self.rolled_back(now.wall) } else { refused(NotRefreshed::Dead) };
+        };
+        let family = &self.families[index];
+        if family.client_id != *refresh.client {
+            return refused(NotRefreshed::BindingMismatch);
+        }
+        if !self.is_active(now.wall, cuts) || family.end(cuts).is_some() {
+            return refused(NotRefreshed::Dead);
+        }
+        let place = family.place(refresh.presented, now);
+        match place {
+            Place::Unknown => return self.rolled_back(now.wall),
+            Place::Spent(behind) => return self.reused(refresh, behind, now.wall),
+            Place::Late if refresh.policy.late_retry == LateRetry::EndSession => return self.reused(refresh, 1, now.wall),
+            Place::Late => return refused(NotRefreshed::Late),
+            Place::Current | Place::Retry => {}
+        }
+        let scope = match refresh.scope {
+            None => family.scope.clone(),
+            Some(Ok(asked)) if family.scope.contains_all(asked) => asked.clone(),
+            Some(_) => return refused(NotRefreshed::Scope),
+        };
+        if refresh.resource.is_some_and(|asked| *asked != *family.audience) {
+            return refused(NotRefreshed::Target);
+        }
+        if place == Place::Retry { self.retry(index, scope) } else { self.rotate(index, scope, refresh, now) }
+    }
+
+    fn rotate(&mut self, index: usize, scope: ScopeSet, refresh: &Refresh, now: Moment) -> Decision<Result<Grant, NotRefreshed>> {
+        if self.families[index].generation == u32::MAX {
+            return Decision::quiet(Err(NotRefreshed::Exhausted));
+        }
+        let stamp = self.stamp(refresh.policy.access_token_ttl, refresh.key, refresh.format, now.wall);
+        self.families[index].rotate(refresh.presented, stamp.clone(), refresh.policy.refresh_retry_window, now);
+        self.touch(now.wall);
+        self.forget_expired_revocations(now.wall);
+        self.granted(index, scope, refresh.presented.salt.clone(), stamp, false)
+    }
+
+    /// Answers the same pair again. Neither the generation, the window nor the idle deadline moves (ROT-08, ROT-09).
+    fn retry(&mut self, index: usize, scope: ScopeSet) -> Decision<Result<Grant, NotRefreshed>> {
+        let Some(window) = &mut self.families[index].window else {
+            return Decision::quiet(Err(NotRefreshed::Dead));
+        };
+        if window.retries >= RETRIES_MAX {
+            return Decision::quiet(Err(NotRefreshed::TooManyRetries));
+        }
+        window.retries += 1;
+        let (salt, stamp) = (window.salt.clone(), window.stamp.clone());
+        self.granted(index, scope, salt, stamp, true)
+    }
+
+    fn granted(&self, index: usize, scope: ScopeSet, salt: Salt, stamp: Stamp, retried: bool) -> Decision<Result<Grant, NotRefreshed>> {
+        let family = self.families[index].number;
+        Decision::quiet(Ok(Grant { session: self.clone(), family, scope, salt, stamp, retried }))
+    }
+
+    fn reused(&mut self, refresh: &Refresh, behind: u32, now: Timestamp) -> Decision<Result<Grant, NotRefreshed>> {
+        let mut reused = self.event(EventKind::RefreshReused, now, ENGINE);
+        reused.client = Some(refresh.client.clone());
+        reused.family = Some(refresh.family);
+        reused.generations_behind = Some(behind);
+        reused.address = refresh.address;
+        let ended = self.finish(End { at: now, reason: EndReason::RefreshReuse, by: ENGINE.into() });
+        Decision::told(Err(NotRefreshed::Reused), vec![reused, ended])
+    }
+
+    fn rolled_back(&mut self, now: Timestamp) -> Decision<Result<Grant, NotRefreshed>> {
+        let ended = self.finish(End { at: now, reason: EndReason::StoreRollback, by: ENGINE.into() });
+        Decision::told(Err(NotRefreshed::StoreRollback), vec![ended])
+    }
+
+    /// What an access token issued now is made from. It never outlives the session (RFR-15).
+    pub fn stamp(&self, ttl: Duration, key: KeyId, format: TokenFormat, now: Timestamp) -> Stamp {
+        let expires_at = now.floor().plus(ttl).min(self.expires_at).seconds();
+        Stamp { issued_at: now.seconds(), expires_at, key, format, claims_version: self.claims_version }
+    }
+
+    /// Counts as activity: the idle timeout starts again. A clock that went back moves nothing.
+    pub fn touch(&mut self, now: Timestamp) {
+        self.last_used_at = self.last_used_at.max(now);
+    }
+
+    /// Ends the session and all it issued. Ending what has ended or expired changes nothing and tells nothing.
+    pub fn close(&mut self, end: End, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
+        if self.is_active(now, cuts) { vec![self.finish(end)] } else { vec![] }
+    }
+
+    /// Ends one family, and the session with it if no other lives. What is dead already stays as it is.
+    pub fn close_family(&mut self, number: u16, end: End, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
+        if !self.is_active(now, cuts) || !self.family_is_active(number, cuts) {
+            return vec![];
+        }
+        let mut ended = self.event(EventKind::FamilyEnded, end.at, &end.by);
+        ended.family = Some(number);
+        ended.reason = Some(end.reason);
+        if let Some(family) = self.families.iter_mut().find(|family| family.number == number) {
+            ended.client = Some(family.client_id.clone());
+            family.finish(end.clone());
+        }
+        if self.families.iter().any(|family| family.end(cuts).is_none()) {
+            self.forget_old_families(cuts);
+            vec![ended]
+        } else {
+            vec![ended, self.finish(end)]
+        }
+    }
+
+    /// Revokes one access token. A session that has too many of them loses the family instead, which is more and never less.
+    pub fn revoke_token(&mut self, token: RevokedToken, family: Option<u16>, by: &str, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
+        self.forget_expired_revocations(now);
+        if !self.is_active(now, cuts) || token.expires_at <= now.seconds() || self.has_revoked(&token.id) {
+            return vec![];
+        }
+        if self.revoked_tokens.len() >= REVOKED_TOKENS_MAX {
+            let end = End { at: now, reason: EndReason::TokenRevoked, by: by.into() };
+            return match family {
+                Some(number) => self.close_family(number, end, now, cuts),
+                None => self.close(end, now, cuts),
+            };
+        }
+        self.revoked_tokens.push(token);
+        let mut event = self.event(EventKind::TokenRevoked, now, by);
+        event.token = Some(token.id);
+        event.family = family;
+        vec![event]
+    }
+
+    /// Adds a family, issued at `issued`; `None` when the session has as many as it may have.
+    pub fn add_family(&mut self, new: NewFamily, issued: Position, now: Timestamp, cuts: &CutOffs) -> Option<u16> {
+        let live = self.families.iter().filter(|family| family.end(cuts).is_none()).count();
+        if live >= FAMILIES_MAX || self.next_family == 0 {
+            return None;
+        }
+        let number = self.next_family;
+        self.next_family = number.checked_add(1).unwrap_or(0);
+        self.families.push(Family {
+            number,
+            client_id: new.client_id,
+            scope: new.scope,
+            audience: new.audience,
+            authentication: self.authentication.clone(),
+            issued,
+            end: None,
+            generation: 0,
+            current: new.secret,
+            previous: None,
+            refreshed_at: now,
+            window: None,
+        });
+        self.forget_old_families(cuts);
+        Some(number)
+    }
+
+    /// The subject authenticated again: a new session token, both timeouts from their start, and the family that came with the old token
+    /// replaced. That family's tokens are dead without being counted as reuse. `None` for a session that is no longer alive.
+    pub fn renew(&mut self, renewal: Renewal, now: Timestamp, cuts: &CutOffs) -> Option<Decision<Option<u16>>> {
+        let renewals = self.renewals.checked_add(1)?;
+        if !self.is_active(now, cuts) {
+            return None;
+        }
+        self.renewals = renewals;
+        self.token = renewal.token;
+        self.expires_at = renewal.authentication.at.plus(renewal.lifetimes.absolute_lifetime);
+        self.idle_timeout = renewal.lifetimes.idle_timeout;
+        self.authentication = renewal.authentication;
+        self.version = self.version.saturating_add(1);
+        self.touch(now);
+        let old = self.own_family.take();
+        if let Some(family) = self.families.iter_mut().find(|family| Some(family.number) == old) {
+            family.finish(End { at: now, reason: EndReason::Logout, by: renewal.by.clone() });
+        }
+        let issued = cuts.head.next();
+        self.own_family = renewal.family.and_then(|new| self.add_family(new, issued, now, cuts));
+        let event = self.event(EventKind::SessionRenewed, now, &renewal.by);
+        Some(Decision::told(self.own_family, vec![event]))
+    }
+
+    /// Reports once that a timeout has passed; for the sweep.
+    pub fn report_expiry(&mut self, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
+        if self.expiry_reported || self.standing(now, cuts) != Standing::Expired {
+            return vec![];
+        }
+        self.expiry_reported = true;
+        self.forget_secrets();
+        vec![self.event(EventKind::SessionExpired, now, ENGINE)]
+    }
+
+    /// Until when a session that lives no longer is kept to explain itself; `None` while it lives.
+    pub fn kept_until(&self, retention: Duration, now: Timestamp, cuts: &CutOffs) -> Option<Timestamp> {
+        match self.standing(now, cuts) {
+            Standing::Active => None,
+            Standing::Expired => Some(self.deadline().plus(retention)),
+            Standing::Ended(end) => Some(end.at.plus(retention)),
+        }
+    }
+
+    /// An event about this session.
+    pub fn event(&self, kind: EventKind, at: Timestamp, by: &str) -> Event {
+        let mut event = Event::new(kind, at, by);
+        event.session = Some(self.id);
+        event.subject = Some(self.subject.clone());
+        event.client = Some(self.client_id.clone());
+        event
+    }
+
+    fn finish(&mut self, end: End) -> Event {
+        let mut event = self.event(EventKind::SessionEnded, end.at, &end.by);
+        event.reason = Some(end.reason);
+        self.end = Some(end);
+        self.forget_secrets();
+        event
+    }
+
+    /// A session that lives no longer needs nothing that could make a token.
+    fn forget_secrets(&mut self) {
+        self.revoked_tokens.clear();
+        for family in &mut self.families {
+            family.window = None;
+        }
+    }
+
+    fn forget_expired_revocations(&mut self, now: Timestamp) {
+        self.revoked_tokens.retain(|token| token.expires_at > now.seconds());
+    }
+
+    fn forget_old_families(&mut self, cuts: &CutOffs) {
+        let mut surplus = self.families.iter().filter(|f| f.end(cuts).is_some()).count().saturating_sub(ENDED_FAMILIES_KEPT);
+        self.families.retain(|family| {
+            let forget = surplus > 0 && family.end(cuts).is_some();
+            surplus -= usize::from(forget);
+            !forget
+        });
+    }
+}
+
+/// What a further family is made from.
+#[derive(Clone, Debug)]
+pub struct NewFamily {
+    /// To whom it is issued.
+    pub client_id: ClientId,
+    /// What is granted.
+    pub scope: ScopeSet,
+    /// For whom its access tokens are.
+    pub audience: Box<str>,
+    /// The hash of its first secret.
+    pub secret: Hash,
+}
+
+/// What a renewal brings.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// The hash of the new session token's secret.
+    pub token: Hash,
+    /// The new authentication.
+    pub authentication: Authentication,
+    /// The policy's timeouts.
+    pub lifetimes: Lifetimes,
+    /// The family to issue with it, if the client has that grant.
+    pub family: Option<NewFamily>,
+    /// Who renews.
+    pub by: Box<str>,
+}
+
+/// Makes room for one more session of a subject and client, or says that there is none. `peers` are the subject's sessions, of any client.
+/// The sessions that must go are ended in place; nothing else is touched.
+pub fn make_room(cap: Cap, client: &ClientId, peers: &mut [Session], now: Timestamp, cuts: &CutOffs) -> Option<Vec<Event>> {
+    let mut live: Vec<&mut Session> = peers.iter_mut().filter(|s| s.client_id == *client && s.is_active(now, cuts)).collect();
+    let surplus = (live.len() + 1).saturating_sub(cap.sessions_max as usize);
+    if surplus > 0 && cap.when_full == WhenFull::Refuse {
+        return None;
+    }
+    live.sort_by_key(|session| (session.last_used_at, session.id));
+    let evicted = End { at: now, reason: EndReason::Evicted, by: ENGINE.into() };
+    Some(live.into_iter().take(surplus).map(|session| session.finish(evicted.clone())).collect())
+}

@@ -1,0 +1,143 @@
+//! Time as the rules see it: always an argument, never read.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::Malformed;
+
+/// An instant of wall time: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Timestamp(i64);
+
+/// The last instant that can be written in any time zone: 9999-12-30T22:00:00.999Z.
+const LAST_MILLIS: i64 = 253_402_207_200_999;
+
+impl Timestamp {
+    /// The instant `millis` after 1970, held within what RFC 3339 can write in any time zone (1970 to nearly 10000).
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.clamp(0, LAST_MILLIS))
+    }
+
+    /// The instant `seconds` after 1970.
+    pub fn from_seconds(seconds: i64) -> Self {
+        Self::from_millis(seconds.saturating_mul(1000))
+    }
+
+    /// Milliseconds since 1970.
+    pub fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970, rounded down.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// This instant without its fraction of a second.
+    pub fn floor(self) -> Self {
+        Self::from_seconds(self.seconds())
+    }
+
+    /// The instant `duration` later.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self::from_millis(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The instant `duration` earlier.
+    pub fn minus(self, duration: Duration) -> Self {
+        Self::from_millis(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero if it is before.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC, with a fraction only if there is one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instant = jiff::Timestamp::from_millisecond(self.0).expect("clamped at construction to what jiff can write");
+        instant.fmt(f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Malformed;
+    /// RFC 3339 with an upper-case `T`, and `Z` in upper case where there is one; offsets are turned into UTC, fractions cut to milliseconds.
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let bytes = text.as_bytes();
+        // jiff reads more than RFC 3339 (spaces, lower case, years of six digits, zone names), so the shape is checked first.
+        let zone = text.get(19..).ok_or(Malformed)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+        let zoned = zone == "Z" || (zone.len() == 6 && zone.starts_with(['+', '-']) && zone.as_bytes()[3] == b':');
+        if bytes[10] != b'T' || !bytes[0].is_ascii_digit() || !zoned {
+            return Err(Malformed);
+        }
+        let instant: jiff::Timestamp = text.parse().map_err(|_| Malformed)?;
+        let millis = instant.as_millisecond();
+        if (0..=LAST_MILLIS).contains(&millis) { Ok(Self(millis)) } else { Err(Malformed) }
+    }
+}
+
+/// One reading of the clocks: wall time, and a monotonic one that means something only within one run of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Wall time.
+    pub wall: Timestamp,
+    /// Drawn at random at each start, so that monotonic readings of different runs are never compared.
+    pub boot: u64,
+    /// Milliseconds of monotonic time since the start of this run.
+    pub elapsed_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PAS-27, PAS-28, PAS-29, PAS-33: what is and is not RFC 3339.
+    #[test]
+    fn rfc_3339_is_read_strictly_and_written_in_utc() {
+        for (text, millis) in [
+            ("1970-01-01T00:00:01Z", 1_000),
+            ("1970-01-01T01:00:00.25+01:00", 250),
+            ("1970-01-01T00:00:00.1239999999Z", -1),
+            ("9999-12-30T22:00:00Z", 253_402_207_200_000),
+            ("9999-12-31T23:59:59Z", -1),
+        ] {
+            match text.parse::<Timestamp>() {
+                Ok(at) => assert_eq!(at.millis(), millis, "{text}"),
+                Err(Malformed) => assert_eq!(millis, -1, "{text}"),
+            }
+        }
+        for bad in [
+            "",
+            "1",
+            "1970-01-01",
+            "1970-01-01t00:00:00Z",
+            "1970-01-01T00:00:00z",
+            "1970-01-01 00:00:00Z",
+            "1970-01-01T00:00:00",
+            "1970-13-01T00:00:00Z",
+            "1960-01-01T00:00:00Z",
+            "1970-01-01T00:00:00+0100",
+            "+001970-01-01T00:00:00Z",
+            "żółwżółwżółwżółwżółw",
+        ] {
+            assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
+        }
+        assert_eq!(Timestamp::from_millis(1_500).to_string(), "1970-01-01T00:00:01.5Z");
+        assert_eq!(Timestamp::from_millis(1_500).floor().to_string(), "1970-01-01T00:00:01Z");
+    }
+
+    #[test]
+    fn arithmetic_never_overflows() {
+        let last = Timestamp::from_millis(i64::MAX);
+        assert_eq!(last.plus(Duration::MAX), last);
+        assert_eq!(Timestamp::from_millis(0).minus(Duration::MAX), Timestamp::from_millis(0));
+        assert_eq!(Timestamp::from_millis(0).since(last), Duration::ZERO);
+        assert_eq!(last.to_string(), "9999-12-30T22:00:00.999Z");
+    }
+}

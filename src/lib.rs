@@ -1,0 +1,7 @@
+//! keyfob: a session engine in one binary.
+
+#![forbid(unsafe_code)]
+
+pub mod domain;
+pub mod store;
+pub mod token;

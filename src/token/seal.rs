@@ -1,0 +1,60 @@
+//! Encryption at rest: AES-256-GCM-SIV (RFC 8452), whose nonce may repeat without harm.
+
+use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
+use aes_gcm_siv::{Aes256GcmSiv, Nonce};
+
+use super::keys::SecretKey;
+
+/// How many bytes sealing adds.
+pub const SEAL_BYTES: usize = 16;
+
+/// Seals and opens what is personal or secret in the store. A sealed text is bound to its name: moved under another, it does not open.
+#[derive(Clone)]
+pub struct Sealer(Aes256GcmSiv);
+
+impl Sealer {
+    /// A sealer under `key`.
+    pub fn new(key: &SecretKey) -> Self {
+        Self(Aes256GcmSiv::new_from_slice(key.expose_bytes()).expect("the key has 32 bytes"))
+    }
+
+    /// Seals `plain` under `name`, which is at least the record's key. The nonce is drawn from the name alone: with GCM-SIV a
+    /// repetition only shows that two versions of one record are equal.
+    pub fn seal(&self, name: &[u8], plain: &[u8]) -> Vec<u8> {
+        self.0.encrypt(&nonce(name), Payload { msg: plain, aad: name }).expect("records are far below the cipher's limit of 64 GiB")
+    }
+
+    /// Opens what was sealed under the same name and key; `None` if it was not.
+    pub fn open(&self, name: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        self.0.decrypt(&nonce(name), Payload { msg: sealed, aad: name }).ok()
+    }
+}
+
+/// The last 12 bytes of the name: of a session's id those are the random ones.
+fn nonce(name: &[u8]) -> Nonce {
+    let mut nonce = [0; 12];
+    let taken = name.len().min(12);
+    nonce[12 - taken..].copy_from_slice(&name[name.len() - taken..]);
+    nonce.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_only_unchanged_under_its_own_name_and_key() {
+        let sealer = Sealer::new(&SecretKey::new([1; 32]));
+        let sealed = sealer.seal(b"session/1", b"alice");
+        assert_eq!(sealed.len(), 5 + SEAL_BYTES);
+        assert_eq!(sealer.open(b"session/1", &sealed).as_deref(), Some(&b"alice"[..]));
+        assert_eq!(sealer.open(b"session/2", &sealed), None);
+        assert_eq!(Sealer::new(&SecretKey::new([2; 32])).open(b"session/1", &sealed), None);
+        for bit in 0..sealed.len() * 8 {
+            let mut changed = sealed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(sealer.open(b"session/1", &changed), None);
+        }
+        assert_eq!(sealer.open(b"session/1", b""), None);
+    }
+}
