@@ -410,7 +410,7 @@ impl Session {
         if self.is_active(now, cuts) { vec![self.finish(end)] } else { vec![] }
     }
 
-    /// Ends one family, and the session with it if no other lives. What is dead already stays as it is.
+    /// Ends one family; its session lives on. What is dead already stays as it is.
     pub fn close_family(&mut self, number: u16, end: End, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
         if !self.is_active(now, cuts) || !self.family_is_active(number, cuts) {
             return vec![];
@@ -420,14 +420,20 @@ impl Session {
         ended.reason = Some(end.reason);
         if let Some(family) = self.families.iter_mut().find(|family| family.number == number) {
             ended.client = Some(family.client_id.clone());
-            family.finish(end.clone());
+            family.finish(end);
         }
-        if self.families.iter().any(|family| family.end(cuts).is_none()) {
-            self.forget_old_families(cuts);
-            vec![ended]
-        } else {
-            vec![ended, self.finish(end)]
+        self.forget_old_families(cuts);
+        vec![ended]
+    }
+
+    /// Ends one family because a token of it was revoked, and the session with it if no other family lives.
+    pub fn revoke_family(&mut self, number: u16, by: &str, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
+        let end = End { at: now, reason: EndReason::TokenRevoked, by: by.into() };
+        let mut events = self.close_family(number, end.clone(), now, cuts);
+        if !events.is_empty() && self.families.iter().all(|family| family.end(cuts).is_some()) {
+            events.push(self.finish(end));
         }
+        events
     }
 
     /// Revokes one access token. A session that has too many of them loses the family instead, which is more and never less.
@@ -437,10 +443,9 @@ impl Session {
             return vec![];
         }
         if self.revoked_tokens.len() >= REVOKED_TOKENS_MAX {
-            let end = End { at: now, reason: EndReason::TokenRevoked, by: by.into() };
             return match family {
-                Some(number) => self.close_family(number, end, now, cuts),
-                None => self.close(end, now, cuts),
+                Some(number) => self.revoke_family(number, by, now, cuts),
+                None => self.close(End { at: now, reason: EndReason::TokenRevoked, by: by.into() }, now, cuts),
             };
         }
         self.revoked_tokens.push(token);
