@@ -1,0 +1,57 @@
+//! Client secrets: `kfc_` and 32 random bytes, shown once and kept as a hash.
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::opaque::SecretText;
+use crate::domain::id::Hash;
+
+/// What every client secret begins with.
+const PREFIX: &str = "kfc_";
+
+/// The secret made of 32 random bytes.
+pub fn client_secret(random: &[u8; 32]) -> SecretText {
+    let encoded = Zeroizing::new(Base64UrlUnpadded::encode_string(random));
+    let mut text = String::with_capacity(PREFIX.len() + encoded.len());
+    text.push_str(PREFIX);
+    text.push_str(&encoded);
+    SecretText::new(text)
+}
+
+/// What is stored of a secret and compared: the SHA-256 of its text, enough for 256 random bits. `None` if `text` cannot be one of ours:
+/// anything but `kfc_` and 43 characters is wrong, however it hashes.
+pub fn hash_client_secret(text: &str) -> Option<Hash> {
+    let mut random = Zeroizing::new([0; 32]);
+    let decoded = Base64UrlUnpadded::decode(text.strip_prefix(PREFIX)?, &mut *random).ok()?;
+    (decoded.len() == 32).then(|| Hash(Sha256::digest(text).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_secret_is_kfc_and_43_canonical_characters() {
+        let secret = client_secret(&[0xfb; 32]);
+        assert_eq!(secret.expose().len(), 4 + 43);
+        assert!(hash_client_secret(secret.expose()) == Some(Hash(Sha256::digest(secret.expose()).into())));
+        assert_eq!(format!("{secret:?}"), "SecretText(…)");
+        let body = &secret.expose()[4..];
+        for wrong in [
+            String::new(),
+            "kfc_".into(),
+            body.into(),
+            format!("KFC_{body}"),
+            format!("kfc_{}", &body[1..]),
+            format!("kfc_{body}A"),
+            format!("kfc_{body}="),
+            format!("kfc_{} ", &body[1..]),
+            format!("kfc_{}+", &body[..42]),
+            format!("kfc_{}t", &body[..42]),
+        ] {
+            assert!(hash_client_secret(&wrong).is_none(), "{wrong}");
+        }
+        assert!(body.ends_with('s'), "so that t above differs in spare bits only");
+    }
+}

@@ -1,0 +1,147 @@
+//! The signing keys in use: opened, checked against their own names, and ready to sign and verify.
+
+use std::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use ed25519_dalek::SigningKey;
+use zeroize::Zeroizing;
+
+use super::keys::Keys;
+use super::paserk;
+use super::paseto::{self, PublicKey, UnsoundKey};
+use super::seal::Sealer;
+use crate::domain::id::KeyId;
+use crate::domain::key::{KeyRecord, KeyStatus};
+use crate::domain::time::Timestamp;
+
+/// Why the stored signing keys cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyringError {
+    /// It was sealed under another master key, or altered.
+    #[error("signing key {0} does not open under this master key")]
+    Sealed(KeyId),
+    /// Its public half is no key.
+    #[error("the public half of signing key {0} is unsound: {1}")]
+    Unsound(KeyId, UnsoundKey),
+    /// Its two halves do not belong together.
+    #[error("the halves of signing key {0} do not belong together")]
+    Mismatch(KeyId),
+    /// Its name is not that of its public half.
+    #[error("signing key {named} should be named {should}")]
+    Misnamed {
+        /// The name it is stored under.
+        named: KeyId,
+        /// The name of its public half.
+        should: KeyId,
+    },
+    /// Nothing can be signed, or it is not known with what.
+    #[error("there must be one active signing key, and there are {0}")]
+    Active(usize),
+    /// Two records have the same name.
+    #[error("signing key {0} is there twice")]
+    Twice(KeyId),
+}
+
+/// One key, ready to sign and verify.
+pub struct SigningKeyEntry {
+    /// Its name.
+    pub id: KeyId,
+    /// Where it is in its life.
+    pub status: KeyStatus,
+    /// Its public half.
+    pub public: PublicKey,
+    signing: SigningKey,
+    /// The footer of its tokens, `{"kid":"k4.pid.…"}`.
+    footer: String,
+    /// The same as it is in a token.
+    encoded_footer: String,
+}
+
+impl SigningKeyEntry {
+    fn open(record: &KeyRecord, sealer: &Sealer) -> Result<Self, KeyringError> {
+        let id = record.id;
+        let public = PublicKey::from_bytes(&record.public).map_err(|cause| KeyringError::Unsound(id, cause))?;
+        let should = paserk::public_id(&record.public);
+        if should != id {
+            return Err(KeyringError::Misnamed { named: id, should });
+        }
+        let seed = Zeroizing::new(sealer.open(&id.0, &record.sealed_seed).ok_or(KeyringError::Sealed(id))?);
+        let signing = SigningKey::from_bytes(seed.as_slice().try_into().map_err(|_| KeyringError::Mismatch(id))?);
+        if signing.verifying_key().as_bytes() != public.as_bytes() {
+            return Err(KeyringError::Mismatch(id));
+        }
+        let footer = format!(r#"{{"kid":"{id}"}}"#);
+        let encoded_footer = Base64UrlUnpadded::encode_string(footer.as_bytes());
+        Ok(Self { id, status: record.status, public, signing, footer, encoded_footer })
+    }
+
+    /// Signs `message` as a v4.public token that names this key.
+    pub(super) fn sign(&self, message: Vec<u8>) -> String {
+        paseto::sign(&self.signing, message, self.footer.as_bytes(), b"")
+    }
+}
+
+impl fmt::Debug for SigningKeyEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKeyEntry({}, {})", self.id, self.status.as_str())
+    }
+}
+
+/// The signing keys of one state of the store. What is not in it verifies nothing.
+#[derive(Debug)]
+pub struct Keyring {
+    keys: Vec<SigningKeyEntry>,
+    active: usize,
+}
+
+impl Keyring {
+    /// Opens and checks every key. Exactly one is active.
+    pub fn open(records: &[KeyRecord], keys: &Keys) -> Result<Self, KeyringError> {
+        let sealer = Sealer::new(&keys.wrap);
+        let keys = records.iter().map(|record| SigningKeyEntry::open(record, &sealer)).collect::<Result<Vec<_>, _>>()?;
+        if let Some((_, twice)) = keys.iter().enumerate().find(|(at, key)| keys[..*at].iter().any(|earlier| earlier.id == key.id)) {
+            return Err(KeyringError::Twice(twice.id));
+        }
+        let mut active = keys.iter().enumerate().filter(|(_, key)| key.status == KeyStatus::Active).map(|(at, _)| at);
+        match (active.next(), active.count()) {
+            (Some(active), 0) => Ok(Self { keys, active }),
+            (first, more) => Err(KeyringError::Active(usize::from(first.is_some()) + more)),
+        }
+    }
+
+    /// The key that signs now.
+    pub fn active(&self) -> &SigningKeyEntry {
+        &self.keys[self.active]
+    }
+
+    /// The key of this name.
+    pub fn find(&self, id: &KeyId) -> Option<&SigningKeyEntry> {
+        self.keys.iter().find(|key| key.id == *id)
+    }
+
+    /// The key whose tokens have this footer. Footers are compared as text, so that nothing in one is ever read before it is verified.
+    pub(super) fn find_by_footer(&self, encoded_footer: &str) -> Option<&SigningKeyEntry> {
+        self.keys.iter().find(|key| key.encoded_footer == encoded_footer)
+    }
+
+    /// What everybody may know of every key.
+    pub fn published(&self) -> impl Iterator<Item = (KeyId, &[u8; 32], KeyStatus)> {
+        self.keys.iter().map(|key| (key.id, key.public.as_bytes(), key.status))
+    }
+}
+
+/// A new key, sealed: `seed` is 32 random bytes.
+pub fn generate(seed: [u8; 32], keys: &Keys, status: KeyStatus, now: Timestamp) -> KeyRecord {
+    let seed = Zeroizing::new(seed);
+    let public = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+    let id = paserk::public_id(&public);
+    KeyRecord {
+        id,
+        status,
+        public,
+        sealed_seed: Sealer::new(&keys.wrap).seal(&id.0, &*seed),
+        created_at: now,
+        active_since: (status == KeyStatus::Active).then_some(now),
+        retired_at: None,
+    }
+}

@@ -1,0 +1,248 @@
+//! Refresh tokens (`kfr_`) and session tokens (`kfs_`): one layout that only we can write (standards, section 6.3).
+
+use std::fmt;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::keys::{KEY_INDEX, Keys, SecretKey};
+use crate::domain::client::TokenFormat;
+use crate::domain::id::{Hash, Salt, SessionId, TokenId};
+use crate::domain::scope::ScopeSet;
+
+/// The version of the layout.
+const VERSION: u8 = 1;
+
+/// Version 1, key index 1, session 16, family 2, generation 4, secret 32: what the MAC is over.
+const AUTHENTICATED_BYTES: usize = 56;
+
+/// The MAC, cut to 128 bits.
+const MAC_BYTES: usize = 16;
+
+/// The whole token; a multiple of 3, so that its text has no spare bits.
+const TOKEN_BYTES: usize = AUTHENTICATED_BYTES + MAC_BYTES;
+
+/// What the text of every opaque token is long: the prefix, and 96 characters.
+pub const OPAQUE_TEXT_BYTES: usize = 4 + TOKEN_BYTES / 3 * 4;
+
+/// Text that must not be shown: zeroed when dropped, and `Debug` prints nothing.
+#[derive(Clone)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// Takes the text over.
+    pub(super) fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text itself: for the answer that hands it out, and nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(…)")
+    }
+}
+
+/// Which of the two opaque tokens it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpaqueKind {
+    /// A refresh token.
+    Refresh,
+    /// A session token: its family is 0, its generation the number of renewals.
+    Session,
+}
+
+impl OpaqueKind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Refresh => "kfr_",
+            Self::Session => "kfs_",
+        }
+    }
+
+    fn of(prefix: &[u8]) -> Option<Self> {
+        match prefix {
+            b"kfr_" => Some(Self::Refresh),
+            b"kfs_" => Some(Self::Session),
+            _ => None,
+        }
+    }
+}
+
+/// The random part of an opaque token. Only its hash is stored.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// Takes over 32 random bytes.
+    pub fn new(random: [u8; 32]) -> Self {
+        Self(random)
+    }
+
+    /// What is stored of it in a token of this kind, and compared.
+    pub fn hash(&self, kind: OpaqueKind) -> Hash {
+        let label: &[u8] = match kind {
+            OpaqueKind::Refresh => b"kf/rt/secret/v1",
+            OpaqueKind::Session => b"kf/st/secret/v1",
+        };
+        Hash(Sha256::new().chain_update(label).chain_update(self.0).finalize().into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A refresh or session token. One that was decoded is genuine: we wrote it. Whether it is still good, the session knows.
+#[derive(Clone, Debug)]
+pub struct Opaque {
+    /// Refresh or session.
+    pub kind: OpaqueKind,
+    /// The session.
+    pub session: SessionId,
+    /// The family's number; 0 in a session token.
+    pub family: u16,
+    /// Which token of the chain it is.
+    pub generation: u32,
+    /// The random part.
+    pub secret: Secret,
+}
+
+impl Opaque {
+    /// Reads a token that we wrote; `None` at any doubt. Allocates nothing.
+    pub fn decode(text: &str, keys: &OpaqueKeys) -> Option<Self> {
+        if text.len() != OPAQUE_TEXT_BYTES {
+            return None;
+        }
+        let (prefix, encoded) = text.as_bytes().split_at(4);
+        let kind = OpaqueKind::of(prefix)?;
+        let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
+        Base64UrlUnpadded::decode(encoded, &mut *bytes).ok()?;
+        let (authenticated, mac) = bytes.split_at(AUTHENTICATED_BYTES);
+        let genuine: bool = keys.mac(kind, authenticated).ct_eq(mac).into();
+        if !genuine || authenticated[0] != VERSION || authenticated[1] != KEY_INDEX {
+            return None;
+        }
+        let token = Self {
+            kind,
+            session: SessionId(array(&authenticated[2..18])),
+            family: u16::from_be_bytes(array(&authenticated[18..20])),
+            generation: u32::from_be_bytes(array(&authenticated[20..24])),
+            secret: Secret(array(&authenticated[24..])),
+        };
+        (kind == OpaqueKind::Refresh || token.family == 0).then_some(token)
+    }
+
+    /// The text that is handed out.
+    pub fn encode(&self, keys: &OpaqueKeys) -> SecretText {
+        let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
+        bytes[..2].copy_from_slice(&[VERSION, KEY_INDEX]);
+        bytes[2..18].copy_from_slice(&self.session.0);
+        bytes[18..20].copy_from_slice(&self.family.to_be_bytes());
+        bytes[20..24].copy_from_slice(&self.generation.to_be_bytes());
+        bytes[24..56].copy_from_slice(&self.secret.0);
+        let mac = keys.mac(self.kind, &bytes[..AUTHENTICATED_BYTES]);
+        bytes[AUTHENTICATED_BYTES..].copy_from_slice(&mac);
+        let mut encoded = Zeroizing::new([0; OPAQUE_TEXT_BYTES - 4]);
+        let encoded = Base64UrlUnpadded::encode(&*bytes, &mut *encoded).expect("96 characters hold 72 bytes");
+        let mut text = String::with_capacity(OPAQUE_TEXT_BYTES);
+        text.push_str(self.kind.prefix());
+        text.push_str(encoded);
+        SecretText::new(text)
+    }
+
+    /// What is stored of its secret.
+    pub fn hash(&self) -> Hash {
+        self.secret.hash(self.kind)
+    }
+}
+
+/// The keys of opaque tokens, with what HMAC makes of each worked out once.
+#[derive(Clone)]
+pub struct OpaqueKeys {
+    refresh_mac: Hmac<Sha256>,
+    session_mac: Hmac<Sha256>,
+    rotation: Hmac<Sha256>,
+    token_id: Hmac<Sha256>,
+}
+
+impl OpaqueKeys {
+    /// The ones among `keys`.
+    pub fn new(keys: &Keys) -> Self {
+        let keyed = |key: &SecretKey| Hmac::new_from_slice(key.expose_bytes()).expect("HMAC takes keys of any length");
+        Self {
+            refresh_mac: keyed(&keys.refresh_mac),
+            session_mac: keyed(&keys.session_mac),
+            rotation: keyed(&keys.rotation),
+            token_id: keyed(&keys.token_id),
+        }
+    }
+
+    fn mac(&self, kind: OpaqueKind, authenticated: &[u8]) -> [u8; MAC_BYTES] {
+        let (keyed, label): (_, &[u8]) = match kind {
+            OpaqueKind::Refresh => (&self.refresh_mac, b"kf/rt/mac/v1"),
+            OpaqueKind::Session => (&self.session_mac, b"kf/st/mac/v1"),
+        };
+        let mac: [u8; 32] = keyed.clone().chain_update(label).chain_update(authenticated).finalize().into_bytes().into();
+        array(&mac[..MAC_BYTES])
+    }
+
+    /// The secret of `link`, whose predecessor's is `secret`: the same for the same salt, so that a retry is answered with the same token
+    /// although nothing that could make one is stored.
+    pub fn successor(&self, link: Link, secret: &Secret, salt: &Salt) -> Secret {
+        let successor = link.bind(&self.rotation, b"kf/rt/next/v1").chain_update(secret.0).chain_update(salt.0);
+        Secret(successor.finalize().into_bytes().into())
+    }
+
+    /// The name of the access token that goes with the refresh token of `link`: the same for the same salt, scope, audience and format.
+    pub fn token_id(&self, link: Link, salt: &Salt, scope: &ScopeSet, audience: &str, format: TokenFormat) -> TokenId {
+        let asked = Sha256::new()
+            .chain_update(scope.as_str())
+            .chain_update([0])
+            .chain_update(audience)
+            .chain_update([0])
+            .chain_update(format.as_str())
+            .finalize();
+        let id: [u8; 32] =
+            link.bind(&self.token_id, b"kf/at/jti/v1").chain_update(salt.0).chain_update(asked).finalize().into_bytes().into();
+        TokenId(array(&id[..16]))
+    }
+}
+
+impl fmt::Debug for OpaqueKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpaqueKeys(…)")
+    }
+}
+
+/// One refresh token's place: in which session, which family, and the how many-th there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The session.
+    pub session: SessionId,
+    /// The family's number.
+    pub family: u16,
+    /// The generation.
+    pub generation: u32,
+}
+
+impl Link {
+    /// What every derivation for this place begins with.
+    fn bind(self, keyed: &Hmac<Sha256>, label: &[u8]) -> Hmac<Sha256> {
+        let keyed = keyed.clone().chain_update(label).chain_update(self.session.0);
+        keyed.chain_update(self.family.to_be_bytes()).chain_update(self.generation.to_be_bytes())
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("the layout fixes every length")
+}
