@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod domain;
+pub mod engine;
 pub mod store;
 pub mod token;

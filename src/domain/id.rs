@@ -147,6 +147,21 @@ impl Position {
     }
 }
 
+impl fmt::Display for Position {
+    /// The cursor: opaque to everybody else.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Position {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let position = Self(text.parse().map_err(|_| Malformed)?);
+        if position.to_string() == text { Ok(position) } else { Err(Malformed) }
+    }
+}
+
 /// The name of a signing key: the 33 bytes behind PASERK `k4.pid.` (<https://github.com/paseto-standard/paserk>, types/pid).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub [u8; 33]);

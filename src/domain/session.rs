@@ -161,6 +161,29 @@ pub enum Standing {
     Ended(End),
 }
 
+/// The state of a session, as a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It lives.
+    Active,
+    /// A timeout has passed.
+    Expired,
+    /// It was ended.
+    Ended,
+}
+
+names!(State { Active = "active", Expired = "expired", Ended = "ended" });
+
+impl From<&Standing> for State {
+    fn from(standing: &Standing) -> Self {
+        match standing {
+            Standing::Active => Self::Active,
+            Standing::Expired => Self::Expired,
+            Standing::Ended(_) => Self::Ended,
+        }
+    }
+}
+
 /// What a decision on a session leaves behind: an answer, and the events to write with the change.
 #[derive(Debug)]
 pub struct Decision<T> {

@@ -48,6 +48,8 @@ pub struct SigningKeyEntry {
     pub id: KeyId,
     /// Where it is in its life.
     pub status: KeyStatus,
+    /// When it stopped signing.
+    pub retired_at: Option<Timestamp>,
     /// Its public half.
     pub public: PublicKey,
     signing: SigningKey,
@@ -72,7 +74,7 @@ impl SigningKeyEntry {
         }
         let footer = format!(r#"{{"kid":"{id}"}}"#);
         let encoded_footer = Base64UrlUnpadded::encode_string(footer.as_bytes());
-        Ok(Self { id, status: record.status, public, signing, footer, encoded_footer })
+        Ok(Self { id, status: record.status, retired_at: record.retired_at, public, signing, footer, encoded_footer })
     }
 
     /// Signs `message` as a v4.public token that names this key.

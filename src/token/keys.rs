@@ -1,8 +1,10 @@
 //! The master key, and one derived key for each purpose (standards, section 6.3).
 
 use std::fmt;
+use std::net::IpAddr;
 
 use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -74,6 +76,15 @@ impl Keys {
             address: derive("kf/key/address/v1"),
             check: derive("kf/key/check/v1"),
         }
+    }
+
+    /// What the event log keeps of an address: enough to see whether two are the same, and not which.
+    pub fn address_hash(&self, address: IpAddr) -> [u8; 16] {
+        let keyed = Hmac::<Sha256>::new_from_slice(self.address.expose_bytes()).expect("HMAC takes keys of any length");
+        let full: [u8; 32] = keyed.chain_update(address.to_string()).finalize().into_bytes().into();
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&full[..16]);
+        hash
     }
 }
 

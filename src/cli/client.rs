@@ -1,0 +1,198 @@
+//! `keyfob client …`: the registered clients.
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::door::Door;
+use super::print::{Table, print_json, print_lines, print_table};
+use super::{Failure, Output};
+
+/// What can be done with clients.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Registers a client, and prints its secret once.
+    Create {
+        /// Its name: 1 to 64 characters of [A-Za-z0-9._~-]; a random one if left out.
+        id: Option<String>,
+        /// It cannot keep a secret: it only refreshes and revokes its own tokens.
+        #[arg(long)]
+        public: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Lists all clients.
+    List,
+    /// Shows one client.
+    Show {
+        /// Its name.
+        id: String,
+    },
+    /// Changes a client; what is not named stays.
+    Update {
+        /// Its name.
+        id: String,
+        #[command(flatten)]
+        settings: Settings,
+        /// Shuts it out: its requests are refused and its tokens inactive.
+        #[arg(long, conflicts_with = "enable")]
+        disable: bool,
+        /// Lets it in again.
+        #[arg(long)]
+        enable: bool,
+    },
+    /// Gives a client a new secret, and prints it once.
+    RotateSecret {
+        /// Its name.
+        id: String,
+        /// How long the old secret stays valid, such as 1h.
+        #[arg(long, default_value = "0s")]
+        keep_old_for: String,
+    },
+    /// Deletes a client and ends all that it was issued.
+    Delete {
+        /// Its name.
+        id: String,
+    },
+}
+
+/// The settings of a client. Each may be given several times, or once with commas.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// What it may do: sessions, introspect, introspect:any, events, metrics, admin.
+    #[arg(long = "permission", value_delimiter = ',')]
+    permissions: Option<Vec<String>>,
+    /// The grants it may use: refresh_token, client_credentials.
+    #[arg(long = "grant", value_delimiter = ',')]
+    grants: Option<Vec<String>>,
+    /// The scopes it may ask for.
+    #[arg(long = "scope", value_delimiter = ',')]
+    scopes: Option<Vec<String>>,
+    /// The audiences it may ask for.
+    #[arg(long = "audience", value_delimiter = ',')]
+    audiences: Option<Vec<String>>,
+    /// The resources that it is.
+    #[arg(long = "serves", value_delimiter = ',')]
+    serves: Option<Vec<String>>,
+    /// The clients that it may open sessions for.
+    #[arg(long = "opens-for", value_delimiter = ',')]
+    opens_for: Option<Vec<String>>,
+    /// The name of its policy.
+    #[arg(long)]
+    policy: Option<String>,
+    /// The form of its access tokens: paseto or jwt.
+    #[arg(long)]
+    access_token_format: Option<String>,
+}
+
+impl Settings {
+    fn into_body(self) -> Map<String, Value> {
+        let lists = [
+            ("permissions", self.permissions),
+            ("grants", self.grants),
+            ("scopes", self.scopes),
+            ("audiences", self.audiences),
+            ("serves", self.serves),
+            ("opens_for", self.opens_for),
+        ];
+        let texts = [("policy", self.policy), ("access_token_format", self.access_token_format)];
+        let lists = lists.into_iter().filter_map(|(name, list)| Some((name.to_owned(), json!(list?))));
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?))));
+        lists.chain(texts).collect()
+    }
+}
+
+impl ClientCommand {
+    /// Carries the command out.
+    pub async fn run(self, door: &mut Door, output: Output) -> Result<(), Failure> {
+        match self {
+            Self::Create { id, public, settings } => {
+                let mut body = settings.into_body();
+                if let Some(id) = id {
+                    body.insert("client_id".into(), json!(id));
+                }
+                if public {
+                    body.insert("kind".into(), json!("public"));
+                }
+                let created = door.call(Method::POST, "/v1/clients", Some(&Value::Object(body))).await?.body;
+                show(&created, output);
+            }
+            Self::List => list(door, output).await?,
+            Self::Show { id } => show(&door.call(Method::GET, &path(&id), None).await?.body, output),
+            Self::Update { id, settings, disable, enable } => {
+                let mut body = settings.into_body();
+                if disable || enable {
+                    body.insert("disabled".into(), json!(disable));
+                }
+                show(&door.call(Method::PATCH, &path(&id), Some(&Value::Object(body))).await?.body, output);
+            }
+            Self::RotateSecret { id, keep_old_for } => {
+                let body = json!({ "keep_old_for": keep_old_for });
+                show(&door.call(Method::POST, &format!("{}/secret", path(&id)), Some(&body)).await?.body, output);
+            }
+            Self::Delete { id } => {
+                door.call(Method::DELETE, &path(&id), None).await?;
+                match output {
+                    Output::Human => print_lines(&[format!("deleted {id}, and ended all that it was issued")]),
+                    Output::Json => print_json(&json!({ "deleted": id })),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn list(door: &mut Door, output: Output) -> Result<(), Failure> {
+    let mut items = vec![];
+    let mut cursor = String::new();
+    loop {
+        let page = door.call(Method::GET, &format!("/v1/clients?limit=100{cursor}"), None).await?.body;
+        items.extend(page["items"].as_array().cloned().unwrap_or_default());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    match output {
+        Output::Json => print_json(&Value::Array(items)),
+        Output::Human => {
+            let mut table = Table::new(&["CLIENT", "KIND", "PERMISSIONS", "GRANTS", "POLICY", "STATE"]);
+            for client in &items {
+                let state = if client["disabled"] == json!(true) { "disabled" } else { "enabled" };
+                let text = |name: &str| client[name].as_str().unwrap_or_default().to_owned();
+                table.row([text("client_id"), text("kind"), words(&client["permissions"]), words(&client["grants"]), text("policy"), state.into()]);
+            }
+            print_table(&table);
+        }
+    }
+    Ok(())
+}
+
+fn show(client: &Value, output: Output) {
+    if output == Output::Json {
+        return print_json(client);
+    }
+    let mut lines = vec![];
+    for (name, value) in client.as_object().into_iter().flatten().filter(|(name, _)| *name != "client_secret") {
+        let shown = match value {
+            Value::Array(_) => words(value),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        lines.push(format!("{name:<20} {shown}"));
+    }
+    if let Some(secret) = client["client_secret"].as_str() {
+        lines.push(format!("{:<20} {secret}", "client_secret"));
+        lines.push("The secret is shown this once.".into());
+    }
+    print_lines(&lines);
+}
+
+fn words(list: &Value) -> String {
+    let words: Vec<&str> = list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if words.is_empty() { "-".into() } else { words.join(" ") }
+}
+
+fn path(id: &str) -> String {
+    format!("/v1/clients/{}", percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC))
+}

@@ -1,0 +1,83 @@
+//! The way to the routes: through the admin socket when a server runs, else the same router in this process.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use super::Failure;
+use crate::config::Config;
+use crate::serve::{App, AppError};
+
+/// The largest answer that a command reads.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// An open way to the routes, with the rights of an administrator.
+pub enum Door {
+    /// A server runs; this is a connection to its admin socket.
+    Socket(hyper::client::conn::http1::SendRequest<Full<Bytes>>),
+    /// None runs; the router answers here.
+    InProcess(Box<App>),
+}
+
+/// An answer of a route.
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its JSON; null if it has none.
+    pub body: Value,
+}
+
+impl Door {
+    /// Finds the running server, or opens the store.
+    pub async fn open(config: &Config) -> Result<Self, Failure> {
+        let socket = config.admin_socket();
+        match UnixStream::connect(&socket).await {
+            Ok(stream) => Self::connect(stream, &socket).await,
+            Err(_) => match App::open_existing(config).await {
+                Ok(app) => Ok(Self::InProcess(Box::new(app))),
+                Err(AppError::NotInitialised(_)) => {
+                    Err(Failure::refused("there is no store here yet: start the server with `keyfob serve`, or run `keyfob init`"))
+                }
+                Err(other) => Err(Failure::refused(other)),
+            },
+        }
+    }
+
+    async fn connect(stream: UnixStream, socket: &Path) -> Result<Self, Failure> {
+        let broken = |cause: hyper::Error| Failure::refused(format!("the admin socket {} does not answer: {cause}", socket.display()));
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        tokio::spawn(connection);
+        Ok(Self::Socket(sender))
+    }
+
+    /// Sends a request, and waits for the answer.
+    pub async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let request = if body.is_some() { request.header("content-type", "application/json") } else { request };
+        let request = request.body(Full::new(bytes)).map_err(Failure::refused)?;
+        let (status, bytes) = match self {
+            Self::Socket(sender) => {
+                let response = sender.send_request(request).await.map_err(Failure::refused)?;
+                let status = response.status();
+                let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+                (status, body.collect().await.map_err(Failure::refused)?.to_bytes())
+            }
+            Self::InProcess(app) => app.answer(request).await.map_err(Failure::refused)?,
+        };
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(Failure::refused)? };
+        if status.is_success() { Ok(Answer { status, body }) } else { Err(Failure::from_problem(status, &body)) }
+    }
+
+    /// Closes the store, if it was opened here.
+    pub async fn close(self) {
+        if let Self::InProcess(app) = self {
+            app.close().await;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The command line. One file a command group; administration goes through the same routes as everybody's (`door.rs`).
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::config::Config;
+
+mod client;
+mod config;
+mod door;
+mod init;
+mod print;
+mod serve;
+
+/// A session engine in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "keyfob", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The configuration file; without it, config.toml in the working directory if there is one.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints JSON for a program to read.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the server; the first start initialises. This is what happens without a command.
+    Serve(serve::ServeArgs),
+    /// Initialises the store, and prints the administrator's credentials once.
+    Init,
+    /// Checks or shows the configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Registered clients.
+    #[command(subcommand)]
+    Client(client::ClientCommand),
+    /// Prints the OpenAPI document.
+    Openapi,
+}
+
+/// For whom to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A person.
+    Human,
+    /// A program.
+    Json,
+}
+
+/// Why a command failed: one line naming the cause and the mend. The program exits with 1.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl Failure {
+    /// Refused or failed, for this reason.
+    pub fn refused(cause: impl Display) -> Self {
+        Self(cause.to_string())
+    }
+
+    /// What a route said.
+    fn from_problem(status: StatusCode, problem: &Value) -> Self {
+        let said = problem["detail"].as_str().or(problem["error_description"].as_str()).or(problem["title"].as_str());
+        Self(said.map_or_else(|| format!("the server answered {status}"), Into::into))
+    }
+}
+
+/// Reads the command line and carries it out. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let output = if cli.json { Output::Json } else { Output::Human };
+    match dispatch(cli, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message)) => {
+            eprintln!("keyfob: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
+    let file = cli.config;
+    let load = |flags: &[(&str, String)]| Config::load(file.as_deref(), flags).map_err(Failure::refused);
+    match cli.command.unwrap_or(Command::Serve(serve::ServeArgs::default())) {
+        Command::Serve(args) => serve::run(&load(&args.overrides())?),
+        Command::Init => init::run(&load(&[])?, output),
+        Command::Config(command) => command.run(file.as_deref(), output),
+        Command::Client(command) => {
+            let config = load(&[])?;
+            let commands = async {
+                let mut door = door::Door::open(&config).await?;
+                let done = command.run(&mut door, output).await;
+                door.close().await;
+                done
+            };
+            runtime()?.block_on(commands)
+        }
+        Command::Openapi => {
+            print::print_lines(&[crate::serve::openapi_document(&load(&[])?)]);
+            Ok(())
+        }
+    }
+}
+
+/// A runtime for one command.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::refused)
+}

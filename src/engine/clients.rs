@@ -1,0 +1,350 @@
+//! Administration of the registered clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::open::{invalid, parse_scope};
+use super::{Engine, Result};
+use crate::domain::client::{Caller, Client, ClientKind, ClientSecret, Grant, Permission, SECRETS_MAX, TokenFormat};
+use crate::domain::event::{Event, EventKind};
+use crate::domain::id::{ClientId, Hash};
+use crate::domain::policy::LIFETIME_MAX;
+use crate::domain::refusal::{Refusal, Refused};
+use crate::domain::session::{Decision, ENGINE};
+use crate::domain::time::Timestamp;
+use crate::store::Store;
+use crate::token::client_secret::{client_secret, hash_client_secret};
+use crate::token::opaque::SecretText;
+
+/// What can be said of a client; what is absent stays as it is, or takes its default at a creation.
+#[derive(Clone, Debug, Default)]
+pub struct ClientFields {
+    /// Whether it can keep a secret; fixed at creation.
+    pub kind: Option<ClientKind>,
+    /// What it may do.
+    pub permissions: Option<Vec<Permission>>,
+    /// The grants it may use.
+    pub grants: Option<Vec<Grant>>,
+    /// The scopes it may ask for.
+    pub scopes: Option<Vec<String>>,
+    /// The audiences it may ask for.
+    pub audiences: Option<Vec<String>>,
+    /// The resources that it is.
+    pub serves: Option<Vec<String>>,
+    /// The clients it may open sessions for.
+    pub opens_for: Option<Vec<String>>,
+    /// The name of its policy.
+    pub policy: Option<String>,
+    /// The form of its access tokens.
+    pub access_token_format: Option<TokenFormat>,
+    /// Whether it is shut out.
+    pub disabled: Option<bool>,
+}
+
+/// A client that the configuration file declares.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// Its name.
+    pub id: ClientId,
+    /// The hash of its secret; `None` for a public one.
+    pub secret: Option<Hash>,
+    /// Everything else.
+    pub fields: ClientFields,
+}
+
+/// A client, and its secret if one was just made.
+pub struct WithSecret {
+    /// The client.
+    pub client: Client,
+    /// Shown once; `None` for a public client.
+    pub secret: Option<SecretText>,
+}
+
+impl<S: Store> Engine<S> {
+    /// Registers a client. Without `id` it gets a random one.
+    ///
+    /// # Errors
+    /// `Forbidden` to all but administrators; `Conflict` when the name is taken; `Invalid` naming a field.
+    pub async fn create_client(&self, caller: &Caller, id: Option<ClientId>, fields: ClientFields) -> Result<WithSecret> {
+        caller.require(Permission::Admin)?;
+        let id = id.unwrap_or_else(|| self.random_client_id());
+        let now = self.clock.now().wall;
+        let secret = (fields.kind != Some(ClientKind::Public)).then(|| client_secret(&self.clock.random()));
+        let hash = secret.as_ref().map(hash_of);
+        let client = self.apply(blank(id.clone(), hash, now), &fields)?;
+        let event = about(&client, EventKind::ClientCreated, now, caller.name());
+        let created = self.store.update_client(id, move |stored, _| match stored {
+            Some(_) => Decision::quiet(Err(Refusal::Conflict.because("client_id is taken"))),
+            None => {
+                *stored = Some(client.clone());
+                Decision::told(Ok(client.clone()), vec![event.clone()])
+            }
+        });
+        Ok(WithSecret { client: created.await??, secret })
+    }
+
+    /// One client.
+    ///
+    /// # Errors
+    /// `Forbidden` to all but administrators; `NotFound`.
+    pub fn client(&self, caller: &Caller, id: &ClientId) -> Result<Arc<Client>> {
+        caller.require(Permission::Admin)?;
+        Ok(self.store.registry().clients.get(id).cloned().ok_or_else(no_such_client)?)
+    }
+
+    /// At most `limit` clients after `after`, by name, and where to go on if there are more.
+    ///
+    /// # Errors
+    /// `Forbidden` to all but administrators.
+    pub fn clients(&self, caller: &Caller, after: Option<&ClientId>, limit: usize) -> Result<(Vec<Arc<Client>>, Option<ClientId>)> {
+        caller.require(Permission::Admin)?;
+        let registry = self.store.registry();
+        let mut clients: Vec<_> =
+            registry.clients.values().filter(|client| after.is_none_or(|after| client.id > *after)).cloned().collect();
+        clients.sort_by(|a, b| a.id.cmp(&b.id));
+        let more = clients.len() > limit;
+        clients.truncate(limit);
+        let next = clients.last().filter(|_| more).map(|client| client.id.clone());
+        Ok((clients, next))
+    }
+
+    /// Changes a client; what `fields` leaves out stays.
+    ///
+    /// # Errors
+    /// `Forbidden` to all but administrators; `NotFound`; `Conflict` for a declared client; `Invalid` naming a field.
+    pub async fn change_client(&self, caller: &Caller, id: ClientId, fields: ClientFields) -> Result<Client> {
+        let now = self.clock.now().wall;
+        // Judged outside the transaction, where the policies are; the transaction applies the same fields to the client as it is then.
+        let current = self.client(caller, &id)?;
+        self.apply((*current).clone(), &fields)?;
+        self.change(caller, id, now, move |client| apply_fields(client.clone(), &fields).map(|changed| *client = changed)).await
+    }
+
+    /// Gives a client a new secret. The old one stays valid for `keep_old_for`.
+    ///
+    /// # Errors
+    /// As for a change; `Invalid` for a public client, which has none.
+    pub async fn rotate_secret(&self, caller: &Caller, id: ClientId, keep_old_for: Duration) -> Result<WithSecret> {
+        if keep_old_for > LIFETIME_MAX {
+            return Err(invalid("keep_old_for", "must be at most 400d").into());
+        }
+        let now = self.clock.now().wall;
+        let secret = client_secret(&self.clock.random());
+        let hash = hash_of(&secret);
+        let client = self.change(caller, id, now, move |client| {
+            if client.kind == ClientKind::Public {
+                return Err(Refusal::Invalid { field: "kind" }.because("a public client has no secret"));
+            }
+            let until = now.plus(keep_old_for);
+            let earliest = |old: Option<Timestamp>| Some(old.map_or(until, |old| old.min(until)));
+            client.secrets.retain(|old| !keep_old_for.is_zero() && old.until.is_none_or(|end| now < end));
+            client.secrets.iter_mut().for_each(|old| old.until = earliest(old.until));
+            client.secrets.insert(0, ClientSecret { hash, until: None });
+            client.secrets.truncate(SECRETS_MAX);
+            Ok(())
+        });
+        Ok(WithSecret { client: client.await?, secret: Some(secret) })
+    }
+
+    /// Deletes a client, and by a cut-off all that it was ever issued.
+    ///
+    /// # Errors
+    /// `Forbidden` to all but administrators; `NotFound`; `Conflict` for a declared client.
+    pub async fn delete_client(&self, caller: &Caller, id: ClientId) -> Result<()> {
+        caller.require(Permission::Admin)?;
+        let (now, by) = (self.clock.now().wall, caller.name().to_owned());
+        let deleted = self.store.update_client(id, move |stored, _| match stored.take() {
+            None => Decision::quiet(Err(no_such_client())),
+            Some(client) if client.declared => {
+                *stored = Some(client);
+                Decision::quiet(Err(declared()))
+            }
+            Some(client) => Decision::told(Ok(()), vec![about(&client, EventKind::ClientDeleted, now, &by)]),
+        });
+        Ok(deleted.await??)
+    }
+
+    /// Registers the administrator of a new store under this secret; does nothing if the client is there.
+    ///
+    /// # Errors
+    /// A store that cannot write.
+    pub async fn create_administrator(&self, id: ClientId, secret: Hash) -> Result<bool> {
+        let now = self.clock.now().wall;
+        let mut client = blank(id.clone(), Some(secret), now);
+        client.permissions = vec![Permission::Admin];
+        client.grants = vec![Grant::RefreshToken, Grant::ClientCredentials];
+        let event = about(&client, EventKind::ClientCreated, now, ENGINE);
+        let created = self.store.update_client(id, move |stored, _| {
+            if stored.is_some() {
+                return Decision::quiet(false);
+            }
+            *stored = Some(client.clone());
+            Decision::told(true, vec![event.clone()])
+        });
+        Ok(created.await?)
+    }
+
+    /// Brings the declared clients to what the configuration file says: made once, updated in place, disabled when they have left it.
+    ///
+    /// # Errors
+    /// `Invalid` naming a field; `Conflict` when a name was registered through the API; a store that cannot write.
+    pub async fn declare_clients(&self, declared: Vec<Declared>) -> Result<()> {
+        let now = self.clock.now().wall;
+        let gone = self.store.registry();
+        let gone = gone.clients.values().filter(|client| client.declared && declared.iter().all(|d| d.id != client.id));
+        for client in gone {
+            tracing::warn!(client = client.id.as_str(), "a declared client has left the configuration: it is disabled");
+            let leave = move |stored: &mut Option<Client>, _: &_| match stored {
+                Some(client) => {
+                    (client.declared, client.disabled, client.updated_at) = (false, true, now);
+                    Decision::told((), vec![about(client, EventKind::ClientUpdated, now, ENGINE)])
+                }
+                None => Decision::quiet(()),
+            };
+            self.store.update_client(client.id.clone(), leave).await?;
+        }
+        for Declared { id, secret, fields } in declared {
+            let target = self.apply(blank(id.clone(), secret, now), &fields)?;
+            self.declare(id, target, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn declare(&self, id: ClientId, target: Client, now: Timestamp) -> Result<()> {
+        let declare = move |stored: &mut Option<Client>, _: &_| {
+            let mut wanted = Client { declared: true, ..target.clone() };
+            let kind = match stored {
+                Some(client) if !client.declared && !client.disabled => {
+                    return Decision::quiet(Err(Refusal::Conflict.because(format!(
+                        "[[client]] {}: a client of this name was registered through the API; delete it or choose another client_id",
+                        client.id
+                    ))));
+                }
+                Some(client) => {
+                    (wanted.created_at, wanted.updated_at) = (client.created_at, client.updated_at);
+                    if *client == wanted {
+                        return Decision::quiet(Ok(()));
+                    }
+                    wanted.updated_at = now;
+                    EventKind::ClientUpdated
+                }
+                None => EventKind::ClientCreated,
+            };
+            let event = about(&wanted, kind, now, ENGINE);
+            *stored = Some(wanted);
+            Decision::told(Ok(()), vec![event])
+        };
+        Ok(self.store.update_client(id, declare).await??)
+    }
+
+    async fn change(
+        &self,
+        caller: &Caller,
+        id: ClientId,
+        now: Timestamp,
+        change: impl Fn(&mut Client) -> std::result::Result<(), Refused> + Send + 'static,
+    ) -> Result<Client> {
+        caller.require(Permission::Admin)?;
+        let by = caller.name().to_owned();
+        let changed = self.store.update_client(id, move |stored, _| {
+            let Some(client) = stored else { return Decision::quiet(Err(no_such_client())) };
+            if client.declared {
+                return Decision::quiet(Err(declared()));
+            }
+            let mut wanted = client.clone();
+            if let Err(refused) = change(&mut wanted) {
+                return Decision::quiet(Err(refused));
+            }
+            wanted.updated_at = now;
+            *client = wanted;
+            Decision::told(Ok(client.clone()), vec![about(client, EventKind::ClientUpdated, now, &by)])
+        });
+        Ok(changed.await??)
+    }
+
+    /// Applies fields, and judges the policy besides, which only the configuration knows.
+    fn apply(&self, client: Client, fields: &ClientFields) -> std::result::Result<Client, Refused> {
+        let client = apply_fields(client, fields)?;
+        if !self.rules.policies.contains_key(&*client.policy) {
+            let known: Vec<&str> = self.rules.policies.keys().map(String::as_str).collect();
+            return Err(invalid("policy", format!("must be one of the configured policies: {}", known.join(", "))));
+        }
+        Ok(client)
+    }
+
+    fn random_client_id(&self) -> ClientId {
+        let hex: String = self.clock.random::<10>().iter().map(|byte| format!("{byte:02x}")).collect();
+        hex.parse().expect("hexadecimal digits are allowed in a client's name")
+    }
+}
+
+fn blank(id: ClientId, secret: Option<Hash>, now: Timestamp) -> Client {
+    Client {
+        id,
+        kind: ClientKind::Confidential,
+        permissions: vec![],
+        grants: vec![],
+        scopes: Default::default(),
+        audiences: vec![],
+        serves: vec![],
+        opens_for: vec![],
+        policy: "default".into(),
+        access_token_format: TokenFormat::Paseto,
+        disabled: false,
+        declared: false,
+        secrets: secret.map(|hash| ClientSecret { hash, until: None }).into_iter().collect(),
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn apply_fields(mut client: Client, fields: &ClientFields) -> std::result::Result<Client, Refused> {
+    let fields = fields.clone();
+    client.kind = fields.kind.unwrap_or(client.kind);
+    client.permissions = fields.permissions.map_or(client.permissions, distinct);
+    client.grants = fields.grants.map_or(client.grants, distinct);
+    if let Some(scopes) = fields.scopes {
+        client.scopes = parse_scope(&scopes.join(" "))
+            .map_err(|_| invalid("scopes", "must be names without spaces, quotes or backslashes, 2048 bytes in all"))?;
+    }
+    let boxed = |list: Vec<String>| list.into_iter().map(Into::into).collect();
+    client.audiences = fields.audiences.map_or(client.audiences, boxed);
+    client.serves = fields.serves.map_or(client.serves, boxed);
+    if let Some(names) = fields.opens_for {
+        let parsed: std::result::Result<_, _> = names.iter().map(|name| name.parse()).collect();
+        client.opens_for = parsed.map_err(|_| invalid("opens_for", "must be names of clients"))?;
+    }
+    client.policy = fields.policy.map_or(client.policy, Into::into);
+    client.access_token_format = fields.access_token_format.unwrap_or(client.access_token_format);
+    client.disabled = fields.disabled.unwrap_or(client.disabled);
+    client.validate()?;
+    Ok(client)
+}
+
+fn distinct<T: PartialEq>(list: Vec<T>) -> Vec<T> {
+    let mut kept: Vec<T> = vec![];
+    for item in list {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
+}
+
+fn about(client: &Client, kind: EventKind, at: Timestamp, by: &str) -> Event {
+    let mut event = Event::new(kind, at, by);
+    event.client = Some(client.id.clone());
+    event
+}
+
+fn hash_of(secret: &SecretText) -> Hash {
+    hash_client_secret(secret.expose()).expect("a secret that was just made has the right form")
+}
+
+fn no_such_client() -> Refused {
+    Refusal::NotFound.because("there is no such client")
+}
+
+fn declared() -> Refused {
+    Refusal::Conflict.because("the client is declared in the configuration file; change it there")
+}

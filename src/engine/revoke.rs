@@ -1,0 +1,90 @@
+//! Revocation by token (RFC 7009). Unknown, dead and malformed tokens are answered like revoked ones; another client's is refused (C-05).
+
+use super::{Engine, Result};
+use crate::domain::access::{AccessToken, Origin};
+use crate::domain::client::Caller;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::id::{ClientId, SessionId};
+use crate::domain::refusal::Refused;
+use crate::domain::session::{Decision, End, EndReason, RevokedToken, Session};
+use crate::domain::time::Timestamp;
+use crate::store::{Lane, Store};
+use crate::token::opaque::{Opaque, OpaqueKind};
+
+impl<S: Store> Engine<S> {
+    /// Revokes a token of any kind; it is final when this returns. A genuine token of any generation will do: logging out with a stale
+    /// one must log out (C-10).
+    ///
+    /// # Errors
+    /// `InvalidGrant` when the token is another client's and the caller neither opened its session nor administers.
+    pub async fn revoke(&self, caller: &Caller, token: &str) -> Result<()> {
+        let now = self.clock.now().wall;
+        if let Some(token) = Opaque::decode(token, &self.opaque) {
+            return match token.kind {
+                OpaqueKind::Refresh => self.revoke_family(caller.clone(), token.session, token.family, now).await,
+                OpaqueKind::Session => self.revoke_session(caller.clone(), token.session, now).await,
+            };
+        }
+        match self.verifier.verify(token, &self.keyring.load()) {
+            Some(token) if *token.issuer == *self.rules.issuer && now.seconds() < token.expires_at => {
+                self.revoke_access_token(caller.clone(), &token, now).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn revoke_family(&self, caller: Caller, session: SessionId, family: u16, now: Timestamp) -> Result<()> {
+        let revoked = self.store.update(session, Lane::Revocation, move |session, cuts| {
+            let Some(client) = session.family(family).map(|family| family.client_id.clone()) else {
+                return Decision::quiet(Ok(()));
+            };
+            if !may_revoke(&caller, &client, session) {
+                return Decision::quiet(Err(Refused::invalid_grant()));
+            }
+            Decision::told(Ok(()), session.revoke_family(family, caller.name(), now, cuts))
+        });
+        Ok(revoked.await?.unwrap_or(Ok(()))?)
+    }
+
+    async fn revoke_session(&self, caller: Caller, session: SessionId, now: Timestamp) -> Result<()> {
+        let revoked = self.store.update(session, Lane::Revocation, move |session, cuts| {
+            if !may_revoke(&caller, &session.client_id, session) {
+                return Decision::quiet(Err(Refused::invalid_grant()));
+            }
+            let end = End { at: now, reason: EndReason::Logout, by: caller.name().into() };
+            Decision::told(Ok(()), session.close(end, now, cuts))
+        });
+        Ok(revoked.await?.unwrap_or(Ok(()))?)
+    }
+
+    async fn revoke_access_token(&self, caller: Caller, token: &AccessToken, now: Timestamp) -> Result<()> {
+        let revocation = RevokedToken { id: token.id, expires_at: token.expires_at };
+        match token.origin {
+            Origin::Client { .. } => {
+                if !caller.is_admin() && !caller.is(&token.client_id) {
+                    return Err(Refused::invalid_grant().into());
+                }
+                let mut event = Event::new(EventKind::TokenRevoked, now, caller.name());
+                event.client = Some(token.client_id.clone());
+                event.token = Some(token.id);
+                self.store.revoke_token(revocation, event).await?;
+                Ok(())
+            }
+            Origin::Session { id, family, .. } => {
+                let client = token.client_id.clone();
+                let revoked = self.store.update(id, Lane::Revocation, move |session, cuts| {
+                    if !may_revoke(&caller, &client, session) {
+                        return Decision::quiet(Err(Refused::invalid_grant()));
+                    }
+                    Decision::told(Ok(()), session.revoke_token(revocation, family, caller.name(), now, cuts))
+                });
+                Ok(revoked.await?.unwrap_or(Ok(()))?)
+            }
+        }
+    }
+}
+
+/// The client that a token was issued to, the session's opener, and administrators (contract, section 5).
+fn may_revoke(caller: &Caller, issued_to: &ClientId, session: &Session) -> bool {
+    caller.is_admin() || caller.is(issued_to) || caller.opened(session)
+}

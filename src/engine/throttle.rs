@@ -1,0 +1,69 @@
+//! How often an address may fail to authenticate. A right secret is never refused, so nobody can lock a client out.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+
+use crate::domain::time::Moment;
+
+/// How many addresses are remembered; beyond that the least used are forgotten.
+const ADDRESSES_MAX: usize = 16_384;
+const MINUTE_MS: f64 = 60_000.0;
+
+/// A bucket of permitted failures for each address, refilled evenly over a minute. It holds whatever client is tried, which is stricter
+/// than a second count for each client from that address would be.
+pub(super) struct Throttle {
+    per_minute: f64,
+    spent: Cache<Option<IpAddr>, Spent>,
+}
+
+#[derive(Clone, Copy)]
+struct Spent {
+    failures: f64,
+    at_ms: u64,
+}
+
+impl Throttle {
+    pub(super) fn new(per_minute: u32) -> Self {
+        Self { per_minute: f64::from(per_minute), spent: Cache::new(ADDRESSES_MAX) }
+    }
+
+    /// Counts a failure. `Some` when there were too many: how long until the next would count as an ordinary one.
+    pub(super) fn fail(&self, address: Option<IpAddr>, now: Moment) -> Option<Duration> {
+        let spent = self.spent.get(&address).unwrap_or(Spent { failures: 0.0, at_ms: now.elapsed_ms });
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since the start are far below 2^52")]
+        let passed = now.elapsed_ms.saturating_sub(spent.at_ms) as f64;
+        let failures = (spent.failures - passed * self.per_minute / MINUTE_MS).max(0.0);
+        if failures + 1.0 > self.per_minute {
+            let wait_s = (failures + 1.0 - self.per_minute) * 60.0 / self.per_minute;
+            return Some(Duration::from_secs_f64(wait_s.ceil()));
+        }
+        self.spent.insert(address, Spent { failures: failures + 1.0, at_ms: now.elapsed_ms });
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    /// INT-41, CLI-13.
+    #[test]
+    fn an_address_that_fails_too_often_waits_and_others_do_not() {
+        let throttle = Throttle::new(30);
+        let at = |elapsed_ms| Moment { wall: Timestamp::from_seconds(0), boot: 1, elapsed_ms };
+        let here = Some(IpAddr::from([192, 0, 2, 1]));
+        for _ in 0..30 {
+            assert_eq!(throttle.fail(here, at(0)), None);
+        }
+        assert_eq!(throttle.fail(here, at(0)), Some(Duration::from_secs(2)));
+        assert_eq!(throttle.fail(None, at(0)), None);
+        assert_eq!(throttle.fail(here, at(2_000)), None, "one more after two seconds");
+        assert!(throttle.fail(here, at(2_000)).is_some());
+        for _ in 0..30 {
+            assert_eq!(throttle.fail(here, at(120_000)), None, "a minute of silence forgives all");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Who calls and from where, as the management routes ask it.
+
+use poem::{FromRequest, Request, RequestBody};
+
+use super::connection::Channel;
+use super::credentials::{Authorization, BasicOrBearer, ClientFields, merge};
+use super::error::Problem;
+use crate::domain::client::Caller;
+use crate::engine::Engine;
+use crate::engine::authenticate::Source;
+use crate::store::Store;
+
+/// Where a request came from.
+pub struct Origin(pub Source);
+
+impl<'a> FromRequest<'a> for Origin {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let admin_socket = request.extensions().get::<Channel>() == Some(&Channel::AdminSocket);
+        let address = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
+        Ok(Self(Source { address, admin_socket }))
+    }
+}
+
+/// The caller of a management route: a client by Basic or by its own bearer token, or the admin socket.
+pub async fn caller<S: Store>(engine: &Engine<S>, authorization: Authorization<BasicOrBearer>, origin: &Origin) -> Result<Caller, Problem> {
+    let credentials = merge(authorization.presented, ClientFields::default())?;
+    let who = engine.authenticate(credentials.as_engine(), origin.0).await;
+    Ok(who.map_err(|error| Problem::from(error).or_bearer())?.caller)
+}

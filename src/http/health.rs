@@ -1,0 +1,45 @@
+//! `GET /healthz` and `GET /readyz`.
+
+use std::sync::Arc;
+
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde::Serialize;
+
+use super::answer::Json;
+use super::document::Tag;
+use super::error::Problem;
+use crate::engine::Engine;
+use crate::store::Store;
+
+/// Liveness and readiness.
+pub struct HealthApi<S>(pub Arc<Engine<S>>);
+
+/// All is well.
+#[derive(Serialize, Object)]
+struct Health {
+    /// Always `ok`.
+    status: &'static str,
+}
+
+#[derive(ApiResponse)]
+enum HealthResponse {
+    /// It is.
+    #[oai(status = 200)]
+    Ok(Json<Health>),
+}
+
+#[OpenApi]
+impl<S: Store> HealthApi<S> {
+    /// Is the process alive?
+    #[oai(path = "/healthz", method = "get", tag = "Tag::Operation", operation_id = "health")]
+    async fn healthz(&self) -> HealthResponse {
+        HealthResponse::Ok(Json(Health { status: "ok" }))
+    }
+
+    /// Can the store commit? 503 if not.
+    #[oai(path = "/readyz", method = "get", tag = "Tag::Operation", operation_id = "ready")]
+    async fn readyz(&self) -> Result<HealthResponse, Problem> {
+        self.0.ready()?;
+        Ok(HealthResponse::Ok(Json(Health { status: "ok" })))
+    }
+}

@@ -1,0 +1,254 @@
+//! `/v1/sessions`: open, list, read, end.
+
+use std::sync::Arc;
+
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+
+use super::caller::{Origin, caller};
+use super::credentials::{Authorization, BasicOrBearer};
+use super::document::Tag;
+use super::error::Problem;
+use super::json::JsonBody;
+use super::session_object::{DeviceObject, SessionObject};
+use super::types::{FreeObject, Time, Word};
+use crate::domain::id::SessionId;
+use crate::domain::refusal::Refusal;
+use crate::domain::session::State;
+use crate::engine::Engine;
+use crate::engine::open::{OpenSession, Opened};
+use crate::engine::read::Filter;
+use crate::store::Store;
+
+/// How many items a page has when nothing is said, and at most.
+pub const PAGE_DEFAULT: usize = 50;
+/// The largest page.
+pub const PAGE_MAX: usize = 200;
+
+/// Sessions.
+pub struct SessionsApi<S> {
+    /// The engine.
+    pub engine: Arc<Engine<S>>,
+    /// How the session cookie is written.
+    pub cookie: super::cookie::Cookie,
+}
+
+/// A sign-in that the caller has checked.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct OpenSessionBody {
+    /// Who signed in: 1 to 256 bytes, opaque to us.
+    subject: String,
+    /// The client to open it for; the caller itself if left out. The caller must administer, or name it in its `opens_for`.
+    client_id: Option<String>,
+    /// Less than what the client may ask for; everything if left out.
+    scope: Option<String>,
+    /// For whom the access tokens are; the client's only audience if left out.
+    audience: Option<String>,
+    /// To which level the subject authenticated.
+    acr: Option<String>,
+    /// By which methods (RFC 8176).
+    amr: Option<Vec<String>>,
+    /// When the subject authenticated; now if left out.
+    auth_time: Option<Time>,
+    /// Where from.
+    device: Option<DeviceObject>,
+    /// Goes into tokens and introspection: at most 4 KiB.
+    claims: Option<FreeObject>,
+    /// Private to the session: at most 16 KiB.
+    data: Option<FreeObject>,
+    /// Asks for the longer timeouts of the policy.
+    remember: Option<bool>,
+}
+
+/// A session just opened, with everything that is told once.
+#[derive(Object)]
+struct OpenedBody {
+    session: SessionObject,
+    /// For the cookie, or for a client that keeps it itself.
+    session_token: String,
+    /// The `Set-Cookie` header to send to the browser as it is.
+    set_cookie: String,
+    access_token: String,
+    /// Always `Bearer`.
+    token_type: String,
+    /// Seconds until the access token expires.
+    expires_in: i64,
+    /// Only if the client has the grant `refresh_token`.
+    #[oai(skip_serializing_if_is_none)]
+    refresh_token: Option<String>,
+    /// What was granted.
+    scope: String,
+}
+
+#[derive(ApiResponse)]
+enum OpenResponse {
+    /// Open, and on the disk.
+    #[oai(status = 201)]
+    Opened(
+        Json<OpenedBody>,
+        /// Where the session can be read.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+/// A page of sessions, in the order of their opening.
+#[derive(Object)]
+struct SessionPage {
+    items: Vec<SessionObject>,
+    /// Ask for what follows with this; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// What was ended.
+#[derive(Object)]
+struct EndedAll {
+    /// Always `all`.
+    ended: String,
+}
+
+#[derive(ApiResponse)]
+enum EndResponse {
+    /// It is ended, now or before.
+    #[oai(status = 204)]
+    Ended,
+}
+
+#[OpenApi]
+impl<S: Store> SessionsApi<S> {
+    /// Open a session.
+    ///
+    /// For a subject that the caller has authenticated. Needs the permission `sessions`. The answer comes when the session is on the disk.
+    #[oai(path = "/v1/sessions", method = "post", tag = "Tag::Sessions", operation_id = "openSession")]
+    async fn open(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        body: JsonBody<OpenSessionBody>,
+    ) -> Result<OpenResponse, Problem> {
+        let caller = caller(&self.engine, authorization, &origin).await?;
+        let opened = self.engine.open(&caller, body.0.into()).await?;
+        let location = format!("/v1/sessions/{}", opened.session.id);
+        Ok(OpenResponse::Opened(Json(self.opened_body(opened)), location))
+    }
+
+    /// List sessions.
+    ///
+    /// Those that the caller opened or that were opened for it; all for an administrator. In the order of their opening; a page may be
+    /// shorter than asked and still have a `next_cursor`.
+    #[oai(path = "/v1/sessions", method = "get", tag = "Tag::Sessions", operation_id = "listSessions")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
+    async fn list(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        /// Only this subject's.
+        subject: Query<Option<String>>,
+        /// Only this client's.
+        client_id: Query<Option<String>>,
+        /// Only those in this state.
+        state: Query<Option<Word<State>>>,
+        /// How many: 1 to 200.
+        #[oai(default = "page_default")]
+        limit: Query<usize>,
+        /// Where to go on: the `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<SessionPage>, Problem> {
+        let caller = caller(&self.engine, authorization, &origin).await?;
+        let filter = Filter {
+            subject: parsed("subject", subject.0.as_deref())?,
+            client_id: parsed("client_id", client_id.0.as_deref())?,
+            state: state.0.map(|state| state.0),
+        };
+        let after = parsed("cursor", cursor.0.as_deref())?;
+        let (views, next) = self.engine.sessions(&caller, filter, after, page(limit.0)?).await?;
+        Ok(Json(SessionPage { items: views.into_iter().map(Into::into).collect(), next_cursor: next.map(|id| id.to_string()) }))
+    }
+
+    /// End every session there is.
+    ///
+    /// For administrators. One entry, whatever the number of sessions. Access tokens of clients themselves end as well.
+    #[oai(path = "/v1/sessions", method = "delete", tag = "Tag::Sessions", operation_id = "endEverySession")]
+    async fn end_all(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        /// The caller's own words for why, at most 256 bytes; kept in the event log.
+        reason: Query<Option<String>>,
+    ) -> Result<Json<EndedAll>, Problem> {
+        let caller = caller(&self.engine, authorization, &origin).await?;
+        self.engine.end_everything(&caller, reason.0).await?;
+        Ok(Json(EndedAll { ended: "all".into() }))
+    }
+
+    /// Read a session.
+    #[oai(path = "/v1/sessions/:id", method = "get", tag = "Tag::Sessions", operation_id = "readSession")]
+    async fn read(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, id: Path<String>) -> Result<Json<SessionObject>, Problem> {
+        let caller = caller(&self.engine, authorization, &origin).await?;
+        Ok(Json(self.engine.session(&caller, session_id(&id.0)?).await?.into()))
+    }
+
+    /// End a session.
+    ///
+    /// Its session token, its refresh tokens and its access tokens are dead when the answer comes.
+    #[oai(path = "/v1/sessions/:id", method = "delete", tag = "Tag::Sessions", operation_id = "endSession")]
+    async fn end(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, id: Path<String>) -> Result<EndResponse, Problem> {
+        let caller = caller(&self.engine, authorization, &origin).await?;
+        self.engine.end_session(&caller, session_id(&id.0)?).await?;
+        Ok(EndResponse::Ended)
+    }
+
+    #[oai(hidden)]
+    fn opened_body(&self, opened: Opened) -> OpenedBody {
+        let set_cookie = self.cookie.set(&opened.session_token, &opened.session);
+        OpenedBody {
+            session_token: opened.session_token.expose().into(),
+            set_cookie,
+            token_type: "Bearer".into(),
+            expires_in: opened.access.expires_in,
+            scope: opened.access.scope.to_string(),
+            access_token: opened.access.access_token,
+            refresh_token: opened.refresh_token.map(|token| token.expose().into()),
+            session: self.engine.view_of_opened(opened.session, opened.data).into(),
+        }
+    }
+}
+
+impl From<OpenSessionBody> for OpenSession {
+    fn from(body: OpenSessionBody) -> Self {
+        Self {
+            subject: body.subject,
+            client_id: body.client_id,
+            scope: body.scope,
+            audience: body.audience,
+            acr: body.acr,
+            amr: body.amr.unwrap_or_default(),
+            auth_time: body.auth_time.map(|time| time.0),
+            device: body.device.unwrap_or_default().into(),
+            claims: body.claims.map(|claims| claims.0),
+            data: body.data.map(|data| data.0),
+            remember: body.remember.unwrap_or(false),
+        }
+    }
+}
+
+fn page_default() -> usize {
+    PAGE_DEFAULT
+}
+
+/// The size of a page, within its bounds.
+pub(super) fn page(limit: usize) -> Result<usize, Problem> {
+    if (1..=PAGE_MAX).contains(&limit) { Ok(limit) } else { Err(Problem::invalid("limit", format!("limit must be from 1 to {PAGE_MAX}"))) }
+}
+
+/// A parameter that must have a certain form.
+pub(super) fn parsed<T: std::str::FromStr>(field: &'static str, text: Option<&str>) -> Result<Option<T>, Problem> {
+    text.map(|text| text.parse().map_err(|_| Problem::invalid(field, format!("{field} is malformed")))).transpose()
+}
+
+/// What is not an identifier names nothing: 404, like any unknown one.
+pub(super) fn session_id(text: &str) -> Result<SessionId, Problem> {
+    text.parse().map_err(|_| Refusal::NotFound.because("there is no such session").into())
+}

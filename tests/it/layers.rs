@@ -1,0 +1,95 @@
+//! The architecture, as a test: who may name whom (docs/architecture.md).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms from the outermost to the innermost. A room may name those after it, and none before it.
+const ROOMS: &[&str] = &["main", "cli", "serve", "http", "engine", "store", "token", "domain"];
+
+/// Rooms beside the chain, and the rooms that may name them.
+const SIDE_ROOMS: &[(&str, &[&str])] = &[
+    ("config", &["main", "cli", "serve"]),
+    ("telemetry", &["main", "cli", "serve"]),
+    ("first_start", &["cli", "serve"]),
+];
+
+#[test]
+fn no_arrow_runs_the_other_way() {
+    let faults: Vec<String> = sources().iter().flat_map(|(room, path)| faults_in(room, path)).collect();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn only_the_composition_root_names_a_backend() {
+    let named = |path: &Path| fs::read_to_string(path).unwrap().contains("store::redb");
+    let by: Vec<PathBuf> = sources().into_iter().map(|(_, path)| path).filter(|path| named(path)).collect();
+    let allowed = |path: &PathBuf| path.ends_with("src/serve.rs") || path.components().any(|c| c.as_os_str() == "store" || c.as_os_str() == "serve");
+    assert!(by.iter().all(allowed), "{by:?}");
+}
+
+#[test]
+fn the_rules_know_no_framework_no_io_and_no_clock() {
+    let foreign = ["tokio", "poem", "redb", "hyper", "async fn", "std::fs", "std::net", "SystemTime", "Instant::now", "getrandom"];
+    for (_, path) in sources().into_iter().filter(|(room, _)| room == "domain") {
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in code_lines(&text) {
+            for word in foreign {
+                assert!(!line.contains(word), "{}:{number}: the domain names {word}", path.display());
+            }
+        }
+    }
+}
+
+fn faults_in(room: &str, path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut faults = vec![];
+    for (number, line) in code_lines(&text) {
+        for named in ["crate::", "keyfob::"].iter().flat_map(|prefix| line.match_indices(prefix).map(|(at, _)| &line[at + prefix.len()..])) {
+            let named: String = named.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if !may_name(room, &named) {
+                faults.push(format!("{}:{number}: {room} names {named}", path.display()));
+            }
+        }
+    }
+    faults
+}
+
+fn may_name(room: &str, named: &str) -> bool {
+    if let Some((_, users)) = SIDE_ROOMS.iter().find(|(side, _)| *side == named) {
+        return users.contains(&room) || room == named;
+    }
+    let place = |name: &str| ROOMS.iter().position(|room| *room == name);
+    match (place(room), place(named)) {
+        (Some(from), Some(to)) => from <= to,
+        // A side room may name the innermost rooms only: it carries settings, not behaviour.
+        (None, Some(_)) => ["domain", "token", "engine"].contains(&named),
+        (_, None) => true,
+    }
+}
+
+/// The code of a file, without comments and without the unit tests at its end.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
+    lines.take_while(|(_, line)| !line.starts_with("#[cfg(test)]")).filter(|(_, line)| !line.trim_start().starts_with("//"))
+}
+
+/// Every source file with the room that it is in.
+fn sources() -> Vec<(String, PathBuf)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = vec![];
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let inside = path.strip_prefix(&root).unwrap();
+                let room = inside.components().next().unwrap().as_os_str().to_string_lossy();
+                found.push((room.trim_end_matches(".rs").to_owned(), path));
+            }
+        }
+    }
+    assert!(found.len() > 20, "the sources were not found");
+    found
+}
