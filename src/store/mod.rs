@@ -18,6 +18,9 @@ use crate::domain::key::KeyRecord;
 use crate::domain::session::{Cap, Data, Decision, RevokedToken, Session};
 use crate::domain::time::Moment;
 
+pub mod record;
+pub mod redb;
+
 /// What a backend answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
 

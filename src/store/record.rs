@@ -1,0 +1,215 @@
+//! How records are written, whatever the backend: versioned, checked against decay, and sealed where they are personal or secret.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::Sha256;
+
+use crate::domain::client::Client;
+use crate::domain::cutoff::CutOff;
+use crate::domain::event::Event;
+use crate::domain::family::RetryWindow;
+use crate::domain::id::{SessionId, Subject};
+use crate::domain::key::KeyRecord;
+use crate::domain::session::Data;
+use crate::domain::time::Timestamp;
+use crate::token::keys::{Keys, SecretKey};
+use crate::token::seal::Sealer;
+
+mod session;
+
+pub use session::{SessionRecord, WindowRef};
+
+/// The first byte of every record. Another encoding gets another number.
+const VERSION: u8 = 1;
+/// Version and checksum.
+const FRAME_BYTES: usize = 5;
+/// What the check value of a master key is made from.
+const CHECK_LABEL: &[u8] = b"kf/store/check/v1";
+
+/// What is wrong with a record.
+pub type Fault = &'static str;
+/// A record, or what is wrong with it.
+pub type Decoded<T> = Result<T, Fault>;
+
+/// Where a retry window's row is: its closing first, so that the closed ones are at the left edge.
+pub type WindowKey = [u8; 26];
+
+/// Turns what the domain knows into bytes, and back.
+#[derive(Clone)]
+pub struct Codec {
+    sealer: Sealer,
+    index: SecretKey,
+    check: [u8; 32],
+}
+
+impl Codec {
+    /// A codec under the engine's keys.
+    pub fn new(keys: &Keys) -> Self {
+        Self { sealer: Sealer::new(&keys.seal), index: keys.index.clone(), check: mac(&keys.check, CHECK_LABEL) }
+    }
+
+    /// What a store of this master key, and of no other, keeps to be recognised by.
+    pub fn key_check(&self) -> [u8; 32] {
+        self.check
+    }
+
+    /// A subject's name in the index: keyed, so that the index tells nobody who it is.
+    pub fn subject_index(&self, subject: &Subject) -> [u8; 16] {
+        let mut name = [0; 16];
+        name.copy_from_slice(&mac(&self.index, subject.as_str().as_bytes())[..16]);
+        name
+    }
+
+    /// A session's private data.
+    pub fn encode_data(&self, id: SessionId, data: &Data) -> Vec<u8> {
+        self.seal(&name("data", &id.0), data)
+    }
+
+    /// The reverse of [`Self::encode_data`].
+    pub fn decode_data(&self, id: SessionId, bytes: &[u8]) -> Decoded<Data> {
+        self.open(&name("data", &id.0), bytes)
+    }
+
+    /// A retry window: with its family's spent token it gives the current one, so it is sealed.
+    pub fn encode_window(&self, key: &WindowKey, window: &RetryWindow) -> Vec<u8> {
+        self.seal(&name("windows", key), window)
+    }
+
+    /// The reverse of [`Self::encode_window`].
+    pub fn decode_window(&self, key: &WindowKey, bytes: &[u8]) -> Decoded<RetryWindow> {
+        self.open(&name("windows", key), bytes)
+    }
+
+    /// An event. Its time stands in front in clear, so that the sweep need not open it.
+    pub fn encode_event(&self, position: u64, event: &Event) -> Vec<u8> {
+        let at = event.at.millis().to_be_bytes();
+        let mut bytes = at.to_vec();
+        bytes.extend(self.seal(&event_name(at, position), event));
+        bytes
+    }
+
+    /// The reverse of [`Self::encode_event`].
+    pub fn decode_event(&self, position: u64, bytes: &[u8]) -> Decoded<Event> {
+        let (at, sealed) = bytes.split_first_chunk().ok_or("too short")?;
+        self.open(&event_name(*at, position), sealed)
+    }
+
+    fn seal(&self, name: &[u8], value: &impl Serialize) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        bytes.extend(self.sealer.seal(name, &postcard(value)));
+        bytes
+    }
+
+    fn open<T: DeserializeOwned>(&self, name: &[u8], bytes: &[u8]) -> Decoded<T> {
+        let sealed = versioned(bytes)?;
+        unpostcard(&self.sealer.open(name, sealed).ok_or("does not open under its name and the master key")?)
+    }
+}
+
+/// When an event happened, without opening it.
+pub fn event_time(bytes: &[u8]) -> Decoded<Timestamp> {
+    let at = bytes.first_chunk().ok_or("too short")?;
+    Ok(Timestamp::from_millis(i64::from_be_bytes(*at)))
+}
+
+/// The key of a retry window's row.
+pub fn window_key(closes_at: Timestamp, session: SessionId, family: u16) -> WindowKey {
+    let mut key = [0; 26];
+    key[..8].copy_from_slice(&ordered(closes_at.millis()));
+    key[8..24].copy_from_slice(&session.0);
+    key[24..].copy_from_slice(&family.to_be_bytes());
+    key
+}
+
+/// A number whose bytes sort as it does. Times are never before 1970.
+pub fn ordered(number: i64) -> [u8; 8] {
+    u64::try_from(number).unwrap_or(0).to_be_bytes()
+}
+
+/// A client.
+pub fn encode_client(client: &Client) -> Vec<u8> {
+    frame(&name("clients", client.id.as_str().as_bytes()), &postcard(client))
+}
+
+/// The reverse of [`encode_client`].
+pub fn decode_client(id: &str, bytes: &[u8]) -> Decoded<Client> {
+    unpostcard(unframe(&name("clients", id.as_bytes()), bytes)?)
+}
+
+/// The cut-off of a client, or under the empty name that of everything.
+pub fn encode_cut_off(client: &str, cut: &CutOff) -> Vec<u8> {
+    frame(&name("cut_offs", client.as_bytes()), &postcard(cut))
+}
+
+/// The reverse of [`encode_cut_off`].
+pub fn decode_cut_off(client: &str, bytes: &[u8]) -> Decoded<CutOff> {
+    unpostcard(unframe(&name("cut_offs", client.as_bytes()), bytes)?)
+}
+
+/// The signing keys, in their order. Their seeds are sealed already.
+pub fn encode_keys(keys: &[KeyRecord]) -> Vec<u8> {
+    frame(b"keys", &postcard(&keys))
+}
+
+/// The reverse of [`encode_keys`].
+pub fn decode_keys(bytes: &[u8]) -> Decoded<Vec<KeyRecord>> {
+    unpostcard(unframe(b"keys", bytes)?)
+}
+
+/// What a record is sealed and checked under: moved to another table or key, it is corrupt.
+fn name(table: &str, key: &[u8]) -> Vec<u8> {
+    [table.as_bytes(), b"/", key].concat()
+}
+
+fn event_name(at: [u8; 8], position: u64) -> Vec<u8> {
+    name("events", &[at, position.to_be_bytes()].concat())
+}
+
+fn frame(name: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(FRAME_BYTES + body.len());
+    bytes.push(VERSION);
+    bytes.extend(checksum(name, body));
+    bytes.extend(body);
+    bytes
+}
+
+fn unframe<'a>(name: &[u8], bytes: &'a [u8]) -> Decoded<&'a [u8]> {
+    let (sum, body) = versioned(bytes)?.split_first_chunk::<4>().ok_or("too short")?;
+    if *sum == checksum(name, body) { Ok(body) } else { Err("its checksum is wrong") }
+}
+
+fn versioned(bytes: &[u8]) -> Decoded<&[u8]> {
+    match bytes {
+        [VERSION, rest @ ..] => Ok(rest),
+        [] => Err("empty"),
+        _ => Err("of an unknown version"),
+    }
+}
+
+/// Against decay, not against people; redb checks no page when it reads one.
+fn checksum(name: &[u8], body: &[u8]) -> [u8; 4] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(name);
+    hasher.update(&[VERSION]);
+    hasher.update(body);
+    hasher.finalize().to_be_bytes()
+}
+
+fn postcard(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("records hold nothing that postcard cannot write, and memory is not limited here")
+}
+
+fn unpostcard<T: DeserializeOwned>(bytes: &[u8]) -> Decoded<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err("has bytes after its end"),
+        Err(_) => Err("does not read as what it should be"),
+    }
+}
+
+fn mac(key: &SecretKey, text: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_bytes()).expect("HMAC takes keys of any length");
+    mac.update(text);
+    mac.finalize().into_bytes().into()
+}

@@ -1,0 +1,288 @@
+//! One write transaction as decisions see it: read, decide, then write; so a decision that fails to read leaves nothing behind.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use redb::{ReadableTable, TableHandle, WriteTransaction};
+
+use super::error::{corrupt, failed};
+use super::tables::{self, EVENTS, HEAD, KEYS, Loaded, META, SESSIONS, Tables, dated_key, subject_key};
+use super::{Opening, Registry, Result, StoreError};
+use crate::domain::client::Client;
+use crate::domain::cutoff::{CutOff, CutOffs};
+use crate::domain::event::Event;
+use crate::domain::family::RetryWindow;
+use crate::domain::id::{ClientId, SessionId, Subject};
+use crate::domain::key::KeyRecord;
+use crate::domain::session::{Data, Decision, ENGINE, RevokedToken, Session, make_room};
+use crate::domain::time::Timestamp;
+use crate::store::record::{self, Codec, WindowKey, window_key};
+
+/// What the writer holds in memory, ahead of what is published.
+pub(super) struct State {
+    pub clients: HashMap<ClientId, Arc<Client>>,
+    pub cuts: CutOffs,
+    pub registry_changed: bool,
+}
+
+impl State {
+    pub fn registry(&self) -> Registry {
+        Registry { clients: self.clients.clone(), cuts: self.cuts.clone() }
+    }
+}
+
+/// One write transaction.
+pub(super) struct Batch<'t> {
+    pub tables: Tables<'t>,
+    pub codec: &'t Codec,
+    pub state: &'t mut State,
+    /// Why the whole batch has failed, once it has.
+    pub broken: Option<StoreError>,
+    changed: bool,
+}
+
+impl<'t> Batch<'t> {
+    pub fn new(transaction: &'t WriteTransaction, codec: &'t Codec, state: &'t mut State) -> Result<Self> {
+        Ok(Self { tables: Tables::open(transaction)?, codec, state, broken: None, changed: false })
+    }
+
+    /// Writes what the batch as a whole leaves behind. Whether there is anything to commit.
+    pub fn finish(mut self) -> Result<bool> {
+        if self.changed {
+            let head = self.state.cuts.head.0.to_be_bytes();
+            if self.tables.meta.get(HEAD).map_err(failed)?.is_none_or(|old| old.value() != head) {
+                self.tables.meta.insert(HEAD, &head[..]).map_err(failed)?;
+            }
+        }
+        Ok(self.changed)
+    }
+
+    /// Runs `decide` on a session.
+    pub fn update<T>(&mut self, id: SessionId, decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>) -> Result<Option<T>> {
+        let Some(loaded) = self.load(id)? else { return Ok(None) };
+        self.decide(loaded, decide).map(Some)
+    }
+
+    /// Opens a session, unless its subject has all it may have.
+    pub fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
+        let Opening { mut session, data, cap, event } = opening;
+        if self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some() {
+            return Err(corrupt(SESSIONS.name(), session.id, "a session of this id is there already"));
+        }
+        if let Some(cap) = cap {
+            let loaded = self.load_subject(&session.subject)?;
+            let mut peers: Vec<Session> = loaded.iter().map(|peer| peer.session.clone()).collect();
+            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, event.at, &self.state.cuts) else { return Ok(None) };
+            for (before, after) in loaded.iter().zip(&peers) {
+                self.rewrite(before, after)?;
+            }
+            self.tell(&evictions)?;
+        }
+        let issued = self.state.cuts.head.next();
+        session.issued = issued;
+        session.families.iter_mut().for_each(|family| family.issued = issued);
+        self.tables.subjects.insert(&self.subject_key(&session), ()).map_err(failed)?;
+        let slot = due(&session);
+        self.tables.expiry.insert(&dated_key(slot.millis(), session.id.0), ()).map_err(failed)?;
+        self.put_session(&session, slot)?;
+        self.replace_windows(&[], &session)?;
+        self.put_data(session.id, data)?;
+        self.tell(&[event])?;
+        Ok(Some(session))
+    }
+
+    /// Runs `decide` on every session of a subject; `closing` follows if it ever answered true.
+    pub fn update_subject(
+        &mut self,
+        subject: &Subject,
+        closing: Event,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool>,
+    ) -> Result<usize> {
+        let mut count = 0;
+        for loaded in self.load_subject(subject)? {
+            count += usize::from(self.decide(loaded, &decide)?);
+        }
+        if count > 0 {
+            self.tell(&[closing])?;
+        }
+        Ok(count)
+    }
+
+    /// Cuts off everything issued before `event`.
+    pub fn end_everything(&mut self, event: Event) -> Result<()> {
+        let cut = CutOff { position: self.state.cuts.head.next(), at: event.at, by: event.by.clone() };
+        self.tables.cut_offs.insert("", &*record::encode_cut_off("", &cut)).map_err(failed)?;
+        self.state.cuts.everything = Some(cut);
+        self.state.registry_changed = true;
+        self.tell(&[event])
+    }
+
+    /// Runs `decide` on a client. A deletion leaves a cut-off where its first event goes.
+    pub fn update_client<T>(&mut self, id: ClientId, decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T>) -> Result<T> {
+        let before = self.state.clients.get(&id).cloned();
+        let mut after = before.as_deref().cloned();
+        let decision = decide(&mut after, &self.state.cuts);
+        if before.as_deref() != after.as_ref() {
+            match (before, after) {
+                (_, Some(client)) => {
+                    self.tables.clients.insert(id.as_str(), &*record::encode_client(&client)).map_err(failed)?;
+                    self.state.clients.insert(id, Arc::new(client));
+                }
+                (Some(before), None) => self.delete_client(id, &before, decision.events.first())?,
+                (None, None) => {}
+            }
+            self.changed = true;
+            self.state.registry_changed = true;
+        }
+        self.tell(&decision.events)?;
+        Ok(decision.answer)
+    }
+
+    /// The engine always tells of a deletion. Should it not, the cut-off still goes where the next event will be.
+    fn delete_client(&mut self, id: ClientId, before: &Client, event: Option<&Event>) -> Result<()> {
+        let (at, by) = event.map_or((before.updated_at, ENGINE.into()), |event| (event.at, event.by.clone()));
+        let cut = CutOff { position: self.state.cuts.head.next(), at, by };
+        self.tables.clients.remove(id.as_str()).map_err(failed)?;
+        self.tables.cut_offs.insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut)).map_err(failed)?;
+        self.state.clients.remove(&id);
+        self.state.cuts.clients.insert(id, cut);
+        Ok(())
+    }
+
+    /// Runs `decide` on the signing keys.
+    pub fn update_keys<T>(&mut self, decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T>) -> Result<T> {
+        let before = match self.tables.meta.get(KEYS).map_err(failed)? {
+            Some(bytes) => record::decode_keys(bytes.value()).map_err(|fault| corrupt(META.name(), KEYS, fault))?,
+            None => vec![],
+        };
+        let mut after = before.clone();
+        let decision = decide(&mut after);
+        if after != before {
+            self.tables.meta.insert(KEYS, &*record::encode_keys(&after)).map_err(failed)?;
+            self.changed = true;
+        }
+        self.tell(&decision.events)?;
+        Ok(decision.answer)
+    }
+
+    /// Revokes a token without session; false if it is revoked already.
+    pub fn revoke_token(&mut self, token: RevokedToken, event: Event) -> Result<bool> {
+        let key = dated_key(token.expires_at, token.id.0);
+        if self.tables.revoked.get(&key).map_err(failed)?.is_some() {
+            return Ok(false);
+        }
+        self.tables.revoked.insert(&key, ()).map_err(failed)?;
+        self.tell(&[event])?;
+        Ok(true)
+    }
+
+    pub(super) fn load(&self, id: SessionId) -> Result<Option<Loaded>> {
+        tables::load(self.codec, &self.tables.sessions, &self.tables.windows, id)
+    }
+
+    fn load_subject(&self, subject: &Subject) -> Result<Vec<Loaded>> {
+        let ids = tables::of_subject(&self.tables.subjects, self.codec.subject_index(subject), None)?;
+        ids.filter_map(|id| id.and_then(|id| self.load(id)).transpose()).collect()
+    }
+
+    fn decide<T>(&mut self, before: Loaded, decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>) -> Result<T> {
+        let mut after = before.session.clone();
+        let decision = decide(&mut after, &self.state.cuts);
+        self.rewrite(&before, &after)?;
+        self.put_data(after.id, decision.data)?;
+        self.tell(&decision.events)?;
+        Ok(decision.answer)
+    }
+
+    /// Writes what differs, and nothing if nothing does. The index entry moves only if it would come too late.
+    pub(super) fn rewrite(&mut self, before: &Loaded, after: &Session) -> Result<()> {
+        if before.session == *after {
+            return Ok(());
+        }
+        let slot = before.slot.min(due(after));
+        self.move_slot(before, slot)?;
+        self.put_session(after, slot)?;
+        let mut old: Vec<(WindowKey, Option<&RetryWindow>)> = vec![];
+        for at in &before.windows {
+            let window = before.session.family(at.family).and_then(|family| family.window.as_ref());
+            old.push((window_key(at.closes_at, after.id, at.family), window));
+        }
+        self.replace_windows(&old, after)
+    }
+
+    /// Moves a session's entry in the expiry index; the record that remembers it is the caller's to write.
+    pub(super) fn move_slot(&mut self, before: &Loaded, slot: Timestamp) -> Result<()> {
+        if slot != before.slot {
+            let id = before.session.id.0;
+            self.tables.expiry.remove(&dated_key(before.slot.millis(), id)).map_err(failed)?;
+            self.tables.expiry.insert(&dated_key(slot.millis(), id), ()).map_err(failed)?;
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    /// Writes the record, if it is not there in these very bytes.
+    pub(super) fn put_session(&mut self, session: &Session, slot: Timestamp) -> Result<()> {
+        let bytes = self.codec.encode_session(session, slot);
+        let same = self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some_and(|old| old.value() == bytes);
+        if !same {
+            self.tables.sessions.insert(&session.id.0, &*bytes).map_err(failed)?;
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    fn replace_windows(&mut self, old: &[(WindowKey, Option<&RetryWindow>)], session: &Session) -> Result<()> {
+        let keep = |family: u16, window: &RetryWindow| window_key(window.closes_at(), session.id, family);
+        let new: Vec<(WindowKey, &RetryWindow)> =
+            session.families.iter().filter_map(|f| f.window.as_ref().map(|window| (keep(f.number, window), window))).collect();
+        for (key, _) in old.iter().filter(|(key, _)| !new.iter().any(|(kept, _)| kept == key)) {
+            self.changed |= self.tables.windows.remove(key).map_err(failed)?.is_some();
+        }
+        for (key, window) in new {
+            if !old.contains(&(key, Some(window))) {
+                self.tables.windows.insert(&key, &*self.codec.encode_window(&key, window)).map_err(failed)?;
+                self.changed = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_data(&mut self, id: SessionId, data: Option<Data>) -> Result<()> {
+        let Some(data) = data else { return Ok(()) };
+        let bytes = self.codec.encode_data(id, &data);
+        let same = self.tables.data.get(&id.0).map_err(failed)?.is_some_and(|old| old.value() == bytes);
+        if !same {
+            self.tables.data.insert(&id.0, &*bytes).map_err(failed)?;
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    /// Writes events, each at the next position.
+    pub(super) fn tell(&mut self, events: &[Event]) -> Result<()> {
+        for event in events {
+            let position = self.state.cuts.head.next();
+            let old = self.tables.events.insert(position.0, &*self.codec.encode_event(position.0, event)).map_err(failed)?;
+            if old.is_some() {
+                return Err(StoreError::Failed(format!("there is an event at {} in table {} already", position.0, EVENTS.name()).into()));
+            }
+            self.state.cuts.head = position;
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn mark_changed(&mut self) {
+        self.changed = true;
+    }
+
+    pub(super) fn subject_key(&self, session: &Session) -> [u8; 32] {
+        subject_key(self.codec.subject_index(&session.subject), session.id)
+    }
+}
+
+/// When the sweep should look at a session: when it expires, or, if it was ended, at once, to see how long it is to be kept.
+pub(super) fn due(session: &Session) -> Timestamp {
+    session.end.as_ref().map_or(session.deadline(), |end| end.at.min(session.deadline()))
+}

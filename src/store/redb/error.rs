@@ -1,0 +1,53 @@
+//! What goes wrong below, in the port's words.
+
+use std::fmt;
+
+use super::StoreError;
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process, or another part of this one, has it open.
+    #[error("the database is in use by another process")]
+    AlreadyOpen,
+    /// It was made under another master key.
+    #[error("the database belongs to another master key")]
+    WrongKey,
+    /// It is a database of something else, or none at all.
+    #[error("the file is not a keyfob database: {0}")]
+    NotOurs(Box<str>),
+    /// It was made by a newer keyfob.
+    #[error("the database has format {0}, which this keyfob does not know")]
+    UnknownFormat(u32),
+    /// The file could not be opened or made.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Reading or writing it failed, or a record in it is corrupt.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<redb::DatabaseError> for OpenError {
+    fn from(error: redb::DatabaseError) -> Self {
+        use redb::{DatabaseError, StorageError};
+        match error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Self::AlreadyOpen,
+            DatabaseError::Storage(StorageError::Io(io)) if io.kind() == std::io::ErrorKind::InvalidData => {
+                Self::NotOurs(io.to_string().into())
+            }
+            DatabaseError::Storage(StorageError::Io(io)) => Self::Io(io),
+            DatabaseError::UpgradeRequired(_) => Self::NotOurs(error.to_string().into()),
+            other => Self::Store(failed(other)),
+        }
+    }
+}
+
+/// Reading or committing failed.
+pub(super) fn failed(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Failed(error.into().to_string().into())
+}
+
+/// A record does not read.
+pub(super) fn corrupt(table: &'static str, key: impl fmt::Display, cause: &'static str) -> StoreError {
+    StoreError::Corrupt { table, key: key.to_string().into(), cause }
+}

@@ -1,0 +1,173 @@
+//! The embedded backend: one file, one writer thread that commits in groups, readers that never wait.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use redb::{Database, StorageBackend};
+
+use super::record::Codec;
+use super::{Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
+use crate::domain::client::Client;
+use crate::domain::cutoff::CutOffs;
+use crate::domain::event::Event;
+use crate::domain::id::{ClientId, Position, SessionId, Subject};
+use crate::domain::key::KeyRecord;
+use crate::domain::session::{Data, Decision, RevokedToken, Session};
+use crate::token::keys::Keys;
+
+mod batch;
+mod error;
+mod open;
+mod reads;
+mod sweep;
+mod tables;
+mod writer;
+
+pub use error::OpenError;
+pub use writer::Counters;
+
+/// How the backend runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How much of the file is held in memory.
+    pub cache_bytes: usize,
+    /// How many writes may wait. Revocations find some places more.
+    pub write_queue_max: usize,
+}
+
+/// A store in one file.
+pub struct Redb {
+    db: Arc<Database>,
+    codec: Codec,
+    shared: Arc<writer::Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Redb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redb").field("counters", &self.shared.counters()).finish_non_exhaustive()
+    }
+}
+
+impl Redb {
+    /// Opens the database at `path`, or makes it: for its owner alone (0600), durably. Its directory must be there.
+    pub fn open(path: &Path, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
+        Self::open_backend(open::backend(path)?, keys, options)
+    }
+
+    /// Opens a database that lies elsewhere than in a file of this machine; for tests that make the disk fail.
+    pub fn open_backend(backend: impl StorageBackend, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
+        let codec = Codec::new(keys);
+        let (db, state) = open::open(backend, &codec, options.cache_bytes)?;
+        let (db, shared) = (Arc::new(db), Arc::new(writer::Shared::new(&state, options.write_queue_max)));
+        let (its_db, its_shared, its_codec) = (db.clone(), shared.clone(), codec.clone());
+        let writer = thread::Builder::new().name("writer".into()).spawn(move || writer::run(&its_shared, &its_db, &its_codec, state))?;
+        Ok(Self { db, codec, shared, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Takes no more writes, finishes those that wait, and returns when the last is on the disk. Reads go on until the store is dropped.
+    pub fn close(&self) {
+        self.shared.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // It cannot have panicked: that ends the process.
+            let _ = writer.join();
+        }
+    }
+
+    /// What the writer has done so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.counters()
+    }
+}
+
+impl Drop for Redb {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Store for Redb {
+    async fn update<T: Send + 'static>(
+        &self,
+        id: SessionId,
+        lane: Lane,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
+    ) -> Result<Option<T>> {
+        self.shared.submit(lane, move |batch| batch.update(id, decide)).await
+    }
+
+    async fn open(&self, opening: Opening) -> Result<Option<Session>> {
+        self.shared.submit(Lane::Ordinary, |batch| batch.open(opening)).await
+    }
+
+    async fn update_subject(
+        &self,
+        subject: Subject,
+        closing: Event,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
+    ) -> Result<usize> {
+        self.shared.submit(Lane::Revocation, move |batch| batch.update_subject(&subject, closing, decide)).await
+    }
+
+    async fn end_everything(&self, event: Event) -> Result<()> {
+        self.shared.submit(Lane::Revocation, |batch| batch.end_everything(event)).await
+    }
+
+    async fn update_client<T: Send + 'static>(
+        &self,
+        id: ClientId,
+        decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T> + Send + 'static,
+    ) -> Result<T> {
+        self.shared.submit(Lane::Revocation, |batch| batch.update_client(id, decide)).await
+    }
+
+    async fn update_keys<T: Send + 'static>(&self, decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static) -> Result<T> {
+        self.shared.submit(Lane::Revocation, |batch| batch.update_keys(decide)).await
+    }
+
+    async fn revoke_token(&self, token: RevokedToken, event: Event) -> Result<bool> {
+        self.shared.submit(Lane::Revocation, move |batch| batch.revoke_token(token, event)).await
+    }
+
+    async fn sweep(&self, sweep: Sweep) -> Result<Swept> {
+        self.shared.submit(Lane::Ordinary, move |batch| batch.sweep(sweep)).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Session>> {
+        self.read_session(id)
+    }
+
+    async fn data(&self, id: SessionId) -> Result<Option<Data>> {
+        self.read_data(id)
+    }
+
+    async fn sessions(&self, subject: Option<Subject>, after: Option<SessionId>, limit: usize) -> Result<Vec<Session>> {
+        self.read_sessions(subject.as_ref(), after, limit)
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRecord>> {
+        self.read_keys()
+    }
+
+    async fn is_revoked(&self, token: RevokedToken) -> Result<bool> {
+        self.read_revoked(token)
+    }
+
+    async fn events(&self, after: Position, limit: usize) -> Result<Vec<(Position, Event)>> {
+        self.read_events(after, limit)
+    }
+
+    fn registry(&self) -> Arc<Registry> {
+        self.shared.registry.load_full()
+    }
+
+    fn head(&self) -> Position {
+        self.shared.head()
+    }
+
+    fn ready(&self) -> Result<()> {
+        self.shared.ready()
+    }
+}

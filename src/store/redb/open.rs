@@ -1,0 +1,127 @@
+//! Opening: makes the file or recognises it, proves the master key, and reads into memory what is held there.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::backends::FileBackend;
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableHandle};
+use subtle::ConstantTimeEq;
+
+use super::batch::State;
+use super::error::{OpenError, corrupt, failed};
+use super::tables::{CLIENTS, CUT_OFFS, EVENTS, FORMAT, HEAD, KEY_CHECK, META, Tables};
+use super::writer::begin;
+use crate::domain::cutoff::CutOffs;
+use crate::domain::id::{ClientId, Position};
+use crate::store::record::{self, Codec};
+
+/// The version of the tables.
+const FORMAT_VERSION: u32 = 1;
+/// What a database of ours says of itself, before the version.
+const FORMAT_NAME: &[u8] = b"keyfob/";
+
+/// Opens the file, or makes it for its owner alone, durably.
+pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let file = match options.open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let file = options.create_new(true).mode(0o600).open(path)?;
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(parent)?.sync_all()?;
+            file
+        }
+        opened => opened?,
+    };
+    Ok(FileBackend::new(file)?)
+}
+
+/// The database and what is held in memory of it.
+pub(super) fn open(backend: impl StorageBackend, codec: &Codec, cache_bytes: usize) -> Result<(Database, State), OpenError> {
+    let repaired = Arc::new(AtomicBool::new(false));
+    let noticed = repaired.clone();
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes).set_repair_callback(move |_| noticed.store(true, Ordering::Relaxed));
+    let db = builder.create_with_backend(backend)?;
+    recognise(&db, codec)?;
+    if repaired.load(Ordering::Relaxed) {
+        // The next opening is quick only if the last commit has left the allocator's state behind.
+        begin(&db)?.commit().map_err(failed)?;
+    }
+    let state = read_state(&db)?;
+    Ok((db, state))
+}
+
+/// Marks an empty database as ours; refuses one that is not, or not of this master key.
+fn recognise(db: &Database, codec: &Codec) -> Result<(), OpenError> {
+    let read = db.begin_read().map_err(failed)?;
+    let mut names = read.list_tables().map_err(failed)?.map(|table| table.name().to_owned());
+    match names.next() {
+        None => return Ok(mark(db, codec)?),
+        Some(first) if first != META.name() && !names.any(|name| name == META.name()) => {
+            return Err(OpenError::NotOurs("it has other tables".into()));
+        }
+        Some(_) => {}
+    }
+    let meta = read.open_table(META).map_err(|_| OpenError::NotOurs("its table meta is another".into()))?;
+    let format = meta.get(FORMAT).map_err(failed)?.ok_or(OpenError::NotOurs("it does not say what it is".into()))?;
+    let version = format.value().strip_prefix(FORMAT_NAME).and_then(|version| version.try_into().ok());
+    match version.map(u32::from_be_bytes) {
+        Some(FORMAT_VERSION) => {}
+        Some(other) => return Err(OpenError::UnknownFormat(other)),
+        None => return Err(OpenError::NotOurs("it says that it is something else".into())),
+    }
+    let check = meta.get(KEY_CHECK).map_err(failed)?;
+    let proven = check.is_some_and(|check| bool::from(check.value().ct_eq(&codec.key_check())));
+    if proven { Ok(()) } else { Err(OpenError::WrongKey) }
+}
+
+fn mark(db: &Database, codec: &Codec) -> super::Result<()> {
+    let transaction = begin(db)?;
+    let mut tables = Tables::open(&transaction)?;
+    let format = [FORMAT_NAME, &FORMAT_VERSION.to_be_bytes()].concat();
+    tables.meta.insert(FORMAT, &*format).map_err(failed)?;
+    tables.meta.insert(KEY_CHECK, &codec.key_check()[..]).map_err(failed)?;
+    tables.meta.insert(HEAD, &0_u64.to_be_bytes()[..]).map_err(failed)?;
+    drop(tables);
+    transaction.commit().map_err(failed)
+}
+
+fn read_state(db: &Database) -> super::Result<State> {
+    let read = db.begin_read().map_err(failed)?;
+    let mut clients = HashMap::new();
+    for entry in read.open_table(CLIENTS).map_err(failed)?.iter().map_err(failed)? {
+        let (key, bytes) = entry.map_err(failed)?;
+        let name = key.value();
+        let client = record::decode_client(name, bytes.value()).map_err(|fault| corrupt(CLIENTS.name(), name, fault))?;
+        clients.insert(client_id(CLIENTS.name(), name)?, Arc::new(client));
+    }
+    let mut cuts = CutOffs::default();
+    for entry in read.open_table(CUT_OFFS).map_err(failed)?.iter().map_err(failed)? {
+        let (key, bytes) = entry.map_err(failed)?;
+        let name = key.value();
+        let cut = record::decode_cut_off(name, bytes.value()).map_err(|fault| corrupt(CUT_OFFS.name(), name, fault))?;
+        if name.is_empty() {
+            cuts.everything = Some(cut);
+        } else {
+            cuts.clients.insert(client_id(CUT_OFFS.name(), name)?, cut);
+        }
+    }
+    let meta = read.open_table(META).map_err(failed)?;
+    let head = meta.get(HEAD).map_err(failed)?.and_then(|bytes| bytes.value().try_into().ok());
+    let head = u64::from_be_bytes(head.ok_or_else(|| corrupt(META.name(), HEAD, "absent, or not a number"))?);
+    let last = read.open_table(EVENTS).map_err(failed)?.last().map_err(failed)?.map(|(position, _)| position.value());
+    if last.is_some_and(|last| last != head) {
+        return Err(corrupt(META.name(), HEAD, "not the position of the last event"));
+    }
+    cuts.head = Position(head);
+    Ok(State { clients, cuts, registry_changed: false })
+}
+
+fn client_id(table: &'static str, name: &str) -> super::Result<ClientId> {
+    name.parse().map_err(|_| corrupt(table, name, "its name is malformed"))
+}

@@ -1,0 +1,166 @@
+//! Removes what has had its time, in bounded slices.
+
+use redb::{ReadableTable, TableHandle};
+
+use super::batch::Batch;
+use super::error::{corrupt, failed};
+use super::tables::{EVENTS, Loaded, dated_key, id_at_end};
+use super::{Result, StoreError, Sweep, Swept};
+use crate::domain::id::SessionId;
+use crate::domain::policy::RETRY_WINDOW_MAX;
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+use crate::store::record::{event_time, ordered, window_key};
+
+impl Batch<'_> {
+    /// One slice of each kind.
+    pub fn sweep(&mut self, sweep: Sweep) -> Result<Swept> {
+        let mut swept = Swept::default();
+        self.sweep_sessions(sweep, &mut swept)?;
+        self.sweep_windows(sweep, &mut swept)?;
+        self.sweep_events(sweep, &mut swept)?;
+        self.sweep_tokens(sweep, &mut swept)?;
+        Ok(swept)
+    }
+
+    fn sweep_sessions(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
+        let end = dated_key(sweep.now.wall.millis(), [0xff; 16]);
+        let mut due = first(self.tables.expiry.range::<&[u8; 24]>(..=&end), sweep.entries_max + 1, |key| *key.value())?;
+        swept.more |= cut(&mut due, sweep.entries_max);
+        for key in due {
+            self.sweep_session(key, sweep, swept)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at one session whose time may have come: reports it, purges it, or puts it back to where it belongs.
+    fn sweep_session(&mut self, key: [u8; 24], sweep: Sweep, swept: &mut Swept) -> Result<()> {
+        let id = id_at_end(&key);
+        let loaded = match self.load(id) {
+            Ok(Some(loaded)) if dated_key(loaded.slot.millis(), id.0) == key => loaded,
+            Ok(_) => return self.drop_entry(key),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                // It stays where it is for people to look at, and no longer stands in the way of the others.
+                tracing::error!(%error, "the sweep skips a session");
+                return self.drop_entry(key);
+            }
+            Err(error) => return Err(error),
+        };
+        let now = sweep.now.wall;
+        let mut session = loaded.session.clone();
+        let reported = session.report_expiry(now, &self.state.cuts);
+        swept.expired += usize::from(!reported.is_empty());
+        self.tell(&reported)?;
+        match session.kept_until(sweep.retention, now, &self.state.cuts) {
+            Some(until) if until <= now => {
+                swept.purged += 1;
+                self.purge(&loaded)
+            }
+            kept_until => self.put_back(loaded, &session, kept_until.unwrap_or_else(|| session.deadline())),
+        }
+    }
+
+    fn put_back(&mut self, loaded: Loaded, session: &Session, slot: Timestamp) -> Result<()> {
+        self.move_slot(&loaded, slot)?;
+        self.put_session(session, slot)?;
+        // An ended session has no windows left; a living one keeps its own.
+        for at in loaded.windows.iter().filter(|at| session.family(at.family).is_none_or(|family| family.window.is_none())) {
+            self.tables.windows.remove(&window_key(at.closes_at, session.id, at.family)).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn purge(&mut self, loaded: &Loaded) -> Result<()> {
+        let SessionId(id) = loaded.session.id;
+        self.tables.sessions.remove(&id).map_err(failed)?;
+        self.tables.data.remove(&id).map_err(failed)?;
+        self.tables.subjects.remove(&self.subject_key(&loaded.session)).map_err(failed)?;
+        for at in &loaded.windows {
+            self.tables.windows.remove(&window_key(at.closes_at, loaded.session.id, at.family)).map_err(failed)?;
+        }
+        self.drop_entry(dated_key(loaded.slot.millis(), id))
+    }
+
+    fn drop_entry(&mut self, key: [u8; 24]) -> Result<()> {
+        self.tables.expiry.remove(&key).map_err(failed)?;
+        self.mark_changed();
+        Ok(())
+    }
+
+    /// Erases the salts of closed windows: a range at the left edge, and no record is written. At the right edge, what no clock that ran
+    /// forwards can have written.
+    fn sweep_windows(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
+        let now = sweep.now.wall;
+        let closed = bound(now.millis() + 1);
+        let beyond = bound(now.plus(RETRY_WINDOW_MAX).millis() + 1);
+        let limit = sweep.entries_max + 1;
+        let mut keys = first(self.tables.windows.range::<&[u8; 26]>(..&closed), limit, |key| *key.value())?;
+        let rest = limit - keys.len();
+        keys.extend(first(self.tables.windows.range::<&[u8; 26]>(&beyond..), rest, |key| *key.value())?);
+        swept.more |= cut(&mut keys, sweep.entries_max);
+        swept.windows += keys.len();
+        for key in keys {
+            self.tables.windows.remove(&key).map_err(failed)?;
+            self.mark_changed();
+        }
+        Ok(())
+    }
+
+    fn sweep_events(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
+        let mut old = vec![];
+        for entry in self.tables.events.iter().map_err(failed)?.take(sweep.entries_max + 1) {
+            let (position, bytes) = entry.map_err(failed)?;
+            match event_time(bytes.value()) {
+                Ok(at) if at.plus(sweep.retention) > sweep.now.wall => break,
+                Ok(_) => {}
+                Err(fault) => {
+                    let error = corrupt(EVENTS.name(), position.value(), fault);
+                    tracing::error!(%error, "the sweep removes an event that has no time");
+                }
+            }
+            old.push(position.value());
+        }
+        swept.more |= cut(&mut old, sweep.entries_max);
+        swept.events += old.len();
+        for position in old {
+            self.tables.events.remove(position).map_err(failed)?;
+            self.mark_changed();
+        }
+        Ok(())
+    }
+
+    fn sweep_tokens(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
+        let end = dated_key(sweep.now.wall.seconds(), [0xff; 16]);
+        let mut expired = first(self.tables.revoked.range::<&[u8; 24]>(..=&end), sweep.entries_max + 1, |key| *key.value())?;
+        swept.more |= cut(&mut expired, sweep.entries_max);
+        swept.tokens += expired.len();
+        for key in expired {
+            self.tables.revoked.remove(&key).map_err(failed)?;
+            self.mark_changed();
+        }
+        Ok(())
+    }
+}
+
+/// The first key of the windows table whose window closes at `millis`.
+fn bound(millis: i64) -> [u8; 26] {
+    let mut key = [0; 26];
+    key[..8].copy_from_slice(&ordered(millis));
+    key
+}
+
+/// The first `limit` keys of a range.
+fn first<K: redb::Key + 'static, V: redb::Value + 'static, T>(
+    range: std::result::Result<redb::Range<'_, K, V>, redb::StorageError>,
+    limit: usize,
+    key: impl Fn(redb::AccessGuard<K>) -> T,
+) -> Result<Vec<T>> {
+    range.map_err(failed)?.take(limit).map(|entry| entry.map(|(k, _)| key(k)).map_err(failed)).collect()
+}
+
+/// Shortens to `max`; whether anything was lost.
+fn cut<T>(entries: &mut Vec<T>, max: usize) -> bool {
+    let longer = entries.len() > max;
+    entries.truncate(max);
+    longer
+}

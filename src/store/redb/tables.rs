@@ -1,0 +1,156 @@
+//! The tables, and what reads and writes both do with them. Keys and values are raw bytes, so that no encoding is redb's.
+
+use redb::{ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction};
+
+use super::Result;
+use super::error::{corrupt, failed};
+use crate::domain::event::Event;
+use crate::domain::id::{Position, SessionId};
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+use crate::store::record::{Codec, WindowRef, ordered, window_key};
+
+/// Bytes of a fixed number, as redb sees them.
+type Fixed<const N: usize> = &'static [u8; N];
+/// Bytes of any number.
+type Bytes = &'static [u8];
+/// A table's name, keys and values.
+type Definition<K, V> = TableDefinition<'static, K, V>;
+
+/// Session id -> record.
+pub(super) const SESSIONS: Definition<Fixed<16>, Bytes> = Definition::new("sessions");
+/// Session id -> private data, sealed.
+pub(super) const DATA: Definition<Fixed<16>, Bytes> = Definition::new("data");
+/// Keyed hash of the subject, session id -> nothing.
+pub(super) const SUBJECTS: Definition<Fixed<32>, ()> = Definition::new("subjects");
+/// When to look at it next, session id -> nothing. Never later than the session's deadline; may be earlier.
+pub(super) const EXPIRY: Definition<Fixed<24>, ()> = Definition::new("expiry");
+/// When it closes, session id, family -> retry window, sealed.
+pub(super) const WINDOWS: Definition<Fixed<26>, Bytes> = Definition::new("windows");
+/// Position -> time in clear, event sealed.
+pub(super) const EVENTS: Definition<u64, Bytes> = Definition::new("events");
+/// Client id -> client.
+pub(super) const CLIENTS: Definition<&str, Bytes> = Definition::new("clients");
+/// Client id, or nothing for everything -> cut-off. Outlives the client.
+pub(super) const CUT_OFFS: Definition<&str, Bytes> = Definition::new("cut_offs");
+/// When it would have expired, token id -> nothing.
+pub(super) const REVOKED: Definition<Fixed<24>, ()> = Definition::new("revoked");
+/// What there is once: see the constants below.
+pub(super) const META: Definition<&str, Bytes> = Definition::new("meta");
+
+/// What kind of file this is, and of which version.
+pub(super) const FORMAT: &str = "format";
+/// Which master key it belongs to.
+pub(super) const KEY_CHECK: &str = "key_check";
+/// The position of the last event ever written.
+pub(super) const HEAD: &str = "head";
+/// The signing keys.
+pub(super) const KEYS: &str = "keys";
+
+/// Every table, open for writing in one transaction.
+pub(super) struct Tables<'t> {
+    pub sessions: Table<'t, Fixed<16>, Bytes>,
+    pub data: Table<'t, Fixed<16>, Bytes>,
+    pub subjects: Table<'t, Fixed<32>, ()>,
+    pub expiry: Table<'t, Fixed<24>, ()>,
+    pub windows: Table<'t, Fixed<26>, Bytes>,
+    pub events: Table<'t, u64, Bytes>,
+    pub clients: Table<'t, &'static str, Bytes>,
+    pub cut_offs: Table<'t, &'static str, Bytes>,
+    pub revoked: Table<'t, Fixed<24>, ()>,
+    pub meta: Table<'t, &'static str, Bytes>,
+}
+
+impl<'t> Tables<'t> {
+    /// Opens them all; what is not there is made.
+    pub fn open(transaction: &'t WriteTransaction) -> Result<Self> {
+        Ok(Self {
+            sessions: transaction.open_table(SESSIONS).map_err(failed)?,
+            data: transaction.open_table(DATA).map_err(failed)?,
+            subjects: transaction.open_table(SUBJECTS).map_err(failed)?,
+            expiry: transaction.open_table(EXPIRY).map_err(failed)?,
+            windows: transaction.open_table(WINDOWS).map_err(failed)?,
+            events: transaction.open_table(EVENTS).map_err(failed)?,
+            clients: transaction.open_table(CLIENTS).map_err(failed)?,
+            cut_offs: transaction.open_table(CUT_OFFS).map_err(failed)?,
+            revoked: transaction.open_table(REVOKED).map_err(failed)?,
+            meta: transaction.open_table(META).map_err(failed)?,
+        })
+    }
+}
+
+/// A session with its open windows, and where its index entry is.
+pub(super) struct Loaded {
+    pub session: Session,
+    pub slot: Timestamp,
+    /// The windows its record speaks of, whether or not their rows are still there.
+    pub windows: Vec<WindowRef>,
+}
+
+/// Reads a session and those of its retry windows that are not erased.
+pub(super) fn load(
+    codec: &Codec,
+    sessions: &impl ReadableTable<Fixed<16>, Bytes>,
+    windows: &impl ReadableTable<Fixed<26>, Bytes>,
+    id: SessionId,
+) -> Result<Option<Loaded>> {
+    let Some(bytes) = sessions.get(&id.0).map_err(failed)? else { return Ok(None) };
+    decode(codec, windows, id, bytes.value()).map(Some)
+}
+
+/// The same, from the record's bytes.
+pub(super) fn decode(codec: &Codec, windows: &impl ReadableTable<Fixed<26>, Bytes>, id: SessionId, bytes: &[u8]) -> Result<Loaded> {
+    let record = codec.decode_session(id, bytes).map_err(|fault| corrupt(SESSIONS.name(), id, fault))?;
+    let mut session = record.session;
+    for at in &record.windows {
+        let key = window_key(at.closes_at, id, at.family);
+        if let Some(row) = windows.get(&key).map_err(failed)? {
+            let window = codec.decode_window(&key, row.value()).map_err(|fault| corrupt(WINDOWS.name(), id, fault))?;
+            if let Some(family) = session.families.iter_mut().find(|family| family.number == at.family) {
+                family.window = Some(window);
+            }
+        }
+    }
+    Ok(Loaded { session, slot: record.slot, windows: record.windows })
+}
+
+/// The ids of a subject's sessions after `after`, in order.
+pub(super) fn of_subject(
+    subjects: &impl ReadableTable<Fixed<32>, ()>,
+    index: [u8; 16],
+    after: Option<SessionId>,
+) -> Result<impl Iterator<Item = Result<SessionId>>> {
+    let first = subject_key(index, after.unwrap_or(SessionId([0; 16])));
+    let last = subject_key(index, SessionId([0xff; 16]));
+    let range = subjects.range::<&[u8; 32]>(&first..=&last).map_err(failed)?;
+    let ids = range.map(|entry| entry.map(|(key, _)| id_at_end(key.value())).map_err(failed));
+    Ok(ids.filter(move |id| !matches!((id, after), (Ok(id), Some(after)) if *id == after)))
+}
+
+/// An event's bytes as what they say.
+pub(super) fn decode_event(codec: &Codec, position: u64, bytes: &[u8]) -> Result<(Position, Event)> {
+    let event = codec.decode_event(position, bytes).map_err(|fault| corrupt(EVENTS.name(), position, fault))?;
+    Ok((Position(position), event))
+}
+
+pub(super) fn subject_key(index: [u8; 16], id: SessionId) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(&index);
+    key[16..].copy_from_slice(&id.0);
+    key
+}
+
+/// A number that sorts, then 16 bytes: keys of the expiry index and of revoked tokens.
+pub(super) fn dated_key(number: i64, name: [u8; 16]) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..8].copy_from_slice(&ordered(number));
+    key[8..].copy_from_slice(&name);
+    key
+}
+
+/// The session id at the end of an index key.
+pub(super) fn id_at_end(key: &[u8]) -> SessionId {
+    let mut id = [0; 16];
+    id.copy_from_slice(&key[key.len() - 16..]);
+    SessionId(id)
+}
