@@ -3,5 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod domain;
+pub mod engine;
+pub mod http;
 pub mod store;
 pub mod token;
