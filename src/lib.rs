@@ -1,8 +1,13 @@
-//! keyfob: a session engine in one binary.
+//! keyfob: a session engine in one binary. Each room may name those below it, and none above it (`docs/architecture.md`).
 
 #![forbid(unsafe_code)]
 
-pub mod domain;
+pub mod http;
+
 pub mod engine;
+
 pub mod store;
+
 pub mod token;
+
+pub mod domain;

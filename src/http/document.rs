@@ -1,0 +1,174 @@
+//! The OpenAPI document and the page that shows it, both made once. Nothing is fetched from anywhere else.
+
+use std::fmt;
+
+use base64ct::{Base64, Encoding};
+use bytes::Bytes;
+use poem::http::{HeaderValue, header};
+use poem::{Body, Response};
+use poem_openapi::{OpenApi, OpenApiService, Webhook};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::credentials::COOKIE_NAME;
+
+/// The document and its page.
+pub struct Document {
+    value: Value,
+    json: Bytes,
+    page: Bytes,
+    page_policy: HeaderValue,
+}
+
+impl Document {
+    /// The document of `service`, for this issuer and name of the session cookie.
+    pub fn new<T: OpenApi, W: Webhook>(service: &OpenApiService<T, W>, issuer: &str, cookie_name: &str) -> Self {
+        let generated = service.spec();
+        let mut value = mended(&generated, issuer, cookie_name);
+        let json = serde_json::to_vec_pretty(&value).expect("a JSON value has only text for keys");
+        // The page tries requests out where it was loaded from: the issuer may not be reachable from there, or be another origin.
+        let servers = std::mem::replace(&mut value["servers"], json!([{"url": "/"}]));
+        let shown = value.to_string().replace("</", "<\\/");
+        value["servers"] = servers;
+        let page = service.swagger_ui_html().replacen(&generated, &shown, 1);
+        let page_policy = policy(&page);
+        Self { value, json: json.into(), page: page.into(), page_policy }
+    }
+
+    /// The document.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The answer at `path`, if it is one of ours.
+    pub fn serve(&self, path: &str) -> Option<Response> {
+        match path {
+            "/openapi.json" => Some(self.answer(&self.json, "application/json")),
+            "/docs" | "/docs/" => {
+                let mut response = self.answer(&self.page, "text/html; charset=utf-8");
+                let headers = response.headers_mut();
+                headers.insert(header::CONTENT_SECURITY_POLICY, self.page_policy.clone());
+                headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+                headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+                Some(response)
+            }
+            _ => None,
+        }
+    }
+
+    fn answer(&self, body: &Bytes, media_type: &'static str) -> Response {
+        let mut response = Response::from(Body::from_bytes(body.clone()));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        response
+    }
+}
+
+/// The generated document with what the generator gets wrong put right.
+fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value {
+    let Joined(mut value) = serde_json::from_str(generated).expect("the generator writes JSON");
+    value["servers"] = json!([{"url": issuer}]);
+    if let Some(cookie) = value.pointer_mut("/components/securitySchemes/cookie/name").filter(|name| **name == *COOKIE_NAME) {
+        *cookie = cookie_name.into();
+    }
+    strip_charset(&mut value);
+    value
+}
+
+/// JSON has no `charset` parameter (RFC 8259 §11), and tools that look for `application/json` do not find it with one.
+fn strip_charset(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            let wrong: Vec<String> = members.keys().filter(|key| key.ends_with("; charset=utf-8")).cloned().collect();
+            for key in wrong {
+                if let Some(member) = members.remove(&key) {
+                    members.insert(key.trim_end_matches("; charset=utf-8").to_owned(), member);
+                }
+            }
+            members.values_mut().for_each(strip_charset);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_charset),
+        _ => {}
+    }
+}
+
+/// A JSON value whose repeated members are joined: the generator writes a path once for each file that has a method of it.
+struct Joined(Value);
+
+impl<'de> Deserialize<'de> for Joined {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Joiner).map(Self)
+    }
+}
+
+struct Joiner;
+
+impl<'de> Visitor<'de> for Joiner {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Joined(item)) = sequence.next_element()? {
+            items.push(item);
+        }
+        Ok(items.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some((key, Joined(value))) = map.next_entry::<String, _>()? {
+            match (members.get_mut(&key), value) {
+                (Some(Value::Object(earlier)), Value::Object(later)) => earlier.extend(later),
+                (_, value) => _ = members.insert(key, value),
+            }
+        }
+        Ok(members.into())
+    }
+}
+
+/// Only the scripts that are in the page run, and it talks to nobody but its origin. Its styles set themselves, hence `unsafe-inline`.
+fn policy(page: &str) -> HeaderValue {
+    let mut sources = String::new();
+    let mut rest = page;
+    while let Some((_, after)) = rest.split_once("<script") {
+        let Some((_, after)) = after.split_once('>') else { break };
+        let Some((script, after)) = after.split_once("</script>") else { break };
+        sources.push_str(" 'sha256-");
+        sources.push_str(&Base64::encode_string(&Sha256::digest(script)));
+        sources.push('\'');
+        rest = after;
+    }
+    let policy = format!(
+        "default-src 'none'; script-src{sources}; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    HeaderValue::try_from(policy).expect("hashes in base64 are visible ASCII")
+}

@@ -1,0 +1,140 @@
+//! The limits of one request: how large, how many parameters, how long.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use poem::Body;
+use poem::http::{HeaderMap, header};
+
+/// The limits of one request. None is ever "no limit".
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The largest body, in bytes.
+    pub body_bytes_max: usize,
+    /// The most parameters in a form, and the most in a query.
+    pub parameters_max: usize,
+    /// How long the body may take to arrive, and how long the answer may take after that.
+    pub request_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes_max: 64 * 1024, parameters_max: 64, request_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// What a body can be instead of acceptable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unacceptable {
+    /// Larger than the limit.
+    TooLarge,
+    /// It ended in the middle.
+    Broken,
+}
+
+impl Limits {
+    /// Reads a body up to the limit, whether or not its length was announced. Takes no memory above the limit.
+    pub async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Unacceptable> {
+        let mut body: BoxBody<Bytes, io::Error> = body.into();
+        if announced(headers).is_some_and(|length| length > self.body_bytes_max as u64) {
+            if !headers.contains_key(header::EXPECT) {
+                self.discard(&mut body).await;
+            }
+            return Err(Unacceptable::TooLarge);
+        }
+        let mut first = Bytes::new();
+        let mut joined = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| Unacceptable::Broken)?.into_data() else { continue };
+            if first.len() + joined.len() + data.len() > self.body_bytes_max {
+                self.discard(&mut body).await;
+                return Err(Unacceptable::TooLarge);
+            }
+            // Most bodies are one piece, which is kept as it is.
+            if first.is_empty() && joined.is_empty() {
+                first = data;
+            } else {
+                joined.extend_from_slice(&std::mem::take(&mut first));
+                joined.extend_from_slice(&data);
+            }
+        }
+        Ok(if joined.is_empty() { first } else { joined.freeze() })
+    }
+
+    /// Reads on for a little and keeps nothing: a connection closed with unread input is reset, and the answer may be lost with it.
+    async fn discard(&self, body: &mut BoxBody<Bytes, io::Error>) {
+        let mut left = self.body_bytes_max.saturating_mul(4);
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    }
+
+    /// Whether `text`, a form or a query, has more parameters than the limit (INT-21). Counts separators: no parameter is looked at.
+    pub fn too_many_parameters(&self, text: &[u8]) -> bool {
+        text.iter().filter(|b| **b == b'&').count() >= self.parameters_max
+    }
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::Frame;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { body_bytes_max: 8, parameters_max: 3, request_timeout: Duration::from_secs(1) };
+
+    /// A body whose length nobody announced.
+    struct Pieces(std::slice::Iter<'static, &'static str>);
+
+    impl hyper::body::Body for Pieces {
+        type Data = Bytes;
+        type Error = io::Error;
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes())))))
+        }
+    }
+
+    fn pieces(pieces: &'static [&'static str]) -> Body {
+        BoxBody::new(Pieces(pieces.iter())).into()
+    }
+
+    async fn read(body: Body) -> Result<Bytes, Unacceptable> {
+        LIMITS.read(&HeaderMap::new(), body).await
+    }
+
+    #[tokio::test]
+    async fn a_body_up_to_the_limit_is_read_whole_in_however_many_pieces() {
+        assert_eq!(read(pieces(&["12345678"])).await.unwrap(), "12345678");
+        assert_eq!(read(pieces(&["", "1234", "", "567", "8"])).await.unwrap(), "12345678");
+        assert_eq!(read(pieces(&[])).await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_announced_or_not_int_19() {
+        assert_eq!(read(pieces(&["123456789"])).await, Err(Unacceptable::TooLarge));
+        assert_eq!(read(pieces(&["1234", "5678", "9"])).await, Err(Unacceptable::TooLarge));
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, 9.into());
+        assert_eq!(LIMITS.read(&headers, pieces(&[])).await, Err(Unacceptable::TooLarge));
+    }
+
+    #[test]
+    fn parameters_are_counted_up_to_the_limit_int_21() {
+        assert!(!LIMITS.too_many_parameters(b"a=1&b=2&c=3"));
+        assert!(LIMITS.too_many_parameters(b"a=1&b=2&c=3&d=4"));
+        assert!(LIMITS.too_many_parameters(&[b'&'; 10_000]));
+    }
+}
