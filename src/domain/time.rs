@@ -82,6 +82,36 @@ impl FromStr for Timestamp {
     }
 }
 
+/// Reads a duration such as `90s`, `1h30m` or `14d`: whole numbers with the units `ms`, `s`, `m`, `h`, `d`, each at most once; `0` needs none.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    let mut smallest = u64::MAX;
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit = rest[digits..].split(|c: char| c.is_ascii_digit()).next()?;
+        let unit_ms = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        if unit_ms >= smallest {
+            return None;
+        }
+        smallest = unit_ms;
+        sum = sum.checked_add(Duration::from_millis(number.checked_mul(unit_ms)?))?;
+        rest = &rest[digits + unit.len()..];
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
 /// One reading of the clocks: wall time, and a monotonic one that means something only within one run of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {

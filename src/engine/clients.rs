@@ -116,6 +116,9 @@ impl<S: Store> Engine<S> {
         let now = self.clock.now().wall;
         // Judged outside the transaction, where the policies are; the transaction applies the same fields to the client as it is then.
         let current = self.client(caller, &id)?;
+        if fields.kind.is_some_and(|kind| kind != current.kind) {
+            return Err(invalid("kind", "cannot be changed: delete the client and register another").into());
+        }
         self.apply((*current).clone(), &fields)?;
         self.change(caller, id, now, move |client| apply_fields(client.clone(), &fields).map(|changed| *client = changed)).await
     }

@@ -47,7 +47,9 @@ pub struct ClientObject {
 #[derive(Debug, Default, Object)]
 #[oai(deny_unknown_fields)]
 pub struct ClientSettings {
-    /// Whether it can keep a secret: a `public` client only refreshes and revokes its own tokens. Default `confidential`.
+    /// Its name: 1 to 64 characters of `[A-Za-z0-9._~-]`; a random one if left out. Fixed at creation.
+    pub client_id: Option<String>,
+    /// Whether it can keep a secret: a `public` client only refreshes and revokes its own tokens. Default `confidential`; fixed at creation.
     kind: Option<Word<ClientKind>>,
     /// What it may do. Default none.
     permissions: Option<Vec<Word<Permission>>>,

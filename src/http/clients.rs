@@ -23,16 +23,6 @@ use crate::store::Store;
 /// Clients.
 pub struct ClientsApi<S>(pub Arc<Engine<S>>);
 
-/// A client to register.
-#[derive(Object)]
-#[oai(deny_unknown_fields)]
-struct NewClient {
-    /// Its name: 1 to 64 characters of `[A-Za-z0-9._~-]`; a random one if left out.
-    client_id: Option<String>,
-    #[oai(flatten)]
-    settings: ClientSettings,
-}
-
 /// How to rotate a secret.
 #[derive(Default, Object)]
 #[oai(deny_unknown_fields)]
@@ -72,12 +62,11 @@ struct ClientPage {
 impl<S: Store> ClientsApi<S> {
     /// Register a client.
     #[oai(path = "/v1/clients", method = "post", tag = "Tag::Clients", operation_id = "createClient")]
-    async fn create(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, body: JsonBody<NewClient>) -> Result<CreateResponse, Problem> {
+    async fn create(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, body: JsonBody<ClientSettings>) -> Result<CreateResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
-        let body = body.0;
         let malformed = |_| Problem::invalid("client_id", "client_id must have 1 to 64 characters of [A-Za-z0-9._~-]");
-        let id = body.client_id.map(|id| id.parse().map_err(malformed)).transpose()?;
-        let created = self.0.create_client(&caller, id, body.settings.into()).await?;
+        let id = body.0.client_id.as_deref().map(|id| id.parse().map_err(malformed)).transpose()?;
+        let created = self.0.create_client(&caller, id, body.0.into()).await?;
         let location = format!("/v1/clients/{}", created.client.id);
         Ok(CreateResponse::Created(Json(with_secret(created)), location))
     }
@@ -118,6 +107,9 @@ impl<S: Store> ClientsApi<S> {
         body: JsonBody<ClientSettings>,
     ) -> Result<Json<ClientObject>, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
+        if body.0.client_id.as_ref().is_some_and(|other| *other != id.0) {
+            return Err(Problem::invalid("client_id", "client_id cannot be changed: delete the client and register another"));
+        }
         let changed = self.0.change_client(&caller, client_id(&id.0)?, body.0.into()).await?;
         Ok(Json(ClientObject::new(&changed, None)))
     }

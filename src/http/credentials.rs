@@ -11,6 +11,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use zeroize::Zeroizing;
 
 use crate::domain::refusal::{Refusal, Refused};
+use crate::engine::authenticate;
 
 use super::form::decode;
 
@@ -117,6 +118,16 @@ pub enum Credentials {
 }
 
 impl Credentials {
+    /// The same, as the engine asks for them.
+    pub fn as_engine(&self) -> authenticate::Credentials<'_> {
+        match self {
+            Self::Nothing => authenticate::Credentials::None,
+            Self::Name(id) => authenticate::Credentials::Name(id),
+            Self::Secret { id, secret } => authenticate::Credentials::Secret { id, secret: secret.expose() },
+            Self::Bearer(token) => authenticate::Credentials::Bearer(token.expose()),
+        }
+    }
+
     /// Whether it is a bearer token.
     pub fn is_bearer(&self) -> bool {
         matches!(self, Self::Bearer(_))

@@ -6,12 +6,27 @@ use base64ct::{Base64, Encoding};
 use bytes::Bytes;
 use poem::http::{HeaderValue, header};
 use poem::{Body, Response};
-use poem_openapi::{OpenApi, OpenApiService, Webhook};
+use poem_openapi::{OpenApi, OpenApiService, Tags, Webhook};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::credentials::COOKIE_NAME;
+
+/// What the routes are grouped by.
+#[derive(Tags)]
+pub enum Tag {
+    /// Tokens: refresh, introspect, revoke (OAuth 2.0).
+    OAuth,
+    /// Sessions: open, read, end.
+    Sessions,
+    /// The registered clients.
+    Clients,
+    /// What this server is, and its public keys.
+    Discovery,
+    /// Whether it is well.
+    Operation,
+}
 
 /// The document and its page.
 pub struct Document {

@@ -18,7 +18,7 @@ pub struct HealthApi<S>(pub Arc<Engine<S>>);
 #[derive(Serialize, Object)]
 struct Health {
     /// Always `ok`.
-    status: &'static str,
+    status: String,
 }
 
 #[derive(ApiResponse)]
@@ -33,13 +33,13 @@ impl<S: Store> HealthApi<S> {
     /// Is the process alive?
     #[oai(path = "/healthz", method = "get", tag = "Tag::Operation", operation_id = "health")]
     async fn healthz(&self) -> HealthResponse {
-        HealthResponse::Ok(Json(Health { status: "ok" }))
+        HealthResponse::Ok(Json(Health { status: "ok".into() }))
     }
 
     /// Can the store commit? 503 if not.
     #[oai(path = "/readyz", method = "get", tag = "Tag::Operation", operation_id = "ready")]
     async fn readyz(&self) -> Result<HealthResponse, Problem> {
         self.0.ready()?;
-        Ok(HealthResponse::Ok(Json(Health { status: "ok" })))
+        Ok(HealthResponse::Ok(Json(Health { status: "ok".into() })))
     }
 }

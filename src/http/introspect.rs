@@ -1,6 +1,5 @@
 //! `POST /oauth2/introspect` (RFC 7662).
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use poem_openapi::{Object, OpenApi, Union};
@@ -87,7 +86,7 @@ struct ActiveToken {
     /// `Bearer`, for access tokens.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    token_type: Option<Cow<'static, str>>,
+    token_type: Option<String>,
     /// When it expires.
     exp: i64,
     /// When it was issued, for access tokens.
@@ -169,7 +168,7 @@ impl ActiveToken {
             username: active.session.is_some().then(|| sub.clone()),
             sub,
             client_id: active.client_id.as_str().into(),
-            token_type: active.audience.is_some().then_some("Bearer".into()),
+            token_type: active.audience.is_some().then(|| "Bearer".into()),
             aud: active.audience.map(String::from),
             scope: (!active.scope.is_empty()).then(|| active.scope.as_str().into()),
             exp: active.expires_at,

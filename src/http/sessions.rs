@@ -199,8 +199,9 @@ impl<S: Store> SessionsApi<S> {
         self.engine.end_session(&caller, session_id(&id.0)?).await?;
         Ok(EndResponse::Ended)
     }
+}
 
-    #[oai(hidden)]
+impl<S: Store> SessionsApi<S> {
     fn opened_body(&self, opened: Opened) -> OpenedBody {
         let set_cookie = self.cookie.set(&opened.session_token, &opened.session);
         OpenedBody {

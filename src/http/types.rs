@@ -115,6 +115,12 @@ macro_rules! word {
             }
         }
 
+        impl serde::Serialize for Word<$type> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.0.as_str())
+            }
+        }
+
         impl Words for $type {
             fn words() -> String {
                 <$type>::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", ")
@@ -165,5 +171,12 @@ impl serde::Serialize for RawObject {
 impl ToJSON for RawObject {
     fn to_json(&self) -> Option<Value> {
         serde_json::from_str(self.0.get()).ok()
+    }
+}
+
+impl ParseFromJSON for RawObject {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        let FreeObject(object) = FreeObject::parse_from_json(value).map_err(ParseError::propagate)?;
+        Self::from_text(Value::Object(object).to_string()).ok_or_else(ParseError::expected_input)
     }
 }

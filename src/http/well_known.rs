@@ -45,11 +45,11 @@ struct Metadata {
     paserk_keys_uri: String,
     /// The API's documentation.
     service_documentation: String,
-    grant_types_supported: Vec<&'static str>,
-    response_types_supported: Vec<&'static str>,
-    token_endpoint_auth_methods_supported: Vec<&'static str>,
-    introspection_endpoint_auth_methods_supported: Vec<&'static str>,
-    revocation_endpoint_auth_methods_supported: Vec<&'static str>,
+    grant_types_supported: Vec<String>,
+    response_types_supported: Vec<String>,
+    token_endpoint_auth_methods_supported: Vec<String>,
+    introspection_endpoint_auth_methods_supported: Vec<String>,
+    revocation_endpoint_auth_methods_supported: Vec<String>,
 }
 
 /// A set of JSON Web Keys (RFC 7517).
@@ -62,15 +62,15 @@ struct JwkSet {
 #[derive(Debug, Serialize, Object)]
 struct Jwk {
     /// Always `OKP`.
-    kty: &'static str,
+    kty: String,
     /// Always `Ed25519`.
-    crv: &'static str,
+    crv: String,
     /// Always `sig`.
     #[serde(rename = "use")]
     #[oai(rename = "use")]
-    usage: &'static str,
+    usage: String,
     /// Always `EdDSA`.
-    alg: &'static str,
+    alg: String,
     /// The key's PASERK identifier.
     kid: String,
     /// The public key.
@@ -100,8 +100,8 @@ impl<S: Store> WellKnownApi<S> {
     #[oai(path = "/.well-known/oauth-authorization-server", method = "get", tag = "Tag::Discovery", operation_id = "metadata")]
     async fn metadata(&self) -> Document<Metadata> {
         let issuer = &self.0.rules().issuer;
-        let or_none = vec!["client_secret_basic", "client_secret_post", "none"];
-        let or_bearer = vec!["client_secret_basic", "client_secret_post", "Bearer"];
+        let or_none = texts(&["client_secret_basic", "client_secret_post", "none"]);
+        let or_bearer = texts(&["client_secret_basic", "client_secret_post", "Bearer"]);
         found(Metadata {
             issuer: issuer.to_string(),
             token_endpoint: format!("{issuer}/oauth2/token"),
@@ -110,8 +110,8 @@ impl<S: Store> WellKnownApi<S> {
             jwks_uri: format!("{issuer}/.well-known/jwks.json"),
             paserk_keys_uri: format!("{issuer}/.well-known/paserk.json"),
             service_documentation: format!("{issuer}/docs"),
-            grant_types_supported: vec!["refresh_token", "client_credentials"],
-            response_types_supported: vec!["none"],
+            grant_types_supported: texts(&["refresh_token", "client_credentials"]),
+            response_types_supported: texts(&["none"]),
             token_endpoint_auth_methods_supported: or_none.clone(),
             introspection_endpoint_auth_methods_supported: or_bearer,
             revocation_endpoint_auth_methods_supported: or_none,
@@ -123,10 +123,10 @@ impl<S: Store> WellKnownApi<S> {
     async fn jwks(&self) -> Document<JwkSet> {
         let keyring = self.0.keyring();
         let jwk = |key: &[u8; 32], kid: String| Jwk {
-            kty: "OKP",
-            crv: "Ed25519",
-            usage: "sig",
-            alg: "EdDSA",
+            kty: "OKP".into(),
+            crv: "Ed25519".into(),
+            usage: "sig".into(),
+            alg: "EdDSA".into(),
             kid,
             x: Base64UrlUnpadded::encode_string(key),
         };
@@ -148,4 +148,8 @@ impl<S: Store> WellKnownApi<S> {
 
 fn found<T: poem_openapi::types::Type + Serialize>(document: T) -> Document<T> {
     Document::Found(Json(document), MAX_AGE.into())
+}
+
+fn texts(list: &[&str]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
 }
