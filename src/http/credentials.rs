@@ -326,7 +326,10 @@ mod tests {
         assert_eq!(refusal(bearer(), assertion()), Some(Refusal::InvalidRequest));
         assert_eq!(refusal(bearer(), fields(None, Some("s"))), Some(Refusal::InvalidRequest));
         assert_eq!(refusal(bearer(), fields(Some("a"), None)), Some(Refusal::InvalidRequest));
-        assert_eq!(refusal(Presented::Nothing, ClientFields { assertion: true, ..fields(Some("a"), Some("s")) }), Some(Refusal::InvalidRequest));
+        assert_eq!(
+            refusal(Presented::Nothing, ClientFields { assertion: true, ..fields(Some("a"), Some("s")) }),
+            Some(Refusal::InvalidRequest)
+        );
         assert_eq!(refusal(Presented::OtherScheme, fields(Some("a"), Some("s"))), Some(Refusal::InvalidRequest));
     }
 

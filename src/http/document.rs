@@ -187,3 +187,82 @@ fn policy(page: &str) -> HeaderValue {
     );
     HeaderValue::try_from(policy).expect("hashes in base64 are visible ASCII")
 }
+
+#[cfg(test)]
+mod tests {
+    use poem_openapi::payload::Json;
+
+    use super::*;
+
+    /// One path, whose methods are in two files.
+    struct Read;
+    struct Write;
+
+    #[OpenApi]
+    impl Read {
+        #[oai(path = "/v1/things", method = "get")]
+        async fn read(&self) -> Json<String> {
+            Json(String::new())
+        }
+    }
+
+    #[OpenApi]
+    impl Write {
+        /// Ends a script: </script>
+        #[oai(path = "/v1/things", method = "post")]
+        async fn write(&self) -> Json<String> {
+            Json(String::new())
+        }
+    }
+
+    fn document() -> Document {
+        Document::new(&OpenApiService::new((Read, Write), "keyfob", "1"), "https://id.example", "__Host-mine")
+    }
+
+    async fn body(response: Response) -> String {
+        response.into_body().into_string().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn methods_of_one_path_in_two_files_are_all_in_the_document() {
+        let served: Value = serde_json::from_str(&body(document().serve("/openapi.json").unwrap()).await).unwrap();
+        let methods: Vec<_> = served["paths"]["/v1/things"].as_object().unwrap().keys().collect();
+        assert_eq!(methods.len(), 2, "{methods:?}");
+    }
+
+    #[tokio::test]
+    async fn the_document_names_the_issuer_and_has_plain_media_types() {
+        let served = body(document().serve("/openapi.json").unwrap()).await;
+        assert!(!served.contains("charset"));
+        let served: Value = serde_json::from_str(&served).unwrap();
+        assert_eq!(served["servers"], json!([{"url": "https://id.example"}]));
+        assert!(served.pointer("/paths/~1v1~1things/get/responses/200/content/application~1json/schema").is_some());
+    }
+
+    #[tokio::test]
+    async fn the_page_runs_only_its_own_scripts_and_talks_only_to_its_origin() {
+        let response = document().serve("/docs").unwrap();
+        let policy = response.header("content-security-policy").unwrap().to_owned();
+        let script_src = policy.split("; ").find(|directive| directive.starts_with("script-src")).unwrap();
+        assert_eq!(script_src.matches("'sha256-").count(), 2, "the bundle and its call: {script_src}");
+        assert!(!script_src.contains("unsafe") && policy.contains("connect-src 'self'") && policy.contains("frame-ancestors 'none'"));
+
+        let page = body(response).await;
+        let call = page.rsplit_once("<script>").unwrap().1.split_once("</script>").unwrap().0;
+        assert!(call.contains(r#""servers":[{"url":"/"}]"#), "the page shows our document");
+        assert!(call.contains("SwaggerUIBundle("), "a description cannot end the script");
+        assert!(policy.contains(&Base64::encode_string(&Sha256::digest(call))));
+    }
+
+    #[test]
+    fn the_cookie_is_called_by_its_configured_name() {
+        let generated = r#"{"components":{"securitySchemes":{"cookie":{"name":"__Host-keyfob"}}}}"#;
+        let value = mended(generated, "https://id.example", "__Host-mine");
+        assert_eq!(value["components"]["securitySchemes"]["cookie"]["name"], "__Host-mine");
+    }
+
+    #[test]
+    fn other_paths_are_not_ours() {
+        assert!(document().serve("/").is_none() && document().serve("/docs/x").is_none());
+    }
+}

@@ -481,7 +481,7 @@ mod tests {
     async fn a_description_has_only_permitted_characters_tok_16() {
         let refused = Refusal::InvalidRequest.because("say \"a\\b\"\r\nŻółw\u{7f}");
         let (_, body) = sent(OAuthError::from(refused).into_response()).await;
-        assert_eq!(body["error_description"], "say 'a?b'??????");
+        assert_eq!(body["error_description"], "say 'a?b'?????w?");
     }
 
     #[tokio::test]

@@ -271,7 +271,9 @@ mod tests {
     fn the_content_type_is_compared_without_case_and_parameters_int_02_to_int_07() {
         let with = |content_type| read_all(content_type, None, b"token=a").map(|form| form.fields.token);
         assert_eq!(with(Some("Application/X-WWW-Form-URLencoded; charset=UTF-8")), Ok("a".to_owned()));
-        for wrong in [None, Some("application/json"), Some("multipart/form-data; boundary=x"), Some("application/x-www-form-urlencodedx"), Some("")] {
+        for wrong in
+            [None, Some("application/json"), Some("multipart/form-data; boundary=x"), Some("application/x-www-form-urlencodedx"), Some("")]
+        {
             assert_eq!(with(wrong), Err(Refusal::InvalidRequest), "{wrong:?}");
         }
     }

@@ -9,6 +9,10 @@ use super::wire::Surface;
 pub fn put(surface: Surface, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // JSON has no charset (RFC 8259 §11), whatever poem says; so the answer is what the document promises.
+    if headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json; charset=utf-8") {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     // Elsewhere an endpoint may allow caching (the metadata, the keys).
     if surface != Surface::Other || !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -32,6 +36,13 @@ mod tests {
                 assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
             }
         }
+    }
+
+    #[test]
+    fn json_is_sent_without_a_charset_int_01() {
+        let mut response = Response::builder().content_type("application/json; charset=utf-8").finish();
+        put(Surface::V1, &mut response);
+        assert_eq!(response.content_type(), Some("application/json"));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The JSON bodies of `/v1/*`: read strictly, and refused in plain words that name the field.
 
+use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use poem::http::{StatusCode, header};
 use poem::{Request, RequestBody};
@@ -22,7 +25,7 @@ pub struct JsonBody<T>(pub T);
 /// An extractor for a body that may be absent: then it is as if it were `{}`.
 pub struct OptionalJsonBody<T>(pub T);
 
-impl<T: ParseFromJSON> JsonBody<T> {
+impl<T: ParseFromJSON + 'static> JsonBody<T> {
     fn read(content_type: Option<&str>, body: &[u8]) -> Result<Self, Problem> {
         if !content_type.is_some_and(is_json) {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type has to be application/json"));
@@ -31,7 +34,7 @@ impl<T: ParseFromJSON> JsonBody<T> {
     }
 }
 
-impl<'a, T: ParseFromJSON> ApiExtractor<'a> for JsonBody<T> {
+impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for JsonBody<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();
     type ParamRawType = ();
@@ -50,7 +53,7 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for JsonBody<T> {
     }
 }
 
-impl<'a, T: ParseFromJSON> ApiExtractor<'a> for OptionalJsonBody<T> {
+impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for OptionalJsonBody<T> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
     type ParamType = ();
     type ParamRawType = ();
@@ -65,7 +68,8 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for OptionalJsonBody<T> {
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         let body = body.take()?.into_bytes().await?;
-        let read = if body.is_empty() { read_value(Map::new().into()) } else { JsonBody::read(content_type(request), &body).map(|body| body.0) };
+        let read =
+            if body.is_empty() { read_value(Map::new().into()) } else { JsonBody::read(content_type(request), &body).map(|body| body.0) };
         Ok(Self(read?))
     }
 }
@@ -91,24 +95,32 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
     Ok(value)
 }
 
-fn read_value<T: ParseFromJSON>(value: Value) -> Result<T, Problem> {
-    // The parser does not say which field it stopped at. The schema does, and is asked only then, so that what is well pays nothing.
-    let kept = value.clone();
-    T::parse_from_json(Some(value)).map_err(|error| explain::<T>(&kept, error.message()))
+/// Reads a value, which has to be what the document says: the parser alone would take a number for a string, and does not say which field
+/// it stopped at.
+fn read_value<T: ParseFromJSON + 'static>(value: Value) -> Result<T, Problem> {
+    if let Some((field, detail)) = misfit(&schemas::<T>(), &T::schema_ref(), &value, "") {
+        return Err(if field.is_empty() { Problem::new(StatusCode::BAD_REQUEST, detail) } else { Problem::invalid(field, detail) });
+    }
+    T::parse_from_json(Some(value)).map_err(|error| {
+        let words = plain_words(error.message());
+        match quoted_field(error.message()) {
+            Some(field) => Problem::invalid(field.to_owned(), words),
+            None => Problem::new(StatusCode::BAD_REQUEST, words),
+        }
+    })
 }
 
-/// Where and why `value` is not of `T`'s schema, or else what the parser said.
-fn explain<T: Type>(value: &Value, message: &str) -> Problem {
-    let mut registry = Registry::new();
-    T::register(&mut registry);
-    if let Some((field, detail)) = misfit(&registry, &T::schema_ref(), value, "") {
-        return if field.is_empty() { Problem::new(StatusCode::BAD_REQUEST, detail) } else { Problem::invalid(field, detail) };
-    }
-    let words = plain_words(message);
-    match quoted_field(message) {
-        Some(field) => Problem::invalid(field.to_owned(), words),
-        None => Problem::new(StatusCode::BAD_REQUEST, words),
-    }
+/// The schemas of `T`, made at its first use. There are as many as the API has bodies.
+fn schemas<T: Type + 'static>() -> Arc<Registry> {
+    static MADE: RwLock<BTreeMap<TypeId, Arc<Registry>>> = RwLock::new(BTreeMap::new());
+    let made = MADE.read().unwrap_or_else(PoisonError::into_inner).get(&TypeId::of::<T>()).cloned();
+    made.unwrap_or_else(|| {
+        let mut registry = Registry::new();
+        T::register(&mut registry);
+        let registry = Arc::new(registry);
+        MADE.write().unwrap_or_else(PoisonError::into_inner).insert(TypeId::of::<T>(), Arc::clone(&registry));
+        registry
+    })
 }
 
 /// The field that a message of poem-openapi names: it stands between backquotes.
@@ -273,5 +285,110 @@ impl<'de> Visitor<'de> for Strict {
             }
         }
         Ok(members.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem_openapi::{Enum, Object};
+
+    use super::*;
+
+    #[derive(Debug, Enum)]
+    #[oai(rename_all = "lowercase")]
+    enum Kind {
+        Public,
+        Confidential,
+    }
+
+    #[derive(Debug, Object)]
+    #[oai(deny_unknown_fields)]
+    struct Device {
+        label: Option<String>,
+    }
+
+    #[derive(Debug, Object)]
+    #[oai(deny_unknown_fields)]
+    struct Open {
+        #[oai(validator(min_length = 1))]
+        subject: String,
+        /// A described reference.
+        device: Option<Device>,
+        amr: Option<Vec<String>>,
+        remember: Option<bool>,
+        kind: Option<Kind>,
+        max: Option<u32>,
+        claims: Option<Value>,
+    }
+
+    fn problem(body: &str) -> String {
+        let problem = JsonBody::<Open>::read(Some(JSON), body.as_bytes()).err().expect("it should be refused");
+        format!("{problem:?}")
+    }
+
+    /// Asserts that `body` is refused naming `field`, for this reason.
+    #[track_caller]
+    fn refused(body: &str, field: Option<&str>, detail: &str) {
+        let problem = problem(body);
+        let field = field.map_or("field: None".to_owned(), |field| format!("field: Some({field:?})"));
+        assert!(problem.contains(&field) && problem.contains(&format!("detail: {detail:?}")), "{problem}");
+        assert!(!problem.contains("hunter2"), "a value travelled: {problem}");
+    }
+
+    #[test]
+    fn a_sound_body_is_read() {
+        let body = br#"{"subject":"alice","device":{"label":"phone"},"amr":["pwd"],"kind":"public","max":1,"claims":{"a":[null,true,1.5]},"remember":null}"#;
+        let JsonBody(open) = JsonBody::<Open>::read(Some("Application/JSON; charset=utf-8"), body).unwrap();
+        assert_eq!((open.subject.as_str(), open.remember), ("alice", None));
+        assert_eq!(open.claims.unwrap()["a"][2], 1.5);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_by_its_field_and_never_repeated() {
+        refused(r#"{"subject":5}"#, Some("subject"), "expected a string, found a number");
+        refused(r#"{}"#, Some("subject"), "is missing");
+        refused(r#"{"subject":null}"#, Some("subject"), "is missing");
+        refused(r#"{"subject":"a","device":"hunter2"}"#, Some("device"), "expected an object, found a string");
+        refused(r#"{"subject":"a","device":{"label":["hunter2"]}}"#, Some("device.label"), "expected a string, found an array");
+        refused(r#"{"subject":"a","amr":["pwd",{}]}"#, Some("amr[1]"), "expected a string, found an object");
+        refused(r#"{"subject":"a","remember":"hunter2"}"#, Some("remember"), "expected a boolean, found a string");
+        refused(r#"{"subject":"a","kind":"hunter2"}"#, Some("kind"), "expected one of: public, confidential");
+        refused(r#"{"subject":"a","max":1.5}"#, Some("max"), "expected an integer, found a number");
+        refused("[]", None, "expected an object, found an array");
+    }
+
+    #[test]
+    fn an_unknown_field_and_a_validators_no_are_named_too() {
+        refused(r#"{"subject":"a","subjcet":"hunter2"}"#, Some("subjcet"), "unknown field subjcet");
+        refused(r#"{"subject":""}"#, Some("subject"), "field subject verification failed. minLength(1)");
+    }
+
+    #[test]
+    fn a_repeated_member_is_refused_at_any_depth() {
+        for body in [r#"{"subject":"a","subject":"b"}"#, r#"{"subject":"a","claims":{"x":[{"y":1,"y":1}]}}"#] {
+            assert!(problem(body).contains("a member is there more than once"));
+        }
+    }
+
+    #[test]
+    fn what_nests_too_deep_is_refused() {
+        let nested = |depth: usize| format!(r#"{{"subject":"a","claims":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(JsonBody::<Open>::read(Some(JSON), nested(DEPTH_MAX - 1).as_bytes()).is_ok());
+        assert!(problem(&nested(DEPTH_MAX)).contains("nested deeper than 32"));
+        assert!(problem(&nested(30_000)).contains("400"));
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for body in ["", "{", "{}x", r#"{"subject":"a\u0000"#, "\u{feff}{}", "{\"subject\":1e999}"] {
+            assert!(problem(body).contains("not JSON that we take"), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn another_content_type_is_415_and_so_is_none() {
+        for wrong in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")] {
+            assert_eq!(JsonBody::<Open>::read(wrong, b"{}").err().unwrap().status(), 415, "{wrong:?}");
+        }
     }
 }

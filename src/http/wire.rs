@@ -71,7 +71,8 @@ impl Wire {
     }
 
     async fn answer(&self, surface: Surface, mut request: Request) -> Response {
-        let too_many = |what| fallback::shaped(surface, StatusCode::BAD_REQUEST, format!("more than {} {what}", self.limits.parameters_max));
+        let too_many =
+            |what| fallback::shaped(surface, StatusCode::BAD_REQUEST, format!("more than {} {what}", self.limits.parameters_max));
         if request.uri().query().is_some_and(|query| self.limits.too_many_parameters(query.as_bytes())) {
             return too_many("parameters in the query");
         }
@@ -136,5 +137,239 @@ fn without_body(response: &mut Response) {
     let body: http_body_util::combinators::BoxBody<bytes::Bytes, std::io::Error> = response.take_body().into();
     if let Some(length) = hyper::body::Body::size_hint(&body).exact() {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use poem::http::Uri;
+    use poem_openapi::param::{Path, Query};
+    use poem_openapi::payload::Json;
+    use poem_openapi::{Object, OpenApi, OpenApiService};
+    use serde_json::Value;
+
+    use super::super::connection::Channel;
+    use super::super::credentials::{Authorization, BasicFormOrBearer, BasicOrBearer, merge};
+    use super::super::error::{OAuthError, Problem};
+    use super::super::form::{Form, FromForm, OAuthForm};
+    use super::super::json::{JsonBody, OptionalJsonBody};
+    use super::*;
+    use crate::domain::refusal::{Refusal, Refused};
+
+    /// Endpoints like the real ones, for the tests of what is in front of them.
+    struct Demo;
+
+    #[derive(Object)]
+    struct Introspect {
+        token: String,
+        client_id: Option<String>,
+    }
+
+    impl FromForm for Introspect {
+        const NAMES: &'static [&'static str] = &["token"];
+        fn from_form(form: &mut Form) -> Result<Self, Refused> {
+            Ok(Self { token: form.require("token")?, client_id: None })
+        }
+    }
+
+    #[derive(Object)]
+    #[oai(deny_unknown_fields)]
+    struct Thing {
+        name: String,
+    }
+
+    #[derive(Object, Default)]
+    struct Options {
+        keep: Option<String>,
+    }
+
+    #[OpenApi]
+    impl Demo {
+        #[oai(path = "/oauth2/introspect", method = "post")]
+        async fn introspect(
+            &self,
+            auth: Authorization<BasicFormOrBearer>,
+            form: OAuthForm<Introspect>,
+        ) -> Result<Json<String>, OAuthError> {
+            let credentials = merge(auth.presented, form.client)?;
+            if form.fields.token == "refuse" {
+                return Err(OAuthError::from(Refusal::InvalidClient.because("no")).at_introspection(credentials.is_bearer()));
+            }
+            Ok(Json(form.fields.token))
+        }
+
+        #[oai(path = "/v1/things", method = "post")]
+        async fn create(&self, _auth: Authorization<BasicOrBearer>, thing: JsonBody<Thing>) -> Result<Json<String>, Problem> {
+            match thing.0.name.as_str() {
+                "panic" => panic!("a bug"),
+                "slow" => std::future::pending().await,
+                name => Ok(Json(name.to_owned())),
+            }
+        }
+
+        #[oai(path = "/v1/things/:id", method = "get")]
+        async fn read(&self, id: Path<String>, limit: Query<Option<u32>>, channel: Channel) -> Result<Json<String>, Problem> {
+            Ok(Json(format!("{} {:?} {channel:?}", id.0, limit.0)))
+        }
+
+        #[oai(path = "/v1/things/:id/options", method = "post")]
+        async fn options(&self, _id: Path<String>, options: OptionalJsonBody<Options>) -> Result<Json<String>, Problem> {
+            Ok(Json(options.0.keep.unwrap_or_default()))
+        }
+    }
+
+    /// The wire in front of them.
+    pub fn wire() -> Wire {
+        let service = OpenApiService::new(Demo, "demo", "1");
+        let document = Document::new(&service, "https://id.example", "__Host-keyfob");
+        let limits = Limits { body_bytes_max: 1024, parameters_max: 4, request_timeout: Duration::from_secs(30) };
+        Wire::new(service, document, limits)
+    }
+
+    fn request(method: Method, path: &str) -> poem::RequestBuilder {
+        Request::builder().method(method).uri(path.parse::<Uri>().unwrap())
+    }
+
+    fn form(path: &str, body: impl Into<String>) -> Request {
+        request(Method::POST, path).content_type("application/x-www-form-urlencoded").body(body.into())
+    }
+
+    fn json(body: &str) -> Request {
+        request(Method::POST, "/v1/things").content_type("application/json").body(body.to_owned())
+    }
+
+    /// The status, the media type and the body, after asserting what every answer carries.
+    async fn answer(request: Request) -> (u16, String, Value) {
+        let response = wire().respond(request).await;
+        for (name, value) in [("cache-control", "no-store"), ("pragma", "no-cache"), ("x-content-type-options", "nosniff")] {
+            assert_eq!(response.header(name), Some(value), "{name}");
+        }
+        for name in ["etag", "last-modified", "access-control-allow-origin"] {
+            assert_eq!(response.header(name), None, "{name}");
+        }
+        let (status, media_type) = (response.status().as_u16(), response.content_type().unwrap_or_default().to_owned());
+        (status, media_type, serde_json::from_slice(&response.into_body().into_vec().await.unwrap()).unwrap_or_default())
+    }
+
+    const PROBLEM: &str = "application/problem+json";
+
+    #[tokio::test]
+    async fn a_form_is_answered() {
+        let (status, _, body) = answer(form("/oauth2/introspect", "token=a+b&client_id=app")).await;
+        assert_eq!((status, body), (200, "a b".into()));
+    }
+
+    #[tokio::test]
+    async fn every_refusal_of_oauth_has_its_shape() {
+        let too_many = form("/oauth2/introspect", "token=a&b&c&d&e");
+        let not_a_form = request(Method::POST, "/oauth2/introspect").content_type("application/json").body("{}");
+        let no_content_type = request(Method::POST, "/oauth2/introspect").body("token=a");
+        let two_headers = request(Method::POST, "/oauth2/introspect")
+            .content_type("application/x-www-form-urlencoded")
+            .header("authorization", "Basic YTpi")
+            .header("authorization", "Basic YTpi")
+            .body("token=a");
+        for (request, status, code) in [
+            (too_many, 400, "invalid_request"),
+            (not_a_form, 400, "invalid_request"),
+            (no_content_type, 400, "invalid_request"),
+            (two_headers, 400, "invalid_request"),
+            (form("/oauth2/introspect?token=a", ""), 400, "invalid_request"),
+            (form("/oauth2/introspect", "token=refuse"), 401, "invalid_client"),
+            (form("/oauth2/introspect", "token=".to_owned() + &"a".repeat(1024)), 413, "invalid_request"),
+            (request(Method::GET, "/oauth2/introspect?token=a").finish(), 405, "invalid_request"),
+            (request(Method::OPTIONS, "/oauth2/introspect").header("origin", "https://evil.example").finish(), 405, "invalid_request"),
+            (request(Method::HEAD, "/oauth2/nothing").finish(), 404, "invalid_request"),
+        ] {
+            let shown = format!("{request:?}");
+            let (got, media_type, body) = answer(request).await;
+            assert_eq!((got, media_type.as_str(), &body["error"]), (status, "application/json", &code.into()), "{shown}");
+            assert!(body["error_description"].is_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn every_refusal_of_v1_is_a_problem() {
+        for (request, status) in [
+            (json(r#"{"name":5}"#), 400),
+            (json(r#"{"name":"a","nmae":"b"}"#), 400),
+            (json("{"), 400),
+            (request(Method::POST, "/v1/things").body(r#"{"name":"a"}"#), 415),
+            (json(&format!("\"{}\"", "a".repeat(1024))), 413),
+            (json(r#"{"name":"panic"}"#), 500),
+            (request(Method::GET, "/v1/things/a?limit=x").finish(), 400),
+            (request(Method::GET, "/v1/things/a?a&b&c&d&e").finish(), 400),
+            (request(Method::PUT, "/v1/things/a").finish(), 405),
+            (request(Method::TRACE, "/v1/things/a").finish(), 405),
+            (request(Method::GET, "/v1/nothing").finish(), 404),
+            (request(Method::GET, "/v1/things/").finish(), 404),
+            (request(Method::GET, "/").finish(), 404),
+        ] {
+            let shown = format!("{request:?}");
+            let (got, media_type, body) = answer(request).await;
+            assert_eq!((got, media_type.as_str(), &body["status"]), (status, PROBLEM, &status.into()), "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_parameter_is_named_in_plain_words() {
+        let (_, _, body) = answer(request(Method::GET, "/v1/things/a?limit=hunter2").finish()).await;
+        assert_eq!((&body["field"], &body["detail"]), (&"limit".into(), &"invalid digit found in string".into()));
+    }
+
+    #[tokio::test]
+    async fn an_absent_body_may_do() {
+        let post = || request(Method::POST, "/v1/things/a/options");
+        assert_eq!(answer(post().finish()).await.2, "");
+        assert_eq!(answer(post().content_type("application/json").body(r#"{"keep":"1h"}"#)).await.2, "1h");
+        assert_eq!(answer(post().body(r#"{"keep":"1h"}"#)).await.0, 415);
+    }
+
+    #[tokio::test]
+    async fn the_channel_is_what_the_listener_marked() {
+        assert_eq!(answer(request(Method::GET, "/v1/things/a").finish()).await.2, "a None Public");
+        let marked = request(Method::GET, "/v1/things/a").extension(Channel::AdminSocket).finish();
+        assert_eq!(answer(marked).await.2, "a None AdminSocket");
+    }
+
+    #[tokio::test]
+    async fn head_is_get_without_the_body_met_12() {
+        let get = wire().respond(request(Method::GET, "/openapi.json").finish()).await;
+        let head = wire().respond(request(Method::HEAD, "/openapi.json").finish()).await;
+        assert_eq!(head.header("content-type"), get.header("content-type"));
+        let length = get.into_body().into_vec().await.unwrap().len().to_string();
+        assert_eq!(head.header("content-length"), Some(length.as_str()));
+        assert!(head.into_body().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_405_says_what_is_allowed_int_03_tok_01() {
+        let response = wire().respond(request(Method::DELETE, "/oauth2/introspect").finish()).await;
+        assert_eq!(response.header("allow"), Some("POST"));
+        let response = wire().respond(request(Method::POST, "/v1/things/a").finish()).await;
+        assert_eq!(response.header("allow"), Some("GET, HEAD"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_takes_too_long_is_503_with_a_time_to_come_back() {
+        let response = wire().respond(json(r#"{"name":"slow"}"#)).await;
+        assert_eq!((response.status().as_u16(), response.content_type()), (503, Some(PROBLEM)));
+        assert!(response.header("retry-after").is_some());
+    }
+
+    #[test]
+    fn the_extractors_document_what_they_read() {
+        let wire = wire();
+        let operation = &wire.document.value()["paths"]["/oauth2/introspect"]["post"];
+        assert_eq!(operation["security"].to_string(), r#"[{"basic":[]},{"bearer":[]},{}]"#);
+        assert!(operation["requestBody"]["content"]["application/x-www-form-urlencoded"].is_object());
+        assert!(operation["responses"]["401"]["headers"]["WWW-Authenticate"].is_object());
+        let operation = &wire.document.value()["paths"]["/v1/things"]["post"];
+        assert_eq!(operation["security"].to_string(), r#"[{"basic":[]},{"bearer":[]}]"#);
+        assert!(operation["responses"]["404"]["content"]["application/problem+json"].is_object());
+        let schemes = wire.document.value()["components"]["securitySchemes"].as_object().unwrap();
+        assert_eq!(schemes.len(), 2);
     }
 }
