@@ -239,6 +239,7 @@ mod tests {
         for wrong in [format!("{footed}."), format!("{footed}.{footer}"), format!("{footed}="), format!("v4.public.{footer}.{body}")] {
             assert!(!verifies(&wrong, IMPLICIT), "{wrong}");
         }
+        assert!(Unverified::parse(&format!("{footed}.{footer}")).is_none(), "not even to be shown");
     }
 
     /// PAS-09.
