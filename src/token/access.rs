@@ -1,20 +1,16 @@
-//! Access tokens: what they say, as PASETO v4.public, and the memory of those that were verified.
+//! Access tokens: what they say, as PASETO v4.public.
 //!
 //! A token is read as strictly as it is written. A member that we do not write makes it foreign, even with a good signature: whatever else
 //! these keys may sign one day, it is no access token.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::json::{has_unique_keys, not_null};
 use super::keyring::{Keyring, SigningKeyEntry};
-use super::paseto::{TOKEN_BYTES_MAX, Unverified};
+use super::paseto::Unverified;
 use crate::domain::access::{AccessToken, Authentication, Claims, Origin};
 use crate::domain::id::{KeyId, Position};
 use crate::domain::scope::ScopeSet;
@@ -165,7 +161,8 @@ pub fn verify(text: &str, keyring: &Keyring) -> Option<AccessToken> {
     verify_with_key(text, keyring).map(|(token, _)| token)
 }
 
-fn verify_with_key(text: &str, keyring: &Keyring) -> Option<(AccessToken, KeyId)> {
+/// What a token says, and which key of the ring signed it.
+pub(super) fn verify_with_key(text: &str, keyring: &Keyring) -> Option<(AccessToken, KeyId)> {
     let unverified = Unverified::parse(text)?;
     let key = keyring.find_by_footer(unverified.encoded_footer())?;
     let message = unverified.verify(&key.public, b"")?;
@@ -181,118 +178,5 @@ fn read(message: &[u8]) -> Option<AccessToken> {
     serde_json::from_slice::<Payload>(message).ok()?.read()
 }
 
-/// What the memory of verified tokens may hold, in bytes.
-const MEMORY_BYTES: u64 = 8 * 1024 * 1024;
-
-/// What one remembered token costs apart from its text, about.
-const ENTRY_BYTES: usize = 512;
-
-/// Verifies access tokens and remembers those that were good, so that a token seen again costs one hash. What is remembered is only that
-/// the signature was good: whether the key is still trusted is asked each time, and everything else is the caller's to judge each time.
-#[derive(Debug)]
-pub struct AccessVerifier {
-    verified: Cache<[u8; 32], Verified, Weight>,
-}
-
-#[derive(Clone, Debug)]
-struct Verified {
-    token: Arc<AccessToken>,
-    key: KeyId,
-    text_bytes: u16,
-}
-
-#[derive(Clone, Debug)]
-struct Weight;
-
-impl Weighter<[u8; 32], Verified> for Weight {
-    fn weight(&self, _: &[u8; 32], verified: &Verified) -> u64 {
-        (ENTRY_BYTES + usize::from(verified.text_bytes)) as u64
-    }
-}
-
-impl AccessVerifier {
-    /// With an empty memory.
-    pub fn new() -> Self {
-        Self { verified: Cache::with_weighter(MEMORY_BYTES as usize / (2 * ENTRY_BYTES), MEMORY_BYTES, Weight) }
-    }
-
-    /// As [`verify`].
-    pub fn verify(&self, text: &str, keyring: &Keyring) -> Option<Arc<AccessToken>> {
-        if text.len() > TOKEN_BYTES_MAX {
-            return None;
-        }
-        let hash: [u8; 32] = Sha256::digest(text).into();
-        if let Some(known) = self.verified.get(&hash) {
-            return keyring.find(&known.key).map(|_| known.token);
-        }
-        let (token, key) = verify_with_key(text, keyring)?;
-        let token = Arc::new(token);
-        let text_bytes = u16::try_from(text.len()).expect("tokens are at most 8 KiB");
-        self.verified.insert(hash, Verified { token: Arc::clone(&token), key, text_bytes });
-        Some(token)
-    }
-}
-
-impl Default for AccessVerifier {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::id::{SessionId, TokenId};
-    use crate::domain::key::{KeyRecord, KeyStatus};
-    use crate::token::keyring::generate;
-    use crate::token::keys::{Keys, SecretKey};
-
-    fn keys() -> Keys {
-        Keys::derive(&SecretKey::new([1; 32]))
-    }
-
-    fn record(seed: u8, status: KeyStatus) -> KeyRecord {
-        generate([seed; 32], &keys(), status, Timestamp::from_seconds(1))
-    }
-
-    fn keyring() -> Keyring {
-        Keyring::open(&[record(2, KeyStatus::Active), record(3, KeyStatus::Retired)], &keys()).unwrap()
-    }
-
-    fn of_session() -> AccessToken {
-        AccessToken {
-            issuer: "https://id.example".into(),
-            subject: "ali\"ce\\ żółw".parse().unwrap(),
-            audience: "https://api.example".into(),
-            not_before: 1_700_000_000,
-            issued_at: 1_700_000_000,
-            expires_at: 1_700_000_300,
-            id: TokenId([9; 16]),
-            client_id: "app".parse().unwrap(),
-            scope: "write read".parse().unwrap(),
-            origin: Origin::Session {
-                id: SessionId::new(Timestamp::from_seconds(1_700_000_000), &[5; 10]),
-                family: Some(1),
-                authentication: Authentication {
-                    at: Timestamp::from_seconds(1_699_999_999),
-                    acr: Some("aal2".into()),
-                    amr: vec!["pwd".into(), "otp".into()],
-                },
-                claims: Some(Claims(r#"{"a":[1,{"b":null}],"name":"Ż"}"#.into())),
-            },
-        }
-    }
-
-    fn of_client() -> AccessToken {
-        AccessToken { scope: ScopeSet::default(), origin: Origin::Client { issued: Position(42) }, ..of_session() }
-    }
-
-    #[test]
-    fn a_token_says_after_verification_what_it_said_before_signing() {
-        let ring = keyring();
-        for token in [of_session(), of_client()] {
-            let text = sign(&token, ring.active());
-            assert!(verify(&text, &ring) == Some(token));
-        }
-    }
-}
+pub(super) mod tests;

@@ -147,3 +147,81 @@ pub fn generate(seed: [u8; 32], keys: &Keys, status: KeyStatus, now: Timestamp) 
         retired_at: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::keys::SecretKey;
+
+    fn keys() -> Keys {
+        Keys::derive(&SecretKey::new([1; 32]))
+    }
+
+    fn record(seed: u8, status: KeyStatus) -> KeyRecord {
+        generate([seed; 32], &keys(), status, Timestamp::from_seconds(1))
+    }
+
+    /// Why a ring with an active key and `record` is refused.
+    fn refused(record: KeyRecord) -> KeyringError {
+        Keyring::open(&[self::record(1, KeyStatus::Active), record], &keys()).unwrap_err()
+    }
+
+    #[test]
+    fn the_keys_that_were_generated_are_found_published_and_one_of_them_signs() {
+        let records = [record(1, KeyStatus::Retired), record(2, KeyStatus::Active), record(3, KeyStatus::Next)];
+        let ring = Keyring::open(&records, &keys()).unwrap();
+        assert_eq!(ring.active().id, records[1].id);
+        assert_eq!(records[1].active_since, Some(Timestamp::from_seconds(1)));
+        assert_eq!(records[2].active_since, None);
+        assert!(records.iter().all(|record| ring.find(&record.id).is_some_and(|key| key.public.as_bytes() == &record.public)));
+        assert!(ring.find(&record(4, KeyStatus::Next).id).is_none());
+        let published: Vec<_> = ring.published().map(|(id, public, status)| (id, *public, status)).collect();
+        assert_eq!(published, records.each_ref().map(|record| (record.id, record.public, record.status)));
+        assert!(records.iter().all(|record| record.id == paserk::public_id(&record.public)), "PAS-45");
+        let shown = format!("{ring:?}");
+        assert!(shown.contains(&format!("SigningKeyEntry({}, active)", records[1].id)) && !shown.contains("SigningKey {"), "{shown}");
+    }
+
+    #[test]
+    fn exactly_one_key_is_active() {
+        let opened = |records: &[KeyRecord]| Keyring::open(records, &keys()).map(|_| ());
+        assert_eq!(opened(&[]), Err(KeyringError::Active(0)));
+        assert_eq!(opened(&[record(1, KeyStatus::Next), record(2, KeyStatus::Retired)]), Err(KeyringError::Active(0)));
+        assert_eq!(opened(&[record(1, KeyStatus::Active), record(2, KeyStatus::Active)]), Err(KeyringError::Active(2)));
+        let twice = record(2, KeyStatus::Retired);
+        assert_eq!(opened(&[record(1, KeyStatus::Active), twice.clone(), twice.clone()]), Err(KeyringError::Twice(twice.id)));
+    }
+
+    /// PAS-40, PAS-43, PAS-46: every half and every name is checked when the keys are loaded.
+    #[test]
+    fn a_key_whose_parts_do_not_belong_together_is_refused() {
+        let (good, other) = (record(2, KeyStatus::Next), record(3, KeyStatus::Next));
+        assert_eq!(refused(KeyRecord { id: other.id, ..good.clone() }), KeyringError::Misnamed { named: other.id, should: good.id });
+        assert_eq!(
+            refused(KeyRecord { public: other.public, ..good.clone() }),
+            KeyringError::Misnamed { named: good.id, should: other.id }
+        );
+        assert_eq!(refused(KeyRecord { sealed_seed: other.sealed_seed.clone(), ..good.clone() }), KeyringError::Sealed(good.id));
+        let sealer = Sealer::new(&keys().wrap);
+        for seed in [&[3; 32][..], &[2; 31], &[2; 33], &[]] {
+            let resealed = sealer.seal(&good.id.0, seed);
+            assert_eq!(refused(KeyRecord { sealed_seed: resealed, ..good.clone() }), KeyringError::Mismatch(good.id));
+        }
+        let elsewhere = Keys::derive(&SecretKey::new([9; 32]));
+        assert_eq!(
+            Keyring::open(&[record(1, KeyStatus::Active)], &elsewhere).unwrap_err(),
+            KeyringError::Sealed(record(1, KeyStatus::Active).id)
+        );
+    }
+
+    /// EDS-03, EDS-04: correctly named and sealed, and still refused. The other encodings are with the vectors.
+    #[test]
+    fn a_weak_or_off_curve_key_is_refused() {
+        let off_curve: Vec<u8> = (0x70..0x90).collect();
+        for (public, cause) in [([0; 32], UnsoundKey::SmallOrder), (off_curve.try_into().unwrap(), UnsoundKey::OffCurve)] {
+            let id = paserk::public_id(&public);
+            let sealed_seed = Sealer::new(&keys().wrap).seal(&id.0, &[2; 32]);
+            assert_eq!(refused(KeyRecord { id, public, sealed_seed, ..record(2, KeyStatus::Next) }), KeyringError::Unsound(id, cause));
+        }
+    }
+}

@@ -9,3 +9,7 @@ pub mod opaque;
 pub mod paserk;
 pub mod paseto;
 pub mod seal;
+pub mod verifier;
+
+#[cfg(test)]
+mod vectors;

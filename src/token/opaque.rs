@@ -246,3 +246,139 @@ impl Link {
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("the layout fixes every length")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(master: u8) -> OpaqueKeys {
+        OpaqueKeys::new(&Keys::derive(&SecretKey::new([master; 32])))
+    }
+
+    fn link() -> Link {
+        Link { session: SessionId(std::array::from_fn(|at| at as u8)), family: 0x0102, generation: 0x0304_0506 }
+    }
+
+    fn token(kind: OpaqueKind) -> Opaque {
+        let Link { session, family, generation } = link();
+        Opaque { kind, session, family: if kind == OpaqueKind::Refresh { family } else { 0 }, generation, secret: Secret::new([0xaa; 32]) }
+    }
+
+    /// The layout, the labels and the derivations, as computed apart from this program: tokens in the field depend on each of them.
+    #[test]
+    fn tokens_hashes_and_successors_have_the_bytes_that_the_layout_says() {
+        let keys = keys(7);
+        assert_eq!(
+            token(OpaqueKind::Refresh).encode(&keys).expose(),
+            "kfr_AQAAAQIDBAUGBwgJCgsMDQ4PAQIDBAUGqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqoAMKsFzejw9ja0SRgfnhoQ"
+        );
+        assert_eq!(
+            token(OpaqueKind::Session).encode(&keys).expose(),
+            "kfs_AQAAAQIDBAUGBwgJCgsMDQ4PAAADBAUGqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqoxaPh4MWgq7Vr7DhclzRQb"
+        );
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let secret = Secret::new([0xaa; 32]);
+        assert_eq!(hex(&secret.hash(OpaqueKind::Refresh).0), "5f245f97e8208f9661a65ad5893b483a36d656ed22e5cda955b32bcfef444256");
+        assert_eq!(hex(&secret.hash(OpaqueKind::Session).0), "fc6339f7a2477fb258c215304a87742ba1fb7ecd518c08a212cfbfb89d1e6ecd");
+        let salt = Salt([0xbb; 32]);
+        assert_eq!(hex(&keys.successor(link(), &secret, &salt).0), "0822df01a0d9cc00de26518210ea061f23a44330c13b4eba8a9e907322b0df02");
+        let scope = "write read".parse().unwrap();
+        let id = keys.token_id(link(), &salt, &scope, "https://api.example", TokenFormat::Paseto);
+        assert_eq!(id.to_string(), "Erre6lb0n4fhpQMF1nXJjQ");
+    }
+
+    #[test]
+    fn a_token_reads_as_what_was_written() {
+        let keys = keys(7);
+        for kind in [OpaqueKind::Refresh, OpaqueKind::Session] {
+            let written = token(kind);
+            let read = Opaque::decode(written.encode(&keys).expose(), &keys).unwrap();
+            assert_eq!(
+                (read.kind, read.session, read.family, read.generation),
+                (kind, written.session, written.family, written.generation)
+            );
+            assert!(read.hash() == written.hash() && read.secret.0 == written.secret.0);
+        }
+    }
+
+    /// An attacker who knows every identifier can neither forge nor change a token, of either kind.
+    #[test]
+    fn what_we_did_not_write_is_refused() {
+        let keys = keys(7);
+        for kind in [OpaqueKind::Refresh, OpaqueKind::Session] {
+            let text = token(kind).encode(&keys).expose().to_owned();
+            assert!(Opaque::decode(&text, &keys).is_some());
+            assert!(Opaque::decode(&text, &super::tests::keys(8)).is_none(), "another master key");
+            for bit in 0..text.len() * 8 {
+                let mut changed = text.clone().into_bytes();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                let refused = String::from_utf8(changed).map_or(true, |changed| Opaque::decode(&changed, &keys).is_none());
+                assert!(refused, "bit {bit}");
+            }
+            for length in 0..text.len() {
+                assert!(Opaque::decode(&text[..length], &keys).is_none(), "{length} bytes");
+            }
+            let other = if kind == OpaqueKind::Refresh { "kfs_" } else { "kfr_" };
+            let body = &text[4..];
+            let rest = &text[..text.len() - 1];
+            for wrong in [
+                format!("{other}{body}"),
+                format!("KFR_{body}"),
+                format!("{text}A"),
+                format!("{text}="),
+                format!(" {rest}"),
+                format!("{rest}\n"),
+            ] {
+                assert!(Opaque::decode(&wrong, &keys).is_none(), "{wrong}");
+            }
+        }
+        assert!(Opaque::decode(&"ż".repeat(OPAQUE_TEXT_BYTES / 2), &keys).is_none(), "not cut inside a character");
+    }
+
+    /// Tokens of a later layout or another master key are not read as ours, even with a good MAC.
+    #[test]
+    fn another_version_key_index_or_a_session_token_with_a_family_is_refused() {
+        let keys = keys(7);
+        let forged = |kind: OpaqueKind, at: usize, value: u8| {
+            let mut bytes = [0; TOKEN_BYTES];
+            let text = token(kind).encode(&keys);
+            Base64UrlUnpadded::decode(&text.expose()[4..], &mut bytes).unwrap();
+            bytes[at] = value;
+            let mac = keys.mac(kind, &bytes[..AUTHENTICATED_BYTES]);
+            bytes[AUTHENTICATED_BYTES..].copy_from_slice(&mac);
+            format!("{}{}", kind.prefix(), Base64UrlUnpadded::encode_string(&bytes))
+        };
+        assert!(Opaque::decode(&forged(OpaqueKind::Refresh, 30, 1), &keys).is_some(), "the forgery is otherwise good");
+        for (kind, at, value) in
+            [(OpaqueKind::Refresh, 0, 2), (OpaqueKind::Refresh, 0, 0), (OpaqueKind::Refresh, 1, 1), (OpaqueKind::Session, 19, 1)]
+        {
+            assert!(Opaque::decode(&forged(kind, at, value), &keys).is_none(), "{at} {value}");
+        }
+    }
+
+    #[test]
+    fn a_successor_and_a_token_id_depend_on_everything_they_are_made_from() {
+        let keys = keys(7);
+        let (secret, salt, scope) = (Secret::new([1; 32]), Salt([2; 32]), "read".parse().unwrap());
+        let links =
+            [link(), Link { session: SessionId([9; 16]), ..link() }, Link { family: 1, ..link() }, Link { generation: 1, ..link() }];
+        let mut successors: Vec<_> = links.iter().map(|link| keys.successor(*link, &secret, &salt).0).collect();
+        successors.push(keys.successor(link(), &Secret::new([9; 32]), &salt).0);
+        successors.push(keys.successor(link(), &secret, &Salt([9; 32])).0);
+        successors.push(super::tests::keys(8).successor(link(), &secret, &salt).0);
+        let mut ids: Vec<_> = links.iter().map(|link| keys.token_id(*link, &salt, &scope, "a", TokenFormat::Paseto)).collect();
+        ids.push(keys.token_id(link(), &Salt([9; 32]), &scope, "a", TokenFormat::Paseto));
+        ids.push(keys.token_id(link(), &salt, &"write".parse().unwrap(), "a", TokenFormat::Paseto));
+        ids.push(keys.token_id(link(), &salt, &scope, "b", TokenFormat::Paseto));
+        ids.push(keys.token_id(link(), &salt, &scope, "a", TokenFormat::Jwt));
+        let distinct = |len: usize, set: usize| assert_eq!(len, set);
+        distinct(successors.len(), std::collections::HashSet::<_>::from_iter(successors).len());
+        distinct(ids.len(), std::collections::HashSet::<_>::from_iter(ids).len());
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let shown = format!("{:?} {:?} {:?}", token(OpaqueKind::Refresh), token(OpaqueKind::Refresh).encode(&keys(7)), keys(7));
+        assert!(shown.contains("secret: Secret(…)") && shown.ends_with("SecretText(…) OpaqueKeys(…)"), "{shown}");
+    }
+}

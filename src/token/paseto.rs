@@ -40,7 +40,7 @@ impl PublicKey {
     }
 
     /// Whether `signature` is this key's over `message`, under the strictest rule there is: nobody else can make another that passes.
-    fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 }
@@ -128,4 +128,155 @@ fn pre_authentication_encoding(pieces: &[&[u8]]) -> Vec<u8> {
 /// Little-endian, with the highest bit clear, because some languages have no unsigned numbers.
 fn le64(number: usize) -> [u8; 8] {
     (number as u64 & (u64::MAX >> 1)).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::vectors::{paseto_v4, text, unhex};
+    use super::*;
+
+    fn public() -> PublicKey {
+        PublicKey::from_bytes(&unhex(text(&paseto_v4("4-S-1"), "public-key")).try_into().unwrap()).unwrap()
+    }
+
+    fn token(name: &str) -> String {
+        text(&paseto_v4(name), "token").to_owned()
+    }
+
+    /// Verifies with the implicit assertion of 4-S-3, or with none.
+    fn verifies(token: &str, implicit: &str) -> bool {
+        Unverified::parse(token).is_some_and(|unverified| unverified.verify(&public(), implicit.as_bytes()).is_some())
+    }
+
+    const IMPLICIT: &str = r#"{"test-vector":"4-S-3"}"#;
+
+    /// PAS-01, PAS-02.
+    #[test]
+    fn pieces_are_encoded_with_their_number_and_lengths() {
+        assert_eq!(pre_authentication_encoding(&[]), unhex("0000000000000000"));
+        assert_eq!(pre_authentication_encoding(&[b""]), unhex("01000000000000000000000000000000"));
+        assert_eq!(pre_authentication_encoding(&[b"test"]), unhex("0100000000000000040000000000000074657374"));
+        assert_eq!(le64(0x0102_0304), [4, 3, 2, 1, 0, 0, 0, 0]);
+        assert_eq!(le64(usize::MAX), [255, 255, 255, 255, 255, 255, 255, 127]);
+    }
+
+    /// VEC-04, ASV-01.
+    #[test]
+    fn a_token_with_any_bit_flipped_or_cut_anywhere_is_refused() {
+        let good = token("4-S-3");
+        assert!(verifies(&good, IMPLICIT));
+        for bit in 0..good.len() * 8 {
+            let mut changed = good.clone().into_bytes();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(String::from_utf8(changed).map_or(true, |changed| !verifies(&changed, IMPLICIT)), "bit {bit} of the text");
+        }
+        for length in 0..good.len() {
+            assert!(!verifies(&good[..length], IMPLICIT), "{length} bytes");
+        }
+        let (body, footer) = good[HEADER.len()..].split_once('.').unwrap();
+        for part in [body, footer] {
+            let bytes = Base64UrlUnpadded::decode_vec(part).unwrap();
+            for bit in 0..bytes.len() * 8 {
+                let mut changed = bytes.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert!(!verifies(&good.replace(part, &Base64UrlUnpadded::encode_string(&changed)), IMPLICIT), "bit {bit} of a part");
+            }
+        }
+    }
+
+    /// PAS-07, PAS-52: a token has one spelling, so what is known of it cannot be dodged by another.
+    #[test]
+    fn all_fifteen_other_spellings_of_the_last_character_are_refused() {
+        let good = token("4-S-1");
+        let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let last = alphabet.find(&good[good.len() - 1..]).unwrap();
+        assert_eq!(last % 16, 0, "four spare bits, all zero");
+        assert!(verifies(&good, ""));
+        for spelling in last + 1..last + 16 {
+            let other = format!("{}{}", &good[..good.len() - 1], &alphabet[spelling..=spelling]);
+            assert!(!verifies(&other, ""), "{other}");
+        }
+    }
+
+    /// VEC-05: the same signature with S + L.
+    #[test]
+    fn a_malleated_signature_is_refused() {
+        let malleated = "v4.public.eyJkYXRhIjoidGhpcyBpcyBhIHNpZ25lZCBtZXNzYWdlIiwiZXhwIjoiMjAyMi0wMS0wMVQwMDowMDowMCswMDowMCJ9bg_XBBzds8lTZShVlwwKSgeKpLT3yukTw6JUz3W4h_EehfvaWaiLOw5DXNrevTWneef1QlXEFtkqxT1ciiQEHA";
+        assert_eq!(malleated.len(), token("4-S-1").len());
+        assert!(!verifies(malleated, ""));
+    }
+
+    /// PAS-04, PAS-05, PAS-06, PAS-08, ASV-02: one header, two or one parts after it, and base64url as it is written.
+    #[test]
+    fn only_the_canonical_form_is_read() {
+        let bare = token("4-S-1");
+        let footed = token("4-S-3");
+        let (body, footer) = footed[HEADER.len()..].split_once('.').unwrap();
+        assert!(verifies(&bare, "") && verifies(&footed, IMPLICIT));
+        for wrong in [
+            bare.replacen("v4.public.", "v4.local.", 1),
+            bare.replacen("v4.public.", "v3.public.", 1),
+            bare.replacen("v4.public.", "V4.public.", 1),
+            bare.replacen("v4.public.", "v4.Public.", 1),
+            bare.replacen("v4.public.", "", 1),
+            "v4.public".into(),
+            "v4.public.".into(),
+            "v4.public..".into(),
+            String::new(),
+            format!("{bare}."),
+            format!("{bare}.."),
+            format!("{bare}="),
+            format!("{bare}=="),
+            format!("{bare}\n"),
+            format!(" {bare}"),
+            format!("{} {}", &bare[..40], &bare[40..]),
+            bare.replace('_', "/"),
+            bare.replace('-', "+").replace('_', "/"),
+        ] {
+            assert_ne!(wrong, bare);
+            assert!(!verifies(&wrong, ""), "{wrong}");
+        }
+        for wrong in [format!("{footed}."), format!("{footed}.{footer}"), format!("{footed}="), format!("v4.public.{footer}.{body}")] {
+            assert!(!verifies(&wrong, IMPLICIT), "{wrong}");
+        }
+        assert!(Unverified::parse(&format!("{footed}.{footer}")).is_none(), "not even to be shown");
+    }
+
+    /// PAS-09.
+    #[test]
+    fn a_body_that_cannot_hold_a_signature_is_refused() {
+        for length in 0..64 {
+            assert!(!verifies(&format!("v4.public.{}", Base64UrlUnpadded::encode_string(&vec![0; length])), ""), "{length}");
+        }
+    }
+
+    /// PAS-10, PAS-11, VEC-04.
+    #[test]
+    fn footer_and_implicit_assertion_are_signed() {
+        let (bare, footed, implied) = (token("4-S-1"), token("4-S-2"), token("4-S-3"));
+        assert!(verifies(&footed, "") && verifies(&implied, IMPLICIT));
+        assert!(!verifies(&implied, ""), "dropped");
+        assert!(!verifies(&implied, r#"{"test-vector":"4-S-2"}"#), "another");
+        assert!(!verifies(&footed, IMPLICIT), "added");
+        let (body, footer) = footed[HEADER.len()..].split_once('.').unwrap();
+        assert!(!verifies(&format!("v4.public.{body}"), ""), "footer removed");
+        assert!(!verifies(&format!("{bare}.{footer}"), ""), "footer added");
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let public = PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap();
+        let (one, two) = (sign(&key, b"1".to_vec(), b"a", b""), sign(&key, b"2".to_vec(), b"b", b""));
+        let swapped = format!("{}.{}", one.rsplit_once('.').unwrap().0, two.rsplit_once('.').unwrap().1);
+        assert!(Unverified::parse(&one).unwrap().verify(&public, b"").is_some());
+        assert!(Unverified::parse(&swapped).unwrap().verify(&public, b"").is_none(), "footer of another token");
+    }
+
+    /// PAS-13: nothing is decoded before its length is known to be permitted.
+    #[test]
+    fn tokens_and_footers_over_their_limits_are_not_even_taken_apart() {
+        let of_length = |length: usize| format!("v4.public.{}", "A".repeat(length - HEADER.len()));
+        assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX)).is_some());
+        assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX + 1)).is_none());
+        let with_footer = |length: usize| format!("v4.public.AAAA.{}", Base64UrlUnpadded::encode_string(&vec![b'x'; length]));
+        assert!(Unverified::parse(&with_footer(FOOTER_BYTES_MAX)).is_some());
+        assert!(Unverified::parse(&with_footer(FOOTER_BYTES_MAX + 1)).is_none());
+    }
 }

@@ -1,0 +1,112 @@
+//! The memory of verified access tokens, so that the signature of a token seen again need not be checked again.
+
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
+
+use super::access::verify_with_key;
+use super::keyring::Keyring;
+use super::paseto::TOKEN_BYTES_MAX;
+use crate::domain::access::AccessToken;
+use crate::domain::id::KeyId;
+
+/// What the memory of verified tokens may hold, in bytes.
+const MEMORY_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What one remembered token costs apart from its text, about.
+const ENTRY_BYTES: usize = 512;
+
+/// Verifies access tokens and remembers those that were good, so that a token seen again costs one hash. What is remembered is only that
+/// the signature was good: whether the key is still trusted is asked each time, and everything else is the caller's to judge each time.
+#[derive(Debug)]
+pub struct AccessVerifier {
+    verified: Cache<[u8; 32], Verified, Weight>,
+}
+
+#[derive(Clone, Debug)]
+struct Verified {
+    token: Arc<AccessToken>,
+    key: KeyId,
+    text_bytes: u16,
+}
+
+#[derive(Clone, Debug)]
+struct Weight;
+
+impl Weighter<[u8; 32], Verified> for Weight {
+    fn weight(&self, _: &[u8; 32], verified: &Verified) -> u64 {
+        (ENTRY_BYTES + usize::from(verified.text_bytes)) as u64
+    }
+}
+
+impl AccessVerifier {
+    /// With an empty memory.
+    pub fn new() -> Self {
+        Self { verified: Cache::with_weighter(MEMORY_BYTES as usize / (2 * ENTRY_BYTES), MEMORY_BYTES, Weight) }
+    }
+
+    /// As [`super::access::verify`].
+    pub fn verify(&self, text: &str, keyring: &Keyring) -> Option<Arc<AccessToken>> {
+        if text.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let hash: [u8; 32] = Sha256::digest(text).into();
+        if let Some(known) = self.verified.get(&hash) {
+            return keyring.find(&known.key).map(|_| known.token);
+        }
+        let (token, key) = verify_with_key(text, keyring)?;
+        let token = Arc::new(token);
+        let text_bytes = u16::try_from(text.len()).expect("tokens are at most 8 KiB");
+        self.verified.insert(hash, Verified { token: Arc::clone(&token), key, text_bytes });
+        Some(token)
+    }
+}
+
+impl Default for AccessVerifier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::key::KeyStatus;
+    use crate::token::access::sign;
+    use crate::token::access::tests::{keyring, keys, of_client, of_session, record};
+
+    /// PAS-52: what is remembered is that a signature was good, never that a token is.
+    #[test]
+    fn a_remembered_token_dies_with_its_key() {
+        let (ring, verifier) = (keyring(), AccessVerifier::new());
+        let text = sign(&of_session(), ring.active());
+        let first = verifier.verify(&text, &ring).unwrap();
+        let second = verifier.verify(&text, &ring).unwrap();
+        assert!(Arc::ptr_eq(&first, &second), "the second is from memory");
+        assert!(*first == of_session());
+        let rotated = Keyring::open(&[record(2, KeyStatus::Retired), record(3, KeyStatus::Active)], &keys()).unwrap();
+        assert!(verifier.verify(&text, &rotated).is_some(), "a retired key still verifies");
+        let revoked = Keyring::open(&[record(3, KeyStatus::Active)], &keys()).unwrap();
+        assert!(verifier.verify(&text, &revoked).is_none());
+        assert!(verifier.verify(&text, &ring).is_some());
+    }
+
+    #[test]
+    fn what_was_refused_is_not_remembered_and_the_memory_has_an_end() {
+        let (ring, verifier) = (keyring(), AccessVerifier::new());
+        let text = sign(&of_client(), ring.active());
+        let foreign = sign(&of_client(), Keyring::open(&[record(9, KeyStatus::Active)], &keys()).unwrap().active());
+        for refused in [&foreign, &text[1..], &"x".repeat(TOKEN_BYTES_MAX + 1)] {
+            assert!(verifier.verify(refused, &ring).is_none());
+        }
+        assert!(verifier.verified.is_empty());
+        let known = Verified { token: Arc::new(of_client()), key: ring.active().id, text_bytes: 8192 };
+        for number in 0..4096_u32 {
+            verifier.verified.insert(Sha256::digest(number.to_be_bytes()).into(), known.clone());
+        }
+        assert!((100..=1000).contains(&verifier.verified.len()), "{}", verifier.verified.len());
+        assert!(verifier.verified.weight() <= MEMORY_BYTES);
+    }
+}
