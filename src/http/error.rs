@@ -1,24 +1,26 @@
 //! The one table from a refusal to what travels: its status, its code, its headers and its body.
 
-use std::borrow::Cow;
+mod oauth;
+mod problem;
+
 use std::time::Duration;
 
+use poem::Response;
 use poem::http::{HeaderValue, StatusCode, header};
-use poem::{IntoResponse, Response};
-use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
+use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef};
 use poem_openapi::types::Type;
-use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 
-use crate::domain::refusal::{Refusal, Refused};
-use crate::engine;
+pub use self::oauth::OAuthError;
+pub use self::problem::Problem;
+use crate::domain::refusal::Refusal;
 use crate::store::StoreError;
 
 /// The media type of RFC 9457.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 /// How we ask for client credentials.
 const BASIC_CHALLENGE: &str = r#"Basic realm="keyfob", charset="UTF-8""#;
-/// What says that a person need not look at it again before this many seconds: a store that is closing takes a moment.
+/// When to come back after a 503: a write queue is emptier by then, and a restart over.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// What a 401 or 403 says about bearer tokens (RFC 6750 §3).
@@ -71,262 +73,6 @@ fn row(refusal: &Refusal) -> Row {
     }
 }
 
-/// An error at `/oauth2/*` (RFC 6749 §5.2).
-#[derive(Debug, PartialEq, Eq)]
-pub struct OAuthError {
-    status: StatusCode,
-    code: &'static str,
-    description: Cow<'static, str>,
-    basic: bool,
-    bearer: Option<BearerChallenge>,
-    retry_after: Option<Duration>,
-}
-
-/// The body of an error at `/oauth2/*` (RFC 6749 §5.2).
-#[derive(Object, Serialize)]
-#[oai(rename = "OAuthError")]
-struct OAuthErrorBody {
-    /// The code, for a program.
-    error: String,
-    /// The sentence, for a person.
-    error_description: String,
-}
-
-impl OAuthError {
-    /// An error of this status and code.
-    pub fn new(status: StatusCode, code: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
-        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(STORE_RETRY_AFTER);
-        Self { status, code, description: description.into(), basic: false, bearer: None, retry_after }
-    }
-
-    /// The same, as introspection says it: bearer tokens are accepted there too, and a bearer whose client may not introspect is 401, not 403
-    /// (RFC 7662 §2.3; INT-30, INT-34, INT-35).
-    pub fn at_introspection(mut self, by_bearer: bool) -> Self {
-        if by_bearer && self.status == StatusCode::FORBIDDEN {
-            (self.status, self.code) = (StatusCode::UNAUTHORIZED, "insufficient_scope");
-            self.bearer = Some(BearerChallenge::InsufficientScope);
-        } else if self.status == StatusCode::UNAUTHORIZED && self.bearer.is_none() {
-            self.bearer = Some(BearerChallenge::Accepted);
-        }
-        self
-    }
-
-    /// Its status.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-}
-
-impl From<Refused> for OAuthError {
-    fn from(refused: Refused) -> Self {
-        let (status, code) = row(&refused.refusal).oauth;
-        let description = match refused.refusal {
-            Refusal::Invalid { field } if !refused.detail.starts_with(field) => format!("{field}: {}", refused.detail).into(),
-            _ => refused.detail,
-        };
-        Self {
-            status,
-            code,
-            description,
-            basic: refused.refusal == Refusal::InvalidClient,
-            bearer: bearer_challenge(&refused.refusal),
-            retry_after: retry_after(&refused.refusal),
-        }
-    }
-}
-
-impl From<StoreError> for OAuthError {
-    fn from(error: StoreError) -> Self {
-        log(&error);
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", UNAVAILABLE)
-    }
-}
-
-impl From<engine::Error> for OAuthError {
-    fn from(error: engine::Error) -> Self {
-        match error {
-            engine::Error::Refused(refused) => refused.into(),
-            engine::Error::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<OAuthError> for poem::Error {
-    fn from(error: OAuthError) -> Self {
-        Self::from_response(error.into_response())
-    }
-}
-
-impl IntoResponse for OAuthError {
-    fn into_response(self) -> Response {
-        let body = OAuthErrorBody { error: self.code.to_owned(), error_description: in_the_permitted_set(&self.description) };
-        let mut response = json_response(self.status, "application/json", &body);
-        put_headers(&mut response, self.basic, self.bearer, self.retry_after);
-        response
-    }
-}
-
-impl ApiResponse for OAuthError {
-    fn meta() -> MetaResponses {
-        let statuses = [
-            (400, "The request is not valid, or the grant is not good"),
-            (401, "No client authentication, or it failed"),
-            (403, "The client may not use this endpoint"),
-            (408, "The request did not arrive in time"),
-            (413, "The body is larger than the limit"),
-            (429, "Too many failed attempts"),
-            (500, "A bug"),
-            (503, "The store cannot answer; nothing is known about the token"),
-        ];
-        meta("application/json", OAuthErrorBody::schema_ref(), &statuses)
-    }
-
-    fn register(registry: &mut Registry) {
-        OAuthErrorBody::register(registry);
-    }
-}
-
-/// An error at `/v1/*` (RFC 9457). Its `type` is `about:blank`: the status says what it is, `detail` and `field` say what to mend.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Problem {
-    status: StatusCode,
-    detail: Cow<'static, str>,
-    field: Option<Cow<'static, str>>,
-    basic: bool,
-    bearer: Option<BearerChallenge>,
-    retry_after: Option<Duration>,
-}
-
-/// The body of an error at `/v1/*` (RFC 9457).
-#[derive(Object, Serialize)]
-#[oai(rename = "Problem")]
-struct ProblemBody {
-    /// Always `about:blank`: the status says what it is.
-    #[serde(rename = "type")]
-    #[oai(rename = "type")]
-    kind: String,
-    /// The status in words.
-    title: String,
-    /// The status.
-    status: u16,
-    /// What is wrong and what would be right, for a person.
-    detail: String,
-    /// The field of the request that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
-}
-
-impl Problem {
-    /// A problem of this status.
-    pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(STORE_RETRY_AFTER);
-        Self { status, detail: detail.into(), field: None, basic: false, bearer: None, retry_after }
-    }
-
-    /// A 400 about one field of the request.
-    pub fn invalid(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, detail) }
-    }
-
-    /// The same, asking for a bearer token as well.
-    pub fn or_bearer(mut self) -> Self {
-        if self.status == StatusCode::UNAUTHORIZED {
-            self.bearer = self.bearer.or(Some(BearerChallenge::Accepted));
-        }
-        self
-    }
-
-    /// The same, asking only for a bearer token: browsers open a password window when they are asked for Basic.
-    pub fn only_bearer(mut self) -> Self {
-        self.basic = false;
-        self.or_bearer()
-    }
-
-    /// Its status.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-}
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        let field = match refused.refusal {
-            Refusal::Invalid { field } => Some(Cow::Borrowed(field)),
-            _ => None,
-        };
-        let status = row(&refused.refusal).v1;
-        Self {
-            status,
-            field,
-            basic: refused.refusal == Refusal::InvalidClient,
-            bearer: bearer_challenge(&refused.refusal).or((status == StatusCode::UNAUTHORIZED).then_some(BearerChallenge::Accepted)),
-            retry_after: retry_after(&refused.refusal),
-            detail: refused.detail,
-        }
-    }
-}
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        log(&error);
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE)
-    }
-}
-
-impl From<engine::Error> for Problem {
-    fn from(error: engine::Error) -> Self {
-        match error {
-            engine::Error::Refused(refused) => refused.into(),
-            engine::Error::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<Problem> for poem::Error {
-    fn from(problem: Problem) -> Self {
-        Self::from_response(problem.into_response())
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let body = ProblemBody {
-            kind: "about:blank".to_owned(),
-            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: self.status.as_u16(),
-            detail: self.detail.into_owned(),
-            field: self.field.map(Cow::into_owned),
-        };
-        let mut response = json_response(self.status, PROBLEM_JSON, &body);
-        put_headers(&mut response, self.basic, self.bearer, self.retry_after);
-        response
-    }
-}
-
-impl ApiResponse for Problem {
-    fn meta() -> MetaResponses {
-        let statuses = [
-            (400, "The request is not valid; `field` names what is wrong"),
-            (401, "Not authenticated"),
-            (403, "The caller may not do this"),
-            (404, "There is no such thing, or it is not the caller's to see"),
-            (408, "The request did not arrive in time"),
-            (409, "It exists already, is kept by the configuration file, or there is no room"),
-            (412, "`If-Match` named another version"),
-            (413, "The body is larger than the limit"),
-            (415, "The body is not JSON"),
-            (429, "Too many failed attempts"),
-            (500, "A bug"),
-            (503, "The store cannot answer"),
-        ];
-        meta(PROBLEM_JSON, ProblemBody::schema_ref(), &statuses)
-    }
-
-    fn register(registry: &mut Registry) {
-        ProblemBody::register(registry);
-    }
-}
-
 /// What a caller learns when the store cannot answer. The cause is in the log.
 const UNAVAILABLE: &str = "the store cannot answer now; try again";
 
@@ -351,17 +97,6 @@ fn retry_after(refusal: &Refusal) -> Option<Duration> {
         Refusal::TooMany { retry_after } => Some(*retry_after),
         _ => None,
     }
-}
-
-/// `error_description` holds only %x20-21, %x23-5B and %x5D-7E (RFC 6749 §5.2, TOK-16); all else becomes an apostrophe or a question mark.
-fn in_the_permitted_set(text: &str) -> String {
-    let permitted = |c| match c {
-        '"' => '\'',
-        '\\' => '?',
-        ' '..='~' => c,
-        _ => '?',
-    };
-    text.chars().map(permitted).collect()
 }
 
 /// An answer with a JSON body.
@@ -413,7 +148,10 @@ fn meta(content_type: &'static str, schema: MetaSchemaRef, statuses: &[(u16, &'s
 
 #[cfg(test)]
 mod tests {
+    use poem::IntoResponse;
+
     use super::*;
+    use crate::engine;
 
     async fn sent(response: Response) -> (u16, serde_json::Value) {
         let status = response.status().as_u16();

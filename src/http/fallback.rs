@@ -98,7 +98,11 @@ pub fn failed(error: poem::Error, routes: &RouteTable, surface: Surface, method:
         return no_route(routes, surface, method, path);
     }
     if let Some(error) = error.downcast_ref::<ParseParamError>() {
-        return Problem::invalid(error.name, plain_words(&error.reason)).into_response();
+        let words = plain_words(&error.reason);
+        return match surface {
+            Surface::OAuth => shaped(surface, StatusCode::BAD_REQUEST, format!("{}: {words}", error.name)),
+            Surface::V1 | Surface::Other => Problem::invalid(error.name, words).into_response(),
+        };
     }
     if error.is::<ParsePathError>() {
         return shaped(surface, StatusCode::NOT_FOUND, "there is no such thing".to_owned());

@@ -86,10 +86,11 @@ impl Wire {
                 Err(_) => return fallback::too_slow(surface),
             }
         }
-        if surface == Surface::Other && request.method() == Method::GET {
-            if let Some(response) = self.document.serve(request.uri().path()) {
-                return response;
-            }
+        if surface == Surface::Other
+            && request.method() == Method::GET
+            && let Some(response) = self.document.serve(request.uri().path())
+        {
+            return response;
         }
         self.call(surface, request).await
     }

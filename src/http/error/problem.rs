@@ -1,0 +1,160 @@
+//! Errors at `/v1/*`, and wherever else the standards of OAuth do not reach (RFC 9457).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use poem::http::StatusCode;
+use poem::{IntoResponse, Response};
+use poem_openapi::registry::{MetaResponses, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiResponse, Object};
+use serde::Serialize;
+
+use super::{
+    BearerChallenge, PROBLEM_JSON, STORE_RETRY_AFTER, UNAVAILABLE, bearer_challenge, json_response, log, meta, put_headers, retry_after,
+    row,
+};
+use crate::domain::refusal::{Refusal, Refused};
+use crate::engine;
+use crate::store::StoreError;
+
+/// An error at `/v1/*` (RFC 9457). Its `type` is `about:blank`: the status says what it is, `detail` and `field` say what to mend.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    status: StatusCode,
+    detail: Cow<'static, str>,
+    field: Option<Cow<'static, str>>,
+    basic: bool,
+    bearer: Option<BearerChallenge>,
+    retry_after: Option<Duration>,
+}
+
+/// The body of an error at `/v1/*` (RFC 9457).
+#[derive(Object, Serialize)]
+#[oai(rename = "Problem")]
+struct ProblemBody {
+    /// Always `about:blank`: the status says what it is.
+    #[serde(rename = "type")]
+    #[oai(rename = "type")]
+    kind: String,
+    /// The status in words.
+    title: String,
+    /// The status.
+    status: u16,
+    /// What is wrong and what would be right, for a person.
+    detail: String,
+    /// The field of the request that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+}
+
+impl Problem {
+    /// A problem of this status.
+    pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(STORE_RETRY_AFTER);
+        Self { status, detail: detail.into(), field: None, basic: false, bearer: None, retry_after }
+    }
+
+    /// A 400 about one field of the request.
+    pub fn invalid(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, detail) }
+    }
+
+    /// The same, asking for a bearer token as well.
+    pub fn or_bearer(mut self) -> Self {
+        if self.status == StatusCode::UNAUTHORIZED {
+            self.bearer = self.bearer.or(Some(BearerChallenge::Accepted));
+        }
+        self
+    }
+
+    /// The same, asking only for a bearer token: browsers open a password window when they are asked for Basic.
+    pub fn only_bearer(mut self) -> Self {
+        self.basic = false;
+        self.or_bearer()
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let field = match refused.refusal {
+            Refusal::Invalid { field } => Some(Cow::Borrowed(field)),
+            _ => None,
+        };
+        let status = row(&refused.refusal).v1;
+        Self {
+            status,
+            field,
+            basic: refused.refusal == Refusal::InvalidClient,
+            bearer: bearer_challenge(&refused.refusal).or((status == StatusCode::UNAUTHORIZED).then_some(BearerChallenge::Accepted)),
+            retry_after: retry_after(&refused.refusal),
+            detail: refused.detail,
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        log(&error);
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE)
+    }
+}
+
+impl From<engine::Error> for Problem {
+    fn from(error: engine::Error) -> Self {
+        match error {
+            engine::Error::Refused(refused) => refused.into(),
+            engine::Error::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Problem> for poem::Error {
+    fn from(problem: Problem) -> Self {
+        Self::from_response(problem.into_response())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = ProblemBody {
+            kind: "about:blank".to_owned(),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail.into_owned(),
+            field: self.field.map(Cow::into_owned),
+        };
+        let mut response = json_response(self.status, PROBLEM_JSON, &body);
+        put_headers(&mut response, self.basic, self.bearer, self.retry_after);
+        response
+    }
+}
+
+impl ApiResponse for Problem {
+    fn meta() -> MetaResponses {
+        let statuses = [
+            (400, "The request is not valid; `field` names what is wrong"),
+            (401, "Not authenticated"),
+            (403, "The caller may not do this"),
+            (404, "There is no such thing, or it is not the caller's to see"),
+            (408, "The request did not arrive in time"),
+            (409, "It exists already, is kept by the configuration file, or there is no room"),
+            (412, "`If-Match` named another version"),
+            (413, "The body is larger than the limit"),
+            (415, "The body is not JSON"),
+            (429, "Too many failed attempts"),
+            (500, "A bug"),
+            (503, "The store cannot answer"),
+        ];
+        meta(PROBLEM_JSON, ProblemBody::schema_ref(), &statuses)
+    }
+
+    fn register(registry: &mut Registry) {
+        ProblemBody::register(registry);
+    }
+}
