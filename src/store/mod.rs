@@ -18,6 +18,7 @@ use crate::domain::key::KeyRecord;
 use crate::domain::session::{Cap, Data, Decision, RevokedToken, Session};
 use crate::domain::time::Moment;
 
+pub mod memory;
 pub mod record;
 pub mod redb;
 

@@ -2,7 +2,7 @@
 
 use redb::{ReadableTable, TableHandle};
 
-use super::batch::Batch;
+use super::batch::{Batch, due};
 use super::error::{corrupt, failed};
 use super::tables::{EVENTS, Loaded, dated_key, id_at_end};
 use super::{Result, StoreError, Sweep, Swept};
@@ -48,6 +48,10 @@ impl Batch<'_> {
         };
         let now = sweep.now.wall;
         let mut session = loaded.session.clone();
+        let due = due(&session);
+        if due > now {
+            return self.put_back(loaded, &session, due);
+        }
         let reported = session.report_expiry(now, &self.state.cuts);
         swept.expired += usize::from(!reported.is_empty());
         self.tell(&reported)?;
@@ -56,7 +60,7 @@ impl Batch<'_> {
                 swept.purged += 1;
                 self.purge(&loaded)
             }
-            kept_until => self.put_back(loaded, &session, kept_until.unwrap_or_else(|| session.deadline())),
+            kept_until => self.put_back(loaded, &session, kept_until.unwrap_or(due)),
         }
     }
 

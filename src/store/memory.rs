@@ -1,0 +1,296 @@
+//! The model: what the port promises, as simply as it can be said. For tests, and to compare the real backend with; nothing is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
+use crate::domain::client::Client;
+use crate::domain::cutoff::{CutOff, CutOffs};
+use crate::domain::event::Event;
+use crate::domain::id::{ClientId, Position, SessionId, Subject, TokenId};
+use crate::domain::key::KeyRecord;
+use crate::domain::policy::RETRY_WINDOW_MAX;
+use crate::domain::session::{Data, Decision, ENGINE, RevokedToken, Session, make_room};
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    sessions: BTreeMap<SessionId, Session>,
+    data: BTreeMap<SessionId, Data>,
+    keys: Vec<KeyRecord>,
+    revoked: BTreeSet<(i64, TokenId)>,
+    events: BTreeMap<Position, Event>,
+    registry: Registry,
+    /// How many more writes succeed, if that is limited.
+    writes_left: Option<u64>,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets `writes` more succeed; then the store is broken for good, as after a failed commit.
+    pub fn fail_after(&self, writes: u64) {
+        self.lock().writes_left = Some(writes);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every write, changing or not, uses up one of those that succeed.
+    fn write(&self) -> Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        state.ready()?;
+        if let Some(left) = &mut state.writes_left {
+            *left -= 1;
+        }
+        Ok(state)
+    }
+}
+
+impl State {
+    fn ready(&self) -> Result<()> {
+        if self.writes_left == Some(0) { Err(StoreError::Unavailable("it was told to fail".into())) } else { Ok(()) }
+    }
+
+    fn cuts(&self) -> &CutOffs {
+        &self.registry.cuts
+    }
+
+    fn tell(&mut self, events: Vec<Event>) {
+        for event in events {
+            let position = self.cuts().head.next();
+            self.registry.cuts.head = position;
+            self.events.insert(position, event);
+        }
+    }
+
+    fn decide<T>(&mut self, mut session: Session, decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>) -> T {
+        let decision = decide(&mut session, self.cuts());
+        if let Some(data) = decision.data {
+            self.data.insert(session.id, data);
+        }
+        self.sessions.insert(session.id, session);
+        self.tell(decision.events);
+        decision.answer
+    }
+
+    fn of_subject(&self, subject: &Subject) -> Vec<Session> {
+        self.sessions.values().filter(|session| session.subject == *subject).cloned().collect()
+    }
+
+    fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
+        let Opening { mut session, data, cap, event } = opening;
+        if self.sessions.contains_key(&session.id) {
+            let cause = "a session of this id is there already";
+            return Err(StoreError::Corrupt { table: "sessions", key: session.id.to_string().into(), cause });
+        }
+        if let Some(cap) = cap {
+            let mut peers = self.of_subject(&session.subject);
+            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, event.at, self.cuts()) else { return Ok(None) };
+            self.sessions.extend(peers.into_iter().map(|peer| (peer.id, peer)));
+            self.tell(evictions);
+        }
+        session.issued = self.cuts().head.next();
+        for family in &mut session.families {
+            family.issued = session.issued;
+        }
+        if let Some(data) = data {
+            self.data.insert(session.id, data);
+        }
+        self.sessions.insert(session.id, session.clone());
+        self.tell(vec![event]);
+        Ok(Some(session))
+    }
+
+    fn update_client<T>(&mut self, id: ClientId, decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T>) -> T {
+        let before = self.registry.clients.remove(&id);
+        let mut after = before.as_deref().cloned();
+        let decision = decide(&mut after, self.cuts());
+        match (before, after) {
+            (_, Some(client)) => {
+                self.registry.clients.insert(id, Arc::new(client));
+            }
+            (Some(before), None) => {
+                let (at, by) = decision.events.first().map_or((before.updated_at, ENGINE.into()), |event| (event.at, event.by.clone()));
+                let cut = CutOff { position: self.cuts().head.next(), at, by };
+                self.registry.cuts.clients.insert(id, cut);
+            }
+            (None, None) => {}
+        }
+        self.tell(decision.events);
+        decision.answer
+    }
+
+    fn sweep(&mut self, sweep: Sweep) -> Swept {
+        let (now, max) = (sweep.now.wall, sweep.entries_max);
+        let mut swept = Swept::default();
+        // A session is looked at when its deadline has passed, or when it was ended; one that only a cut-off ended waits for its deadline.
+        let due = |s: &Session| s.end.as_ref().map_or(s.deadline(), |end| end.at.min(s.deadline())) <= now;
+        let due: Vec<Session> = self.sessions.values().filter(|session| due(session)).cloned().collect();
+        let mut touched = 0;
+        for mut session in due {
+            let reported = session.report_expiry(now, self.cuts());
+            let purge = session.kept_until(sweep.retention, now, self.cuts()).is_some_and(|until| until <= now);
+            if reported.is_empty() && !purge {
+                continue;
+            }
+            if touched == max {
+                swept.more = true;
+                break;
+            }
+            touched += 1;
+            swept.expired += reported.len();
+            self.tell(reported);
+            self.sessions.insert(session.id, session.clone());
+            if purge {
+                swept.purged += 1;
+                self.sessions.remove(&session.id);
+                self.data.remove(&session.id);
+            }
+        }
+        for window in self.sessions.values_mut().flat_map(|session| &mut session.families).map(|family| &mut family.window) {
+            let closes_at = window.as_ref().map(|window| window.closes_at());
+            if closes_at.is_some_and(|at| at <= now || at > now.plus(RETRY_WINDOW_MAX)) {
+                if swept.windows == max {
+                    swept.more = true;
+                    break;
+                }
+                swept.windows += 1;
+                *window = None;
+            }
+        }
+        while self.events.first_key_value().is_some_and(|(_, event)| event.at.plus(sweep.retention) <= now) {
+            if swept.events == max {
+                swept.more = true;
+                break;
+            }
+            swept.events += 1;
+            self.events.pop_first();
+        }
+        while self.revoked.first().is_some_and(|(expires_at, _)| *expires_at <= now.seconds()) {
+            if swept.tokens == max {
+                swept.more = true;
+                break;
+            }
+            swept.tokens += 1;
+            self.revoked.pop_first();
+        }
+        swept
+    }
+}
+
+impl Store for Memory {
+    async fn update<T: Send + 'static>(
+        &self,
+        id: SessionId,
+        _lane: Lane,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
+    ) -> Result<Option<T>> {
+        let mut state = self.write()?;
+        let session = state.sessions.get(&id).cloned();
+        Ok(session.map(|session| state.decide(session, decide)))
+    }
+
+    async fn open(&self, opening: Opening) -> Result<Option<Session>> {
+        self.write()?.open(opening)
+    }
+
+    async fn update_subject(
+        &self,
+        subject: Subject,
+        closing: Event,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
+    ) -> Result<usize> {
+        let mut state = self.write()?;
+        let mut count = 0;
+        for session in state.of_subject(&subject) {
+            count += usize::from(state.decide(session, &decide));
+        }
+        if count > 0 {
+            state.tell(vec![closing]);
+        }
+        Ok(count)
+    }
+
+    async fn end_everything(&self, event: Event) -> Result<()> {
+        let mut state = self.write()?;
+        let cut = CutOff { position: state.cuts().head.next(), at: event.at, by: event.by.clone() };
+        state.registry.cuts.everything = Some(cut);
+        state.tell(vec![event]);
+        Ok(())
+    }
+
+    async fn update_client<T: Send + 'static>(
+        &self,
+        id: ClientId,
+        decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T> + Send + 'static,
+    ) -> Result<T> {
+        Ok(self.write()?.update_client(id, decide))
+    }
+
+    async fn update_keys<T: Send + 'static>(&self, decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static) -> Result<T> {
+        let mut state = self.write()?;
+        let decision = decide(&mut state.keys);
+        state.tell(decision.events);
+        Ok(decision.answer)
+    }
+
+    async fn revoke_token(&self, token: RevokedToken, event: Event) -> Result<bool> {
+        let mut state = self.write()?;
+        let new = state.revoked.insert((token.expires_at, token.id));
+        if new {
+            state.tell(vec![event]);
+        }
+        Ok(new)
+    }
+
+    async fn sweep(&self, sweep: Sweep) -> Result<Swept> {
+        Ok(self.write()?.sweep(sweep))
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Session>> {
+        Ok(self.lock().sessions.get(&id).cloned())
+    }
+
+    async fn data(&self, id: SessionId) -> Result<Option<Data>> {
+        Ok(self.lock().data.get(&id).cloned())
+    }
+
+    async fn sessions(&self, subject: Option<Subject>, after: Option<SessionId>, limit: usize) -> Result<Vec<Session>> {
+        let state = self.lock();
+        let wanted = |s: &&Session| after.is_none_or(|after| s.id > after) && subject.as_ref().is_none_or(|subject| s.subject == *subject);
+        Ok(state.sessions.values().filter(wanted).take(limit).cloned().collect())
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRecord>> {
+        Ok(self.lock().keys.clone())
+    }
+
+    async fn is_revoked(&self, token: RevokedToken) -> Result<bool> {
+        Ok(self.lock().revoked.contains(&(token.expires_at, token.id)))
+    }
+
+    async fn events(&self, after: Position, limit: usize) -> Result<Vec<(Position, Event)>> {
+        let state = self.lock();
+        Ok(state.events.range(after.next()..).take(limit).map(|(position, event)| (*position, event.clone())).collect())
+    }
+
+    fn registry(&self) -> Arc<Registry> {
+        Arc::new(self.lock().registry.clone())
+    }
+
+    fn head(&self) -> Position {
+        self.lock().cuts().head
+    }
+
+    fn ready(&self) -> Result<()> {
+        self.lock().ready()
+    }
+}

@@ -1,0 +1,5 @@
+//! Every integration test, in one binary.
+
+mod conformance;
+mod disk;
+mod fixture;
