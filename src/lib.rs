@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod domain;
 pub mod store;
+pub mod telemetry;
 pub mod token;
