@@ -2,6 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod config;
+pub mod first_start;
+pub mod serve;
+pub mod telemetry;
+
 pub mod http;
 
 pub mod engine;

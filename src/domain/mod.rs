@@ -8,6 +8,7 @@ pub mod family;
 pub mod id;
 pub mod introspection;
 pub mod key;
+pub mod network;
 pub mod policy;
 pub mod refusal;
 pub mod scope;

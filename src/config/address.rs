@@ -1,0 +1,225 @@
+//! Where the server listens, and the origins (RFC 6454 §6.1) that it goes by.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+/// Where the server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `host:port`; the host may be a name to resolve.
+    Tcp(String),
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Reads `host:port` or `unix:/path`.
+pub fn listen(text: &str) -> Result<Listen, String> {
+    let expected = || "host:port such as \"127.0.0.1:8080\" or \"[::]:8080\", or unix:/path".to_owned();
+    if let Some(path) = text.strip_prefix("unix:") {
+        return if path.is_empty() || path.contains('\0') { Err(expected()) } else { Ok(Listen::Unix(path.into())) };
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    port_number(port).and(Host::parse(&host.to_ascii_lowercase())).ok_or_else(expected)?;
+    Ok(Listen::Tcp(text.to_owned()))
+}
+
+/// The host and port that `host:port` names; a `listen` that was read has both.
+pub(super) fn host_and_port(address: &str) -> Option<(Host, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some((Host::parse(&host.to_ascii_lowercase())?, port_number(port)?))
+}
+
+/// A host as it stands in an origin: lower case, addresses in canonical form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    Name(String),
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+}
+
+impl Host {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(inner) = text.strip_prefix('[') {
+            let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
+            return Some(Self::V6(address));
+        }
+        let label = |l: &str| {
+            (1..=63).contains(&l.len())
+                && !l.starts_with('-')
+                && !l.ends_with('-')
+                && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+        };
+        if text.len() > 253 || !text.split('.').all(label) {
+            return None;
+        }
+        // A last label of digits only is an IPv4 address or nothing (WHATWG URL, "ends in a number").
+        let numeric = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+        if numeric { text.parse().ok().map(Self::V4) } else { Some(Self::Name(text.to_owned())) }
+    }
+
+    /// Whether it is this machine: `localhost`, a name below it, 127.0.0.0/8 or ::1.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Name(name) => name == "localhost" || name.ends_with(".localhost"),
+            Self::V4(address) => address.is_loopback(),
+            Self::V6(address) => address.is_loopback(),
+        }
+    }
+
+    /// Whether it stands for every address of the machine.
+    pub fn is_unspecified(&self) -> bool {
+        match self {
+            Self::Name(_) => false,
+            Self::V4(address) => IpAddr::from(*address).is_unspecified(),
+            Self::V6(address) => IpAddr::from(*address).is_unspecified(),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::V4(address) => address.fmt(f),
+            Self::V6(address) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+/// What an `http` or `https` origin is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub https: bool,
+    pub host: Host,
+    pub port: u16,
+}
+
+/// Reads an origin: `https`, or `http` on this machine, and exactly as browsers write it in `Origin`, since it is compared byte for byte.
+pub(super) fn origin(text: &str) -> Result<Origin, String> {
+    let example = "an absolute URL without a path, such as \"https://id.example.com\"";
+    let (scheme, authority) = text.split_once("://").ok_or(example)?;
+    let https = match scheme {
+        "https" => true,
+        "http" => false,
+        _ => return Err(format!("{example}; https, or http on a loopback host")),
+    };
+    if authority.contains('@') {
+        return Err(format!("{example}; no user name or password"));
+    }
+    if authority.contains(['/', '?', '#', '\\']) {
+        return Err(format!("{example}; no path, query, fragment or slash at the end"));
+    }
+    let bracket = authority.rfind(']').map_or(0, |at| at + 1);
+    let (host, port) = match authority[bracket..].find(':') {
+        Some(colon) => (&authority[..bracket + colon], Some(&authority[bracket + colon + 1..])),
+        None => (authority, None),
+    };
+    let host = Host::parse(host).filter(|parsed| parsed.to_string() == host);
+    let host = host
+        .ok_or_else(|| format!("{example}; the host in lower case, a name outside ASCII in its xn-- form, an IPv6 address in brackets"))?;
+    let usual = if https { 443 } else { 80 };
+    let port = match port.map(|port| (port, port_number(port))) {
+        None => usual,
+        Some((text, Some(port))) if port != usual && port != 0 && text == port.to_string() => port,
+        Some(_) => return Err(format!("{example}; a port only where it is not {usual}, from 1 to 65535")),
+    };
+    if !https && !host.is_loopback() {
+        return Err("https: http is refused unless the host is loopback (localhost, 127.0.0.0/8 or [::1])".to_owned());
+    }
+    Ok(Origin { https, host, port })
+}
+
+/// Reads an origin and keeps its text.
+pub fn origin_text(text: &str) -> Result<String, String> {
+    origin(text).map(|_| text.to_owned())
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// MET-03, CKE-05: https, or http on loopback; nothing behind the host.
+    #[test]
+    fn an_issuer_is_an_origin_and_https_unless_it_is_this_machine() {
+        for good in [
+            "https://id.example.com",
+            "https://id.example.com:8443",
+            "https://xn--bcher-kva.example",
+            "https://[2001:db8::1]:8443",
+            "http://localhost",
+            "http://id.localhost:8080",
+            "http://127.9.9.9:8080",
+            "http://[::1]:8080",
+        ] {
+            assert!(origin(good).is_ok(), "{good}: {:?}", origin(good));
+        }
+        for (bad, why) in [
+            ("", "absolute URL"),
+            ("id.example.com", "absolute URL"),
+            ("ftp://id.example.com", "https, or http"),
+            ("HTTPS://id.example.com", "https, or http"),
+            ("https://id.example.com/", "slash at the end"),
+            ("https://id.example.com/auth", "no path"),
+            ("https://id.example.com?x", "query"),
+            ("https://id.example.com#x", "fragment"),
+            ("https://user:pass@id.example.com", "no user name"),
+            ("https://", "the host"),
+            ("https://ID.example.com", "lower case"),
+            ("https://bücher.example", "xn--"),
+            ("https://id..example", "the host"),
+            ("https://1.2.3", "the host"),
+            ("https://[::0001]", "the host"),
+            ("https://2001:db8::1", "in brackets"),
+            ("https://id.example.com:443", "not 443"),
+            ("https://id.example.com:", "port"),
+            ("https://id.example.com:08443", "port"),
+            ("https://id.example.com:0", "port"),
+            ("https://id.example.com:65536", "port"),
+            ("http://id.example.com", "loopback"),
+            ("http://localhost.example.com", "loopback"),
+            ("http://128.0.0.1", "loopback"),
+        ] {
+            let problem = origin(bad).expect_err(bad);
+            assert!(problem.contains(why), "{bad}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_server_listens_on_host_and_port_or_on_a_socket_file() {
+        assert_eq!(listen("127.0.0.1:8080"), Ok(Listen::Tcp("127.0.0.1:8080".into())));
+        assert_eq!(listen("unix:/run/keyfob.sock"), Ok(Listen::Unix("/run/keyfob.sock".into())));
+        for good in ["[::]:0", "Localhost:8080", "my_service:80"] {
+            assert!(listen(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "8080",
+            ":8080",
+            "localhost",
+            "localhost:",
+            "localhost:+80",
+            "localhost:65536",
+            "::1:8080",
+            "[::1:80",
+            "unix:",
+            "http://localhost:80",
+            "a b:80",
+        ] {
+            assert!(listen(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Every section read from the merged sources: the keys, their defaults and their limits on one page.
+
+use std::path::PathBuf;
+
+use super::address::{Host, Listen, host_and_port, listen, origin, origin_text};
+use super::fault::ConfigError;
+use super::parse::{boolean, cookie_name, duration_within, number_within, one_of, path, size_within, variable};
+use super::sheet::{DEFAULT_ORIGIN, Sheet};
+use super::source::Sources;
+use super::{Config, Cookie, Keys, Limits, Log, LogFormat, MasterKeySource, SameSite, Server, Store, client, policy};
+use crate::telemetry;
+
+const ISSUER: &str = "http://127.0.0.1:8080";
+/// The systemd credential (systemd.exec, `LoadCredential=`) that is the master key, and the key's file beside the database.
+const MASTER_KEY: &str = "master.key";
+
+pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    let (figment, faults) = sources.merge()?;
+    let mut sheet = Sheet::new(&figment, faults).map_err(|error| ConfigError::File {
+        path: sources.file.clone().unwrap_or_default(),
+        position: None,
+        problem: format!("the sources cannot be merged: {:?}", error.kind),
+    })?;
+    let config = read(&mut sheet, sources);
+    Ok(Config { settings: sheet.finish()?, ..config })
+}
+
+fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
+    let server = server(sheet);
+    let store = Store {
+        path: sheet.read("store.path", "data/keyfob.redb", file_path),
+        cache_bytes: sheet.read("store.cache_bytes", "256MiB", size_within(1 << 20, 1 << 40)),
+    };
+    let keys = Keys {
+        master_key: master_key(sheet, sources, &store),
+        rotate_every: sheet.read("keys.rotate_every", "90d", duration_within("1h", "400d")),
+    };
+    let policies = policy::read(sheet);
+    let cookie = Cookie {
+        name: sheet.read("cookie.name", "__Host-keyfob", cookie_name),
+        same_site: sheet.read("cookie.same_site", "Lax", one_of(&[SameSite::Strict, SameSite::Lax, SameSite::None], SameSite::as_str)),
+        origins: sheet.list("cookie.origins", &[], origin_text),
+    };
+    let events_retention = sheet.read("events.retention", "30d", duration_within("1s", "3650d"));
+    let limits = Limits {
+        body_bytes_max: sheet.read("limits.body_bytes_max", "64KiB", size_within(1, 64 << 20)),
+        parameters_max: sheet.read("limits.parameters_max", "64", number_within(1, 10_000)),
+        header_timeout: sheet.read("limits.header_timeout", "10s", duration_within("1ms", "1h")),
+        request_timeout: sheet.read("limits.request_timeout", "30s", duration_within("1ms", "1h")),
+        connections_max: sheet.read("limits.connections_max", "10000", number_within(1, 1_000_000)),
+        write_queue_max: sheet.read("limits.write_queue_max", "4096", number_within(1, 1_000_000)),
+        failed_auth_per_minute: sheet.read("limits.failed_auth_per_minute", "30", number_within(1, 1_000_000)),
+    };
+    let log = Log { format: sheet.read("log.format", "text", log_format()), level: sheet.read("log.level", "info", log_level) };
+    let clients = client::read(sheet, &policies);
+    let warnings = warnings(sheet, &server, &cookie);
+    Config { server, store, keys, policies, cookie, events_retention, limits, log, clients, warnings, settings: vec![] }
+}
+
+fn server(sheet: &mut Sheet) -> Server {
+    let tls = "this version does not serve TLS yet: let a reverse proxy in front of it do so, and remove [server.tls]";
+    sheet.refuse_all_of("server.tls", tls);
+    if sheet.optional("server.metrics_public", boolean) == Some(true) {
+        let how =
+            "this version does not publish metrics to everybody: remove it, and give who reads them a client with the permission metrics";
+        sheet.refuse("server.metrics_public", how);
+    }
+    let listen = sheet.read("server.listen", "127.0.0.1:8080", listen);
+    let issuer = sheet.read("server.issuer", &issuer_of(&listen), origin_text);
+    let network =
+        |text: &str| text.parse().map_err(|_| "addresses or networks such as \"127.0.0.1/32\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned());
+    Server { listen, issuer, trusted_proxies: sheet.list("server.trusted_proxies", &["127.0.0.1/32"], network) }
+}
+
+/// The issuer if none is set: where the server is reached on its own machine.
+fn issuer_of(listen: &Listen) -> String {
+    match tcp(listen) {
+        Some((host, port)) if host.is_loopback() && port != 0 && port != 80 => format!("http://{host}:{port}"),
+        Some((host, port)) if host.is_unspecified() && port != 0 && port != 80 => format!("http://127.0.0.1:{port}"),
+        _ => ISSUER.to_owned(),
+    }
+}
+
+fn tcp(listen: &Listen) -> Option<(Host, u16)> {
+    match listen {
+        Listen::Tcp(address) => host_and_port(address),
+        Listen::Unix(_) => None,
+    }
+}
+
+fn file_path(text: &str) -> Result<PathBuf, String> {
+    path(text).ok().filter(|path| path.file_name().is_some() && !text.ends_with('/')).ok_or_else(|| "the path of a file".to_owned())
+}
+
+fn master_key(sheet: &mut Sheet, sources: &Sources, store: &Store) -> MasterKeySource {
+    let variable = sheet.optional("keys.master_key_env", variable);
+    let beside = store.directory().join(MASTER_KEY);
+    let credential = sources.variable("CREDENTIALS_DIRECTORY").map(|directory| PathBuf::from(directory).join(MASTER_KEY));
+    match (sheet.has("keys.master_key_file"), variable, credential.filter(|file| file.exists())) {
+        (false, Some(variable), _) => MasterKeySource::Environment(variable),
+        (false, None, Some(credential)) => MasterKeySource::Credential(credential),
+        (is_set, variable, _) => {
+            let file = sheet.read("keys.master_key_file", &beside.to_string_lossy(), file_path);
+            if is_set && variable.is_some() {
+                sheet
+                    .refuse("keys.master_key_file", "stands beside keys.master_key_env: the master key has one source; remove one of them");
+            }
+            MasterKeySource::File(file)
+        }
+    }
+}
+
+fn log_format() -> impl Fn(&str) -> Result<LogFormat, String> {
+    one_of(&[LogFormat::Text, LogFormat::Json], |format| match format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    })
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    let expected = "off, error, warn, info, debug or trace, or directives such as \"info,keyfob::store=debug\"";
+    if telemetry::is_filter(text) { Ok(text.to_owned()) } else { Err(expected.to_owned()) }
+}
+
+/// What is allowed and may still surprise.
+fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
+    let mut warnings = vec![];
+    let Ok(issuer) = origin(&server.issuer) else { return warnings };
+    let prefixed = cookie.name.starts_with("__Host-");
+    if !issuer.https && prefixed {
+        // CKE-05.
+        warnings.push(format!("server.issuer is {}: some browsers drop a __Host- cookie over http, even on this machine", server.issuer));
+    }
+    if !prefixed {
+        // CKE-01.
+        warnings.push(format!(
+            "cookie.name is {:?}: without the prefix __Host- a neighbouring subdomain can set a cookie of this name",
+            cookie.name
+        ));
+    }
+    let issuer_is_default = sheet.setting("server.issuer").is_some_and(|setting| setting.origin == DEFAULT_ORIGIN);
+    match tcp(&server.listen) {
+        Some((host, port)) if host.is_loopback() => {
+            if !issuer.https && issuer.port != port && port != 0 {
+                let at = &server.listen;
+                warnings.push(format!(
+                    "server.issuer is {}, but the server listens on {at}: tokens and metadata name an address that may not answer",
+                    server.issuer
+                ));
+            }
+        }
+        _ if issuer_is_default => warnings.push(format!(
+            "server.issuer is not set, so tokens and metadata name {}: set it to the public https URL of this server",
+            server.issuer
+        )),
+        _ => {}
+    }
+    warnings
+}

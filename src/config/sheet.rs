@@ -1,0 +1,278 @@
+//! The merged settings as one sheet of `key -> value, origin`, read key by key; what nobody read is unknown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Value};
+use figment::{Figment, Provider};
+
+use super::fault::{ConfigError, Fault, HIDDEN, is_secret, shown};
+
+/// The origin of a setting that nobody set.
+pub const DEFAULT_ORIGIN: &str = "default";
+
+/// One setting in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The whole key, such as `policy.default.idle_timeout`.
+    pub key: String,
+    /// Its value as it was written; a secret's is replaced.
+    pub value: String,
+    /// Where it came from: `default`, the file, the environment variable, the command line, or the policy that it is inherited from.
+    pub origin: String,
+}
+
+struct Leaf {
+    value: Value,
+    origin: String,
+}
+
+/// Every setting that is set, and what has been read of them so far.
+pub(super) struct Sheet {
+    leaves: BTreeMap<String, Leaf>,
+    read: BTreeSet<String>,
+    settings: Vec<Setting>,
+    faults: Vec<Fault>,
+    /// The names of the `[[client]]` tables, in order: `client_id`, or `#1` without one.
+    pub clients: Vec<String>,
+}
+
+impl Sheet {
+    /// Lays the merged sources out flat.
+    pub fn new(figment: &Figment, faults: Vec<Fault>) -> Result<Self, figment::Error> {
+        let mut sheet = Self { leaves: BTreeMap::new(), read: BTreeSet::new(), settings: vec![], faults, clients: vec![] };
+        for (key, value) in figment.data()?.into_values().flatten() {
+            match value {
+                Value::Array(_, items) if key == "client" && items.iter().all(|item| matches!(item, Value::Dict(..))) => {
+                    items.into_iter().for_each(|client| sheet.lay_client(figment, client));
+                }
+                value => sheet.lay(figment, key, value),
+            }
+        }
+        Ok(sheet)
+    }
+
+    fn lay(&mut self, figment: &Figment, key: String, value: Value) {
+        match value {
+            Value::Dict(_, entries) if !entries.is_empty() => {
+                entries.into_iter().for_each(|(name, value)| self.lay(figment, format!("{key}.{name}"), value));
+            }
+            value => {
+                let origin = figment.get_metadata(value.tag()).map_or("unknown", |metadata| &metadata.name).to_owned();
+                self.leaves.insert(key, Leaf { value, origin });
+            }
+        }
+    }
+
+    fn lay_client(&mut self, figment: &Figment, client: Value) {
+        let id = client.find_ref("client_id").and_then(text_of).filter(|id| id.parse::<crate::domain::id::ClientId>().is_ok());
+        let name = id.unwrap_or_else(|| format!("#{}", self.clients.len() + 1));
+        let key = format!("client[{name}]");
+        if self.clients.contains(&name) {
+            let origin = self.origin_below(&key).unwrap_or_default();
+            self.faults.push(Fault { key, value: None, origin, problem: "is declared twice; each client_id may occur once".to_owned() });
+            return;
+        }
+        self.clients.push(name);
+        self.lay(figment, key, client);
+    }
+
+    /// Reads a setting that has a default. What is wrong is noted, and reading goes on with the default.
+    pub fn read<T>(&mut self, key: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        self.read_or(key, default, DEFAULT_ORIGIN, parse)
+    }
+
+    /// Reads a setting of a policy; what is not set there is inherited from the policy `default`.
+    pub fn inherit<T>(&mut self, policy: &str, name: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        let key = format!("policy.{policy}.{name}");
+        let base = self.setting(&format!("policy.default.{name}")).map(|setting| setting.value.clone());
+        match base.filter(|base| policy != "default" && parse(base).is_ok()) {
+            Some(base) => self.read_or(&key, &base, "policy.default", parse),
+            None => self.read_or(&key, default, DEFAULT_ORIGIN, parse),
+        }
+    }
+
+    fn read_or<T>(&mut self, key: &str, default: &str, default_origin: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        match self.optional(key, &parse) {
+            Some(value) => value,
+            None => {
+                if self.setting(key).is_none() {
+                    self.note(key, default.to_owned(), default_origin.to_owned());
+                }
+                parse(default).unwrap_or_else(|expected| panic!("the default of {key} is valid: {expected}"))
+            }
+        }
+    }
+
+    /// Reads a setting that may be absent.
+    pub fn optional<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.read.insert(key.to_owned());
+        let leaf = self.leaves.remove(key)?;
+        let Some(text) = text_of(&leaf.value) else {
+            let kind = if matches!(leaf.value, Value::Array(..)) { "a list" } else { "a table" };
+            self.faults.push(Fault {
+                key: key.to_owned(),
+                value: None,
+                origin: leaf.origin,
+                problem: format!("expected one value, got {kind}"),
+            });
+            return None;
+        };
+        self.note(key, text.clone(), leaf.origin);
+        parse(&text).map_err(|expected| self.refuse(key, &format!("expected {expected}"))).ok()
+    }
+
+    /// Reads a list: an array, or text with commas or spaces between the entries, as an environment variable has it.
+    pub fn list<T>(&mut self, key: &str, default: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        self.read.insert(key.to_owned());
+        let (texts, origin) = match self.leaves.remove(key) {
+            None => (Some(default.iter().map(|&text| text.to_owned()).collect()), DEFAULT_ORIGIN.to_owned()),
+            Some(leaf) => (texts_of(&leaf.value), leaf.origin),
+        };
+        let Some(texts) = texts else {
+            self.faults.push(Fault { key: key.to_owned(), value: None, origin, problem: "expected a list of texts".to_owned() });
+            return vec![];
+        };
+        self.note(key, texts.join(", "), origin.clone());
+        let mut list = vec![];
+        for text in texts {
+            match parse(&text) {
+                Ok(item) => list.push(item),
+                Err(expected) => {
+                    let problem = format!("expected {expected}");
+                    self.faults.push(Fault { key: key.to_owned(), value: Some(shown(key, &text)), origin: origin.clone(), problem });
+                }
+            }
+        }
+        list
+    }
+
+    /// Refuses a setting that was read, by itself or because of others.
+    pub fn refuse(&mut self, key: &str, problem: &str) {
+        let (value, origin) = match self.setting(key) {
+            Some(setting) => (Some(if is_secret(key) { HIDDEN.to_owned() } else { shown(key, &setting.value) }), setting.origin.clone()),
+            None => (None, self.origin_below(key).unwrap_or_else(|| DEFAULT_ORIGIN.to_owned())),
+        };
+        self.faults.push(Fault { key: key.to_owned(), value, origin, problem: problem.to_owned() });
+    }
+
+    /// Takes a key or a whole table away and refuses it, if it is there.
+    pub fn refuse_all_of(&mut self, key: &str, problem: &str) {
+        if let Some(origin) = self.origin_below(key) {
+            self.leaves.retain(|leaf, _| !is_at_or_below(leaf, key));
+            self.faults.push(Fault { key: key.to_owned(), value: None, origin, problem: problem.to_owned() });
+        }
+    }
+
+    /// Whether anything is set at `key` or below.
+    pub fn has(&self, key: &str) -> bool {
+        self.origin_below(key).is_some()
+    }
+
+    /// Whether nothing has been refused yet at `key` or below.
+    pub fn is_sound(&self, key: &str) -> bool {
+        !self.faults.iter().any(|fault| is_at_or_below(&fault.key, key))
+    }
+
+    /// A setting that was read.
+    pub fn setting(&self, key: &str) -> Option<&Setting> {
+        self.settings.iter().find(|setting| setting.key == key)
+    }
+
+    /// The names one step below `table`, such as those of the policies.
+    pub fn names_below(&self, table: &str) -> BTreeSet<String> {
+        let below = |key: &String| Some(key.strip_prefix(table)?.strip_prefix('.')?.split('.').next()?.to_owned());
+        self.leaves.keys().filter_map(below).collect()
+    }
+
+    /// The settings in force, sorted by key, if nothing was refused and nothing is left unread.
+    pub fn finish(mut self) -> Result<Vec<Setting>, ConfigError> {
+        for (key, leaf) in std::mem::take(&mut self.leaves) {
+            let is_table = self.read.iter().any(|read| is_at_or_below(read, &key) && *read != key) || key == "client" || key == "policy";
+            let empty = matches!(&leaf.value, Value::Dict(..));
+            let problem = match (is_table, empty) {
+                (true, true) => continue,
+                (true, false) => "expected a table".to_owned(),
+                _ if key.starts_with("client.") => "clients are declared in the configuration file, each under [[client]]".to_owned(),
+                _ => self.unknown(&key),
+            };
+            self.faults.push(Fault { key, value: None, origin: leaf.origin, problem });
+        }
+        if !self.faults.is_empty() {
+            return Err(ConfigError::Settings(self.faults));
+        }
+        self.settings.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(self.settings)
+    }
+
+    fn unknown(&self, key: &str) -> String {
+        let name = |key: &str| key.rsplit_once('.').map_or(key.to_owned(), |(_, name)| name.to_owned());
+        let distance = |known: &str| if name(known) == name(key) { 1 } else { letters_between(known, key) };
+        let nearest = self.read.iter().map(|known| (distance(known), known)).min();
+        if let Some((_, known)) = nearest.filter(|(distance, _)| *distance <= 2.max(name(key).len() / 3)) {
+            return format!("there is no such setting; did you mean {known}?");
+        }
+        let table = key.rsplit_once('.').map_or("", |(table, _)| table);
+        let beside = |known: &&String| known.rsplit_once('.').is_some_and(|(parent, _)| parent == table);
+        let names: Vec<String> = self.read.iter().filter(beside).map(|known| name(known)).collect();
+        if names.is_empty() {
+            return "there is no such setting; the tables are server, store, keys, policy.NAME, cookie, events, limits, log and [[client]]"
+                .to_owned();
+        }
+        format!("there is no such setting; those of {table} are: {}", names.join(", "))
+    }
+
+    fn note(&mut self, key: &str, value: String, origin: String) {
+        let value = if is_secret(key) { HIDDEN.to_owned() } else { value };
+        self.settings.push(Setting { key: key.to_owned(), value, origin });
+    }
+
+    fn origin_below(&self, key: &str) -> Option<String> {
+        let leaf = self.leaves.iter().find(|(leaf, _)| is_at_or_below(leaf, key)).map(|(_, leaf)| &leaf.origin);
+        leaf.or_else(|| self.settings.iter().find(|setting| is_at_or_below(&setting.key, key)).map(|setting| &setting.origin)).cloned()
+    }
+}
+
+fn is_at_or_below(key: &str, table: &str) -> bool {
+    key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// One value as text, whatever type the file gave it. `None` for lists and tables.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(_, text) => Some(text.clone()),
+        Value::Char(_, char) => Some(char.to_string()),
+        Value::Bool(_, bool) => Some(bool.to_string()),
+        Value::Num(_, num) => num
+            .to_i128()
+            .map(|n| n.to_string())
+            .or_else(|| num.to_u128().map(|n| n.to_string()))
+            .or_else(|| num.to_f64().map(|n| n.to_string())),
+        Value::Empty(..) | Value::Dict(..) | Value::Array(..) => None,
+    }
+}
+
+fn texts_of(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Array(_, items) => items.iter().map(text_of).collect(),
+        Value::String(_, text) if text.trim_start().starts_with('[') => {
+            let parsed: Dict = Toml::from_str(&format!("list = {text}")).ok()?;
+            parsed.get("list").filter(|list| matches!(list, Value::Array(..))).and_then(texts_of)
+        }
+        value => Some(text_of(value)?.split([',', ' ']).filter(|text| !text.is_empty()).map(str::to_owned).collect()),
+    }
+}
+
+/// The Levenshtein distance: how many letters must change to make one of the other.
+fn letters_between(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let best = (diagonal + usize::from(from != *to)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], best);
+        }
+    }
+    row[b.len()]
+}

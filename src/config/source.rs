@@ -1,0 +1,131 @@
+//! Where settings come from: the file, the environment, the command line. Values stay text; what they mean is decided where they are read.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Format, Toml};
+use figment::util::nest;
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::fault::{ConfigError, Fault};
+
+/// The file that is read if it exists and no other is named.
+const FILE: &str = "config.toml";
+/// What the variables begin with that can be settings.
+const PREFIX: &str = "KEYFOB_";
+/// What stands between the parts of a key in a variable's name. A variable without it is no setting.
+const SEPARATOR: &str = "__";
+
+/// Everything that configuration is read from, so that a test needs no process of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file named by `--config`; it must exist. `None`: `config.toml` in `directory`, if there is one.
+    pub file: Option<PathBuf>,
+    /// Where `config.toml` is looked for; empty is the working directory.
+    pub directory: PathBuf,
+    /// Environment variables; only some of them are settings.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Settings given by flags, as key and value.
+    pub overrides: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// The sources of this process.
+    pub fn of_process(file: Option<PathBuf>, overrides: Vec<(String, String)>) -> Self {
+        Self { file, directory: PathBuf::new(), environment: std::env::vars_os().collect(), overrides }
+    }
+
+    /// An environment variable.
+    pub(super) fn variable(&self, name: &str) -> Option<&OsString> {
+        self.environment.iter().find(|(variable, _)| variable == name).map(|(_, value)| value)
+    }
+
+    /// The sources merged, and the variables and flags that cannot be settings.
+    pub(super) fn merge(&self) -> Result<(Figment, Vec<Fault>), ConfigError> {
+        let (mut figment, mut faults) = (Figment::new(), vec![]);
+        if let Some(layer) = self.file_layer()? {
+            figment = figment.merge(layer);
+        }
+        let (mut layers, unfit) = self.environment_layers();
+        faults.extend(unfit);
+        let overrides = self.overrides.iter().map(|(key, value)| (key.clone(), value.clone(), "the command line".to_owned()));
+        layers.extend(overrides);
+        for (key, value, origin) in layers {
+            if key.split('.').any(str::is_empty) {
+                let problem = "is not the name of a setting".to_owned();
+                faults.push(Fault { key, value: None, origin, problem });
+                continue;
+            }
+            let Value::Dict(_, data) = nest(&key, Value::from(value)) else { continue };
+            figment = figment.merge(Layer { origin, data });
+        }
+        Ok((figment, faults))
+    }
+
+    fn file_layer(&self) -> Result<Option<Layer>, ConfigError> {
+        let path = self.file.clone().unwrap_or_else(|| self.directory.join(FILE));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.file.is_none() => return Ok(None),
+            Err(error) => {
+                let problem = match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        "there is no such configuration file; name one that exists with --config, or leave --config out".to_owned()
+                    }
+                    _ => format!("the configuration file cannot be read: {error}"),
+                };
+                return Err(ConfigError::File { path, position: None, problem });
+            }
+        };
+        let data = parse_toml(&path, &text)?;
+        Ok(Some(Layer { origin: path.display().to_string(), data }))
+    }
+
+    /// The settings among the environment variables, as key, value and origin, in the order of their names.
+    fn environment_layers(&self) -> (Vec<(String, String, String)>, Vec<Fault>) {
+        let (mut layers, mut faults) = (vec![], vec![]);
+        for (name, value) in &self.environment {
+            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).filter(|rest| rest.contains(SEPARATOR)) else {
+                continue;
+            };
+            let key = rest.to_lowercase().replace(SEPARATOR, ".");
+            let origin = format!("environment variable {PREFIX}{rest}");
+            match value.to_str() {
+                Some(value) => layers.push((key, value.to_owned(), origin)),
+                None => faults.push(Fault { key, value: None, origin, problem: "the value is not UTF-8".to_owned() }),
+            }
+        }
+        layers.sort_by(|a, b| a.2.cmp(&b.2));
+        (layers, faults)
+    }
+}
+
+/// Parses the file. The parser's own message would repeat the line, which may hold a secret: only its cause and place are kept.
+fn parse_toml(path: &Path, text: &str) -> Result<Dict, ConfigError> {
+    Toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let position = before.map(|before| {
+            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+            (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        });
+        ConfigError::File { path: path.to_owned(), position, problem: format!("not valid TOML: {}", error.message().replace('\n', "; ")) }
+    })
+}
+
+/// One source, as figment takes it.
+struct Layer {
+    origin: String,
+    data: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.data.clone())]))
+    }
+}
