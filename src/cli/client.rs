@@ -114,21 +114,21 @@ impl ClientCommand {
                 if public {
                     body.insert("kind".into(), json!("public"));
                 }
-                let created = door.call(Method::POST, "/v1/clients", Some(&Value::Object(body))).await?.body;
+                let created = door.call(Method::POST, "/v1/clients", Some(&Value::Object(body))).await?;
                 show(&created, output);
             }
             Self::List => list(door, output).await?,
-            Self::Show { id } => show(&door.call(Method::GET, &path(&id), None).await?.body, output),
+            Self::Show { id } => show(&door.call(Method::GET, &path(&id), None).await?, output),
             Self::Update { id, settings, disable, enable } => {
                 let mut body = settings.into_body();
                 if disable || enable {
                     body.insert("disabled".into(), json!(disable));
                 }
-                show(&door.call(Method::PATCH, &path(&id), Some(&Value::Object(body))).await?.body, output);
+                show(&door.call(Method::PATCH, &path(&id), Some(&Value::Object(body))).await?, output);
             }
             Self::RotateSecret { id, keep_old_for } => {
                 let body = json!({ "keep_old_for": keep_old_for });
-                show(&door.call(Method::POST, &format!("{}/secret", path(&id)), Some(&body)).await?.body, output);
+                show(&door.call(Method::POST, &format!("{}/secret", path(&id)), Some(&body)).await?, output);
             }
             Self::Delete { id } => {
                 door.call(Method::DELETE, &path(&id), None).await?;
@@ -146,7 +146,7 @@ async fn list(door: &mut Door, output: Output) -> Result<(), Failure> {
     let mut items = vec![];
     let mut cursor = String::new();
     loop {
-        let page = door.call(Method::GET, &format!("/v1/clients?limit=100{cursor}"), None).await?.body;
+        let page = door.call(Method::GET, &format!("/v1/clients?limit=100{cursor}"), None).await?;
         items.extend(page["items"].as_array().cloned().unwrap_or_default());
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),

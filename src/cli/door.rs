@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -11,7 +11,8 @@ use tokio::net::UnixStream;
 
 use super::Failure;
 use crate::config::Config;
-use crate::serve::{App, AppError};
+use crate::first_start::Files;
+use crate::serve::App;
 
 /// The largest answer that a command reads.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -24,26 +25,15 @@ pub enum Door {
     InProcess(Box<App>),
 }
 
-/// An answer of a route.
-pub struct Answer {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its JSON; null if it has none.
-    pub body: Value,
-}
-
 impl Door {
     /// Finds the running server, or opens the store.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
-        let socket = config.admin_socket();
+        let socket = Files::of(config).admin_socket();
         match UnixStream::connect(&socket).await {
             Ok(stream) => Self::connect(stream, &socket).await,
             Err(_) => match App::open_existing(config).await {
                 Ok(app) => Ok(Self::InProcess(Box::new(app))),
-                Err(AppError::NotInitialised(_)) => {
-                    Err(Failure::refused("there is no store here yet: start the server with `keyfob serve`, or run `keyfob init`"))
-                }
-                Err(other) => Err(Failure::refused(other)),
+                Err(cause) => Err(Failure::refused(cause)),
             },
         }
     }
@@ -55,15 +45,15 @@ impl Door {
         Ok(Self::Socket(sender))
     }
 
-    /// Sends a request, and waits for the answer.
-    pub async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+    /// Sends a request, and waits for the JSON of the answer; null if it has none.
+    pub async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let request = Request::builder().method(method).uri(path).header("host", "localhost");
         let request = if body.is_some() { request.header("content-type", "application/json") } else { request };
-        let request = request.body(Full::new(bytes)).map_err(Failure::refused)?;
+        let request = request.body(bytes).map_err(Failure::refused)?;
         let (status, bytes) = match self {
             Self::Socket(sender) => {
-                let response = sender.send_request(request).await.map_err(Failure::refused)?;
+                let response = sender.send_request(request.map(Full::new)).await.map_err(Failure::refused)?;
                 let status = response.status();
                 let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX);
                 (status, body.collect().await.map_err(Failure::refused)?.to_bytes())
@@ -71,7 +61,7 @@ impl Door {
             Self::InProcess(app) => app.answer(request).await.map_err(Failure::refused)?,
         };
         let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(Failure::refused)? };
-        if status.is_success() { Ok(Answer { status, body }) } else { Err(Failure::from_problem(status, &body)) }
+        if status.is_success() { Ok(body) } else { Err(Failure::from_problem(status, &body)) }
     }
 
     /// Closes the store, if it was opened here.

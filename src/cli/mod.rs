@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{Config, Sources};
 
 mod client;
 mod config;
@@ -88,13 +88,16 @@ pub fn run() -> ExitCode {
 
 fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
     let file = cli.config;
-    let load = |flags: &[(&str, String)]| Config::load(file.as_deref(), flags).map_err(Failure::refused);
+    let load = |flags| Config::load(&Sources::of_process(file.clone(), flags)).map_err(Failure::refused);
     match cli.command.unwrap_or(Command::Serve(serve::ServeArgs::default())) {
-        Command::Serve(args) => serve::run(&load(&args.overrides())?),
-        Command::Init => init::run(&load(&[])?, output),
-        Command::Config(command) => command.run(file.as_deref(), output),
+        Command::Serve(args) => serve::run(&load(args.overrides())?),
+        Command::Init => init::run(&load(vec![])?, output),
+        Command::Config(command) => {
+            command.run(&load(vec![])?, output);
+            Ok(())
+        }
         Command::Client(command) => {
-            let config = load(&[])?;
+            let config = load(vec![])?;
             let commands = async {
                 let mut door = door::Door::open(&config).await?;
                 let done = command.run(&mut door, output).await;
@@ -104,7 +107,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
             runtime()?.block_on(commands)
         }
         Command::Openapi => {
-            print::print_lines(&[crate::serve::openapi_document(&load(&[])?)]);
+            let document = runtime()?.block_on(crate::serve::openapi_document(&load(vec![])?));
+            print::print_lines(&[document.map_err(Failure::refused)?]);
             Ok(())
         }
     }

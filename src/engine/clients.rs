@@ -41,17 +41,6 @@ pub struct ClientFields {
     pub disabled: Option<bool>,
 }
 
-/// A client that the configuration file declares.
-#[derive(Clone, Debug)]
-pub struct Declared {
-    /// Its name.
-    pub id: ClientId,
-    /// The hash of its secret; `None` for a public one.
-    pub secret: Option<Hash>,
-    /// Everything else.
-    pub fields: ClientFields,
-}
-
 /// A client, and its secret if one was just made.
 pub struct WithSecret {
     /// The client.
@@ -191,10 +180,10 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `Invalid` naming a field; `Conflict` when a name was registered through the API; a store that cannot write.
-    pub async fn declare_clients(&self, declared: Vec<Declared>) -> Result<()> {
+    pub async fn declare_clients(&self, declared: Vec<Client>) -> Result<()> {
         let now = self.clock.now().wall;
-        let gone = self.store.registry();
-        let gone = gone.clients.values().filter(|client| client.declared && declared.iter().all(|d| d.id != client.id));
+        let registry = self.store.registry();
+        let gone = registry.clients.values().filter(|client| client.declared && declared.iter().all(|other| other.id != client.id));
         for client in gone {
             tracing::warn!(client = client.id.as_str(), "a declared client has left the configuration: it is disabled");
             let leave = move |stored: &mut Option<Client>, _: &_| match stored {
@@ -206,14 +195,15 @@ impl<S: Store> Engine<S> {
             };
             self.store.update_client(client.id.clone(), leave).await?;
         }
-        for Declared { id, secret, fields } in declared {
-            let target = self.apply(blank(id.clone(), secret, now), &fields)?;
-            self.declare(id, target, now).await?;
+        for client in declared {
+            client.validate()?;
+            self.declare(client, now).await?;
         }
         Ok(())
     }
 
-    async fn declare(&self, id: ClientId, target: Client, now: Timestamp) -> Result<()> {
+    async fn declare(&self, target: Client, now: Timestamp) -> Result<()> {
+        let id = target.id.clone();
         let declare = move |stored: &mut Option<Client>, _: &_| {
             let mut wanted = Client { declared: true, ..target.clone() };
             let kind = match stored {

@@ -24,10 +24,10 @@ impl<S: Store> Engine<S> {
     /// What may be told of a token; `None` is inactive, whatever the reason. Changes nothing and is no activity (C-11).
     ///
     /// # Errors
-    /// `UnauthorizedClient` (or `InsufficientScope` for a bearer) without the permission `introspect`; a store that cannot answer.
+    /// `Forbidden` (or `InsufficientScope` for a bearer) without the permission `introspect`; a store that cannot answer.
     pub async fn introspect(&self, who: &Authenticated, token: &str) -> Result<Option<Live>> {
         if !who.caller.may(Permission::Introspect) && !who.caller.may(Permission::IntrospectAny) {
-            let refusal = if who.by_bearer { Refusal::InsufficientScope } else { Refusal::UnauthorizedClient };
+            let refusal = if who.by_bearer { Refusal::InsufficientScope } else { Refusal::Forbidden };
             return Err(refusal.because("the client does not have the permission introspect").into());
         }
         // Read before the state: then the answer is at least as new as this position says.

@@ -10,7 +10,7 @@ use crate::domain::client::Client;
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::store::{Store, StoreError};
-use crate::token::access::AccessVerifier;
+use crate::token::verifier::AccessVerifier;
 use crate::token::keyring::Keyring;
 use crate::token::keys::Keys;
 use crate::token::opaque::OpaqueKeys;

@@ -54,6 +54,11 @@ impl Wire {
         Self { endpoints: endpoints.into_endpoint(), routes: RouteTable::of(document.value()), document, limits }
     }
 
+    /// The OpenAPI document.
+    pub fn document(&self) -> &serde_json::Value {
+        self.document.value()
+    }
+
     /// Answers a request.
     pub async fn respond(&self, mut request: Request) -> Response {
         let surface = Surface::of(request.uri().path());

@@ -1,0 +1,41 @@
+//! `keyfob config check` and `keyfob config show`.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::print::{Table, print_json, print_lines, print_table};
+use super::Output;
+use crate::config::Config;
+
+/// What can be done with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Says whether the configuration is valid.
+    Check,
+    /// Prints the effective configuration with the origin of each value; secrets are redacted.
+    Show,
+}
+
+impl ConfigCommand {
+    /// Carries the command out on a configuration that was loaded, and so is valid.
+    pub fn run(self, config: &Config, output: Output) {
+        match (self, output) {
+            (Self::Check, Output::Json) => print_json(&json!({ "valid": true, "warnings": config.warnings })),
+            (Self::Check, Output::Human) => {
+                let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
+                print_lines(&warnings.chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>());
+            }
+            (Self::Show, Output::Json) => {
+                let setting = |setting: &crate::config::Setting| json!({ "key": setting.key, "value": setting.value, "origin": setting.origin });
+                print_json(&Value::Array(config.effective().iter().map(setting).collect()));
+            }
+            (Self::Show, Output::Human) => {
+                let mut table = Table::new(&["KEY", "VALUE", "ORIGIN"]);
+                for setting in config.effective() {
+                    table.row([setting.key.clone(), setting.value.to_string(), setting.origin.clone()]);
+                }
+                print_table(&table);
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `keyfob serve`.
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::Config;
+use crate::{serve, telemetry};
+
+/// Settings that can be given on the command line.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// Where to listen: host:port, or unix:/path. Overrides [server] listen.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The public base URL. Overrides [server] issuer.
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+}
+
+impl ServeArgs {
+    /// The settings that were given.
+    pub fn overrides(&self) -> Vec<(String, String)> {
+        let given = [("server.listen", &self.listen), ("server.issuer", &self.issuer)];
+        given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect()
+    }
+}
+
+/// Runs the server until it is told to stop.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    telemetry::init(&config.log).map_err(Failure::refused)?;
+    serve::run(config).map_err(Failure::refused)
+}

@@ -1,0 +1,197 @@
+//! The composition root: configuration, files, store, engine and wire become one running server, and stop again in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+
+use crate::config::Config;
+use crate::domain::id::ClientId;
+use crate::engine::clock::Clock;
+use crate::engine::{Engine, Rules};
+use crate::first_start::{self, AdminFile, Files, InstanceLock};
+use crate::http as wire;
+use crate::http::connection::Channel;
+use crate::http::wire::Wire;
+use crate::store::Store;
+use crate::store::memory::Memory;
+use crate::store::redb::{OpenError, Options, Redb};
+use crate::token::client_secret::{client_secret, hash_client_secret};
+use crate::token::keys::{Keys, SecretKey};
+
+mod listen;
+mod run;
+
+pub use run::run;
+
+/// The name of the administrator client that the first start makes.
+pub const ADMINISTRATOR: &str = "admin";
+
+/// Everything between the files and the listeners.
+pub struct App {
+    engine: Arc<Engine<Redb>>,
+    store: Arc<Redb>,
+    wire: Arc<Wire>,
+    lock: InstanceLock,
+}
+
+/// Why there is no [`App`]: each says how to go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// Nothing was initialised here yet.
+    #[error("there is no store at {}: start the server with `keyfob serve`, or run `keyfob init`", .0.display())]
+    NotInitialised(PathBuf),
+    /// The files beside the store do not go together, or cannot be read or written.
+    #[error(transparent)]
+    Files(#[from] first_start::Error),
+    /// The database cannot be opened.
+    #[error("{}: {cause}{mend}", path.display())]
+    Store {
+        /// The database file.
+        path: PathBuf,
+        /// Why not.
+        cause: OpenError,
+        /// What to do.
+        mend: &'static str,
+    },
+    /// The engine cannot start on it.
+    #[error("the engine cannot start: {0}")]
+    Engine(#[from] crate::engine::Error),
+}
+
+impl App {
+    /// Opens the store; the first time it is made, with its master key and its administrator, whose credentials go to `admin.json`.
+    /// Answers whether this was the first time.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting, and how to go on.
+    pub async fn start(config: &Config, clock: Clock) -> Result<(Self, bool), AppError> {
+        let files = Files::of(config);
+        files.prepare_directory()?;
+        let lock = files.lock()?;
+        let master = files.master_key_or_make(&clock.random())?;
+        let app = Self::open(config, &files, &master, clock, lock).await?;
+        let first = app.store.head() == crate::domain::id::Position::default();
+        if first {
+            app.make_administrator(&files).await?;
+        }
+        app.declare(config).await?;
+        Ok((app, first))
+    }
+
+    /// Opens the store only if it is there: for commands that find no server running.
+    ///
+    /// # Errors
+    /// `NotInitialised`, and whatever else keeps it from opening.
+    pub async fn open_existing(config: &Config) -> Result<Self, AppError> {
+        let files = Files::of(config);
+        if !config.store.path.exists() {
+            return Err(AppError::NotInitialised(config.store.path.clone()));
+        }
+        let lock = files.lock()?;
+        let master = files.master_key()?;
+        Self::open(config, &files, &master, Clock::system(), lock).await
+    }
+
+    async fn open(config: &Config, files: &Files, master: &SecretKey, clock: Clock, lock: InstanceLock) -> Result<Self, AppError> {
+        let keys = Keys::derive(master);
+        let options = Options { cache_bytes: config.store.cache_bytes, write_queue_max: config.limits.write_queue_max };
+        let store = Redb::open(files.database(), &keys, options).map_err(|cause| AppError::store(files.database(), cause))?;
+        let store = Arc::new(store);
+        let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
+        let wire = Arc::new(wire::wire(&engine, cookie(config), limits(config)));
+        Ok(Self { engine, store, wire, lock })
+    }
+
+    /// The administrator's secret is in its file before the store knows its hash: a start that is cut off in between is completed by the next.
+    async fn make_administrator(&self, files: &Files) -> Result<(), AppError> {
+        let fresh = || AdminFile {
+            client_id: ADMINISTRATOR.into(),
+            client_secret: client_secret(&self.engine.clock().random()),
+            issuer: self.engine.rules().issuer.to_string(),
+        };
+        let credentials = files.admin_or_make(fresh)?;
+        let id: ClientId = ADMINISTRATOR.parse().expect("the name has the form of a client's name");
+        let hash = hash_client_secret(credentials.client_secret.expose()).ok_or_else(|| files.malformed_admin())?;
+        self.engine.create_administrator(id, hash).await?;
+        Ok(())
+    }
+
+    async fn declare(&self, config: &Config) -> Result<(), AppError> {
+        let now = self.engine.clock().now().wall;
+        let declared = config.clients.iter().map(|client| client.to_client(now)).collect();
+        Ok(self.engine.declare_clients(declared).await?)
+    }
+
+    /// The routes.
+    pub fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
+    /// Answers a request with the rights that the admin socket gives.
+    ///
+    /// # Errors
+    /// An answer that ends in the middle.
+    pub async fn answer(&self, request: Request<Bytes>) -> Result<(StatusCode, Bytes), poem::error::ReadBodyError> {
+        let (parts, body) = request.into_parts();
+        let mut request = poem::Request::builder().method(parts.method).uri(parts.uri).body(body);
+        *request.headers_mut() = parts.headers;
+        request.extensions_mut().insert(Channel::AdminSocket);
+        let mut response = self.wire.respond(request).await;
+        Ok((response.status(), response.take_body().into_bytes().await?))
+    }
+
+    /// Finishes the writes that wait, and closes the store.
+    pub async fn close(self) {
+        let Self { store, lock, .. } = self;
+        // Joining the writer blocks; nothing else is left to run by now.
+        store.close();
+        drop(lock);
+    }
+}
+
+impl AppError {
+    fn store(path: &Path, cause: OpenError) -> Self {
+        let mend = match cause {
+            OpenError::WrongKey => "; bring back the master key that it was made with",
+            OpenError::NotOurs(_) => "; name another file in [store] path, or restore a backup with `keyfob db restore`",
+            OpenError::UnknownFormat(_) => "; run the keyfob that made it, or a newer one",
+            OpenError::AlreadyOpen => "; stop it first",
+            OpenError::Io(_) | OpenError::Store(_) => "",
+        };
+        Self::Store { path: path.into(), cause, mend }
+    }
+}
+
+/// The OpenAPI document. The routes describe themselves, so an engine over nothing is enough.
+///
+/// # Errors
+/// None in practice: a store in memory does not fail.
+pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
+    let clock = Clock::system();
+    let keys = Keys::derive(&SecretKey::new(clock.random()));
+    let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules(config), clock).await?);
+    Ok(format!("{:#}", wire::wire(&engine, cookie(config), limits(config)).document()))
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        issuer: config.server.issuer.as_str().into(),
+        policies: config.policies.clone(),
+        retention: config.events_retention,
+        failed_auth_per_minute: config.limits.failed_auth_per_minute,
+    }
+}
+
+fn cookie(config: &Config) -> wire::cookie::Cookie {
+    wire::cookie::Cookie { name: config.cookie.name.clone(), same_site: config.cookie.same_site.as_str() }
+}
+
+fn limits(config: &Config) -> wire::limits::Limits {
+    wire::limits::Limits {
+        body_bytes_max: config.limits.body_bytes_max,
+        parameters_max: config.limits.parameters_max,
+        request_timeout: config.limits.request_timeout,
+    }
+}
