@@ -232,7 +232,7 @@ mod tests {
     }
 
     impl FromForm for Introspect {
-        const NAMES: &'static [&'static str] = &["token", "token_type_hint", "resource"];
+        const NAMES: &'static [&'static str] = &["token", "token_type_hint", "resource", "unread"];
         fn from_form(form: &mut Form) -> Result<Self, Refused> {
             if form.is_repeated("resource") {
                 return Err(Refusal::InvalidTarget.because("one resource"));
@@ -291,6 +291,7 @@ mod tests {
             assert_eq!(refused(read(body)), Refusal::Invalid { field: "token" }, "{body:?}");
         }
         assert_eq!(refused(read("token=a&token_type_hint=x&token_type_hint=y")), Refusal::Invalid { field: "token_type_hint" });
+        assert_eq!(refused(read("token=a&unread=x&unread=y")), Refusal::Invalid { field: "unread" });
         assert_eq!(refused(read("token=a&client_id=x&client_id=x")), Refusal::Invalid { field: "client_id" });
         assert_eq!(refused(read("token=a&client_assertion=&client_assertion=")), Refusal::Invalid { field: "client_assertion" });
     }

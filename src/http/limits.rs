@@ -125,6 +125,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused_announced_or_not_int_19() {
         assert_eq!(read(pieces(&["123456789"])).await, Err(Unacceptable::TooLarge));
+        assert_eq!(read(pieces(&["12345", "6789"])).await, Err(Unacceptable::TooLarge));
         assert_eq!(read(pieces(&["1234", "5678", "9"])).await, Err(Unacceptable::TooLarge));
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, 9.into());
