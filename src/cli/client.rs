@@ -160,7 +160,14 @@ async fn list(door: &mut Door, output: Output) -> Result<(), Failure> {
             for client in &items {
                 let state = if client["disabled"] == json!(true) { "disabled" } else { "enabled" };
                 let text = |name: &str| client[name].as_str().unwrap_or_default().to_owned();
-                table.row([text("client_id"), text("kind"), words(&client["permissions"]), words(&client["grants"]), text("policy"), state.into()]);
+                table.row([
+                    text("client_id"),
+                    text("kind"),
+                    words(&client["permissions"]),
+                    words(&client["grants"]),
+                    text("policy"),
+                    state.into(),
+                ]);
             }
             print_table(&table);
         }

@@ -3,8 +3,8 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::print::{Table, print_json, print_lines, print_table};
 use super::Output;
+use super::print::{Table, print_json, print_lines, print_table};
 use crate::config::Config;
 
 /// What can be done with the configuration.
@@ -26,7 +26,8 @@ impl ConfigCommand {
                 print_lines(&warnings.chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>());
             }
             (Self::Show, Output::Json) => {
-                let setting = |setting: &crate::config::Setting| json!({ "key": setting.key, "value": setting.value, "origin": setting.origin });
+                let setting =
+                    |setting: &crate::config::Setting| json!({ "key": setting.key, "value": setting.value, "origin": setting.origin });
                 print_json(&Value::Array(config.effective().iter().map(setting).collect()));
             }
             (Self::Show, Output::Human) => {

@@ -10,10 +10,10 @@ use crate::domain::client::Client;
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::store::{Store, StoreError};
-use crate::token::verifier::AccessVerifier;
 use crate::token::keyring::Keyring;
 use crate::token::keys::Keys;
 use crate::token::opaque::OpaqueKeys;
+use crate::token::verifier::AccessVerifier;
 
 pub mod authenticate;
 pub mod client_credentials;

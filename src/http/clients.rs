@@ -62,7 +62,12 @@ struct ClientPage {
 impl<S: Store> ClientsApi<S> {
     /// Register a client.
     #[oai(path = "/v1/clients", method = "post", tag = "Tag::Clients", operation_id = "createClient")]
-    async fn create(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, body: JsonBody<ClientSettings>) -> Result<CreateResponse, Problem> {
+    async fn create(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        body: JsonBody<ClientSettings>,
+    ) -> Result<CreateResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
         let malformed = |_| Problem::invalid("client_id", "client_id must have 1 to 64 characters of [A-Za-z0-9._~-]");
         let id = body.0.client_id.as_deref().map(|id| id.parse().map_err(malformed)).transpose()?;
@@ -92,7 +97,12 @@ impl<S: Store> ClientsApi<S> {
 
     /// Read a client.
     #[oai(path = "/v1/clients/:id", method = "get", tag = "Tag::Clients", operation_id = "readClient")]
-    async fn read(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, id: Path<String>) -> Result<Json<ClientObject>, Problem> {
+    async fn read(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        id: Path<String>,
+    ) -> Result<Json<ClientObject>, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
         Ok(Json(ClientObject::new(&*self.0.client(&caller, &client_id(&id.0)?)?, None)))
     }
@@ -116,7 +126,12 @@ impl<S: Store> ClientsApi<S> {
 
     /// Delete a client, and end for good all that it was issued, whoever takes its name later.
     #[oai(path = "/v1/clients/:id", method = "delete", tag = "Tag::Clients", operation_id = "deleteClient")]
-    async fn delete(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, id: Path<String>) -> Result<DeleteResponse, Problem> {
+    async fn delete(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        id: Path<String>,
+    ) -> Result<DeleteResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
         self.0.delete_client(&caller, client_id(&id.0)?).await?;
         Ok(DeleteResponse::Deleted)
@@ -133,7 +148,8 @@ impl<S: Store> ClientsApi<S> {
     ) -> Result<Json<ClientObject>, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
         let malformed = || Problem::invalid("keep_old_for", "keep_old_for must be a duration such as \"0s\", \"30m\" or \"24h\"");
-        let keep = body.0.keep_old_for.map_or(Some(Duration::ZERO), |text| crate::domain::time::parse_duration(&text)).ok_or_else(malformed)?;
+        let keep =
+            body.0.keep_old_for.map_or(Some(Duration::ZERO), |text| crate::domain::time::parse_duration(&text)).ok_or_else(malformed)?;
         Ok(Json(with_secret(self.0.rotate_secret(&caller, client_id(&id.0)?, keep).await?)))
     }
 }

@@ -52,7 +52,12 @@ impl<S: Store> RevokeApi<S> {
     /// ends. An access token: only that token. What is unknown, expired or revoked already is answered in the same way; another client's token
     /// is refused with `invalid_grant`. The answer comes when the end is on the disk.
     #[oai(path = "/oauth2/revoke", method = "post", tag = "Tag::OAuth", operation_id = "revoke")]
-    async fn revoke(&self, authorization: Authorization<BasicOrForm>, form: OAuthForm<RevokeForm>, origin: Origin) -> Result<Revoked, OAuthError> {
+    async fn revoke(
+        &self,
+        authorization: Authorization<BasicOrForm>,
+        form: OAuthForm<RevokeForm>,
+        origin: Origin,
+    ) -> Result<Revoked, OAuthError> {
         let credentials = merge(authorization.presented, form.client)?;
         let caller = self.0.identify(credentials.as_engine(), origin.0)?;
         self.0.revoke(&caller, &form.fields.token).await?;

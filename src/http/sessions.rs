@@ -185,7 +185,12 @@ impl<S: Store> SessionsApi<S> {
 
     /// Read a session.
     #[oai(path = "/v1/sessions/:id", method = "get", tag = "Tag::Sessions", operation_id = "readSession")]
-    async fn read(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, id: Path<String>) -> Result<Json<SessionObject>, Problem> {
+    async fn read(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        id: Path<String>,
+    ) -> Result<Json<SessionObject>, Problem> {
         let caller = caller(&self.engine, authorization, &origin).await?;
         Ok(Json(self.engine.session(&caller, session_id(&id.0)?).await?.into()))
     }

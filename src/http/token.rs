@@ -90,7 +90,12 @@ impl<S: Store> TokenApi<S> {
     /// the same pair; a spent token after that ends the session. `client_credentials`: a token of the client itself, which opens the management
     /// routes if its audience is the issuer.
     #[oai(path = "/oauth2/token", method = "post", tag = "Tag::OAuth", operation_id = "token")]
-    async fn token(&self, authorization: Authorization<BasicOrForm>, form: OAuthForm<TokenForm>, origin: Origin) -> Result<Json<Tokens>, OAuthError> {
+    async fn token(
+        &self,
+        authorization: Authorization<BasicOrForm>,
+        form: OAuthForm<TokenForm>,
+        origin: Origin,
+    ) -> Result<Json<Tokens>, OAuthError> {
         let credentials = merge(authorization.presented, form.client)?;
         let client = match self.0.identify(credentials.as_engine(), origin.0)? {
             Caller::Client(client) => client,

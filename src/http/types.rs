@@ -92,10 +92,11 @@ pub struct Word<T>(pub T);
 /// Makes `Word<T>` of a domain enum with fixed names.
 macro_rules! word {
     ($type:ty, $name:literal) => {
-        inline_type!(Word<$type>, $name, MetaSchema {
-            enum_items: <$type>::ALL.iter().map(|value| Value::from(value.as_str())).collect(),
-            ..MetaSchema::new("string")
-        });
+        inline_type!(
+            Word<$type>,
+            $name,
+            MetaSchema { enum_items: <$type>::ALL.iter().map(|value| Value::from(value.as_str())).collect(), ..MetaSchema::new("string") }
+        );
 
         impl ParseFromJSON for Word<$type> {
             fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {

@@ -3,3 +3,7 @@
 mod conformance;
 mod disk;
 mod fixture;
+mod layers;
+mod process;
+mod server;
+mod tour;
