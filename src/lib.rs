@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod domain;
+pub mod first_start;
 pub mod store;
 pub mod telemetry;
 pub mod token;
