@@ -86,7 +86,7 @@ impl Sheet {
     pub fn inherit<T>(&mut self, policy: &str, name: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
         let key = format!("policy.{policy}.{name}");
         let base = self.setting(&format!("policy.default.{name}")).map(|setting| setting.value.clone());
-        match base.filter(|base| policy != "default" && parse(base).is_ok()) {
+        match base.filter(|base| parse(base).is_ok()) {
             Some(base) => self.read_or(&key, &base, "policy.default", parse),
             None => self.read_or(&key, default, DEFAULT_ORIGIN, parse),
         }
