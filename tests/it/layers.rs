@@ -27,7 +27,8 @@ fn only_the_composition_root_names_a_backend() {
 
 #[test]
 fn the_rules_know_no_framework_no_io_and_no_clock() {
-    let foreign = ["tokio", "poem", "redb", "hyper", "async fn", "std::fs", "TcpStream", "UnixStream", "SystemTime", "Instant::now", "getrandom"];
+    let foreign =
+        ["tokio", "poem", "redb", "hyper", "async fn", "std::fs", "TcpStream", "UnixStream", "SystemTime", "Instant::now", "getrandom"];
     for (_, path) in sources().into_iter().filter(|(room, _)| room == "domain") {
         let text = fs::read_to_string(&path).unwrap();
         for (number, line) in code_lines(&text) {
