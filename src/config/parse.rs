@@ -142,7 +142,7 @@ pub fn log_level(text: &str) -> Result<String, String> {
     if text.split(',').all(named) && EnvFilter::builder().parse(text).is_ok() {
         Ok(text.to_owned())
     } else {
-        Err("off, error, warn, info, debug or trace, or directives such as \"info,keyfob::store=debug\"".to_owned())
+        Err("off, error, warn, info, debug or trace, or directives such as \"info,poem=debug\"".to_owned())
     }
 }
 
