@@ -2,4 +2,5 @@
 
 mod conformance;
 mod disk;
+mod durability;
 mod fixture;
