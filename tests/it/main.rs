@@ -4,3 +4,4 @@ mod conformance;
 mod disk;
 mod durability;
 mod fixture;
+mod model;
