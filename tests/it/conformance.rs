@@ -59,6 +59,7 @@ every_backend! {
     the_sweep_leaves_what_was_used_since
     the_sweep_finds_a_deadline_that_moved_forwards
     the_sweep_keeps_an_ended_session_as_long_as_it_must_explain_itself
+    the_sweep_looks_at_what_a_cut_off_ended_when_its_deadline_has_come
     the_sweep_is_bounded
     a_closed_window_is_erased_and_an_open_one_kept
     a_window_that_no_honest_clock_wrote_is_erased
@@ -432,6 +433,18 @@ async fn the_sweep_keeps_an_ended_session_as_long_as_it_must_explain_itself(stor
     assert!(store.session(session_id(1)).await.unwrap().unwrap().end.is_some());
     assert_eq!(sweep(61_000).await.unwrap().purged, 1, "long before the deadline it once had");
     assert_eq!(store.session(session_id(1)).await.unwrap(), None);
+}
+
+/// A cut-off costs the same however many sessions there are, so it moves none of them in any index.
+async fn the_sweep_looks_at_what_a_cut_off_ended_when_its_deadline_has_come(store: Arc<impl Store>) {
+    open(&*store, 1, "alice", "app").await;
+    rotate(&*store, &Token::first(1), [1; 32], moment(1_000_000)).await.unwrap();
+    store.end_everything(event(EventKind::AllRevoked, 1_000_000)).await.unwrap();
+    let sweep = |ms| store.sweep(Sweep { retention: Duration::from_secs(60), ..sweep(ms) });
+    for (ms, purged) in [(IDLE, 0), (1_000_000 + IDLE - 1, 0), (1_000_000 + IDLE, 1)] {
+        let swept = sweep(ms).await.unwrap();
+        assert_eq!((swept.expired, swept.purged), (0, purged), "{ms}");
+    }
 }
 
 async fn the_sweep_is_bounded(store: Arc<impl Store>) {

@@ -175,7 +175,7 @@ async fn a_full_queue_is_busy_and_has_places_left_for_revocations() {
         let store = store.clone();
         async move { store.update(session_id(1), Lane::Revocation, bump).await }
     });
-    while store.counters().waiting < 3 {
+    while store.counters().waiting < 3 && !revocation.is_finished() {
         tokio::task::yield_now().await;
     }
     waiting.push(revocation);
