@@ -5,3 +5,4 @@ mod disk;
 mod durability;
 mod fixture;
 mod model;
+mod power;
