@@ -16,6 +16,8 @@ use super::time::{Moment, Timestamp};
 
 /// The name under which the engine acts by itself.
 pub const ENGINE: &str = "keyfob";
+/// The longest time for which a use may be known and not yet written.
+const ACTIVITY_GRACE_MAX: Duration = Duration::from_secs(60);
 /// How many live families a session may have.
 pub const FAMILIES_MAX: usize = 64;
 /// How many ended families a session remembers, so that people can see what was there.
@@ -319,6 +321,22 @@ impl Session {
         self.last_used_at.plus(self.idle_timeout)
     }
 
+    /// How old its written use may get before a later one is written: a tenth of the idle timeout, and at most a minute.
+    pub fn activity_interval(&self) -> Duration {
+        (self.idle_timeout / 10).min(ACTIVITY_GRACE_MAX)
+    }
+
+    /// By how much its last use may be later than what is written, if nobody knows: at most a minute.
+    pub fn activity_grace(&self) -> Duration {
+        self.idle_timeout.min(ACTIVITY_GRACE_MAX)
+    }
+
+    /// When the sweep should look at it: when it has expired beyond doubt, or, if it was ended, at once, to see how long it is to be kept.
+    pub fn due(&self) -> Timestamp {
+        let expired = self.idle_expires_at().plus(self.activity_grace()).min(self.expires_at);
+        self.end.as_ref().map_or(expired, |end| end.at.min(expired))
+    }
+
     /// Whether this is its current session token.
     pub fn is_current_token(&self, renewals: u32, hash: &Hash) -> bool {
         renewals == self.renewals && *hash == self.token
@@ -528,9 +546,9 @@ impl Session {
         Some(Decision::told(self.own_family, vec![event]))
     }
 
-    /// Reports once that a timeout has passed; for the sweep.
+    /// Reports once that a timeout has passed, when no unwritten use can say otherwise; for the sweep.
     pub fn report_expiry(&mut self, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
-        if self.expiry_reported || self.standing(now, cuts) != Standing::Expired {
+        if self.expiry_reported || now < self.due() || self.standing(now, cuts) != Standing::Expired {
             return vec![];
         }
         self.expiry_reported = true;

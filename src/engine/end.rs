@@ -18,7 +18,7 @@ impl<S: Store> Engine<S> {
         caller.require(Permission::Sessions)?;
         let now = self.clock.now().wall;
         let who = caller.clone();
-        let ended = self.store.update(id, Lane::Revocation, move |session, cuts| {
+        let ended = self.update_session(id, Lane::Revocation, move |session, cuts| {
             if !who.may_see(session) {
                 return Decision::quiet(false);
             }
@@ -45,7 +45,9 @@ impl<S: Store> Engine<S> {
         closing.subject = Some(subject.clone());
         closing.note = checked(note)?;
         let who = caller.clone();
+        let activity = self.activity.clone();
         let ended = self.store.update_subject(subject, closing, move |session, cuts| {
+            activity.apply(session);
             if Some(session.id) == except {
                 return Decision::quiet(false);
             }

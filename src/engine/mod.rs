@@ -7,30 +7,39 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::domain::client::Client;
+use crate::domain::cutoff::CutOffs;
+use crate::domain::id::SessionId;
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{Refusal, Refused};
-use crate::store::{Store, StoreError};
+use crate::domain::session::{Decision, Session};
+use crate::store::{Lane, Store, StoreError};
 use crate::token::keyring::Keyring;
 use crate::token::keys::Keys;
 use crate::token::opaque::OpaqueKeys;
 use crate::token::verifier::AccessVerifier;
 
+mod activity;
 pub mod authenticate;
+pub mod change;
+pub mod check;
 pub mod client_credentials;
 pub mod clients;
 pub mod clock;
 pub mod end;
+pub mod families;
 pub mod introspect;
 pub mod issue;
 pub mod keys;
 pub mod open;
 pub mod read;
 pub mod refresh;
+pub mod renew;
 pub mod revoke;
 pub mod sweep;
 mod throttle;
 
 use clock::Clock;
+use activity::Activity;
 use throttle::Throttle;
 
 /// What a use case answers.
@@ -76,6 +85,7 @@ pub struct Engine<S> {
     verifier: AccessVerifier,
     clock: Clock,
     throttle: Throttle,
+    activity: Arc<Activity>,
 }
 
 impl<S: Store> Engine<S> {
@@ -88,7 +98,8 @@ impl<S: Store> Engine<S> {
         let throttle = Throttle::new(rules.failed_auth_per_minute);
         let opaque = OpaqueKeys::new(&keys);
         let keyring = ArcSwap::from_pointee(keyring);
-        Ok(Self { store, rules, keys, opaque, keyring, verifier: AccessVerifier::new(), clock, throttle })
+        let activity = Arc::new(Activity::new(clock.now().wall));
+        Ok(Self { store, rules, keys, opaque, keyring, verifier: AccessVerifier::new(), clock, throttle, activity })
     }
 
     /// What the engine goes by.
@@ -104,6 +115,30 @@ impl<S: Store> Engine<S> {
     /// Whether the engine can do its work: `Err` when the store cannot commit.
     pub fn ready(&self) -> Result<()> {
         Ok(self.store.ready()?)
+    }
+
+    /// The session as it is now: as it is written, with the uses that are not.
+    async fn read_session(&self, id: SessionId) -> Result<Option<Session>> {
+        let mut session = self.store.session(id).await?;
+        if let Some(session) = &mut session {
+            self.activity.apply(session);
+        }
+        Ok(session)
+    }
+
+    /// Runs `decide` on the session as it is now.
+    async fn update_session<T: Send + 'static>(
+        &self,
+        id: SessionId,
+        lane: Lane,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
+    ) -> Result<Option<T>> {
+        let activity = self.activity.clone();
+        let now = move |session: &mut Session, cuts: &CutOffs| {
+            activity.apply(session);
+            decide(session, cuts)
+        };
+        Ok(self.store.update(id, lane, now).await?)
     }
 
     /// The policy a client names. One whose policy has left the configuration falls back to the default.

@@ -138,7 +138,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// The client that a session is opened for. One that does not exist, is disabled or was not named to the caller all look the same.
-    fn client_opened_for(&self, caller: &Caller, named: Option<&str>) -> std::result::Result<Arc<Client>, Refused> {
+    pub(super) fn client_opened_for(&self, caller: &Caller, named: Option<&str>) -> std::result::Result<Arc<Client>, Refused> {
         match (caller, named) {
             (Caller::Client(client), None) => Ok(client.clone()),
             (Caller::AdminSocket, None) => {
@@ -158,7 +158,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// The access token that comes with a sign-in. Refused if it would be longer than any token that we accept.
-    fn issue_at_sign_in(&self, session: &Session, client: &Client, now: Timestamp) -> Result<Issued> {
+    pub(super) fn issue_at_sign_in(&self, session: &Session, client: &Client, now: Timestamp) -> Result<Issued> {
         let key = self.keyring.load().active().id;
         let stamp = session.stamp(self.policy(client).access_token_ttl, key, client.access_token_format, now);
         let grant = ForSession {
@@ -203,7 +203,7 @@ fn first_family(session: &Session, secret: &Secret) -> Family {
     }
 }
 
-fn authentication(
+pub(super) fn authentication(
     acr: Option<String>,
     amr: Vec<String>,
     at: Option<Timestamp>,
@@ -239,14 +239,14 @@ pub(super) fn parse_scope(text: &str) -> std::result::Result<ScopeSet, Refused> 
     text.parse().map_err(|_| Refusal::InvalidScope.because("scope must be names joined by single spaces, at most 2048 bytes"))
 }
 
-fn short_text(field: &'static str, text: String, bytes_max: usize) -> std::result::Result<Box<str>, Refused> {
+pub(super) fn short_text(field: &'static str, text: String, bytes_max: usize) -> std::result::Result<Box<str>, Refused> {
     if text.is_empty() || text.len() > bytes_max || text.chars().any(char::is_control) {
         return Err(invalid(field, format!("must have 1 to {bytes_max} bytes and no control characters")));
     }
     Ok(text.into())
 }
 
-fn json_text(field: &'static str, object: &Map<String, Value>, bytes_max: usize) -> std::result::Result<Box<str>, Refused> {
+pub(super) fn json_text(field: &'static str, object: &Map<String, Value>, bytes_max: usize) -> std::result::Result<Box<str>, Refused> {
     let text = serde_json::to_string(object).map_err(|_| invalid(field, "cannot be written as JSON"))?;
     if text.len() > bytes_max {
         return Err(invalid(field, format!("has {} bytes of JSON; at most {bytes_max} are kept", text.len())));

@@ -43,7 +43,7 @@ impl<S: Store> Engine<S> {
     /// `NotFound` when there is none, or it is not the caller's to see.
     pub async fn session(&self, caller: &Caller, id: SessionId) -> Result<View> {
         caller.require(Permission::Sessions)?;
-        let session = self.store.session(id).await?.filter(|session| caller.may_see(session));
+        let session = self.read_session(id).await?.filter(|session| caller.may_see(session));
         let session = session.ok_or_else(|| Refusal::NotFound.because("there is no such session"))?;
         self.view(caller, session).await
     }
@@ -88,6 +88,8 @@ impl<S: Store> Engine<S> {
 
     /// How `session` looks to `caller` now.
     pub(super) async fn view(&self, caller: &Caller, session: Session) -> Result<View> {
+        let mut session = session;
+        self.activity.apply(&mut session);
         let owns = caller.is(&session.client_id) || caller.opened(&session);
         let data = if owns { Some(self.store.data(session.id).await?) } else { None };
         let registry = self.store.registry();

@@ -132,8 +132,7 @@ impl State {
         let (now, max) = (sweep.now.wall, sweep.entries_max);
         let mut swept = Swept::default();
         // A session is looked at when its deadline has passed, or when it was ended; one that only a cut-off ended waits for its deadline.
-        let due = |s: &Session| s.end.as_ref().map_or(s.deadline(), |end| end.at.min(s.deadline())) <= now;
-        let due: Vec<Session> = self.sessions.values().filter(|session| due(session)).cloned().collect();
+        let due: Vec<Session> = self.sessions.values().filter(|session| session.due() <= now).cloned().collect();
         let mut touched = 0;
         for mut session in due {
             let reported = session.report_expiry(now, self.cuts());
