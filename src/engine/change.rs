@@ -34,7 +34,8 @@ impl<S: Store> Engine<S> {
     /// a field; `PreconditionFailed` at another version; `Conflict` for a session that lives no longer.
     pub async fn change_session(&self, caller: &Caller, id: SessionId, change: ChangeSession) -> Result<View> {
         caller.require(Permission::Sessions)?;
-        let claims = change.claims.map(|claims| claims.map(|c| json_text("claims", &c, CLAIMS_BYTES_MAX).map(Claims)).transpose()).transpose()?;
+        let claims =
+            change.claims.map(|claims| claims.map(|c| json_text("claims", &c, CLAIMS_BYTES_MAX).map(Claims)).transpose()).transpose()?;
         let data = change.data.map(|data| json_text("data", &data.unwrap_or_default(), DATA_BYTES_MAX).map(Data)).transpose()?;
         let label = change.label.map(|l| l.map(|l| short_text("device.label", l, TEXT_BYTES_MAX)).transpose()).transpose()?;
         if let Some(Some(claims)) = &claims {

@@ -55,7 +55,8 @@ impl<S: Store> Engine<S> {
         let Some(token) = self.verifier.verify(token, &self.keyring.load()) else { return Ok(None) };
         let Origin::Session { id, family, authentication, .. } = &token.origin else { return Ok(None) };
         let seconds = now.seconds();
-        if *token.issuer != *self.rules.issuer || *token.audience != *audience || seconds >= token.expires_at || seconds < token.not_before {
+        if *token.issuer != *self.rules.issuer || *token.audience != *audience || seconds >= token.expires_at || seconds < token.not_before
+        {
             return Ok(None);
         }
         let registry = self.store.registry();

@@ -59,7 +59,9 @@ impl<S: Store> Engine<S> {
                 return Decision::quiet(Err(no_such_session()));
             }
             if !who.may_change(session) {
-                return Decision::quiet(Err(Refusal::Forbidden.because("only the session's opener and administrators open families in it")));
+                return Decision::quiet(
+                    Err(Refusal::Forbidden.because("only the session's opener and administrators open families in it")),
+                );
             }
             if !session.is_active(now, cuts) {
                 return Decision::quiet(Err(Refusal::Conflict.because("the session lives no longer")));

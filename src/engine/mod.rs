@@ -38,8 +38,8 @@ pub mod revoke;
 pub mod sweep;
 mod throttle;
 
-use clock::Clock;
 use activity::Activity;
+use clock::Clock;
 use throttle::Throttle;
 
 /// What a use case answers.

@@ -96,6 +96,11 @@ impl<S: Store> Engine<S> {
         Ok(view_at(session, data, self.clock.now().wall, &registry.cuts))
     }
 
+    /// How a session looks to whoever holds one of its tokens: without the private data.
+    pub fn view_without_data(&self, session: Session) -> View {
+        view_at(session, None, self.clock.now().wall, &self.store.registry().cuts)
+    }
+
     /// How a session that was just opened looks to its opener.
     pub fn view_of_opened(&self, session: Session, data: Option<Data>) -> View {
         view_at(session, Some(data), self.clock.now().wall, &self.store.registry().cuts)

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Result};
 use super::activity::Activity;
+use super::{Engine, Result};
 use crate::domain::id::SessionId;
 use crate::domain::session::{Decision, Session};
 use crate::domain::time::Timestamp;

@@ -18,8 +18,10 @@ use super::credentials::COOKIE_NAME;
 pub enum Tag {
     /// Tokens: refresh, introspect, revoke (OAuth 2.0).
     OAuth,
-    /// Sessions: open, read, end.
+    /// Sessions: open, read, change, renew, end.
     Sessions,
+    /// For the signed-in themselves, and for the proxy in front of them.
+    People,
     /// The registered clients.
     Clients,
     /// What this server is, and its public keys.

@@ -21,37 +21,45 @@ pub mod credentials;
 pub mod document;
 pub mod error;
 pub mod fallback;
+mod families;
 pub mod form;
+mod forward_auth;
 pub mod headers;
 mod health;
 mod introspect;
 pub mod json;
 pub mod limits;
+pub mod origin;
 mod revoke;
+mod session;
 mod session_object;
 mod sessions;
 mod subjects;
+mod ticket;
 mod token;
 mod types;
 mod well_known;
 pub mod wire;
 
 /// Every route, one file each. The paths are at the endpoints; the document lists them all.
-pub fn wire<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, limits: limits::Limits) -> wire::Wire {
+pub fn wire<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: origin::Origins, limits: limits::Limits) -> wire::Wire {
     let cookie_name = cookie.name.clone();
     let routes = (
         token::TokenApi(engine.clone()),
         introspect::IntrospectApi(engine.clone()),
         revoke::RevokeApi(engine.clone()),
         well_known::WellKnownApi(engine.clone()),
-        sessions::SessionsApi { engine: engine.clone(), cookie },
+        sessions::SessionsApi { engine: engine.clone(), cookie: cookie.clone() },
+        families::FamiliesApi(engine.clone()),
+        session::SessionApi { engine: engine.clone(), cookie: cookie.clone(), origins: origins.clone() },
+        forward_auth::ForwardAuthApi { engine: engine.clone(), cookie },
         subjects::SubjectsApi(engine.clone()),
         clients::ClientsApi(engine.clone()),
         health::HealthApi(engine.clone()),
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules().issuer, &cookie_name);
-    wire::Wire::new(Route::new().nest("/", service).map_to_response().boxed().into_endpoint(), document, limits)
+    wire::Wire::new(Route::new().nest("/", service).map_to_response().boxed().into_endpoint(), document, origins, limits)
 }
 
 const DESCRIPTION: &str = "A session engine: sessions and refresh-token families that are durable and final, PASETO access tokens, \
