@@ -36,19 +36,22 @@ impl Cookie {
 
     /// The value that a request brings. Two cookies of this name are none: one of them may be somebody else's doing (C-18).
     pub fn read<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
-        let mut ours = pairs.filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('=')).filter(|(name, _)| *name == self.name);
-        let (_, value) = ours.next()?;
-        ours.next().is_none().then_some(value)
+        // As bytes: another application's cookie may hold anything.
+        let pairs = headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+        let mut ours = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"="));
+        let value = ours.next()?;
+        if ours.next().is_some() { None } else { std::str::from_utf8(value).ok() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use poem::http::HeaderValue;
+
     use super::*;
 
     fn read(cookies: &[&str]) -> Option<String> {
-        let headers = cookies.iter().map(|cookie| (header::COOKIE, cookie.parse().unwrap())).collect();
+        let headers = cookies.iter().map(|cookie| (header::COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap())).collect();
         Cookie { name: "__Host-sid".into(), same_site: "Lax" }.read(&headers).map(Into::into)
     }
 
@@ -60,7 +63,15 @@ mod tests {
         assert_eq!(read(&["__Host-sid=v; __Host-sid=v"]), None);
         assert_eq!(read(&["__Host-sid=v", "__Host-sid=w"]), None);
         assert_eq!(read(&["__Host-sid=\"v\""]).as_deref(), Some("\"v\""), "quotation marks are part of the value");
+        assert_eq!(read(&["__Host-sid2=v", "x__Host-sid=v", "__Host-sid"]), None);
         assert_eq!(read(&[]), None);
+    }
+
+    /// Browsers send what other applications of the host have stored, whatever its bytes.
+    #[test]
+    fn a_strange_cookie_of_somebody_else_does_not_hide_ours() {
+        assert_eq!(read(&["näme=wert; __Host-sid=v"]).as_deref(), Some("v"));
+        assert_eq!(read(&["__Host-sid=v; __Host-sid=ö"]), None, "two of ours are none, whatever they hold");
     }
 
     /// CKE-04, CKE-06, CKE-07, CKE-12.
