@@ -1,14 +1,17 @@
 //! Activity since the last write: kept in memory, written at most once per session and interval, never on the path of a read.
 //!
 //! Nobody expires early. In this run every use is known, written or not. What an earlier run knew and had not written counts in the person's
-//! favour: a session last used before this run began is taken for used one interval later, though not later than that beginning.
+//! favour: a session last used before this run began is taken for used a little later ([`Session::activity_grace`]), though not later than
+//! that beginning. What is only supposed is never written, or each restart would add to it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::domain::cutoff::CutOffs;
 use crate::domain::id::SessionId;
-use crate::domain::session::Session;
+use crate::domain::session::{Decision, Session};
 use crate::domain::time::Timestamp;
 
 /// Locks, so that requests of different sessions seldom meet.
@@ -25,6 +28,8 @@ struct Use {
     last: Timestamp,
     /// When it is to be written.
     due: Timestamp,
+    /// How long after that the next one is.
+    interval: Duration,
 }
 
 impl Activity {
@@ -33,18 +38,35 @@ impl Activity {
         Self { began, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
-    /// Brings a session, as it is written, to what is known of its use.
-    pub fn apply(&self, session: &mut Session) {
+    /// Brings a session, as it is written, to what is known or must be supposed of its use. Answers what is known.
+    pub fn apply(&self, session: &mut Session) -> Option<Timestamp> {
         let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
         let favoured = session.last_used_at.plus(session.activity_grace()).min(self.began);
         session.touch(known.unwrap_or(favoured));
+        known
     }
 
-    /// Notes a use of a session. True when it is to be written now, because the written one has grown old.
-    pub fn note(&self, session: &Session, now: Timestamp) -> bool {
+    /// Runs `decide` on a session as it is now. Unless the decision is a use itself, a known use is written only along with what else is, and
+    /// a supposed one never: a refused token must not buy a write.
+    pub fn decide<T>(&self, session: &mut Session, cuts: &CutOffs, decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>) -> Decision<T> {
+        let written = session.last_used_at;
+        let known = self.apply(session);
+        let applied = session.last_used_at;
+        let decision = decide(session, cuts);
+        if session.last_used_at == applied {
+            session.last_used_at = written;
+            if let Some(known) = known.filter(|_| !decision.events.is_empty()) {
+                session.touch(known);
+            }
+        }
+        decision
+    }
+
+    /// Notes a use of a session whose last written use was at `written`. True when it is to be written now, because that one has grown old.
+    pub fn note(&self, session: &Session, written: Timestamp, now: Timestamp) -> bool {
         let interval = session.activity_interval();
         let mut shard = self.shard(&session.id);
-        let known = shard.entry(session.id).or_insert(Use { last: now, due: session.last_used_at.plus(interval) });
+        let known = shard.entry(session.id).or_insert(Use { last: now, due: written.plus(interval), interval });
         known.last = known.last.max(now);
         let due = known.due <= now;
         if due {
@@ -53,12 +75,16 @@ impl Activity {
         due
     }
 
-    /// The uses that are to be written by `now`.
+    /// The uses that are to be written by `now`. Whoever asks writes them: nobody is told of them again for an interval.
     pub fn due(&self, now: Timestamp) -> Vec<(SessionId, Timestamp)> {
-        let due = |shard: &Mutex<HashMap<SessionId, Use>>| {
-            lock(shard).iter().filter(|(_, known)| known.due <= now).map(|(id, known)| (*id, known.last)).collect::<Vec<_>>()
-        };
-        self.shards.iter().flat_map(due).collect()
+        let mut found = vec![];
+        for shard in &self.shards {
+            for (id, known) in lock(shard).iter_mut().filter(|(_, known)| known.due <= now) {
+                known.due = now.plus(known.interval);
+                found.push((*id, known.last));
+            }
+        }
+        found
     }
 
     /// Every use, for the end of the run.
@@ -71,6 +97,13 @@ impl Activity {
         let mut shard = self.shard(id);
         if shard.get(id).is_some_and(|known| known.last <= used) {
             shard.remove(id);
+        }
+    }
+
+    /// This use could not be written: it is due again at once.
+    pub fn not_written(&self, id: &SessionId, used: Timestamp) {
+        if let Some(known) = self.shard(id).get_mut(id) {
+            known.due = known.due.min(used);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Engine, Result};
 use crate::domain::access::{Authentication, Origin};
-use crate::domain::id::ClientId;
+use crate::domain::id::{ClientId, SessionId};
 use crate::domain::scope::ScopeSet;
 use crate::domain::session::{Decision, End, EndReason, Session};
 use crate::domain::time::Timestamp;
@@ -20,6 +20,8 @@ pub struct Present {
     pub scope: ScopeSet,
     /// How the subject authenticated, as the token says.
     pub authentication: Authentication,
+    /// The last use that is on the disk.
+    written: Timestamp,
 }
 
 impl<S: Store> Engine<S> {
@@ -30,25 +32,34 @@ impl<S: Store> Engine<S> {
     /// A store that cannot answer.
     pub async fn present(&self, token: &str, audience: &str) -> Result<Option<Present>> {
         let now = self.clock.now().wall;
-        let present = match Opaque::decode(token, &self.opaque) {
+        let mut present = match Opaque::decode(token, &self.opaque) {
             Some(token) if token.kind == OpaqueKind::Session => self.by_session_token(&token, now).await?,
             Some(_) => None,
             None => self.by_access_token(token, audience, now).await?,
         };
-        if let Some(present) = &present {
-            self.note_use(&present.session, now);
+        if let Some(present) = &mut present {
+            self.note_use(&present.session, present.written, now);
+            present.session.touch(now);
         }
         Ok(present)
     }
 
     async fn by_session_token(&self, token: &Opaque, now: Timestamp) -> Result<Option<Present>> {
         let registry = self.store.registry();
-        let Some(session) = self.read_session(token.session).await? else { return Ok(None) };
+        let Some((session, written)) = self.read_session_and_written_use(token.session).await? else { return Ok(None) };
         let good = session.is_active(now, &registry.cuts)
             && session.is_current_token(token.generation, &token.hash())
             && registry.clients.get(&session.client_id).is_some_and(|client| !client.disabled);
         let (client_id, scope, authentication) = (session.client_id.clone(), session.scope.clone(), session.authentication.clone());
-        Ok(good.then_some(Present { session, client_id, scope, authentication }))
+        Ok(good.then_some(Present { session, client_id, scope, authentication, written }))
+    }
+
+    async fn read_session_and_written_use(&self, id: SessionId) -> Result<Option<(Session, Timestamp)>> {
+        Ok(self.store.session(id).await?.map(|mut session| {
+            let written = session.last_used_at;
+            self.activity.apply(&mut session);
+            (session, written)
+        }))
     }
 
     async fn by_access_token(&self, token: &str, audience: &str, now: Timestamp) -> Result<Option<Present>> {
@@ -60,13 +71,13 @@ impl<S: Store> Engine<S> {
             return Ok(None);
         }
         let registry = self.store.registry();
-        let Some(session) = self.read_session(*id).await? else { return Ok(None) };
+        let Some((session, written)) = self.read_session_and_written_use(*id).await? else { return Ok(None) };
         let good = session.is_active(now, &registry.cuts)
             && !session.has_revoked(&token.id)
             && family.is_none_or(|number| session.family_is_active(number, &registry.cuts))
             && registry.clients.get(&token.client_id).is_some_and(|client| !client.disabled);
         let (client_id, scope, authentication) = (token.client_id.clone(), token.scope.clone(), authentication.clone());
-        Ok(good.then_some(Present { session, client_id, scope, authentication }))
+        Ok(good.then_some(Present { session, client_id, scope, authentication, written }))
     }
 
     /// Logs out by session token: its session ends. False when the token was not good, so that nothing ended.

@@ -3,10 +3,11 @@
 use super::open::{TEXT_BYTES_MAX, invalid};
 use super::{Engine, Result};
 use crate::domain::client::{Caller, Permission};
+use crate::domain::cutoff::CutOffs;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{SessionId, Subject};
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Decision, End, EndReason};
+use crate::domain::session::{Decision, End, EndReason, Session};
 use crate::store::{Lane, Store};
 
 impl<S: Store> Engine<S> {
@@ -46,8 +47,7 @@ impl<S: Store> Engine<S> {
         closing.note = checked(note)?;
         let who = caller.clone();
         let activity = self.activity.clone();
-        let ended = self.store.update_subject(subject, closing, move |session, cuts| {
-            activity.apply(session);
+        let decide = move |session: &mut Session, cuts: &CutOffs| {
             if Some(session.id) == except {
                 return Decision::quiet(false);
             }
@@ -59,8 +59,9 @@ impl<S: Store> Engine<S> {
             let own: Vec<u16> = session.families.iter().filter(|family| who.is(&family.client_id)).map(|family| family.number).collect();
             let events = own.into_iter().flat_map(|number| session.close_family(number, end.clone(), now, cuts)).collect();
             Decision::told(false, events)
-        });
-        Ok(ended.await?)
+        };
+        let decide = move |session: &mut Session, cuts: &CutOffs| activity.decide(session, cuts, &decide);
+        Ok(self.store.update_subject(subject, closing, decide).await?)
     }
 
     /// Ends everything there is, by one entry.

@@ -134,11 +134,7 @@ impl<S: Store> Engine<S> {
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> Result<Option<T>> {
         let activity = self.activity.clone();
-        let now = move |session: &mut Session, cuts: &CutOffs| {
-            activity.apply(session);
-            decide(session, cuts)
-        };
-        Ok(self.store.update(id, lane, now).await?)
+        Ok(self.store.update(id, lane, move |session, cuts| activity.decide(session, cuts, &decide)).await?)
     }
 
     /// The policy a client names. One whose policy has left the configuration falls back to the default.

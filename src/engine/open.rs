@@ -130,11 +130,23 @@ impl<S: Store> Engine<S> {
         let cap = (policy.max_sessions_per_subject > 0)
             .then_some(Cap { sessions_max: policy.max_sessions_per_subject, when_full: policy.when_full });
         let event = session.event(EventKind::SessionOpened, now.wall, caller.name());
-        let opened = self.store.open(Opening { session, data: data.clone(), cap, event }).await?;
+        let uses = if cap.is_some() { self.unwritten_uses(&session.subject).await? } else { vec![] };
+        let opened = self.store.open(Opening { session, data: data.clone(), cap, uses, event }).await?;
         let session = opened.ok_or_else(|| Refusal::SessionsFull.because("the subject has all the sessions that it may have"))?;
         let refresh_token = refresh_secret.map(|secret| self.text(OpaqueKind::Refresh, session.id, 1, 0, secret));
         let session_token = self.text(OpaqueKind::Session, session.id, 0, 0, secret);
         Ok(Opened { session, data, session_token, access, refresh_token })
+    }
+
+    /// What is known of the use of a subject's sessions besides what is written, so that a cap goes by who was really there last.
+    async fn unwritten_uses(&self, subject: &Subject) -> Result<Vec<(SessionId, Timestamp)>> {
+        let written = self.store.sessions(Some(subject.clone()), None, usize::MAX).await?;
+        let uses = written.into_iter().filter_map(|mut session| {
+            let written = session.last_used_at;
+            self.activity.apply(&mut session);
+            (session.last_used_at > written).then_some((session.id, session.last_used_at))
+        });
+        Ok(uses.collect())
     }
 
     /// The client that a session is opened for. One that does not exist, is disabled or was not named to the caller all look the same.
@@ -170,20 +182,21 @@ impl<S: Store> Engine<S> {
             id: TokenId(self.clock.random()),
             stamp: &stamp,
         };
-        let issued = self.issue_for_session(session, grant, now)?;
-        if issued.access_token.len() > TOKEN_BYTES_MAX {
-            return Err(invalid(
-                "claims",
-                "together with subject and scope make an access token of more than 8 KiB; use data for what APIs do not need",
-            )
-            .into());
-        }
-        Ok(issued)
+        not_too_long(self.issue_for_session(session, grant, now)?)
     }
 
     pub(super) fn text(&self, kind: OpaqueKind, session: SessionId, family: u16, generation: u32, secret: Secret) -> SecretText {
         Opaque { kind, session, family, generation, secret }.encode(&self.opaque)
     }
+}
+
+/// A token longer than any that we accept is of no use; so it is refused before anything is written.
+pub(super) fn not_too_long(issued: Issued) -> Result<Issued> {
+    if issued.access_token.len() > TOKEN_BYTES_MAX {
+        let why = "together with subject, scope and amr make an access token of more than 8 KiB; use data for what APIs do not need";
+        return Err(invalid("claims", why).into());
+    }
+    Ok(issued)
 }
 
 fn first_family(session: &Session, secret: &Secret) -> Family {

@@ -14,8 +14,8 @@ const SLICE: usize = 128;
 
 impl<S: Store> Engine<S> {
     /// Notes a use of a session. If its written use has grown old, the new one is on its way to the disk when this returns; nobody waits for it.
-    pub(super) fn note_use(&self, session: &Session, now: Timestamp) {
-        if self.activity.note(session, now) {
+    pub(super) fn note_use(&self, session: &Session, written: Timestamp, now: Timestamp) {
+        if self.activity.note(session, written, now) {
             tokio::spawn(write_use(self.store.clone(), self.activity.clone(), session.id, now));
         }
     }
@@ -41,16 +41,17 @@ impl<S: Store> Engine<S> {
     }
 }
 
-/// Writes one use. What cannot be written stays noted, and is tried again when it is due.
+/// Writes one use. What cannot be written stays noted, and is tried again.
 async fn write_use<S: Store>(store: Arc<S>, activity: Arc<Activity>, id: SessionId, used: Timestamp) {
     let written = store.update(id, Lane::Ordinary, move |session, cuts| {
-        if session.is_active(used, cuts) {
-            session.touch(used);
-        }
+        session.use_at(used, cuts);
         Decision::quiet(())
     });
     match written.await {
         Ok(_) => activity.written(&id, used),
-        Err(error) => tracing::debug!("a use is not written yet: {error}"),
+        Err(error) => {
+            tracing::debug!("a use is not written yet: {error}");
+            activity.not_written(&id, used);
+        }
     }
 }

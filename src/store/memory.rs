@@ -86,14 +86,14 @@ impl State {
     }
 
     fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
-        let Opening { mut session, data, cap, event } = opening;
+        let Opening { mut session, data, cap, uses, event } = opening;
         if self.sessions.contains_key(&session.id) {
             let cause = "a session of this id is there already";
             return Err(StoreError::Corrupt { table: "sessions", key: session.id.to_string().into(), cause });
         }
         if let Some(cap) = cap {
             let mut peers = self.of_subject(&session.subject);
-            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, event.at, self.cuts()) else { return Ok(None) };
+            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, &uses, event.at, self.cuts()) else { return Ok(None) };
             self.sessions.extend(peers.into_iter().map(|peer| (peer.id, peer)));
             self.tell(evictions);
         }

@@ -65,14 +65,16 @@ impl<'t> Batch<'t> {
 
     /// Opens a session, unless its subject has all it may have.
     pub fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
-        let Opening { mut session, data, cap, event } = opening;
+        let Opening { mut session, data, cap, uses, event } = opening;
         if self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some() {
             return Err(corrupt(SESSIONS.name(), session.id, "a session of this id is there already"));
         }
         if let Some(cap) = cap {
             let loaded = self.load_subject(&session.subject)?;
             let mut peers: Vec<Session> = loaded.iter().map(|peer| peer.session.clone()).collect();
-            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, event.at, &self.state.cuts) else { return Ok(None) };
+            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, &uses, event.at, &self.state.cuts) else {
+                return Ok(None);
+            };
             for (before, after) in loaded.iter().zip(&peers) {
                 self.rewrite(before, after)?;
             }
