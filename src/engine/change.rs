@@ -63,13 +63,19 @@ impl<S: Store> Engine<S> {
         self.view(caller, session).await
     }
 
-    /// Claims that would make a token longer than any that we accept are refused before they are written.
+    /// Claims that would make a token longer than any that we accept, of the session itself or of a family, are refused before they are written.
     async fn check_token_size(&self, caller: &Caller, id: SessionId, claims: &Claims) -> Result<()> {
-        let Some(mut session) = self.read_session(id).await? else { return Ok(()) };
-        let registry = self.store.registry();
-        let Some(client) = registry.clients.get(&session.client_id).filter(|_| caller.may_see(&session)) else { return Ok(()) };
+        let Some(mut session) = self.read_session(id).await?.filter(|session| caller.may_change(session)) else { return Ok(()) };
+        let (registry, now) = (self.store.registry(), self.clock.now().wall);
         session.claims = Some(claims.clone());
-        self.issue_at_sign_in(&session, client, self.clock.now().wall)?;
+        if let Some(client) = registry.clients.get(&session.client_id) {
+            self.issue_at_sign_in(&session, client, now)?;
+        }
+        for family in session.families.iter().filter(|family| family.end(&registry.cuts).is_none()) {
+            if let Some(client) = registry.clients.get(&family.client_id) {
+                self.issue_for_family(&session, family, client, now)?;
+            }
+        }
         Ok(())
     }
 }

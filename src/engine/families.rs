@@ -1,13 +1,15 @@
 //! Further families in one session: single sign-on for other clients.
 
 use super::issue::{ForSession, Issued};
-use super::open::parse_scope;
+use super::open::{not_too_long, parse_scope};
 use super::{Engine, Result};
-use crate::domain::client::{Caller, Grant, Permission};
+use crate::domain::client::{Caller, Client, Grant, Permission};
 use crate::domain::event::EventKind;
-use crate::domain::id::{SessionId, TokenId};
+use crate::domain::family::Family;
+use crate::domain::id::{Position, SessionId, TokenId};
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Decision, End, EndReason, NewFamily};
+use crate::domain::session::{Decision, End, EndReason, NewFamily, Session};
+use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{OpaqueKind, Secret, SecretText};
 
@@ -54,6 +56,7 @@ impl<S: Store> Engine<S> {
             secret: secret.hash(OpaqueKind::Refresh),
         };
         let (now, who) = (self.clock.now().wall, caller.clone());
+        self.try_family(caller, id, new.clone(), &client, now).await?;
         let opened = self.update_session(id, Lane::Ordinary, move |session, cuts| {
             if !who.may_see(session) {
                 return Decision::quiet(Err(no_such_session()));
@@ -75,18 +78,33 @@ impl<S: Store> Engine<S> {
         });
         let (session, number) = opened.await?.unwrap_or_else(|| Err(no_such_session()))?;
         let family = session.family(number).expect("the family was just opened in it");
-        let stamp = session.stamp(self.policy(&client).access_token_ttl, self.keyring.load().active().id, client.access_token_format, now);
+        let access = self.issue_for_family(&session, family, &client, now)?;
+        Ok(OpenedFamily { number, access, refresh_token: self.text(OpaqueKind::Refresh, id, number, 0, secret) })
+    }
+
+    /// Refuses, before anything is written, a family whose access token would be too long. What else is wrong is judged in the transaction.
+    async fn try_family(&self, caller: &Caller, id: SessionId, new: NewFamily, client: &Client, now: Timestamp) -> Result<()> {
+        let Some(mut session) = self.read_session(id).await?.filter(|session| caller.may_change(session)) else { return Ok(()) };
+        let number = session.add_family(new, Position::default(), now, &self.store.registry().cuts);
+        if let Some(family) = number.and_then(|number| session.family(number)) {
+            self.issue_for_family(&session, family, client, now)?;
+        }
+        Ok(())
+    }
+
+    /// An access token of a family as it was granted.
+    pub(super) fn issue_for_family(&self, session: &Session, family: &Family, client: &Client, now: Timestamp) -> Result<Issued> {
+        let stamp = session.stamp(self.policy(client).access_token_ttl, self.keyring.load().active().id, client.access_token_format, now);
         let grant = ForSession {
-            family: Some(number),
-            client_id: &client.id,
+            family: Some(family.number),
+            client_id: &family.client_id,
             audience: &family.audience,
             scope: family.scope.clone(),
             authentication: &family.authentication,
             id: TokenId(self.clock.random()),
             stamp: &stamp,
         };
-        let access = self.issue_for_session(&session, grant, now)?;
-        Ok(OpenedFamily { number, access, refresh_token: self.text(OpaqueKind::Refresh, id, number, 0, secret) })
+        not_too_long(self.issue_for_session(session, grant, now)?)
     }
 
     /// Ends a family; the session lives on. Ending it again changes nothing.

@@ -51,6 +51,10 @@ impl<S: Store> Engine<S> {
         if renewal.authentication.at.plus(lifetimes.absolute_lifetime) <= now {
             return Err(invalid("auth_time", "is so long ago that the session would have expired already").into());
         }
+        // A token that would be too long is refused while the old session token still lives.
+        let mut foretaste = session;
+        foretaste.authentication = renewal.authentication.clone();
+        self.issue_at_sign_in(&foretaste, client, now)?;
         let session = self.decide_renewal(id, renewal, now).await?;
         let access = self.issue_at_sign_in(&session, client, now)?;
         let refresh_token =

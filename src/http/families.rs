@@ -10,7 +10,7 @@ use super::caller::{Origin, caller};
 use super::credentials::{Authorization, BasicOrBearer};
 use super::document::Tag;
 use super::error::Problem;
-use super::json::JsonBody;
+use super::json::OptionalJsonBody;
 use super::sessions::session_id;
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
@@ -21,7 +21,7 @@ use crate::store::Store;
 pub struct FamiliesApi<S>(pub Arc<Engine<S>>);
 
 /// For whom the family is.
-#[derive(Object)]
+#[derive(Default, Object)]
 #[oai(deny_unknown_fields)]
 struct OpenFamilyBody {
     /// The client; the caller itself if left out. The caller must administer, or name it in its `opens_for`.
@@ -73,7 +73,7 @@ impl<S: Store> FamiliesApi<S> {
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
         id: Path<String>,
-        body: JsonBody<OpenFamilyBody>,
+        body: OptionalJsonBody<OpenFamilyBody>,
     ) -> Result<OpenFamilyResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
         let OpenFamilyBody { client_id, scope, audience } = body.0;
