@@ -117,6 +117,7 @@ fn a_session_is_kept_for_the_retention_after_its_end() {
     let kept = |session: &Session, seconds, cuts: &CutOffs| session.kept_until(retention, at(seconds), cuts);
     assert_eq!(kept(&session, IDLE - 1, &uncut()), None);
     assert_eq!(kept(&session, IDLE, &uncut()), Some(at(IDLE + 100)));
+    assert_eq!(kept(&session, IDLE + 9, &uncut()), Some(at(IDLE + 100)), "however late it is noticed");
     let cuts = CutOffs { everything: Some(cut_off(6, 10)), ..uncut() };
     assert_eq!(kept(&session, 11, &cuts), Some(at(110)));
     session.close(end(5, EndReason::Logout), at(5), &uncut());
