@@ -6,11 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 
-use crate::config::Config;
-use crate::domain::id::ClientId;
+use crate::config::{Config, MasterKeySource};
+use crate::domain::id::{ClientId, Position};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Rules};
-use crate::first_start::{self, AdminFile, Files, InstanceLock};
+use crate::first_start::{
+    AdminCredentials, InstanceLock, LockError, Places, StartError, StartState, Starter, create_master_key, prepare_directory,
+    read_master_key,
+};
 use crate::http as wire;
 use crate::http::connection::Channel;
 use crate::http::wire::Wire;
@@ -44,7 +47,10 @@ pub enum AppError {
     NotInitialised(PathBuf),
     /// The files beside the store do not go together, or cannot be read or written.
     #[error(transparent)]
-    Files(#[from] first_start::Error),
+    Files(#[from] StartError),
+    /// Somebody else has the store.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The database cannot be opened.
     #[error("{}: {cause}{mend}", path.display())]
     Store {
@@ -66,15 +72,22 @@ impl App {
     ///
     /// # Errors
     /// Whatever keeps it from starting, and how to go on.
-    pub async fn start(config: &Config, clock: Clock) -> Result<(Self, bool), AppError> {
-        let files = Files::of(config);
-        files.prepare_directory()?;
-        let lock = files.lock()?;
-        let master = files.master_key_or_make(&clock.random())?;
-        let app = Self::open(config, &files, &master, clock, lock).await?;
-        let first = app.store.head() == crate::domain::id::Position::default();
+    pub async fn start(config: &Config, starter: Starter, clock: Clock) -> Result<(Self, bool), AppError> {
+        let places = places(config);
+        prepare_directory(&places.directory)?;
+        let lock = InstanceLock::acquire(&places.directory, std::process::id())?;
+        let state = places.state(starter, variable)?;
+        if let (StartState::Fresh, MasterKeySource::File(path)) = (state, &places.master_key) {
+            create_master_key(path, &SecretKey::new(clock.random()))?;
+        }
+        let master = read_master_key(&places.master_key, variable)?;
+        if state != StartState::Existing {
+            Redb::create(&places.database, &Keys::derive(&master)).map_err(|cause| AppError::store(&places.database, cause))?;
+        }
+        let app = Self::open(config, &places, &master, clock, lock).await?;
+        let first = app.store.head() == Position::default();
         if first {
-            app.make_administrator(&files).await?;
+            app.make_administrator(&places).await?;
         }
         app.declare(config).await?;
         Ok((app, first))
@@ -85,35 +98,42 @@ impl App {
     /// # Errors
     /// `NotInitialised`, and whatever else keeps it from opening.
     pub async fn open_existing(config: &Config) -> Result<Self, AppError> {
-        let files = Files::of(config);
-        if !config.store.path.exists() {
-            return Err(AppError::NotInitialised(config.store.path.clone()));
+        let places = places(config);
+        if !places.directory.exists() {
+            return Err(AppError::NotInitialised(places.database));
         }
-        let lock = files.lock()?;
-        let master = files.master_key()?;
-        Self::open(config, &files, &master, Clock::system(), lock).await
+        let lock = InstanceLock::acquire(&places.directory, std::process::id())?;
+        if places.state(Starter::Serve, variable)? != StartState::Existing {
+            return Err(AppError::NotInitialised(places.database));
+        }
+        let master = read_master_key(&places.master_key, variable)?;
+        Self::open(config, &places, &master, Clock::system(), lock).await
     }
 
-    async fn open(config: &Config, files: &Files, master: &SecretKey, clock: Clock, lock: InstanceLock) -> Result<Self, AppError> {
+    async fn open(config: &Config, places: &Places, master: &SecretKey, clock: Clock, lock: InstanceLock) -> Result<Self, AppError> {
         let keys = Keys::derive(master);
         let options = Options { cache_bytes: config.store.cache_bytes, write_queue_max: config.limits.write_queue_max };
-        let store = Redb::open(files.database(), &keys, options).map_err(|cause| AppError::store(files.database(), cause))?;
+        let store = Redb::open(&places.database, &keys, options).map_err(|cause| AppError::store(&places.database, cause))?;
         let store = Arc::new(store);
         let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
         let wire = Arc::new(wire::wire(&engine, cookie(config), limits(config)));
         Ok(Self { engine, store, wire, lock })
     }
 
-    /// The administrator's secret is in its file before the store knows its hash: a start that is cut off in between is completed by the next.
-    async fn make_administrator(&self, files: &Files) -> Result<(), AppError> {
-        let fresh = || AdminFile {
-            client_id: ADMINISTRATOR.into(),
-            client_secret: client_secret(&self.engine.clock().random()),
-            issuer: self.engine.rules().issuer.to_string(),
+    /// The administrator's secret is in its file before the store knows its hash: a start that is cut off in between is completed by the
+    /// next one, which finds a store without any event, with the same credentials.
+    async fn make_administrator(&self, places: &Places) -> Result<(), AppError> {
+        let known = AdminCredentials::read(&places.admin_json).and_then(|admin| hash_client_secret(&admin.client_secret));
+        let hash = match known {
+            Some(hash) => hash,
+            None => {
+                let secret = client_secret(&self.engine.clock().random());
+                let (client_id, issuer) = (ADMINISTRATOR.to_owned(), self.engine.rules().issuer.to_string());
+                AdminCredentials { client_id, client_secret: secret.expose().into(), issuer }.write(&places.admin_json)?;
+                hash_client_secret(secret.expose()).expect("a secret that was just made has the right form")
+            }
         };
-        let credentials = files.admin_or_make(fresh)?;
         let id: ClientId = ADMINISTRATOR.parse().expect("the name has the form of a client's name");
-        let hash = hash_client_secret(credentials.client_secret.expose()).ok_or_else(|| files.malformed_admin())?;
         self.engine.create_administrator(id, hash).await?;
         Ok(())
     }
@@ -173,6 +193,15 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
     let keys = Keys::derive(&SecretKey::new(clock.random()));
     let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules(config), clock).await?);
     Ok(format!("{:#}", wire::wire(&engine, cookie(config), limits(config)).document()))
+}
+
+/// Where everything is, as configured.
+pub fn places(config: &Config) -> Places {
+    Places::new(&config.store, &config.keys.master_key)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn rules(config: &Config) -> Rules {

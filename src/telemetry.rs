@@ -22,13 +22,6 @@ pub fn init(log: &Log) -> Result<(), tracing::subscriber::SetGlobalDefaultError>
     tracing::subscriber::set_global_default(subscriber(log, coloured, std::io::stderr))
 }
 
-/// Whether `text` is a level, or directives that name one each. A lone word that is no level would silently be taken for a module's name.
-pub(crate) fn is_filter(text: &str) -> bool {
-    let is_level = |text: &str| text.parse::<LevelFilter>().is_ok() && !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphabetic());
-    let named = |directive: &str| directive.rsplit_once('=').map_or(is_level(directive), |(_, level)| is_level(level));
-    text.split(',').all(named) && EnvFilter::builder().parse(text).is_ok()
-}
-
 /// A lone level is that of keyfob; the libraries below it speak from `warn` on. Directives are taken as they are.
 fn filter(level: &str) -> EnvFilter {
     let directives = match level.parse::<LevelFilter>() {
@@ -97,15 +90,5 @@ mod tests {
         assert_eq!(logged(LogFormat::Text, "warn", say), "");
         assert_eq!(logged(LogFormat::Text, "off", say), "");
         assert!(logged(LogFormat::Text, "hyper=info", say).contains("chatter"));
-    }
-
-    #[test]
-    fn a_word_that_is_no_level_is_no_filter() {
-        for good in ["off", "error", "warn", "info", "DEBUG", "trace", "info,keyfob::store=debug", "keyfob=trace"] {
-            assert!(is_filter(good), "{good}");
-        }
-        for bad in ["", "inof", "verbose", "info,", "keyfob", "keyfob=", "keyfob=loud", "3", "[=info"] {
-            assert!(!is_filter(bad), "{bad:?}");
-        }
     }
 }

@@ -11,8 +11,7 @@ use tokio::net::UnixStream;
 
 use super::Failure;
 use crate::config::Config;
-use crate::first_start::Files;
-use crate::serve::App;
+use crate::serve::{App, places};
 
 /// The largest answer that a command reads.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -28,7 +27,7 @@ pub enum Door {
 impl Door {
     /// Finds the running server, or opens the store.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
-        let socket = Files::of(config).admin_socket();
+        let socket = places(config).admin_socket;
         match UnixStream::connect(&socket).await {
             Ok(stream) => Self::connect(stream, &socket).await,
             Err(_) => match App::open_existing(config).await {

@@ -6,18 +6,18 @@ use super::print::{print_json, print_lines};
 use super::{Failure, Output, runtime};
 use crate::config::Config;
 use crate::engine::clock::Clock;
-use crate::first_start::Files;
-use crate::serve::App;
+use crate::first_start::{AdminCredentials, Starter};
+use crate::serve::{App, places};
 
 /// Initialises, and prints the administrator's credentials; a second time it only says where they are.
 pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
-    let files = Files::of(config);
+    let places = places(config);
     let first = runtime()?.block_on(async {
-        let (app, first) = App::start(config, Clock::system()).await.map_err(Failure::refused)?;
+        let (app, first) = App::start(config, Starter::Init, Clock::system()).await.map_err(Failure::refused)?;
         app.close().await;
         Ok::<_, Failure>(first)
     })?;
-    let place = files.admin_file().display().to_string();
+    let place = places.admin_json.display().to_string();
     if !first {
         match output {
             Output::Human => print_lines(&[format!("initialised before; the administrator's credentials are in {place}")]),
@@ -25,18 +25,19 @@ pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let admin = files.admin().map_err(Failure::refused)?;
+    let unreadable = || Failure::refused(format!("{place} cannot be read again"));
+    let admin = AdminCredentials::read(&places.admin_json).ok_or_else(unreadable)?;
     match output {
         Output::Human => print_lines(&[
             format!("client_id      {}", admin.client_id),
-            format!("client_secret  {}", admin.client_secret.expose()),
+            format!("client_secret  {}", admin.client_secret),
             format!("issuer         {}", admin.issuer),
             format!("These are also in {place}. Start the server with `keyfob serve`."),
         ]),
         Output::Json => print_json(&json!({
             "initialised": true,
             "client_id": admin.client_id,
-            "client_secret": admin.client_secret.expose(),
+            "client_secret": admin.client_secret,
             "issuer": admin.issuer,
             "credentials_file": place,
         })),

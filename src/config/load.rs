@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use super::address::{Host, Listen, host_and_port, listen, origin, origin_text};
 use super::fault::ConfigError;
-use super::parse::{boolean, cookie_name, duration_within, number_within, one_of, path, size_within, variable};
+use super::parse::{boolean, cookie_name, duration_within, log_level, number_within, one_of, path, size_within, variable};
 use super::sheet::{DEFAULT_ORIGIN, Sheet};
 use super::source::Sources;
 use super::{Config, Cookie, Keys, Limits, Log, LogFormat, MasterKeySource, SameSite, Server, Store, client, policy};
-use crate::telemetry;
 
 const ISSUER: &str = "http://127.0.0.1:8080";
 /// The systemd credential (systemd.exec, `LoadCredential=`) that is the master key, and the key's file beside the database.
@@ -16,11 +15,7 @@ const MASTER_KEY: &str = "master.key";
 
 pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let (figment, faults) = sources.merge()?;
-    let mut sheet = Sheet::new(&figment, faults).map_err(|error| ConfigError::File {
-        path: sources.file.clone().unwrap_or_default(),
-        position: None,
-        problem: format!("the sources cannot be merged: {:?}", error.kind),
-    })?;
+    let mut sheet = Sheet::new(&figment, faults);
     let config = read(&mut sheet, sources);
     Ok(Config { settings: sheet.finish()?, ..config })
 }
@@ -117,11 +112,6 @@ fn log_format() -> impl Fn(&str) -> Result<LogFormat, String> {
     })
 }
 
-fn log_level(text: &str) -> Result<String, String> {
-    let expected = "off, error, warn, info, debug or trace, or directives such as \"info,keyfob::store=debug\"";
-    if telemetry::is_filter(text) { Ok(text.to_owned()) } else { Err(expected.to_owned()) }
-}
-
 /// What is allowed and may still surprise.
 fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
     let mut warnings = vec![];
@@ -139,16 +129,13 @@ fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
         ));
     }
     let issuer_is_default = sheet.setting("server.issuer").is_some_and(|setting| setting.origin == DEFAULT_ORIGIN);
-    match tcp(&server.listen) {
-        Some((host, port)) if host.is_loopback() => {
-            if !issuer.https && issuer.port != port && port != 0 {
-                let at = &server.listen;
-                warnings.push(format!(
-                    "server.issuer is {}, but the server listens on {at}: tokens and metadata name an address that may not answer",
-                    server.issuer
-                ));
-            }
-        }
+    let at = &server.listen;
+    match tcp(at) {
+        Some((host, port)) if host.is_loopback() && !issuer.https && issuer.port != port && port != 0 => warnings.push(format!(
+            "server.issuer is {}, but the server listens on {at}: tokens and metadata name an address that may not answer",
+            server.issuer
+        )),
+        Some((host, _)) if host.is_loopback() => {}
         _ if issuer_is_default => warnings.push(format!(
             "server.issuer is not set, so tokens and metadata name {}: set it to the public https URL of this server",
             server.issuer

@@ -4,6 +4,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
 /// How durations are written.
 const DURATION: &str = "a duration such as \"500ms\", \"10s\", \"5m\", \"1h30m\" or \"90d\"";
 
@@ -132,6 +135,17 @@ pub fn cookie_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A level, or directives that name one each. A lone word that is no level would silently be taken for a module's name.
+pub fn log_level(text: &str) -> Result<String, String> {
+    let is_level = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphabetic()) && text.parse::<LevelFilter>().is_ok();
+    let named = |directive: &str| directive.rsplit_once('=').map_or(is_level(directive), |(_, level)| is_level(level));
+    if text.split(',').all(named) && EnvFilter::builder().parse(text).is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("off, error, warn, info, debug or trace, or directives such as \"info,poem=debug\"".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,5 +206,15 @@ mod tests {
         assert!(variable("KEYFOB_MASTER_KEY").is_ok());
         assert!(variable("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8").is_err());
         assert!(variable("").is_err() && variable("1A").is_err());
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_no_directive() {
+        for good in ["off", "error", "warn", "info", "DEBUG", "trace", "info,keyfob::store=debug", "keyfob=trace"] {
+            assert!(log_level(good).is_ok(), "{good}");
+        }
+        for bad in ["", "inof", "verbose", "info,", "keyfob", "keyfob=", "keyfob=loud", "3", "[=info"] {
+            assert!(log_level(bad).is_err(), "{bad:?}");
+        }
     }
 }

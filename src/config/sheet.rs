@@ -12,7 +12,7 @@ use super::fault::{ConfigError, Fault, HIDDEN, is_secret, shown};
 pub const DEFAULT_ORIGIN: &str = "default";
 
 /// One setting in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Setting {
     /// The whole key, such as `policy.default.idle_timeout`.
     pub key: String,
@@ -39,9 +39,9 @@ pub(super) struct Sheet {
 
 impl Sheet {
     /// Lays the merged sources out flat.
-    pub fn new(figment: &Figment, faults: Vec<Fault>) -> Result<Self, figment::Error> {
+    pub fn new(figment: &Figment, faults: Vec<Fault>) -> Self {
         let mut sheet = Self { leaves: BTreeMap::new(), read: BTreeSet::new(), settings: vec![], faults, clients: vec![] };
-        for (key, value) in figment.data()?.into_values().flatten() {
+        for (key, value) in figment.data().expect("every layer is parsed before it is merged").into_values().flatten() {
             match value {
                 Value::Array(_, items) if key == "client" && items.iter().all(|item| matches!(item, Value::Dict(..))) => {
                     items.into_iter().for_each(|client| sheet.lay_client(figment, client));
@@ -49,7 +49,7 @@ impl Sheet {
                 value => sheet.lay(figment, key, value),
             }
         }
-        Ok(sheet)
+        sheet
     }
 
     fn lay(&mut self, figment: &Figment, key: String, value: Value) {
@@ -86,7 +86,7 @@ impl Sheet {
     pub fn inherit<T>(&mut self, policy: &str, name: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
         let key = format!("policy.{policy}.{name}");
         let base = self.setting(&format!("policy.default.{name}")).map(|setting| setting.value.clone());
-        match base.filter(|base| policy != "default" && parse(base).is_ok()) {
+        match base.filter(|base| parse(base).is_ok()) {
             Some(base) => self.read_or(&key, &base, "policy.default", parse),
             None => self.read_or(&key, default, DEFAULT_ORIGIN, parse),
         }

@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 use super::id::{ClientId, Hash};
 use super::refusal::{Refusal, Refused};
 use super::scope::ScopeSet;
-use super::session::Session;
+use super::session::{ENGINE, Session};
 use super::time::Timestamp;
 
 /// How many secrets can be valid at once: two, during a rotation.
 pub const SECRETS_MAX: usize = 2;
 /// How many audiences, resources or clients a client's list may name.
 pub const LIST_MAX: usize = 64;
+/// What the event log and `opened_by` call the admin socket. No client has this name: it would own the sessions opened there.
+pub const ADMIN_SOCKET: &str = "admin.sock";
 /// The longest audience, in bytes.
 pub const AUDIENCE_BYTES_MAX: usize = 256;
 
@@ -145,6 +147,9 @@ impl Client {
     /// What no client can be. Public clients have no secret, so nothing that needs one (contract, section 4).
     pub fn validate(&self) -> Result<(), Refused> {
         let refuse = |field: &'static str, why: &str| Err(Refusal::Invalid { field }.because(why.to_owned()));
+        if [ADMIN_SOCKET, ENGINE].contains(&self.id.as_str()) {
+            return refuse("client_id", "another name: in the event log this one is keyfob itself");
+        }
         if self.kind == ClientKind::Public {
             let needs_a_secret = [
                 ("permissions", self.permissions.is_empty()),
@@ -188,7 +193,7 @@ impl Caller {
     pub fn name(&self) -> &str {
         match self {
             Self::Client(client) => client.id.as_str(),
-            Self::AdminSocket => "admin.sock",
+            Self::AdminSocket => ADMIN_SOCKET,
         }
     }
 
@@ -321,6 +326,13 @@ mod tests {
         public.grants.pop();
         public.serves.push("api".into());
         assert_eq!(public.validate().unwrap_err().refusal, Refusal::Invalid { field: "serves" });
+    }
+
+    #[test]
+    fn no_client_takes_the_name_that_keyfob_itself_goes_by() {
+        for reserved in [Caller::AdminSocket.name(), ENGINE] {
+            assert_eq!(client(reserved).validate().unwrap_err().refusal, Refusal::Invalid { field: "client_id" });
+        }
     }
 
     /// INT-45: two secrets overlap until the old one's end.

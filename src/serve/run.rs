@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::listen::{self, Listeners};
-use super::{App, AppError};
+use super::{App, AppError, places};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
-use crate::first_start::Files;
+use crate::first_start::{Places, Starter};
 use crate::http::connection::ConnectionLimits;
 use crate::store::Store;
 
@@ -56,10 +56,10 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let files = Files::of(config);
-    let (app, first) = App::start(config, Clock::system()).await?;
-    let listeners = Listeners::bind(&config.server.listen, &files.admin_socket()).await?;
-    greet(config, &files, first);
+    let places = places(config);
+    let (app, first) = App::start(config, Starter::Serve, Clock::system()).await?;
+    let listeners = Listeners::bind(&config.server.listen, &places.admin_socket).await?;
+    greet(config, &places, first);
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(listeners.serve(app.wire().clone(), connection_limits(config), stopped.clone()));
     let failed = tokio::spawn(sweep(app.engine.clone(), stopped));
@@ -117,12 +117,12 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
 }
 
 /// Tells a person what to do next. Goes to standard output, so that it stays apart from the log.
-fn greet(config: &Config, files: &Files, first: bool) {
+fn greet(config: &Config, places: &Places, first: bool) {
     let issuer = &config.server.issuer;
     let mut lines = vec![format!("keyfob {} listens on {}", env!("CARGO_PKG_VERSION"), config.server.listen)];
     lines.push(format!("  documentation   {issuer}/docs"));
-    lines.push(format!("  administrator   {}{}", files.admin_file().display(), if first { " (just made)" } else { "" }));
-    lines.push(format!("  try it          {}", try_it(files)));
+    lines.push(format!("  administrator   {}{}", places.admin_json.display(), if first { " (just made)" } else { "" }));
+    lines.push(format!("  try it          {}", try_it(places)));
     let mut out = io::stdout().lock();
     for line in lines {
         let _ = writeln!(out, "{line}");
@@ -131,10 +131,9 @@ fn greet(config: &Config, files: &Files, first: bool) {
 }
 
 /// A command that opens a session, through the admin socket, as it stands.
-fn try_it(files: &Files) -> String {
-    let socket = files.admin_socket();
+fn try_it(places: &Places) -> String {
     format!(
         r#"curl --unix-socket '{}' -H 'Content-Type: application/json' -d '{{"subject":"alice","client_id":"admin"}}' http://localhost/v1/sessions"#,
-        socket.display()
+        places.admin_socket.display()
     )
 }

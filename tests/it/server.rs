@@ -6,6 +6,7 @@ use http::{HeaderMap, Method};
 use keyfob::config::{Config, Sources};
 use keyfob::domain::time::Timestamp;
 use keyfob::engine::clock::{Clock, Hand};
+use keyfob::first_start::Starter;
 use keyfob::http::connection::Channel;
 use keyfob::serve::App;
 use serde_json::{Value, json};
@@ -79,7 +80,7 @@ impl Server {
     async fn open_app(&mut self) {
         let sources = Sources { directory: self.directory.path().into(), overrides: self.settings.clone(), ..Sources::default() };
         let config = Config::load(&sources).unwrap();
-        let (app, _) = App::start(&config, self.clock.clone()).await.unwrap();
+        let (app, _) = App::start(&config, Starter::Serve, self.clock.clone()).await.unwrap();
         self.app = Some(app);
     }
 

@@ -56,6 +56,18 @@ impl Redb {
         Self::open_backend(open::backend(path)?, keys, options)
     }
 
+    /// Makes an empty database at `path`, whole or not at all: a start that is cut off leaves no half-made file behind.
+    pub fn create(path: &Path, keys: &Keys) -> std::result::Result<(), OpenError> {
+        let unfinished = path.with_extension("new");
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        Self::open(&unfinished, keys, Options { cache_bytes: 1 << 20, write_queue_max: 1 })?.close();
+        std::fs::rename(&unfinished, path)?;
+        Ok(open::sync_directory_of(path)?)
+    }
+
     /// Opens a database that lies elsewhere than in a file of this machine; for tests that make the disk fail.
     pub fn open_backend(backend: impl StorageBackend, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
         let codec = Codec::new(keys);

@@ -31,13 +31,18 @@ pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenError> {
     let file = match options.open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let file = options.create_new(true).mode(0o600).open(path)?;
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(parent)?.sync_all()?;
+            sync_directory_of(path)?;
             file
         }
         opened => opened?,
     };
     Ok(FileBackend::new(file)?)
+}
+
+/// Makes what happened to the file's name durable.
+pub(super) fn sync_directory_of(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
 }
 
 /// The database and what is held in memory of it.

@@ -1,0 +1,66 @@
+//! `admin.json`: the administrator's credentials, written once, at the end of the first start.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::{StartError, file};
+
+/// What `admin.json` holds.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct AdminCredentials {
+    /// The administrator client's name.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// Where it is known.
+    pub issuer: String,
+}
+
+impl fmt::Debug for AdminCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminCredentials").field("client_id", &self.client_id).field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+impl AdminCredentials {
+    /// Writes them, mode 0600. Their presence says that the first start is finished: call it when the administrator is in the database.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `File`.
+    pub fn write(&self, path: &Path) -> Result<(), StartError> {
+        let mut json = Zeroizing::new(serde_json::to_string_pretty(self).expect("three texts are JSON"));
+        json.push('\n');
+        file::write(path, json.as_bytes())
+    }
+
+    /// Reads them; `None` when they are not there, or not whole.
+    pub fn read(path: &Path) -> Option<Self> {
+        let bytes = Zeroizing::new(fs::read(path).ok()?);
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_read_as_they_were_written_and_never_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.json");
+        assert_eq!(AdminCredentials::read(&path), None);
+        let admin = AdminCredentials { client_id: "admin".into(), client_secret: "kfc_x".into(), issuer: "http://127.0.0.1:8080".into() };
+        admin.write(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(json, serde_json::json!({ "client_id": "admin", "client_secret": "kfc_x", "issuer": "http://127.0.0.1:8080" }));
+        assert_eq!(AdminCredentials::read(&path).as_ref(), Some(&admin));
+        assert!(!format!("{admin:?}").contains("kfc_"));
+    }
+}

@@ -1,0 +1,115 @@
+//! The directory of the database: made, tightened, or refused.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+
+use super::StartError;
+use super::file::failed;
+
+/// The name of the directory that is ours by convention.
+const OURS: &str = "data";
+const OWNER_ONLY: u32 = 0o700;
+const OTHERS: u32 = 0o077;
+const OTHERS_WRITE: u32 = 0o022;
+
+/// Makes the directory with mode 0700 if it is not there, and sees to it that nobody else can write to it: one called `data` is
+/// tightened to 0700, any other is refused as it is, since it may not be ours alone. It must be writable.
+///
+/// # Errors
+/// `OpenDirectory`, `NotADirectory`, `ReadOnly`; `File` when it cannot be made.
+pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
+    let metadata = match fs::metadata(directory) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return make(directory),
+        Err(cause) if cause.kind() == io::ErrorKind::NotADirectory => return Err(StartError::NotADirectory(directory.to_owned())),
+        Err(cause) => return Err(failed("looking at", directory, directory, cause)),
+    };
+    if !metadata.is_dir() {
+        return Err(StartError::NotADirectory(directory.to_owned()));
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    let ours = directory.file_name().is_some_and(|name| name == OURS);
+    let tightened = ours && mode & OTHERS != 0 && fs::set_permissions(directory, Permissions::from_mode(OWNER_ONLY)).is_ok();
+    if mode & OTHERS_WRITE != 0 && !tightened {
+        return Err(StartError::OpenDirectory { directory: directory.to_owned(), mode });
+    }
+    access(directory, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|errno| StartError::ReadOnly { directory: directory.to_owned(), cause: errno.into() })
+}
+
+fn make(directory: &Path) -> Result<(), StartError> {
+    let made = match directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => fs::create_dir_all(parent),
+        None => Ok(()),
+    };
+    made.and_then(|()| DirBuilder::new().mode(OWNER_ONLY).create(directory))
+        // The umask may have taken from the owner's bits too.
+        .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(OWNER_ONLY)))
+        .and_then(|()| File::open(directory.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all())
+        .map_err(|cause| failed("making the directory", directory, directory, cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn directory(parent: &Path, name: &str, mode: u32) -> PathBuf {
+        let path = parent.join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_made_for_its_owner_only() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b/keyfob");
+        prepare_directory(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        prepare_directory(&path).expect("and found again");
+    }
+
+    #[test]
+    fn a_directory_called_data_is_tightened() {
+        for open in [0o755, 0o777, 0o1777, 0o750] {
+            let parent = tempfile::tempdir().unwrap();
+            let path = directory(parent.path(), "data", open);
+            prepare_directory(&path).unwrap();
+            assert_eq!(mode(&path), 0o700, "{open:o}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_another_name_that_others_can_write_to_is_refused_not_changed() {
+        for open in [0o777, 0o1777, 0o770, 0o702] {
+            let parent = tempfile::tempdir().unwrap();
+            let path = directory(parent.path(), "shared", open);
+            let error = prepare_directory(&path).unwrap_err();
+            assert!(matches!(error, StartError::OpenDirectory { mode, .. } if mode == open), "{error}");
+            assert!(error.to_string().contains("chmod 700"), "{error}");
+            assert_eq!(mode(&path), open);
+        }
+        let parent = tempfile::tempdir().unwrap();
+        let path = directory(parent.path(), "keyfob", 0o755);
+        prepare_directory(&path).expect("reading its names harms nobody");
+        assert_eq!(mode(&path), 0o755);
+    }
+
+    #[test]
+    fn a_file_is_no_directory() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(prepare_directory(file.path()), Err(StartError::NotADirectory(_))));
+        assert!(matches!(prepare_directory(&file.path().join("data")), Err(StartError::NotADirectory(_))));
+    }
+}

@@ -1,0 +1,76 @@
+//! Writing a file so that it is there whole, for its owner only, or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::StartError;
+
+/// The permissions of what is secret.
+pub(super) const OWNER_ONLY: u32 = 0o600;
+
+/// Writes `bytes` to `path`, mode 0600, in the place of what was there. On the disk when it returns.
+/// To be called under the instance lock: the temporary name is fixed, so that a crash leaves one at most.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StartError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!(".{name}.new"));
+    let written =
+        write_through(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).and_then(|()| File::open(directory)?.sync_all());
+    written.map_err(|cause| {
+        let _ = fs::remove_file(&temporary);
+        failed("writing", path, directory, cause)
+    })
+}
+
+fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// What a failure means for the person who started the program.
+pub(super) fn failed(action: &'static str, path: &Path, directory: &Path, cause: io::Error) -> StartError {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            StartError::ReadOnly { directory: directory.to_owned(), cause }
+        }
+        _ => StartError::File { action, path: path.to_owned(), cause },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_whole_for_its_owner_only_and_nothing_else_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.json");
+        fs::write(&path, "old and longer").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(directory.path().join(".admin.json.new"), "left by a crash").unwrap();
+        write(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_to_is_named_with_the_mend() {
+        let path = Path::new("data/master.key");
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+            let error = failed("writing", path, Path::new("data"), kind.into()).to_string();
+            assert!(error.starts_with("data cannot be written to") && error.contains("store.path"), "{error}");
+        }
+        let error = failed("writing", path, Path::new("data"), io::ErrorKind::StorageFull.into()).to_string();
+        assert!(error.starts_with("writing data/master.key failed"), "{error}");
+    }
+}

@@ -1,0 +1,119 @@
+//! One process for one database: an advisory lock on `keyfob.pid` beside it, which ends with the process, however that ends.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::StartError;
+use super::file::{OWNER_ONLY, failed};
+
+const FILE: &str = "keyfob.pid";
+/// More digits than a process id has.
+const PID_BYTES_MAX: u64 = 20;
+
+/// Held while a process has the database. The file itself stays: removing it would let two processes lock two files of one name.
+#[derive(Debug)]
+pub struct InstanceLock(File);
+
+/// The database is somebody's already, or the lock cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{} is in use by {}: stop that process first, or set store.path to another database",
+        directory.display(), pid.map_or_else(|| "another keyfob that is just starting".to_owned(), |pid| format!("another keyfob, process {pid}")))]
+    Held {
+        /// The directory of the database.
+        directory: PathBuf,
+        /// The process; unknown for a moment while it starts.
+        pid: Option<u32>,
+    },
+    /// The file cannot be locked.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl InstanceLock {
+    /// Takes the lock for the process `pid`. A file that is left from a process that has ended is taken over.
+    ///
+    /// # Errors
+    /// `Held`; `Start` when the file cannot be written.
+    pub fn acquire(directory: &Path, pid: u32) -> Result<Self, LockError> {
+        let path = directory.join(FILE);
+        let failed = |action, cause: io::Error| LockError::Start(failed(action, &path, directory, cause));
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY).open(&path);
+        let mut file = opened.map_err(|cause| failed("opening", cause))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held { directory: directory.to_owned(), pid: holder(&file) }),
+            Err(errno) => return Err(failed("locking", errno.into())),
+        }
+        write_pid(&mut file, pid).map_err(|cause| failed("writing", cause))?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for InstanceLock {
+    fn drop(&mut self) {
+        // The lock goes with the file handle. An empty file says that nobody was left behind.
+        let _ = self.0.set_len(0);
+    }
+}
+
+fn write_pid(file: &mut File, pid: u32) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(format!("{pid}\n").as_bytes())
+}
+
+fn holder(file: &File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(PID_BYTES_MAX).read_to_string(&mut text).ok()?;
+    text.trim_end().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(directory: &Path) -> LockError {
+        InstanceLock::acquire(directory, 99).expect_err("somebody has it")
+    }
+
+    #[test]
+    fn a_second_process_is_refused_with_the_firsts_id_until_that_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = InstanceLock::acquire(directory.path(), 41).unwrap();
+        let error = refused(directory.path());
+        assert!(matches!(error, LockError::Held { pid: Some(41), .. }), "{error}");
+        assert!(error.to_string().contains("process 41"), "{error}");
+        drop(first);
+        let _second = InstanceLock::acquire(directory.path(), 42).unwrap();
+        assert!(matches!(refused(directory.path()), LockError::Held { pid: Some(42), .. }));
+    }
+
+    #[test]
+    fn a_file_left_by_a_crash_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(FILE), "4294967295\n").unwrap();
+        let _lock = InstanceLock::acquire(directory.path(), 7).unwrap();
+        assert!(matches!(refused(directory.path()), LockError::Held { pid: Some(7), .. }));
+    }
+
+    #[test]
+    fn a_process_that_has_not_written_its_id_yet_is_somebody_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = InstanceLock::acquire(directory.path(), 7).unwrap();
+        lock.0.set_len(0).unwrap();
+        let error = refused(directory.path());
+        assert!(matches!(error, LockError::Held { pid: None, .. }) && error.to_string().contains("just starting"), "{error}");
+    }
+
+    #[test]
+    fn where_no_lock_can_be_the_error_names_the_file() {
+        let refused = InstanceLock::acquire(Path::new("/nonexistent"), 1).unwrap_err().to_string();
+        assert!(refused.contains("/nonexistent/keyfob.pid"), "{refused}");
+    }
+}
