@@ -2,8 +2,11 @@
 
 mod conformance;
 mod disk;
+mod durability;
 mod fixture;
 mod layers;
+mod model;
+mod power;
 mod process;
 mod server;
 mod tour;
