@@ -86,7 +86,17 @@ impl Server {
 
     /// Stops the server and starts another on the same files: what was only in memory is gone, and monotonic time begins again.
     pub async fn restart(&mut self) {
+        self.stop().await;
+        self.resume().await;
+    }
+
+    /// Stops the server; its files stay.
+    pub async fn stop(&mut self) {
         self.app.take().unwrap().close().await;
+    }
+
+    /// Starts a server on the files of the one that was stopped.
+    pub async fn resume(&mut self) {
         self.hand.restart();
         self.open_app().await;
     }
