@@ -8,5 +8,6 @@ mod layers;
 mod model;
 mod power;
 mod process;
+mod rotation;
 mod server;
 mod tour;
