@@ -1,6 +1,7 @@
 //! Every integration test, in one binary.
 
 mod conformance;
+mod crash;
 mod disk;
 mod durability;
 mod fixture;
