@@ -4,6 +4,8 @@ mod conformance;
 mod disk;
 mod durability;
 mod fixture;
+mod introspect;
+mod introspect_callers;
 mod layers;
 mod model;
 mod power;
