@@ -5,6 +5,8 @@ mod crash;
 mod disk;
 mod durability;
 mod fixture;
+mod introspect;
+mod introspect_callers;
 mod layers;
 mod model;
 mod power;
