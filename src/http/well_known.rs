@@ -55,6 +55,7 @@ struct Metadata {
 /// A set of JSON Web Keys (RFC 7517).
 #[derive(Debug, Serialize, Object)]
 struct JwkSet {
+    /// The keys: the one that signs now, the next one and the retired.
     keys: Vec<Jwk>,
 }
 
@@ -80,6 +81,7 @@ struct Jwk {
 /// The public keys as PASERK.
 #[derive(Debug, Serialize, Object)]
 struct PaserkSet {
+    /// The keys.
     keys: Vec<PaserkKey>,
 }
 

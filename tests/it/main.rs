@@ -4,6 +4,7 @@ mod conformance;
 mod disk;
 mod fixture;
 mod layers;
+mod openapi;
 mod process;
 mod server;
 mod tour;
