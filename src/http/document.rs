@@ -12,6 +12,11 @@ use sha2::{Digest, Sha256};
 
 use self::mended::mended;
 
+/// What the page calls itself.
+const TITLE: &str = "<title>Swagger UI</title>";
+/// What it is called instead; the empty icon keeps browsers from asking for one.
+const OUR_TITLE: &str = r#"<title>keyfob</title><link rel="icon" href="data:,">"#;
+
 /// What the routes are grouped by.
 #[derive(Tags)]
 pub enum Tag {
@@ -45,7 +50,7 @@ impl Document {
         let servers = std::mem::replace(&mut value["servers"], json!([{"url": "/"}]));
         let shown = value.to_string().replace("</", "<\\/");
         value["servers"] = servers;
-        let page = service.swagger_ui_html().replacen(&generated, &shown, 1);
+        let page = service.swagger_ui_html().replacen(&generated, &shown, 1).replacen(TITLE, OUR_TITLE, 1);
         let page_policy = policy(&page);
         Self { value, json: json.into(), page: page.into(), page_policy }
     }
@@ -160,6 +165,7 @@ mod tests {
         let call = page.rsplit_once("<script>").unwrap().1.split_once("</script>").unwrap().0;
         assert!(call.contains(r#""servers":[{"url":"/"}]"#), "the page shows our document");
         assert!(call.contains("SwaggerUIBundle("), "a description cannot end the script");
+        assert!(page.contains(OUR_TITLE), "the generator's title has changed");
         assert!(policy.contains(&Base64::encode_string(&Sha256::digest(call))));
     }
 

@@ -124,8 +124,8 @@ async fn every_body_has_an_example_and_every_example_fits_its_schema() {
     let document = document(&Server::start().await).await;
     for operation in operations(&document) {
         let requests = operation.request().map(|(_, content)| content.clone());
-        let responses = operation.body["responses"].as_object().unwrap().iter().filter(|(status, _)| status.starts_with('2'));
-        let answers = responses.flat_map(|(_, response)| response["content"].as_object().into_iter().flatten().map(|(_, c)| c.clone()));
+        let responses = operation.body["responses"].as_object().unwrap().values();
+        let answers = responses.flat_map(|response| response["content"].as_object().into_iter().flatten().map(|(_, c)| c.clone()));
         for content in requests.into_iter().chain(answers) {
             let examples = examples(&content);
             assert!(!examples.is_empty(), "{} has no example", operation.id());
@@ -133,10 +133,6 @@ async fn every_body_has_an_example_and_every_example_fits_its_schema() {
                 assert_eq!(misfit(&document, &content["schema"], &example, ""), None, "{}", operation.id());
             }
         }
-    }
-    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
-        let example = schema.get("example");
-        assert_eq!(example.and_then(|example| misfit(&document, schema, example, "")), None, "{name}");
     }
 }
 
@@ -183,6 +179,20 @@ async fn every_example_succeeds_against_a_live_server() {
     assert!(forgotten.is_empty(), "add to the order: {forgotten:?}");
 }
 
+/// OAS-03. The page sends every field of a form, filled with its example; without one it made up `string`, which was taken for credentials.
+#[tokio::test]
+async fn a_form_as_the_page_sends_it_succeeds() {
+    let server = Server::start().await;
+    let document = document(&server).await;
+    for operation in operations(&document).iter().filter(|operation| operation.path.starts_with("/oauth2/")) {
+        let schema = resolve(&document, operation.request().unwrap().1["schema"]["$ref"].as_str().unwrap());
+        let fields = schema["properties"].as_object().unwrap().iter().map(|(name, field)| (name.clone(), field["example"].clone()));
+        let form: Value = fields.collect::<serde_json::Map<_, _>>().into();
+        let answer = send(&server, operation, &operation.path, Auth::Basic(&server.admin), Some(&form)).await;
+        assert_eq!(answer.status, 200, "{}: {}", operation.id(), answer.text());
+    }
+}
+
 /// OAS-01.
 #[tokio::test]
 async fn the_oauth_endpoints_take_forms_and_answer_errors_of_rfc_6749() {
@@ -195,7 +205,8 @@ async fn the_oauth_endpoints_take_forms_and_answer_errors_of_rfc_6749() {
         assert_eq!(operation.statuses(), expected, "{}", operation.id());
         for status in expected.into_iter().filter(|status| *status >= 400) {
             let content = &operation.body["responses"][status.to_string()]["content"];
-            assert_eq!(content, &json!({JSON: {"schema": {"$ref": "#/components/schemas/OAuthError"}}}));
+            assert_eq!(content[JSON]["schema"], json!({"$ref": "#/components/schemas/OAuthError"}));
+            assert_eq!(content.as_object().unwrap().len(), 1);
         }
     }
     let error = resolve(&document, "#/components/schemas/OAuthError");

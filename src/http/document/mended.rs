@@ -32,6 +32,7 @@ pub(super) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value 
         drop_impossible_answers(&path, operation);
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
         put_examples(operation, &supplement["operations"][id], &mut forms);
+        put_error_examples(operation, &supplement["errors"]);
     }
     for (schema, examples) in forms {
         if let Some(properties) = value.pointer_mut(&format!("/components/schemas/{schema}/properties")) {
@@ -73,9 +74,7 @@ fn put_examples(operation: &mut Value, examples: &Value, forms: &mut Vec<(String
     }
     for (media_type, content) in operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut).into_iter().flatten() {
         put_example(content, &examples["request"]);
-        if media_type == "application/x-www-form-urlencoded"
-            && let Some(schema) = content["schema"]["$ref"].as_str().and_then(|path| path.rsplit('/').next())
-        {
+        if let Some(schema) = schema_name(content).filter(|_| media_type == "application/x-www-form-urlencoded") {
             forms.push((schema.to_owned(), examples["fields"].clone()));
         }
     }
@@ -84,6 +83,22 @@ fn put_examples(operation: &mut Value, examples: &Value, forms: &mut Vec<(String
         let contents = answer.get_mut("content").and_then(Value::as_object_mut).into_iter().flatten();
         contents.for_each(|(_, content)| put_example(content, &examples["response"]));
     }
+}
+
+/// Errors are the same everywhere: an example for each schema and status.
+fn put_error_examples(operation: &mut Value, examples: &Value) {
+    let answers = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
+    for (status, answer) in answers {
+        let contents = answer.get_mut("content").and_then(Value::as_object_mut).into_iter().flatten();
+        for (_, content) in contents {
+            let example = schema_name(content).and_then(|schema| examples[schema].get(status)).cloned();
+            put_example(content, &example.unwrap_or_default());
+        }
+    }
+}
+
+fn schema_name(content: &Value) -> Option<&str> {
+    content["schema"]["$ref"].as_str()?.rsplit('/').next()
 }
 
 /// One example, or several by name.
@@ -97,11 +112,10 @@ fn put_example(content: &mut Value, example: &Value) {
     }
 }
 
+/// A page sends the example of every field. Those without one are shown empty, which is as if they were not there; else they would be `string`.
 fn put_field_examples(properties: &mut Value, examples: &Value) {
-    for (name, example) in examples.as_object().into_iter().flatten() {
-        if let Some(property) = properties.get_mut(name) {
-            property["example"] = example.clone();
-        }
+    for (name, property) in properties.as_object_mut().into_iter().flatten() {
+        property["example"] = examples.get(name).cloned().unwrap_or_else(|| "".into());
     }
 }
 
@@ -177,5 +191,9 @@ mod tests {
         assert_eq!(operation["responses"]["200"]["content"]["application/json"]["example"], json!({"ok": true}));
         assert_eq!(operation["responses"]["400"]["content"]["application/json"], json!({}));
         assert_eq!(forms, [("F".to_owned(), json!({"a": "b"}))]);
+
+        let mut properties = json!({"a": {"type": "string"}, "b": {"type": "string"}});
+        put_field_examples(&mut properties, &forms[0].1);
+        assert_eq!((&properties["a"]["example"], &properties["b"]["example"]), (&json!("b"), &json!("")));
     }
 }
