@@ -9,6 +9,7 @@ mod introspect;
 mod introspect_callers;
 mod layers;
 mod model;
+mod openapi;
 mod power;
 mod process;
 mod rotation;
