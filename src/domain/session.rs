@@ -677,3 +677,6 @@ pub fn make_room(
     let evicted = End { at: now, reason: EndReason::Evicted, by: ENGINE.into() };
     Some(live.into_iter().take(surplus).map(|(_, session)| session.finish(evicted.clone())).collect())
 }
+
+#[cfg(test)]
+mod tests;
