@@ -66,7 +66,7 @@ impl<S: Store> Engine<S> {
         loop {
             let batch = self.store.sessions(filter.subject.clone(), after, limit + 1).await?;
             let exhausted = batch.len() <= limit;
-            for session in batch {
+            for mut session in batch {
                 if found.len() == limit || looked_at == LOOKED_AT_MAX {
                     return Ok((found, after));
                 }
@@ -75,6 +75,7 @@ impl<S: Store> Engine<S> {
                 if !caller.may_see(&session) || filter.client_id.as_ref().is_some_and(|id| *id != session.client_id) {
                     continue;
                 }
+                self.activity.apply(&mut session);
                 let view = self.view(caller, session).await?;
                 if filter.state.is_none_or(|state| state == State::from(&view.standing)) {
                     found.push(view);
@@ -86,10 +87,8 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// How `session` looks to `caller` now.
+    /// How `session`, as it is now, looks to `caller`.
     pub(super) async fn view(&self, caller: &Caller, session: Session) -> Result<View> {
-        let mut session = session;
-        self.activity.apply(&mut session);
         let owns = caller.is(&session.client_id) || caller.opened(&session);
         let data = if owns { Some(self.store.data(session.id).await?) } else { None };
         let registry = self.store.registry();
