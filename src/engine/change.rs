@@ -9,7 +9,7 @@ use crate::domain::access::Claims;
 use crate::domain::change::Changes;
 use crate::domain::client::{Caller, Permission};
 use crate::domain::id::SessionId;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{Data, Decision};
 use crate::store::{Lane, Store};
 
@@ -84,6 +84,12 @@ impl<S: Store> Engine<S> {
 ///
 /// # Errors
 /// `Invalid` when it is neither; `*` is no version.
-pub fn if_match(text: &str) -> std::result::Result<u32, crate::domain::refusal::Refused> {
-    text.trim().trim_matches('"').parse().map_err(|_| invalid("If-Match", "must be the version of a session, such as \"3\""))
+pub fn if_match(text: &str) -> std::result::Result<u32, Refused> {
+    let text = text.trim();
+    let version = text.strip_prefix('"').map_or(Some(text), |rest| rest.strip_suffix('"'));
+    version
+        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+        .unwrap_or_default()
+        .parse()
+        .map_err(|_| invalid("If-Match", "must be the version of a session, such as \"3\""))
 }
