@@ -37,11 +37,13 @@ struct OpenFamilyBody {
 struct OpenedFamilyBody {
     /// Its number in the session.
     family: u16,
+    /// For the resources that the audience names.
     access_token: String,
     /// Always `Bearer`.
     token_type: String,
     /// Seconds until the access token expires.
     expires_in: i64,
+    /// For `POST /oauth2/token`.
     refresh_token: String,
     /// What was granted.
     scope: String,
@@ -72,6 +74,7 @@ impl<S: Store> FamiliesApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// The session's identifier.
         id: Path<String>,
         body: OptionalJsonBody<OpenFamilyBody>,
     ) -> Result<OpenFamilyResponse, Problem> {
@@ -96,7 +99,9 @@ impl<S: Store> FamiliesApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// The session's identifier.
         id: Path<String>,
+        /// Its number in the session.
         family: Path<String>,
     ) -> Result<EndFamilyResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;

@@ -29,19 +29,16 @@ pub struct SessionApi<S> {
 
 #[derive(ApiResponse)]
 enum LogOutResponse {
-    /// Logged out: the session is over, and the browser forgets the cookie.
+    /// Logged out: the session is over, and a browser forgets the cookie.
     #[oai(status = 204)]
-    Browser(
-        /// Takes the cookie away.
+    LoggedOut(
+        /// Takes the cookie away, if it came by cookie.
         #[oai(header = "Set-Cookie")]
-        String,
+        Option<String>,
         /// Empties the browser's cache of our pages.
         #[oai(header = "Clear-Site-Data")]
-        String,
+        Option<String>,
     ),
-    /// Logged out: the session is over.
-    #[oai(status = 204)]
-    Program,
 }
 
 #[OpenApi]
@@ -74,8 +71,8 @@ impl<S: Store> SessionApi<S> {
         }
         let ended = self.engine.log_out(token).await?;
         match (browser, ended) {
-            (true, _) => Ok(LogOutResponse::Browser(self.cookie.delete(), r#""cache""#.into())),
-            (false, true) => Ok(LogOutResponse::Program),
+            (true, _) => Ok(LogOutResponse::LoggedOut(Some(self.cookie.delete()), Some(r#""cache""#.into()))),
+            (false, true) => Ok(LogOutResponse::LoggedOut(None, None)),
             (false, false) => Err(ticket.refused()),
         }
     }

@@ -246,6 +246,7 @@ impl<S: Store> SessionsApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// Its identifier.
         id: Path<String>,
         /// The `version` that must still be the current one; else 412.
         #[oai(name = "If-Match")]
@@ -266,6 +267,7 @@ impl<S: Store> SessionsApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// Its identifier.
         id: Path<String>,
         body: OptionalJsonBody<RenewSessionBody>,
     ) -> Result<Json<OpenedBody>, Problem> {
