@@ -63,15 +63,15 @@ async fn the_sweep_finds_a_deadline_that_moved_forwards(store: Arc<impl Store>) 
         let renewal = Renewal {
             token: hash(&[8; 32]),
             authentication: session.authentication.clone(),
-            lifetimes: Lifetimes { idle_timeout: Duration::from_secs(60), absolute_lifetime: Duration::from_secs(3600) },
+            lifetimes: Lifetimes { idle_timeout: Duration::from_secs(600), absolute_lifetime: Duration::from_secs(3600) },
             family: None,
             by: "app".into(),
         };
         session.renew(renewal, at(1000), cuts).expect("it lives")
     };
     store.update(session_id(1), Lane::Ordinary, decide).await.unwrap();
-    assert_eq!(store.sweep(sweep(GRACE + 60_999)).await.unwrap().expired, 0);
-    assert_eq!(store.sweep(sweep(GRACE + 61_000)).await.unwrap().expired, 1);
+    assert_eq!(store.sweep(sweep(GRACE + 600_999)).await.unwrap().expired, 0);
+    assert_eq!(store.sweep(sweep(GRACE + 601_000)).await.unwrap().expired, 1);
 }
 
 async fn the_sweep_keeps_an_ended_session_as_long_as_it_must_explain_itself(store: Arc<impl Store>) {
