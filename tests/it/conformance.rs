@@ -34,6 +34,7 @@ macro_rules! every_backend {
     };
 }
 
+mod people;
 mod sweep;
 
 every_backend! {
