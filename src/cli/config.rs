@@ -42,7 +42,7 @@ impl ConfigCommand {
                 for setting in config.effective() {
                     table.row([setting.key.clone(), setting.value.to_string(), setting.origin.clone()]);
                 }
-                print_table(&table);
+                print_table(table);
             }
         }
     }
