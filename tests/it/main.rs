@@ -1,5 +1,6 @@
 //! Every integration test, in one binary.
 
+mod commands;
 mod conformance;
 mod crash;
 mod disk;
@@ -11,6 +12,7 @@ mod layers;
 mod model;
 mod openapi;
 mod power;
+mod presets;
 mod process;
 mod rotation;
 mod server;
