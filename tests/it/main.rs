@@ -11,4 +11,5 @@ mod power;
 mod process;
 mod rotation;
 mod server;
+mod start;
 mod tour;
