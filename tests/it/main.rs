@@ -13,6 +13,7 @@ mod openapi;
 mod power;
 mod process;
 mod rotation;
+mod secrets;
 mod server;
 mod start;
 mod tour;
