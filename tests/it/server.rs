@@ -94,7 +94,7 @@ impl Server {
 
     /// Changes a setting; it counts from the next start.
     pub fn set(&mut self, key: &str, value: &str) {
-        self.settings.insert(0, (key.to_owned(), value.to_owned()));
+        self.settings.push((key.to_owned(), value.to_owned()));
     }
 
     /// Writes the configuration file; it counts from the next start.
