@@ -13,6 +13,7 @@ mod model;
 mod outage;
 mod power;
 mod process;
+mod revoke;
 mod server;
 mod tour;
 mod wired;
