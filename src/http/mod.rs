@@ -61,8 +61,11 @@ fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, limits: lim
 }
 
 const DESCRIPTION: &str = "A session engine: sessions and refresh-token families that are durable and final, PASETO access tokens, \
-introspection (RFC 7662) and revocation (RFC 7009). Authorize with a client's name and secret (Basic); the administrator's are in `admin.json` \
-beside the store.";
+introspection (RFC 7662) and revocation (RFC 7009).
+
+To try a request here: **Authorize** under *basic* with a client's name and secret (the administrator's are in `admin.json` beside the store), open \
+a session, and introspect its tokens. Errors at `/oauth2/*` are those of RFC 6749 §5.2, all others are problems of RFC 9457. A wrong method is 405 \
+with `Allow`.";
 
 #[cfg(test)]
 mod tests {

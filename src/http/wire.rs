@@ -332,7 +332,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_wrong_parameter_is_named_in_plain_words() {
         let (_, _, body) = answer(request(Method::GET, "/v1/things/a?limit=hunter2").finish()).await;
-        assert_eq!((&body["field"], &body["detail"]), (&"limit".into(), &"invalid digit found in string".into()));
+        assert_eq!((&body["field"], &body["detail"]), (&"limit".into(), &"limit: invalid digit found in string".into()));
     }
 
     #[tokio::test]
@@ -384,7 +384,7 @@ pub(super) mod tests {
         assert!(operation["responses"]["401"]["headers"]["WWW-Authenticate"].is_object());
         let operation = &wire.document.value()["paths"]["/v1/things"]["post"];
         assert_eq!(operation["security"].to_string(), r#"[{"basic":[]},{"bearer":[]}]"#);
-        assert!(operation["responses"]["404"]["content"]["application/problem+json"].is_object());
+        assert!(operation["responses"]["400"]["content"]["application/problem+json"].is_object());
         let schemes = wire.document.value()["components"]["securitySchemes"].as_object().unwrap();
         assert_eq!(schemes.len(), 2);
     }
