@@ -3,6 +3,7 @@
 mod conformance;
 mod disk;
 mod fixture;
+mod ids;
 mod layers;
 mod openapi;
 mod process;
