@@ -542,8 +542,9 @@ impl Session {
     pub fn kept_until(&self, retention: Duration, now: Timestamp, cuts: &CutOffs) -> Option<Timestamp> {
         match self.standing(now, cuts) {
             Standing::Active => None,
-            Standing::Expired => Some(self.deadline().plus(retention)),
-            Standing::Ended(end) => Some(end.at.plus(retention)),
+            // What was reported as expired stays so, even if a clock that went back lets a cut-off seem earlier.
+            Standing::Ended(end) if self.end.is_some() || !self.expiry_reported => Some(end.at.plus(retention)),
+            Standing::Expired | Standing::Ended(_) => Some(self.deadline().plus(retention)),
         }
     }
 
@@ -626,3 +627,6 @@ pub fn make_room(cap: Cap, client: &ClientId, peers: &mut [Session], now: Timest
     let evicted = End { at: now, reason: EndReason::Evicted, by: ENGINE.into() };
     Some(live.into_iter().take(surplus).map(|session| session.finish(evicted.clone())).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use super::id::Malformed;
 
 /// An instant of wall time: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "i64")]
 pub struct Timestamp(i64);
 
 /// The last instant that can be written in any time zone: 9999-12-30T22:00:00Z.
@@ -54,6 +55,13 @@ impl Timestamp {
     /// How long after `earlier` this is; zero if it is before.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl From<i64> for Timestamp {
+    /// Milliseconds, for reading back what was kept: held within the same bounds.
+    fn from(millis: i64) -> Self {
+        Self::from_millis(millis)
     }
 }
 

@@ -3,6 +3,7 @@
 mod oauth;
 mod problem;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use poem::Response;
@@ -50,6 +51,11 @@ struct Row {
     oauth: (StatusCode, &'static str),
     /// The status at `/v1/*`.
     v1: StatusCode,
+}
+
+/// A sentence about a field names it, for people who see only the sentence.
+fn named(field: &str, detail: Cow<'static, str>) -> Cow<'static, str> {
+    if detail.contains(field) { detail } else { format!("{field}: {detail}").into() }
 }
 
 fn row(refusal: &Refusal) -> Row {
@@ -228,7 +234,7 @@ mod tests {
         assert_eq!(response.content_type(), Some("application/problem+json"));
         let (_, body) = sent(response).await;
         let expected = serde_json::json!({
-            "type": "about:blank", "title": "Bad Request", "status": 400, "detail": "1 to 256 bytes", "field": "subject",
+            "type": "about:blank", "title": "Bad Request", "status": 400, "detail": "subject: 1 to 256 bytes", "field": "subject",
         });
         assert_eq!(body, expected);
     }

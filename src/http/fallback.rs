@@ -79,7 +79,7 @@ fn oauth_code(status: StatusCode) -> &'static str {
 pub fn no_route(routes: &RouteTable, surface: Surface, method: &Method, path: &str) -> Response {
     match routes.allow(path) {
         Some(allow) => {
-            let mut response = shaped(surface, StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not served here; {allow} is"));
+            let mut response = shaped(surface, StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not served here, but {allow}"));
             if let Ok(allow) = HeaderValue::try_from(allow) {
                 response.headers_mut().insert(header::ALLOW, allow);
             }

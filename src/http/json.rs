@@ -345,15 +345,19 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named_by_its_field_and_never_repeated() {
-        refused(r#"{"subject":5}"#, Some("subject"), "expected a string, found a number");
-        refused(r#"{}"#, Some("subject"), "is missing");
-        refused(r#"{"subject":null}"#, Some("subject"), "is missing");
-        refused(r#"{"subject":"a","device":"hunter2"}"#, Some("device"), "expected an object, found a string");
-        refused(r#"{"subject":"a","device":{"label":["hunter2"]}}"#, Some("device.label"), "expected a string, found an array");
-        refused(r#"{"subject":"a","amr":["pwd",{}]}"#, Some("amr[1]"), "expected a string, found an object");
-        refused(r#"{"subject":"a","remember":"hunter2"}"#, Some("remember"), "expected a boolean, found a string");
-        refused(r#"{"subject":"a","kind":"hunter2"}"#, Some("kind"), "expected one of: public, confidential");
-        refused(r#"{"subject":"a","max":1.5}"#, Some("max"), "expected an integer, found a number");
+        refused(r#"{"subject":5}"#, Some("subject"), "subject: expected a string, found a number");
+        refused(r#"{}"#, Some("subject"), "subject: is missing");
+        refused(r#"{"subject":null}"#, Some("subject"), "subject: is missing");
+        refused(r#"{"subject":"a","device":"hunter2"}"#, Some("device"), "device: expected an object, found a string");
+        refused(
+            r#"{"subject":"a","device":{"label":["hunter2"]}}"#,
+            Some("device.label"),
+            "device.label: expected a string, found an array",
+        );
+        refused(r#"{"subject":"a","amr":["pwd",{}]}"#, Some("amr[1]"), "amr[1]: expected a string, found an object");
+        refused(r#"{"subject":"a","remember":"hunter2"}"#, Some("remember"), "remember: expected a boolean, found a string");
+        refused(r#"{"subject":"a","kind":"hunter2"}"#, Some("kind"), "kind: expected one of: public, confidential");
+        refused(r#"{"subject":"a","max":1.5}"#, Some("max"), "max: expected an integer, found a number");
         refused("[]", None, "expected an object, found an array");
     }
 

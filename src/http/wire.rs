@@ -322,7 +322,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_wrong_parameter_is_named_in_plain_words() {
         let (_, _, body) = answer(request(Method::GET, "/v1/things/a?limit=hunter2").finish()).await;
-        assert_eq!((&body["field"], &body["detail"]), (&"limit".into(), &"invalid digit found in string".into()));
+        assert_eq!((&body["field"], &body["detail"]), (&"limit".into(), &"limit: invalid digit found in string".into()));
     }
 
     #[tokio::test]

@@ -76,7 +76,7 @@ pub struct Opening {
 pub struct Registry {
     /// Every client.
     pub clients: HashMap<ClientId, Arc<Client>>,
-    /// Every cut-off.
+    /// Every cut-off. Its `head` is that of the registry's own last change; [`Store::head`] is the log's.
     pub cuts: CutOffs,
 }
 
@@ -153,7 +153,8 @@ pub trait Store: Send + Sync + 'static {
     /// Revokes an access token that has no session, and writes `event`. False if it was revoked already; then nothing is written.
     fn revoke_token(&self, token: RevokedToken, event: Event) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Removes what has had its time: bounded, and called again while there is `more`.
+    /// Removes what has had its time: bounded, and called again while there is `more`. A session is looked at when its deadline has passed
+    /// or it was ended; one that only a cut-off ended waits for its deadline, so that a cut-off touches no session.
     fn sweep(&self, sweep: Sweep) -> impl Future<Output = Result<Swept>> + Send;
 
     /// The session.

@@ -213,3 +213,6 @@ fn mac(key: &SecretKey, text: &[u8]) -> [u8; 32] {
     mac.update(text);
     mac.finalize().into_bytes().into()
 }
+
+#[cfg(test)]
+mod tests;

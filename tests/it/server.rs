@@ -86,9 +86,29 @@ impl Server {
 
     /// Stops the server and starts another on the same files: what was only in memory is gone, and monotonic time begins again.
     pub async fn restart(&mut self) {
+        self.stop().await;
+        self.resume().await;
+    }
+
+    /// Stops the server; its files stay.
+    pub async fn stop(&mut self) {
         self.app.take().unwrap().close().await;
+    }
+
+    /// Starts a server on the files of the one that was stopped.
+    pub async fn resume(&mut self) {
         self.hand.restart();
         self.open_app().await;
+    }
+
+    /// Changes a setting; it counts from the next start.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.insert(0, (key.to_owned(), value.to_owned()));
+    }
+
+    /// Writes the configuration file; it counts from the next start.
+    pub fn configure(&self, toml: &str) {
+        std::fs::write(self.directory.path().join("config.toml"), toml).unwrap();
     }
 
     /// The server's parts.
@@ -216,6 +236,29 @@ impl Answer {
     /// A header; empty if it is not there.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Every `WWW-Authenticate`.
+    pub fn challenges(&self) -> Vec<&str> {
+        self.headers.get_all("www-authenticate").iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    /// Asserts an error of RFC 6749 §5.2: its status, its code, and that nothing may keep it.
+    #[track_caller]
+    pub fn assert_error(&self, status: u16, code: &str) {
+        let error = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        assert_eq!((self.status, error["error"].as_str().unwrap_or_default()), (status, code), "{}", self.text());
+        let headers = ["content-type", "cache-control", "pragma"].map(|name| self.header(name));
+        assert_eq!(headers, ["application/json", "no-store", "no-cache"]);
+    }
+
+    /// Asserts a problem of RFC 9457 and the field that it names, if any.
+    #[track_caller]
+    pub fn assert_problem(&self, status: u16, field: Option<&str>) {
+        let problem = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        assert_eq!((self.status, problem["field"].as_str()), (status, field), "{}", self.text());
+        assert_eq!((self.header("content-type"), self.header("cache-control")), ("application/problem+json", "no-store"));
+        assert!(problem["detail"].is_string() && problem["status"] == json!(status), "{}", self.text());
     }
 
     /// The `error` of an answer at `/oauth2/*`.

@@ -10,7 +10,9 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 
-use super::{BearerChallenge, STORE_RETRY_AFTER, UNAVAILABLE, bearer_challenge, json_response, log, meta, put_headers, retry_after, row};
+use super::{
+    BearerChallenge, STORE_RETRY_AFTER, UNAVAILABLE, bearer_challenge, json_response, log, meta, named, put_headers, retry_after, row,
+};
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine;
 use crate::store::StoreError;
@@ -65,7 +67,7 @@ impl From<Refused> for OAuthError {
     fn from(refused: Refused) -> Self {
         let (status, code) = row(&refused.refusal).oauth;
         let description = match refused.refusal {
-            Refusal::Invalid { field } if !refused.detail.starts_with(field) => format!("{field}: {}", refused.detail).into(),
+            Refusal::Invalid { field } => named(field, refused.detail),
             _ => refused.detail,
         };
         Self {

@@ -11,8 +11,8 @@ use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 
 use super::{
-    BearerChallenge, PROBLEM_JSON, STORE_RETRY_AFTER, UNAVAILABLE, bearer_challenge, json_response, log, meta, put_headers, retry_after,
-    row,
+    BearerChallenge, PROBLEM_JSON, STORE_RETRY_AFTER, UNAVAILABLE, bearer_challenge, json_response, log, meta, named, put_headers,
+    retry_after, row,
 };
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine;
@@ -57,7 +57,9 @@ impl Problem {
 
     /// A 400 about one field of the request.
     pub fn invalid(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, detail) }
+        let field = field.into();
+        let detail = named(&field, detail.into());
+        Self { field: Some(field), ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 
     /// The same, asking for a bearer token as well.
@@ -82,9 +84,9 @@ impl Problem {
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
-        let field = match refused.refusal {
-            Refusal::Invalid { field } => Some(Cow::Borrowed(field)),
-            _ => None,
+        let (field, detail) = match refused.refusal {
+            Refusal::Invalid { field } => (Some(Cow::Borrowed(field)), named(field, refused.detail)),
+            _ => (None, refused.detail),
         };
         let status = row(&refused.refusal).v1;
         Self {
@@ -93,7 +95,7 @@ impl From<Refused> for Problem {
             basic: refused.refusal == Refusal::InvalidClient,
             bearer: bearer_challenge(&refused.refusal).or((status == StatusCode::UNAUTHORIZED).then_some(BearerChallenge::Accepted)),
             retry_after: retry_after(&refused.refusal),
-            detail: refused.detail,
+            detail,
         }
     }
 }

@@ -88,6 +88,11 @@ impl Redb {
         }
     }
 
+    /// How many bytes each table takes in the file, what its pages leave empty included.
+    pub fn stored_bytes(&self) -> Result<Vec<(&'static str, u64)>> {
+        self.read_stored_bytes()
+    }
+
     /// What the writer has done so far.
     pub fn counters(&self) -> Counters {
         self.shared.counters()

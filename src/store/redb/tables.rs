@@ -38,6 +38,10 @@ pub(super) const REVOKED: Definition<Fixed<24>, ()> = Definition::new("revoked")
 /// What there is once: see the constants below.
 pub(super) const META: Definition<&str, Bytes> = Definition::new("meta");
 
+/// Every table's name.
+pub(super) const NAMES: [&str; 10] =
+    ["sessions", "data", "subjects", "expiry", "windows", "events", "clients", "cut_offs", "revoked", "meta"];
+
 /// What kind of file this is, and of which version.
 pub(super) const FORMAT: &str = "format";
 /// Which master key it belongs to.

@@ -1,0 +1,262 @@
+//! The bytes of records: fixed, sealed where they must be, and never trusted.
+
+use std::time::Duration;
+
+use super::*;
+use crate::domain::access::{Authentication, Claims};
+use crate::domain::client::{ClientKind, ClientSecret, Grant, Permission, TokenFormat};
+use crate::domain::event::EventKind;
+use crate::domain::family::{Family, Reading, Stamp};
+use crate::domain::id::{Hash, KeyId, Position, Salt, TokenId};
+use crate::domain::key::KeyStatus;
+use crate::domain::session::{Device, End, EndReason, RevokedToken, Session};
+
+fn codec() -> Codec {
+    Codec::new(&Keys::derive(&SecretKey::new([7; 32])))
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(1_800_000_000 + seconds)
+}
+
+fn window() -> RetryWindow {
+    RetryWindow {
+        salt: Salt([0x5a; 32]),
+        opened: Reading { wall: at(60), boot: 77, elapsed_ms: 61_000 },
+        length: Duration::from_secs(10),
+        retries: 3,
+        stamp: Stamp { issued_at: 60, expires_at: 360, key: KeyId([3; 33]), format: TokenFormat::Jwt, claims_version: 2 },
+    }
+}
+
+/// Every member has a value that no other could be mistaken for.
+fn session() -> Session {
+    let authentication = Authentication { at: at(-5), acr: Some("aal2".into()), amr: vec!["pwd".into(), "otp".into()] };
+    let end = |seconds, by: &str| Some(End { at: at(seconds), reason: EndReason::SubjectRevoked, by: by.into() });
+    let own = Family {
+        number: 4,
+        client_id: "app".parse().unwrap(),
+        scope: "read write".parse().unwrap(),
+        audience: "https://api".into(),
+        authentication: authentication.clone(),
+        issued: Position(1_000),
+        end: None,
+        generation: 5,
+        current: Hash([0xc1; 32]),
+        previous: Some(Hash([0xc0; 32])),
+        refreshed_at: at(60),
+        window: Some(window()),
+    };
+    let other = Family {
+        number: 6,
+        client_id: "mobile".parse().unwrap(),
+        scope: "read".parse().unwrap(),
+        audience: "https://other".into(),
+        authentication: Authentication { at: at(-50), acr: None, amr: vec![] },
+        issued: Position(1_007),
+        end: end(70, "app"),
+        generation: 0,
+        previous: None,
+        window: None,
+        ..own.clone()
+    };
+    Session {
+        id: SessionId([0xee; 16]),
+        subject: "alice".parse().unwrap(),
+        client_id: "app".parse().unwrap(),
+        opened_by: "bff".into(),
+        issued: Position(1_000),
+        created_at: at(0),
+        authentication,
+        last_used_at: at(60),
+        idle_timeout: Duration::from_millis(1_800_250),
+        expires_at: at(86_400),
+        remember: true,
+        scope: "read write".parse().unwrap(),
+        audience: "https://api".into(),
+        renewals: 8,
+        token: Hash([0xab; 32]),
+        device: Device { user_agent: Some("Lynx".into()), ip: None, label: Some("den".into()) },
+        claims: Some(Claims(r#"{"a":1}"#.into())),
+        version: 9,
+        claims_version: 2,
+        families: vec![own, other],
+        next_family: 7,
+        own_family: Some(4),
+        revoked_tokens: vec![RevokedToken { id: TokenId([0x1d; 16]), expires_at: 360 }],
+        end: end(80, "root"),
+        expiry_reported: true,
+    }
+}
+
+fn event() -> Event {
+    let mut event = session().event(EventKind::RefreshReused, at(3), "keyfob");
+    event.family = Some(4);
+    event.reason = Some(EndReason::StoreRollback);
+    event.token = Some(TokenId([0x1d; 16]));
+    event.key = Some(KeyId([3; 33]));
+    event.generations_behind = Some(2);
+    event.address = Some([4; 16]);
+    event.note = Some("lost laptop".into());
+    event
+}
+
+fn client() -> Client {
+    Client {
+        id: "app".parse().unwrap(),
+        kind: ClientKind::Confidential,
+        permissions: vec![Permission::Sessions, Permission::IntrospectAny],
+        grants: vec![Grant::ClientCredentials],
+        scopes: "read write".parse().unwrap(),
+        audiences: vec!["https://api".into()],
+        serves: vec!["https://api".into()],
+        opens_for: vec!["mobile".parse().unwrap()],
+        policy: "default".into(),
+        access_token_format: TokenFormat::Jwt,
+        disabled: true,
+        declared: false,
+        secrets: vec![ClientSecret { hash: Hash([9; 32]), until: Some(at(9)) }],
+        created_at: at(1),
+        updated_at: at(2),
+    }
+}
+
+fn keys() -> Vec<KeyRecord> {
+    vec![KeyRecord {
+        id: KeyId([3; 33]),
+        status: KeyStatus::Retired,
+        public: [8; 32],
+        sealed_seed: vec![6; 48],
+        created_at: at(1),
+        active_since: Some(at(2)),
+        retired_at: Some(at(3)),
+    }]
+}
+
+fn cut_off() -> CutOff {
+    CutOff { position: Position(1_000), at: at(4), by: "root".into() }
+}
+
+#[test]
+fn a_session_reads_as_it_was_written_apart_from_its_windows() {
+    let record = codec().decode_session(session().id, &codec().encode_session(&session(), at(99))).unwrap();
+    let mut expected = session();
+    expected.families[0].window = None;
+    assert_eq!(record.session, expected);
+    assert_eq!(record.slot, at(99));
+    assert_eq!(record.windows, [WindowRef { family: 4, closes_at: at(70) }]);
+}
+
+#[test]
+fn the_other_records_read_as_they_were_written() {
+    let (codec, key) = (codec(), window_key(at(70), session().id, 4));
+    assert_eq!(codec.decode_window(&key, &codec.encode_window(&key, &window())), Ok(window()));
+    assert_eq!(codec.decode_event(1_000, &codec.encode_event(1_000, &event())), Ok(event()));
+    assert_eq!(event_time(&codec.encode_event(1_000, &event())), Ok(at(3)));
+    assert_eq!(decode_client("app", &encode_client(&client())), Ok(client()));
+    assert_eq!(decode_cut_off("", &encode_cut_off("", &cut_off())), Ok(cut_off()));
+    assert_eq!(decode_keys(&encode_keys(&keys())), Ok(keys()));
+    let data = Data(r#"{"cart":[]}"#.into());
+    assert_eq!(codec.decode_data(session().id, &codec.encode_data(session().id, &data)), Ok(data));
+}
+
+/// Stores that exist are read by these very bytes: whoever changes them raises the version, and reads both.
+#[test]
+fn the_bytes_of_every_record_are_fixed() {
+    let (codec, key) = (codec(), window_key(at(70), session().id, 4));
+    let records = [
+        ("session", codec.encode_session(&session(), at(99))),
+        ("window", codec.encode_window(&key, &window())),
+        ("event", codec.encode_event(1_000, &event())),
+        ("data", codec.encode_data(session().id, &Data("{}".into()))),
+        ("client", encode_client(&client())),
+        ("cut_off", encode_cut_off("app", &cut_off())),
+        ("keys", encode_keys(&keys())),
+        ("check", codec.key_check().to_vec()),
+        ("subject", codec.subject_index(&session().subject).to_vec()),
+    ];
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let written: Vec<String> = records.iter().map(|(name, bytes)| format!("{name} {}", hex(bytes))).collect();
+    let golden: Vec<&str> = include_str!("golden.txt").lines().collect();
+    assert_eq!(written, golden);
+}
+
+/// Whatever decays, wherever: it is noticed, and nothing panics.
+#[test]
+fn a_changed_or_shortened_record_is_a_fault() {
+    let (codec, key) = (codec(), window_key(at(70), session().id, 4));
+    let id = session().id;
+    type Read<'a> = Box<dyn Fn(&[u8]) -> bool + 'a>;
+    let records: [(Vec<u8>, Read); 6] = [
+        (codec.encode_session(&session(), at(99)), Box::new(|bytes| codec.decode_session(id, bytes).is_err())),
+        (codec.encode_window(&key, &window()), Box::new(|bytes| codec.decode_window(&key, bytes).is_err())),
+        (codec.encode_event(7, &event()), Box::new(|bytes| codec.decode_event(7, bytes).is_err())),
+        (codec.encode_data(id, &Data("{}".into())), Box::new(|bytes| codec.decode_data(id, bytes).is_err())),
+        (encode_client(&client()), Box::new(|bytes| decode_client("app", bytes).is_err())),
+        (encode_keys(&keys()), Box::new(|bytes| decode_keys(bytes).is_err())),
+    ];
+    for (n, (record, is_fault)) in records.iter().enumerate() {
+        assert!(!is_fault(record), "{n}");
+        for length in 0..record.len() {
+            assert!(is_fault(&record[..length]), "{n} cut to {length}");
+        }
+        assert!(is_fault(&[record, &[0][..]].concat()), "{n} with a byte more");
+        for bit in 0..record.len() * 8 {
+            let mut changed = record.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(is_fault(&changed), "{n} with bit {bit} changed");
+        }
+    }
+}
+
+/// The checksum keeps decay out, not people: what passes it is still only read, never believed.
+#[test]
+fn bytes_that_pass_the_checksum_still_never_panic() {
+    let codec = codec();
+    let id = session().id;
+    let name = name("sessions", &id.0);
+    let record = codec.encode_session(&session(), at(99));
+    let body = unframe(&name, &record).unwrap();
+    for byte in 0..body.len() {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut changed = body.to_vec();
+            changed[byte] = value;
+            if let Ok(read) = codec.decode_session(id, &frame(&name, &changed)) {
+                let _ = (read.session.deadline().to_string(), format!("{read:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_record_is_bound_to_its_place_and_its_master_key() {
+    let (codec, id, elsewhere) = (codec(), session().id, SessionId([0xed; 16]));
+    let record = codec.encode_session(&session(), at(99));
+    assert_eq!(codec.decode_session(elsewhere, &record).unwrap_err(), "its checksum is wrong");
+    let other = Codec::new(&Keys::derive(&SecretKey::new([8; 32])));
+    assert_eq!(other.decode_session(id, &record).unwrap_err(), "its sealed part does not open under its name and the master key");
+    assert_ne!(other.key_check(), codec.key_check());
+    assert_ne!(other.subject_index(&session().subject), codec.subject_index(&session().subject));
+    assert!(codec.decode_event(8, &codec.encode_event(7, &event())).is_err());
+    assert!(decode_cut_off("other", &encode_cut_off("app", &cut_off())).is_err());
+    let newer = [&[2][..], &record[1..]].concat();
+    assert_eq!(codec.decode_session(id, &newer).unwrap_err(), "of an unknown version");
+}
+
+#[test]
+fn window_keys_sort_by_their_closing() {
+    let early = window_key(at(1), SessionId([0xff; 16]), u16::MAX);
+    let late = window_key(at(2), SessionId([0; 16]), 0);
+    assert!(early < late);
+    assert!(ordered(i64::MIN) == ordered(0) && ordered(1) < ordered(256));
+}
+
+#[test]
+fn what_is_personal_is_not_in_the_bytes() {
+    let record = codec().encode_session(&session(), at(99));
+    let shows = |text: &[u8]| record.windows(text.len()).any(|window| window == text);
+    assert!(shows(b"mobile"));
+    for hidden in [&b"alice"[..], b"Lynx", b"den", br#"{"a":1}"#, &[0x5a; 32]] {
+        assert!(!shows(hidden));
+    }
+}

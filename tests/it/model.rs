@@ -1,0 +1,498 @@
+//! ROT-36: random histories, applied to the real backend and to the model at once, with clocks that jump and power that fails.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use keyfob::domain::client::TokenFormat;
+use keyfob::domain::cutoff::CutOffs;
+use keyfob::domain::event::{Event, EventKind};
+use keyfob::domain::family::{Place, Stamp};
+use keyfob::domain::id::{KeyId, Position, SessionId, TokenId};
+use keyfob::domain::policy::{Lifetimes, Policy};
+use keyfob::domain::session::{Data, Decision, End, EndReason, NewFamily, NotRefreshed, Refresh, Renewal, RevokedToken, Session};
+use keyfob::domain::time::Moment;
+use keyfob::store::memory::Memory;
+use keyfob::store::redb::Redb;
+use keyfob::store::{Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
+use proptest::prelude::*;
+
+use self::history::{Step, Which, step};
+use crate::disk::Disk;
+use crate::fixture::*;
+
+mod history;
+
+const CLIENTS: [&str; 2] = ["app", "mobile"];
+const SUBJECTS: [&str; 2] = ["alice", "bob"];
+const RETENTION: Duration = Duration::from_secs(600);
+
+/// What a step answered, on either store.
+#[derive(Clone, Debug, PartialEq)]
+enum Answer {
+    Opened(Option<Box<Session>>),
+    Refreshed(Option<std::result::Result<(Token, Stamp, bool), NotRefreshed>>),
+    Family(Option<Option<u16>>),
+    Told(Option<bool>),
+    Count(usize),
+    Done,
+}
+
+/// What the tests know besides the stores: every token ever given out, and what must be dead.
+#[derive(Default)]
+struct World {
+    wall: i64,
+    elapsed_ms: u64,
+    boot: u64,
+    drawn: u64,
+    sessions: Vec<SessionId>,
+    /// Of each family, every token from the first on.
+    chains: HashMap<(SessionId, u16), Vec<Token>>,
+    owners: HashMap<(SessionId, u16), usize>,
+    dead_sessions: HashSet<SessionId>,
+    dead_families: HashSet<(SessionId, u16)>,
+    generations: HashMap<(SessionId, u16), u32>,
+}
+
+impl World {
+    fn now(&self) -> Moment {
+        Moment { wall: at(self.wall), boot: self.boot, elapsed_ms: self.elapsed_ms }
+    }
+
+    fn draw(&mut self) -> [u8; 32] {
+        self.drawn += 1;
+        digest(&[b"drawn", &self.drawn.to_be_bytes()])
+    }
+
+    fn session(&self, n: usize) -> Option<SessionId> {
+        // Mostly the latest: those that live.
+        self.sessions.iter().rev().cycle().take(self.sessions.len() * 8).nth(n).copied()
+    }
+
+    fn family(&self, n: usize, family: usize) -> Option<(SessionId, u16)> {
+        let session = self.session(n)?;
+        let mut families: Vec<u16> = self.chains.keys().filter(|(id, _)| *id == session).map(|(_, family)| *family).collect();
+        families.sort_unstable();
+        (!families.is_empty()).then(|| (session, families[family % families.len()]))
+    }
+}
+
+/// A step with all that it needs drawn, so that both stores do exactly the same.
+#[derive(Clone)]
+enum Action {
+    Open(Box<Opening>, [u8; 32]),
+    Refresh { token: Token, salt: [u8; 32], client: usize, policy: Policy },
+    Renew { session: SessionId, secret: [u8; 32], token: [u8; 32], with_family: bool },
+    AddFamily { session: SessionId, client: usize, secret: [u8; 32] },
+    ChangeData { session: SessionId, text: String },
+    CloseSession(SessionId),
+    CloseFamily(SessionId, u16),
+    RevokeAccessToken(SessionId, RevokedToken),
+    RevokeOwnToken(RevokedToken),
+    EndSubject(usize, Option<SessionId>),
+    EndEverything,
+    PutClient(usize),
+    DeleteClient(usize),
+    Sweep(usize),
+}
+
+/// Draws what the step needs; nothing if there is nothing to do it to.
+fn draw(world: &mut World, step: &Step) -> Option<Action> {
+    Some(match step {
+        Step::Open { who, client, cap } => {
+            let secret = world.draw();
+            let mut new = session(world.drawn, SUBJECTS[*who], CLIENTS[*client]);
+            new.created_at = at(world.wall);
+            new.last_used_at = new.created_at;
+            new.authentication.at = new.created_at;
+            new.expires_at = new.created_at.plus(Duration::from_secs(86_400));
+            new.families[0].authentication = new.authentication.clone();
+            new.families[0].current = hash(&secret);
+            new.families[0].refreshed_at = new.created_at;
+            Action::Open(Box::new(Opening { cap: *cap, data: (*who == 0).then(|| data("{}")), ..opening(new) }), secret)
+        }
+        Step::Refresh { session, family, which, client, policy } => {
+            let salt = world.draw();
+            let key = world.family(*session, *family)?;
+            let chain = &world.chains[&key];
+            let newest = chain.last()?.clone();
+            let token = match which {
+                Which::Behind(n) => chain[chain.len().saturating_sub(1 + n)].clone(),
+                Which::Forked => Token { secret: salt, ..newest },
+                Which::Future => Token { generation: newest.generation + 1, secret: salt, ..newest },
+            };
+            Action::Refresh { token, salt, client: client.unwrap_or(world.owners[&key]), policy: policy.clone() }
+        }
+        Step::Renew { session, with_family } => {
+            let (secret, token) = (world.draw(), world.draw());
+            Action::Renew { session: world.session(*session)?, secret, token, with_family: *with_family }
+        }
+        Step::AddFamily { session, client } => {
+            let secret = world.draw();
+            Action::AddFamily { session: world.session(*session)?, client: *client, secret }
+        }
+        Step::ChangeData { session } => Action::ChangeData { session: world.session(*session)?, text: format!("{:?}", world.draw()) },
+        Step::CloseSession { session } => Action::CloseSession(world.session(*session)?),
+        Step::CloseFamily { session, family } => {
+            let (session, family) = world.family(*session, *family)?;
+            Action::CloseFamily(session, family)
+        }
+        Step::RevokeAccessToken { session, lives } => {
+            let mut id = [0; 16];
+            id.copy_from_slice(&world.draw()[..16]);
+            let expires_at = at(world.wall).seconds() + i64::from(*lives);
+            Action::RevokeAccessToken(world.session(*session)?, RevokedToken { id: TokenId(id), expires_at })
+        }
+        Step::RevokeOwnToken { token } => {
+            let expires_at = at(0).seconds() + i64::from(*token) * 600;
+            Action::RevokeOwnToken(RevokedToken { id: TokenId([*token; 16]), expires_at })
+        }
+        Step::EndSubject { who, except } => Action::EndSubject(*who, except.and_then(|n| world.session(n))),
+        Step::EndEverything => Action::EndEverything,
+        Step::PutClient { client } => Action::PutClient(*client),
+        Step::DeleteClient { client } => Action::DeleteClient(*client),
+        Step::Sweep { entries_max } => Action::Sweep(*entries_max),
+        Step::Wait(_) | Step::Jump(_) | Step::Reopen | Step::PowerCut { .. } => return None,
+    })
+}
+
+/// Does the same to any store, by the domain's own verbs.
+async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answer> {
+    let wall = now.wall;
+    let by_root = move |reason| End { at: wall, reason, by: "root".into() };
+    Ok(match action {
+        Action::Open(opening, _) => Answer::Opened(store.open(*opening).await?.map(Box::new)),
+        Action::Refresh { token, salt, client, policy } => {
+            let successor = token.clone();
+            let answer = store.update(token.session, Lane::Ordinary, refresh_at(token, salt, client, policy, now)).await?;
+            Answer::Refreshed(answer.map(|granted| {
+                granted.map(|granted| {
+                    assert!(granted.stamp.expires_at <= granted.session.expires_at.seconds());
+                    (successor.successor(&granted.salt.0), granted.stamp, granted.retried)
+                })
+            }))
+        }
+        Action::Renew { session, secret, token, with_family } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                let family = with_family.then(|| new_family(session.client_id.as_str(), &secret));
+                let renewal = Renewal {
+                    token: hash(&token),
+                    authentication: keyfob::domain::access::Authentication { at: wall, acr: Some("aal2".into()), amr: vec![] },
+                    lifetimes: Lifetimes { idle_timeout: Duration::from_secs(600), absolute_lifetime: Duration::from_secs(7200) },
+                    family,
+                    by: "root".into(),
+                };
+                session.renew(renewal, wall, cuts).unwrap_or(Decision::quiet(None))
+            };
+            Answer::Family(store.update(session, Lane::Ordinary, decide).await?)
+        }
+        Action::AddFamily { session, client, secret } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                if !session.is_active(wall, cuts) {
+                    return Decision::quiet(None);
+                }
+                let added = session.add_family(new_family(CLIENTS[client], &secret), cuts.head.next(), wall, cuts);
+                Decision::told(added, vec![session.event(EventKind::FamilyOpened, wall, "root")])
+            };
+            Answer::Family(store.update(session, Lane::Ordinary, decide).await?)
+        }
+        Action::ChangeData { session, text } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                let active = session.is_active(wall, cuts);
+                session.version += u32::from(active);
+                Decision { answer: active, events: vec![], data: active.then(|| Data(text.as_str().into())) }
+            };
+            Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
+        }
+        Action::CloseSession(session) => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| told(session.close(by_root(EndReason::Admin), wall, cuts));
+            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+        }
+        Action::CloseFamily(session, family) => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                told(session.close_family(family, by_root(EndReason::TokenRevoked), wall, cuts))
+            };
+            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+        }
+        Action::RevokeAccessToken(session, token) => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| told(session.revoke_token(token, Some(1), "root", wall, cuts));
+            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+        }
+        Action::RevokeOwnToken(token) => {
+            Answer::Told(Some(store.revoke_token(token, Event::new(EventKind::TokenRevoked, wall, "root")).await?))
+        }
+        Action::EndSubject(who, except) => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                if Some(session.id) == except {
+                    return Decision::quiet(false);
+                }
+                told(session.close(by_root(EndReason::SubjectRevoked), wall, cuts))
+            };
+            let closing = Event::new(EventKind::SubjectRevoked, wall, "root");
+            Answer::Count(store.update_subject(subject(SUBJECTS[who]), closing, decide).await?)
+        }
+        Action::EndEverything => {
+            store.end_everything(Event::new(EventKind::AllRevoked, wall, "root")).await?;
+            Answer::Done
+        }
+        Action::PutClient(n) => {
+            let decide = move |slot: &mut Option<_>, _: &CutOffs| {
+                let old = slot.replace(client(CLIENTS[n]));
+                let events = if old.is_some() { vec![] } else { vec![Event::new(EventKind::ClientCreated, wall, "root")] };
+                Decision::told(old.is_some(), events)
+            };
+            Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
+        }
+        Action::DeleteClient(n) => {
+            let decide = move |slot: &mut Option<_>, _: &CutOffs| match slot.take() {
+                Some(_) => Decision::told(true, vec![Event::new(EventKind::ClientDeleted, wall, "root")]),
+                None => Decision::quiet(false),
+            };
+            Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
+        }
+        Action::Sweep(entries_max) => {
+            // Which entries come first is each backend's own business, so both go on until there is nothing more.
+            let sweep = Sweep { now, retention: RETENTION, entries_max };
+            while store.sweep(sweep).await?.more {}
+            let again = store.sweep(sweep).await?;
+            assert_eq!(again, Swept::default(), "what is swept is swept");
+            Answer::Done
+        }
+    })
+}
+
+fn told(events: Vec<Event>) -> Decision<bool> {
+    Decision::told(!events.is_empty(), events)
+}
+
+fn new_family(client: &str, secret: &[u8; 32]) -> NewFamily {
+    NewFamily { client_id: client_id(client), scope: "read".parse().unwrap(), audience: "https://api.example".into(), secret: hash(secret) }
+}
+
+fn refresh_at(
+    token: Token,
+    salt: [u8; 32],
+    client: usize,
+    policy: Policy,
+    now: Moment,
+) -> impl Fn(&mut Session, &CutOffs) -> Decision<std::result::Result<keyfob::domain::session::Grant, NotRefreshed>> + Send + 'static {
+    let presented = token.presented(salt);
+    let client = client_id(CLIENTS[client]);
+    move |session, cuts| {
+        let refresh = Refresh {
+            client: &client,
+            family: token.family,
+            presented: &presented,
+            scope: None,
+            resource: None,
+            policy: &policy,
+            key: KeyId([3; 33]),
+            format: TokenFormat::Paseto,
+            address: None,
+        };
+        session.refresh(&refresh, now, cuts)
+    }
+}
+
+/// Takes note of what was answered, and checks what must hold of it whatever the state.
+fn note(world: &mut World, action: &Action, answer: &Answer) {
+    match (action, answer) {
+        (Action::Open(opening, secret), Answer::Opened(Some(opened))) => {
+            let first = Token { session: opened.id, family: 1, generation: 0, secret: *secret };
+            world.sessions.push(opened.id);
+            let owner = CLIENTS.iter().position(|client| client_id(client) == opening.session.client_id).unwrap();
+            world.owners.insert((opened.id, 1), owner);
+            world.chains.insert((opened.id, 1), vec![first]);
+        }
+        (Action::Refresh { token, .. }, Answer::Refreshed(Some(Ok((next, _, retried))))) => {
+            let key = (token.session, token.family);
+            assert!(!world.dead_sessions.contains(&token.session), "a refresh succeeded after its session was ended");
+            assert!(!world.dead_families.contains(&key), "a refresh succeeded after its family was ended");
+            let chain = world.chains.get_mut(&key).unwrap();
+            match chain.get(next.generation as usize) {
+                Some(known) => assert!(*retried && known == next, "a retry has the same answer"),
+                None => {
+                    assert!(!retried && chain.len() == next.generation as usize);
+                    chain.push(next.clone());
+                }
+            }
+        }
+        (Action::Refresh { token, .. }, Answer::Refreshed(Some(Err(NotRefreshed::Reused | NotRefreshed::StoreRollback)))) => {
+            world.dead_sessions.insert(token.session);
+        }
+        (Action::Renew { session, secret, .. } | Action::AddFamily { session, secret, .. }, Answer::Family(Some(Some(number)))) => {
+            let owner = match action {
+                Action::AddFamily { client, .. } => *client,
+                _ => world.owners[&(*session, 1)],
+            };
+            let first = Token { session: *session, family: *number, generation: 0, secret: *secret };
+            assert!(world.chains.insert((*session, *number), vec![first]).is_none(), "family numbers are never used again");
+            world.owners.insert((*session, *number), owner);
+        }
+        (Action::CloseSession(session), Answer::Told(Some(true))) => {
+            world.dead_sessions.insert(*session);
+        }
+        (Action::CloseFamily(session, family), Answer::Told(Some(true))) => {
+            world.dead_families.insert((*session, *family));
+        }
+        (Action::EndEverything, _) => world.dead_sessions.extend(world.sessions.iter().copied()),
+        (Action::DeleteClient(client), Answer::Told(Some(true))) => {
+            world.dead_families.extend(world.owners.iter().filter(|(_, owner)| *owner == client).map(|(key, _)| *key));
+            let of_client = world.owners.iter().filter(|((_, family), owner)| *family == 1 && *owner == client);
+            world.dead_sessions.extend(of_client.map(|((session, _), _)| *session));
+        }
+        _ => {}
+    }
+}
+
+/// All that can be read of a store.
+#[derive(Debug, PartialEq)]
+struct Everything {
+    sessions: Vec<(Session, Option<Data>)>,
+    by_subject: Vec<Vec<SessionId>>,
+    events: Vec<(Position, Event)>,
+    clients: Vec<String>,
+    cuts: CutOffs,
+    head: Position,
+    revoked: Vec<bool>,
+}
+
+async fn read(store: &impl Store) -> Everything {
+    let mut sessions = vec![];
+    for session in store.sessions(None, None, usize::MAX).await.unwrap() {
+        let data = store.data(session.id).await.unwrap();
+        assert_eq!(store.session(session.id).await.unwrap().as_ref(), Some(&session));
+        sessions.push((session, data));
+    }
+    let mut by_subject = vec![];
+    for who in SUBJECTS {
+        let listed = store.sessions(Some(subject(who)), None, usize::MAX).await.unwrap();
+        by_subject.push(listed.iter().map(|session| session.id).collect());
+    }
+    let registry: Registry = (*store.registry()).clone();
+    let mut clients: Vec<String> = registry.clients.values().map(|client| format!("{client:?}")).collect();
+    clients.sort_unstable();
+    let mut revoked = vec![];
+    for n in 0..4_u8 {
+        let expires_at = at(0).seconds() + i64::from(n) * 600;
+        revoked.push(store.is_revoked(RevokedToken { id: TokenId([n; 16]), expires_at }).await.unwrap());
+    }
+    // The registry's head may lag behind the store's: nothing but the registry's own changes makes a new one.
+    let cuts = CutOffs { head: store.head(), ..registry.cuts };
+    Everything { sessions, by_subject, events: normalised(log(store).await), clients, cuts, head: store.head(), revoked }
+}
+
+/// In which order one sweep reports expiries is a backend's own business.
+fn normalised(mut events: Vec<(Position, Event)>) -> Vec<(Position, Event)> {
+    let same = |a: &(Position, Event), b: &(Position, Event)| {
+        a.1.kind == EventKind::SessionExpired && b.1.kind == EventKind::SessionExpired && a.1.at == b.1.at
+    };
+    for run in events.chunk_by_mut(same) {
+        let positions: Vec<Position> = run.iter().map(|(position, _)| *position).collect();
+        run.sort_by_key(|(_, event)| event.session);
+        run.iter_mut().zip(positions).for_each(|(entry, position)| entry.0 = position);
+    }
+    events
+}
+
+/// What must hold of every state (ROT-36).
+fn check(world: &mut World, state: &Everything) {
+    let now = world.now();
+    for (session, _) in &state.sessions {
+        if session.end.is_some() {
+            world.dead_sessions.insert(session.id);
+        }
+        if world.dead_sessions.contains(&session.id) {
+            assert!(!session.is_active(now.wall, &state.cuts));
+        }
+        for family in &session.families {
+            let key = (session.id, family.number);
+            let before = world.generations.insert(key, family.generation);
+            assert!(before.is_none_or(|before| before <= family.generation), "a generation went back");
+            let places: Vec<Place> = world.chains[&key].iter().map(|token| family.place(&token.presented([0; 32]), now)).collect();
+            assert_eq!(places.iter().filter(|place| **place == Place::Current).count(), 1);
+            assert!(places.iter().filter(|place| **place == Place::Retry).count() <= 1);
+            assert_eq!(places.last(), Some(&Place::Current), "the newest that was given out is the current one");
+        }
+    }
+    let positions: Vec<u64> = state.events.iter().map(|(position, _)| position.0).collect();
+    assert!(positions.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a gap in the log");
+    assert!(positions.last().is_none_or(|last| *last == state.head.0));
+}
+
+fn reopen(disk: &Disk) -> Redb {
+    Redb::open_backend(disk.clone(), &keys(), OPTIONS).unwrap()
+}
+
+/// Runs a history. `fail` is where the power goes off in the middle of a step: the step, after how many operations of the disk, and how.
+async fn run(steps: Vec<Step>, fail: (usize, u64, u64)) {
+    let fail = (fail.0 % steps.len(), fail.1, fail.2);
+    let (mut world, model, mut disk) = (World::default(), Memory::new(), Disk::default());
+    let mut real = reopen(&disk);
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Wait(ms) => {
+                world.wall += i64::try_from(ms).unwrap();
+                world.elapsed_ms += ms;
+            }
+            Step::Jump(ms) => world.wall += ms,
+            Step::Reopen | Step::PowerCut { .. } => {
+                let found = if let Step::PowerCut { seed } = step { disk.after_power_cut(seed) } else { disk.clone() };
+                drop(real);
+                disk = found;
+                real = reopen(&disk);
+                (world.boot, world.elapsed_ms) = (world.boot + 1, 0);
+            }
+            _ => {}
+        }
+        if let Some(action) = draw(&mut world, &step) {
+            let now = world.now();
+            if number == fail.0 {
+                disk.fail_after(fail.1);
+            }
+            let answered = act(&real, action.clone(), now).await;
+            let did = match answered {
+                Ok(answer) => {
+                    let expected = act(&model, action.clone(), now).await.unwrap();
+                    assert_eq!(answer, expected, "{step:?}");
+                    note(&mut world, &action, &expected);
+                    true
+                }
+                Err(StoreError::Failed(_) | StoreError::Unavailable(_)) => false,
+                Err(error) => panic!("{error}"),
+            };
+            if number == fail.0 {
+                let found = disk.after_power_cut(fail.2);
+                drop(real);
+                disk = found;
+                real = reopen(&disk);
+                (world.boot, world.elapsed_ms) = (world.boot + 1, 0);
+            }
+            if !did {
+                // Not answered: it happened whole, or not at all. A sweep is many commits, and is simply done again.
+                if matches!(action, Action::Sweep(_)) {
+                    act(&real, action.clone(), now).await.unwrap();
+                }
+                if read(&real).await != read(&model).await {
+                    let answer = act(&model, action.clone(), now).await.unwrap();
+                    note(&mut world, &action, &answer);
+                }
+            }
+        }
+        let (found, expected) = (read(&real).await, read(&model).await);
+        assert_eq!(found, expected, "after {step:?}");
+        check(&mut world, &expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_real_store_does_what_the_model_does(
+        steps in proptest::collection::vec(step(), 1..60),
+        fail in (0_usize..60, 0_u64..16, any::<u64>()),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(run(steps, fail));
+    }
+}

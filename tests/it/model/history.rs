@@ -1,0 +1,129 @@
+//! What can happen in a history, and how likely it is.
+
+use std::time::Duration;
+
+use keyfob::domain::policy::{LateRetry, Policy, WhenFull};
+use keyfob::domain::session::Cap;
+use proptest::prelude::*;
+
+/// One thing that happens. Numbers choose among what there is at that moment.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Open {
+        who: usize,
+        client: usize,
+        cap: Option<Cap>,
+    },
+    Refresh {
+        session: usize,
+        family: usize,
+        which: Which,
+        client: Option<usize>,
+        policy: Policy,
+    },
+    Renew {
+        session: usize,
+        with_family: bool,
+    },
+    AddFamily {
+        session: usize,
+        client: usize,
+    },
+    ChangeData {
+        session: usize,
+    },
+    CloseSession {
+        session: usize,
+    },
+    CloseFamily {
+        session: usize,
+        family: usize,
+    },
+    RevokeAccessToken {
+        session: usize,
+        lives: u8,
+    },
+    RevokeOwnToken {
+        token: u8,
+    },
+    EndSubject {
+        who: usize,
+        except: Option<usize>,
+    },
+    EndEverything,
+    PutClient {
+        client: usize,
+    },
+    DeleteClient {
+        client: usize,
+    },
+    Sweep {
+        entries_max: usize,
+    },
+    /// Both clocks go on.
+    Wait(u64),
+    /// Somebody sets the wall clock.
+    Jump(i64),
+    Reopen,
+    PowerCut {
+        seed: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    /// So many generations behind the newest.
+    Behind(usize),
+    /// The newest number with another secret: what a store that lost a rotation sees.
+    Forked,
+    /// A number that was never given out.
+    Future,
+}
+
+pub fn policy() -> impl Strategy<Value = Policy> {
+    (any::<bool>(), any::<bool>()).prop_map(|(refuse, strict)| Policy {
+        late_retry: if refuse { LateRetry::Refuse } else { LateRetry::EndSession },
+        refresh_retry_window: Duration::from_secs(if strict { 0 } else { 10 }),
+        ..Policy::default()
+    })
+}
+
+pub fn which() -> impl Strategy<Value = Which> {
+    prop_oneof![
+        20 => Just(Which::Behind(0)),
+        12 => Just(Which::Behind(1)),
+        2 => (2_usize..4).prop_map(Which::Behind),
+        1 => Just(Which::Forked),
+        1 => Just(Which::Future),
+    ]
+}
+
+pub fn cap() -> impl Strategy<Value = Cap> {
+    (1_u32..3, any::<bool>())
+        .prop_map(|(sessions_max, evict)| Cap { sessions_max, when_full: if evict { WhenFull::EvictOldest } else { WhenFull::Refuse } })
+}
+
+pub fn step() -> impl Strategy<Value = Step> {
+    let (session, family) = (prop_oneof![3 => 0_usize..2, 1 => 2_usize..8], 0_usize..3);
+    prop_oneof![
+        8 => (0..2_usize, 0..2_usize, proptest::option::weighted(0.3, cap())).prop_map(|(who, client, cap)| Step::Open { who, client, cap }),
+        30 => (session.clone(), family.clone(), which(), proptest::option::weighted(0.05, 0..2_usize), policy())
+            .prop_map(|(session, family, which, client, policy)| Step::Refresh { session, family, which, client, policy }),
+        3 => (session.clone(), any::<bool>()).prop_map(|(session, with_family)| Step::Renew { session, with_family }),
+        3 => (session.clone(), 0..2_usize).prop_map(|(session, client)| Step::AddFamily { session, client }),
+        2 => session.clone().prop_map(|session| Step::ChangeData { session }),
+        2 => session.clone().prop_map(|session| Step::CloseSession { session }),
+        2 => (session.clone(), family).prop_map(|(session, family)| Step::CloseFamily { session, family }),
+        2 => (session.clone(), any::<u8>()).prop_map(|(session, lives)| Step::RevokeAccessToken { session, lives }),
+        2 => (0..4_u8).prop_map(|token| Step::RevokeOwnToken { token }),
+        1 => (0..2_usize, proptest::option::of(session)).prop_map(|(who, except)| Step::EndSubject { who, except }),
+        1 => Just(Step::EndEverything),
+        2 => (0..2_usize).prop_map(|client| Step::PutClient { client }),
+        1 => (0..2_usize).prop_map(|client| Step::DeleteClient { client }),
+        6 => prop_oneof![Just(1_usize), Just(100)].prop_map(|entries_max| Step::Sweep { entries_max }),
+        10 => prop_oneof![Just(1_u64), Just(4_000), Just(11_000), Just(1_200_000), Just(4_000_000)].prop_map(Step::Wait),
+        3 => prop_oneof![Just(-7_500_000_i64), Just(-600_000), Just(-3_000), Just(5_000), Just(7_200_000), Just(100_000_000)].prop_map(Step::Jump),
+        2 => Just(Step::Reopen),
+        2 => any::<u64>().prop_map(|seed| Step::PowerCut { seed }),
+    ]
+}
