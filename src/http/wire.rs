@@ -374,7 +374,7 @@ pub(super) mod tests {
         assert!(operation["responses"]["401"]["headers"]["WWW-Authenticate"].is_object());
         let operation = &wire.document.value()["paths"]["/v1/things"]["post"];
         assert_eq!(operation["security"].to_string(), r#"[{"basic":[]},{"bearer":[]}]"#);
-        assert!(operation["responses"]["404"]["content"]["application/problem+json"].is_object());
+        assert!(operation["responses"]["400"]["content"]["application/problem+json"].is_object());
         let schemes = wire.document.value()["components"]["securitySchemes"].as_object().unwrap();
         assert_eq!(schemes.len(), 2);
     }
