@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod durability;
 mod fixture;
+mod ids;
 mod introspect;
 mod introspect_answers;
 mod introspect_callers;
