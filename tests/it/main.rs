@@ -1,5 +1,6 @@
 //! Every integration test, in one binary.
 
+mod commands;
 mod conformance;
 mod crash;
 mod disk;
@@ -15,6 +16,7 @@ mod model;
 mod openapi;
 mod outage;
 mod power;
+mod presets;
 mod process;
 mod revoke;
 mod rotation;
