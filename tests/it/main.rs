@@ -1,5 +1,6 @@
 //! Every integration test, in one binary.
 
+mod commands;
 mod conformance;
 mod crash;
 mod disk;
@@ -7,12 +8,20 @@ mod durability;
 mod fixture;
 mod ids;
 mod introspect;
+mod introspect_answers;
 mod introspect_callers;
+mod introspect_inactive;
 mod layers;
 mod model;
 mod openapi;
+mod outage;
 mod power;
+mod presets;
 mod process;
+mod revoke;
 mod rotation;
+mod secrets;
 mod server;
+mod start;
 mod tour;
+mod wired;
