@@ -27,7 +27,8 @@ impl fmt::Debug for AdminCredentials {
 }
 
 impl AdminCredentials {
-    /// Writes them, mode 0600. Their presence says that the first start is finished: call it when the administrator is in the database.
+    /// Writes them, mode 0600. Their presence says that there is a database here: call it when that is made. The administrator comes into it
+    /// after this, so that a start that is cut off in between is completed with the same credentials.
     ///
     /// # Errors
     /// `ReadOnly`, `File`.
