@@ -211,6 +211,13 @@ pub struct Authorization<S> {
     schemes: PhantomData<S>,
 }
 
+impl<S> Authorization<S> {
+    /// What a request presents.
+    pub fn of(request: &Request) -> Self {
+        Self { presented: Presented::read(request.headers()), schemes: PhantomData }
+    }
+}
+
 impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
     type ParamType = ();
@@ -231,7 +238,7 @@ impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        Ok(Self { presented: Presented::read(request.headers()), schemes: PhantomData })
+        Ok(Self::of(request))
     }
 }
 
