@@ -20,12 +20,14 @@ pub mod cookie;
 pub mod credentials;
 pub mod document;
 pub mod error;
+mod events;
 pub mod fallback;
 pub mod form;
 pub mod headers;
 mod health;
 mod introspect;
 pub mod json;
+mod keys;
 pub mod limits;
 mod revoke;
 mod session_object;
@@ -53,6 +55,8 @@ fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, limits: lim
         sessions::SessionsApi { engine: engine.clone(), cookie },
         subjects::SubjectsApi(engine.clone()),
         clients::ClientsApi(engine.clone()),
+        keys::KeysApi(engine.clone()),
+        events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
         health::HealthApi(engine.clone()),
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
