@@ -104,7 +104,13 @@ mod tests {
     async fn what_goes_past_the_router_is_answered_as_through_it() {
         let policies = BTreeMap::from([("default".to_owned(), Policy::default())]);
         let issuer = "https://id.example".into();
-        let rules = Rules { issuer, policies, retention: Duration::from_secs(86_400), failed_auth_per_minute: 1000 };
+        let rules = Rules {
+            issuer,
+            policies,
+            retention: Duration::from_secs(86_400),
+            rotate_every: Duration::from_secs(86_400),
+            failed_auth_per_minute: 1000,
+        };
         let (clock, _) = Clock::manual(Timestamp::from_seconds(1_800_000_000));
         let keys = Keys::derive(&SecretKey::new([7; 32]));
         let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules, clock).await.unwrap());
