@@ -1,5 +1,6 @@
 //! Every integration test, in one binary.
 
+mod client_authentication;
 mod conformance;
 mod disk;
 mod durability;
@@ -13,7 +14,9 @@ mod model;
 mod outage;
 mod power;
 mod process;
+mod refresh;
 mod revoke;
 mod server;
+mod token;
 mod tour;
 mod wired;
