@@ -18,6 +18,8 @@ mod refresh;
 mod revoke;
 mod routes;
 mod server;
+mod session_rights;
+mod sessions;
 mod token;
 mod tour;
 mod well_known;
