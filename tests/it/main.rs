@@ -1,6 +1,7 @@
 //! Every integration test, in one binary.
 
 mod client_authentication;
+mod clients;
 mod conformance;
 mod disk;
 mod durability;
