@@ -1,5 +1,7 @@
 //! Every integration test, in one binary.
 
+mod client_authentication;
+mod clients;
 mod commands;
 mod conformance;
 mod crash;
@@ -20,10 +22,16 @@ mod outage;
 mod power;
 mod presets;
 mod process;
+mod refresh;
 mod revoke;
 mod rotation;
+mod routes;
 mod secrets;
 mod server;
+mod session_rights;
+mod sessions;
 mod start;
+mod token;
 mod tour;
+mod well_known;
 mod wired;
