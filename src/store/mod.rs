@@ -16,7 +16,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::{Cap, Data, Decision, RevokedToken, Session};
-use crate::domain::time::Moment;
+use crate::domain::time::{Moment, Timestamp};
 
 pub mod memory;
 pub mod record;
@@ -67,6 +67,8 @@ pub struct Opening {
     pub data: Option<Data>,
     /// The cap on its subject's sessions, if there is one; judged by [`crate::domain::session::make_room`].
     pub cap: Option<Cap>,
+    /// What is known of the use of the subject's other sessions besides what is written, for the cap.
+    pub uses: Vec<(SessionId, Timestamp)>,
     /// The event of the opening.
     pub event: Event,
 }

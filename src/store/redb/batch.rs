@@ -65,14 +65,16 @@ impl<'t> Batch<'t> {
 
     /// Opens a session, unless its subject has all it may have.
     pub fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
-        let Opening { mut session, data, cap, event } = opening;
+        let Opening { mut session, data, cap, uses, event } = opening;
         if self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some() {
             return Err(corrupt(SESSIONS.name(), session.id, "a session of this id is there already"));
         }
         if let Some(cap) = cap {
             let loaded = self.load_subject(&session.subject)?;
             let mut peers: Vec<Session> = loaded.iter().map(|peer| peer.session.clone()).collect();
-            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, event.at, &self.state.cuts) else { return Ok(None) };
+            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, &uses, event.at, &self.state.cuts) else {
+                return Ok(None);
+            };
             for (before, after) in loaded.iter().zip(&peers) {
                 self.rewrite(before, after)?;
             }
@@ -82,7 +84,7 @@ impl<'t> Batch<'t> {
         session.issued = issued;
         session.families.iter_mut().for_each(|family| family.issued = issued);
         self.tables.subjects.insert(&self.subject_key(&session), ()).map_err(failed)?;
-        let slot = due(&session);
+        let slot = session.due();
         self.tables.expiry.insert(&dated_key(slot.millis(), session.id.0), ()).map_err(failed)?;
         self.put_session(&session, slot)?;
         self.replace_windows(&[], &session)?;
@@ -199,7 +201,7 @@ impl<'t> Batch<'t> {
         if before.session == *after {
             return Ok(());
         }
-        let slot = before.slot.min(due(after));
+        let slot = before.slot.min(after.due());
         self.move_slot(before, slot)?;
         self.put_session(after, slot)?;
         let mut old: Vec<(WindowKey, Option<&RetryWindow>)> = vec![];
@@ -280,9 +282,4 @@ impl<'t> Batch<'t> {
     pub(super) fn subject_key(&self, session: &Session) -> [u8; 32] {
         subject_key(self.codec.subject_index(&session.subject), session.id)
     }
-}
-
-/// When the sweep should look at a session: when it expires, or, if it was ended, at once, to see how long it is to be kept.
-pub(super) fn due(session: &Session) -> Timestamp {
-    session.end.as_ref().map_or(session.deadline(), |end| end.at.min(session.deadline()))
 }
