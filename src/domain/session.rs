@@ -629,4 +629,4 @@ pub fn make_room(cap: Cap, client: &ClientId, peers: &mut [Session], now: Timest
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
