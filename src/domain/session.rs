@@ -679,4 +679,4 @@ pub fn make_room(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
