@@ -121,10 +121,12 @@ impl<S: Store> Engine<S> {
     }
 
     /// The session as it is now: as it is written, with the uses that are not.
-    async fn read_session(&self, id: SessionId) -> Result<Option<Session>> {
+    async fn read_session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
         let mut session = self.store.session(id).await?;
-        if let Some(session) = &mut session {
-            self.activity.apply(session);
+        if let Some(session) = &mut session
+            && let Some(used) = self.activity.later_use(session)
+        {
+            Arc::make_mut(session).touch(used);
         }
         Ok(session)
     }
