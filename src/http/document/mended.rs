@@ -54,6 +54,7 @@ fn drop_impossible_answers(path: &str, operation: &mut Value) {
     let by_secret = operation["security"].as_array().into_iter().flatten().any(|scheme| scheme.get("basic").is_some());
     let has_match = operation["parameters"].as_array().into_iter().flatten().any(|parameter| parameter["name"] == "If-Match");
     let changes_client = operation["operationId"] == "deleteClient";
+    let reads_log = operation["operationId"] == "readEvents";
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     responses.retain(|status, _| match &**status {
         "400" => has_body || has_credentials,
@@ -63,6 +64,7 @@ fn drop_impossible_answers(path: &str, operation: &mut Value) {
         "404" => path.contains('{'),
         "408" | "413" | "415" => has_body,
         "409" => has_body || changes_client,
+        "410" => reads_log,
         "412" => has_match,
         _ => true,
     });
