@@ -11,6 +11,7 @@ use keyfob::engine::clock::Clock;
 use keyfob::engine::{Engine, Rules};
 use keyfob::http::cookie::Cookie;
 use keyfob::http::limits::Limits;
+use keyfob::http::origin::Origins;
 use keyfob::http::wire::Wire;
 use keyfob::store::redb::{Options, Redb};
 use redb::StorageBackend;
@@ -58,7 +59,7 @@ impl Wired {
         let (clock, _) = Clock::manual(Timestamp::from_seconds(NOW_S));
         let engine = Arc::new(Engine::start(store, keys(), rules, clock).await.unwrap());
         let cookie = Cookie { name: config.cookie.name.clone(), same_site: "Lax" };
-        let wire = Arc::new(keyfob::http::wire(&engine, cookie, Limits::default()));
+        let wire = Arc::new(keyfob::http::wire(&engine, cookie, Origins::new(ISSUER, &[]), Limits::default()));
         Self { wire, disk, unplugged }
     }
 
