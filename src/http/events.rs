@@ -92,7 +92,6 @@ impl<S: Store> EventsApi<S> {
     /// In the order in which things were committed, without gaps. Needs the permission `events`: the log is whole, with all clients and
     /// subjects. A cursor older than the retention is 410: begin again without `after`.
     #[oai(path = "/v1/events", method = "get", tag = "Tag::Operation", operation_id = "readEvents")]
-    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,

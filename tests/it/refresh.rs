@@ -140,10 +140,10 @@ async fn nothing_issued_can_be_read_from_the_store() {
     let holds = |bytes: &[u8]| file.windows(bytes.len()).any(|window| window == bytes);
     for token in [&opened["refresh_token"], &opened["session_token"], &refreshed["refresh_token"]].map(text) {
         let bytes = Base64UrlUnpadded::decode_vec(&token[4..]).unwrap();
-        assert!(!holds(&bytes[24..56]) && !holds(token[4..].as_bytes()));
+        assert!(!holds(&bytes[24..56]) && !holds(&token.as_bytes()[4..]));
     }
     for secret in [&app.secret, &server.admin.secret] {
-        assert!(!holds(secret[4..].as_bytes()) && !holds(&Base64UrlUnpadded::decode_vec(&secret[4..]).unwrap()));
+        assert!(!holds(&secret.as_bytes()[4..]) && !holds(&Base64UrlUnpadded::decode_vec(&secret[4..]).unwrap()));
     }
     assert!(!holds(b"alice"), "and nothing personal");
     assert!(holds(b"sessions"), "the search finds what is there");

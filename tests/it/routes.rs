@@ -10,7 +10,7 @@ fn routes(server: &Server) -> Vec<(String, Vec<String>)> {
     let document = server.app().wire().document();
     let methods = |operations: &serde_json::Value| operations.as_object().unwrap().keys().map(|name| name.to_uppercase()).collect();
     let paths = document["paths"].as_object().unwrap().iter();
-    paths.map(|(path, operations)| (path.replace('{', "").replace('}', ""), methods(operations))).collect()
+    paths.map(|(path, operations)| (path.replace(['{', '}'], ""), methods(operations))).collect()
 }
 
 /// 405 with `Allow`, on every route, in the shape of its surface (contract, section 5; C-13).
