@@ -144,6 +144,16 @@ impl App {
         Ok(self.engine.declare_clients(declared).await?)
     }
 
+    /// The use cases, for those who look beneath the routes.
+    pub fn engine(&self) -> &Arc<Engine<Redb>> {
+        &self.engine
+    }
+
+    /// The store, for those who look beneath the engine.
+    pub fn store(&self) -> &Arc<Redb> {
+        &self.store
+    }
+
     /// The routes.
     pub fn wire(&self) -> &Arc<Wire> {
         &self.wire

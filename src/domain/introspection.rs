@@ -148,3 +148,6 @@ impl Judgement<'_> {
         self.caller.may(Permission::IntrospectAny) || self.caller.is(issued_to) || self.caller.opened(session)
     }
 }
+
+#[cfg(test)]
+mod tests;

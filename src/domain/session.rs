@@ -627,3 +627,6 @@ pub fn make_room(cap: Cap, client: &ClientId, peers: &mut [Session], now: Timest
     let evicted = End { at: now, reason: EndReason::Evicted, by: ENGINE.into() };
     Some(live.into_iter().take(surplus).map(|session| session.finish(evicted.clone())).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,11 +13,18 @@ use crate::store::Store;
 /// Where a request came from.
 pub struct Origin(pub Source);
 
-impl<'a> FromRequest<'a> for Origin {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+impl Origin {
+    /// Where `request` came from.
+    pub fn of(request: &Request) -> Self {
         let admin_socket = request.extensions().get::<Channel>() == Some(&Channel::AdminSocket);
         let address = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
-        Ok(Self(Source { address, admin_socket }))
+        Self(Source { address, admin_socket })
+    }
+}
+
+impl<'a> FromRequest<'a> for Origin {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self::of(request))
     }
 }
 

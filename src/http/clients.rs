@@ -53,6 +53,7 @@ enum DeleteResponse {
 /// A page of clients, by name.
 #[derive(Object)]
 struct ClientPage {
+    /// The clients.
     items: Vec<ClientObject>,
     /// Ask for what follows with this; null at the end.
     next_cursor: Option<String>,
@@ -61,6 +62,8 @@ struct ClientPage {
 #[OpenApi]
 impl<S: Store> ClientsApi<S> {
     /// Register a client.
+    ///
+    /// For administrators. A confidential client gets a secret, which is in this answer and in no other; a public one has none.
     #[oai(path = "/v1/clients", method = "post", tag = "Tag::Clients", operation_id = "createClient")]
     async fn create(
         &self,
@@ -77,6 +80,8 @@ impl<S: Store> ClientsApi<S> {
     }
 
     /// List clients.
+    ///
+    /// For administrators. In the order of their names; secrets are never shown again.
     #[oai(path = "/v1/clients", method = "get", tag = "Tag::Clients", operation_id = "listClients")]
     async fn list(
         &self,
@@ -96,23 +101,29 @@ impl<S: Store> ClientsApi<S> {
     }
 
     /// Read a client.
+    ///
+    /// For administrators.
     #[oai(path = "/v1/clients/:id", method = "get", tag = "Tag::Clients", operation_id = "readClient")]
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// Its name.
         id: Path<String>,
     ) -> Result<Json<ClientObject>, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
         Ok(Json(ClientObject::new(&*self.0.client(&caller, &client_id(&id.0)?)?, None)))
     }
 
-    /// Change a client; what is left out stays.
+    /// Change a client.
+    ///
+    /// For administrators. What is left out stays as it is. A client that the configuration file declares is changed there (409).
     #[oai(path = "/v1/clients/:id", method = "patch", tag = "Tag::Clients", operation_id = "changeClient")]
     async fn change(
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// Its name.
         id: Path<String>,
         body: JsonBody<ClientSettings>,
     ) -> Result<Json<ClientObject>, Problem> {
@@ -124,12 +135,15 @@ impl<S: Store> ClientsApi<S> {
         Ok(Json(ClientObject::new(&changed, None)))
     }
 
-    /// Delete a client, and end for good all that it was issued, whoever takes its name later.
+    /// Delete a client.
+    ///
+    /// For administrators. All that it was issued ends for good, whoever takes its name later.
     #[oai(path = "/v1/clients/:id", method = "delete", tag = "Tag::Clients", operation_id = "deleteClient")]
     async fn delete(
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// Its name.
         id: Path<String>,
     ) -> Result<DeleteResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
@@ -138,11 +152,14 @@ impl<S: Store> ClientsApi<S> {
     }
 
     /// Give a client a new secret.
+    ///
+    /// For administrators. The new secret is in this answer and in no other; the old one can stay valid for a while.
     #[oai(path = "/v1/clients/:id/secret", method = "post", tag = "Tag::Clients", operation_id = "rotateSecret")]
     async fn rotate_secret(
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// Its name.
         id: Path<String>,
         body: JsonBody<SecretRotation>,
     ) -> Result<Json<ClientObject>, Problem> {

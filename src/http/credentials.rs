@@ -211,6 +211,13 @@ pub struct Authorization<S> {
     schemes: PhantomData<S>,
 }
 
+impl<S> Authorization<S> {
+    /// What a request presents.
+    pub fn of(request: &Request) -> Self {
+        Self { presented: Presented::read(request.headers()), schemes: PhantomData }
+    }
+}
+
 impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
     type ParamType = ();
@@ -231,7 +238,7 @@ impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        Ok(Self { presented: Presented::read(request.headers()), schemes: PhantomData })
+        Ok(Self::of(request))
     }
 }
 
@@ -240,8 +247,12 @@ pub const COOKIE_NAME: &str = "__Host-keyfob";
 
 fn scheme(name: &str) -> MetaSecurityScheme {
     let (ty, scheme, description) = match name {
-        "basic" => ("http", Some("basic"), "A client's name and secret, each form-encoded (RFC 6749 §2.3.1)."),
-        "bearer" => ("http", Some("bearer"), "An access token, or where it says so a session token."),
+        "basic" => ("http", Some("basic"), "A client's name and secret. The administrator's are in `admin.json` beside the store."),
+        "bearer" => (
+            "http",
+            Some("bearer"),
+            "A client's own access token for the issuer, as `client_credentials` gives it. A person's token opens nothing here.",
+        ),
         _ => ("apiKey", None, "The session cookie."),
     };
     MetaSecurityScheme {

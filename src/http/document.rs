@@ -1,17 +1,21 @@
 //! The OpenAPI document and the page that shows it, both made once. Nothing is fetched from anywhere else.
 
-use std::fmt;
+mod mended;
 
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
 use poem::http::{HeaderValue, header};
 use poem::{Body, Response};
 use poem_openapi::{OpenApi, OpenApiService, Tags, Webhook};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::credentials::COOKIE_NAME;
+use self::mended::mended;
+
+/// What the page calls itself.
+const TITLE: &str = "<title>Swagger UI</title>";
+/// What it is called instead; the empty icon keeps browsers from asking for one.
+const OUR_TITLE: &str = r#"<title>keyfob</title><link rel="icon" href="data:,">"#;
 
 /// What the routes are grouped by.
 #[derive(Tags)]
@@ -46,7 +50,7 @@ impl Document {
         let servers = std::mem::replace(&mut value["servers"], json!([{"url": "/"}]));
         let shown = value.to_string().replace("</", "<\\/");
         value["servers"] = servers;
-        let page = service.swagger_ui_html().replacen(&generated, &shown, 1);
+        let page = service.swagger_ui_html().replacen(&generated, &shown, 1).replacen(TITLE, OUR_TITLE, 1);
         let page_policy = policy(&page);
         Self { value, json: json.into(), page: page.into(), page_policy }
     }
@@ -76,96 +80,6 @@ impl Document {
         let mut response = Response::from(Body::from_bytes(body.clone()));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         response
-    }
-}
-
-/// The generated document with what the generator gets wrong put right.
-fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value {
-    let Joined(mut value) = serde_json::from_str(generated).expect("the generator writes JSON");
-    value["servers"] = json!([{"url": issuer}]);
-    if let Some(cookie) = value.pointer_mut("/components/securitySchemes/cookie/name").filter(|name| **name == *COOKIE_NAME) {
-        *cookie = cookie_name.into();
-    }
-    strip_charset(&mut value);
-    value
-}
-
-/// JSON has no `charset` parameter (RFC 8259 §11), and tools that look for `application/json` do not find it with one.
-fn strip_charset(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            let wrong: Vec<String> = members.keys().filter(|key| key.ends_with("; charset=utf-8")).cloned().collect();
-            for key in wrong {
-                if let Some(member) = members.remove(&key) {
-                    members.insert(key.trim_end_matches("; charset=utf-8").to_owned(), member);
-                }
-            }
-            members.values_mut().for_each(strip_charset);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_charset),
-        _ => {}
-    }
-}
-
-/// A JSON value whose repeated members are joined: the generator writes a path once for each file that has a method of it.
-struct Joined(Value);
-
-impl<'de> Deserialize<'de> for Joined {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Joiner).map(Self)
-    }
-}
-
-struct Joiner;
-
-impl<'de> Visitor<'de> for Joiner {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(Joined(item)) = sequence.next_element()? {
-            items.push(item);
-        }
-        Ok(items.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut members = Map::new();
-        while let Some((key, Joined(value))) = map.next_entry::<String, _>()? {
-            match (members.get_mut(&key), value) {
-                (Some(Value::Object(earlier)), Value::Object(later)) => earlier.extend(later),
-                (_, value) => _ = members.insert(key, value),
-            }
-        }
-        Ok(members.into())
     }
 }
 
@@ -251,14 +165,8 @@ mod tests {
         let call = page.rsplit_once("<script>").unwrap().1.split_once("</script>").unwrap().0;
         assert!(call.contains(r#""servers":[{"url":"/"}]"#), "the page shows our document");
         assert!(call.contains("SwaggerUIBundle("), "a description cannot end the script");
+        assert!(page.contains(OUR_TITLE), "the generator's title has changed");
         assert!(policy.contains(&Base64::encode_string(&Sha256::digest(call))));
-    }
-
-    #[test]
-    fn the_cookie_is_called_by_its_configured_name() {
-        let generated = r#"{"components":{"securitySchemes":{"cookie":{"name":"__Host-keyfob"}}}}"#;
-        let value = mended(generated, "https://id.example", "__Host-mine");
-        assert_eq!(value["components"]["securitySchemes"]["cookie"]["name"], "__Host-mine");
     }
 
     #[test]

@@ -140,6 +140,17 @@ pub struct OAuthForm<T> {
 }
 
 impl<T: FromForm> OAuthForm<T> {
+    /// Takes the form out of a request.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a form of this kind, as it is answered.
+    pub async fn take(request: &Request, body: &mut RequestBody) -> Result<Self> {
+        let body = body.take()?.into_bytes().await?;
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        Ok(Self::read(content_type, request.uri().query(), &body).map_err(OAuthError::from)?)
+    }
+
     fn read(content_type: Option<&str>, query: Option<&str>, body: &[u8]) -> Result<Self, Refused> {
         if !content_type.is_some_and(is_form) {
             return Err(Refusal::InvalidRequest.because("the Content-Type has to be application/x-www-form-urlencoded"));
@@ -170,9 +181,7 @@ impl<'a, T: FromForm> ApiExtractor<'a> for OAuthForm<T> {
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        let body = body.take()?.into_bytes().await?;
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        Ok(Self::read(content_type, request.uri().query(), &body).map_err(OAuthError::from)?)
+        Self::take(request, body).await
     }
 }
 

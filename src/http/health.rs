@@ -31,12 +31,16 @@ enum HealthResponse {
 #[OpenApi]
 impl<S: Store> HealthApi<S> {
     /// Is the process alive?
+    ///
+    /// Answers as long as the process does; says nothing of the store.
     #[oai(path = "/healthz", method = "get", tag = "Tag::Operation", operation_id = "health")]
     async fn healthz(&self) -> HealthResponse {
         HealthResponse::Ok(Json(Health { status: "ok".into() }))
     }
 
-    /// Can the store commit? 503 if not.
+    /// Can the store commit?
+    ///
+    /// 503 if not: after a failed commit nothing is acknowledged until the next start.
     #[oai(path = "/readyz", method = "get", tag = "Tag::Operation", operation_id = "ready")]
     async fn readyz(&self) -> Result<HealthResponse, Problem> {
         self.0.ready()?;

@@ -65,11 +65,13 @@ struct OpenSessionBody {
 /// A session just opened, with everything that is told once.
 #[derive(Object)]
 struct OpenedBody {
+    /// The session.
     session: SessionObject,
     /// For the cookie, or for a client that keeps it itself.
     session_token: String,
     /// The `Set-Cookie` header to send to the browser as it is.
     set_cookie: String,
+    /// For the APIs: a PASETO.
     access_token: String,
     /// Always `Bearer`.
     token_type: String,
@@ -97,6 +99,7 @@ enum OpenResponse {
 /// A page of sessions, in the order of their opening.
 #[derive(Object)]
 struct SessionPage {
+    /// The sessions.
     items: Vec<SessionObject>,
     /// Ask for what follows with this; null at the end.
     next_cursor: Option<String>,
@@ -184,11 +187,15 @@ impl<S: Store> SessionsApi<S> {
     }
 
     /// Read a session.
+    ///
+    /// For its opener, the client it was opened for, and administrators. One that has ended or expired still explains itself for as long as events
+    /// are kept.
     #[oai(path = "/v1/sessions/:id", method = "get", tag = "Tag::Sessions", operation_id = "readSession")]
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// Its identifier.
         id: Path<String>,
     ) -> Result<Json<SessionObject>, Problem> {
         let caller = caller(&self.engine, authorization, &origin).await?;
@@ -199,7 +206,13 @@ impl<S: Store> SessionsApi<S> {
     ///
     /// Its session token, its refresh tokens and its access tokens are dead when the answer comes.
     #[oai(path = "/v1/sessions/:id", method = "delete", tag = "Tag::Sessions", operation_id = "endSession")]
-    async fn end(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, id: Path<String>) -> Result<EndResponse, Problem> {
+    async fn end(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        /// Its identifier.
+        id: Path<String>,
+    ) -> Result<EndResponse, Problem> {
         let caller = caller(&self.engine, authorization, &origin).await?;
         self.engine.end_session(&caller, session_id(&id.0)?).await?;
         Ok(EndResponse::Ended)

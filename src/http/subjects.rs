@@ -36,6 +36,7 @@ impl<S: Store> SubjectsApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// Who is logged out; percent-encoded where it has to be.
         subject: Path<String>,
         /// The session that stays: "sign out everywhere else".
         except: Query<Option<String>>,

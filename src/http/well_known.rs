@@ -55,6 +55,7 @@ struct Metadata {
 /// A set of JSON Web Keys (RFC 7517).
 #[derive(Debug, Serialize, Object)]
 struct JwkSet {
+    /// The keys: the one that signs now, the next one and the retired.
     keys: Vec<Jwk>,
 }
 
@@ -80,6 +81,7 @@ struct Jwk {
 /// The public keys as PASERK.
 #[derive(Debug, Serialize, Object)]
 struct PaserkSet {
+    /// The keys.
     keys: Vec<PaserkKey>,
 }
 
@@ -97,6 +99,8 @@ struct PaserkKey {
 #[OpenApi]
 impl<S: Store> WellKnownApi<S> {
     /// What this server is and can do.
+    ///
+    /// Authorization server metadata (RFC 8414). May be kept for five minutes.
     #[oai(path = "/.well-known/oauth-authorization-server", method = "get", tag = "Tag::Discovery", operation_id = "metadata")]
     async fn metadata(&self) -> Document<Metadata> {
         let issuer = &self.0.rules().issuer;
@@ -119,6 +123,8 @@ impl<S: Store> WellKnownApi<S> {
     }
 
     /// The public keys, as JSON Web Keys.
+    ///
+    /// Ed25519 keys as RFC 8037 writes them; `kid` is the PASERK identifier that stands in the footer of a token. May be kept for five minutes.
     #[oai(path = "/.well-known/jwks.json", method = "get", tag = "Tag::Discovery", operation_id = "jwks")]
     async fn jwks(&self) -> Document<JwkSet> {
         let keyring = self.0.keyring();
@@ -134,6 +140,9 @@ impl<S: Store> WellKnownApi<S> {
     }
 
     /// The public keys, as PASERK.
+    ///
+    /// The same keys in the form that PASETO libraries read, with the one that signs now, the next one and the retired. May be kept for five
+    /// minutes.
     #[oai(path = "/.well-known/paserk.json", method = "get", tag = "Tag::Discovery", operation_id = "paserk")]
     async fn paserk(&self) -> Document<PaserkSet> {
         let keyring = self.0.keyring();

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::server::{Answer, Client, basic, text};
@@ -39,7 +40,11 @@ impl Process {
 
     /// The same, with settings in its environment, such as `("KEYFOB_LOG__LEVEL", "debug")`. Its log goes to `log.txt`.
     pub fn with(directory: &Path, environment: &[(&str, &str)]) -> Self {
-        let port = free_port();
+        Self::at(directory, free_port(), environment)
+    }
+
+    /// The same on a port: one that starts again where it was has the same issuer, so that its tokens stay good.
+    pub fn at(directory: &Path, port: u16, environment: &[(&str, &str)]) -> Self {
         let address = format!("127.0.0.1:{port}");
         let log = std::fs::File::options().append(true).create(true).open(directory.join("log.txt")).unwrap();
         let mut command = keyfob(directory, &["serve", "--listen", &address, "--issuer", &format!("http://{address}")]);
@@ -64,9 +69,19 @@ impl Process {
     }
 
     /// SIGTERM, and the exit status.
-    pub fn stop(mut self) -> i32 {
+    pub fn stop(self) -> i32 {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Sends a signal, and does not wait for what comes of it.
+    pub fn signal(&self, signal: Signal) {
         let id = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself, and answers the exit status.
+    pub fn wait(mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap()
     }
 

@@ -8,6 +8,7 @@ use keyfob::domain::time::Timestamp;
 use keyfob::engine::clock::{Clock, Hand};
 use keyfob::first_start::Starter;
 use keyfob::http::connection::Channel;
+use keyfob::http::wire::Wire;
 use keyfob::serve::App;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -86,9 +87,29 @@ impl Server {
 
     /// Stops the server and starts another on the same files: what was only in memory is gone, and monotonic time begins again.
     pub async fn restart(&mut self) {
+        self.stop().await;
+        self.resume().await;
+    }
+
+    /// Stops the server; its files stay.
+    pub async fn stop(&mut self) {
         self.app.take().unwrap().close().await;
+    }
+
+    /// Starts a server on the files of the one that was stopped.
+    pub async fn resume(&mut self) {
         self.hand.restart();
         self.open_app().await;
+    }
+
+    /// Changes a setting; it counts from the next start.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Writes the configuration file; it counts from the next start.
+    pub fn configure(&self, toml: &str) {
+        std::fs::write(self.directory.path().join("config.toml"), toml).unwrap();
     }
 
     /// The server's parts.
@@ -103,27 +124,12 @@ impl Server {
 
     /// Sends a request as it is.
     pub async fn send(&self, method: Method, path: &str, auth: Auth<'_>, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        let mut builder = poem::Request::builder().method(method).uri(path.parse().unwrap());
-        match auth {
-            Auth::None => {}
-            Auth::Basic(client) => builder = builder.header("authorization", basic(&client.id, &client.secret)),
-            Auth::Bearer(token) => builder = builder.header("authorization", format!("Bearer {token}")),
-            Auth::Header(value) => builder = builder.header("authorization", value),
-            Auth::Socket => builder = builder.extension(Channel::AdminSocket),
-        }
-        for (name, value) in headers {
-            builder = builder.header(*name, *value);
-        }
-        let mut response = self.app().wire().respond(builder.body(body.into())).await;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, body: response.take_body().into_bytes().await.unwrap() }
+        send(self.app().wire(), method, path, auth, headers, body).await
     }
 
     /// Posts a form.
     pub async fn form(&self, path: &str, auth: Auth<'_>, fields: &[(&str, &str)]) -> Answer {
-        let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-        let body: Vec<String> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-        self.raw_form(path, auth, &body.join("&")).await
+        self.raw_form(path, auth, &encoded(fields)).await
     }
 
     /// Posts a form as it is written.
@@ -218,10 +224,58 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// Every `WWW-Authenticate`.
+    pub fn challenges(&self) -> Vec<&str> {
+        self.headers.get_all("www-authenticate").iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    /// Asserts an error of RFC 6749 §5.2: its status, its code, and that nothing may keep it.
+    #[track_caller]
+    pub fn assert_error(&self, status: u16, code: &str) {
+        let error = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        assert_eq!((self.status, error["error"].as_str().unwrap_or_default()), (status, code), "{}", self.text());
+        let headers = ["content-type", "cache-control", "pragma"].map(|name| self.header(name));
+        assert_eq!(headers, ["application/json", "no-store", "no-cache"]);
+    }
+
+    /// Asserts a problem of RFC 9457 and the field that it names, if any.
+    #[track_caller]
+    pub fn assert_problem(&self, status: u16, field: Option<&str>) {
+        let problem = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        assert_eq!((self.status, problem["field"].as_str()), (status, field), "{}", self.text());
+        assert_eq!((self.header("content-type"), self.header("cache-control")), ("application/problem+json", "no-store"));
+        assert!(problem["detail"].is_string() && problem["status"] == json!(status), "{}", self.text());
+    }
+
     /// The `error` of an answer at `/oauth2/*`.
     pub fn error(&self) -> String {
         text(&self.json()["error"])
     }
+}
+
+/// Sends a request to these routes.
+pub async fn send(wire: &Wire, method: Method, path: &str, auth: Auth<'_>, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    let mut builder = poem::Request::builder().method(method).uri(path.parse().unwrap());
+    match auth {
+        Auth::None => {}
+        Auth::Basic(client) => builder = builder.header("authorization", basic(&client.id, &client.secret)),
+        Auth::Bearer(token) => builder = builder.header("authorization", format!("Bearer {token}")),
+        Auth::Header(value) => builder = builder.header("authorization", value),
+        Auth::Socket => builder = builder.extension(Channel::AdminSocket),
+    }
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    let mut response = wire.respond(builder.body(body.into())).await;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, body: response.take_body().into_bytes().await.unwrap() }
+}
+
+/// A form as it travels.
+pub fn encoded(fields: &[(&str, &str)]) -> String {
+    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    pairs.join("&")
 }
 
 /// An `Authorization` header of the scheme Basic.

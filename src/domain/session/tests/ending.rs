@@ -1,0 +1,167 @@
+//! How sessions, families and tokens are ended one by one, and who makes room for whom.
+
+use super::*;
+
+/// One access token, revocable until `seconds`.
+fn revocation(number: u16, seconds: i64) -> RevokedToken {
+    let mut id = [0; 16];
+    id[..2].copy_from_slice(&number.to_be_bytes());
+    RevokedToken { id: TokenId(id), expires_at: at(seconds).seconds() }
+}
+
+#[test]
+fn a_session_is_closed_once_and_everything_that_could_make_a_token_is_gone() {
+    let mut session = with_window();
+    session.revoke_token(revocation(1, 300), Some(1), "app", at(1), &uncut());
+    let events = session.close(end(2, EndReason::Logout), at(2), &uncut());
+    assert_eq!(names(&events), [("session.ended", Some("logout"))]);
+    assert_eq!((&*events[0].by, events[0].at, &events[0].session), ("app", at(2), &Some(session.id)));
+    assert!(session.revoked_tokens.is_empty() && session.families[0].window.is_none());
+    let closed = session.clone();
+    assert!(session.close(end(3, EndReason::Admin), at(3), &uncut()).is_empty());
+    assert_eq!(session, closed, "the first reason stays");
+    let mut expired = super::session();
+    assert!(expired.close(end(IDLE, EndReason::Logout), at(IDLE), &uncut()).is_empty());
+    assert_eq!(expired, super::session(), "what has expired stays expired");
+}
+
+#[test]
+fn a_family_is_closed_once_and_its_session_lives_on() {
+    let mut session = with_window();
+    let events = session.close_family(1, end(2, EndReason::Logout), at(2), &uncut());
+    assert_eq!(names(&events), [("family.ended", Some("logout"))]);
+    assert_eq!((events[0].family, &events[0].client), (Some(1), &Some(client("app"))));
+    assert!(session.is_active(at(2), &uncut()) && !session.family_is_active(1, &uncut()));
+    assert_eq!(session.families[0].window, None);
+    let closed = session.clone();
+    for number in [1, 2] {
+        assert!(session.close_family(number, end(3, EndReason::Admin), at(3), &uncut()).is_empty());
+    }
+    assert!(session.close_family(1, end(IDLE, EndReason::Admin), at(IDLE), &uncut()).is_empty());
+    assert_eq!(session, closed);
+}
+
+/// A revoked refresh token ends its family, and the session with the last one (contract, section 5).
+#[test]
+fn a_session_ends_with_its_last_family() {
+    let mut session = session();
+    session.add_family(family("mobile"), Position(6), at(0), &uncut()).unwrap();
+    assert_eq!(names(&session.revoke_family(1, "app", at(1), &uncut())), [("family.ended", Some("token_revoked"))]);
+    assert!(session.is_active(at(1), &uncut()));
+    assert!(session.revoke_family(1, "app", at(2), &uncut()).is_empty(), "it has ended already");
+    let both = [("family.ended", Some("token_revoked")), ("session.ended", Some("token_revoked"))];
+    assert_eq!(names(&session.revoke_family(2, "app", at(2), &uncut())), both);
+    assert_eq!(session.end.as_ref().map(|end| (end.reason, &*end.by)), Some((EndReason::TokenRevoked, "app")));
+}
+
+#[test]
+fn a_family_that_a_cut_off_ended_keeps_no_session_alive() {
+    let mut session = session();
+    session.add_family(family("mobile"), Position(6), at(0), &uncut()).unwrap();
+    let cuts = CutOffs { clients: [(client("mobile"), cut_off(7, 1))].into(), ..uncut() };
+    assert_eq!(session.revoke_family(1, "app", at(2), &cuts).len(), 2);
+}
+
+#[test]
+fn one_access_token_is_revoked_until_it_would_have_expired() {
+    let mut session = session();
+    let events = session.revoke_token(revocation(1, 300), Some(1), "app", at(1), &uncut());
+    assert_eq!(names(&events), [("token.revoked", None)]);
+    assert_eq!((events[0].token, events[0].family, &*events[0].by), (Some(revocation(1, 300).id), Some(1), "app"));
+    assert!(session.has_revoked(&revocation(1, 300).id) && !session.has_revoked(&revocation(2, 300).id));
+    let revoked = session.clone();
+    assert!(session.revoke_token(revocation(1, 300), Some(1), "app", at(2), &uncut()).is_empty(), "again");
+    assert!(session.revoke_token(revocation(2, 2), Some(1), "app", at(2), &uncut()).is_empty(), "expired at that second");
+    assert_eq!(session, revoked);
+    session.revoke_token(revocation(3, 900), Some(1), "app", at(300), &uncut());
+    assert_eq!(session.revoked_tokens, [revocation(3, 900)], "what has expired is forgotten");
+}
+
+#[test]
+fn one_token_too_many_ends_the_family_or_without_one_the_session() {
+    let mut full = session();
+    full.add_family(family("mobile"), Position(6), at(0), &uncut()).unwrap();
+    for number in 0..u16::try_from(REVOKED_TOKENS_MAX).unwrap() {
+        assert_eq!(full.revoke_token(revocation(number, 300), Some(1), "app", at(1), &uncut()).len(), 1);
+    }
+    assert_eq!((full.revoked_tokens.len(), full.family_is_active(1, &uncut())), (256, true));
+    let mut by_family = full.clone();
+    assert_eq!(
+        names(&by_family.revoke_token(revocation(999, 300), Some(1), "app", at(1), &uncut())),
+        [("family.ended", Some("token_revoked"))]
+    );
+    assert!(by_family.is_active(at(1), &uncut()) && !by_family.family_is_active(1, &uncut()));
+    let mut without = full.clone();
+    assert_eq!(
+        names(&without.revoke_token(revocation(999, 300), None, "app", at(1), &uncut())),
+        [("session.ended", Some("token_revoked"))]
+    );
+    assert_eq!(full.revoke_token(revocation(999, 900), Some(1), "app", at(300), &uncut()).len(), 1, "the old ones made room by expiring");
+    assert!(full.family_is_active(1, &uncut()));
+}
+
+#[test]
+fn a_session_has_at_most_64_live_families_and_remembers_8_that_ended() {
+    let mut session = session();
+    for number in 2..=64 {
+        assert_eq!(session.add_family(family("app"), Position(6), at(0), &uncut()), Some(number));
+    }
+    assert_eq!(session.add_family(family("app"), Position(6), at(0), &uncut()), None);
+    for number in 1..=20 {
+        session.close_family(number, end(1, EndReason::Logout), at(1), &uncut());
+    }
+    let remembered: Vec<u16> = session.families.iter().map(|family| family.number).filter(|number| *number <= 20).collect();
+    assert_eq!(remembered, (13..=20).collect::<Vec<_>>(), "those that were opened last");
+    assert_eq!(session.add_family(family("app"), Position(6), at(1), &uncut()), Some(65), "an ended one makes room");
+}
+
+#[test]
+fn a_number_is_never_given_twice() {
+    let mut session = session();
+    session.next_family = u16::MAX;
+    assert_eq!(session.add_family(family("app"), Position(6), at(0), &uncut()), Some(u16::MAX));
+    session.close_family(u16::MAX, end(1, EndReason::Logout), at(1), &uncut());
+    assert_eq!(session.add_family(family("app"), Position(6), at(1), &uncut()), None);
+}
+
+/// `count` sessions; those later in the list were used earlier.
+fn peers(count: u8) -> Vec<Session> {
+    let peer = |number: u8| Session { id: SessionId([number; 16]), last_used_at: at(100 - i64::from(number)), ..session() };
+    (0..count).map(peer).collect()
+}
+
+fn cap(sessions_max: u32, when_full: WhenFull) -> Cap {
+    Cap { sessions_max, when_full }
+}
+
+/// SES-13. The sessions used least recently make room, and no more of them than needed.
+#[test]
+fn the_sessions_used_least_recently_make_room() {
+    for (count, sessions_max, evicted) in [(2, 3, vec![]), (3, 3, vec![2]), (5, 3, vec![4, 3, 2]), (1, 1, vec![0])] {
+        let mut peers = peers(count);
+        let events = make_room(cap(sessions_max, WhenFull::EvictOldest), &client("app"), &mut peers, at(200), &uncut()).unwrap();
+        assert_eq!(names(&events), vec![("session.ended", Some("evicted")); evicted.len()]);
+        assert_eq!(events.iter().map(|event| event.session.unwrap().0[0]).collect::<Vec<_>>(), evicted);
+        let dead: Vec<u8> = peers.iter().rev().filter(|s| !s.is_active(at(200), &uncut())).map(|s| s.id.0[0]).collect();
+        assert_eq!(dead, evicted);
+    }
+    let mut even = peers(3);
+    even.iter_mut().for_each(|peer| peer.last_used_at = at(9));
+    let events = make_room(cap(3, WhenFull::EvictOldest), &client("app"), &mut even, at(200), &uncut()).unwrap();
+    assert_eq!(events[0].session, Some(SessionId([0; 16])), "among equals the one opened first");
+}
+
+#[test]
+fn a_policy_that_refuses_ends_nobody_and_dead_or_foreign_sessions_take_no_room() {
+    let mut full = peers(3);
+    let before = full.clone();
+    assert!(make_room(cap(3, WhenFull::Refuse), &client("app"), &mut full, at(200), &uncut()).is_none());
+    assert_eq!(full, before);
+    assert_eq!(make_room(cap(4, WhenFull::Refuse), &client("app"), &mut full, at(200), &uncut()), Some(vec![]));
+    full[0].close(end(150, EndReason::Logout), at(150), &uncut());
+    full[1].client_id = client("mobile");
+    full[2].expires_at = at(200);
+    let before = full.clone();
+    assert_eq!(make_room(cap(1, WhenFull::EvictOldest), &client("app"), &mut full, at(200), &uncut()), Some(vec![]));
+    assert_eq!(full, before);
+}
