@@ -11,6 +11,7 @@ mod introspect;
 mod introspect_answers;
 mod introspect_callers;
 mod introspect_inactive;
+mod jwt;
 mod layers;
 mod model;
 mod openapi;
