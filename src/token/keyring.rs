@@ -91,7 +91,7 @@ impl SigningKeyEntry {
     }
 
     /// Signs `message` as a token of this form that names this key. One key serves both forms: what is signed begins with another byte in
-    /// each (docs/decisions/0003).
+    /// each (docs/decisions/0010).
     pub(super) fn sign(&self, message: Vec<u8>, format: TokenFormat) -> String {
         match format {
             TokenFormat::Paseto => paseto::sign(&self.signing, message, self.footer.as_bytes(), b""),
