@@ -219,6 +219,7 @@ fn rules(config: &Config) -> Rules {
         issuer: config.server.issuer.as_str().into(),
         policies: config.policies.clone(),
         retention: config.events_retention,
+        rotate_every: config.keys.rotate_every,
         failed_auth_per_minute: config.limits.failed_auth_per_minute,
     }
 }

@@ -124,7 +124,7 @@ mod tests {
     fn a_timeout_names_itself_and_nobody() {
         assert_eq!(
             explain(&session("expired", "2026-11-24T09:30:00Z"), now()),
-            "It expired 2026-11-24 09:30:00Z (2 h ago). Nobody ended it: it was not used for 30 min, its idle_timeout."
+            "It expired 2026-11-24 09:30:00Z (3 h ago). Nobody ended it: it was not used for 30 min, its idle_timeout."
         );
         let later = "2026-11-24T15:00:00Z".parse().unwrap();
         assert_eq!(

@@ -20,6 +20,7 @@ pub mod client_credentials;
 pub mod clients;
 pub mod clock;
 pub mod end;
+pub mod events;
 pub mod introspect;
 pub mod issue;
 pub mod keys;
@@ -62,6 +63,8 @@ pub struct Rules {
     pub policies: BTreeMap<String, Policy>,
     /// How long events, and sessions that explain themselves, are kept.
     pub retention: Duration,
+    /// How long a signing key signs before the next one does.
+    pub rotate_every: Duration,
     /// Failed authentications per minute and address before 429.
     pub failed_auth_per_minute: u32,
 }

@@ -295,8 +295,9 @@ mod tests {
         merge(presented, form).err().map(|refused| refused.refusal)
     }
 
+    /// CLI-01, CLI-02, CLI-03, CLI-04.
     #[test]
-    fn basic_is_split_at_the_first_colon_and_then_form_decoded_cli_01_to_cli_04() {
+    fn basic_is_split_at_the_first_colon_and_then_form_decoded() {
         assert_eq!(basic_of(b"app:secret"), basic("app", "secret"));
         assert_eq!(basic_of(b"a%3Ab:p%2Bq%25r"), basic("a:b", "p+q%r"));
         assert_eq!(basic_of(b"app:a+b%20c:d"), basic("app", "a b c:d"));

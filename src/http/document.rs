@@ -26,6 +26,8 @@ pub enum Tag {
     Sessions,
     /// The registered clients.
     Clients,
+    /// The signing keys.
+    Keys,
     /// What this server is, and its public keys.
     Discovery,
     /// Whether it is well.

@@ -47,7 +47,7 @@ impl FromForm for IntrospectForm {
 #[serde(untagged)]
 enum Introspection {
     /// It is good.
-    Active(ActiveToken),
+    Active(Box<ActiveToken>),
     /// It is not, or it is not for the caller; which of the many reasons is not told.
     Inactive(InactiveToken),
 }
@@ -147,7 +147,7 @@ impl<S: Store> IntrospectApi<S> {
         let live = self.0.introspect(&who, &form.fields.token).await.map_err(failed)?;
         Ok(Json(match live {
             None => Introspection::Inactive(InactiveToken { active: false }),
-            Some(live) => Introspection::Active(ActiveToken::new(live, &self.0.rules().issuer)),
+            Some(live) => Introspection::Active(Box::new(ActiveToken::new(live, &self.0.rules().issuer))),
         }))
     }
 }

@@ -20,12 +20,14 @@ pub mod cookie;
 pub mod credentials;
 pub mod document;
 pub mod error;
+mod events;
 pub mod fallback;
 pub mod form;
 pub mod headers;
 mod health;
 mod introspect;
 pub mod json;
+mod keys;
 pub mod limits;
 mod revoke;
 mod session_object;
@@ -53,6 +55,8 @@ fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, limits: lim
         sessions::SessionsApi { engine: engine.clone(), cookie },
         subjects::SubjectsApi(engine.clone()),
         clients::ClientsApi(engine.clone()),
+        keys::KeysApi(engine.clone()),
+        events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
         health::HealthApi(engine.clone()),
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
@@ -100,7 +104,13 @@ mod tests {
     async fn what_goes_past_the_router_is_answered_as_through_it() {
         let policies = BTreeMap::from([("default".to_owned(), Policy::default())]);
         let issuer = "https://id.example".into();
-        let rules = Rules { issuer, policies, retention: Duration::from_secs(86_400), failed_auth_per_minute: 1000 };
+        let rules = Rules {
+            issuer,
+            policies,
+            retention: Duration::from_secs(86_400),
+            rotate_every: Duration::from_secs(86_400),
+            failed_auth_per_minute: 1000,
+        };
         let (clock, _) = Clock::manual(Timestamp::from_seconds(1_800_000_000));
         let keys = Keys::derive(&SecretKey::new([7; 32]));
         let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules, clock).await.unwrap());

@@ -84,6 +84,9 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bo
         if let Err(error) = engine.ready() {
             return error;
         }
+        if let Err(error) = engine.tend_keys().await {
+            tracing::warn!("the signing keys are tended later: {error}");
+        }
         match engine.sweep().await {
             Ok(swept) if swept.more => {}
             Ok(_) => tokio::select! {

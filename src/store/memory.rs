@@ -290,6 +290,12 @@ impl Store for Memory {
         self.lock().cuts().head
     }
 
+    async fn head_after(&self, position: Position) {
+        while self.head() <= position {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn ready(&self) -> Result<()> {
         self.lock().ready()
     }

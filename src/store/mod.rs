@@ -186,6 +186,9 @@ pub trait Store: Send + Sync + 'static {
     /// The position of the last committed event. Read it before reading state: then the state is at least as new.
     fn head(&self) -> Position;
 
+    /// Waits until the last committed event is later than `position`. Costs nothing while it waits.
+    fn head_after(&self, position: Position) -> impl Future<Output = ()> + Send;
+
     /// Whether the store can commit.
     fn ready(&self) -> Result<()>;
 }

@@ -1,10 +1,13 @@
 //! Every integration test, in one binary.
 
+mod client_authentication;
+mod clients;
 mod commands;
 mod conformance;
 mod crash;
 mod disk;
 mod durability;
+mod events;
 mod fixture;
 mod ids;
 mod introspect;
@@ -12,6 +15,7 @@ mod introspect_answers;
 mod introspect_callers;
 mod introspect_inactive;
 mod jwt;
+mod keys;
 mod layers;
 mod model;
 mod openapi;
@@ -19,10 +23,16 @@ mod outage;
 mod power;
 mod presets;
 mod process;
+mod refresh;
 mod revoke;
 mod rotation;
+mod routes;
 mod secrets;
 mod server;
+mod session_rights;
+mod sessions;
 mod start;
+mod token;
 mod tour;
+mod well_known;
 mod wired;

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use keyfob::config::MasterKeySource;
+use keyfob::domain::event::EventKind;
+use keyfob::domain::id::Position;
 use keyfob::first_start::read_master_key;
 use keyfob::store::Store;
 use keyfob::store::redb::{Options, Redb};
@@ -186,11 +188,22 @@ fn go_all_wrong_ways(server: &Process, backend: &Client, pair: &Value, finds: &m
     assert_eq!(ask(server, "DELETE", &path, Some(backend), "").status, 200);
 }
 
+/// What a stopped server has left, with the keys to it.
+fn opened_up(directory: &Path) -> (SecretKey, Keys, Redb) {
+    let source = MasterKeySource::File(data(directory, "master.key"));
+    let master = read_master_key(&source, |_| None).unwrap();
+    let keys = Keys::derive(&master);
+    let store = Redb::open(&data(directory, "keyfob.redb"), &keys, Options { cache_bytes: 1 << 20, write_queue_max: 8 }).unwrap();
+    (master, keys, store)
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
 /// The keys under which everything lies, and what they open.
 fn keys_of(directory: &Path, finds: &mut Finds) {
-    let source = MasterKeySource::File(data(directory, "master.key"));
-    let master: SecretKey = read_master_key(&source, |_| None).unwrap();
-    let keys = Keys::derive(&master);
+    let (master, keys, store) = opened_up(directory);
     finds.bytes("master key, text", fs::read_to_string(data(directory, "master.key")).unwrap().trim_end().as_bytes());
     for (name, key) in [
         ("master key", &master),
@@ -203,9 +216,7 @@ fn keys_of(directory: &Path, finds: &mut Finds) {
     ] {
         finds.bytes(name, key.expose_bytes());
     }
-    let store = Redb::open(&data(directory, "keyfob.redb"), &keys, Options { cache_bytes: 1 << 20, write_queue_max: 8 }).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let records = runtime.block_on(store.keys()).unwrap();
+    let records = block_on(store.keys()).unwrap();
     assert!(!records.is_empty());
     for record in records {
         let seed = Sealer::new(&keys.wrap).open(&record.id.0, &record.sealed_seed).unwrap();
@@ -247,4 +258,25 @@ fn no_secret_token_or_personal_datum_is_ever_written_down() {
     let everything: Vec<u8> = finds.0.iter().flat_map(|Needle(_, bytes)| [bytes, &b"|"[..]].concat()).collect();
     assert_eq!(finds.within(&everything).len(), finds.0.iter().map(|needle| &needle.0).collect::<std::collections::HashSet<_>>().len());
     assert!(database.len() > 100_000 && String::from_utf8_lossy(&log).contains("spent refresh token"));
+}
+
+/// ROT-35: the event of reuse keeps of the address a keyed hash: enough to compare two, and not to learn one.
+#[test]
+fn the_event_of_reuse_keeps_only_a_keyed_hash_of_the_address() {
+    let directory = tempdir().unwrap();
+    let server = Process::start(directory.path());
+    let app = admin(directory.path());
+    let first = text(&server.json("POST", "/v1/sessions", Some(&app), &opening()).json()["refresh_token"]);
+    let second = text(&refresh(&server, &app, &first).json()["refresh_token"]);
+    refresh(&server, &app, &second);
+    assert_eq!(refresh(&server, &app, &first).error(), "invalid_grant");
+    assert_eq!(server.stop(), 0);
+    let (_, keys, store) = opened_up(directory.path());
+    let events = block_on(store.events(Position::default(), 100)).unwrap();
+    let (_, reused) = events.iter().find(|(_, event)| event.kind == EventKind::RefreshReused).unwrap();
+    assert_eq!(reused.address, Some(keys.address_hash("127.0.0.1".parse().unwrap())));
+    assert_ne!(
+        keys.address_hash("127.0.0.1".parse().unwrap()),
+        Keys::derive(&SecretKey::new([1; 32])).address_hash("127.0.0.1".parse().unwrap())
+    );
 }

@@ -55,6 +55,7 @@ impl Wired {
             issuer: ISSUER.into(),
             policies: config.policies.clone(),
             retention: config.events_retention,
+            rotate_every: config.keys.rotate_every,
             failed_auth_per_minute: config.limits.failed_auth_per_minute,
         };
         let (clock, hand) = Clock::manual(Timestamp::from_seconds(NOW_S));

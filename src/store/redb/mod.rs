@@ -184,6 +184,10 @@ impl Store for Redb {
         self.shared.head()
     }
 
+    async fn head_after(&self, position: Position) {
+        self.shared.head_after(position).await;
+    }
+
     fn ready(&self) -> Result<()> {
         self.shared.ready()
     }

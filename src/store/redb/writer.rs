@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use redb::{Database, Durability, WriteTransaction};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::batch::{Batch, State};
 use super::error::failed;
@@ -30,6 +30,8 @@ type Settle = Box<dyn FnOnce(Option<StoreError>)>;
 pub(super) struct Shared {
     pub registry: ArcSwap<Registry>,
     head: AtomicU64,
+    /// The same head, for those who wait for it to move.
+    told: watch::Sender<u64>,
     queue: Mutex<Queue>,
     arrived: Condvar,
     places: usize,
@@ -61,6 +63,7 @@ impl Shared {
         Self {
             registry: ArcSwap::from_pointee(state.registry()),
             head: AtomicU64::new(state.cuts.head.0),
+            told: watch::Sender::new(state.cuts.head.0),
             queue: Mutex::default(),
             arrived: Condvar::new(),
             places: write_queue_max,
@@ -72,6 +75,11 @@ impl Shared {
 
     pub fn head(&self) -> Position {
         Position(self.head.load(Ordering::Acquire))
+    }
+
+    pub async fn head_after(&self, position: Position) {
+        // The sender lives as long as the store, so this ends only when the head has moved.
+        let _ = self.told.subscribe().wait_for(|head| Position(*head) > position).await;
     }
 
     pub fn counters(&self) -> Counters {
@@ -148,6 +156,7 @@ impl Shared {
         }
         // After the registry: who reads this head finds every cut-off up to it.
         self.head.store(state.cuts.head.0, Ordering::Release);
+        self.told.send_if_modified(|head| std::mem::replace(head, state.cuts.head.0) != state.cuts.head.0);
     }
 
     /// From here on nothing is written: what the disk holds is unknown until the next start reads it.
