@@ -154,6 +154,12 @@ fn only_exactly_our_own_header_is_taken() {
     ] {
         assert!(!is_accepted_under(&header), "{header}");
     }
+    let encoded = encoded_header(&kid);
+    for spelling in [encoded.to_ascii_uppercase(), encoded.to_ascii_lowercase(), format!("{encoded}="), encoded[..encoded.len() - 1].into()]
+    {
+        let token = sign(&SigningKey::from_bytes(&[2; 32]), &spelling, payload(&of_client()).as_bytes());
+        assert!(!is_accepted(&token), "{spelling}");
+    }
 }
 
 /// ASV-02: RFC 8725 §3.1. The public key is known to all, so a MAC under it says nothing.
