@@ -116,7 +116,7 @@ impl App {
         let store = Redb::open(&places.database, &keys, options).map_err(|cause| AppError::store(&places.database, cause))?;
         let store = Arc::new(store);
         let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
-        let wire = Arc::new(wire::wire(&engine, cookie(config), limits(config)));
+        let wire = Arc::new(wire::wire(&engine, cookie(config), origins(config), limits(config)));
         Ok(Self { engine, store, wire, lock })
     }
 
@@ -174,7 +174,8 @@ impl App {
 
     /// Finishes the writes that wait, and closes the store.
     pub async fn close(self) {
-        let Self { store, lock, .. } = self;
+        let Self { engine, store, lock, .. } = self;
+        engine.write_uses(true).await;
         // Joining the writer blocks; nothing else is left to run by now.
         store.close();
         drop(lock);
@@ -202,7 +203,7 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
     let clock = Clock::system();
     let keys = Keys::derive(&SecretKey::new(clock.random()));
     let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules(config), clock).await?);
-    Ok(format!("{:#}", wire::wire(&engine, cookie(config), limits(config)).document()))
+    Ok(format!("{:#}", wire::wire(&engine, cookie(config), origins(config), limits(config)).document()))
 }
 
 /// Where everything is, as configured.
@@ -226,6 +227,10 @@ fn rules(config: &Config) -> Rules {
 
 fn cookie(config: &Config) -> wire::cookie::Cookie {
     wire::cookie::Cookie { name: config.cookie.name.clone(), same_site: config.cookie.same_site.as_str() }
+}
+
+fn origins(config: &Config) -> wire::origin::Origins {
+    wire::origin::Origins::new(&config.server.issuer, &config.cookie.origins)
 }
 
 fn limits(config: &Config) -> wire::limits::Limits {

@@ -1,6 +1,5 @@
 //! P11: what a session takes of the file, and whether refreshing makes it grow.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,26 +24,27 @@ pub fn measure(sessions: usize, table: &mut Table) {
     let file = database(place.path());
     let (clock, hand) = Clock::manual(Timestamp::from_seconds(1_800_000_000));
     let master = SecretKey::new([7; 32]);
-    let (client, mut tokens) = runtime().block_on(async {
+    let (client, tokens, before) = runtime().block_on(async {
         let (store, engine) = engine(&file, &master, clock.clone()).await;
         let (client, _) = client(&engine).await;
         let tokens: Vec<_> = open(&engine, &client, sessions, sessions).await.into_iter().map(|tokens| tokens.refresh).collect();
+        let before = stored(&store) / sessions as f64;
         store.close();
-        (client, tokens)
+        (client, tokens, before)
     });
-    let before = allocated(&file) / sessions as f64;
-    tokens = runtime().block_on(async {
+    let after = runtime().block_on(async {
+        let mut tokens = tokens;
         let (store, engine) = engine(&file, &master, clock.clone()).await;
         for _ in 0..REFRESHES {
             tokens = refresh(&engine, &client, &tokens).await;
             hand.advance(Duration::from_secs(60));
             while engine.sweep().await.expect("the store is sound").more {}
         }
+        assert_eq!(tokens.len(), sessions);
+        let after = stored(&store) / sessions as f64;
         store.close();
-        tokens
+        after
     });
-    assert_eq!(tokens.len(), sessions);
-    let after = allocated(&file) / sessions as f64;
     let growth = (after / before - 1.0) * 100.0;
     let what = format!(
         "bytes a session in use in the file, all indexes and the event of its opening, {sessions} sessions after {REFRESHES} refreshes of each, against before any"
@@ -76,17 +76,9 @@ async fn refresh(engine: &Arc<Engine<Redb>>, client: &Caller, tokens: &[String])
     tasks.join_all().await.into_iter().flatten().collect()
 }
 
-/// The bytes of a closed database that are in use: without the room that the file has been given ahead, and without what was freed.
-fn allocated(file: &Path) -> f64 {
-    let db = redb::Database::open(file).expect("it is closed");
-    let stats = db.begin_write().and_then(|transaction| Ok(transaction.stats())).expect("a transaction").expect("it is sound");
-    println!(
-        "file {} B, allocated pages {} B, stored {} B, metadata {} B, fragmented {} B",
-        std::fs::metadata(file).map_or(0, |metadata| metadata.len()),
-        stats.allocated_pages() * stats.page_size() as u64,
-        stats.stored_bytes(),
-        stats.metadata_bytes(),
-        stats.fragmented_bytes()
-    );
-    (stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes()) as f64
+/// What the tables take: without the room that the file was given ahead, and without what was freed.
+fn stored(store: &Redb) -> f64 {
+    let tables = store.stored_bytes().expect("the store is sound");
+    println!("{tables:?}");
+    tables.iter().map(|(_, bytes)| bytes).sum::<u64>() as f64
 }

@@ -20,6 +20,9 @@ const KNOWN: usize = 1024;
 /// Tokens of one round that were never asked for before; as many as the server can remember.
 const UNSEEN: usize = 4096;
 
+/// One kind of a session's tokens.
+type Kind = fn(&Tokens) -> &str;
+
 /// Asks about one token after another.
 struct Introspect {
     questions: Rc<Vec<Vec<u8>>>,
@@ -50,12 +53,12 @@ impl Talk for Introspect {
 /// Measures, and adds the rows.
 pub fn measure(filled: &Filled, table: &mut Table) {
     let (server, _) = Server::start(filled.path());
-    let questions = |samples: &[Tokens], token: fn(&Tokens) -> &str| -> Vec<Vec<u8>> {
+    let questions = |samples: &[Tokens], token: Kind| -> Vec<Vec<u8>> {
         let body = |tokens| format!("token={}", token(tokens));
         samples.iter().map(|tokens| post("/oauth2/introspect", &filled.authorization, &body(tokens))).collect()
     };
     let known = &filled.samples[..KNOWN.min(filled.samples.len())];
-    let kinds: [(&str, fn(&Tokens) -> &str); 3] = [
+    let kinds: [(&str, Kind); 3] = [
         ("session token", |tokens| &tokens.session),
         ("refresh token", |tokens| &tokens.refresh),
         ("PASETO seen before", |tokens| &tokens.access),

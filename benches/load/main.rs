@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench load`, or for a part of it `cargo bench --bench load -- --sessions 1000000 introspection rotation growth`.
 
+#![expect(clippy::disallowed_methods, reason = "who measures time has to read it")]
+
 use std::process::ExitCode;
 
 mod bare;

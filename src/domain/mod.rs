@@ -1,10 +1,12 @@
 //! The rules: what a session is and when it lives. No I/O, no async, no clock, no randomness, no framework.
 
 pub mod access;
+pub mod change;
 pub mod client;
 pub mod cutoff;
 pub mod event;
 pub mod family;
+pub mod gate;
 pub mod id;
 pub mod introspection;
 pub mod key;

@@ -16,6 +16,12 @@ use super::time::{Moment, Timestamp};
 
 /// The name under which the engine acts by itself.
 pub const ENGINE: &str = "keyfob";
+/// The longest time between two writes of a session's use.
+const ACTIVITY_INTERVAL_MAX: Duration = Duration::from_secs(45);
+/// How long such a write may take besides: until the sweep finds it due, and until it is on the disk.
+const ACTIVITY_WRITE: Duration = Duration::from_secs(15);
+/// Even a policy of one second leaves the sweep, which comes once a second, this long.
+const ACTIVITY_GRACE_MIN: Duration = Duration::from_secs(2);
 /// How many live families a session may have.
 pub const FAMILIES_MAX: usize = 64;
 /// How many ended families a session remembers, so that people can see what was there.
@@ -319,6 +325,22 @@ impl Session {
         self.last_used_at.plus(self.idle_timeout)
     }
 
+    /// How old its written use may get before a later one is written: a tenth of the idle timeout, and at most 45 seconds.
+    pub fn activity_interval(&self) -> Duration {
+        (self.idle_timeout / 10).min(ACTIVITY_INTERVAL_MAX)
+    }
+
+    /// By how much its last use may be later than what is written, if nobody knows: at most a minute.
+    pub fn activity_grace(&self) -> Duration {
+        (self.activity_interval() + ACTIVITY_WRITE).min(self.idle_timeout.max(ACTIVITY_GRACE_MIN))
+    }
+
+    /// When the sweep should look at it: when it has expired beyond doubt, or, if it was ended, at once, to see how long it is to be kept.
+    pub fn due(&self) -> Timestamp {
+        let expired = self.idle_expires_at().plus(self.activity_grace()).min(self.expires_at);
+        self.end.as_ref().map_or(expired, |end| end.at.min(expired))
+    }
+
     /// Whether this is its current session token.
     pub fn is_current_token(&self, renewals: u32, hash: &Hash) -> bool {
         renewals == self.renewals && *hash == self.token
@@ -428,6 +450,15 @@ impl Session {
         self.last_used_at = self.last_used_at.max(now);
     }
 
+    /// Counts a use that was found good when it happened, though it is written only now: what was written may have expired meanwhile.
+    pub fn use_at(&mut self, used: Timestamp, cuts: &CutOffs) {
+        let written = self.last_used_at;
+        self.touch(used);
+        if self.expiry_reported || !self.is_active(used, cuts) {
+            self.last_used_at = written;
+        }
+    }
+
     /// Ends the session and all it issued. Ending what has ended or expired changes nothing and tells nothing.
     pub fn close(&mut self, end: End, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
         if self.is_active(now, cuts) { vec![self.finish(end)] } else { vec![] }
@@ -528,9 +559,9 @@ impl Session {
         Some(Decision::told(self.own_family, vec![event]))
     }
 
-    /// Reports once that a timeout has passed; for the sweep.
+    /// Reports once that a timeout has passed, when no unwritten use can say otherwise; for the sweep.
     pub fn report_expiry(&mut self, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
-        if self.expiry_reported || self.standing(now, cuts) != Standing::Expired {
+        if self.expiry_reported || now < self.due() || self.standing(now, cuts) != Standing::Expired {
             return vec![];
         }
         self.expiry_reported = true;
@@ -615,18 +646,37 @@ pub struct Renewal {
     pub by: Box<str>,
 }
 
-/// Makes room for one more session of a subject and client, or says that there is none. `peers` are the subject's sessions, of any client.
-/// The sessions that must go are ended in place; nothing else is touched.
-pub fn make_room(cap: Cap, client: &ClientId, peers: &mut [Session], now: Timestamp, cuts: &CutOffs) -> Option<Vec<Event>> {
-    let mut live: Vec<&mut Session> = peers.iter_mut().filter(|s| s.client_id == *client && s.is_active(now, cuts)).collect();
+/// Makes room for one more session of a subject and client, or says that there is none. `peers` are the subject's sessions, of any client, and
+/// `uses` what is known of their use besides what is written. The sessions that must go are ended in place; nothing else is touched.
+pub fn make_room(
+    cap: Cap,
+    client: &ClientId,
+    peers: &mut [Session],
+    uses: &[(SessionId, Timestamp)],
+    now: Timestamp,
+    cuts: &CutOffs,
+) -> Option<Vec<Event>> {
+    let mut live = vec![];
+    for session in peers.iter_mut().filter(|session| session.client_id == *client) {
+        let written = session.last_used_at;
+        if let Some((_, used)) = uses.iter().find(|(id, _)| *id == session.id) {
+            session.touch(*used);
+        }
+        let used = session.last_used_at;
+        let lives = session.is_active(now, cuts);
+        session.last_used_at = written;
+        if lives {
+            live.push((used, session));
+        }
+    }
     let surplus = (live.len() + 1).saturating_sub(cap.sessions_max as usize);
     if surplus > 0 && cap.when_full == WhenFull::Refuse {
         return None;
     }
-    live.sort_by_key(|session| (session.last_used_at, session.id));
+    live.sort_by_key(|(used, session)| (*used, session.id));
     let evicted = End { at: now, reason: EndReason::Evicted, by: ENGINE.into() };
-    Some(live.into_iter().take(surplus).map(|session| session.finish(evicted.clone())).collect())
+    Some(live.into_iter().take(surplus).map(|(_, session)| session.finish(evicted.clone())).collect())
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

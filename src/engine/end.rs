@@ -3,10 +3,11 @@
 use super::open::{TEXT_BYTES_MAX, invalid};
 use super::{Engine, Result};
 use crate::domain::client::{Caller, Permission};
+use crate::domain::cutoff::CutOffs;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{SessionId, Subject};
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Decision, End, EndReason};
+use crate::domain::session::{Decision, End, EndReason, Session};
 use crate::store::{Lane, Store};
 
 impl<S: Store> Engine<S> {
@@ -18,7 +19,7 @@ impl<S: Store> Engine<S> {
         caller.require(Permission::Sessions)?;
         let now = self.clock.now().wall;
         let who = caller.clone();
-        let ended = self.store.update(id, Lane::Revocation, move |session, cuts| {
+        let ended = self.update_session(id, Lane::Revocation, move |session, cuts| {
             if !who.may_see(session) {
                 return Decision::quiet(false);
             }
@@ -45,7 +46,8 @@ impl<S: Store> Engine<S> {
         closing.subject = Some(subject.clone());
         closing.note = checked(note)?;
         let who = caller.clone();
-        let ended = self.store.update_subject(subject, closing, move |session, cuts| {
+        let activity = self.activity.clone();
+        let decide = move |session: &mut Session, cuts: &CutOffs| {
             if Some(session.id) == except {
                 return Decision::quiet(false);
             }
@@ -57,8 +59,9 @@ impl<S: Store> Engine<S> {
             let own: Vec<u16> = session.families.iter().filter(|family| who.is(&family.client_id)).map(|family| family.number).collect();
             let events = own.into_iter().flat_map(|number| session.close_family(number, end.clone(), now, cuts)).collect();
             Decision::told(false, events)
-        });
-        Ok(ended.await?)
+        };
+        let decide = move |session: &mut Session, cuts: &CutOffs| activity.decide(session, cuts, &decide);
+        Ok(self.store.update_subject(subject, closing, decide).await?)
     }
 
     /// Ends everything there is, by one entry.

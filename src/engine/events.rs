@@ -38,7 +38,7 @@ impl<S: Store> Engine<S> {
         let items = self.store.events(after, limit).await?;
         let first = items.first().map_or(head.next(), |(position, _)| *position);
         if first > after.next() {
-            return Err(Refusal::Gone.because("events after this cursor were forgotten; begin at the oldest with after=0 left out").into());
+            return Err(Refusal::Gone.because("events after this cursor were forgotten; begin again without a cursor").into());
         }
         Ok(Events { items, head })
     }

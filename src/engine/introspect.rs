@@ -40,7 +40,7 @@ impl<S: Store> Engine<S> {
             client: client_of(&registry, client),
         };
         let active = if let Some(token) = Opaque::decode(token, &self.opaque) {
-            let Some(session) = self.store.session(token.session).await? else { return Ok(None) };
+            let Some(session) = self.read_session(token.session).await? else { return Ok(None) };
             match token.kind {
                 OpaqueKind::Session => judgement(&session.client_id).session_token(&session, token.generation, &token.hash()),
                 OpaqueKind::Refresh => {
@@ -51,10 +51,10 @@ impl<S: Store> Engine<S> {
         } else {
             let Some(token) = self.verifier.verify(token, &self.keyring.load()) else { return Ok(None) };
             let (session, revoked) = match &token.origin {
-                Origin::Session { id, .. } => (self.store.session(*id).await?, false),
+                Origin::Session { id, .. } => (self.read_session(*id).await?, false),
                 Origin::Client { .. } => (None, self.store.is_revoked(RevokedToken { id: token.id, expires_at: token.expires_at }).await?),
             };
-            judgement(&token.client_id).access_token(&token, &self.rules.issuer, session.as_ref(), revoked)
+            judgement(&token.client_id).access_token(&token, &self.rules.issuer, session.as_deref(), revoked)
         };
         Ok(active.map(|active| Live { active, as_of }))
     }

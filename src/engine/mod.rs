@@ -7,30 +7,39 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::domain::client::Client;
+use crate::domain::cutoff::CutOffs;
+use crate::domain::id::SessionId;
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{Refusal, Refused};
-use crate::store::{Store, StoreError};
+use crate::domain::session::{Decision, Session};
+use crate::store::{Lane, Store, StoreError};
 use crate::token::keyring::Keyring;
 use crate::token::keys::Keys;
 use crate::token::opaque::OpaqueKeys;
 use crate::token::verifier::AccessVerifier;
 
+mod activity;
 pub mod authenticate;
+pub mod change;
+pub mod check;
 pub mod client_credentials;
 pub mod clients;
 pub mod clock;
 pub mod end;
 pub mod events;
+pub mod families;
 pub mod introspect;
 pub mod issue;
 pub mod keys;
 pub mod open;
 pub mod read;
 pub mod refresh;
+pub mod renew;
 pub mod revoke;
 pub mod sweep;
 mod throttle;
 
+use activity::Activity;
 use clock::Clock;
 use throttle::Throttle;
 
@@ -79,6 +88,7 @@ pub struct Engine<S> {
     verifier: AccessVerifier,
     clock: Clock,
     throttle: Throttle,
+    activity: Arc<Activity>,
 }
 
 impl<S: Store> Engine<S> {
@@ -91,7 +101,8 @@ impl<S: Store> Engine<S> {
         let throttle = Throttle::new(rules.failed_auth_per_minute);
         let opaque = OpaqueKeys::new(&keys);
         let keyring = ArcSwap::from_pointee(keyring);
-        Ok(Self { store, rules, keys, opaque, keyring, verifier: AccessVerifier::new(), clock, throttle })
+        let activity = Arc::new(Activity::new(clock.now().wall));
+        Ok(Self { store, rules, keys, opaque, keyring, verifier: AccessVerifier::new(), clock, throttle, activity })
     }
 
     /// What the engine goes by.
@@ -107,6 +118,28 @@ impl<S: Store> Engine<S> {
     /// Whether the engine can do its work: `Err` when the store cannot commit.
     pub fn ready(&self) -> Result<()> {
         Ok(self.store.ready()?)
+    }
+
+    /// The session as it is now: as it is written, with the uses that are not.
+    async fn read_session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
+        let mut session = self.store.session(id).await?;
+        if let Some(session) = &mut session
+            && let Some(used) = self.activity.later_use(session)
+        {
+            Arc::make_mut(session).touch(used);
+        }
+        Ok(session)
+    }
+
+    /// Runs `decide` on the session as it is now.
+    async fn update_session<T: Send + 'static>(
+        &self,
+        id: SessionId,
+        lane: Lane,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
+    ) -> Result<Option<T>> {
+        let activity = self.activity.clone();
+        Ok(self.store.update(id, lane, move |session, cuts| activity.decide(session, cuts, &decide)).await?)
     }
 
     /// The policy a client names. One whose policy has left the configuration falls back to the default.

@@ -130,15 +130,27 @@ impl<S: Store> Engine<S> {
         let cap = (policy.max_sessions_per_subject > 0)
             .then_some(Cap { sessions_max: policy.max_sessions_per_subject, when_full: policy.when_full });
         let event = session.event(EventKind::SessionOpened, now.wall, caller.name());
-        let opened = self.store.open(Opening { session, data: data.clone(), cap, event }).await?;
+        let uses = if cap.is_some() { self.unwritten_uses(&session.subject).await? } else { vec![] };
+        let opened = self.store.open(Opening { session, data: data.clone(), cap, uses, event }).await?;
         let session = opened.ok_or_else(|| Refusal::SessionsFull.because("the subject has all the sessions that it may have"))?;
         let refresh_token = refresh_secret.map(|secret| self.text(OpaqueKind::Refresh, session.id, 1, 0, secret));
         let session_token = self.text(OpaqueKind::Session, session.id, 0, 0, secret);
         Ok(Opened { session, data, session_token, access, refresh_token })
     }
 
+    /// What is known of the use of a subject's sessions besides what is written, so that a cap goes by who was really there last.
+    async fn unwritten_uses(&self, subject: &Subject) -> Result<Vec<(SessionId, Timestamp)>> {
+        let written = self.store.sessions(Some(subject.clone()), None, usize::MAX).await?;
+        let uses = written.into_iter().filter_map(|mut session| {
+            let written = session.last_used_at;
+            self.activity.apply(&mut session);
+            (session.last_used_at > written).then_some((session.id, session.last_used_at))
+        });
+        Ok(uses.collect())
+    }
+
     /// The client that a session is opened for. One that does not exist, is disabled or was not named to the caller all look the same.
-    fn client_opened_for(&self, caller: &Caller, named: Option<&str>) -> std::result::Result<Arc<Client>, Refused> {
+    pub(super) fn client_opened_for(&self, caller: &Caller, named: Option<&str>) -> std::result::Result<Arc<Client>, Refused> {
         match (caller, named) {
             (Caller::Client(client), None) => Ok(client.clone()),
             (Caller::AdminSocket, None) => {
@@ -158,7 +170,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// The access token that comes with a sign-in. Refused if it would be longer than any token that we accept.
-    fn issue_at_sign_in(&self, session: &Session, client: &Client, now: Timestamp) -> Result<Issued> {
+    pub(super) fn issue_at_sign_in(&self, session: &Session, client: &Client, now: Timestamp) -> Result<Issued> {
         let key = self.keyring.load().active().id;
         let stamp = session.stamp(self.policy(client).access_token_ttl, key, client.access_token_format, now);
         let grant = ForSession {
@@ -170,20 +182,21 @@ impl<S: Store> Engine<S> {
             id: TokenId(self.clock.random()),
             stamp: &stamp,
         };
-        let issued = self.issue_for_session(session, grant, now)?;
-        if issued.access_token.len() > TOKEN_BYTES_MAX {
-            return Err(invalid(
-                "claims",
-                "together with subject and scope make an access token of more than 8 KiB; use data for what APIs do not need",
-            )
-            .into());
-        }
-        Ok(issued)
+        not_too_long(self.issue_for_session(session, grant, now)?)
     }
 
     pub(super) fn text(&self, kind: OpaqueKind, session: SessionId, family: u16, generation: u32, secret: Secret) -> SecretText {
         Opaque { kind, session, family, generation, secret }.encode(&self.opaque)
     }
+}
+
+/// A token longer than any that we accept is of no use; so it is refused before anything is written.
+pub(super) fn not_too_long(issued: Issued) -> Result<Issued> {
+    if issued.access_token.len() > TOKEN_BYTES_MAX {
+        let why = "together with subject, scope and amr make an access token of more than 8 KiB; use data for what APIs do not need";
+        return Err(invalid("claims", why).into());
+    }
+    Ok(issued)
 }
 
 fn first_family(session: &Session, secret: &Secret) -> Family {
@@ -203,7 +216,7 @@ fn first_family(session: &Session, secret: &Secret) -> Family {
     }
 }
 
-fn authentication(
+pub(super) fn authentication(
     acr: Option<String>,
     amr: Vec<String>,
     at: Option<Timestamp>,
@@ -239,14 +252,14 @@ pub(super) fn parse_scope(text: &str) -> std::result::Result<ScopeSet, Refused> 
     text.parse().map_err(|_| Refusal::InvalidScope.because("scope must be names joined by single spaces, at most 2048 bytes"))
 }
 
-fn short_text(field: &'static str, text: String, bytes_max: usize) -> std::result::Result<Box<str>, Refused> {
+pub(super) fn short_text(field: &'static str, text: String, bytes_max: usize) -> std::result::Result<Box<str>, Refused> {
     if text.is_empty() || text.len() > bytes_max || text.chars().any(char::is_control) {
         return Err(invalid(field, format!("must have 1 to {bytes_max} bytes and no control characters")));
     }
     Ok(text.into())
 }
 
-fn json_text(field: &'static str, object: &Map<String, Value>, bytes_max: usize) -> std::result::Result<Box<str>, Refused> {
+pub(super) fn json_text(field: &'static str, object: &Map<String, Value>, bytes_max: usize) -> std::result::Result<Box<str>, Refused> {
     let text = serde_json::to_string(object).map_err(|_| invalid(field, "cannot be written as JSON"))?;
     if text.len() > bytes_max {
         return Err(invalid(field, format!("has {} bytes of JSON; at most {bytes_max} are kept", text.len())));

@@ -1,5 +1,7 @@
 //! Reading sessions: one, or a page of those the caller may see.
 
+use std::sync::Arc;
+
 use super::{Engine, Result};
 use crate::domain::client::{Caller, Permission};
 use crate::domain::cutoff::CutOffs;
@@ -43,9 +45,9 @@ impl<S: Store> Engine<S> {
     /// `NotFound` when there is none, or it is not the caller's to see.
     pub async fn session(&self, caller: &Caller, id: SessionId) -> Result<View> {
         caller.require(Permission::Sessions)?;
-        let session = self.store.session(id).await?.filter(|session| caller.may_see(session));
+        let session = self.read_session(id).await?.filter(|session| caller.may_see(session));
         let session = session.ok_or_else(|| Refusal::NotFound.because("there is no such session"))?;
-        self.view(caller, session).await
+        self.view(caller, Arc::unwrap_or_clone(session)).await
     }
 
     /// At most `limit` sessions after the one named, in the order of their opening, and where to go on if there may be more.
@@ -66,7 +68,7 @@ impl<S: Store> Engine<S> {
         loop {
             let batch = self.store.sessions(filter.subject.clone(), after, limit + 1).await?;
             let exhausted = batch.len() <= limit;
-            for session in batch {
+            for mut session in batch {
                 if found.len() == limit || looked_at == LOOKED_AT_MAX {
                     return Ok((found, after));
                 }
@@ -75,6 +77,7 @@ impl<S: Store> Engine<S> {
                 if !caller.may_see(&session) || filter.client_id.as_ref().is_some_and(|id| *id != session.client_id) {
                     continue;
                 }
+                self.activity.apply(&mut session);
                 let view = self.view(caller, session).await?;
                 if filter.state.is_none_or(|state| state == State::from(&view.standing)) {
                     found.push(view);
@@ -86,12 +89,17 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// How `session` looks to `caller` now.
+    /// How `session`, as it is now, looks to `caller`.
     pub(super) async fn view(&self, caller: &Caller, session: Session) -> Result<View> {
         let owns = caller.is(&session.client_id) || caller.opened(&session);
         let data = if owns { Some(self.store.data(session.id).await?) } else { None };
         let registry = self.store.registry();
         Ok(view_at(session, data, self.clock.now().wall, &registry.cuts))
+    }
+
+    /// How a session looks to whoever holds one of its tokens: without the private data.
+    pub fn view_without_data(&self, session: Session) -> View {
+        view_at(session, None, self.clock.now().wall, &self.store.registry().cuts)
     }
 
     /// How a session that was just opened looks to its opener.

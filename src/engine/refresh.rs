@@ -73,7 +73,7 @@ impl<S: Store> Engine<S> {
         let (client_id, policy) = (client.id.clone(), self.policy(client).clone());
         let (family, format, key) = (presented.family, client.access_token_format, self.keyring.load().active().id);
         let address = source.address.map(|address| self.keys.address_hash(address));
-        let granted = self.store.update(presented.session, Lane::Ordinary, move |session, cuts| {
+        let granted = self.update_session(presented.session, Lane::Ordinary, move |session, cuts| {
             let refresh = Refresh {
                 client: &client_id,
                 family,

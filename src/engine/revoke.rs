@@ -34,7 +34,7 @@ impl<S: Store> Engine<S> {
     }
 
     async fn revoke_family(&self, caller: Caller, session: SessionId, family: u16, now: Timestamp) -> Result<()> {
-        let revoked = self.store.update(session, Lane::Revocation, move |session, cuts| {
+        let revoked = self.update_session(session, Lane::Revocation, move |session, cuts| {
             let Some(client) = session.family(family).map(|family| family.client_id.clone()) else {
                 return Decision::quiet(Ok(()));
             };
@@ -47,7 +47,7 @@ impl<S: Store> Engine<S> {
     }
 
     async fn revoke_session(&self, caller: Caller, session: SessionId, now: Timestamp) -> Result<()> {
-        let revoked = self.store.update(session, Lane::Revocation, move |session, cuts| {
+        let revoked = self.update_session(session, Lane::Revocation, move |session, cuts| {
             if !may_revoke(&caller, &session.client_id, session) {
                 return Decision::quiet(Err(Refused::invalid_grant()));
             }
@@ -72,7 +72,7 @@ impl<S: Store> Engine<S> {
             }
             Origin::Session { id, family, .. } => {
                 let client = token.client_id.clone();
-                let revoked = self.store.update(id, Lane::Revocation, move |session, cuts| {
+                let revoked = self.update_session(id, Lane::Revocation, move |session, cuts| {
                     if !may_revoke(&caller, &client, session) {
                         return Decision::quiet(Err(Refused::invalid_grant()));
                     }

@@ -1,12 +1,36 @@
-//! The sweep: removes what has had its time, a slice at a time.
+//! The sweep: writes uses that were only noted, and removes what has had its time, a slice at a time.
 
+use std::sync::Arc;
+
+use super::activity::Activity;
 use super::{Engine, Result};
-use crate::store::{Store, Sweep, Swept};
+use crate::domain::id::SessionId;
+use crate::domain::session::{Decision, Session};
+use crate::domain::time::Timestamp;
+use crate::store::{Lane, Store, Sweep, Swept};
 
 /// How many entries of each kind one slice may touch: about a millisecond of the writer's time.
 const SLICE: usize = 128;
 
 impl<S: Store> Engine<S> {
+    /// Notes a use of a session. If its written use has grown old, the new one is on its way to the disk when this returns; nobody waits for it.
+    pub(super) fn note_use(&self, session: &Session, written: Timestamp, now: Timestamp) {
+        if self.activity.note(session, written, now) {
+            tokio::spawn(write_use(self.store.clone(), self.activity.clone(), session.id, now));
+        }
+    }
+
+    /// Writes the uses whose time has come, and at the end of the run all of them.
+    pub async fn write_uses(&self, all: bool) {
+        let uses = if all { self.activity.all() } else { self.activity.due(self.clock.now().wall) };
+        let writes = uses.into_iter().map(|(id, used)| write_use(self.store.clone(), self.activity.clone(), id, used));
+        // Spawned together, so that they share commits.
+        let writes: Vec<_> = writes.map(tokio::spawn).collect();
+        for write in writes {
+            let _ = write.await;
+        }
+    }
+
     /// Sweeps one slice; call it again at once while it answers `more`.
     ///
     /// # Errors
@@ -14,5 +38,20 @@ impl<S: Store> Engine<S> {
     pub async fn sweep(&self) -> Result<Swept> {
         let sweep = Sweep { now: self.clock.now(), retention: self.rules.retention, entries_max: SLICE };
         Ok(self.store.sweep(sweep).await?)
+    }
+}
+
+/// Writes one use. What cannot be written stays noted, and is tried again.
+async fn write_use<S: Store>(store: Arc<S>, activity: Arc<Activity>, id: SessionId, used: Timestamp) {
+    let written = store.update(id, Lane::Ordinary, move |session, cuts| {
+        session.use_at(used, cuts);
+        Decision::quiet(())
+    });
+    match written.await {
+        Ok(_) => activity.written(&id, used),
+        Err(error) => {
+            tracing::debug!("a use is not written yet: {error}");
+            activity.not_written(&id, used);
+        }
     }
 }

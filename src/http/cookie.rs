@@ -1,4 +1,6 @@
-//! The session cookie, as the browser is to keep it (RFC 6265bis).
+//! The session cookie: written as the browser is to keep it, read as it must come back (RFC 6265bis).
+
+use poem::http::{HeaderMap, header};
 
 use crate::domain::session::Session;
 use crate::token::opaque::SecretText;
@@ -15,11 +17,67 @@ pub struct Cookie {
 impl Cookie {
     /// The value of `Set-Cookie` that hands a session token out. Only a remembered session's cookie outlives the browser (CKE-13).
     pub fn set(&self, token: &SecretText, session: &Session) -> String {
-        let mut header = format!("{}={}; Path=/; Secure; HttpOnly; SameSite={}", self.name, token.expose(), self.same_site);
+        let mut header = self.header(token.expose());
         if session.remember {
             let seconds = session.expires_at.since(session.last_used_at).as_secs();
             header.push_str(&format!("; Max-Age={seconds}"));
         }
         header
+    }
+
+    /// The value of `Set-Cookie` that takes the cookie away: the same attributes, or the browser would ignore it (CKE-12).
+    pub fn delete(&self) -> String {
+        self.header("") + "; Max-Age=0"
+    }
+
+    fn header(&self, value: &str) -> String {
+        format!("{}={value}; Path=/; Secure; HttpOnly; SameSite={}", self.name, self.same_site)
+    }
+
+    /// The value that a request brings. Two cookies of this name are none: one of them may be somebody else's doing (C-18).
+    pub fn read<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        // As bytes: another application's cookie may hold anything.
+        let pairs = headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+        let mut ours = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"="));
+        let value = ours.next()?;
+        if ours.next().is_some() { None } else { std::str::from_utf8(value).ok() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::http::HeaderValue;
+
+    use super::*;
+
+    fn read(cookies: &[&str]) -> Option<String> {
+        let headers = cookies.iter().map(|cookie| (header::COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap())).collect();
+        Cookie { name: "__Host-sid".into(), same_site: "Lax" }.read(&headers).map(Into::into)
+    }
+
+    /// CKE-15, CKE-16, CKE-17.
+    #[test]
+    fn a_cookie_is_read_by_its_exact_name_and_only_once() {
+        assert_eq!(read(&["a=b; __Host-sid=v; c=d"]).as_deref(), Some("v"));
+        assert_eq!(read(&["__host-sid=v"]), None, "another case is another name");
+        assert_eq!(read(&["__Host-sid=v; __Host-sid=v"]), None);
+        assert_eq!(read(&["__Host-sid=v", "__Host-sid=w"]), None);
+        assert_eq!(read(&["__Host-sid=\"v\""]).as_deref(), Some("\"v\""), "quotation marks are part of the value");
+        assert_eq!(read(&["__Host-sid2=v", "x__Host-sid=v", "__Host-sid"]), None);
+        assert_eq!(read(&[]), None);
+    }
+
+    /// Browsers send what other applications of the host have stored, whatever its bytes.
+    #[test]
+    fn a_strange_cookie_of_somebody_else_does_not_hide_ours() {
+        assert_eq!(read(&["näme=wert; __Host-sid=v"]).as_deref(), Some("v"));
+        assert_eq!(read(&["__Host-sid=v; __Host-sid=ö"]), None, "two of ours are none, whatever they hold");
+    }
+
+    /// CKE-04, CKE-06, CKE-07, CKE-12.
+    #[test]
+    fn the_deletion_has_the_attributes_of_the_cookie() {
+        let cookie = Cookie { name: "__Host-sid".into(), same_site: "Strict" };
+        assert_eq!(cookie.delete(), "__Host-sid=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");
     }
 }

@@ -22,8 +22,10 @@ const OUR_TITLE: &str = r#"<title>keyfob</title><link rel="icon" href="data:,">"
 pub enum Tag {
     /// Tokens: refresh, introspect, revoke (OAuth 2.0).
     OAuth,
-    /// Sessions: open, read, end.
+    /// Sessions: open, read, change, renew, end.
     Sessions,
+    /// For the signed-in themselves, and for the proxy in front of them.
+    People,
     /// The registered clients.
     Clients,
     /// The signing keys.

@@ -79,6 +79,7 @@ struct EventObject {
 /// A page of the log.
 #[derive(Object)]
 struct EventPage {
+    /// The events, oldest first.
     items: Vec<EventObject>,
     /// The place of the last event there is.
     head: String,

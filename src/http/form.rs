@@ -48,10 +48,11 @@ impl Form {
     /// Reads a body. Refuses bad percent-encoding and what is not UTF-8, in any parameter (INT-18).
     pub fn parse(names: &'static [&'static str], body: &[u8]) -> Result<Self, Refused> {
         let mut form = Self { names, held: vec![Held::Nothing; names.len() + CLIENT_NAMES.len()] };
-        for pair in body.split(|b| *b == b'&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = split_pair(pair);
-            let name = decode(name).ok_or_else(malformed)?;
-            let value = decode(value).ok_or_else(malformed)?;
+        let text = std::str::from_utf8(body).map_err(|_| malformed())?;
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name.as_bytes()).ok_or_else(malformed)?;
+            let value = decode(value.as_bytes()).ok_or_else(malformed)?;
             if let Some(place) = form.place(&name) {
                 let held = &mut form.held[place];
                 *held = match held {
@@ -203,7 +204,8 @@ fn malformed() -> Refused {
 
 /// Decodes one name or value of a form: `+` is a space, `%` begins two hexadecimal digits, and the result is UTF-8. Strict: `None` otherwise.
 pub(super) fn decode(encoded: &[u8]) -> Option<Cow<'_, str>> {
-    if !encoded.iter().any(|b| matches!(b, b'%' | b'+')) {
+    // Twice through, a word at a time, is quicker than once byte by byte.
+    if !encoded.contains(&b'%') && !encoded.contains(&b'+') {
         return std::str::from_utf8(encoded).ok().map(Cow::Borrowed);
     }
     let mut decoded = Vec::with_capacity(encoded.len());

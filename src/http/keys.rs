@@ -42,12 +42,14 @@ struct Key {
 /// All keys.
 #[derive(Object)]
 struct KeyList {
+    /// In the order in which they were made.
     items: Vec<Key>,
 }
 
 /// The key that signs now.
 #[derive(Object)]
 struct Rotated {
+    /// Its PASERK identifier.
     kid: String,
 }
 
@@ -61,6 +63,8 @@ enum RevokeResponse {
 #[OpenApi]
 impl<S: Store> KeysApi<S> {
     /// List the signing keys.
+    ///
+    /// In the order in which they were made. Their public halves are also at `/.well-known/paserk.json` and `/.well-known/jwks.json`.
     #[oai(path = "/v1/keys", method = "get", tag = "Tag::Keys", operation_id = "listKeys")]
     async fn list(&self, authorization: Authorization<BasicOrBearer>, origin: Origin) -> Result<Json<KeyList>, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
@@ -85,6 +89,7 @@ impl<S: Store> KeysApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
+        /// The key's PASERK identifier.
         kid: Path<String>,
     ) -> Result<RevokeResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;

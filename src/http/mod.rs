@@ -22,37 +22,45 @@ pub mod document;
 pub mod error;
 mod events;
 pub mod fallback;
+mod families;
 pub mod form;
+mod forward_auth;
 pub mod headers;
 mod health;
 mod introspect;
 pub mod json;
 mod keys;
 pub mod limits;
+pub mod origin;
 mod revoke;
+mod session;
 mod session_object;
 mod sessions;
 mod subjects;
+mod ticket;
 mod token;
 mod types;
 mod well_known;
 pub mod wire;
 
 /// Every route, one file each. The paths are at the endpoints; the document lists them all.
-pub fn wire<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, limits: limits::Limits) -> wire::Wire {
-    routed(engine, cookie, limits)
+pub fn wire<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: origin::Origins, limits: limits::Limits) -> wire::Wire {
+    routed(engine, cookie, origins, limits)
         .without_router("/oauth2/introspect", introspect::IntrospectApi(engine.clone()).boxed())
         .without_router("/oauth2/token", token::TokenApi(engine.clone()).boxed())
 }
 
-fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, limits: limits::Limits) -> wire::Wire {
+fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: origin::Origins, limits: limits::Limits) -> wire::Wire {
     let cookie_name = cookie.name.clone();
     let routes = (
         token::TokenApi(engine.clone()),
         introspect::IntrospectApi(engine.clone()),
         revoke::RevokeApi(engine.clone()),
         well_known::WellKnownApi(engine.clone()),
-        sessions::SessionsApi { engine: engine.clone(), cookie },
+        sessions::SessionsApi { engine: engine.clone(), cookie: cookie.clone() },
+        families::FamiliesApi(engine.clone()),
+        session::SessionApi { engine: engine.clone(), cookie: cookie.clone(), origins: origins.clone() },
+        forward_auth::ForwardAuthApi { engine: engine.clone(), cookie },
         subjects::SubjectsApi(engine.clone()),
         clients::ClientsApi(engine.clone()),
         keys::KeysApi(engine.clone()),
@@ -61,7 +69,7 @@ fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, limits: lim
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules().issuer, &cookie_name);
-    wire::Wire::new(Route::new().nest("/", service).map_to_response().boxed().into_endpoint(), document, limits)
+    wire::Wire::new(Route::new().nest("/", service).map_to_response().boxed().into_endpoint(), document, origins, limits)
 }
 
 const DESCRIPTION: &str = "A session engine: sessions and refresh-token families that are durable and final, PASETO access tokens, \
@@ -115,7 +123,9 @@ mod tests {
         let keys = Keys::derive(&SecretKey::new([7; 32]));
         let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules, clock).await.unwrap());
         let cookie = || cookie::Cookie { name: "__Host-keyfob".to_owned(), same_site: "Lax" };
-        let (short, long) = (wire(&engine, cookie(), limits::Limits::default()), routed(&engine, cookie(), limits::Limits::default()));
+        let origins = || origin::Origins::new("https://id.example", &[]);
+        let limits = limits::Limits::default;
+        let (short, long) = (wire(&engine, cookie(), origins(), limits()), routed(&engine, cookie(), origins(), limits()));
         let form = ("content-type", "application/x-www-form-urlencoded");
         let basic = ("authorization", "Basic YTpi");
         let permissions = Some(vec![Permission::Introspect]);

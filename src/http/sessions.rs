@@ -2,23 +2,26 @@
 
 use std::sync::Arc;
 
-use poem_openapi::param::{Path, Query};
+use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use super::caller::{Origin, caller};
 use super::credentials::{Authorization, BasicOrBearer};
 use super::document::Tag;
 use super::error::Problem;
-use super::json::JsonBody;
+use super::json::{JsonBody, OptionalJsonBody};
 use super::session_object::{DeviceObject, SessionObject};
 use super::types::{FreeObject, Time, Word};
 use crate::domain::id::SessionId;
 use crate::domain::refusal::Refusal;
 use crate::domain::session::State;
 use crate::engine::Engine;
+use crate::engine::change::{self, ChangeSession};
 use crate::engine::open::{OpenSession, Opened};
 use crate::engine::read::Filter;
+use crate::engine::renew::RenewSession;
 use crate::store::Store;
 
 /// How many items a page has when nothing is said, and at most.
@@ -60,6 +63,38 @@ struct OpenSessionBody {
     data: Option<FreeObject>,
     /// Asks for the longer timeouts of the policy.
     remember: Option<bool>,
+}
+
+/// What to change in a session. What is left out stays; null takes away.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct ChangeSessionBody {
+    /// Goes into tokens and introspection: at most 4 KiB.
+    claims: MaybeUndefined<FreeObject>,
+    /// Private to the session: at most 16 KiB.
+    data: MaybeUndefined<FreeObject>,
+    /// The device.
+    device: Option<DeviceLabelBody>,
+}
+
+/// What can be changed of a device.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+struct DeviceLabelBody {
+    /// What a person calls it, at most 256 bytes.
+    label: MaybeUndefined<String>,
+}
+
+/// How the subject authenticated this time.
+#[derive(Default, Object)]
+#[oai(deny_unknown_fields)]
+struct RenewSessionBody {
+    /// To which level; none if left out, whatever it was before.
+    acr: Option<String>,
+    /// By which methods (RFC 8176).
+    amr: Option<Vec<String>>,
+    /// When; now if left out. Not before the previous time.
+    auth_time: Option<Time>,
 }
 
 /// A session just opened, with everything that is told once.
@@ -202,6 +237,46 @@ impl<S: Store> SessionsApi<S> {
         Ok(Json(self.engine.session(&caller, session_id(&id.0)?).await?.into()))
     }
 
+    /// Change a session.
+    ///
+    /// Its claims, its private data, the label of its device: what is left out stays, what is null is taken away. Tokens that were issued keep the
+    /// claims that they have. For the session's opener and administrators.
+    #[oai(path = "/v1/sessions/:id", method = "patch", tag = "Tag::Sessions", operation_id = "changeSession")]
+    async fn change(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        /// Its identifier.
+        id: Path<String>,
+        /// The `version` that must still be the current one; else 412.
+        #[oai(name = "If-Match")]
+        if_match: Header<Option<String>>,
+        body: JsonBody<ChangeSessionBody>,
+    ) -> Result<Json<SessionObject>, Problem> {
+        let caller = caller(&self.engine, authorization, &origin).await?;
+        let change = ChangeSession { if_version: if_match.0.as_deref().map(change::if_match).transpose()?, ..body.0.into() };
+        Ok(Json(self.engine.change_session(&caller, session_id(&id.0)?, change).await?.into()))
+    }
+
+    /// Renew a session.
+    ///
+    /// The subject authenticated again (step-up). The old session token is dead, both timeouts start again, and the family that came with the
+    /// old token is replaced by a new one; other families live on as they were granted. For the session's opener and administrators.
+    #[oai(path = "/v1/sessions/:id/renew", method = "post", tag = "Tag::Sessions", operation_id = "renewSession")]
+    async fn renew(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        /// Its identifier.
+        id: Path<String>,
+        body: OptionalJsonBody<RenewSessionBody>,
+    ) -> Result<Json<OpenedBody>, Problem> {
+        let caller = caller(&self.engine, authorization, &origin).await?;
+        let RenewSessionBody { acr, amr, auth_time } = body.0;
+        let request = RenewSession { acr, amr: amr.unwrap_or_default(), auth_time: auth_time.map(|time| time.0) };
+        Ok(Json(self.opened_body(self.engine.renew(&caller, session_id(&id.0)?, request).await?)))
+    }
+
     /// End a session.
     ///
     /// Its session token, its refresh tokens and its access tokens are dead when the answer comes.
@@ -249,6 +324,25 @@ impl From<OpenSessionBody> for OpenSession {
             claims: body.claims.map(|claims| claims.0),
             data: body.data.map(|data| data.0),
             remember: body.remember.unwrap_or(false),
+        }
+    }
+}
+
+impl From<ChangeSessionBody> for ChangeSession {
+    fn from(body: ChangeSessionBody) -> Self {
+        fn said<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
+            match value {
+                MaybeUndefined::Undefined => None,
+                MaybeUndefined::Null => Some(None),
+                MaybeUndefined::Value(value) => Some(Some(value)),
+            }
+        }
+        let object = |value| said(value).map(|value: Option<FreeObject>| value.map(|object| object.0));
+        Self {
+            claims: object(body.claims),
+            data: object(body.data),
+            label: body.device.and_then(|device| said(device.label)),
+            if_version: None,
         }
     }
 }

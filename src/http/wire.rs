@@ -12,6 +12,7 @@ use super::document::Document;
 use super::fallback::{self, RouteTable};
 use super::headers;
 use super::limits::Limits;
+use super::origin::Origins;
 
 /// Which family of routes a path belongs to: it decides the shape of errors, and what may be cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +44,17 @@ pub struct Wire {
     busy: Vec<(&'static str, BoxEndpoint<'static, Response>)>,
     document: Document,
     routes: RouteTable,
+    origins: Origins,
     limits: Limits,
 }
 
 impl Wire {
     /// Serves `endpoints`, which `document` describes.
-    pub fn new<E>(endpoints: E, document: Document, limits: Limits) -> Self
+    pub fn new<E>(endpoints: E, document: Document, origins: Origins, limits: Limits) -> Self
     where
         E: IntoEndpoint<Endpoint = BoxEndpoint<'static, Response>>,
     {
-        Self { endpoints: endpoints.into_endpoint(), busy: vec![], routes: RouteTable::of(document.value()), document, limits }
+        Self { endpoints: endpoints.into_endpoint(), busy: vec![], routes: RouteTable::of(document.value()), document, origins, limits }
     }
 
     /// Has `endpoint` answer every `POST` to `path` without the router, which takes longer than the rest of a small answer. It must be the
@@ -84,6 +86,9 @@ impl Wire {
     }
 
     async fn answer(&self, surface: Surface, mut request: Request) -> Response {
+        if surface == Surface::V1 && !request.method().is_safe() && self.origins.are_crossed_by(request.headers()) {
+            return fallback::shaped(surface, StatusCode::FORBIDDEN, "a page of another origin may not change anything here".to_owned());
+        }
         let too_many =
             |what| fallback::shaped(surface, StatusCode::BAD_REQUEST, format!("more than {} {what}", self.limits.parameters_max));
         if request.uri().query().is_some_and(|query| self.limits.too_many_parameters(query.as_bytes())) {
@@ -241,7 +246,7 @@ pub(super) mod tests {
         let service = OpenApiService::new(Demo, "demo", "1");
         let document = Document::new(&service, "https://id.example", "__Host-keyfob");
         let limits = Limits { body_bytes_max: 1024, parameters_max: 4, request_timeout: Duration::from_secs(30) };
-        Wire::new(service, document, limits)
+        Wire::new(service, document, Origins::new("http://127.0.0.1:8080", &[]), limits)
     }
 
     fn request(method: Method, path: &str) -> poem::RequestBuilder {

@@ -87,6 +87,7 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bo
         if let Err(error) = engine.tend_keys().await {
             tracing::warn!("the signing keys are tended later: {error}");
         }
+        engine.write_uses(false).await;
         match engine.sweep().await {
             Ok(swept) if swept.more => {}
             Ok(_) => tokio::select! {

@@ -86,14 +86,14 @@ impl State {
     }
 
     fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
-        let Opening { mut session, data, cap, event } = opening;
+        let Opening { mut session, data, cap, uses, event } = opening;
         if self.sessions.contains_key(&session.id) {
             let cause = "a session of this id is there already";
             return Err(StoreError::Corrupt { table: "sessions", key: session.id.to_string().into(), cause });
         }
         if let Some(cap) = cap {
             let mut peers = self.of_subject(&session.subject);
-            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, event.at, self.cuts()) else { return Ok(None) };
+            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, &uses, event.at, self.cuts()) else { return Ok(None) };
             self.sessions.extend(peers.into_iter().map(|peer| (peer.id, peer)));
             self.tell(evictions);
         }
@@ -132,8 +132,7 @@ impl State {
         let (now, max) = (sweep.now.wall, sweep.entries_max);
         let mut swept = Swept::default();
         // A session is looked at when its deadline has passed, or when it was ended; one that only a cut-off ended waits for its deadline.
-        let due = |s: &Session| s.end.as_ref().map_or(s.deadline(), |end| end.at.min(s.deadline())) <= now;
-        let due: Vec<Session> = self.sessions.values().filter(|session| due(session)).cloned().collect();
+        let due: Vec<Session> = self.sessions.values().filter(|session| session.due() <= now).cloned().collect();
         let mut touched = 0;
         for mut session in due {
             let reported = session.report_expiry(now, self.cuts());
@@ -255,8 +254,8 @@ impl Store for Memory {
         Ok(self.write()?.sweep(sweep))
     }
 
-    async fn session(&self, id: SessionId) -> Result<Option<Session>> {
-        Ok(self.lock().sessions.get(&id).cloned())
+    async fn session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
+        Ok(self.lock().sessions.get(&id).cloned().map(Arc::new))
     }
 
     async fn data(&self, id: SessionId) -> Result<Option<Data>> {

@@ -16,7 +16,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::{Cap, Data, Decision, RevokedToken, Session};
-use crate::domain::time::Moment;
+use crate::domain::time::{Moment, Timestamp};
 
 pub mod memory;
 pub mod record;
@@ -67,6 +67,8 @@ pub struct Opening {
     pub data: Option<Data>,
     /// The cap on its subject's sessions, if there is one; judged by [`crate::domain::session::make_room`].
     pub cap: Option<Cap>,
+    /// What is known of the use of the subject's other sessions besides what is written, for the cap.
+    pub uses: Vec<(SessionId, Timestamp)>,
     /// The event of the opening.
     pub event: Event,
 }
@@ -157,8 +159,8 @@ pub trait Store: Send + Sync + 'static {
     /// or it was ended; one that only a cut-off ended waits for its deadline, so that a cut-off touches no session.
     fn sweep(&self, sweep: Sweep) -> impl Future<Output = Result<Swept>> + Send;
 
-    /// The session.
-    fn session(&self, id: SessionId) -> impl Future<Output = Result<Option<Session>>> + Send;
+    /// The session: shared, because a backend may remember it for as long as it is what a read would find.
+    fn session(&self, id: SessionId) -> impl Future<Output = Result<Option<Arc<Session>>>> + Send;
 
     /// The session's private data.
     fn data(&self, id: SessionId) -> impl Future<Output = Result<Option<Data>>> + Send;

@@ -239,8 +239,8 @@ async fn a_corrupt_record_is_an_error_that_names_it_and_harms_nobody_else() {
     assert!(is_corrupt(&corrupt.await.unwrap(), "sessions", &name));
     assert_eq!(sound.await.unwrap().unwrap(), Some(2));
     assert!(store.ready().is_ok());
-    assert_eq!(store.sweep(sweep(1_800_000)).await.unwrap().expired, 1);
-    assert_eq!(store.sweep(sweep(1_800_000)).await.unwrap(), Default::default());
+    assert_eq!(store.sweep(sweep(1_860_000)).await.unwrap().expired, 1);
+    assert_eq!(store.sweep(sweep(1_860_000)).await.unwrap(), Default::default());
 }
 
 /// ROT-20, ROT-21: neither secrets nor salts nor people are in the file, at any time.

@@ -130,7 +130,7 @@ pub fn session(n: u64, who: &str, client: &str) -> Session {
 
 pub fn opening(session: Session) -> Opening {
     let event = session.event(EventKind::SessionOpened, session.created_at, &session.opened_by);
-    Opening { session, data: None, cap: None, event }
+    Opening { session, data: None, cap: None, uses: vec![], event }
 }
 
 pub fn capped(session: Session, cap: Cap) -> Opening {

@@ -145,6 +145,8 @@ async fn administration_is_for_administrators() {
     let all = ["sessions", "introspect", "introspect:any", "events", "metrics"];
     let app = server.client(json!({"client_id": "app", "permissions": all, "grants": ["client_credentials"], "scopes": ["admin"]})).await;
     let own = server.own_token(&app).await;
+    let keys = server.get("/.well-known/paserk.json", Auth::None).await.json();
+    let key = format!("/v1/keys/{}", text(&keys["keys"][0]["kid"]));
     for (method, path, body) in [
         (Method::GET, "/v1/clients", json!(null)),
         (Method::POST, "/v1/clients", json!({"client_id": "x", "permissions": ["admin"]})),
@@ -155,6 +157,9 @@ async fn administration_is_for_administrators() {
         (Method::DELETE, "/v1/clients/admin", json!(null)),
         (Method::POST, "/v1/clients/app/secret", json!({})),
         (Method::DELETE, "/v1/sessions", json!(null)),
+        (Method::GET, "/v1/keys", json!(null)),
+        (Method::POST, "/v1/keys/rotate", json!(null)),
+        (Method::DELETE, &*key, json!(null)),
     ] {
         for auth in [Auth::Basic(&app), Auth::Bearer(&own)] {
             server.json(method.clone(), path, auth, body.clone()).await.assert_problem(403, None);

@@ -4,12 +4,15 @@ use base64ct::{Base64, Encoding};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use keyfob::config::{Config, Sources};
+use keyfob::domain::id::SessionId;
+use keyfob::domain::session::Decision;
 use keyfob::domain::time::Timestamp;
 use keyfob::engine::clock::{Clock, Hand};
 use keyfob::first_start::Starter;
 use keyfob::http::connection::Channel;
 use keyfob::http::wire::Wire;
 use keyfob::serve::App;
+use keyfob::store::{Lane, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -100,6 +103,38 @@ impl Server {
     pub async fn resume(&mut self) {
         self.hand.restart();
         self.open_app().await;
+    }
+
+    /// The server dies without a chance to finish anything; then another starts on its files.
+    pub async fn crash(&mut self) {
+        self.settle().await;
+        drop(self.app.take());
+        self.resume().await;
+    }
+
+    /// Waits until every write that was begun is on the disk.
+    pub async fn settle(&self) {
+        let nobody = SessionId::new(Timestamp::from_seconds(0), &[0; 10]);
+        for _ in 0..2 {
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            // The writer goes by order of arrival.
+            let answer = self.app().store().update(nobody, Lane::Revocation, |_, _| Decision::quiet(())).await;
+            assert_eq!(answer.unwrap(), None);
+        }
+    }
+
+    /// What the running server does every second.
+    pub async fn tend(&self) {
+        self.app().engine().write_uses(false).await;
+        while self.app().engine().sweep().await.unwrap().more {}
+    }
+
+    /// How many transactions were committed.
+    pub async fn commits(&self) -> u64 {
+        self.settle().await;
+        self.app().store().counters().commits
     }
 
     /// Changes a setting; it counts from the next start.

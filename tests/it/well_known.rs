@@ -11,7 +11,7 @@ const METADATA: &str = "/.well-known/oauth-authorization-server";
 const DOCUMENTS: [&str; 3] = [METADATA, "/.well-known/jwks.json", "/.well-known/paserk.json"];
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
-/// MET-01, MET-03, MET-04, MET-05 (C-12), MET-06, MET-07: the whole document.
+/// MET-01, MET-03, MET-04, MET-05 (C-12), MET-07: the whole document.
 #[tokio::test]
 async fn the_metadata_is_what_rfc_8414_asks_for() {
     let server = Server::start().await;
@@ -39,7 +39,7 @@ async fn the_metadata_is_what_rfc_8414_asks_for() {
     }
 }
 
-/// MET-02, MET-03: the issuer is an origin, byte for byte; one with a path, a query or a fragment does not start.
+/// MET-03: the issuer is an origin, byte for byte; one with a path, a query or a fragment does not start.
 #[tokio::test]
 async fn the_issuer_is_told_as_it_is_configured() {
     let server = Server::with(&[("server.issuer", "https://id.example:8443")]).await;

@@ -1,4 +1,4 @@
-//! An engine and its routes over a disk that the test can unplug, and whose signing key the test holds.
+//! An engine and its routes over a disk that the test can unplug.
 
 use std::io;
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::Method;
 use keyfob::config::{Config, Sources};
 use keyfob::domain::time::Timestamp;
-use keyfob::engine::clock::{Clock, Hand};
+use keyfob::engine::clock::Clock;
 use keyfob::engine::{Engine, Rules};
 use keyfob::http::cookie::Cookie;
 use keyfob::http::limits::Limits;
+use keyfob::http::origin::Origins;
 use keyfob::http::wire::Wire;
 use keyfob::store::redb::{Options, Redb};
 use redb::StorageBackend;
@@ -20,13 +21,10 @@ use crate::disk::Disk;
 use crate::fixture::keys;
 use crate::server::{Answer, Auth, Client, ISSUER, NOW_S, encoded, send, text};
 
-/// The engine, its routes, its disk and the hand of its clock.
+/// The routes and the disk.
 pub struct Wired {
-    pub engine: Arc<Engine<Redb>>,
     pub wire: Arc<Wire>,
-    pub store: Arc<Redb>,
     pub disk: Disk,
-    pub hand: Hand,
     unplugged: Arc<AtomicBool>,
 }
 
@@ -58,11 +56,11 @@ impl Wired {
             rotate_every: config.keys.rotate_every,
             failed_auth_per_minute: config.limits.failed_auth_per_minute,
         };
-        let (clock, hand) = Clock::manual(Timestamp::from_seconds(NOW_S));
-        let engine = Arc::new(Engine::start(store.clone(), keys(), rules, clock).await.unwrap());
+        let (clock, _) = Clock::manual(Timestamp::from_seconds(NOW_S));
+        let engine = Arc::new(Engine::start(store, keys(), rules, clock).await.unwrap());
         let cookie = Cookie { name: config.cookie.name.clone(), same_site: "Lax" };
-        let wire = Arc::new(keyfob::http::wire(&engine, cookie, Limits::default()));
-        Self { engine, wire, store, disk, hand, unplugged }
+        let wire = Arc::new(keyfob::http::wire(&engine, cookie, Origins::new(ISSUER, &[]), Limits::default()));
+        Self { wire, disk, unplugged }
     }
 
     /// From now on the disk neither reads nor writes.

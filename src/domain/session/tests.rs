@@ -61,7 +61,7 @@ fn family(name: &str) -> NewFamily {
 }
 
 /// A session of the client `app` with the family 1, opened at 0.
-fn session() -> Session {
+pub(crate) fn session() -> Session {
     let mut session = Session {
         id: SessionId([1; 16]),
         subject: "alice".parse().unwrap(),

@@ -10,7 +10,7 @@ use super::super::credentials::COOKIE_NAME;
 /// What the generator cannot know: examples of requests and answers by operation, and what the schemas do not say.
 const SUPPLEMENT: &str = include_str!("supplement.json");
 /// The order in which the page shows the groups.
-const TAGS: [&str; 5] = ["OAuth", "Sessions", "Clients", "Discovery", "Operation"];
+const TAGS: [&str; 6] = ["OAuth", "Sessions", "People", "Clients", "Discovery", "Operation"];
 
 /// The document, for this issuer and name of the session cookie.
 pub(super) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value {
@@ -51,15 +51,20 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (String, &mut Value)
 fn drop_impossible_answers(path: &str, operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let has_credentials = operation.get("security").is_some();
+    let by_secret = operation["security"].as_array().into_iter().flatten().any(|scheme| scheme.get("basic").is_some());
     let has_match = operation["parameters"].as_array().into_iter().flatten().any(|parameter| parameter["name"] == "If-Match");
     let changes_client = operation["operationId"] == "deleteClient";
+    let reads_log = operation["operationId"] == "readEvents";
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     responses.retain(|status, _| match &**status {
         "400" => has_body || has_credentials,
-        "401" | "403" | "429" => has_credentials,
+        "401" | "403" => has_credentials,
+        // Only secrets can be guessed.
+        "429" => by_secret,
         "404" => path.contains('{'),
         "408" | "413" | "415" => has_body,
         "409" => has_body || changes_client,
+        "410" => reads_log,
         "412" => has_match,
         _ => true,
     });

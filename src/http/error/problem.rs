@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use poem::http::StatusCode;
+use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::types::Type;
@@ -26,6 +26,7 @@ pub struct Problem {
     field: Option<Cow<'static, str>>,
     basic: bool,
     bearer: Option<BearerChallenge>,
+    challenge: Option<HeaderValue>,
     retry_after: Option<Duration>,
 }
 
@@ -52,7 +53,18 @@ impl Problem {
     /// A problem of this status.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(STORE_RETRY_AFTER);
-        Self { status, detail: detail.into(), field: None, basic: false, bearer: None, retry_after }
+        Self { status, detail: detail.into(), field: None, basic: false, bearer: None, challenge: None, retry_after }
+    }
+
+    /// A problem that asks for a bearer token with these parameters besides the realm (RFC 6750 §3, RFC 9470 §3). What cannot stand
+    /// between quotation marks must have been encoded.
+    pub fn challenged(status: StatusCode, detail: impl Into<Cow<'static, str>>, parameters: &[(&str, &str)]) -> Self {
+        let mut challenge = r#"Bearer realm="keyfob""#.to_owned();
+        for (name, value) in parameters {
+            let value: String = value.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
+            challenge.push_str(&format!(r#", {name}="{value}""#));
+        }
+        Self { challenge: HeaderValue::try_from(challenge).ok(), ..Self::new(status, detail) }
     }
 
     /// A 400 about one field of the request.
@@ -94,6 +106,7 @@ impl From<Refused> for Problem {
             field,
             basic: refused.refusal == Refusal::InvalidClient,
             bearer: bearer_challenge(&refused.refusal).or((status == StatusCode::UNAUTHORIZED).then_some(BearerChallenge::Accepted)),
+            challenge: None,
             retry_after: retry_after(&refused.refusal),
             detail,
         }
@@ -133,6 +146,9 @@ impl IntoResponse for Problem {
         };
         let mut response = json_response(self.status, PROBLEM_JSON, &body);
         put_headers(&mut response, self.basic, self.bearer, self.retry_after);
+        if let Some(challenge) = self.challenge {
+            response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+        }
         response
     }
 }
@@ -146,6 +162,7 @@ impl ApiResponse for Problem {
             (404, "There is no such thing, or it is not the caller's to see"),
             (408, "The request did not arrive in time"),
             (409, "It exists already, is kept by the configuration file, or there is no room"),
+            (410, "It was there and has been forgotten"),
             (412, "`If-Match` named another version"),
             (413, "The body is larger than the limit"),
             (415, "The body is not JSON"),

@@ -39,22 +39,23 @@ pub(super) struct Batch<'t> {
     /// Why the whole batch has failed, once it has.
     pub broken: Option<StoreError>,
     changed: bool,
+    touched: Vec<SessionId>,
 }
 
 impl<'t> Batch<'t> {
     pub fn new(transaction: &'t WriteTransaction, codec: &'t Codec, state: &'t mut State) -> Result<Self> {
-        Ok(Self { tables: Tables::open(transaction)?, codec, state, broken: None, changed: false })
+        Ok(Self { tables: Tables::open(transaction)?, codec, state, broken: None, changed: false, touched: vec![] })
     }
 
-    /// Writes what the batch as a whole leaves behind. Whether there is anything to commit.
-    pub fn finish(mut self) -> Result<bool> {
+    /// Writes what the batch as a whole leaves behind, and answers every session that it may have changed; `None` if there is nothing to commit.
+    pub fn finish(mut self) -> Result<Option<Vec<SessionId>>> {
         if self.changed {
             let head = self.state.cuts.head.0.to_be_bytes();
             if self.tables.meta.get(HEAD).map_err(failed)?.is_none_or(|old| old.value() != head) {
                 self.tables.meta.insert(HEAD, &head[..]).map_err(failed)?;
             }
         }
-        Ok(self.changed)
+        Ok(self.changed.then_some(self.touched))
     }
 
     /// Runs `decide` on a session.
@@ -65,14 +66,16 @@ impl<'t> Batch<'t> {
 
     /// Opens a session, unless its subject has all it may have.
     pub fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
-        let Opening { mut session, data, cap, event } = opening;
+        let Opening { mut session, data, cap, uses, event } = opening;
         if self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some() {
             return Err(corrupt(SESSIONS.name(), session.id, "a session of this id is there already"));
         }
         if let Some(cap) = cap {
             let loaded = self.load_subject(&session.subject)?;
             let mut peers: Vec<Session> = loaded.iter().map(|peer| peer.session.clone()).collect();
-            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, event.at, &self.state.cuts) else { return Ok(None) };
+            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, &uses, event.at, &self.state.cuts) else {
+                return Ok(None);
+            };
             for (before, after) in loaded.iter().zip(&peers) {
                 self.rewrite(before, after)?;
             }
@@ -82,7 +85,7 @@ impl<'t> Batch<'t> {
         session.issued = issued;
         session.families.iter_mut().for_each(|family| family.issued = issued);
         self.tables.subjects.insert(&self.subject_key(&session), ()).map_err(failed)?;
-        let slot = due(&session);
+        let slot = session.due();
         self.tables.expiry.insert(&dated_key(slot.millis(), session.id.0), ()).map_err(failed)?;
         self.put_session(&session, slot)?;
         self.replace_windows(&[], &session)?;
@@ -199,7 +202,7 @@ impl<'t> Batch<'t> {
         if before.session == *after {
             return Ok(());
         }
-        let slot = before.slot.min(due(after));
+        let slot = before.slot.min(after.due());
         self.move_slot(before, slot)?;
         self.put_session(after, slot)?;
         let mut old: Vec<(WindowKey, Option<&RetryWindow>)> = vec![];
@@ -223,6 +226,7 @@ impl<'t> Batch<'t> {
 
     /// Writes the record, if it is not there in these very bytes.
     pub(super) fn put_session(&mut self, session: &Session, slot: Timestamp) -> Result<()> {
+        self.touched.push(session.id);
         let bytes = self.codec.encode_session(session, slot);
         let same = self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some_and(|old| old.value() == bytes);
         if !same {
@@ -277,12 +281,11 @@ impl<'t> Batch<'t> {
         self.changed = true;
     }
 
+    pub(super) fn mark_touched(&mut self, id: SessionId) {
+        self.touched.push(id);
+    }
+
     pub(super) fn subject_key(&self, session: &Session) -> [u8; 32] {
         subject_key(self.codec.subject_index(&session.subject), session.id)
     }
-}
-
-/// When the sweep should look at a session: when it expires, or, if it was ended, at once, to see how long it is to be kept.
-pub(super) fn due(session: &Session) -> Timestamp {
-    session.end.as_ref().map_or(session.deadline(), |end| end.at.min(session.deadline()))
 }

@@ -2,7 +2,7 @@
 
 use redb::{ReadableTable, TableHandle};
 
-use super::batch::{Batch, due};
+use super::batch::Batch;
 use super::error::{corrupt, failed};
 use super::tables::{EVENTS, Loaded, dated_key, id_at_end};
 use super::{Result, StoreError, Sweep, Swept};
@@ -48,7 +48,7 @@ impl Batch<'_> {
         };
         let now = sweep.now.wall;
         let mut session = loaded.session.clone();
-        let due = due(&session);
+        let due = session.due();
         if due > now {
             return self.put_back(loaded, &session, due);
         }
@@ -76,6 +76,7 @@ impl Batch<'_> {
 
     fn purge(&mut self, loaded: &Loaded) -> Result<()> {
         let SessionId(id) = loaded.session.id;
+        self.mark_touched(loaded.session.id);
         self.tables.sessions.remove(&id).map_err(failed)?;
         self.tables.data.remove(&id).map_err(failed)?;
         self.tables.subjects.remove(&self.subject_key(&loaded.session)).map_err(failed)?;

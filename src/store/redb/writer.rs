@@ -11,7 +11,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::batch::{Batch, State};
 use super::error::failed;
-use super::{Registry, Result, StoreError};
+use super::recall::Recall;
+use super::{Options, Registry, Result, StoreError};
 use crate::domain::id::Position;
 use crate::store::Lane;
 use crate::store::record::Codec;
@@ -29,6 +30,7 @@ type Settle = Box<dyn FnOnce(Option<StoreError>)>;
 /// What the writer and its callers share.
 pub(super) struct Shared {
     pub registry: ArcSwap<Registry>,
+    pub recall: Recall,
     head: AtomicU64,
     /// The same head, for those who wait for it to move.
     told: watch::Sender<u64>,
@@ -59,14 +61,15 @@ pub struct Counters {
 }
 
 impl Shared {
-    pub fn new(state: &State, write_queue_max: usize) -> Self {
+    pub fn new(state: &State, options: Options) -> Self {
         Self {
             registry: ArcSwap::from_pointee(state.registry()),
+            recall: Recall::new(options.cache_bytes),
             head: AtomicU64::new(state.cuts.head.0),
             told: watch::Sender::new(state.cuts.head.0),
             queue: Mutex::default(),
             arrived: Condvar::new(),
-            places: write_queue_max,
+            places: options.write_queue_max,
             broken: OnceLock::new(),
             commits: AtomicU64::new(0),
             decisions: AtomicU64::new(0),
@@ -208,10 +211,12 @@ fn write(shared: &Shared, db: &Database, codec: &Codec, state: &mut State, jobs:
             return Err(error);
         }
     }
-    if !batch.finish()? {
+    let Some(touched) = batch.finish()? else {
         return transaction.abort().map_err(failed);
-    }
+    };
+    shared.recall.changing(&touched);
     transaction.commit().map_err(failed)?;
+    shared.recall.changed(&touched);
     shared.commits.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }

@@ -28,13 +28,16 @@ every_backend! {
 
 const IDLE: i64 = 1_800_000;
 
+/// A use that was not written may be this much later than the one that was; until then nobody knows that the session has expired.
+const GRACE: i64 = 60_000;
+
 const DAY: i64 = 86_400_000;
 
 async fn the_sweep_reports_an_expiry_once_and_purges_after_the_retention(store: Arc<impl Store>) {
     store.open(Opening { data: Some(data("{}")), ..opening(session(1, "alice", "app")) }).await.unwrap();
-    assert_eq!(store.sweep(sweep(IDLE - 1)).await.unwrap(), Default::default());
-    assert_eq!(store.sweep(sweep(IDLE)).await.unwrap().expired, 1);
-    assert_eq!(store.sweep(sweep(IDLE + 1)).await.unwrap(), Default::default());
+    assert_eq!(store.sweep(sweep(IDLE + GRACE - 1)).await.unwrap(), Default::default());
+    assert_eq!(store.sweep(sweep(IDLE + GRACE)).await.unwrap().expired, 1);
+    assert_eq!(store.sweep(sweep(IDLE + GRACE + 1)).await.unwrap(), Default::default());
     assert_eq!(kinds(&*store).await, [EventKind::SessionOpened, EventKind::SessionExpired]);
     assert!(store.session(session_id(1)).await.unwrap().unwrap().expiry_reported);
     assert_eq!(store.sweep(sweep(IDLE + 7 * DAY - 1)).await.unwrap().purged, 0);
@@ -48,9 +51,9 @@ async fn the_sweep_reports_an_expiry_once_and_purges_after_the_retention(store: 
 async fn the_sweep_leaves_what_was_used_since(store: Arc<impl Store>) {
     open(&*store, 1, "alice", "app").await;
     rotate(&*store, &Token::first(1), [1; 32], moment(IDLE - 1)).await.unwrap();
-    assert_eq!(store.sweep(sweep(IDLE)).await.unwrap().expired, 0);
-    assert_eq!(store.sweep(sweep(2 * IDLE - 2)).await.unwrap().expired, 0);
-    assert_eq!(store.sweep(sweep(2 * IDLE - 1)).await.unwrap().expired, 1);
+    assert_eq!(store.sweep(sweep(IDLE + GRACE)).await.unwrap().expired, 0);
+    assert_eq!(store.sweep(sweep(2 * IDLE + GRACE - 2)).await.unwrap().expired, 0);
+    assert_eq!(store.sweep(sweep(2 * IDLE + GRACE - 1)).await.unwrap().expired, 1);
 }
 
 /// A renewal under a policy that has become stricter brings the deadline forward.
@@ -60,15 +63,15 @@ async fn the_sweep_finds_a_deadline_that_moved_forwards(store: Arc<impl Store>) 
         let renewal = Renewal {
             token: hash(&[8; 32]),
             authentication: session.authentication.clone(),
-            lifetimes: Lifetimes { idle_timeout: Duration::from_secs(60), absolute_lifetime: Duration::from_secs(3600) },
+            lifetimes: Lifetimes { idle_timeout: Duration::from_secs(600), absolute_lifetime: Duration::from_secs(3600) },
             family: None,
             by: "app".into(),
         };
         session.renew(renewal, at(1000), cuts).expect("it lives")
     };
     store.update(session_id(1), Lane::Ordinary, decide).await.unwrap();
-    assert_eq!(store.sweep(sweep(60_999)).await.unwrap().expired, 0);
-    assert_eq!(store.sweep(sweep(61_000)).await.unwrap().expired, 1);
+    assert_eq!(store.sweep(sweep(GRACE + 600_999)).await.unwrap().expired, 0);
+    assert_eq!(store.sweep(sweep(GRACE + 601_000)).await.unwrap().expired, 1);
 }
 
 async fn the_sweep_keeps_an_ended_session_as_long_as_it_must_explain_itself(store: Arc<impl Store>) {
@@ -88,7 +91,7 @@ async fn the_sweep_looks_at_what_a_cut_off_ended_when_its_deadline_has_come(stor
     rotate(&*store, &Token::first(1), [1; 32], moment(1_000_000)).await.unwrap();
     store.end_everything(event(EventKind::AllRevoked, 1_000_000)).await.unwrap();
     let sweep = |ms| store.sweep(Sweep { retention: Duration::from_secs(60), ..sweep(ms) });
-    for (ms, purged) in [(IDLE, 0), (1_000_000 + IDLE - 1, 0), (1_000_000 + IDLE, 1)] {
+    for (ms, purged) in [(IDLE + GRACE, 0), (1_000_000 + IDLE + GRACE - 1, 0), (1_000_000 + IDLE + GRACE, 1)] {
         let swept = sweep(ms).await.unwrap();
         assert_eq!((swept.expired, swept.purged), (0, purged), "{ms}");
     }

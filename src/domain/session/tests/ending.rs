@@ -139,7 +139,7 @@ fn cap(sessions_max: u32, when_full: WhenFull) -> Cap {
 fn the_sessions_used_least_recently_make_room() {
     for (count, sessions_max, evicted) in [(2, 3, vec![]), (3, 3, vec![2]), (5, 3, vec![4, 3, 2]), (1, 1, vec![0])] {
         let mut peers = peers(count);
-        let events = make_room(cap(sessions_max, WhenFull::EvictOldest), &client("app"), &mut peers, at(200), &uncut()).unwrap();
+        let events = make_room(cap(sessions_max, WhenFull::EvictOldest), &client("app"), &mut peers, &[], at(200), &uncut()).unwrap();
         assert_eq!(names(&events), vec![("session.ended", Some("evicted")); evicted.len()]);
         assert_eq!(events.iter().map(|event| event.session.unwrap().0[0]).collect::<Vec<_>>(), evicted);
         let dead: Vec<u8> = peers.iter().rev().filter(|s| !s.is_active(at(200), &uncut())).map(|s| s.id.0[0]).collect();
@@ -147,7 +147,7 @@ fn the_sessions_used_least_recently_make_room() {
     }
     let mut even = peers(3);
     even.iter_mut().for_each(|peer| peer.last_used_at = at(9));
-    let events = make_room(cap(3, WhenFull::EvictOldest), &client("app"), &mut even, at(200), &uncut()).unwrap();
+    let events = make_room(cap(3, WhenFull::EvictOldest), &client("app"), &mut even, &[], at(200), &uncut()).unwrap();
     assert_eq!(events[0].session, Some(SessionId([0; 16])), "among equals the one opened first");
 }
 
@@ -155,13 +155,13 @@ fn the_sessions_used_least_recently_make_room() {
 fn a_policy_that_refuses_ends_nobody_and_dead_or_foreign_sessions_take_no_room() {
     let mut full = peers(3);
     let before = full.clone();
-    assert!(make_room(cap(3, WhenFull::Refuse), &client("app"), &mut full, at(200), &uncut()).is_none());
+    assert!(make_room(cap(3, WhenFull::Refuse), &client("app"), &mut full, &[], at(200), &uncut()).is_none());
     assert_eq!(full, before);
-    assert_eq!(make_room(cap(4, WhenFull::Refuse), &client("app"), &mut full, at(200), &uncut()), Some(vec![]));
+    assert_eq!(make_room(cap(4, WhenFull::Refuse), &client("app"), &mut full, &[], at(200), &uncut()), Some(vec![]));
     full[0].close(end(150, EndReason::Logout), at(150), &uncut());
     full[1].client_id = client("mobile");
     full[2].expires_at = at(200);
     let before = full.clone();
-    assert_eq!(make_room(cap(1, WhenFull::EvictOldest), &client("app"), &mut full, at(200), &uncut()), Some(vec![]));
+    assert_eq!(make_room(cap(1, WhenFull::EvictOldest), &client("app"), &mut full, &[], at(200), &uncut()), Some(vec![]));
     assert_eq!(full, before);
 }
