@@ -5,6 +5,7 @@ use poem::{FromRequest, Request, RequestBody};
 use super::connection::Channel;
 use super::credentials::{Authorization, BasicOrBearer, ClientFields, merge};
 use super::error::Problem;
+use super::peer::Peer;
 use crate::domain::client::Caller;
 use crate::engine::Engine;
 use crate::engine::authenticate::Source;
@@ -17,7 +18,7 @@ impl Origin {
     /// Where `request` came from.
     pub fn of(request: &Request) -> Self {
         let admin_socket = request.extensions().get::<Channel>() == Some(&Channel::AdminSocket);
-        let address = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
+        let address = request.extensions().get::<Peer>().and_then(|peer| peer.0);
         Self(Source { address, admin_socket })
     }
 }

@@ -32,6 +32,7 @@ pub mod json;
 mod keys;
 pub mod limits;
 pub mod origin;
+pub mod peer;
 mod revoke;
 mod session;
 mod session_object;

@@ -2,6 +2,10 @@
 
 use super::*;
 use crate::domain::cutoff::CutOff;
+use crate::domain::family::{Presented, RETRIES_MAX};
+use crate::domain::id::{Malformed, Salt};
+use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
+use crate::domain::time::Moment;
 
 mod ending;
 mod rotation;
