@@ -1,6 +1,7 @@
-//! Tokens: opaque ones read and written, PASETOs signed, verified, and known again.
+//! Tokens: opaque ones read and written, PASETOs and JWTs signed, verified, and known again.
 
 use divan::Bencher;
+use keyfob::domain::client::TokenFormat;
 use keyfob::token::access::{sign, verify};
 use keyfob::token::opaque::{Opaque, OpaqueKeys, OpaqueKind};
 use keyfob::token::verifier::AccessVerifier;
@@ -29,19 +30,32 @@ fn opaque_successor(bencher: Bencher) {
 #[divan::bench]
 fn paseto_sign(bencher: Bencher) {
     let (ring, token) = (keyring(), access_token());
-    bencher.bench(|| sign(&token, ring.active()));
+    bencher.bench(|| sign(&token, TokenFormat::Paseto, ring.active()));
 }
 
 #[divan::bench]
 fn paseto_verify(bencher: Bencher) {
     let ring = keyring();
-    let text = sign(&access_token(), ring.active());
+    let text = sign(&access_token(), TokenFormat::Paseto, ring.active());
+    bencher.bench(|| verify(divan::black_box(&text), &ring).expect("it is ours"));
+}
+
+#[divan::bench]
+fn jwt_sign(bencher: Bencher) {
+    let (ring, token) = (keyring(), access_token());
+    bencher.bench(|| sign(&token, TokenFormat::Jwt, ring.active()));
+}
+
+#[divan::bench]
+fn jwt_verify(bencher: Bencher) {
+    let ring = keyring();
+    let text = sign(&access_token(), TokenFormat::Jwt, ring.active());
     bencher.bench(|| verify(divan::black_box(&text), &ring).expect("it is ours"));
 }
 
 #[divan::bench]
 fn paseto_verify_known(bencher: Bencher) {
     let (ring, verifier) = (keyring(), AccessVerifier::new());
-    let text = sign(&access_token(), ring.active());
+    let text = sign(&access_token(), TokenFormat::Paseto, ring.active());
     bencher.bench(|| verifier.verify(divan::black_box(&text), &ring).expect("it is ours"));
 }

@@ -20,6 +20,7 @@ mod introspect;
 mod introspect_answers;
 mod introspect_callers;
 mod introspect_inactive;
+mod jwt;
 mod keys;
 mod layers;
 mod model;

@@ -166,18 +166,26 @@ mod tests {
 
     #[test]
     fn answers_that_cannot_happen_are_left_out_and_the_others_stay() {
-        let all: Map<String, Value> =
-            [200, 400, 401, 403, 404, 408, 409, 412, 413, 415, 429, 500, 503].map(|s| (s.to_string(), json!({}))).into_iter().collect();
+        let all: Map<String, Value> = [200, 400, 401, 403, 404, 408, 409, 410, 412, 413, 415, 429, 500, 503]
+            .map(|s| (s.to_string(), json!({})))
+            .into_iter()
+            .collect();
         let left = |path: &str, mut operation: Value| {
             operation["responses"] = all.clone().into();
             drop_impossible_answers(path, &mut operation);
             operation["responses"].as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
         };
         assert_eq!(left("/readyz", json!({})), "200 500 503");
-        assert_eq!(left("/v1/things", json!({"security": []})), "200 400 401 403 429 500 503");
-        assert_eq!(left("/v1/things", json!({"security": [], "requestBody": {}})), "200 400 401 403 408 409 413 415 429 500 503");
-        let with_match = json!({"security": [], "parameters": [{"name": "If-Match"}]});
+        assert_eq!(left("/v1/things", json!({"security": [{"basic": []}]})), "200 400 401 403 429 500 503");
+        assert_eq!(
+            left("/v1/things", json!({"security": [{"basic": []}], "requestBody": {}})),
+            "200 400 401 403 408 409 413 415 429 500 503"
+        );
+        assert_eq!(left("/v1/things", json!({"security": [{"cookie": []}]})), "200 400 401 403 500 503", "nothing to guess");
+        let with_match = json!({"security": [{"basic": []}], "parameters": [{"name": "If-Match"}]});
         assert_eq!(left("/v1/things/{id}", with_match), "200 400 401 403 404 412 429 500 503");
+        let log = json!({"operationId": "readEvents", "security": [{"basic": []}]});
+        assert_eq!(left("/v1/events", log), "200 400 401 403 410 429 500 503");
     }
 
     #[test]
