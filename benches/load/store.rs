@@ -88,8 +88,13 @@ pub async fn engine(database: &Path, master: &SecretKey, clock: Clock) -> (Arc<R
     let store = Redb::open(database, &keys, Options { cache_bytes: 256 << 20, write_queue_max: 4096 }).expect("nobody else has it open");
     let lifetimes = Lifetimes { idle_timeout: DAY, absolute_lifetime: DAY };
     let policy = Policy { access_token_ttl: DAY, lifetimes, ..Policy::default() };
-    let rules =
-        Rules { issuer: ISSUER.into(), policies: [("default".to_owned(), policy)].into(), retention: 30 * DAY, failed_auth_per_minute: 30 };
+    let rules = Rules {
+        issuer: ISSUER.into(),
+        policies: [("default".to_owned(), policy)].into(),
+        retention: 30 * DAY,
+        rotate_every: 90 * DAY,
+        failed_auth_per_minute: 30,
+    };
     let store = Arc::new(store);
     let engine = Engine::start(store.clone(), keys, rules, clock).await.expect("the store is sound");
     (store, Arc::new(engine))
