@@ -58,7 +58,7 @@ async fn a_malformed_request_spends_nothing() {
         server.raw_form(PATH, Auth::Basic(&app), &body).await.assert_error(400, code);
     }
     server.raw_form(&format!("{PATH}?{good}"), Auth::Basic(&app), "").await.assert_error(400, "invalid_request");
-    let multipart = format!("--b\r\nContent-Disposition: form-data; name=\"grant_type\"\r\n\r\nrefresh_token\r\n--b--\r\n");
+    let multipart = "--b\r\nContent-Disposition: form-data; name=\"grant_type\"\r\n\r\nrefresh_token\r\n--b--\r\n".to_owned();
     let json = json!({"grant_type": "refresh_token", "refresh_token": token}).to_string();
     for (media_type, body) in [("application/json", json), ("multipart/form-data; boundary=b", multipart)] {
         let answer = server.send(Method::POST, PATH, Auth::Basic(&app), &[("content-type", media_type)], body).await;
