@@ -14,8 +14,10 @@ use crate::config::{Config, Sources};
 mod client;
 mod config;
 mod door;
+mod events;
 mod explain;
 mod init;
+mod key;
 mod listing;
 mod print;
 mod serve;
@@ -59,6 +61,12 @@ enum Command {
     /// Tokens: introspect, revoke, decode.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Signing keys.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// The event log.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -117,6 +125,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Subject(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Token(token::TokenCommand::Ask(command)) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Token(token::TokenCommand::Decode(command)) => command.run(output),
+        Command::Key(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Events(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Openapi => {
             let document = runtime()?.block_on(crate::serve::openapi_document(&load(vec![])?));
             print::print_lines(&[document.map_err(Failure::refused)?]);

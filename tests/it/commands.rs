@@ -322,3 +322,35 @@ fn config_tells_what_a_preset_changed() {
     let refused = Printed(run(directory.path(), &["config", "check"])).refusal();
     assert!(refused.contains("SHALL not exceed that (NIST SP 800-63B-4 §2.3.3)"), "{refused}");
 }
+
+#[test]
+fn keys_are_listed_rotated_and_revoked() {
+    for desk in Desk::both() {
+        let opened = desk.open("alice");
+        let kids =
+            |desk: &Desk| -> Vec<String> { desk.json(&["key", "list"]).as_array().unwrap().iter().map(|key| text(&key["kid"])).collect() };
+        let before = kids(&desk);
+        assert_eq!(desk.json(&["key", "rotate"])["kid"], json!(before[1]));
+        assert!(desk.is_active(&opened["access_token"]), "a rotation logs nobody out");
+        assert!(rows(&desk.says(&["key", "list"]))[0].contains("retired"));
+        assert!(desk.says(&["key", "revoke", &before[0]]).starts_with("revoked k4.pid."));
+        assert!(!desk.is_active(&opened["access_token"]));
+        assert_eq!(kids(&desk).len(), 2);
+        assert!(desk.refuses(&["key", "revoke", "k4.pid.nobody"]).contains("there is no such key"));
+    }
+}
+
+#[test]
+fn the_event_log_is_printed_from_where_it_is_asked() {
+    for desk in Desk::both() {
+        let opened = desk.open("alice");
+        let id = text(&opened["session"]["id"]);
+        desk.says(&["session", "revoke", &id]);
+        let lines: Vec<Value> = desk.says(&["--json", "events", "tail"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let kinds: Vec<String> = lines.iter().map(|event| text(&event["type"])).collect();
+        assert_eq!(kinds, ["client.created", "client.created", "session.opened", "session.ended"]);
+        let last = desk.says(&["events", "tail", "--after", &text(&lines[2]["cursor"])]);
+        assert!(last.lines().count() == 1 && last.contains("session.ended") && last.contains(&format!("session_id={id}")), "{last}");
+        assert!(desk.refuses(&["events", "tail", "--after", "999"]).contains("has not reached"));
+    }
+}
