@@ -1,0 +1,134 @@
+//! What passes through real nginx and real Caddy, with the configurations that `examples/web` ships.
+
+use serde_json::{Value, json};
+
+use crate::house::{Answer, House, Proxy, echo};
+
+const SPOOFED: [&str; 10] = [
+    "-H",
+    "X-Keyfob-Subject: root",
+    "-H",
+    "x-keyfob-session: root",
+    "-H",
+    "X-KEYFOB-CLIENT: root",
+    "-H",
+    "X-Keyfob-Scope: root",
+    "-H",
+    "X-Keyfob-Acr: root",
+];
+
+fn house(proxy: Proxy) -> House {
+    let house = House::build(proxy, &[]);
+    echo(house.application);
+    house
+}
+
+/// `-H`, and the cookie as a browser sends it.
+fn cookie(opened: &Value) -> String {
+    format!("Cookie: theme=dark; {}", opened["set_cookie"].as_str().unwrap().split(';').next().unwrap())
+}
+
+/// The headers of ours that reached the application.
+fn told(answer: &Answer) -> Vec<String> {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let lines = answer.body.lines().map(str::to_ascii_lowercase).filter(|line| line.starts_with("x-keyfob-"));
+    let mut told: Vec<String> = lines.map(|line| line["x-keyfob-".len()..].to_owned()).filter(|line| !line.ends_with(": ")).collect();
+    told.sort();
+    told
+}
+
+fn the_application_is_told_who_it_is_and_nobody_else_can_tell_it(proxy: Proxy) {
+    let house = house(proxy);
+    let alice = house.open(&json!({"subject": "Zoë 100%", "acr": "aal1"}));
+    let cookie = cookie(&alice);
+    let id = alice["session"]["id"].as_str().unwrap();
+    let known = ["acr: aal1", "client: web", "scope: read%20write", &format!("session: {id}"), "subject: zo%c3%ab%20100%25"];
+    assert_eq!(told(&house.ask("/api/me", &["-H", &cookie])), known);
+    assert_eq!(told(&house.ask("/api/me", &[&["-H", &cookie][..], &SPOOFED].concat())), known, "spoofed headers");
+    let bearer = format!("Authorization: Bearer {}", alice["session_token"].as_str().unwrap());
+    assert_eq!(told(&house.ask("/api/me", &["-H", &bearer])), known);
+    // Where keyfob says nothing, nobody else says it.
+    let nobody_said = house.open(&json!({"subject": "bob", "scope": "read"}));
+    let told_of_bob = told(&house.ask("/api/me", &[&["-H", &self::cookie(&nobody_said)][..], &SPOOFED].concat()));
+    assert!(!told_of_bob.iter().any(|line| line.starts_with("acr") || line.contains("root")), "{told_of_bob:?}");
+    assert_eq!(told(&house.ask("/", &SPOOFED)), [""; 0], "where nobody is asked for either");
+    // A body is the application's alone.
+    let posted = house.ask("/api/notes", &["-H", &cookie, "-d", "a note"]);
+    assert!(posted.body.starts_with("POST /api/notes") && posted.body.ends_with("a note"), "{posted:?}");
+}
+
+fn who_is_not_let_in_is_told_so_by_keyfob(proxy: Proxy) {
+    let house = house(proxy);
+    let alice = house.open(&json!({"subject": "alice", "acr": "aal1"}));
+    let cookie = cookie(&alice);
+    let nobody = house.ask("/api/me", &SPOOFED);
+    assert_eq!((nobody.status, nobody.header("www-authenticate")), (401, r#"Bearer realm="keyfob""#));
+    let invalid = house.ask("/api/me", &["-H", "Cookie: __Host-keyfob=kfs_x"]);
+    assert_eq!((invalid.status, invalid.header("www-authenticate")), (401, r#"Bearer realm="keyfob", error="invalid_token""#));
+    let twice = format!("{cookie}; {}", cookie.split("; ").last().unwrap());
+    assert_eq!(house.ask("/api/me", &["-H", &twice]).status, 401, "CKE-16");
+    // BER-10: the challenge arrives whole.
+    let step_up = house.ask("/api/secret", &["-H", &cookie]);
+    let challenge = r#"Bearer realm="keyfob", error="insufficient_user_authentication", acr_values="aal2", max_age="300""#;
+    assert_eq!((step_up.status, step_up.header("www-authenticate")), (401, challenge));
+    let strong = house.open(&json!({"subject": "alice", "acr": "aal2"}));
+    assert!(told(&house.ask("/api/secret", &["-H", &self::cookie(&strong)])).contains(&"acr: aal2".to_owned()));
+    // Of keyfob itself only /v1/session is outside.
+    assert!(house.ask("/v1/sessions", &["-u", &format!("web:{}", house.secret)]).body.starts_with("GET /v1/sessions"));
+    // A session of another client is nobody's here: 403.
+    let admin: Value = serde_json::from_slice(&std::fs::read(house.directory.path().join("data/admin.json")).unwrap()).unwrap();
+    let credentials = format!("admin:{}", admin["client_secret"].as_str().unwrap());
+    let url = format!("http://{}/v1/sessions", house.keyfob);
+    let opened = crate::house::curl(&["-u", &credentials, "-H", "content-type: application/json", "-d", r#"{"subject":"root"}"#, &url]);
+    let foreign = self::cookie(&serde_json::from_str(&opened.body).unwrap());
+    assert_eq!(house.ask("/api/me", &["-H", &foreign]).status, 403);
+}
+
+/// SES-21, CKE-12, CKE-20, CKE-21: through the proxy as without it.
+fn logging_out_passes_through(proxy: Proxy) {
+    let house = house(proxy);
+    let cookie = cookie(&house.open(&json!({"subject": "alice"})));
+    let log_out = |headers: &[&str]| house.ask("/v1/session", &[&["-X", "DELETE", "-H", &cookie][..], headers].concat());
+    assert_eq!(house.ask("/v1/session", &["-H", &cookie]).status, 200);
+    assert_eq!(log_out(&[]).status, 403);
+    assert_eq!(log_out(&["-H", "Sec-Fetch-Site: cross-site"]).status, 403);
+    assert_eq!(log_out(&["-H", "Origin: https://evil.example"]).status, 403);
+    let done = log_out(&["-H", &format!("Origin: {}", house.url)]);
+    assert_eq!(done.status, 204, "the issuer is what people come to");
+    assert_eq!(done.header("set-cookie"), "__Host-keyfob=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
+    assert_eq!(done.header("clear-site-data"), "\"cache\"");
+    assert!(done.header("strict-transport-security").starts_with("max-age=31536000"));
+    assert_eq!(house.ask("/api/me", &["-H", &cookie]).status, 401);
+}
+
+/// A proxy that cannot ask does not let in.
+fn without_keyfob_nobody_is_let_in(proxy: Proxy) {
+    let mut house = house(proxy);
+    let cookie = cookie(&house.open(&json!({"subject": "alice"})));
+    assert_eq!(house.ask("/api/me", &["-H", &cookie]).status, 200);
+    house.stop_keyfob();
+    let status = house.ask("/api/me", &["-H", &cookie]).status;
+    assert!((500..=504).contains(&status), "{status}");
+}
+
+/// Pages of other origins ask first, and are not answered with what they need (no CORS header).
+fn a_preflight_is_answered_without_leave(proxy: Proxy) {
+    let house = house(proxy);
+    let preflight = ["-X", "OPTIONS", "-H", "Origin: https://localhost:9443", "-H", "Access-Control-Request-Method: DELETE"];
+    let answer = house.ask("/v1/session", &preflight);
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (405, ""));
+}
+
+macro_rules! through {
+    ($($test:ident),+ $(,)?) => {
+        mod nginx { $(#[test] fn $test() { super::$test(crate::house::Proxy::Nginx); })+ }
+        mod caddy { $(#[test] fn $test() { super::$test(crate::house::Proxy::Caddy); })+ }
+    };
+}
+through!(
+    the_application_is_told_who_it_is_and_nobody_else_can_tell_it,
+    who_is_not_let_in_is_told_so_by_keyfob,
+    logging_out_passes_through,
+    without_keyfob_nobody_is_let_in,
+    a_preflight_is_answered_without_leave,
+);
