@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use keyfob::domain::access::Claims;
+use keyfob::domain::change::Changes;
 use keyfob::domain::client::TokenFormat;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::event::{Event, EventKind};
@@ -10,7 +12,7 @@ use keyfob::domain::family::{Place, Stamp};
 use keyfob::domain::id::{KeyId, Position, SessionId, TokenId};
 use keyfob::domain::policy::{Lifetimes, Policy};
 use keyfob::domain::session::{Data, Decision, End, EndReason, NewFamily, NotRefreshed, Refresh, Renewal, RevokedToken, Session};
-use keyfob::domain::time::Moment;
+use keyfob::domain::time::{Moment, Timestamp};
 use keyfob::store::memory::Memory;
 use keyfob::store::redb::Redb;
 use keyfob::store::{Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
@@ -84,6 +86,8 @@ enum Action {
     Renew { session: SessionId, secret: [u8; 32], token: [u8; 32], with_family: bool },
     AddFamily { session: SessionId, client: usize, secret: [u8; 32] },
     ChangeData { session: SessionId, text: String },
+    Change { session: SessionId, changes: Changes, if_version: Option<u32> },
+    Touch { session: SessionId, used: Timestamp },
     CloseSession(SessionId),
     CloseFamily(SessionId, u16),
     RevokeAccessToken(SessionId, RevokedToken),
@@ -131,6 +135,17 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
             Action::AddFamily { session: world.session(*session)?, client: *client, secret }
         }
         Step::ChangeData { session } => Action::ChangeData { session: world.session(*session)?, text: format!("{:?}", world.draw()) },
+        Step::Change { session, claims, label, first } => {
+            let said = |text: &Option<u8>, words: fn(u8) -> Box<str>| text.map(|n| (n > 0).then(|| words(n)));
+            let claims = said(claims, |n| format!(r#"{{"n":{n}}}"#).into()).map(|claims| claims.map(Claims));
+            let label = said(label, |n| format!("device {n}").into());
+            let changes = Changes { claims, label, data: false };
+            Action::Change { session: world.session(*session)?, changes, if_version: first.then_some(1) }
+        }
+        Step::Touch { session, ago } => {
+            let used = at(world.wall).minus(Duration::from_millis(*ago));
+            Action::Touch { session: world.session(*session)?, used }
+        }
         Step::CloseSession { session } => Action::CloseSession(world.session(*session)?),
         Step::CloseFamily { session, family } => {
             let (session, family) = world.family(*session, *family)?;
@@ -200,6 +215,29 @@ async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answer> 
                 let active = session.is_active(wall, cuts);
                 session.version += u32::from(active);
                 Decision { answer: active, events: vec![], data: active.then(|| Data(text.as_str().into())) }
+            };
+            Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
+        }
+        Action::Change { session, changes, if_version } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                if if_version.is_some_and(|version| version != session.version) {
+                    return Decision::quiet(false);
+                }
+                let before = (session.version, session.claims_version, session.claims.clone());
+                let Some(events) = session.change(&changes, "root", wall, cuts) else { return Decision::quiet(false) };
+                assert_eq!(session.version, before.0 + u32::try_from(events.len()).unwrap(), "a version for each change that differs");
+                assert_eq!(session.claims != before.2, session.claims_version != before.1, "retries know of every change of claims");
+                told(events)
+            };
+            Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
+        }
+        Action::Touch { session, used } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                let (before, ended) = (session.last_used_at, session.end.is_some());
+                session.use_at(used, cuts);
+                assert!(session.last_used_at >= before, "a use never goes back");
+                assert!(!ended || session.last_used_at == before, "what has ended is not used any more");
+                Decision::quiet(session.last_used_at > before)
             };
             Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
         }

@@ -32,6 +32,18 @@ pub enum Step {
     ChangeData {
         session: usize,
     },
+    /// Claims and label: unsaid, taken away (0), or set. `first`: only if nothing was changed before.
+    Change {
+        session: usize,
+        claims: Option<u8>,
+        label: Option<u8>,
+        first: bool,
+    },
+    /// A use that is written only now.
+    Touch {
+        session: usize,
+        ago: u64,
+    },
     CloseSession {
         session: usize,
     },
@@ -112,6 +124,10 @@ pub fn step() -> impl Strategy<Value = Step> {
         3 => (session.clone(), any::<bool>()).prop_map(|(session, with_family)| Step::Renew { session, with_family }),
         3 => (session.clone(), 0..2_usize).prop_map(|(session, client)| Step::AddFamily { session, client }),
         2 => session.clone().prop_map(|session| Step::ChangeData { session }),
+        3 => (session.clone(), proptest::option::of(0..3_u8), proptest::option::of(0..3_u8), any::<bool>())
+            .prop_map(|(session, claims, label, first)| Step::Change { session, claims, label, first }),
+        4 => (session.clone(), prop_oneof![Just(0_u64), Just(45_000), Just(1_700_000)])
+            .prop_map(|(session, ago)| Step::Touch { session, ago }),
         2 => session.clone().prop_map(|session| Step::CloseSession { session }),
         2 => (session.clone(), family).prop_map(|(session, family)| Step::CloseFamily { session, family }),
         2 => (session.clone(), any::<u8>()).prop_map(|(session, lives)| Step::RevokeAccessToken { session, lives }),
