@@ -16,6 +16,7 @@ use crate::first_start::{
 };
 use crate::http as wire;
 use crate::http::connection::Channel;
+use crate::http::peer::TrustedProxies;
 use crate::http::wire::Wire;
 use crate::store::Store;
 use crate::store::memory::Memory;
@@ -116,7 +117,8 @@ impl App {
         let store = Redb::open(&places.database, &keys, options).map_err(|cause| AppError::store(&places.database, cause))?;
         let store = Arc::new(store);
         let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
-        let wire = Arc::new(wire::wire(&engine, cookie(config), origins(config), limits(config)));
+        let wire = wire::wire(&engine, cookie(config), origins(config), limits(config));
+        let wire = Arc::new(wire.behind(TrustedProxies::new(config.server.trusted_proxies.clone())));
         Ok(Self { engine, store, wire, lock })
     }
 
@@ -220,6 +222,7 @@ fn rules(config: &Config) -> Rules {
         issuer: config.server.issuer.as_str().into(),
         policies: config.policies.clone(),
         retention: config.events_retention,
+        rotate_every: config.keys.rotate_every,
         failed_auth_per_minute: config.limits.failed_auth_per_minute,
     }
 }

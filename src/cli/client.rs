@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::door::Door;
+use super::door::{Door, encoded};
 use super::print::{Table, print_json, print_lines, print_table};
 use super::{Failure, Output};
 
@@ -169,7 +169,7 @@ async fn list(door: &mut Door, output: Output) -> Result<(), Failure> {
                     state.into(),
                 ]);
             }
-            print_table(&table);
+            print_table(table);
         }
     }
     Ok(())
@@ -201,5 +201,5 @@ fn words(list: &Value) -> String {
 }
 
 fn path(id: &str) -> String {
-    format!("/v1/clients/{}", percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC))
+    format!("/v1/clients/{}", encoded(id))
 }

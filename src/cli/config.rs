@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Output;
 use super::print::{Table, print_json, print_lines, print_table};
-use crate::config::Config;
+use crate::config::{Config, PresetChange};
 
 /// What can be done with the configuration.
 #[derive(Debug, Subcommand)]
@@ -20,10 +20,17 @@ impl ConfigCommand {
     /// Carries the command out on a configuration that was loaded, and so is valid.
     pub fn run(self, config: &Config, output: Output) {
         match (self, output) {
-            (Self::Check, Output::Json) => print_json(&json!({ "valid": true, "warnings": config.warnings })),
+            (Self::Check, Output::Json) => {
+                let change = |change: &PresetChange| json!({ "key": change.key, "value": change.value, "preset": change.preset, "otherwise": change.otherwise });
+                let changes: Vec<Value> = config.preset_changes.iter().map(change).collect();
+                print_json(&json!({ "valid": true, "warnings": config.warnings, "preset_changes": changes }));
+            }
             (Self::Check, Output::Human) => {
                 let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
-                print_lines(&warnings.chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>());
+                let changes = config.preset_changes.iter().map(|PresetChange { preset, key, value, otherwise }| {
+                    format!("preset {preset} makes {key} {value:?}; without it that is {otherwise:?}")
+                });
+                print_lines(&warnings.chain(changes).chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>());
             }
             (Self::Show, Output::Json) => {
                 let setting =
@@ -35,7 +42,7 @@ impl ConfigCommand {
                 for setting in config.effective() {
                     table.row([setting.key.clone(), setting.value.to_string(), setting.origin.clone()]);
                 }
-                print_table(&table);
+                print_table(table);
             }
         }
     }

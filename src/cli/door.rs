@@ -46,9 +46,21 @@ impl Door {
 
     /// Sends a request, and waits for the JSON of the answer; null if it has none.
     pub async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
-        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let request = Request::builder().method(method).uri(path).header("host", "localhost");
-        let request = if body.is_some() { request.header("content-type", "application/json") } else { request };
+        self.send(method, path, body.map(|body| ("application/json", body.to_string()))).await
+    }
+
+    /// Posts a form, and waits for the JSON of the answer; null if it has none.
+    pub async fn form(&mut self, path: &str, fields: &[(&str, &str)]) -> Result<Value, Failure> {
+        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        self.send(Method::POST, path, Some(("application/x-www-form-urlencoded", fields.join("&")))).await
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: Option<(&str, String)>) -> Result<Value, Failure> {
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        if let Some((media_type, _)) = body {
+            request = request.header("content-type", media_type);
+        }
+        let bytes = body.map(|(_, text)| Bytes::from(text)).unwrap_or_default();
         let request = request.body(bytes).map_err(Failure::refused)?;
         let (status, bytes) = match self {
             Self::Socket(sender) => {
@@ -69,4 +81,9 @@ impl Door {
             app.close().await;
         }
     }
+}
+
+/// The text as one segment of a path, or one value of a query or a form.
+pub fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

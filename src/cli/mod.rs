@@ -8,14 +8,23 @@ use clap::{Parser, Subcommand};
 use http::StatusCode;
 use serde_json::Value;
 
+use self::door::Door;
 use crate::config::{Config, Sources};
 
 mod client;
 mod config;
 mod door;
+mod events;
+mod explain;
 mod init;
+mod key;
+mod listing;
 mod print;
 mod serve;
+mod session;
+mod subject;
+mod times;
+mod token;
 
 /// A session engine in one binary.
 #[derive(Debug, Parser)]
@@ -43,6 +52,21 @@ enum Command {
     /// Registered clients.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Sessions: open, list, explain, end.
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Subjects: log out everywhere.
+    #[command(subcommand)]
+    Subject(subject::SubjectCommand),
+    /// Tokens: introspect, revoke, decode.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Signing keys.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// The event log.
+    #[command(subcommand)]
+    Events(events::EventsCommand),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -96,22 +120,29 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
             command.run(&load(vec![])?, output);
             Ok(())
         }
-        Command::Client(command) => {
-            let config = load(vec![])?;
-            let commands = async {
-                let mut door = door::Door::open(&config).await?;
-                let done = command.run(&mut door, output).await;
-                door.close().await;
-                done
-            };
-            runtime()?.block_on(commands)
-        }
+        Command::Client(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Session(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Subject(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Token(token::TokenCommand::Ask(command)) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Token(token::TokenCommand::Decode(command)) => command.run(output),
+        Command::Key(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Events(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Openapi => {
             let document = runtime()?.block_on(crate::serve::openapi_document(&load(vec![])?));
             print::print_lines(&[document.map_err(Failure::refused)?]);
             Ok(())
         }
     }
+}
+
+/// Carries a command out at the routes, and closes what was opened for it.
+fn through_door(config: &Config, command: impl AsyncFnOnce(&mut Door) -> Result<(), Failure>) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let mut door = Door::open(config).await?;
+        let done = command(&mut door).await;
+        door.close().await;
+        done
+    })
 }
 
 /// A runtime for one command.

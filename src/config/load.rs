@@ -47,9 +47,11 @@ fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
         failed_auth_per_minute: sheet.read("limits.failed_auth_per_minute", "30", number_within(1, 1_000_000)),
     };
     let log = Log { format: sheet.read("log.format", "text", log_format()), level: sheet.read("log.level", "info", log_level) };
-    let clients = client::read(sheet, &policies);
-    let warnings = warnings(sheet, &server, &cookie);
-    Config { server, store, keys, policies, cookie, events_retention, limits, log, clients, warnings, settings: vec![] }
+    let clients = client::read(sheet, &policies.by_name);
+    let mut warnings = warnings(sheet, &server, &cookie);
+    warnings.extend(policies.warnings);
+    let (preset_changes, policies) = (policies.preset_changes, policies.by_name);
+    Config { server, store, keys, policies, cookie, events_retention, limits, log, clients, warnings, preset_changes, settings: vec![] }
 }
 
 fn server(sheet: &mut Sheet) -> Server {

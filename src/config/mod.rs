@@ -13,6 +13,7 @@ mod fault;
 mod load;
 mod parse;
 mod policy;
+mod preset;
 mod sheet;
 mod source;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use address::Listen;
 pub use client::DeclaredClient;
 pub use fault::{ConfigError, Fault};
 pub use policy::DEFAULT_POLICY;
+pub use preset::PresetChange;
 pub use sheet::{DEFAULT_ORIGIN, Setting};
 pub use source::Sources;
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub clients: Vec<DeclaredClient>,
     /// What is allowed and may still surprise, each a sentence to log at the start.
     pub warnings: Vec<String>,
+    /// What the presets of policies set otherwise than it would be without them.
+    pub preset_changes: Vec<PresetChange>,
     settings: Vec<Setting>,
 }
 

@@ -1,54 +1,92 @@
 //! The policies: each inherits from `default`, and all of them hold together.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::parse::{duration, number_within, one_of};
+use super::preset::{Preset, PresetChange};
 use super::sheet::Sheet;
 use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
 
 /// The policy that others inherit from, and that a client uses if it names none.
 pub const DEFAULT_POLICY: &str = "default";
 
-/// Reads every policy. There is always one called `default`.
-pub(super) fn read(sheet: &mut Sheet) -> BTreeMap<String, Policy> {
-    let mut names = sheet.names_below("policy");
-    names.remove(DEFAULT_POLICY);
-    let policies: BTreeMap<_, _> =
-        std::iter::once(DEFAULT_POLICY.to_owned()).chain(names).map(|name| (name.clone(), read_one(sheet, &name))).collect();
-    if let Some(default) = policies.get(DEFAULT_POLICY) {
-        judge(sheet, DEFAULT_POLICY, default);
-    }
-    for (name, policy) in &policies {
-        // What is wrong with the default is wrong with its heirs too: said once.
-        if name != DEFAULT_POLICY && sheet.is_sound("policy.default") {
-            judge(sheet, name, policy);
-        }
-    }
-    policies
+/// The policies, and what there is to say about their presets.
+pub(super) struct Policies {
+    /// By name.
+    pub by_name: BTreeMap<String, Policy>,
+    /// What presets changed.
+    pub preset_changes: Vec<PresetChange>,
+    /// What goes beyond what a preset recommends.
+    pub warnings: Vec<String>,
 }
 
-fn read_one(sheet: &mut Sheet, name: &str) -> Policy {
+/// Reads every policy. There is always one called `default`.
+pub(super) fn read(sheet: &mut Sheet) -> Policies {
+    let mut names = sheet.names_below("policy");
+    names.remove(DEFAULT_POLICY);
+    let mut read = Policies { by_name: BTreeMap::new(), preset_changes: vec![], warnings: vec![] };
+    for name in std::iter::once(DEFAULT_POLICY.to_owned()).chain(names) {
+        let (policy, preset) = read_one(sheet, &name, &mut read.preset_changes);
+        // What is wrong with the default is wrong with its heirs too: said once.
+        if name == DEFAULT_POLICY || sheet.is_sound("policy.default") {
+            read.warnings.extend(judge(sheet, &name, &policy, preset));
+        }
+        read.by_name.insert(name, policy);
+    }
+    read
+}
+
+fn read_one(sheet: &mut Sheet, name: &str, changes: &mut Vec<PresetChange>) -> (Policy, Option<Preset>) {
     let table = format!("policy.{name}");
     if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)) {
         sheet.refuse(&table, "a policy's name has 1 to 64 letters, digits, - and _");
     }
-    let preset = "presets are not in this version: write the timeouts that you want, and remove it";
-    sheet.refuse_all_of(&format!("{table}.preset"), preset);
-    Policy {
+    let preset = || one_of(Preset::ALL, Preset::as_str);
+    let own = sheet.optional(&format!("{table}.preset"), preset());
+    let in_force = own.or_else(|| sheet.inherit_optional(name, "preset", preset()));
+    // An inherited preset has done its work in the policy that names it; its own stands before what would be inherited.
+    let mut timeout = |sheet: &mut Sheet, key: &str, given: fn(Preset) -> &'static str, default: &str| match own {
+        Some(preset) => preset_timeout(sheet, name, preset, key, (given(preset), default), changes),
+        None => sheet.inherit(name, key, default, duration),
+    };
+    let lifetimes = Lifetimes {
+        idle_timeout: timeout(sheet, "idle_timeout", Preset::idle_timeout, "30m"),
+        absolute_lifetime: timeout(sheet, "absolute_lifetime", Preset::absolute_lifetime, "24h"),
+    };
+    let remember = Lifetimes {
+        idle_timeout: timeout(sheet, "remember.idle_timeout", Preset::idle_timeout, "14d"),
+        absolute_lifetime: timeout(sheet, "remember.absolute_lifetime", Preset::absolute_lifetime, "30d"),
+    };
+    let policy = Policy {
         access_token_ttl: sheet.inherit(name, "access_token_ttl", "5m", duration),
-        lifetimes: Lifetimes {
-            idle_timeout: sheet.inherit(name, "idle_timeout", "30m", duration),
-            absolute_lifetime: sheet.inherit(name, "absolute_lifetime", "24h", duration),
-        },
+        lifetimes,
         refresh_retry_window: sheet.inherit(name, "refresh_retry_window", "10s", duration),
         late_retry: sheet.inherit(name, "late_retry", "end_session", late_retry()),
         max_sessions_per_subject: sheet.inherit(name, "max_sessions_per_subject", "0", number_within(0, u32::MAX)),
         when_full: sheet.inherit(name, "when_full", "evict_oldest", when_full()),
-        remember: Lifetimes {
-            idle_timeout: sheet.inherit(name, "remember.idle_timeout", "14d", duration),
-            absolute_lifetime: sheet.inherit(name, "remember.absolute_lifetime", "30d", duration),
-        },
+        remember,
+    };
+    (policy, in_force)
+}
+
+/// Reads a timeout that a preset gives, and notes it if it would be another without.
+fn preset_timeout(
+    sheet: &mut Sheet,
+    policy: &str,
+    preset: Preset,
+    name: &str,
+    (given, default): (&str, &str),
+    changes: &mut Vec<PresetChange>,
+) -> Duration {
+    let key = format!("policy.{policy}.{name}");
+    let (otherwise, _) = sheet.inherited(name, default, duration);
+    let value = sheet.read_or(&key, given, &preset.origin(), duration);
+    let was_given = sheet.setting(&key).is_some_and(|setting| setting.origin == preset.origin());
+    if was_given && duration(&otherwise) != Ok(value) {
+        changes.push(PresetChange { preset: preset.as_str(), key, value: given.to_owned(), otherwise });
     }
+    value
 }
 
 fn late_retry() -> impl Fn(&str) -> Result<LateRetry, String> {
@@ -65,13 +103,15 @@ fn when_full() -> impl Fn(&str) -> Result<WhenFull, String> {
     })
 }
 
-/// Whether the settings can be together; if not, the fault also names the other setting of the pair.
-fn judge(sheet: &mut Sheet, name: &str, policy: &Policy) {
+/// Whether the settings can be together; if not, the fault also names the other setting of the pair. Answers what to warn of.
+fn judge(sheet: &mut Sheet, name: &str, policy: &Policy, preset: Option<Preset>) -> Vec<String> {
     let table = format!("policy.{name}");
-    let Err(fault) = policy.validate() else { return };
     if !sheet.is_sound(&table) {
-        return;
+        return vec![];
     }
+    let Err(fault) = policy.validate() else {
+        return preset.map(|preset| preset.judge(sheet, &table, policy)).unwrap_or_default();
+    };
     let other = match fault.key {
         "refresh_retry_window" => Some("access_token_ttl"),
         "idle_timeout" => Some("absolute_lifetime"),
@@ -81,4 +121,5 @@ fn judge(sheet: &mut Sheet, name: &str, policy: &Policy) {
     let other = other.and_then(|other| sheet.setting(&format!("{table}.{other}")));
     let other = other.map(|other| format!("; {} is {:?} ({})", other.key, other.value, other.origin)).unwrap_or_default();
     sheet.refuse(&format!("{table}.{}", fault.key), &format!("expected {}{other}", fault.expected));
+    vec![]
 }

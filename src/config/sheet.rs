@@ -10,6 +10,8 @@ use super::fault::{ConfigError, Fault, HIDDEN, is_secret, shown};
 
 /// The origin of a setting that nobody set.
 pub const DEFAULT_ORIGIN: &str = "default";
+/// The origin of a setting that a policy inherits.
+pub(super) const INHERITED_ORIGIN: &str = "policy.default";
 
 /// One setting in force.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -18,7 +20,8 @@ pub struct Setting {
     pub key: String,
     /// Its value as it was written; a secret's is replaced.
     pub value: String,
-    /// Where it came from: `default`, the file, the environment variable, the command line, or the policy that it is inherited from.
+    /// Where it came from: `default`, the file, the environment variable, the command line,
+    /// `preset NAME`, or the policy that it is inherited from.
     pub origin: String,
 }
 
@@ -84,15 +87,30 @@ impl Sheet {
 
     /// Reads a setting of a policy; what is not set there is inherited from the policy `default`.
     pub fn inherit<T>(&mut self, policy: &str, name: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
-        let key = format!("policy.{policy}.{name}");
+        let (base, origin) = self.inherited(name, default, &parse);
+        self.read_or(&format!("policy.{policy}.{name}"), &base, origin, parse)
+    }
+
+    /// What a policy inherits where it sets nothing, and the origin of that.
+    pub fn inherited<T>(&self, name: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> (String, &'static str) {
         let base = self.setting(&format!("policy.default.{name}")).map(|setting| setting.value.clone());
         match base.filter(|base| parse(base).is_ok()) {
-            Some(base) => self.read_or(&key, &base, "policy.default", parse),
-            None => self.read_or(&key, default, DEFAULT_ORIGIN, parse),
+            Some(base) => (base, INHERITED_ORIGIN),
+            None => (default.to_owned(), DEFAULT_ORIGIN),
         }
     }
 
-    fn read_or<T>(&mut self, key: &str, default: &str, default_origin: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    /// The setting that a policy inherits from the policy `default`, where that has it and the policy has none.
+    pub fn inherit_optional<T>(&mut self, policy: &str, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let key = format!("policy.{policy}.{name}");
+        let base = self.setting(&format!("policy.default.{name}"))?.value.clone();
+        let value = parse(&base).ok().filter(|_| self.setting(&key).is_none())?;
+        self.note(&key, base, INHERITED_ORIGIN.to_owned());
+        Some(value)
+    }
+
+    /// Reads a setting that has a default of some origin.
+    pub fn read_or<T>(&mut self, key: &str, default: &str, default_origin: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
         match self.optional(key, &parse) {
             Some(value) => value,
             None => {

@@ -11,6 +11,8 @@ use crate::domain::id::Hash;
 use crate::domain::policy::{LateRetry, WhenFull};
 use crate::domain::time::Timestamp;
 
+mod presets;
+
 /// A directory with a `config.toml` of this text, as sources.
 struct Place {
     directory: tempfile::TempDir,
@@ -212,7 +214,7 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
         ("[cookie]\norigins = [\"https://app.example.com/\"]\n", "slash at the end"),
         ("[log]\nlevel = \"inof\"\n", "expected off, error, warn"),
         ("[log]\nformat = \"xml\"\n", "expected one of: text, json"),
-        ("[policy.kiosk]\npreset = \"aal2\"\n", "policy.kiosk.preset (config.toml): presets are not in this version"),
+        ("[policy.kiosk]\npreset = \"AAL2\"\n", "policy.kiosk.preset = \"AAL2\" (config.toml): expected one of: aal1, aal2, aal3"),
         ("[policy.\"a b\"]\nidle_timeout = \"5m\"\n", "a policy's name has"),
     ] {
         let error = place(toml).error();

@@ -40,6 +40,8 @@ pub enum Refusal {
     PreconditionFailed,
     /// The subject has all the sessions that it may have.
     SessionsFull,
+    /// It was there and has been forgotten.
+    Gone,
     /// Too much of something; try again after this time.
     TooMany {
         /// How long to wait.

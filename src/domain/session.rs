@@ -8,11 +8,18 @@ use super::access::{Authentication, Claims};
 use super::client::{TokenFormat, names};
 use super::cutoff::CutOffs;
 use super::event::{Event, EventKind};
-use super::family::{Family, Place, Presented, RETRIES_MAX, Stamp};
-use super::id::{ClientId, Hash, KeyId, Malformed, Position, Salt, SessionId, Subject, TokenId};
-use super::policy::{LateRetry, Lifetimes, Policy, WhenFull};
+use super::family::{Family, Stamp};
+use super::id::{ClientId, Hash, KeyId, Position, SessionId, Subject, TokenId};
 use super::scope::ScopeSet;
-use super::time::{Moment, Timestamp};
+use super::time::Timestamp;
+
+mod renewal;
+mod room;
+mod rotation;
+
+pub use renewal::Renewal;
+pub use room::{Cap, make_room};
+pub use rotation::{Grant, NotRefreshed, Refresh};
 
 /// The name under which the engine acts by itself.
 pub const ENGINE: &str = "keyfob";
@@ -223,78 +230,6 @@ impl<T> Decision<T> {
     }
 }
 
-/// A cap on the live sessions of one subject and client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cap {
-    /// The number; at least 1.
-    pub sessions_max: u32,
-    /// What happens when it is reached.
-    pub when_full: WhenFull,
-}
-
-/// A request to refresh, by a genuine token.
-#[derive(Clone, Debug)]
-pub struct Refresh<'a> {
-    /// Who asks.
-    pub client: &'a ClientId,
-    /// The family that the token names.
-    pub family: u16,
-    /// The token.
-    pub presented: &'a Presented,
-    /// The scope asked for; malformed ones are judged only after the token.
-    pub scope: Option<&'a Result<ScopeSet, Malformed>>,
-    /// The resource asked for.
-    pub resource: Option<&'a str>,
-    /// The client's policy.
-    pub policy: &'a Policy,
-    /// The key that signs now.
-    pub key: KeyId,
-    /// The form of the client's access tokens.
-    pub format: TokenFormat,
-    /// A keyed hash of where the request came from.
-    pub address: Option<[u8; 16]>,
-}
-
-/// A refresh that was granted: what the pair is made from.
-#[derive(Clone, Debug)]
-pub struct Grant {
-    /// The session as it is now.
-    pub session: Session,
-    /// The family's number.
-    pub family: u16,
-    /// The scope of the access token.
-    pub scope: ScopeSet,
-    /// What, with the presented secret, gives the new one.
-    pub salt: Salt,
-    /// What the access token is made from.
-    pub stamp: Stamp,
-    /// Whether this answers a retry.
-    pub retried: bool,
-}
-
-/// Why a refresh was refused. Callers learn it only where it is theirs to mend (TOK-18).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotRefreshed {
-    /// The token is another client's.
-    BindingMismatch,
-    /// The session or the family has ended or expired.
-    Dead,
-    /// The token was spent before: the session has been ended.
-    Reused,
-    /// The previous token came after its window, and the policy only refuses that.
-    Late,
-    /// The store has lost a rotation: the session has been ended.
-    StoreRollback,
-    /// The family has used up its generations.
-    Exhausted,
-    /// The scope is malformed or wider than granted.
-    Scope,
-    /// The resource is not the family's.
-    Target,
-    /// The previous token was retried too often.
-    TooManyRetries,
-}
-
 impl Session {
     /// Whether it lives at `now`. What comes first counts: a session that had expired before everything was ended stays expired.
     pub fn standing(&self, now: Timestamp, cuts: &CutOffs) -> Standing {
@@ -359,84 +294,6 @@ impl Session {
     /// Whether this access token was revoked by itself.
     pub fn has_revoked(&self, token: &TokenId) -> bool {
         self.revoked_tokens.iter().any(|revoked| revoked.id == *token)
-    }
-
-    /// Takes part in the table of standards section 6.4: rotates, answers a retry, or refuses; detected theft ends the session.
-    pub fn refresh(&mut self, refresh: &Refresh, now: Moment, cuts: &CutOffs) -> Decision<Result<Grant, NotRefreshed>> {
-        let refused = |why| Decision::quiet(Err(why));
-        let Some(index) = self.families.iter().position(|family| family.number == refresh.family) else {
-            // A family forgotten long ago, or one that this store has never seen: it was restored from before its opening.
-            let never_seen = self.next_family != 0 && refresh.family >= self.next_family && self.is_active(now.wall, cuts);
-            return if never_seen { self.rolled_back(now.wall) } else { refused(NotRefreshed::Dead) };
-        };
-        let family = &self.families[index];
-        if family.client_id != *refresh.client {
-            return refused(NotRefreshed::BindingMismatch);
-        }
-        if !self.is_active(now.wall, cuts) || family.end(cuts).is_some() {
-            return refused(NotRefreshed::Dead);
-        }
-        let place = family.place(refresh.presented, now);
-        match place {
-            Place::Unknown => return self.rolled_back(now.wall),
-            Place::Spent(behind) => return self.reused(refresh, behind, now.wall),
-            Place::Late if refresh.policy.late_retry == LateRetry::EndSession => return self.reused(refresh, 1, now.wall),
-            Place::Late => return refused(NotRefreshed::Late),
-            Place::Current | Place::Retry => {}
-        }
-        let scope = match refresh.scope {
-            None => family.scope.clone(),
-            Some(Ok(asked)) if family.scope.contains_all(asked) => asked.clone(),
-            Some(_) => return refused(NotRefreshed::Scope),
-        };
-        if refresh.resource.is_some_and(|asked| *asked != *family.audience) {
-            return refused(NotRefreshed::Target);
-        }
-        if place == Place::Retry { self.retry(index, scope) } else { self.rotate(index, scope, refresh, now) }
-    }
-
-    fn rotate(&mut self, index: usize, scope: ScopeSet, refresh: &Refresh, now: Moment) -> Decision<Result<Grant, NotRefreshed>> {
-        if self.families[index].generation == u32::MAX {
-            return Decision::quiet(Err(NotRefreshed::Exhausted));
-        }
-        let stamp = self.stamp(refresh.policy.access_token_ttl, refresh.key, refresh.format, now.wall);
-        self.families[index].rotate(refresh.presented, stamp.clone(), refresh.policy.refresh_retry_window, now);
-        self.touch(now.wall);
-        self.forget_expired_revocations(now.wall);
-        self.granted(index, scope, refresh.presented.salt.clone(), stamp, false)
-    }
-
-    /// Answers the same pair again. Neither the generation, the window nor the idle deadline moves (ROT-08, ROT-09).
-    fn retry(&mut self, index: usize, scope: ScopeSet) -> Decision<Result<Grant, NotRefreshed>> {
-        let Some(window) = &mut self.families[index].window else {
-            return Decision::quiet(Err(NotRefreshed::Dead));
-        };
-        if window.retries >= RETRIES_MAX {
-            return Decision::quiet(Err(NotRefreshed::TooManyRetries));
-        }
-        window.retries += 1;
-        let (salt, stamp) = (window.salt.clone(), window.stamp.clone());
-        self.granted(index, scope, salt, stamp, true)
-    }
-
-    fn granted(&self, index: usize, scope: ScopeSet, salt: Salt, stamp: Stamp, retried: bool) -> Decision<Result<Grant, NotRefreshed>> {
-        let family = self.families[index].number;
-        Decision::quiet(Ok(Grant { session: self.clone(), family, scope, salt, stamp, retried }))
-    }
-
-    fn reused(&mut self, refresh: &Refresh, behind: u32, now: Timestamp) -> Decision<Result<Grant, NotRefreshed>> {
-        let mut reused = self.event(EventKind::RefreshReused, now, ENGINE);
-        reused.client = Some(refresh.client.clone());
-        reused.family = Some(refresh.family);
-        reused.generations_behind = Some(behind);
-        reused.address = refresh.address;
-        let ended = self.finish(End { at: now, reason: EndReason::RefreshReuse, by: ENGINE.into() });
-        Decision::told(Err(NotRefreshed::Reused), vec![reused, ended])
-    }
-
-    fn rolled_back(&mut self, now: Timestamp) -> Decision<Result<Grant, NotRefreshed>> {
-        let ended = self.finish(End { at: now, reason: EndReason::StoreRollback, by: ENGINE.into() });
-        Decision::told(Err(NotRefreshed::StoreRollback), vec![ended])
     }
 
     /// What an access token issued now is made from. It never outlives the session (RFR-15).
@@ -535,30 +392,6 @@ impl Session {
         Some(number)
     }
 
-    /// The subject authenticated again: a new session token, both timeouts from their start, and the family that came with the old token
-    /// replaced. That family's tokens are dead without being counted as reuse. `None` for a session that is no longer alive.
-    pub fn renew(&mut self, renewal: Renewal, now: Timestamp, cuts: &CutOffs) -> Option<Decision<Option<u16>>> {
-        let renewals = self.renewals.checked_add(1)?;
-        if !self.is_active(now, cuts) {
-            return None;
-        }
-        self.renewals = renewals;
-        self.token = renewal.token;
-        self.expires_at = renewal.authentication.at.plus(renewal.lifetimes.absolute_lifetime);
-        self.idle_timeout = renewal.lifetimes.idle_timeout;
-        self.authentication = renewal.authentication;
-        self.version = self.version.saturating_add(1);
-        self.touch(now);
-        let old = self.own_family.take();
-        if let Some(family) = self.families.iter_mut().find(|family| Some(family.number) == old) {
-            family.finish(End { at: now, reason: EndReason::Logout, by: renewal.by.clone() });
-        }
-        let issued = cuts.head.next();
-        self.own_family = renewal.family.and_then(|new| self.add_family(new, issued, now, cuts));
-        let event = self.event(EventKind::SessionRenewed, now, &renewal.by);
-        Some(Decision::told(self.own_family, vec![event]))
-    }
-
     /// Reports once that a timeout has passed, when no unwritten use can say otherwise; for the sweep.
     pub fn report_expiry(&mut self, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
         if self.expiry_reported || now < self.due() || self.standing(now, cuts) != Standing::Expired {
@@ -631,52 +464,5 @@ pub struct NewFamily {
     pub secret: Hash,
 }
 
-/// What a renewal brings.
-#[derive(Clone, Debug)]
-pub struct Renewal {
-    /// The hash of the new session token's secret.
-    pub token: Hash,
-    /// The new authentication.
-    pub authentication: Authentication,
-    /// The policy's timeouts.
-    pub lifetimes: Lifetimes,
-    /// The family to issue with it, if the client has that grant.
-    pub family: Option<NewFamily>,
-    /// Who renews.
-    pub by: Box<str>,
-}
-
-/// Makes room for one more session of a subject and client, or says that there is none. `peers` are the subject's sessions, of any client, and
-/// `uses` what is known of their use besides what is written. The sessions that must go are ended in place; nothing else is touched.
-pub fn make_room(
-    cap: Cap,
-    client: &ClientId,
-    peers: &mut [Session],
-    uses: &[(SessionId, Timestamp)],
-    now: Timestamp,
-    cuts: &CutOffs,
-) -> Option<Vec<Event>> {
-    let mut live = vec![];
-    for session in peers.iter_mut().filter(|session| session.client_id == *client) {
-        let written = session.last_used_at;
-        if let Some((_, used)) = uses.iter().find(|(id, _)| *id == session.id) {
-            session.touch(*used);
-        }
-        let used = session.last_used_at;
-        let lives = session.is_active(now, cuts);
-        session.last_used_at = written;
-        if lives {
-            live.push((used, session));
-        }
-    }
-    let surplus = (live.len() + 1).saturating_sub(cap.sessions_max as usize);
-    if surplus > 0 && cap.when_full == WhenFull::Refuse {
-        return None;
-    }
-    live.sort_by_key(|(used, session)| (*used, session.id));
-    let evicted = End { at: now, reason: EndReason::Evicted, by: ENGINE.into() };
-    Some(live.into_iter().take(surplus).map(|(_, session)| session.finish(evicted.clone())).collect())
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

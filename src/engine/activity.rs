@@ -38,6 +38,13 @@ impl Activity {
         Self { began, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
+    /// The last use of a session that is known or must be supposed, if it is later than the one that is written.
+    pub fn later_use(&self, session: &Session) -> Option<Timestamp> {
+        let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
+        let used = known.unwrap_or_else(|| session.last_used_at.plus(session.activity_grace()).min(self.began));
+        (used > session.last_used_at).then_some(used)
+    }
+
     /// Brings a session, as it is written, to what is known or must be supposed of its use. Answers what is known.
     pub fn apply(&self, session: &mut Session) -> Option<Timestamp> {
         let known = self.shard(&session.id).get(&session.id).map(|known| known.last);

@@ -1,5 +1,7 @@
 //! Changing what a session carries: claims, private data, the device's label.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::open::{CLAIMS_BYTES_MAX, DATA_BYTES_MAX, TEXT_BYTES_MAX, invalid, json_text, short_text};
@@ -65,7 +67,9 @@ impl<S: Store> Engine<S> {
 
     /// Claims that would make a token longer than any that we accept, of the session itself or of a family, are refused before they are written.
     async fn check_token_size(&self, caller: &Caller, id: SessionId, claims: &Claims) -> Result<()> {
-        let Some(mut session) = self.read_session(id).await?.filter(|session| caller.may_change(session)) else { return Ok(()) };
+        let Some(mut session) = self.read_session(id).await?.map(Arc::unwrap_or_clone).filter(|session| caller.may_change(session)) else {
+            return Ok(());
+        };
         let (registry, now) = (self.store.registry(), self.clock.now().wall);
         session.claims = Some(claims.clone());
         if let Some(client) = registry.clients.get(&session.client_id) {

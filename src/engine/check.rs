@@ -1,5 +1,7 @@
 //! Who is there: by session cookie, session token or access token. Being there is activity.
 
+use std::sync::Arc;
+
 use super::{Engine, Result};
 use crate::domain::access::{Authentication, Origin};
 use crate::domain::id::{ClientId, SessionId};
@@ -55,7 +57,8 @@ impl<S: Store> Engine<S> {
     }
 
     async fn read_session_and_written_use(&self, id: SessionId) -> Result<Option<(Session, Timestamp)>> {
-        Ok(self.store.session(id).await?.map(|mut session| {
+        Ok(self.store.session(id).await?.map(|session| {
+            let mut session = Arc::unwrap_or_clone(session);
             let written = session.last_used_at;
             self.activity.apply(&mut session);
             (session, written)

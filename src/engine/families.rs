@@ -1,5 +1,7 @@
 //! Further families in one session: single sign-on for other clients.
 
+use std::sync::Arc;
+
 use super::issue::{ForSession, Issued};
 use super::open::{not_too_long, parse_scope};
 use super::{Engine, Result};
@@ -84,7 +86,9 @@ impl<S: Store> Engine<S> {
 
     /// Refuses, before anything is written, a family whose access token would be too long. What else is wrong is judged in the transaction.
     async fn try_family(&self, caller: &Caller, id: SessionId, new: NewFamily, client: &Client, now: Timestamp) -> Result<()> {
-        let Some(mut session) = self.read_session(id).await?.filter(|session| caller.may_change(session)) else { return Ok(()) };
+        let Some(mut session) = self.read_session(id).await?.map(Arc::unwrap_or_clone).filter(|session| caller.may_change(session)) else {
+            return Ok(());
+        };
         let number = session.add_family(new, Position::default(), now, &self.store.registry().cuts);
         if let Some(family) = number.and_then(|number| session.family(number)) {
             self.issue_for_family(&session, family, client, now)?;

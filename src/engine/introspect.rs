@@ -54,7 +54,7 @@ impl<S: Store> Engine<S> {
                 Origin::Session { id, .. } => (self.read_session(*id).await?, false),
                 Origin::Client { .. } => (None, self.store.is_revoked(RevokedToken { id: token.id, expires_at: token.expires_at }).await?),
             };
-            judgement(&token.client_id).access_token(&token, &self.rules.issuer, session.as_ref(), revoked)
+            judgement(&token.client_id).access_token(&token, &self.rules.issuer, session.as_deref(), revoked)
         };
         Ok(active.map(|active| Live { active, as_of }))
     }

@@ -82,7 +82,7 @@ impl<S: Store> Engine<S> {
     fn sign(&self, token: &AccessToken, stamp: &Stamp, now: Timestamp) -> Result<Issued> {
         let keyring = self.keyring.load();
         let key = keyring.find(&stamp.key).ok_or_else(|| StoreError::Unavailable("the signing key was removed".into()))?;
-        let access_token = access::sign(token, key);
+        let access_token = access::sign(token, stamp.format, key);
         Ok(Issued { access_token, expires_in: (token.expires_at - now.seconds()).max(0), scope: token.scope.clone() })
     }
 }

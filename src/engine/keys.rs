@@ -4,8 +4,13 @@ use std::sync::Arc;
 
 use super::clock::Clock;
 use super::{Engine, Result};
-use crate::domain::key::KeyStatus;
-use crate::domain::session::Decision;
+use crate::domain::client::{Caller, Permission};
+use crate::domain::event::{Event, EventKind};
+use crate::domain::id::KeyId;
+use crate::domain::key::{self, KeyRecord, KeyStatus};
+use crate::domain::refusal::Refusal;
+use crate::domain::session::{Decision, ENGINE};
+use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
 use crate::token::keyring::{self, Keyring};
 use crate::token::keys::Keys;
@@ -15,12 +20,110 @@ impl<S: Store> Engine<S> {
     pub fn keyring(&self) -> Arc<Keyring> {
         self.keyring.load_full()
     }
+
+    /// All keys, in the order in which they were made.
+    ///
+    /// # Errors
+    /// `Forbidden` to all but administrators; a store that cannot answer.
+    pub async fn keys(&self, caller: &Caller) -> Result<Vec<KeyRecord>> {
+        caller.require(Permission::Admin)?;
+        Ok(self.store.keys().await?)
+    }
+
+    /// Lets the next key sign now. Nobody is logged out: what the old one signed is good until it expires.
+    ///
+    /// # Errors
+    /// `Forbidden` to all but administrators; a store that cannot write.
+    pub async fn rotate_key(&self, caller: &Caller) -> Result<KeyId> {
+        caller.require(Permission::Admin)?;
+        self.rotate_by(caller.name()).await
+    }
+
+    /// Revokes a compromised key: every token it signed is dead when this returns.
+    ///
+    /// # Errors
+    /// `Forbidden` to all but administrators; `NotFound`; a store that cannot write.
+    pub async fn revoke_key(&self, caller: &Caller, id: KeyId) -> Result<()> {
+        caller.require(Permission::Admin)?;
+        let (now, fresh) = self.fresh_key();
+        let event = about(EventKind::KeyRevoked, id, now, caller.name());
+        let revoked = self.store.update_keys(move |keys| match key::revoke(keys, &id, fresh.clone(), now) {
+            Some(_) => Decision::told(Some(keys.clone()), vec![event.clone()]),
+            None => Decision::quiet(None),
+        });
+        let keys = revoked.await?.ok_or_else(|| Refusal::NotFound.because("there is no such key"))?;
+        tracing::warn!(kid = %id, "a signing key was revoked: every token that it signed is dead");
+        self.take_over(&keys).await
+    }
+
+    /// Rotates if it is time, and forgets keys that verify nothing any more. Part of the sweep.
+    ///
+    /// # Errors
+    /// A store that cannot answer or write.
+    pub async fn tend_keys(&self) -> Result<()> {
+        let now = self.clock.now().wall;
+        let keys = self.store.keys().await?;
+        let mut kept = keys.clone();
+        key::forget_retired(&mut kept, now);
+        if kept.len() != keys.len() {
+            let kept = self.store.update_keys(move |keys| {
+                key::forget_retired(keys, now);
+                Decision::quiet(keys.clone())
+            });
+            self.take_over(&kept.await?).await?;
+        }
+        if key::rotation_is_due(&keys, self.rules.rotate_every, now) {
+            self.rotate_by(ENGINE).await?;
+        }
+        Ok(())
+    }
+
+    async fn rotate_by(&self, by: &str) -> Result<KeyId> {
+        let (now, fresh) = self.fresh_key();
+        let by = by.to_owned();
+        let rotated = self.store.update_keys(move |keys| {
+            let signs = key::rotate(keys, fresh.clone(), now);
+            Decision::told((signs, keys.clone()), vec![about(EventKind::KeyRotated, signs, now, &by)])
+        });
+        let (signs, keys) = rotated.await?;
+        tracing::info!(kid = %signs, "another key signs now");
+        self.take_over(&keys).await?;
+        Ok(signs)
+    }
+
+    fn fresh_key(&self) -> (Timestamp, KeyRecord) {
+        let now = self.clock.now().wall;
+        (now, keyring::generate(self.clock.random(), &self.keys, KeyStatus::Next, now))
+    }
+
+    /// Signs and verifies with what is written. Two changes at once take over in any order, so what is stored last is read again.
+    async fn take_over(&self, written: &[KeyRecord]) -> Result<()> {
+        let mut records = written.to_vec();
+        loop {
+            self.keyring.store(Arc::new(open(&records, &self.keys)?));
+            let stored = self.store.keys().await?;
+            if stored == records {
+                return Ok(());
+            }
+            records = stored;
+        }
+    }
+}
+
+fn about(kind: EventKind, key: KeyId, at: Timestamp, by: &str) -> Event {
+    let mut event = Event::new(kind, at, by);
+    event.key = Some(key);
+    event
+}
+
+fn open(records: &[KeyRecord], keys: &Keys) -> std::result::Result<Keyring, StoreError> {
+    Keyring::open(records, keys).map_err(|cause| StoreError::Failed(cause.to_string().into()))
 }
 
 /// The keyring of the store. A new store gets a key that signs and one that is published ahead of its turn.
 pub(super) async fn load_or_create<S: Store>(store: &S, keys: &Keys, clock: &Clock) -> Result<Keyring> {
     let now = clock.now().wall;
-    let first = keyring::generate(clock.random(), keys, KeyStatus::Active, now);
+    let first = KeyRecord { active_since: Some(now), ..keyring::generate(clock.random(), keys, KeyStatus::Active, now) };
     let next = keyring::generate(clock.random(), keys, KeyStatus::Next, now);
     let records = store.keys().await?;
     let records = if records.is_empty() {
@@ -34,6 +137,5 @@ pub(super) async fn load_or_create<S: Store>(store: &S, keys: &Keys, clock: &Clo
     } else {
         records
     };
-    let keyring = Keyring::open(&records, keys).map_err(|cause| StoreError::Failed(cause.to_string().into()))?;
-    Ok(keyring)
+    Ok(open(&records, keys)?)
 }

@@ -26,6 +26,7 @@ pub mod client_credentials;
 pub mod clients;
 pub mod clock;
 pub mod end;
+pub mod events;
 pub mod families;
 pub mod introspect;
 pub mod issue;
@@ -71,6 +72,8 @@ pub struct Rules {
     pub policies: BTreeMap<String, Policy>,
     /// How long events, and sessions that explain themselves, are kept.
     pub retention: Duration,
+    /// How long a signing key signs before the next one does.
+    pub rotate_every: Duration,
     /// Failed authentications per minute and address before 429.
     pub failed_auth_per_minute: u32,
 }
@@ -118,10 +121,12 @@ impl<S: Store> Engine<S> {
     }
 
     /// The session as it is now: as it is written, with the uses that are not.
-    async fn read_session(&self, id: SessionId) -> Result<Option<Session>> {
+    async fn read_session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
         let mut session = self.store.session(id).await?;
-        if let Some(session) = &mut session {
-            self.activity.apply(session);
+        if let Some(session) = &mut session
+            && let Some(used) = self.activity.later_use(session)
+        {
+            Arc::make_mut(session).touch(used);
         }
         Ok(session)
     }

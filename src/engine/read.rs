@@ -1,5 +1,7 @@
 //! Reading sessions: one, or a page of those the caller may see.
 
+use std::sync::Arc;
+
 use super::{Engine, Result};
 use crate::domain::client::{Caller, Permission};
 use crate::domain::cutoff::CutOffs;
@@ -45,7 +47,7 @@ impl<S: Store> Engine<S> {
         caller.require(Permission::Sessions)?;
         let session = self.read_session(id).await?.filter(|session| caller.may_see(session));
         let session = session.ok_or_else(|| Refusal::NotFound.because("there is no such session"))?;
-        self.view(caller, session).await
+        self.view(caller, Arc::unwrap_or_clone(session)).await
     }
 
     /// At most `limit` sessions after the one named, in the order of their opening, and where to go on if there may be more.

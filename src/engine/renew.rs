@@ -1,5 +1,7 @@
 //! Step-up: the subject authenticated again.
 
+use std::sync::Arc;
+
 use super::open::{Opened, authentication};
 use super::{Engine, Result};
 use crate::domain::client::{Caller, Client, Grant, Permission};
@@ -52,7 +54,7 @@ impl<S: Store> Engine<S> {
             return Err(invalid("auth_time", "is so long ago that the session would have expired already").into());
         }
         // A token that would be too long is refused while the old session token still lives.
-        let mut foretaste = session;
+        let mut foretaste = Arc::unwrap_or_clone(session);
         foretaste.authentication = renewal.authentication.clone();
         self.issue_at_sign_in(&foretaste, client, now)?;
         let session = self.decide_renewal(id, renewal, now).await?;

@@ -1,4 +1,4 @@
-//! `admin.json`: the administrator's credentials, written once, at the end of the first start.
+//! `admin.json`: the administrator's credentials, written once, in the first start.
 
 use std::fmt;
 use std::fs;
@@ -27,7 +27,7 @@ impl fmt::Debug for AdminCredentials {
 }
 
 impl AdminCredentials {
-    /// Writes them, mode 0600. Their presence says that the first start is finished: call it when the administrator is in the database.
+    /// Writes them, mode 0600. Their presence says that there is a database: call it only when that was made.
     ///
     /// # Errors
     /// `ReadOnly`, `File`.

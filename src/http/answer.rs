@@ -8,6 +8,9 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSch
 use poem_openapi::types::Type;
 use serde::Serialize;
 
+/// Room for most answers, so that they need not be moved while they are written.
+const BODY_BYTES: usize = 512;
+
 /// A JSON answer.
 pub struct Json<T>(pub T);
 
@@ -25,8 +28,9 @@ impl<T: Type> Payload for Json<T> {
 
 impl<T: Serialize + Send> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.0) {
-            Ok(body) => {
+        let mut body = Vec::with_capacity(BODY_BYTES);
+        match serde_json::to_writer(&mut body, &self.0) {
+            Ok(()) => {
                 let mut response = Response::builder().body(body);
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response

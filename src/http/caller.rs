@@ -5,6 +5,7 @@ use poem::{FromRequest, Request, RequestBody};
 use super::connection::Channel;
 use super::credentials::{Authorization, BasicOrBearer, ClientFields, merge};
 use super::error::Problem;
+use super::peer::Peer;
 use crate::domain::client::Caller;
 use crate::engine::Engine;
 use crate::engine::authenticate::Source;
@@ -13,11 +14,18 @@ use crate::store::Store;
 /// Where a request came from.
 pub struct Origin(pub Source);
 
+impl Origin {
+    /// Where `request` came from.
+    pub fn of(request: &Request) -> Self {
+        let admin_socket = request.extensions().get::<Channel>() == Some(&Channel::AdminSocket);
+        let address = request.extensions().get::<Peer>().and_then(|peer| peer.0);
+        Self(Source { address, admin_socket })
+    }
+}
+
 impl<'a> FromRequest<'a> for Origin {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        let admin_socket = request.extensions().get::<Channel>() == Some(&Channel::AdminSocket);
-        let address = request.remote_addr().as_socket_addr().map(std::net::SocketAddr::ip);
-        Ok(Self(Source { address, admin_socket }))
+        Ok(Self::of(request))
     }
 }
 

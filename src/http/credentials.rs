@@ -211,6 +211,13 @@ pub struct Authorization<S> {
     schemes: PhantomData<S>,
 }
 
+impl<S> Authorization<S> {
+    /// What a request presents.
+    pub fn of(request: &Request) -> Self {
+        Self { presented: Presented::read(request.headers()), schemes: PhantomData }
+    }
+}
+
 impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
     type ParamType = ();
@@ -231,7 +238,7 @@ impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        Ok(Self { presented: Presented::read(request.headers()), schemes: PhantomData })
+        Ok(Self::of(request))
     }
 }
 
@@ -288,8 +295,9 @@ mod tests {
         merge(presented, form).err().map(|refused| refused.refusal)
     }
 
+    /// CLI-01, CLI-02, CLI-03, CLI-04.
     #[test]
-    fn basic_is_split_at_the_first_colon_and_then_form_decoded_cli_01_to_cli_04() {
+    fn basic_is_split_at_the_first_colon_and_then_form_decoded() {
         assert_eq!(basic_of(b"app:secret"), basic("app", "secret"));
         assert_eq!(basic_of(b"a%3Ab:p%2Bq%25r"), basic("a:b", "p+q%r"));
         assert_eq!(basic_of(b"app:a+b%20c:d"), basic("app", "a b c:d"));

@@ -28,6 +28,8 @@ pub enum Tag {
     People,
     /// The registered clients.
     Clients,
+    /// The signing keys.
+    Keys,
     /// What this server is, and its public keys.
     Discovery,
     /// Whether it is well.

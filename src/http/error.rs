@@ -74,6 +74,7 @@ fn row(refusal: &Refusal) -> Row {
         Refusal::Forbidden => row(S::FORBIDDEN, "unauthorized_client", S::FORBIDDEN),
         Refusal::NotFound => row(S::BAD_REQUEST, "invalid_request", S::NOT_FOUND),
         Refusal::Conflict | Refusal::SessionsFull => row(S::BAD_REQUEST, "invalid_request", S::CONFLICT),
+        Refusal::Gone => row(S::BAD_REQUEST, "invalid_request", S::GONE),
         Refusal::PreconditionFailed => row(S::BAD_REQUEST, "invalid_request", S::PRECONDITION_FAILED),
         Refusal::TooMany { .. } => row(S::TOO_MANY_REQUESTS, "temporarily_unavailable", S::TOO_MANY_REQUESTS),
     }

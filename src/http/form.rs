@@ -48,10 +48,11 @@ impl Form {
     /// Reads a body. Refuses bad percent-encoding and what is not UTF-8, in any parameter (INT-18).
     pub fn parse(names: &'static [&'static str], body: &[u8]) -> Result<Self, Refused> {
         let mut form = Self { names, held: vec![Held::Nothing; names.len() + CLIENT_NAMES.len()] };
-        for pair in body.split(|b| *b == b'&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = split_pair(pair);
-            let name = decode(name).ok_or_else(malformed)?;
-            let value = decode(value).ok_or_else(malformed)?;
+        let text = std::str::from_utf8(body).map_err(|_| malformed())?;
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name.as_bytes()).ok_or_else(malformed)?;
+            let value = decode(value.as_bytes()).ok_or_else(malformed)?;
             if let Some(place) = form.place(&name) {
                 let held = &mut form.held[place];
                 *held = match held {
@@ -140,6 +141,17 @@ pub struct OAuthForm<T> {
 }
 
 impl<T: FromForm> OAuthForm<T> {
+    /// Takes the form out of a request.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a form of this kind, as it is answered.
+    pub async fn take(request: &Request, body: &mut RequestBody) -> Result<Self> {
+        let body = body.take()?.into_bytes().await?;
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        Ok(Self::read(content_type, request.uri().query(), &body).map_err(OAuthError::from)?)
+    }
+
     fn read(content_type: Option<&str>, query: Option<&str>, body: &[u8]) -> Result<Self, Refused> {
         if !content_type.is_some_and(is_form) {
             return Err(Refusal::InvalidRequest.because("the Content-Type has to be application/x-www-form-urlencoded"));
@@ -170,9 +182,7 @@ impl<'a, T: FromForm> ApiExtractor<'a> for OAuthForm<T> {
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
-        let body = body.take()?.into_bytes().await?;
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        Ok(Self::read(content_type, request.uri().query(), &body).map_err(OAuthError::from)?)
+        Self::take(request, body).await
     }
 }
 
@@ -194,7 +204,8 @@ fn malformed() -> Refused {
 
 /// Decodes one name or value of a form: `+` is a space, `%` begins two hexadecimal digits, and the result is UTF-8. Strict: `None` otherwise.
 pub(super) fn decode(encoded: &[u8]) -> Option<Cow<'_, str>> {
-    if !encoded.iter().any(|b| matches!(b, b'%' | b'+')) {
+    // Twice through, a word at a time, is quicker than once byte by byte.
+    if !encoded.contains(&b'%') && !encoded.contains(&b'+') {
         return std::str::from_utf8(encoded).ok().map(Cow::Borrowed);
     }
     let mut decoded = Vec::with_capacity(encoded.len());

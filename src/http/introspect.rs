@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::{Object, OpenApi, Union};
 use serde::Serialize;
 
@@ -46,7 +47,7 @@ impl FromForm for IntrospectForm {
 #[serde(untagged)]
 enum Introspection {
     /// It is good.
-    Active(ActiveToken),
+    Active(Box<ActiveToken>),
     /// It is not, or it is not for the caller; which of the many reasons is not told.
     Inactive(InactiveToken),
 }
@@ -146,8 +147,21 @@ impl<S: Store> IntrospectApi<S> {
         let live = self.0.introspect(&who, &form.fields.token).await.map_err(failed)?;
         Ok(Json(match live {
             None => Introspection::Inactive(InactiveToken { active: false }),
-            Some(live) => Introspection::Active(ActiveToken::new(live, &self.0.rules().issuer)),
+            Some(live) => Introspection::Active(Box::new(ActiveToken::new(live, &self.0.rules().issuer))),
         }))
+    }
+}
+
+/// The same without the router, for [`super::wire::Wire::without_router`].
+impl<S: Store> Endpoint for IntrospectApi<S> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let (request, mut body) = request.split();
+        let authorization = Authorization::<BasicFormOrBearer>::of(&request);
+        let form = OAuthForm::<IntrospectForm>::take(&request, &mut body).await?;
+        let origin = Origin::of(&request);
+        Ok(self.introspect(authorization, form, origin).await?.into_response())
     }
 }
 

@@ -14,6 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 
 use super::error::Problem;
+use crate::domain::time::Timestamp;
 
 const JSON: &str = "application/json";
 /// How deep a body may nest.
@@ -161,6 +162,11 @@ fn misfit(registry: &Registry, schema: &MetaSchemaRef, value: &Value, at: &str) 
     if !schema.enum_items.is_empty() && !schema.enum_items.contains(value) {
         let names: Vec<_> = schema.enum_items.iter().filter_map(Value::as_str).collect();
         return Some((at.to_owned(), format!("expected one of: {}", names.join(", "))));
+    }
+    if let (Some("date-time"), Value::String(text)) = (schema.format, value)
+        && text.parse::<Timestamp>().is_err()
+    {
+        return Some((at.to_owned(), "expected an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"".to_owned()));
     }
     match value {
         Value::Object(members) => misfit_member(registry, schema, members, at),

@@ -20,6 +20,7 @@ pub mod cookie;
 pub mod credentials;
 pub mod document;
 pub mod error;
+mod events;
 pub mod fallback;
 mod families;
 pub mod form;
@@ -28,8 +29,10 @@ pub mod headers;
 mod health;
 mod introspect;
 pub mod json;
+mod keys;
 pub mod limits;
 pub mod origin;
+pub mod peer;
 mod revoke;
 mod session;
 mod session_object;
@@ -43,6 +46,12 @@ pub mod wire;
 
 /// Every route, one file each. The paths are at the endpoints; the document lists them all.
 pub fn wire<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: origin::Origins, limits: limits::Limits) -> wire::Wire {
+    routed(engine, cookie, origins, limits)
+        .without_router("/oauth2/introspect", introspect::IntrospectApi(engine.clone()).boxed())
+        .without_router("/oauth2/token", token::TokenApi(engine.clone()).boxed())
+}
+
+fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: origin::Origins, limits: limits::Limits) -> wire::Wire {
     let cookie_name = cookie.name.clone();
     let routes = (
         token::TokenApi(engine.clone()),
@@ -55,6 +64,8 @@ pub fn wire<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: 
         forward_auth::ForwardAuthApi { engine: engine.clone(), cookie },
         subjects::SubjectsApi(engine.clone()),
         clients::ClientsApi(engine.clone()),
+        keys::KeysApi(engine.clone()),
+        events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
         health::HealthApi(engine.clone()),
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
@@ -68,3 +79,73 @@ introspection (RFC 7662) and revocation (RFC 7009).
 To try a request here: **Authorize** under *basic* with a client's name and secret (the administrator's are in `admin.json` beside the store), open \
 a session, and introspect its tokens. Errors at `/oauth2/*` are those of RFC 6749 §5.2, all others are problems of RFC 9457. A wrong method is 405 \
 with `Allow`.";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use base64ct::{Base64, Encoding};
+    use poem::Request;
+    use poem::http::{HeaderMap, Method, Uri};
+
+    use super::*;
+    use crate::domain::client::{Caller, Permission};
+    use crate::domain::policy::Policy;
+    use crate::domain::time::Timestamp;
+    use crate::engine::Rules;
+    use crate::engine::clients::ClientFields;
+    use crate::engine::clock::Clock;
+    use crate::store::memory::Memory;
+    use crate::token::keys::{Keys, SecretKey};
+
+    async fn answer(wire: &wire::Wire, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, HeaderMap, String) {
+        let mut request = Request::builder().method(Method::POST).uri(path.parse::<Uri>().unwrap());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = wire.respond(request.body(body.to_owned())).await;
+        let body = response.take_body().into_string().await.unwrap();
+        (response.status().as_u16(), response.headers().clone(), body)
+    }
+
+    #[tokio::test]
+    async fn what_goes_past_the_router_is_answered_as_through_it() {
+        let policies = BTreeMap::from([("default".to_owned(), Policy::default())]);
+        let issuer = "https://id.example".into();
+        let rules = Rules {
+            issuer,
+            policies,
+            retention: Duration::from_secs(86_400),
+            rotate_every: Duration::from_secs(86_400),
+            failed_auth_per_minute: 1000,
+        };
+        let (clock, _) = Clock::manual(Timestamp::from_seconds(1_800_000_000));
+        let keys = Keys::derive(&SecretKey::new([7; 32]));
+        let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules, clock).await.unwrap());
+        let cookie = || cookie::Cookie { name: "__Host-keyfob".to_owned(), same_site: "Lax" };
+        let origins = || origin::Origins::new("https://id.example", &[]);
+        let limits = limits::Limits::default;
+        let (short, long) = (wire(&engine, cookie(), origins(), limits()), routed(&engine, cookie(), origins(), limits()));
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let basic = ("authorization", "Basic YTpi");
+        let permissions = Some(vec![Permission::Introspect]);
+        let fields = ClientFields { permissions, ..ClientFields::default() };
+        let client = engine.create_client(&Caller::AdminSocket, Some("app".parse().unwrap()), fields).await.unwrap();
+        let good = format!("Basic {}", Base64::encode_string(format!("app:{}", client.secret.unwrap().expose()).as_bytes()));
+        let good = ("authorization", good.as_str());
+        let mut statuses = std::collections::BTreeSet::new();
+        for path in ["/oauth2/introspect", "/oauth2/token", "/oauth2/introspect?token=a", "/oauth2/token/", "/oauth2/toke%6e"] {
+            for headers in
+                [&[form][..], &[form, good], &[form, basic], &[form, basic, basic], &[form, ("authorization", "Bearer x")], &[basic], &[]]
+            {
+                for body in ["", "token=a", "token=a&token=b", "grant_type=refresh_token&client_id=a", "grant_type=%", "client_secret=a"] {
+                    let (ours, its) = (answer(&short, path, headers, body).await, answer(&long, path, headers, body).await);
+                    assert_eq!(ours, its, "{path} {headers:?} {body}");
+                    statuses.insert(ours.0);
+                }
+            }
+        }
+        assert_eq!(Vec::from_iter(statuses), [200, 400, 401, 404]);
+    }
+}

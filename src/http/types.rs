@@ -7,6 +7,7 @@ use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseRe
 use serde_json::{Map, Value};
 
 use crate::domain::client::{ClientKind, Grant, Permission, TokenFormat};
+use crate::domain::event::EventKind;
 use crate::domain::key::KeyStatus;
 use crate::domain::session::{EndReason, State};
 use crate::domain::time::Timestamp;
@@ -149,6 +150,7 @@ word!(Permission, "permission");
 word!(Grant, "grant");
 word!(TokenFormat, "format");
 word!(KeyStatus, "status");
+word!(EventKind, "type");
 
 /// A JSON object that is passed on as the text it is kept as.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use super::fallback::{self, RouteTable};
 use super::headers;
 use super::limits::Limits;
 use super::origin::Origins;
+use super::peer::TrustedProxies;
 
 /// Which family of routes a path belongs to: it decides the shape of errors, and what may be cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +42,11 @@ impl Surface {
 /// Every endpoint, behind the limits and in front of the headers. A request in, an answer out, never an error.
 pub struct Wire {
     endpoints: BoxEndpoint<'static, Response>,
+    busy: Vec<(&'static str, BoxEndpoint<'static, Response>)>,
     document: Document,
     routes: RouteTable,
     origins: Origins,
+    proxies: TrustedProxies,
     limits: Limits,
 }
 
@@ -53,7 +56,28 @@ impl Wire {
     where
         E: IntoEndpoint<Endpoint = BoxEndpoint<'static, Response>>,
     {
-        Self { endpoints: endpoints.into_endpoint(), routes: RouteTable::of(document.value()), document, origins, limits }
+        Self {
+            endpoints: endpoints.into_endpoint(),
+            busy: vec![],
+            routes: RouteTable::of(document.value()),
+            document,
+            origins,
+            proxies: TrustedProxies::default(),
+            limits,
+        }
+    }
+
+    /// Has `endpoint` answer every `POST` to `path` without the router, which takes longer than the rest of a small answer. It must be the
+    /// endpoint that the router has there.
+    pub fn without_router(mut self, path: &'static str, endpoint: BoxEndpoint<'static, Response>) -> Self {
+        self.busy.push((path, endpoint));
+        self
+    }
+
+    /// Believes what these proxies say of whom they forward for. Without them nobody is believed.
+    pub fn behind(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
     }
 
     /// The OpenAPI document.
@@ -64,6 +88,8 @@ impl Wire {
     /// Answers a request.
     pub async fn respond(&self, mut request: Request) -> Response {
         let surface = Surface::of(request.uri().path());
+        let peer = self.proxies.peer_of(&request);
+        request.extensions_mut().insert(peer);
         // HEAD is GET without the body (RFC 9110 §9.3.2), where there is GET.
         let head = request.method() == Method::HEAD && self.routes.has(&Method::GET, request.uri().path());
         if head {
@@ -108,7 +134,9 @@ impl Wire {
     async fn call(&self, surface: Surface, request: Request) -> Response {
         let method = request.method().clone();
         let uri = request.uri().clone();
-        match tokio::time::timeout(self.limits.request_timeout, unwound(self.endpoints.call(request))).await {
+        let busy = self.busy.iter().find(|(path, _)| method == Method::POST && uri.path() == *path);
+        let endpoint = busy.map_or(&self.endpoints, |(_, endpoint)| endpoint);
+        match tokio::time::timeout(self.limits.request_timeout, unwound(endpoint.call(request))).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(error))) => fallback::failed(error, &self.routes, surface, &method, uri.path()),
             Ok(Err(panic)) => {

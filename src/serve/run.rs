@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -56,6 +56,8 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    // Before anything is said to listen: a signal that comes at once must not end the process unclean.
+    let signals = Signals::listen()?;
     let places = places(config);
     let (app, first) = App::start(config, Starter::Serve, Clock::system()).await?;
     let listeners = Listeners::bind(&config.server.listen, &places.admin_socket).await?;
@@ -64,7 +66,7 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     let serving = tokio::spawn(listeners.serve(app.wire().clone(), connection_limits(config), stopped.clone()));
     let failed = tokio::spawn(sweep(app.engine.clone(), stopped));
     let outcome = tokio::select! {
-        signal = signalled() => signal.map_err(RunError::Io),
+        () = signals.stop() => Ok(()),
         broken = failed => Err(RunError::StoreFailed(broken.map_err(io::Error::other)?)),
     };
     tracing::info!("stopping: answering what was begun");
@@ -81,6 +83,9 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bo
     loop {
         if let Err(error) = engine.ready() {
             return error;
+        }
+        if let Err(error) = engine.tend_keys().await {
+            tracing::warn!("the signing keys are tended later: {error}");
         }
         engine.write_uses(false).await;
         match engine.sweep().await {
@@ -101,11 +106,22 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn signalled() -> io::Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => Ok(()),
-        _ = int.recv() => Ok(()),
+/// What tells the server to stop: SIGTERM and SIGINT. From `listen` on they no longer end the process by themselves.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn stop(mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
     }
 }
 

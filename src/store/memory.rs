@@ -254,8 +254,8 @@ impl Store for Memory {
         Ok(self.write()?.sweep(sweep))
     }
 
-    async fn session(&self, id: SessionId) -> Result<Option<Session>> {
-        Ok(self.lock().sessions.get(&id).cloned())
+    async fn session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
+        Ok(self.lock().sessions.get(&id).cloned().map(Arc::new))
     }
 
     async fn data(&self, id: SessionId) -> Result<Option<Data>> {
@@ -287,6 +287,12 @@ impl Store for Memory {
 
     fn head(&self) -> Position {
         self.lock().cuts().head
+    }
+
+    async fn head_after(&self, position: Position) {
+        while self.head() <= position {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn ready(&self) -> Result<()> {

@@ -159,8 +159,8 @@ pub trait Store: Send + Sync + 'static {
     /// or it was ended; one that only a cut-off ended waits for its deadline, so that a cut-off touches no session.
     fn sweep(&self, sweep: Sweep) -> impl Future<Output = Result<Swept>> + Send;
 
-    /// The session.
-    fn session(&self, id: SessionId) -> impl Future<Output = Result<Option<Session>>> + Send;
+    /// The session: shared, because a backend may remember it for as long as it is what a read would find.
+    fn session(&self, id: SessionId) -> impl Future<Output = Result<Option<Arc<Session>>>> + Send;
 
     /// The session's private data.
     fn data(&self, id: SessionId) -> impl Future<Output = Result<Option<Data>>> + Send;
@@ -187,6 +187,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The position of the last committed event. Read it before reading state: then the state is at least as new.
     fn head(&self) -> Position;
+
+    /// Waits until the last committed event is later than `position`. Costs nothing while it waits.
+    fn head_after(&self, position: Position) -> impl Future<Output = ()> + Send;
 
     /// Whether the store can commit.
     fn ready(&self) -> Result<()>;

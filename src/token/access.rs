@@ -1,4 +1,4 @@
-//! Access tokens: what they say, as PASETO v4.public.
+//! Access tokens: what they say, in both their forms: PASETO v4.public and JWT.
 //!
 //! A token is read as strictly as it is written. A member that we do not write makes it foreign, even with a good signature: whatever else
 //! these keys may sign one day, it is no access token.
@@ -10,28 +10,31 @@ use serde_json::value::RawValue;
 
 use super::json::{has_unique_keys, not_null};
 use super::keyring::{Keyring, SigningKeyEntry};
-use super::paseto::Unverified;
+use super::{jwt, paseto};
 use crate::domain::access::{AccessToken, Authentication, Claims, Origin};
+use crate::domain::client::TokenFormat;
 use crate::domain::id::{KeyId, Position};
 use crate::domain::scope::ScopeSet;
 use crate::domain::time::Timestamp;
 
-/// The payload, member by member in the order in which they are written (contract, section 6).
+mod time;
+
+use time::{NumericDate, Rfc3339, Rounding, Time};
+
+/// The payload, member by member in the order in which they are written (contract, section 6). The forms differ only in how they write
+/// the time; `auth_time` is a number in both.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Payload<'a> {
+struct Payload<'a, T> {
     #[serde(borrow)]
     iss: Cow<'a, str>,
     #[serde(borrow)]
     sub: Cow<'a, str>,
     #[serde(borrow)]
     aud: Cow<'a, str>,
-    #[serde(borrow)]
-    exp: Cow<'a, str>,
-    #[serde(borrow)]
-    nbf: Cow<'a, str>,
-    #[serde(borrow)]
-    iat: Cow<'a, str>,
+    exp: T,
+    nbf: T,
+    iat: T,
     #[serde(borrow)]
     jti: Cow<'a, str>,
     #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
@@ -54,16 +57,15 @@ struct Payload<'a> {
     rh: Option<String>,
 }
 
-impl<'a> Payload<'a> {
+impl<'a, T: Time> Payload<'a, T> {
     fn of(token: &'a AccessToken) -> Self {
-        let time = |seconds| Cow::Owned(Timestamp::from_seconds(seconds).to_string());
         let mut payload = Self {
             iss: Cow::Borrowed(&token.issuer),
             sub: Cow::Borrowed(token.subject.as_str()),
             aud: Cow::Borrowed(&token.audience),
-            exp: time(token.expires_at),
-            nbf: time(token.not_before),
-            iat: time(token.issued_at),
+            exp: T::from_seconds(token.expires_at),
+            nbf: T::from_seconds(token.not_before),
+            iat: T::from_seconds(token.issued_at),
             jti: Cow::Owned(token.id.to_string()),
             sid: None,
             fam: None,
@@ -114,9 +116,9 @@ impl<'a> Payload<'a> {
             issuer: self.iss.into(),
             subject: self.sub.parse().ok()?,
             audience: self.aud.into(),
-            not_before: seconds(&self.nbf, Rounding::Up)?,
-            issued_at: seconds(&self.iat, Rounding::Down)?,
-            expires_at: seconds(&self.exp, Rounding::Down)?,
+            not_before: self.nbf.seconds(Rounding::Up)?,
+            issued_at: self.iat.seconds(Rounding::Down)?,
+            expires_at: self.exp.seconds(Rounding::Down)?,
             id: self.jti.parse().ok()?,
             client_id: self.client_id.parse().ok()?,
             scope: self.scope.parse::<ScopeSet>().ok()?,
@@ -136,24 +138,13 @@ fn cursor(text: &str) -> Option<Position> {
     (position.to_string() == text).then_some(Position(position))
 }
 
-/// To which side a fraction of a second goes: never to the one that makes a token good for longer (INT-85).
-#[derive(PartialEq)]
-enum Rounding {
-    Up,
-    Down,
-}
-
-fn seconds(text: &str, rounding: Rounding) -> Option<i64> {
-    let at = text.parse::<Timestamp>().ok()?.seconds();
-    // Timestamps end at milliseconds, so the digits themselves are asked.
-    let fraction = text.get(19..)?.strip_prefix('.').unwrap_or_default();
-    let whole = fraction.bytes().take_while(u8::is_ascii_digit).all(|digit| digit == b'0');
-    Some(if whole || rounding == Rounding::Down { at } else { at + 1 })
-}
-
-/// The token as text, signed by `key`.
-pub fn sign(token: &AccessToken, key: &SigningKeyEntry) -> String {
-    key.sign(serde_json::to_vec(&Payload::of(token)).expect("the payload has nothing that JSON cannot write"))
+/// The token as text of this form, signed by `key`.
+pub fn sign(token: &AccessToken, format: TokenFormat, key: &SigningKeyEntry) -> String {
+    let message = match format {
+        TokenFormat::Paseto => serde_json::to_vec(&Payload::<Rfc3339>::of(token)),
+        TokenFormat::Jwt => serde_json::to_vec(&Payload::<NumericDate>::of(token)),
+    };
+    key.sign(message.expect("the payload has nothing that JSON cannot write"), format)
 }
 
 /// What a token says, if a key of the ring signed it. Times are not judged here: a token that has expired is still genuine.
@@ -161,21 +152,29 @@ pub fn verify(text: &str, keyring: &Keyring) -> Option<AccessToken> {
     verify_with_key(text, keyring).map(|(token, _)| token)
 }
 
-/// What a token says, and which key of the ring signed it.
+/// What a token says, and which key of the ring signed it. Its first bytes say of which form it must be; what fails there is not tried as
+/// the other.
 pub(super) fn verify_with_key(text: &str, keyring: &Keyring) -> Option<(AccessToken, KeyId)> {
-    let unverified = Unverified::parse(text)?;
-    let key = keyring.find_by_footer(unverified.encoded_footer())?;
-    let message = unverified.verify(&key.public, b"")?;
-    Some((read(&message)?, key.id))
+    if text.starts_with(paseto::HEADER) {
+        let unverified = paseto::Unverified::parse(text)?;
+        let key = keyring.find_by_footer(unverified.encoded_footer())?;
+        let message = unverified.verify(&key.public, b"")?;
+        Some((read::<Rfc3339>(&message)?, key.id))
+    } else {
+        let unverified = jwt::Unverified::parse(text)?;
+        let key = keyring.find_by_jwt_header(unverified.encoded_header())?;
+        let message = unverified.verify(&key.public)?;
+        Some((read::<NumericDate>(&message)?, key.id))
+    }
 }
 
 /// Reads a verified payload.
-fn read(message: &[u8]) -> Option<AccessToken> {
+fn read<'a, T: Time + Deserialize<'a>>(message: &'a [u8]) -> Option<AccessToken> {
     // serde would also take an array of the members' values for the object.
     if message.first() != Some(&b'{') {
         return None;
     }
-    serde_json::from_slice::<Payload>(message).ok()?.read()
+    serde_json::from_slice::<Payload<T>>(message).ok()?.read()
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
 
+use super::jwt;
 use super::keys::Keys;
 use super::paserk;
 use super::paseto::{self, PublicKey, UnsoundKey};
 use super::seal::Sealer;
+use crate::domain::client::TokenFormat;
 use crate::domain::id::KeyId;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::time::Timestamp;
@@ -53,10 +55,12 @@ pub struct SigningKeyEntry {
     /// Its public half.
     pub public: PublicKey,
     signing: SigningKey,
-    /// The footer of its tokens, `{"kid":"k4.pid.…"}`.
+    /// The footer of its PASETOs, `{"kid":"k4.pid.…"}`.
     footer: String,
     /// The same as it is in a token.
     encoded_footer: String,
+    /// The header of its JWTs, as it is in them.
+    jwt_header: String,
 }
 
 impl SigningKeyEntry {
@@ -74,12 +78,25 @@ impl SigningKeyEntry {
         }
         let footer = format!(r#"{{"kid":"{id}"}}"#);
         let encoded_footer = Base64UrlUnpadded::encode_string(footer.as_bytes());
-        Ok(Self { id, status: record.status, retired_at: record.retired_at, public, signing, footer, encoded_footer })
+        Ok(Self {
+            id,
+            status: record.status,
+            retired_at: record.retired_at,
+            public,
+            signing,
+            footer,
+            encoded_footer,
+            jwt_header: jwt::encoded_header(&id),
+        })
     }
 
-    /// Signs `message` as a v4.public token that names this key.
-    pub(super) fn sign(&self, message: Vec<u8>) -> String {
-        paseto::sign(&self.signing, message, self.footer.as_bytes(), b"")
+    /// Signs `message` as a token of this form that names this key. One key serves both forms: what is signed begins with another byte in
+    /// each (docs/decisions/0010).
+    pub(super) fn sign(&self, message: Vec<u8>, format: TokenFormat) -> String {
+        match format {
+            TokenFormat::Paseto => paseto::sign(&self.signing, message, self.footer.as_bytes(), b""),
+            TokenFormat::Jwt => jwt::sign(&self.signing, &self.jwt_header, &message),
+        }
     }
 }
 
@@ -121,9 +138,14 @@ impl Keyring {
         self.keys.iter().find(|key| key.id == *id)
     }
 
-    /// The key whose tokens have this footer. Footers are compared as text, so that nothing in one is ever read before it is verified.
+    /// The key whose PASETOs have this footer. Footers are compared as text, so that nothing in one is ever read before it is verified.
     pub(super) fn find_by_footer(&self, encoded_footer: &str) -> Option<&SigningKeyEntry> {
         self.keys.iter().find(|key| key.encoded_footer == encoded_footer)
+    }
+
+    /// The key whose JWTs have this header, compared as text too: another algorithm, type, key or member is another text (JWP-02).
+    pub(super) fn find_by_jwt_header(&self, encoded_header: &str) -> Option<&SigningKeyEntry> {
+        self.keys.iter().find(|key| key.jwt_header == encoded_header)
     }
 
     /// What everybody may know of every key.

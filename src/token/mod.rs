@@ -3,6 +3,7 @@
 pub mod access;
 pub mod client_secret;
 pub mod json;
+pub mod jwt;
 pub mod keyring;
 pub mod keys;
 pub mod opaque;

@@ -4,9 +4,9 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 /// What every token begins with.
-const HEADER: &str = "v4.public.";
+pub(super) const HEADER: &str = "v4.public.";
 
-/// The longest token that is read, in bytes of text.
+/// The longest access token that is read, in bytes of text, of either form.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// The longest footer that is read, in bytes before encoding.

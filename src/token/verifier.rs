@@ -73,6 +73,7 @@ impl Default for AccessVerifier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::client::TokenFormat;
     use crate::domain::key::KeyStatus;
     use crate::token::access::sign;
     use crate::token::access::tests::{keyring, keys, of_client, of_session, record};
@@ -80,24 +81,26 @@ mod tests {
     /// PAS-52: what is remembered is that a signature was good, never that a token is.
     #[test]
     fn a_remembered_token_dies_with_its_key() {
-        let (ring, verifier) = (keyring(), AccessVerifier::new());
-        let text = sign(&of_session(), ring.active());
-        let first = verifier.verify(&text, &ring).unwrap();
-        let second = verifier.verify(&text, &ring).unwrap();
-        assert!(Arc::ptr_eq(&first, &second), "the second is from memory");
-        assert!(*first == of_session());
-        let rotated = Keyring::open(&[record(2, KeyStatus::Retired), record(3, KeyStatus::Active)], &keys()).unwrap();
-        assert!(verifier.verify(&text, &rotated).is_some(), "a retired key still verifies");
-        let revoked = Keyring::open(&[record(3, KeyStatus::Active)], &keys()).unwrap();
-        assert!(verifier.verify(&text, &revoked).is_none());
-        assert!(verifier.verify(&text, &ring).is_some());
+        for format in TokenFormat::ALL {
+            let (ring, verifier) = (keyring(), AccessVerifier::new());
+            let text = sign(&of_session(), *format, ring.active());
+            let first = verifier.verify(&text, &ring).unwrap();
+            let second = verifier.verify(&text, &ring).unwrap();
+            assert!(Arc::ptr_eq(&first, &second), "the second is from memory");
+            assert!(*first == of_session());
+            let rotated = Keyring::open(&[record(2, KeyStatus::Retired), record(3, KeyStatus::Active)], &keys()).unwrap();
+            assert!(verifier.verify(&text, &rotated).is_some(), "a retired key still verifies");
+            let revoked = Keyring::open(&[record(3, KeyStatus::Active)], &keys()).unwrap();
+            assert!(verifier.verify(&text, &revoked).is_none());
+            assert!(verifier.verify(&text, &ring).is_some());
+        }
     }
 
     #[test]
     fn what_was_refused_is_not_remembered_and_the_memory_has_an_end() {
         let (ring, verifier) = (keyring(), AccessVerifier::new());
-        let text = sign(&of_client(), ring.active());
-        let foreign = sign(&of_client(), Keyring::open(&[record(9, KeyStatus::Active)], &keys()).unwrap().active());
+        let text = sign(&of_client(), TokenFormat::Paseto, ring.active());
+        let foreign = sign(&of_client(), TokenFormat::Paseto, Keyring::open(&[record(9, KeyStatus::Active)], &keys()).unwrap().active());
         for refused in [&foreign, &text[1..], &"x".repeat(TOKEN_BYTES_MAX + 1)] {
             assert!(verifier.verify(refused, &ring).is_none());
         }

@@ -50,6 +50,7 @@ every_backend! {
     a_cap_that_refuses_is_exact_under_racing_openings
     positions_have_no_gaps_and_appear_in_order
     a_change_is_never_seen_later_than_its_event
+    a_change_that_was_answered_is_in_every_later_read
     decisions_see_the_head_that_their_events_follow
     logging_out_everywhere_ends_each_session_and_counts
     ending_everything_is_one_cut_off
@@ -81,7 +82,7 @@ async fn an_opening_is_kept_whole_and_knows_its_place_in_the_log(store: Arc<impl
     second.issued = Position(2);
     second.families[0].issued = Position(2);
     assert_eq!(kept, second);
-    assert_eq!(store.session(second.id).await.unwrap(), Some(second));
+    assert_eq!(store.session(second.id).await.unwrap(), Some(Arc::new(second)));
     assert_eq!(store.head(), Position(2));
     assert_eq!(kinds(&*store).await, [EventKind::SessionOpened; 2]);
 }
@@ -89,7 +90,7 @@ async fn an_opening_is_kept_whole_and_knows_its_place_in_the_log(store: Arc<impl
 async fn an_id_is_opened_once(store: Arc<impl Store>) {
     let first = open(&*store, 1, "alice", "app").await;
     assert!(is_corrupt(&store.open(opening(session(1, "mallory", "app"))).await, "sessions", &first.id.to_string()));
-    assert_eq!(store.session(first.id).await.unwrap(), Some(first));
+    assert_eq!(store.session(first.id).await.unwrap(), Some(Arc::new(first)));
     assert_eq!(store.head(), Position(1));
 }
 
@@ -111,7 +112,7 @@ async fn a_change_survives_a_refusal(store: Arc<impl Store>) {
     let third = rotate(&*store, &second, [2; 32], moment(2)).await.unwrap();
     assert_eq!(rotate(&*store, &first, [3; 32], moment(3)).await, Err(NotRefreshed::Reused));
     let session = store.session(first.session).await.unwrap().unwrap();
-    assert_eq!(session.end.map(|end| end.reason), Some(EndReason::RefreshReuse));
+    assert_eq!(session.end.as_ref().map(|end| end.reason), Some(EndReason::RefreshReuse));
     assert_eq!(rotate(&*store, &third, [4; 32], moment(4)).await, Err(NotRefreshed::Dead));
     assert_eq!(kinds(&*store).await, [EventKind::SessionOpened, EventKind::RefreshReused, EventKind::SessionEnded]);
 }
@@ -128,6 +129,33 @@ async fn racing_updates_are_serial(store: Arc<impl Store>) {
     assert_eq!(store.session(session_id(1)).await.unwrap().unwrap().version, 65);
 }
 
+/// Many readers keep the session in every memory there may be; none finds it older than an answer that was there before it asked.
+async fn a_change_that_was_answered_is_in_every_later_read(store: Arc<impl Store>) {
+    const CHANGES: u32 = 300;
+    open(&*store, 1, "alice", "app").await;
+    let answered = Arc::new(std::sync::atomic::AtomicU32::new(1));
+    let read = |_| {
+        let (store, answered) = (store.clone(), answered.clone());
+        async move {
+            let mut seen = 0;
+            while seen <= CHANGES {
+                let least = answered.load(std::sync::atomic::Ordering::SeqCst).max(seen);
+                seen = store.session(session_id(1)).await.unwrap().unwrap().version;
+                assert!(seen >= least, "{seen} after {least}");
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let readers: Vec<_> = (0..4).map(read).map(tokio::spawn).collect();
+    for _ in 0..CHANGES {
+        let version = store.update(session_id(1), Lane::Ordinary, bump).await.unwrap().unwrap();
+        answered.store(version, std::sync::atomic::Ordering::SeqCst);
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
 /// ROT-02, ROT-03: everybody gets the same successor, whoever came first.
 async fn racing_retries_of_one_refresh_make_one_rotation(store: Arc<impl Store>) {
     open(&*store, 1, "alice", "app").await;
@@ -137,7 +165,7 @@ async fn racing_retries_of_one_refresh_make_one_rotation(store: Arc<impl Store>)
     };
     let tokens = together((0..64).map(retry)).await;
     assert!(tokens.iter().all(|token| *token == tokens[0]));
-    let family = store.session(session_id(1)).await.unwrap().unwrap().families.remove(0);
+    let family = store.session(session_id(1)).await.unwrap().unwrap().families[0].clone();
     assert_eq!(family.generation, 1);
     assert_eq!(family.current, hash(&tokens[0].secret));
     assert_eq!(family.window.unwrap().retries, 63);

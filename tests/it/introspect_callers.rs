@@ -64,8 +64,8 @@ async fn a_bad_bearer_is_told_so() {
     let grant = [("grant_type", "client_credentials"), ("resource", crate::server::ISSUER)];
     let own = text(&server.form("/oauth2/token", Auth::Basic(&rs), &grant).await.json()["access_token"]);
     assert_eq!(server.form(PATH, Auth::Bearer(&own), &[("token", "x")]).await.status, 200, "the good one works");
-    server.hand.advance(Duration::from_secs(300));
-    for bad in ["garbage", "", "v4.public.AAAA", &persons, &elsewhere, &own] {
+    for (seconds, bad) in [(0, "garbage"), (0, ""), (0, "v4.public.AAAA"), (0, &*persons), (0, &*elsewhere), (299, "x"), (1, &*own)] {
+        server.hand.advance(Duration::from_secs(seconds));
         let answer = server.form(PATH, Auth::Bearer(bad), &[("token", "x")]).await;
         answer.assert_error(401, "invalid_token");
         assert_eq!(answer.challenges(), [r#"Bearer realm="keyfob", error="invalid_token""#]);

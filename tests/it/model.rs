@@ -9,13 +9,13 @@ use keyfob::domain::client::TokenFormat;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::family::{Place, Stamp};
-use keyfob::domain::id::{KeyId, Position, SessionId, TokenId};
+use keyfob::domain::id::{KeyId, SessionId, TokenId};
 use keyfob::domain::policy::{Lifetimes, Policy};
 use keyfob::domain::session::{Data, Decision, End, EndReason, NewFamily, NotRefreshed, Refresh, Renewal, RevokedToken, Session};
 use keyfob::domain::time::{Moment, Timestamp};
 use keyfob::store::memory::Memory;
 use keyfob::store::redb::Redb;
-use keyfob::store::{Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
+use keyfob::store::{Lane, Opening, Result, Store, StoreError, Sweep, Swept};
 use proptest::prelude::*;
 
 use self::history::{Step, Which, step};

@@ -147,15 +147,20 @@ async fn every_example_succeeds_against_a_live_server() {
     let server = Server::start().await;
     let document = document(&server).await;
     let mut left = operations(&document);
-    let (mut session, mut tokens) = (Value::Null, Value::Null);
+    let (mut session, mut tokens, mut keys) = (Value::Null, Value::Null, Value::Null);
     let order = "health ready metadata jwks paserk createClient listClients readClient changeClient rotateSecret \
                  openSession listSessions readSession introspect token revoke openSession whoAmI forwardAuth changeSession renewSession \
-                 openFamily endFamily logOut openSession endSession endSubject endEverySession deleteClient";
+                 openFamily endFamily logOut openSession endSession endSubject readEvents listKeys rotateKey \
+                 revokeKey endEverySession deleteClient";
     let mut done = BTreeSet::new();
     for id in order.split_whitespace() {
         let operation = operations(&document).into_iter().find(|operation| operation.id() == id).unwrap();
         left.retain(|other| other.id() != id);
-        let live = |name: &str| (name == "id" && operation.path.contains("/sessions/")).then(|| text(&session["session"]["id"]));
+        let live = |name: &str| match name {
+            "kid" => Some(text(&keys["items"][0]["kid"])),
+            "id" if operation.path.contains("/sessions/") => Some(text(&session["session"]["id"])),
+            _ => None,
+        };
         let path = operation.concrete_path(live);
         let examples = operation.request().map_or(vec![Value::Null], |(_, content)| examples(content));
         let person = session["session_token"].as_str().unwrap_or_default().to_owned();
@@ -177,6 +182,7 @@ async fn every_example_succeeds_against_a_live_server() {
             match id {
                 "openSession" | "renewSession" => (session, tokens) = (answer.json(), answer.json()),
                 "introspect" => assert_eq!(answer.json()["active"], true, "{}", answer.text()),
+                "listKeys" => keys = answer.json(),
                 "token" if answer.json().get("refresh_token").is_some() => tokens = answer.json(),
                 _ => {}
             }

@@ -47,7 +47,7 @@ async fn no_answered_rotation_is_ever_lost_to_a_power_cut() {
         }
         for seed in 0..8 {
             let found = on(&disk.after_power_cut(seed));
-            let family = found.session(session_id(1)).await.unwrap().unwrap().families.remove(0);
+            let family = found.session(session_id(1)).await.unwrap().unwrap().families[0].clone();
             let kept = family.generation == token.generation && family.current == hash(&token.secret);
             let next = asked.as_ref().is_some_and(|next| family.generation == next.generation && family.current == hash(&next.secret));
             assert!(kept || next, "answered {}, found {} after {operations}, seed {seed}", token.generation, family.generation);

@@ -80,7 +80,7 @@ impl Opened {
 
     /// The session as it is stored.
     async fn stored(&self) -> Session {
-        self.server.app().store().session(self.id()).await.unwrap().unwrap()
+        self.server.app().store().session(self.id()).await.unwrap().unwrap().as_ref().clone()
     }
 
     /// Why the session has ended; empty if it lives.

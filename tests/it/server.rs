@@ -10,6 +10,7 @@ use keyfob::domain::time::Timestamp;
 use keyfob::engine::clock::{Clock, Hand};
 use keyfob::first_start::Starter;
 use keyfob::http::connection::Channel;
+use keyfob::http::wire::Wire;
 use keyfob::serve::App;
 use keyfob::store::{Lane, Store};
 use serde_json::{Value, json};
@@ -138,7 +139,7 @@ impl Server {
 
     /// Changes a setting; it counts from the next start.
     pub fn set(&mut self, key: &str, value: &str) {
-        self.settings.insert(0, (key.to_owned(), value.to_owned()));
+        self.settings.push((key.to_owned(), value.to_owned()));
     }
 
     /// Writes the configuration file; it counts from the next start.
@@ -158,27 +159,12 @@ impl Server {
 
     /// Sends a request as it is.
     pub async fn send(&self, method: Method, path: &str, auth: Auth<'_>, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        let mut builder = poem::Request::builder().method(method).uri(path.parse().unwrap());
-        match auth {
-            Auth::None => {}
-            Auth::Basic(client) => builder = builder.header("authorization", basic(&client.id, &client.secret)),
-            Auth::Bearer(token) => builder = builder.header("authorization", format!("Bearer {token}")),
-            Auth::Header(value) => builder = builder.header("authorization", value),
-            Auth::Socket => builder = builder.extension(Channel::AdminSocket),
-        }
-        for (name, value) in headers {
-            builder = builder.header(*name, *value);
-        }
-        let mut response = self.app().wire().respond(builder.body(body.into())).await;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, body: response.take_body().into_bytes().await.unwrap() }
+        send(self.app().wire(), method, path, auth, headers, body).await
     }
 
     /// Posts a form.
     pub async fn form(&self, path: &str, auth: Auth<'_>, fields: &[(&str, &str)]) -> Answer {
-        let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-        let body: Vec<String> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-        self.raw_form(path, auth, &body.join("&")).await
+        self.raw_form(path, auth, &encoded(fields)).await
     }
 
     /// Posts a form as it is written.
@@ -300,6 +286,31 @@ impl Answer {
     pub fn error(&self) -> String {
         text(&self.json()["error"])
     }
+}
+
+/// Sends a request to these routes.
+pub async fn send(wire: &Wire, method: Method, path: &str, auth: Auth<'_>, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    let mut builder = poem::Request::builder().method(method).uri(path.parse().unwrap());
+    match auth {
+        Auth::None => {}
+        Auth::Basic(client) => builder = builder.header("authorization", basic(&client.id, &client.secret)),
+        Auth::Bearer(token) => builder = builder.header("authorization", format!("Bearer {token}")),
+        Auth::Header(value) => builder = builder.header("authorization", value),
+        Auth::Socket => builder = builder.extension(Channel::AdminSocket),
+    }
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    let mut response = wire.respond(builder.body(body.into())).await;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, body: response.take_body().into_bytes().await.unwrap() }
+}
+
+/// A form as it travels.
+pub fn encoded(fields: &[(&str, &str)]) -> String {
+    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    pairs.join("&")
 }
 
 /// An `Authorization` header of the scheme Basic.

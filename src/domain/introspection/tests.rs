@@ -101,6 +101,9 @@ struct Case {
     revoked: bool,
 }
 
+/// A doubt, and how it comes about.
+type Doubt = (&'static str, fn(&mut Case));
+
 /// An access token of `mobile` for `api`, from 100 to 400, judged at 200 for `mobile` itself.
 fn case() -> Case {
     let token = AccessToken {
@@ -196,7 +199,7 @@ fn an_access_token_is_good_from_its_first_second_to_before_its_last() {
 
 #[test]
 fn each_doubt_makes_an_access_token_inactive() {
-    let doubts: [(&str, fn(&mut Case)); 15] = [
+    let doubts: [Doubt; 15] = [
         ("another issuer", |c| c.token.issuer = "https://other.example".into()),
         ("its client is gone", |c| c.client = None),
         ("its client is disabled", |c| c.client.as_mut().unwrap().disabled = true),
@@ -225,7 +228,7 @@ fn each_doubt_makes_an_access_token_inactive() {
 
 #[test]
 fn each_doubt_makes_a_clients_own_token_inactive() {
-    let doubts: [(&str, fn(&mut Case)); 5] = [
+    let doubts: [Doubt; 5] = [
         ("revoked", |c| c.revoked = true),
         ("everything was ended", |c| c.cuts = everything_ended_at(6)),
         ("its client was deleted and another took its name", |c| c.cuts = deleted("mobile")),
@@ -329,7 +332,7 @@ fn only_the_current_session_token_is_active() {
 
 #[test]
 fn each_doubt_makes_refresh_and_session_tokens_inactive() {
-    let doubts: [(&str, fn(&mut Case)); 6] = [
+    let doubts: [Doubt; 6] = [
         ("the client is gone", |c| c.client = None),
         ("the client is disabled", |c| c.client.as_mut().unwrap().disabled = true),
         ("the session has ended", |c| c.session().end = Some(end())),
@@ -342,7 +345,7 @@ fn each_doubt_makes_refresh_and_session_tokens_inactive() {
         make(&mut case);
         assert_eq!((case.refresh(2, Hash([2; 32])), case.session_token(1, Hash([9; 32]))), (None, None), "{doubt}");
     }
-    let of_the_family: [(&str, fn(&mut Case)); 2] = [
+    let of_the_family: [Doubt; 2] = [
         ("the family has ended", |c| c.session().families[0].end = Some(end())),
         ("the family's client was deleted", |c| c.cuts = deleted("mobile")),
     ];

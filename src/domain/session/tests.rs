@@ -2,6 +2,10 @@
 
 use super::*;
 use crate::domain::cutoff::CutOff;
+use crate::domain::family::{Presented, RETRIES_MAX};
+use crate::domain::id::{Malformed, Salt};
+use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
+use crate::domain::time::Moment;
 
 mod ending;
 mod rotation;
@@ -61,7 +65,7 @@ fn family(name: &str) -> NewFamily {
 }
 
 /// A session of the client `app` with the family 1, opened at 0.
-fn session() -> Session {
+pub(crate) fn session() -> Session {
     let mut session = Session {
         id: SessionId([1; 16]),
         subject: "alice".parse().unwrap(),

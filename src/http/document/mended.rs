@@ -54,6 +54,7 @@ fn drop_impossible_answers(path: &str, operation: &mut Value) {
     let by_secret = operation["security"].as_array().into_iter().flatten().any(|scheme| scheme.get("basic").is_some());
     let has_match = operation["parameters"].as_array().into_iter().flatten().any(|parameter| parameter["name"] == "If-Match");
     let changes_client = operation["operationId"] == "deleteClient";
+    let reads_log = operation["operationId"] == "readEvents";
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     responses.retain(|status, _| match &**status {
         "400" => has_body || has_credentials,
@@ -63,6 +64,7 @@ fn drop_impossible_answers(path: &str, operation: &mut Value) {
         "404" => path.contains('{'),
         "408" | "413" | "415" => has_body,
         "409" => has_body || changes_client,
+        "410" => reads_log,
         "412" => has_match,
         _ => true,
     });
@@ -164,18 +166,26 @@ mod tests {
 
     #[test]
     fn answers_that_cannot_happen_are_left_out_and_the_others_stay() {
-        let all: Map<String, Value> =
-            [200, 400, 401, 403, 404, 408, 409, 412, 413, 415, 429, 500, 503].map(|s| (s.to_string(), json!({}))).into_iter().collect();
+        let all: Map<String, Value> = [200, 400, 401, 403, 404, 408, 409, 410, 412, 413, 415, 429, 500, 503]
+            .map(|s| (s.to_string(), json!({})))
+            .into_iter()
+            .collect();
         let left = |path: &str, mut operation: Value| {
             operation["responses"] = all.clone().into();
             drop_impossible_answers(path, &mut operation);
             operation["responses"].as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
         };
         assert_eq!(left("/readyz", json!({})), "200 500 503");
-        assert_eq!(left("/v1/things", json!({"security": []})), "200 400 401 403 429 500 503");
-        assert_eq!(left("/v1/things", json!({"security": [], "requestBody": {}})), "200 400 401 403 408 409 413 415 429 500 503");
-        let with_match = json!({"security": [], "parameters": [{"name": "If-Match"}]});
+        assert_eq!(left("/v1/things", json!({"security": [{"basic": []}]})), "200 400 401 403 429 500 503");
+        assert_eq!(
+            left("/v1/things", json!({"security": [{"basic": []}], "requestBody": {}})),
+            "200 400 401 403 408 409 413 415 429 500 503"
+        );
+        assert_eq!(left("/v1/things", json!({"security": [{"cookie": []}]})), "200 400 401 403 500 503", "nothing to guess");
+        let with_match = json!({"security": [{"basic": []}], "parameters": [{"name": "If-Match"}]});
         assert_eq!(left("/v1/things/{id}", with_match), "200 400 401 403 404 412 429 500 503");
+        let log = json!({"operationId": "readEvents", "security": [{"basic": []}]});
+        assert_eq!(left("/v1/events", log), "200 400 401 403 410 429 500 503");
     }
 
     #[test]

@@ -162,6 +162,7 @@ impl ApiResponse for Problem {
             (404, "There is no such thing, or it is not the caller's to see"),
             (408, "The request did not arrive in time"),
             (409, "It exists already, is kept by the configuration file, or there is no room"),
+            (410, "It was there and has been forgotten"),
             (412, "`If-Match` named another version"),
             (413, "The body is larger than the limit"),
             (415, "The body is not JSON"),

@@ -39,22 +39,23 @@ pub(super) struct Batch<'t> {
     /// Why the whole batch has failed, once it has.
     pub broken: Option<StoreError>,
     changed: bool,
+    touched: Vec<SessionId>,
 }
 
 impl<'t> Batch<'t> {
     pub fn new(transaction: &'t WriteTransaction, codec: &'t Codec, state: &'t mut State) -> Result<Self> {
-        Ok(Self { tables: Tables::open(transaction)?, codec, state, broken: None, changed: false })
+        Ok(Self { tables: Tables::open(transaction)?, codec, state, broken: None, changed: false, touched: vec![] })
     }
 
-    /// Writes what the batch as a whole leaves behind. Whether there is anything to commit.
-    pub fn finish(mut self) -> Result<bool> {
+    /// Writes what the batch as a whole leaves behind, and answers every session that it may have changed; `None` if there is nothing to commit.
+    pub fn finish(mut self) -> Result<Option<Vec<SessionId>>> {
         if self.changed {
             let head = self.state.cuts.head.0.to_be_bytes();
             if self.tables.meta.get(HEAD).map_err(failed)?.is_none_or(|old| old.value() != head) {
                 self.tables.meta.insert(HEAD, &head[..]).map_err(failed)?;
             }
         }
-        Ok(self.changed)
+        Ok(self.changed.then_some(self.touched))
     }
 
     /// Runs `decide` on a session.
@@ -225,6 +226,7 @@ impl<'t> Batch<'t> {
 
     /// Writes the record, if it is not there in these very bytes.
     pub(super) fn put_session(&mut self, session: &Session, slot: Timestamp) -> Result<()> {
+        self.touched.push(session.id);
         let bytes = self.codec.encode_session(session, slot);
         let same = self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some_and(|old| old.value() == bytes);
         if !same {
@@ -277,6 +279,10 @@ impl<'t> Batch<'t> {
 
     pub(super) fn mark_changed(&mut self) {
         self.changed = true;
+    }
+
+    pub(super) fn mark_touched(&mut self, id: SessionId) {
+        self.touched.push(id);
     }
 
     pub(super) fn subject_key(&self, session: &Session) -> [u8; 32] {

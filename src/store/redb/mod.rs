@@ -20,6 +20,7 @@ mod batch;
 mod error;
 mod open;
 mod reads;
+mod recall;
 mod sweep;
 mod tables;
 mod writer;
@@ -30,7 +31,7 @@ pub use writer::Counters;
 /// How the backend runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How much of the file is held in memory.
+    /// How much of the file is held in memory; a small part more goes to sessions that are read often.
     pub cache_bytes: usize,
     /// How many writes may wait. Revocations find some places more.
     pub write_queue_max: usize,
@@ -72,7 +73,7 @@ impl Redb {
     pub fn open_backend(backend: impl StorageBackend, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
         let codec = Codec::new(keys);
         let (db, state) = open::open(backend, &codec, options.cache_bytes)?;
-        let (db, shared) = (Arc::new(db), Arc::new(writer::Shared::new(&state, options.write_queue_max)));
+        let (db, shared) = (Arc::new(db), Arc::new(writer::Shared::new(&state, options)));
         let (its_db, its_shared, its_codec) = (db.clone(), shared.clone(), codec.clone());
         let writer = thread::Builder::new().name("writer".into()).spawn(move || writer::run(&its_shared, &its_db, &its_codec, state))?;
         Ok(Self { db, codec, shared, writer: Mutex::new(Some(writer)) })
@@ -152,7 +153,7 @@ impl Store for Redb {
         self.shared.submit(Lane::Ordinary, move |batch| batch.sweep(sweep)).await
     }
 
-    async fn session(&self, id: SessionId) -> Result<Option<Session>> {
+    async fn session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
         self.read_session(id)
     }
 
@@ -182,6 +183,10 @@ impl Store for Redb {
 
     fn head(&self) -> Position {
         self.shared.head()
+    }
+
+    async fn head_after(&self, position: Position) {
+        self.shared.head_after(position).await;
     }
 
     fn ready(&self) -> Result<()> {

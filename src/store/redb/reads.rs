@@ -1,6 +1,7 @@
 //! Reads: each its own snapshot; none ever waits for the writer.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use redb::{ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableHandle};
 
@@ -33,10 +34,21 @@ impl Redb {
         sizes.collect()
     }
 
-    pub(super) fn read_session(&self, id: SessionId) -> Result<Option<Session>> {
+    pub(super) fn read_session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
+        let recall = &self.shared.recall;
+        // Before the snapshot: then what is read is at least as new.
+        let count = recall.count(id);
+        if let Some(session) = count.and_then(|count| recall.get(id, count)) {
+            return Ok(Some(session));
+        }
         let read = self.read()?;
         let (sessions, windows) = (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
-        Ok(load(&self.codec, &sessions, &windows, id)?.map(|loaded| loaded.session))
+        let Some(loaded) = load(&self.codec, &sessions, &windows, id)? else { return Ok(None) };
+        let session = Arc::new(loaded.session);
+        if let Some(count) = count {
+            recall.put(&session, count);
+        }
+        Ok(Some(session))
     }
 
     pub(super) fn read_data(&self, id: SessionId) -> Result<Option<Data>> {

@@ -76,6 +76,7 @@ impl Batch<'_> {
 
     fn purge(&mut self, loaded: &Loaded) -> Result<()> {
         let SessionId(id) = loaded.session.id;
+        self.mark_touched(loaded.session.id);
         self.tables.sessions.remove(&id).map_err(failed)?;
         self.tables.data.remove(&id).map_err(failed)?;
         self.tables.subjects.remove(&self.subject_key(&loaded.session)).map_err(failed)?;

@@ -7,11 +7,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use redb::{Database, Durability, WriteTransaction};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::batch::{Batch, State};
 use super::error::failed;
-use super::{Registry, Result, StoreError};
+use super::recall::Recall;
+use super::{Options, Registry, Result, StoreError};
 use crate::domain::id::Position;
 use crate::store::Lane;
 use crate::store::record::Codec;
@@ -29,7 +30,10 @@ type Settle = Box<dyn FnOnce(Option<StoreError>)>;
 /// What the writer and its callers share.
 pub(super) struct Shared {
     pub registry: ArcSwap<Registry>,
+    pub recall: Recall,
     head: AtomicU64,
+    /// The same head, for those who wait for it to move.
+    told: watch::Sender<u64>,
     queue: Mutex<Queue>,
     arrived: Condvar,
     places: usize,
@@ -57,13 +61,15 @@ pub struct Counters {
 }
 
 impl Shared {
-    pub fn new(state: &State, write_queue_max: usize) -> Self {
+    pub fn new(state: &State, options: Options) -> Self {
         Self {
             registry: ArcSwap::from_pointee(state.registry()),
+            recall: Recall::new(options.cache_bytes),
             head: AtomicU64::new(state.cuts.head.0),
+            told: watch::Sender::new(state.cuts.head.0),
             queue: Mutex::default(),
             arrived: Condvar::new(),
-            places: write_queue_max,
+            places: options.write_queue_max,
             broken: OnceLock::new(),
             commits: AtomicU64::new(0),
             decisions: AtomicU64::new(0),
@@ -72,6 +78,11 @@ impl Shared {
 
     pub fn head(&self) -> Position {
         Position(self.head.load(Ordering::Acquire))
+    }
+
+    pub async fn head_after(&self, position: Position) {
+        // The sender lives as long as the store, so this ends only when the head has moved.
+        let _ = self.told.subscribe().wait_for(|head| Position(*head) > position).await;
     }
 
     pub fn counters(&self) -> Counters {
@@ -148,6 +159,7 @@ impl Shared {
         }
         // After the registry: who reads this head finds every cut-off up to it.
         self.head.store(state.cuts.head.0, Ordering::Release);
+        self.told.send_if_modified(|head| std::mem::replace(head, state.cuts.head.0) != state.cuts.head.0);
     }
 
     /// From here on nothing is written: what the disk holds is unknown until the next start reads it.
@@ -199,10 +211,12 @@ fn write(shared: &Shared, db: &Database, codec: &Codec, state: &mut State, jobs:
             return Err(error);
         }
     }
-    if !batch.finish()? {
+    let Some(touched) = batch.finish()? else {
         return transaction.abort().map_err(failed);
-    }
+    };
+    shared.recall.changing(&touched);
     transaction.commit().map_err(failed)?;
+    shared.recall.changed(&touched);
     shared.commits.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }

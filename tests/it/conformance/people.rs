@@ -97,9 +97,9 @@ async fn a_cap_goes_by_uses_that_are_not_written(store: Arc<impl Store>) {
     assert!(store.open(opening(7, 1, WhenFull::Refuse)).await.unwrap().is_none(), "by its written use it would have expired");
     assert!(store.open(opening(8, 2, WhenFull::EvictOldest)).await.unwrap().is_some());
     let first = store.session(session_id(0)).await.unwrap().unwrap();
-    assert_eq!((first.end, first.last_used_at), (None, at(0)));
+    assert_eq!((&first.end, first.last_used_at), (&None, at(0)));
     assert!(store.open(opening(9, 1, WhenFull::EvictOldest)).await.unwrap().is_some());
-    let evicted = store.session(session_id(0)).await.unwrap().unwrap().end.unwrap();
+    let evicted = store.session(session_id(0)).await.unwrap().unwrap().end.clone().unwrap();
     assert_eq!(evicted.reason, EndReason::Evicted);
     assert_eq!(store.session(session_id(1)).await.unwrap().unwrap().end, None, "it has expired by itself");
 }

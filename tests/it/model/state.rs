@@ -25,7 +25,7 @@ pub async fn read(store: &impl Store) -> Everything {
     let mut sessions = vec![];
     for session in store.sessions(None, None, usize::MAX).await.unwrap() {
         let data = store.data(session.id).await.unwrap();
-        assert_eq!(store.session(session.id).await.unwrap().as_ref(), Some(&session));
+        assert_eq!(store.session(session.id).await.unwrap().as_deref(), Some(&session));
         sessions.push((session, data));
     }
     let mut by_subject = vec![];

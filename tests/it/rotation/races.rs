@@ -67,7 +67,7 @@ async fn race(case: Arc<Opened>, round: usize) -> bool {
         }
     };
     // Either may be the first to ask; the store puts them in an order.
-    let (refreshed, revoked) = if round % 2 == 0 {
+    let (refreshed, revoked) = if round.is_multiple_of(2) {
         tokio::join!(biased; refreshing, revoking)
     } else {
         let (revoked, refreshed) = tokio::join!(biased; revoking, refreshing);

@@ -34,7 +34,7 @@ impl Asked {
     }
 
     /// Asks at `seconds`, and holds the answer to be a refusal that changes nothing and tells nobody.
-    fn is_refused_and_nothing_changes(self, session: &Session, seconds: i64, cuts: &CutOffs, why: NotRefreshed) {
+    fn changes_nothing_for(self, session: &Session, seconds: i64, cuts: &CutOffs, why: NotRefreshed) {
         let mut after = session.clone();
         let decision = self.of(&mut after, moment(seconds), cuts);
         assert_eq!((decision.answer.unwrap_err(), decision.events), (why, vec![]));
@@ -122,7 +122,7 @@ fn the_sixty_fifth_retry_is_too_many_and_changes_nothing() {
     for _ in 0..RETRIES_MAX {
         assert!(refreshed(&mut session, 0, 100).retried);
     }
-    asked(token(0)).is_refused_and_nothing_changes(&session, 100, &uncut(), NotRefreshed::TooManyRetries);
+    asked(token(0)).changes_nothing_for(&session, 100, &uncut(), NotRefreshed::TooManyRetries);
     assert!(!refreshed(&mut session, 1, 100).retried, "the current token is not held back");
 }
 
@@ -134,7 +134,7 @@ fn the_previous_token_after_its_window_is_reuse_unless_the_policy_only_refuses()
     assert_eq!(events[0].generations_behind, Some(1));
     let mut lenient = asked(token(0));
     lenient.policy.late_retry = LateRetry::Refuse;
-    lenient.is_refused_and_nothing_changes(&session, 100 + WINDOW, &uncut(), NotRefreshed::Late);
+    lenient.changes_nothing_for(&session, 100 + WINDOW, &uncut(), NotRefreshed::Late);
 }
 
 /// ROT-05, ROT-06, ROT-35. A and W, old: the session ends with all it issued, and the log says by what.
@@ -187,7 +187,7 @@ fn another_clients_token_is_refused_and_nothing_is_touched() {
     for generation in [0, 1, 2, 3] {
         let mut foreign = asked(token(generation));
         foreign.client = client("thief");
-        foreign.is_refused_and_nothing_changes(&session, 101, &uncut(), NotRefreshed::BindingMismatch);
+        foreign.changes_nothing_for(&session, 101, &uncut(), NotRefreshed::BindingMismatch);
     }
 }
 
@@ -199,10 +199,10 @@ fn a_bad_scope_or_resource_consumes_nothing_and_hides_no_reuse() {
     for generation in [1, 2] {
         for scope in &scopes {
             let bad = Asked { scope: Some(scope.clone()), ..asked(token(generation)) };
-            bad.is_refused_and_nothing_changes(&session, 101, &uncut(), NotRefreshed::Scope);
+            bad.changes_nothing_for(&session, 101, &uncut(), NotRefreshed::Scope);
         }
         let bad = Asked { resource: Some("elsewhere"), ..asked(token(generation)) };
-        bad.is_refused_and_nothing_changes(&session, 101, &uncut(), NotRefreshed::Target);
+        bad.changes_nothing_for(&session, 101, &uncut(), NotRefreshed::Target);
     }
     for scope in scopes {
         let spent = Asked { scope: Some(scope), resource: Some("elsewhere"), ..asked(token(0)) };
@@ -243,7 +243,7 @@ fn nothing_happens_to_what_has_ended() {
     ];
     for (session, cuts) in states {
         for generation in [0, 1, 2, 3] {
-            asked(token(generation)).is_refused_and_nothing_changes(&session, 102, &cuts, NotRefreshed::Dead);
+            asked(token(generation)).changes_nothing_for(&session, 102, &cuts, NotRefreshed::Dead);
         }
     }
 }
@@ -256,7 +256,7 @@ fn an_expired_session_refuses_every_token_without_detecting_anything() {
     late.expires_at = at(105);
     for (session, seconds) in [(rotated(2, 100), idle), (rotated(2, 100), idle + 1), (late, 105)] {
         for generation in [0, 1, 2, 3] {
-            asked(token(generation)).is_refused_and_nothing_changes(&session, seconds, &uncut(), NotRefreshed::Dead);
+            asked(token(generation)).changes_nothing_for(&session, seconds, &uncut(), NotRefreshed::Dead);
         }
     }
     let mut session = rotated(2, 100);
@@ -269,10 +269,10 @@ fn a_forgotten_family_is_refused_without_ado() {
     let mut session = fresh();
     session.families.clear();
     session.add_family(family("app"), Position(6), at(0), &uncut()).unwrap();
-    asked(token(0)).is_refused_and_nothing_changes(&session, 1, &uncut(), NotRefreshed::Dead);
+    asked(token(0)).changes_nothing_for(&session, 1, &uncut(), NotRefreshed::Dead);
     session.next_family = 0;
     let used_up = Asked { family: 9, ..asked(token(0)) };
-    used_up.is_refused_and_nothing_changes(&session, 1, &uncut(), NotRefreshed::Dead);
+    used_up.changes_nothing_for(&session, 1, &uncut(), NotRefreshed::Dead);
 }
 
 /// ROT-32. The last generation has no next.
@@ -283,7 +283,7 @@ fn the_last_generation_is_refused_and_does_not_wrap() {
     session.families[0].current = link(u32::MAX - 1);
     refreshed(&mut session, u32::MAX - 1, 1);
     assert_eq!(session.families[0].generation, u32::MAX);
-    asked(token(u32::MAX)).is_refused_and_nothing_changes(&session, 2, &uncut(), NotRefreshed::Exhausted);
+    asked(token(u32::MAX)).changes_nothing_for(&session, 2, &uncut(), NotRefreshed::Exhausted);
     assert!(refreshed(&mut session, u32::MAX - 1, 2).retried, "a retry of the last rotation is answered all the same");
 }
 

@@ -1,0 +1,85 @@
+//! The load program: starts the release binary and its counterparts on one core, loads them from the other, and prints the table of ratios.
+//!
+//! `cargo bench --bench load`, or for a part of it `cargo bench --bench load -- --sessions 1000000 introspection rotation growth`.
+
+#![expect(clippy::disallowed_methods, reason = "who measures time has to read it")]
+
+use std::process::ExitCode;
+
+mod bare;
+mod growth;
+mod introspection;
+mod machine;
+mod redis;
+mod rotation;
+mod server;
+mod start;
+mod store;
+mod talk;
+
+use machine::Table;
+
+/// Rounds of every comparison; the median counts.
+const ROUNDS: usize = 5;
+/// Connections, where the table does not say one.
+const CONNECTIONS: usize = 64;
+
+/// What is to be measured.
+struct Plan {
+    sessions: usize,
+    grown: usize,
+    parts: Vec<String>,
+}
+
+impl Plan {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Self {
+        let mut plan = Self { sessions: 100_000, grown: 20_000, parts: vec![] };
+        while let Some(argument) = arguments.next() {
+            let mut number = || arguments.next().and_then(|text| text.parse().ok()).expect("a number follows");
+            match argument.as_str() {
+                "--bench" => {}
+                "--sessions" => plan.sessions = number(),
+                "--grown" => plan.grown = number(),
+                part => plan.parts.push(part.to_owned()),
+            }
+        }
+        plan
+    }
+
+    fn has(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|named| named == part)
+    }
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.peek().is_some_and(|first| first == "bare") {
+        return bare::serve(&arguments.nth(1).expect("a port"), &arguments.next().expect("a file"));
+    }
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("nothing is measured in a test run: cargo bench --bench load");
+        return ExitCode::SUCCESS;
+    }
+    let plan = Plan::read(arguments);
+    server::build();
+    let mut table = Table::new();
+    machine::describe(plan.sessions);
+    if plan.has("start") {
+        start::measure(&mut table);
+    }
+    if plan.has("introspection") || plan.has("rotation") {
+        let filled = store::Filled::make(plan.sessions);
+        if plan.has("introspection") {
+            introspection::measure(&filled, &mut table);
+        }
+        if plan.has("rotation") {
+            rotation::measure(&filled, &mut table);
+        }
+        start::measure_again(&filled, &mut table);
+    }
+    if plan.has("growth") {
+        growth::measure(plan.grown, &mut table);
+    }
+    table.print();
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,123 @@
+//! P5 to P7: refresh-token rotation, durable, against Redis that syncs before every answer.
+
+use std::process::{Command, Stdio};
+
+use crate::machine::{Table, median};
+use crate::redis::{Redis, Set};
+use crate::server::Server;
+use crate::store::{Filled, directory};
+use crate::talk::{Run, Talk, http, post, run};
+use crate::{CONNECTIONS, ROUNDS};
+
+/// Rotations of one round over many connections, and over one.
+const COUNT: usize = 5_000;
+const COUNT_ALONE: usize = 300;
+/// How writes are made durable, said with every figure.
+const DURABLE: &str = "redb: one fsynced two-phase commit a batch, quick-repair; Redis: appendfsync always";
+
+/// Rotates one session's refresh token after another, each answer's token being the next of its session.
+struct Rotate {
+    authorization: String,
+    tokens: Vec<String>,
+    at: usize,
+}
+
+impl Talk for Rotate {
+    fn ask(&mut self, out: &mut Vec<u8>) {
+        self.at = (self.at + 1) % self.tokens.len();
+        let body = format!("grant_type=refresh_token&refresh_token={}", self.tokens[self.at]);
+        out.extend_from_slice(&post("/oauth2/token", &self.authorization, &body));
+    }
+
+    fn answered(&mut self, input: &[u8]) -> Option<usize> {
+        let (status, body, length) = http(input)?;
+        assert!(status == b"200", "{}", String::from_utf8_lossy(input));
+        let body = std::str::from_utf8(body).expect("JSON is UTF-8");
+        let (_, after) = body.split_once(r#""refresh_token":""#).expect("a pair");
+        self.tokens[self.at] = after[..after.find('"').expect("it ends")].to_owned();
+        Some(length)
+    }
+}
+
+/// Measures, and adds the rows.
+pub fn measure(filled: &Filled, table: &mut Table) {
+    let (server, _) = Server::start(filled.path());
+    let place = directory();
+    let redis = Redis::start(place.path());
+    let talk = |samples: &[_]| Rotate { authorization: filled.authorization.clone(), tokens: samples.to_vec(), at: 0 };
+    let refresh: Vec<String> = filled.samples.iter().map(|tokens| tokens.refresh.clone()).collect();
+    let mut talks: Vec<Rotate> = refresh.chunks(refresh.len().div_ceil(CONNECTIONS)).map(talk).collect();
+    if let Some(redis) = &redis {
+        run(redis.pid(), redis.port, Set::talks(CONNECTIONS, filled.sessions), COUNT);
+    }
+    let (mut ours, mut theirs) = (vec![], vec![]);
+    for _ in 0..ROUNDS {
+        let mut rotated = run(server.pid(), server.port, talks, COUNT);
+        talks = std::mem::take(&mut rotated.talks);
+        ours.push(rotated);
+        theirs.extend(redis.as_ref().map(|redis| run(redis.pid(), redis.port, Set::talks(CONNECTIONS, filled.sessions), COUNT)));
+    }
+    let rate = |runs: &[Run<Rotate>]| median(runs.iter().map(Run::per_second).collect());
+    let ratio =
+        theirs.len().checked_sub(1).map(|_| median(ours.iter().zip(&theirs).map(|(a, b)| a.per_second() / b.per_second()).collect()));
+    let cpu = median(ours.iter().map(Run::cpu_us).collect());
+    let shown = format!("{:.0}/s ({cpu:.0} µs CPU each)", rate(&ours));
+    let counterpart = median_of(&theirs, Run::per_second).map_or_else(none, |rate| format!("{rate:.0}/s"));
+    let what = format!("durable rotations, {CONNECTIONS} connections, {} sessions ({DURABLE})", filled.sessions);
+    table.row("P5", &what, shown, counterpart, ratio.map_or_else(none, |ratio| format!("{ratio:.2}")), "≥ 0.4, then ≥ 1.0");
+
+    let mut alone = vec![talks.pop().expect("there are some")];
+    let (mut ours, mut theirs) = (vec![], vec![]);
+    for _ in 0..ROUNDS {
+        let mut rotated = run(server.pid(), server.port, alone, COUNT_ALONE);
+        alone = std::mem::take(&mut rotated.talks);
+        ours.push(rotated.percentile(50));
+        theirs.extend(redis.as_ref().map(|redis| run(redis.pid(), redis.port, Set::talks(1, filled.sessions), COUNT_ALONE).percentile(50)));
+    }
+    let ratio = (!theirs.is_empty()).then(|| median(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect()));
+    let shown = |us: f64| format!("{us:.0} µs");
+    let theirs = (!theirs.is_empty()).then(|| median(theirs));
+    let what = format!("durable rotation, 1 connection, median latency ({DURABLE})");
+    table.row(
+        "P6",
+        &what,
+        shown(median(ours)),
+        theirs.map_or_else(none, shown),
+        ratio.map_or_else(none, |r| format!("{r:.2}")),
+        "≤ 3, then ≤ 1.2",
+    );
+
+    talks.extend(alone);
+    syncs(&server, talks, place.path(), table);
+}
+
+/// Counts what the server syncs while it rotates, if `strace` is installed.
+fn syncs(server: &Server, talks: Vec<Rotate>, place: &std::path::Path, table: &mut Table) {
+    let counts = place.join("strace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-c", "-e", "trace=fsync,fdatasync", "-p", &server.pid().to_string(), "-o"]).arg(&counts);
+    let Ok(mut tracing) = command.stderr(Stdio::null()).spawn() else { return };
+    // strace says nowhere that it has begun; a traced process says so itself.
+    let status = format!("/proc/{}/status", server.pid());
+    while std::fs::read_to_string(&status).is_ok_and(|status| status.contains("TracerPid:\t0")) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    run(server.pid(), server.port, talks, COUNT);
+    let pid = rustix::process::Pid::from_child(&tracing);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    tracing.wait().expect("it ends");
+    let summary = std::fs::read_to_string(counts).expect("strace wrote it");
+    let calls =
+        summary.lines().filter(|line| line.ends_with("sync")).filter_map(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok());
+    let each = calls.sum::<f64>() / COUNT as f64;
+    let what = format!("fsyncs per rotation, {CONNECTIONS} connections (strace)");
+    table.row("P7", &what, format!("{each:.3}"), "1".into(), format!("{each:.3}"), "≤ 0.1, then ≤ 0.05");
+}
+
+fn median_of<T>(runs: &[Run<T>], figure: fn(&Run<T>) -> f64) -> Option<f64> {
+    (!runs.is_empty()).then(|| median(runs.iter().map(figure).collect()))
+}
+
+fn none() -> String {
+    "-".into()
+}

@@ -1,0 +1,91 @@
+//! The release binary as a process of its own, bound to the server's core.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::machine::on_server_core;
+
+/// The binary that is measured: as it is released, nothing left out.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_keyfob");
+
+/// Builds it once more: what `cargo bench` puts there has the features that only the tests ask of the dependencies.
+pub fn build() {
+    let status =
+        Command::new(env!("CARGO")).args(["build", "--release", "--bin", "keyfob"]).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    assert!(status.expect("cargo runs").success(), "the binary does not build");
+}
+
+/// Settings of every run: tokens that outlive it, and idle connections that do too. All else is as it comes.
+const CONFIG: &str =
+    "[policy.default]\naccess_token_ttl = \"24h\"\nidle_timeout = \"24h\"\n[limits]\nheader_timeout = \"10m\"\n[log]\nlevel = \"error\"\n";
+
+/// A running server. Killed when dropped.
+pub struct Server {
+    child: Child,
+    pub port: u16,
+}
+
+impl Server {
+    /// Starts one in `directory` and waits until it answers that it is ready. Answers how long that took, too.
+    pub fn start(directory: &Path) -> (Self, Duration) {
+        std::fs::write(directory.join("config.toml"), CONFIG).expect("the directory is ours");
+        let port = free_port();
+        let address = format!("127.0.0.1:{port}");
+        let mut command = Command::new(BINARY);
+        command
+            .args(["serve", "--listen", &address, "--issuer", ISSUER])
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let begun = Instant::now();
+        let mut child = on_server_core(|| command.spawn().expect("the binary is built"));
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut greeting = String::new();
+        while !greeting.contains("listens on") {
+            assert!(lines.read_line(&mut greeting).expect("it prints text") > 0, "the server did not start");
+        }
+        let mut stream = TcpStream::connect(&address).expect("it listens");
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let took = begun.elapsed();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        (Self { child, port }, took)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, and the end.
+    pub fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `iss`, whatever the port.
+pub const ISSUER: &str = "http://127.0.0.1:8080";
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("there is a port").port()
+}

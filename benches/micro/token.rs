@@ -1,0 +1,61 @@
+//! Tokens: opaque ones read and written, PASETOs and JWTs signed, verified, and known again.
+
+use divan::Bencher;
+use keyfob::domain::client::TokenFormat;
+use keyfob::token::access::{sign, verify};
+use keyfob::token::opaque::{Opaque, OpaqueKeys, OpaqueKind};
+use keyfob::token::verifier::AccessVerifier;
+
+use crate::fixture::{access_token, keyring, keys, opaque, successor};
+
+#[divan::bench]
+fn opaque_encode(bencher: Bencher) {
+    let (keys, token) = (OpaqueKeys::new(&keys()), opaque(OpaqueKind::Refresh));
+    bencher.bench(|| token.encode(&keys));
+}
+
+#[divan::bench]
+fn opaque_decode(bencher: Bencher) {
+    let keys = OpaqueKeys::new(&keys());
+    let text = opaque(OpaqueKind::Refresh).encode(&keys);
+    bencher.bench(|| Opaque::decode(divan::black_box(text.expose()), &keys).expect("it is ours"));
+}
+
+#[divan::bench]
+fn opaque_successor(bencher: Bencher) {
+    let keys = OpaqueKeys::new(&keys());
+    bencher.bench(|| successor(&keys));
+}
+
+#[divan::bench]
+fn paseto_sign(bencher: Bencher) {
+    let (ring, token) = (keyring(), access_token());
+    bencher.bench(|| sign(&token, TokenFormat::Paseto, ring.active()));
+}
+
+#[divan::bench]
+fn paseto_verify(bencher: Bencher) {
+    let ring = keyring();
+    let text = sign(&access_token(), TokenFormat::Paseto, ring.active());
+    bencher.bench(|| verify(divan::black_box(&text), &ring).expect("it is ours"));
+}
+
+#[divan::bench]
+fn jwt_sign(bencher: Bencher) {
+    let (ring, token) = (keyring(), access_token());
+    bencher.bench(|| sign(&token, TokenFormat::Jwt, ring.active()));
+}
+
+#[divan::bench]
+fn jwt_verify(bencher: Bencher) {
+    let ring = keyring();
+    let text = sign(&access_token(), TokenFormat::Jwt, ring.active());
+    bencher.bench(|| verify(divan::black_box(&text), &ring).expect("it is ours"));
+}
+
+#[divan::bench]
+fn paseto_verify_known(bencher: Bencher) {
+    let (ring, verifier) = (keyring(), AccessVerifier::new());
+    let text = sign(&access_token(), TokenFormat::Paseto, ring.active());
+    bencher.bench(|| verifier.verify(divan::black_box(&text), &ring).expect("it is ours"));
+}

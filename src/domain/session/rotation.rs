@@ -1,0 +1,154 @@
+//! Refreshing: where a spent token is told from a stolen one. Every row of the table of standards section 6.4 is decided here.
+
+use super::{Decision, ENGINE, End, EndReason, Session};
+use crate::domain::client::TokenFormat;
+use crate::domain::cutoff::CutOffs;
+use crate::domain::event::EventKind;
+use crate::domain::family::{Place, Presented, RETRIES_MAX, Stamp};
+use crate::domain::id::{ClientId, KeyId, Malformed, Salt};
+use crate::domain::policy::{LateRetry, Policy};
+use crate::domain::scope::ScopeSet;
+use crate::domain::time::{Moment, Timestamp};
+
+/// A request to refresh, by a genuine token.
+#[derive(Clone, Debug)]
+pub struct Refresh<'a> {
+    /// Who asks.
+    pub client: &'a ClientId,
+    /// The family that the token names.
+    pub family: u16,
+    /// The token.
+    pub presented: &'a Presented,
+    /// The scope asked for; malformed ones are judged only after the token.
+    pub scope: Option<&'a Result<ScopeSet, Malformed>>,
+    /// The resource asked for.
+    pub resource: Option<&'a str>,
+    /// The client's policy.
+    pub policy: &'a Policy,
+    /// The key that signs now.
+    pub key: KeyId,
+    /// The form of the client's access tokens.
+    pub format: TokenFormat,
+    /// A keyed hash of where the request came from.
+    pub address: Option<[u8; 16]>,
+}
+
+/// A refresh that was granted: what the pair is made from.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The session as it is now.
+    pub session: Session,
+    /// The family's number.
+    pub family: u16,
+    /// The scope of the access token.
+    pub scope: ScopeSet,
+    /// What, with the presented secret, gives the new one.
+    pub salt: Salt,
+    /// What the access token is made from.
+    pub stamp: Stamp,
+    /// Whether this answers a retry.
+    pub retried: bool,
+}
+
+/// Why a refresh was refused. Callers learn it only where it is theirs to mend (TOK-18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRefreshed {
+    /// The token is another client's.
+    BindingMismatch,
+    /// The session or the family has ended or expired.
+    Dead,
+    /// The token was spent before: the session has been ended.
+    Reused,
+    /// The previous token came after its window, and the policy only refuses that.
+    Late,
+    /// The store has lost a rotation: the session has been ended.
+    StoreRollback,
+    /// The family has used up its generations.
+    Exhausted,
+    /// The scope is malformed or wider than granted.
+    Scope,
+    /// The resource is not the family's.
+    Target,
+    /// The previous token was retried too often.
+    TooManyRetries,
+}
+
+impl Session {
+    /// Takes part in the table of standards section 6.4: rotates, answers a retry, or refuses; detected theft ends the session.
+    pub fn refresh(&mut self, refresh: &Refresh, now: Moment, cuts: &CutOffs) -> Decision<Result<Grant, NotRefreshed>> {
+        let refused = |why| Decision::quiet(Err(why));
+        let Some(index) = self.families.iter().position(|family| family.number == refresh.family) else {
+            // A family forgotten long ago, or one that this store has never seen: it was restored from before its opening.
+            let never_seen = self.next_family != 0 && refresh.family >= self.next_family && self.is_active(now.wall, cuts);
+            return if never_seen { self.rolled_back(now.wall) } else { refused(NotRefreshed::Dead) };
+        };
+        let family = &self.families[index];
+        if family.client_id != *refresh.client {
+            return refused(NotRefreshed::BindingMismatch);
+        }
+        if !self.is_active(now.wall, cuts) || family.end(cuts).is_some() {
+            return refused(NotRefreshed::Dead);
+        }
+        let place = family.place(refresh.presented, now);
+        match place {
+            Place::Unknown => return self.rolled_back(now.wall),
+            Place::Spent(behind) => return self.reused(refresh, behind, now.wall),
+            Place::Late if refresh.policy.late_retry == LateRetry::EndSession => return self.reused(refresh, 1, now.wall),
+            Place::Late => return refused(NotRefreshed::Late),
+            Place::Current | Place::Retry => {}
+        }
+        let scope = match refresh.scope {
+            None => family.scope.clone(),
+            Some(Ok(asked)) if family.scope.contains_all(asked) => asked.clone(),
+            Some(_) => return refused(NotRefreshed::Scope),
+        };
+        if refresh.resource.is_some_and(|asked| *asked != *family.audience) {
+            return refused(NotRefreshed::Target);
+        }
+        if place == Place::Retry { self.retry(index, scope) } else { self.rotate(index, scope, refresh, now) }
+    }
+
+    fn rotate(&mut self, index: usize, scope: ScopeSet, refresh: &Refresh, now: Moment) -> Decision<Result<Grant, NotRefreshed>> {
+        if self.families[index].generation == u32::MAX {
+            return Decision::quiet(Err(NotRefreshed::Exhausted));
+        }
+        let stamp = self.stamp(refresh.policy.access_token_ttl, refresh.key, refresh.format, now.wall);
+        self.families[index].rotate(refresh.presented, stamp.clone(), refresh.policy.refresh_retry_window, now);
+        self.touch(now.wall);
+        self.forget_expired_revocations(now.wall);
+        self.granted(index, scope, refresh.presented.salt.clone(), stamp, false)
+    }
+
+    /// Answers the same pair again. Neither the generation, the window nor the idle deadline moves (ROT-08, ROT-09).
+    fn retry(&mut self, index: usize, scope: ScopeSet) -> Decision<Result<Grant, NotRefreshed>> {
+        let Some(window) = &mut self.families[index].window else {
+            return Decision::quiet(Err(NotRefreshed::Dead));
+        };
+        if window.retries >= RETRIES_MAX {
+            return Decision::quiet(Err(NotRefreshed::TooManyRetries));
+        }
+        window.retries += 1;
+        let (salt, stamp) = (window.salt.clone(), window.stamp.clone());
+        self.granted(index, scope, salt, stamp, true)
+    }
+
+    fn granted(&self, index: usize, scope: ScopeSet, salt: Salt, stamp: Stamp, retried: bool) -> Decision<Result<Grant, NotRefreshed>> {
+        let family = self.families[index].number;
+        Decision::quiet(Ok(Grant { session: self.clone(), family, scope, salt, stamp, retried }))
+    }
+
+    fn reused(&mut self, refresh: &Refresh, behind: u32, now: Timestamp) -> Decision<Result<Grant, NotRefreshed>> {
+        let mut reused = self.event(EventKind::RefreshReused, now, ENGINE);
+        reused.client = Some(refresh.client.clone());
+        reused.family = Some(refresh.family);
+        reused.generations_behind = Some(behind);
+        reused.address = refresh.address;
+        let ended = self.finish(End { at: now, reason: EndReason::RefreshReuse, by: ENGINE.into() });
+        Decision::told(Err(NotRefreshed::Reused), vec![reused, ended])
+    }
+
+    fn rolled_back(&mut self, now: Timestamp) -> Decision<Result<Grant, NotRefreshed>> {
+        let ended = self.finish(End { at: now, reason: EndReason::StoreRollback, by: ENGINE.into() });
+        Decision::told(Err(NotRefreshed::StoreRollback), vec![ended])
+    }
+}

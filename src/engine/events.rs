@@ -1,0 +1,55 @@
+//! The event log, read in order; and waited for.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Engine, Result};
+use crate::domain::client::{Caller, Permission};
+use crate::domain::event::Event;
+use crate::domain::id::Position;
+use crate::domain::refusal::Refusal;
+use crate::engine::open::invalid;
+use crate::store::Store;
+
+/// A page of the log.
+#[derive(Debug)]
+pub struct Events {
+    /// The events, in the order in which they were committed, each with its position.
+    pub items: Vec<(Position, Event)>,
+    /// The position of the last event there is.
+    pub head: Position,
+}
+
+impl<S: Store> Engine<S> {
+    /// At most `limit` events after `after`. If there are none yet, waits for one for as long as `wait`; a waiting reader costs nothing.
+    ///
+    /// # Errors
+    /// `Forbidden` without the permission `events`; `Gone` when events after `after` were forgotten; `Invalid` for a place in the future.
+    pub async fn events(&self, caller: &Caller, after: Position, limit: usize, wait: Duration) -> Result<Events> {
+        caller.require(Permission::Events)?;
+        if after > self.store.head() {
+            return Err(invalid("after", "is a place that the log has not reached").into());
+        }
+        if after == self.store.head() && !wait.is_zero() {
+            let _ = timeout(wait, self.store.head_after(after)).await;
+        }
+        let head = self.store.head();
+        let items = self.store.events(after, limit).await?;
+        let first = items.first().map_or(head.next(), |(position, _)| *position);
+        if first > after.next() {
+            return Err(Refusal::Gone.because("events after this cursor were forgotten; begin again without a cursor").into());
+        }
+        Ok(Events { items, head })
+    }
+
+    /// At most `limit` of the oldest events that are kept.
+    ///
+    /// # Errors
+    /// `Forbidden` without the permission `events`.
+    pub async fn oldest_events(&self, caller: &Caller, limit: usize) -> Result<Events> {
+        caller.require(Permission::Events)?;
+        let head = self.store.head();
+        Ok(Events { items: self.store.events(Position::default(), limit).await?, head })
+    }
+}

@@ -1,0 +1,364 @@
+//! Access tokens as JWTs: what is written, what is read, and everything that is not.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::*;
+use crate::domain::access::AccessToken;
+use crate::domain::client::TokenFormat;
+use crate::domain::key::KeyStatus;
+use crate::token::access::tests::{keyring, of_client, of_session, record};
+use crate::token::access::{sign as sign_access_token, verify};
+use crate::token::{paserk, paseto};
+
+fn base64url(bytes: impl AsRef<[u8]>) -> String {
+    Base64UrlUnpadded::encode_string(bytes.as_ref())
+}
+
+fn decoded(part: &str) -> String {
+    String::from_utf8(Base64UrlUnpadded::decode_vec(part).unwrap()).unwrap()
+}
+
+fn token(of: &AccessToken) -> String {
+    sign_access_token(of, TokenFormat::Jwt, keyring().active())
+}
+
+/// The three parts of a token.
+fn parts(token: &str) -> [&str; 3] {
+    token.split('.').collect::<Vec<_>>().try_into().unwrap()
+}
+
+fn payload(of: &AccessToken) -> String {
+    decoded(parts(&token(of))[1])
+}
+
+fn is_accepted(token: &str) -> bool {
+    verify(token, &keyring()).is_some()
+}
+
+/// What is read of a payload that one of our keys did sign.
+fn read_signed(payload: impl Into<Vec<u8>>) -> Option<AccessToken> {
+    let ring = keyring();
+    verify(&ring.active().sign(payload.into(), TokenFormat::Jwt), &ring)
+}
+
+/// Whether a good payload under this header is read, signed as it is by our own key.
+fn is_accepted_under(header: &str) -> bool {
+    is_accepted(&sign(&SigningKey::from_bytes(&[2; 32]), &base64url(header), payload(&of_client()).as_bytes()))
+}
+
+/// JWP-01: the header of RFC 9068 §2.1, the names and types of RFC 7519 and RFC 9068 §2.2, in the order of the contract.
+#[test]
+fn a_jwt_is_written_as_rfc_9068_says() {
+    let text = token(&of_session());
+    let [header, claims, signature] = parts(&text);
+    assert_eq!(decoded(header), format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{}"}}"#, keyring().active().id));
+    assert_eq!(
+        decoded(claims),
+        concat!(
+            r#"{"iss":"https://id.example","sub":"ali\"ce\\ żółw","aud":"https://api.example","exp":1700000300,"#,
+            r#""nbf":1700000000,"iat":1700000000,"jti":"CQkJCQkJCQkJCQkJCQkJCQ","#,
+            r#""sid":"018bcfe5-6800-7505-8505-050505050505","fam":1,"client_id":"app","scope":"read write","auth_time":1699999999,"#,
+            r#""acr":"aal2","amr":["pwd","otp"],"claims":{"a":[1,{"b":null}],"name":"Ż"}}"#
+        )
+    );
+    assert_eq!(
+        payload(&of_client()),
+        concat!(
+            r#"{"iss":"https://id.example","sub":"ali\"ce\\ żółw","aud":"https://api.example","exp":1700000300,"#,
+            r#""nbf":1700000000,"iat":1700000000,"jti":"CQkJCQkJCQkJCQkJCQkJCQ","client_id":"app","rh":"42"}"#
+        )
+    );
+    assert_eq!(Base64UrlUnpadded::decode_vec(signature).unwrap().len(), 64);
+}
+
+/// RFC 8037, appendix A.4: the one example of a JWS with Ed25519, signed again byte for byte.
+#[test]
+fn the_example_of_rfc_8037_is_signed_and_verified() {
+    let seed = Base64UrlUnpadded::decode_vec("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+    let key = SigningKey::from_bytes(&seed.try_into().unwrap());
+    let signed = sign(&key, "eyJhbGciOiJFZERTQSJ9", b"Example of Ed25519 signing");
+    let example = concat!(
+        "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.",
+        "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
+    );
+    assert_eq!(signed, example);
+    let public = PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap();
+    assert_eq!(Unverified::parse(example).unwrap().verify(&public).as_deref(), Some(&b"Example of Ed25519 signing"[..]));
+}
+
+/// ASV-01.
+#[test]
+fn a_jwt_with_any_bit_flipped_or_cut_anywhere_is_refused() {
+    let good = token(&of_client());
+    assert!(is_accepted(&good));
+    for bit in 0..good.len() * 8 {
+        let mut changed = good.clone().into_bytes();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert!(String::from_utf8(changed).map_or(true, |changed| !is_accepted(&changed)), "bit {bit} of the text");
+    }
+    for length in 0..good.len() {
+        assert!(!is_accepted(&good[..length]), "{length} bytes");
+    }
+    for part in parts(&good) {
+        let bytes = Base64UrlUnpadded::decode_vec(part).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_accepted(&good.replace(part, &base64url(&changed))), "bit {bit} of a part");
+        }
+    }
+}
+
+/// ASV-02, ASV-03, JWP-02: the signature under each of these headers is good, and no header but our own is looked into.
+#[test]
+fn only_exactly_our_own_header_is_taken() {
+    let kid = keyring().active().id;
+    let (retired, unknown) = (record(3, KeyStatus::Retired).id, record(4, KeyStatus::Active).id);
+    let public = base64url(keyring().active().public.as_bytes());
+    assert!(is_accepted_under(&format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}"}}"#)));
+    for header in [
+        String::new(),
+        "{}".into(),
+        // Another algorithm.
+        format!(r#"{{"typ":"at+jwt","alg":"none","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"None","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"HS256","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"ES256","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"Ed25519","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"at+jwt","kid":"{kid}"}}"#),
+        // Another type.
+        format!(r#"{{"typ":"JWT","alg":"EdDSA","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"secevent+jwt","alg":"EdDSA","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"token-introspection+jwt","alg":"EdDSA","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"application/at+jwt","alg":"EdDSA","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"AT+JWT","alg":"EdDSA","kid":"{kid}"}}"#),
+        format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#),
+        // Another key, none, or one that comes along.
+        r#"{"typ":"at+jwt","alg":"EdDSA"}"#.into(),
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{unknown}"}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{retired}"}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":["{kid}"]}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","jwk":{{"kty":"OKP","crv":"Ed25519","x":"{public}"}}}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","jku":"https://evil.example"}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","x5u":"https://evil.example"}}"#),
+        // Another meaning.
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","crit":["b64"],"b64":false}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","crit":["exp"]}}"#),
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","cty":"JWT"}}"#),
+        // The same in other words.
+        format!(r#"{{"alg":"EdDSA","typ":"at+jwt","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"at+jwt", "alg":"EdDSA","kid":"{kid}"}}"#),
+        format!(r#"{{"typ":"at\u002bjwt","alg":"EdDSA","kid":"{kid}"}}"#),
+    ] {
+        assert!(!is_accepted_under(&header), "{header}");
+    }
+    let encoded = encoded_header(&kid);
+    for spelling in [encoded.to_ascii_uppercase(), encoded.to_ascii_lowercase(), format!("{encoded}="), encoded[..encoded.len() - 1].into()]
+    {
+        let token = sign(&SigningKey::from_bytes(&[2; 32]), &spelling, payload(&of_client()).as_bytes());
+        assert!(!is_accepted(&token), "{spelling}");
+    }
+}
+
+/// ASV-02: RFC 8725 §3.1. The public key is known to all, so a MAC under it says nothing.
+#[test]
+fn neither_no_signature_nor_a_mac_under_the_public_key_is_a_signature() {
+    let ring = keyring();
+    let key = ring.active();
+    let claims = base64url(payload(&of_client()));
+    for algorithm in ["none", "NONE", "HS256", "EdDSA"] {
+        let header = base64url(format!(r#"{{"typ":"at+jwt","alg":"{algorithm}","kid":"{}"}}"#, key.id));
+        let signed = format!("{header}.{claims}");
+        for secret in [key.public.as_bytes().to_vec(), paserk::public_text(key.public.as_bytes()).into_bytes(), vec![]] {
+            let mac = Hmac::<Sha256>::new_from_slice(&secret).unwrap().chain_update(&signed).finalize().into_bytes();
+            assert!(!is_accepted(&format!("{signed}.{}", base64url(mac))), "{algorithm}");
+        }
+        for signature in [String::new(), base64url([0; 64])] {
+            assert!(!is_accepted(&format!("{signed}.{signature}")), "{algorithm}");
+        }
+        assert!(!is_accepted(&signed), "{algorithm}");
+    }
+}
+
+#[test]
+fn a_jwt_of_a_key_that_is_not_in_the_ring_is_refused() {
+    let (ring, foreign) = (keyring(), SigningKey::from_bytes(&[4; 32]));
+    let unknown = record(4, KeyStatus::Active).id;
+    for id in [ring.active().id, unknown] {
+        assert!(!is_accepted(&sign(&foreign, &encoded_header(&id), payload(&of_client()).as_bytes())), "{id}");
+    }
+    let retired = ring.find(&record(3, KeyStatus::Retired).id).unwrap();
+    assert!(is_accepted(&sign_access_token(&of_client(), TokenFormat::Jwt, retired)));
+}
+
+/// PAS-06, PAS-07, PAS-08 for the other form, PAS-52: one token, one spelling.
+#[test]
+fn only_the_compact_form_in_canonical_base64url_is_read() {
+    let good = token(&of_client());
+    let [header, claims, signature] = parts(&good);
+    let last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".find(&signature[85..]).unwrap();
+    assert_eq!((signature.len(), last % 16), (86, 0), "four spare bits, all zero");
+    let spelling = |at: usize| &"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[at..=at];
+    for other in last + 1..last + 16 {
+        assert!(!is_accepted(&format!("{header}.{claims}.{}{}", &signature[..85], spelling(other))), "spelling {other}");
+    }
+    for wrong in [
+        String::new(),
+        ".".into(),
+        "..".into(),
+        "...".into(),
+        format!("{header}.{claims}"),
+        format!("{header}.{claims}."),
+        format!("{header}..{signature}"),
+        format!(".{claims}.{signature}"),
+        format!("{good}."),
+        format!(".{good}"),
+        format!("{good}.{signature}"),
+        format!("{header}.{claims}.{claims}.{signature}"),
+        format!("{header}.{claims}.{signature}.{claims}.{signature}"),
+        format!("{good}="),
+        format!("{good}=="),
+        format!("{header}.{claims}=.{signature}"),
+        format!("{good}\n"),
+        format!(" {good}"),
+        format!("{header}.\n{claims}.{signature}"),
+        format!("{header}.{claims}.{}", base64url([0; 65])),
+        format!("{header}.{claims}.{}", base64url([0; 63])),
+        format!("v4.public.{good}"),
+        format!(r#"{{"protected":"{header}","payload":"{claims}","signature":"{signature}"}}"#),
+    ] {
+        assert!(!is_accepted(&wrong), "{wrong}");
+    }
+    let key = SigningKey::from_bytes(&[2; 32]);
+    for payload in [format!("{claims}="), claims.replace('e', "+"), format!("{claims} ")] {
+        let signed = format!("{header}.{payload}");
+        let token = format!("{signed}.{}", base64url(key.sign(signed.as_bytes()).to_bytes()));
+        assert!(!is_accepted(&token), "signed, and not base64url: {payload}");
+    }
+}
+
+/// VEC-05: the same signature with S + L.
+#[test]
+fn a_malleated_signature_is_refused() {
+    // L, the order of the group, little-endian (RFC 8032 §5.1).
+    let order: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, //
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let good = token(&of_client());
+    let [header, claims, signature] = parts(&good);
+    let mut bytes = Base64UrlUnpadded::decode_vec(signature).unwrap();
+    let mut carry = 0;
+    for (byte, order) in bytes[32..].iter_mut().zip(order) {
+        let sum = u16::from(*byte) + u16::from(order) + carry;
+        *byte = sum.to_le_bytes()[0];
+        carry = sum >> 8;
+    }
+    assert_eq!(carry, 0);
+    assert!(!is_accepted(&format!("{header}.{claims}.{}", base64url(&bytes))));
+}
+
+/// PAS-20, PAS-21, PAS-31, PAS-32 for the other form: each of these is signed by us, and is no access token.
+#[test]
+fn a_payload_that_is_not_exactly_ours_is_refused_whoever_signed_it() {
+    let good = payload(&of_session());
+    assert!(read_signed(good.as_str()) == Some(of_session()), "what the cases below are made from is good");
+    for (what, old, new) in [
+        ("duplicate key", r#""iss":"#, r#""iss":"https://id.example","iss":"#),
+        ("escaped duplicate key", r#""iss":"#, r#""\u0069ss":"https://id.example","iss":"#),
+        ("duplicate exp", r#""exp":"#, r#""exp":1700000300,"exp":"#),
+        ("duplicate key in the claims", r#"{"a":[1"#, r#"{"name":1,"a":[1"#),
+        ("unknown claim", r#""iss":"#, r#""role":"admin","iss":"#),
+        ("events of another kind of token (SET-01)", r#""iss":"#, r#""events":{},"iss":"#),
+        ("missing iss", r#""iss":"https://id.example","#, ""),
+        ("missing sub", r#""sub":"ali\"ce\\ żółw","#, ""),
+        ("missing exp", r#""exp":1700000300,"#, ""),
+        ("missing nbf", r#""nbf":1700000000,"#, ""),
+        ("missing iat", r#""iat":1700000000,"#, ""),
+        ("missing aud", r#""aud":"https://api.example","#, ""),
+        ("missing jti", r#""jti":"CQkJCQkJCQkJCQkJCQkJCQ","#, ""),
+        ("missing client", r#""client_id":"app","#, ""),
+        ("missing auth_time", r#""auth_time":1699999999,"#, ""),
+        ("text exp", "1700000300", r#""1700000300""#),
+        ("exp as a PASETO has it", "1700000300", r#""2023-11-14T22:18:20Z""#),
+        ("fractional exp", "1700000300", "1700000300.5"),
+        ("exp with a point", "1700000300", "1700000300.0"),
+        ("exp with an exponent", "1700000300", "17000003e2"),
+        ("negative exp", "1700000300", "-1"),
+        ("exp beyond any clock", "1700000300", "9223372036854775808"),
+        ("null exp", "1700000300", "null"),
+        ("bool exp", "1700000300", "true"),
+        ("text nbf", r#""nbf":1700000000"#, r#""nbf":"1700000000""#),
+        ("text iat", r#""iat":1700000000"#, r#""iat":"1700000000""#),
+        ("array aud", r#""https://api.example""#, r#"["https://api.example"]"#),
+        ("null aud", r#""https://api.example""#, "null"),
+        ("numeric iss", r#""https://id.example""#, "1"),
+        ("numeric sub", r#""ali\"ce\\ żółw""#, "1"),
+        ("numeric jti", r#""CQkJCQkJCQkJCQkJCQkJCQ""#, "1"),
+        ("array scope", r#""read write""#, r#"["read","write"]"#),
+        ("text auth_time", "1699999999", r#""1699999999""#),
+        ("rh and sid", r#""iss":"#, r#""rh":"42","iss":"#),
+        ("something behind", r#""name":"Ż"}}"#, r#""name":"Ż"}} {}"#),
+        ("cut short", r#""name":"Ż"}}"#, r#""name":"Ż"}"#),
+    ] {
+        let changed = good.replacen(old, new, 1);
+        assert_ne!(changed, good, "{what}");
+        assert!(read_signed(changed).is_none(), "{what}");
+    }
+    for wrong in ["", "null", "1", "\"a\"", "[]", "{}", &format!(" {good}"), &format!("\u{feff}{good}"), &format!("[{good}]")] {
+        assert!(read_signed(wrong).is_none(), "{wrong}");
+    }
+    let mut not_text = good.into_bytes();
+    let at = not_text.iter().position(|byte| *byte >= 0x80).unwrap();
+    not_text[at] = 0xff;
+    assert!(read_signed(not_text).is_none(), "invalid UTF-8");
+}
+
+/// PAS-13: nothing is decoded before its length is known to be permitted.
+#[test]
+fn a_jwt_over_the_limit_is_not_even_taken_apart() {
+    let of_length = |length: usize| format!("{}.a.b", "A".repeat(length - 4));
+    assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX)).is_some());
+    assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX + 1)).is_none());
+}
+
+/// JWP-02, PAS-30, PAS-51, ASV-05: one key signs both forms, and neither a payload nor a signature of one is good for the other.
+#[test]
+fn the_payload_of_one_form_is_nothing_in_the_other_even_signed() {
+    let ring = keyring();
+    let key = ring.active();
+    for token in [of_session(), of_client()] {
+        let paseto = sign_access_token(&token, TokenFormat::Paseto, key);
+        let (message, _) = paseto::Unverified::parse(&paseto).unwrap().expose_unverified().unwrap();
+        let jwt = sign_access_token(&token, TokenFormat::Jwt, key);
+        assert!(verify(&paseto, &ring) == Some(token.clone()) && verify(&jwt, &ring) == Some(token.clone()));
+        assert!(verify(&key.sign(message, TokenFormat::Jwt), &ring).is_none(), "a PASETO's payload in a JWT");
+        assert!(verify(&key.sign(payload(&token).into(), TokenFormat::Paseto), &ring).is_none(), "a JWT's payload in a PASETO");
+    }
+}
+
+/// The same, before anything of the payload is read: the signature itself does not carry over.
+#[test]
+fn the_signature_of_one_form_is_nothing_in_the_other() {
+    let ring = keyring();
+    let key = ring.active();
+    for message in [payload(&of_client()), "{}".into(), String::new(), "\u{4}\0\0\0\0\0\0\0".into()] {
+        let jwt = key.sign(message.clone().into(), TokenFormat::Jwt);
+        let paseto = key.sign(message.clone().into(), TokenFormat::Paseto);
+        assert!(jwt.starts_with("eyJ"), "what a JWT signs begins with a letter; what a PASETO signs begins with the number 4");
+        let [header, claims, signature] = parts(&jwt);
+        let (body, footer) = paseto["v4.public.".len()..].split_once('.').unwrap();
+        let body = Base64UrlUnpadded::decode_vec(body).unwrap();
+        let signature = Base64UrlUnpadded::decode_vec(signature).unwrap();
+        let (own, lifted) = (&body[message.len()..], &signature[..]);
+        let as_jwt = |signature: &[u8]| format!("{header}.{claims}.{}", base64url(signature));
+        let as_paseto = |signature: &[u8]| format!("v4.public.{}.{footer}", base64url([message.as_bytes(), signature].concat()));
+        let jwt_verifies = |token: &str| Unverified::parse(token).unwrap().verify(&key.public).is_some();
+        let paseto_verifies = |token: &str| paseto::Unverified::parse(token).unwrap().verify(&key.public, b"").is_some();
+        assert!(jwt_verifies(&as_jwt(lifted)) && paseto_verifies(&as_paseto(own)), "put together again, each is good");
+        assert!(!jwt_verifies(&as_jwt(own)), "a PASETO's signature in a JWT");
+        assert!(!paseto_verifies(&as_paseto(lifted)), "a JWT's signature in a PASETO");
+    }
+}

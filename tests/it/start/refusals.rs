@@ -1,0 +1,152 @@
+//! Starts that are refused: one clear line that names the cause and the mend, and nothing changed.
+
+use std::os::unix::process::CommandExt;
+
+use super::*;
+
+/// Some words that a message must have.
+fn says(error: &str, words: &[&str]) {
+    for word in words {
+        assert!(error.contains(word), "{word:?} in: {error}");
+    }
+}
+
+fn serve(directory: &Path) -> String {
+    refused(directory, &["serve", "--listen", &format!("127.0.0.1:{}", free_port())])
+}
+
+#[test]
+fn a_second_server_is_refused_with_the_first_ones_process_id() {
+    let directory = tempdir().unwrap();
+    let server = Process::start(directory.path());
+    let pid = format!("process {}", server.id());
+    says(&serve(directory.path()), &["data", &pid, "stop"]);
+    says(&refused(directory.path(), &["init"]), &[&pid]);
+    get(&server, "/healthz", None);
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn a_database_without_its_key_is_not_started_and_the_key_mends_it() {
+    let directory = initialised();
+    let (key, away) = (data(directory.path(), "master.key"), directory.path().join("away"));
+    fs::rename(&key, &away).unwrap();
+    says(&serve(directory.path()), &["data/keyfob.redb", "data/master.key", "put the key back", "keyfob init"]);
+    says(&refused(directory.path(), &["init"]), &["put the key back"]);
+    assert!(!key.exists(), "no other key is made in its place");
+    fs::rename(&away, &key).unwrap();
+    Process::start(directory.path());
+}
+
+#[test]
+fn another_databases_key_is_recognised() {
+    let (directory, other) = (initialised(), initialised());
+    fs::copy(data(other.path(), "master.key"), data(directory.path(), "master.key")).unwrap();
+    says(&serve(directory.path()), &["data/keyfob.redb", "master key"]);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    let directory = initialised();
+    fs::set_permissions(data(directory.path(), "master.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    says(&serve(directory.path()), &["data/master.key", "0644", "chmod 600"]);
+}
+
+#[test]
+fn a_lost_database_is_not_taken_for_a_first_start() {
+    let directory = initialised();
+    fs::remove_file(data(directory.path(), "keyfob.redb")).unwrap();
+    says(&serve(directory.path()), &["data/admin.json", "data/keyfob.redb", "missing", "keyfob db restore", "keyfob init"]);
+    assert!(!data(directory.path(), "keyfob.redb").exists());
+    fs::remove_file(data(directory.path(), "admin.json")).unwrap();
+    assert!(run(directory.path(), &["init"]).status.success(), "the mend that it names works");
+}
+
+/// A key from elsewhere: nothing tells a new installation from a lost database, so somebody must say so.
+#[test]
+fn with_a_key_from_elsewhere_init_comes_first() {
+    let (directory, other) = (tempdir().unwrap(), initialised());
+    let key = data(other.path(), "master.key");
+    let with_key = |arguments: &[&str]| {
+        let mut command = keyfob(directory.path(), arguments);
+        command.env("KEYFOB_KEYS__MASTER_KEY_FILE", &key);
+        command
+    };
+    says(&refused_by(with_key(&["serve"]), 1), &["data/keyfob.redb", "keyfob init"]);
+    assert!(with_key(&["init"]).output().unwrap().status.success());
+    Process::with(directory.path(), &[("KEYFOB_KEYS__MASTER_KEY_FILE", key.to_str().unwrap())]);
+}
+
+#[test]
+fn an_occupied_port_is_named_and_mended_by_another() {
+    let directory = tempdir().unwrap();
+    let occupied = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = occupied.local_addr().unwrap().to_string();
+    says(&refused(directory.path(), &["serve", "--listen", &address]), &["cannot listen on", &address, "[server] listen"]);
+    assert!(!data(directory.path(), "admin.sock").exists());
+    Process::start(directory.path());
+}
+
+/// Root may write everywhere, so root becomes nobody for this.
+#[test]
+fn a_directory_that_cannot_be_written_to_is_named() {
+    let directory = tempdir().unwrap();
+    let program = directory.path().join("keyfob");
+    fs::copy(env!("CARGO_BIN_EXE_keyfob"), &program).unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let mut command = Command::new(&program);
+    command.arg("serve").env_clear().current_dir(directory.path()).stdin(Stdio::null());
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    says(&refused_by(command, 1), &["data cannot be written to", "store.path"]);
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(!directory.path().join("data").exists());
+}
+
+#[test]
+fn a_directory_of_another_name_that_others_can_write_to_is_refused() {
+    let directory = tempdir().unwrap();
+    let shared = directory.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
+    let mut command = keyfob(directory.path(), &["serve"]);
+    command.env("KEYFOB_STORE__PATH", "shared/keyfob.redb");
+    says(&refused_by(command, 1), &["shared", "0777", "chmod 700"]);
+    assert_eq!((mode(&shared), fs::read_dir(&shared).unwrap().count()), (0o777, 0));
+}
+
+/// Every fault in one run: the key, the value, where it came from, and what would be valid.
+#[test]
+fn faults_of_the_configuration_are_named_with_their_origin() {
+    let directory = tempdir().unwrap();
+    let toml = "[server]\nlisten = \"nowhere\"\n[policy.default]\nidle_timeot = \"1h\"\naccess_token_ttl = 5\n";
+    fs::write(directory.path().join("config.toml"), toml).unwrap();
+    let mut command = keyfob(directory.path(), &["serve"]);
+    command.env("KEYFOB_LIMITS__PARAMETERS_MAX", "many").env("KEYFOB_PORT", "tcp://10.0.0.1:80");
+    let error = refused_by(command, 1);
+    says(&error, &["server.listen", "nowhere", "config.toml", "policy.default.idle_timeot", "idle_timeout"]);
+    says(&error, &["policy.default.access_token_ttl", "KEYFOB_LIMITS__PARAMETERS_MAX", "many"]);
+    assert!(!error.contains("KEYFOB_PORT"), "what a container platform injects is left alone: {error}");
+    assert!(!directory.path().join("data").exists(), "nothing was made");
+    says(&refused(directory.path(), &["config", "check"]), &["policy.default.idle_timeot"]);
+}
+
+#[test]
+fn an_http_issuer_off_this_machine_is_refused_and_one_on_it_is_warned_of() {
+    let directory = tempdir().unwrap();
+    let error = refused(directory.path(), &["serve", "--issuer", "http://id.example"]);
+    says(&error, &["server.issuer", "http://id.example", "https"]);
+    Process::start(directory.path());
+    says(&fs::read_to_string(directory.path().join("log.txt")).unwrap(), &["WARN", "__Host-"]);
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let directory = tempdir().unwrap();
+    for wrong in [&["fly"][..], &["serve", "--port", "1"], &["client"], &["client", "show"], &["--config"]] {
+        refused_by(keyfob(directory.path(), wrong), 2);
+    }
+    says(&refused(directory.path(), &["--config", "nowhere.toml", "serve"]), &["nowhere.toml"]);
+    assert!(!directory.path().join("data").exists());
+}
