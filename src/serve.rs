@@ -25,7 +25,10 @@ use crate::token::client_secret::{client_secret, hash_client_secret};
 use crate::token::keys::{Keys, SecretKey};
 
 mod listen;
+mod open_files;
 mod run;
+mod service_manager;
+mod tls;
 
 pub use run::run;
 
@@ -118,7 +121,8 @@ impl App {
         let store = Arc::new(store);
         let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
         let wire = wire::wire(&engine, cookie(config), origins(config), limits(config));
-        let wire = Arc::new(wire.behind(TrustedProxies::new(config.server.trusted_proxies.clone())));
+        let wire = wire.behind(TrustedProxies::new(config.server.trusted_proxies.clone()));
+        let wire = Arc::new(if config.server.strict_transport { wire.strictly_by_https() } else { wire });
         Ok(Self { engine, store, wire, lock })
     }
 

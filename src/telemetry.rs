@@ -4,22 +4,30 @@
 //! request and response bodies, query strings, and personal data (subjects, claims, `data`, device labels, addresses).
 //! What is logged instead are names that mean nothing outside: session ids, client ids, key ids, event positions, and the cause of a failure.
 
+use std::fmt::Result;
 use std::io::IsTerminal;
 
-use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::{Log, LogFormat};
 
+/// Tells the name of the request that is being answered, if one is. It is plain: visible ASCII, no quote, no backslash.
+pub type RequestName = fn() -> Option<String>;
+
 /// Starts the log of this process, on standard error. Text is coloured only on a terminal, and not where `NO_COLOR` is set.
+/// A line that a request has caused ends with the request's name.
 ///
 /// # Errors
 /// When the process has a log already.
-pub fn init(log: &Log) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
+pub fn init(log: &Log, request: RequestName) -> std::result::Result<(), tracing::subscriber::SetGlobalDefaultError> {
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing::subscriber::set_global_default(subscriber(log, coloured, std::io::stderr))
+    tracing::subscriber::set_global_default(subscriber(log, coloured, request, std::io::stderr))
 }
 
 /// A lone level is that of keyfob; the libraries below it speak from `warn` on. Directives are taken as they are.
@@ -31,14 +39,51 @@ fn filter(level: &str) -> EnvFilter {
     EnvFilter::builder().parse_lossy(directives)
 }
 
-fn subscriber<W>(log: &Log, coloured: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(log: &Log, coloured: bool, request: RequestName, writer: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let lines = fmt().with_env_filter(filter(&log.level)).with_writer(writer);
     match log.format {
-        LogFormat::Text => Box::new(lines.with_ansi(coloured).with_target(false).finish()),
-        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_current_span(false).finish()),
+        LogFormat::Text => Box::new(lines.with_ansi(coloured).with_target(false).fmt_fields(TextFields(request)).finish()),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false);
+            Box::new(lines.map_event_format(|format| JsonLine { format, request }).finish())
+        }
+    }
+}
+
+/// The fields of a line of text, and the request's name behind them.
+struct TextFields(RequestName);
+
+impl<'w> FormatFields<'w> for TextFields {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> Result {
+        DefaultFields::new().format_fields(writer.by_ref(), fields)?;
+        match (self.0)() {
+            Some(name) => write!(writer, " request_id={name}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A line of JSON, with the request's name as its last member.
+struct JsonLine<F> {
+    format: F,
+    request: RequestName,
+}
+
+impl<S, N, F> FormatEvent<S, N> for JsonLine<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'w> FormatFields<'w> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> Result {
+        let Some(name) = (self.request)() else { return self.format.format_event(context, writer, event) };
+        let mut line = String::new();
+        self.format.format_event(context, Writer::new(&mut line), event)?;
+        let object = line.trim_end().strip_suffix('}').unwrap_or(&line);
+        writeln!(writer, r#"{object},"request_id":"{name}"}}"#)
     }
 }
 
@@ -63,9 +108,13 @@ mod tests {
     }
 
     fn logged(format: LogFormat, level: &str, log: impl FnOnce()) -> String {
+        logged_by(|| None, format, level, log)
+    }
+
+    fn logged_by(request: RequestName, format: LogFormat, level: &str, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(&Log { format, level: level.into() }, false, move || writer.clone());
+        let subscriber = subscriber(&Log { format, level: level.into() }, false, request, move || writer.clone());
         tracing::subscriber::with_default(subscriber, log);
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
@@ -82,6 +131,16 @@ mod tests {
         let json = logged(LogFormat::Json, "info", say);
         let line: serde_json::Value = serde_json::from_str(json.trim_end()).expect("one object a line");
         assert_eq!((&line["level"], &line["message"], &line["port"]), (&"INFO".into(), &"listening".into(), &8080.into()));
+    }
+
+    #[test]
+    fn a_line_that_a_request_caused_says_which() {
+        let request = || Some("a1b2c3d4-0000000001".to_owned());
+        let text = logged_by(request, LogFormat::Text, "info", say);
+        assert!(text.ends_with(" INFO listening port=8080 request_id=a1b2c3d4-0000000001\n"), "{text}");
+        let json = logged_by(request, LogFormat::Json, "info", say);
+        let line: serde_json::Value = serde_json::from_str(json.strip_suffix('\n').unwrap()).expect("one object a line");
+        assert_eq!((&line["message"], &line["port"], &line["request_id"]), (&"listening".into(), &8080.into(), &request().into()));
     }
 
     #[test]

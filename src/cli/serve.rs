@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::config::Config;
+use crate::http::request_id;
 use crate::{serve, telemetry};
 
 /// Settings that can be given on the command line.
@@ -27,6 +28,6 @@ impl ServeArgs {
 
 /// Runs the server until it is told to stop.
 pub fn run(config: &Config) -> Result<(), Failure> {
-    telemetry::init(&config.log).map_err(Failure::refused)?;
+    telemetry::init(&config.log, request_id::current).map_err(Failure::refused)?;
     serve::run(config).map_err(Failure::refused)
 }

@@ -7,7 +7,7 @@ use super::fault::ConfigError;
 use super::parse::{boolean, cookie_name, duration_within, log_level, number_within, one_of, path, size_within, variable};
 use super::sheet::{DEFAULT_ORIGIN, Sheet};
 use super::source::Sources;
-use super::{Config, Cookie, Keys, Limits, Log, LogFormat, MasterKeySource, SameSite, Server, Store, client, policy};
+use super::{Config, Cookie, Keys, Limits, Log, LogFormat, MasterKeySource, SameSite, Server, Store, Tls, client, policy};
 
 const ISSUER: &str = "http://127.0.0.1:8080";
 /// The systemd credential (systemd.exec, `LoadCredential=`) that is the master key, and the key's file beside the database.
@@ -55,8 +55,7 @@ fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
 }
 
 fn server(sheet: &mut Sheet) -> Server {
-    let tls = "this version does not serve TLS yet: let a reverse proxy in front of it do so, and remove [server.tls]";
-    sheet.refuse_all_of("server.tls", tls);
+    let tls = tls(sheet);
     if sheet.optional("server.metrics_public", boolean) == Some(true) {
         let how =
             "this version does not publish metrics to everybody: remove it, and give who reads them a client with the permission metrics";
@@ -66,7 +65,29 @@ fn server(sheet: &mut Sheet) -> Server {
     let issuer = sheet.read("server.issuer", &issuer_of(&listen), origin_text);
     let network =
         |text: &str| text.parse().map_err(|_| "addresses or networks such as \"127.0.0.1/32\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned());
-    Server { listen, issuer, trusted_proxies: sheet.list("server.trusted_proxies", &["127.0.0.1/32"], network) }
+    let trusted_proxies = sheet.list("server.trusted_proxies", &["127.0.0.1/32"], network);
+    let scheme = origin(&issuer).ok();
+    if tls.is_some() && scheme.as_ref().is_some_and(|issuer| !issuer.https) {
+        let how = "with [server.tls] it is https: set it to the public URL that the certificate is for, such as \"https://id.example.com\"";
+        sheet.refuse("server.issuer", how);
+    }
+    // Browsers would shun plain http on every other port of a loopback host, too.
+    let strict_transport = tls.is_some() && scheme.is_some_and(|issuer| !issuer.host.is_loopback());
+    Server { listen, tls, strict_transport, issuer, trusted_proxies }
+}
+
+/// Certificate and key, or neither: then TLS is a proxy's.
+fn tls(sheet: &mut Sheet) -> Option<Tls> {
+    let is_named = sheet.has("server.tls") && sheet.names_below("server.tls").is_empty();
+    let both = "[server.tls] needs both cert and key, each the path of a PEM file";
+    match (sheet.optional("server.tls.cert", file_path), sheet.optional("server.tls.key", file_path)) {
+        (Some(cert), Some(key)) => return Some(Tls { cert, key }),
+        (Some(_), None) if !sheet.has("server.tls.key") => sheet.refuse("server.tls.cert", both),
+        (None, Some(_)) if !sheet.has("server.tls.cert") => sheet.refuse("server.tls.key", both),
+        _ if is_named => sheet.refuse_all_of("server.tls", both),
+        _ => {}
+    }
+    None
 }
 
 /// The issuer if none is set: where the server is reached on its own machine.

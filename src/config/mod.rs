@@ -60,10 +60,23 @@ pub struct Config {
 pub struct Server {
     /// Where it listens.
     pub listen: Listen,
+    /// What it speaks TLS with there; without it TLS is a proxy's.
+    pub tls: Option<Tls>,
+    /// Whether browsers are told to come by https only (RFC 6797).
+    pub strict_transport: bool,
     /// The public base URL: an origin, `https` unless the host is loopback.
     pub issuer: String,
-    /// Whose `X-Forwarded-*` are believed.
+    /// Whose `X-Forwarded-For` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<Network>,
+}
+
+/// The files of TLS, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate and those that lead to its root, the server's own first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// The database.

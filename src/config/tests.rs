@@ -204,8 +204,15 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
             "server.trusted_proxies = \"proxy\" (config.toml): expected addresses or networks",
         ),
         ("[server]\ntrusted_proxies = [[\"10.0.0.0/8\"]]\n", "server.trusted_proxies (config.toml): expected a list of texts"),
-        ("[server.tls]\ncert = \"a\"\nkey = \"b\"\n", "server.tls (config.toml): this version does not serve TLS yet"),
-        ("[server.tls]\n", "server.tls (config.toml): this version does not serve TLS yet"),
+        ("[server.tls]\n", "server.tls (config.toml): [server.tls] needs both cert and key, each the path of a PEM file"),
+        ("[server.tls]\ncert = \"a\"\n", "server.tls.cert = \"a\" (config.toml): [server.tls] needs both cert and key"),
+        ("[server.tls]\nkey = \"b\"\n", "server.tls.key = \"b\" (config.toml): [server.tls] needs both cert and key"),
+        ("[server.tls]\ncert = \"a/\"\nkey = \"b\"\n", "server.tls.cert = \"a/\" (config.toml): expected the path of a file"),
+        (
+            "[server.tls]\ncret = \"a\"\nkey = \"b\"\n",
+            "server.tls.cret (config.toml): there is no such setting; did you mean server.tls.cert?",
+        ),
+        ("[server.tls]\ncert = \"a\"\nkey = \"b\"\n", "server.issuer = \"http://127.0.0.1:8080\" (default): with [server.tls] it is https"),
         ("[server]\nmetrics_public = true\n", "server.metrics_public = \"true\" (config.toml): this version does not publish"),
         ("[store]\npath = \"data/\"\n", "store.path = \"data/\" (config.toml): expected the path of a file"),
         ("[keys]\nrotate_every = \"0\"\n", "keys.rotate_every"),
@@ -413,4 +420,17 @@ fn secrets_are_never_shown() {
         let error = Config::load(&place.sources).expect_err(&toml);
         assert!(!format!("{error} {error:?}").contains("S3cr3tS3cr3t"), "{toml}: {error}");
     }
+}
+
+/// SES-22: an issuer that people reach by our own TLS is https. CKE-21: browsers are told so, unless that would shut out the rest of a machine.
+#[test]
+fn tls_needs_an_https_issuer_and_is_strict_unless_the_host_is_this_machine() {
+    let with_issuer = |issuer: &str| place("[server.tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\n").flag("server.issuer", issuer);
+    let server = with_issuer("https://id.example.com").load().server;
+    assert_eq!(server.tls, Some(Tls { cert: "c.pem".into(), key: "k.pem".into() }));
+    assert!(server.strict_transport);
+    assert!(!with_issuer("https://localhost:8443").load().server.strict_transport);
+    assert!(with_issuer("http://localhost:8080").error().contains("with [server.tls] it is https"));
+    let behind_a_proxy = place("").flag("server.issuer", "https://id.example.com").load().server;
+    assert_eq!((behind_a_proxy.tls, behind_a_proxy.strict_transport), (None, false), "there it is the proxy's to say");
 }

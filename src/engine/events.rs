@@ -22,7 +22,8 @@ pub struct Events {
 }
 
 impl<S: Store> Engine<S> {
-    /// At most `limit` events after `after`. If there are none yet, waits for one for as long as `wait`; a waiting reader costs nothing.
+    /// At most `limit` events after `after`. If there are none yet, waits for one for as long as `wait`, or until the server stops; a
+    /// waiting reader costs nothing.
     ///
     /// # Errors
     /// `Forbidden` without the permission `events`; `Gone` when events after `after` were forgotten; `Invalid` for a place in the future.
@@ -32,7 +33,11 @@ impl<S: Store> Engine<S> {
             return Err(invalid("after", "is a place that the log has not reached").into());
         }
         if after == self.store.head() && !wait.is_zero() {
-            let _ = timeout(wait, self.store.head_after(after)).await;
+            let mut stopping = self.stopping.subscribe();
+            tokio::select! {
+                _ = timeout(wait, self.store.head_after(after)) => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+            }
         }
         let head = self.store.head();
         let items = self.store.events(after, limit).await?;

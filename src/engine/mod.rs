@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
@@ -89,6 +90,7 @@ pub struct Engine<S> {
     clock: Clock,
     throttle: Throttle,
     activity: Arc<Activity>,
+    stopping: watch::Sender<bool>,
 }
 
 impl<S: Store> Engine<S> {
@@ -102,7 +104,18 @@ impl<S: Store> Engine<S> {
         let opaque = OpaqueKeys::new(&keys);
         let keyring = ArcSwap::from_pointee(keyring);
         let activity = Arc::new(Activity::new(clock.now().wall));
-        Ok(Self { store, rules, keys, opaque, keyring, verifier: AccessVerifier::new(), clock, throttle, activity })
+        Ok(Self {
+            store,
+            rules,
+            keys,
+            opaque,
+            keyring,
+            verifier: AccessVerifier::new(),
+            clock,
+            throttle,
+            activity,
+            stopping: watch::Sender::new(false),
+        })
     }
 
     /// What the engine goes by.
@@ -118,6 +131,11 @@ impl<S: Store> Engine<S> {
     /// Whether the engine can do its work: `Err` when the store cannot commit.
     pub fn ready(&self) -> Result<()> {
         Ok(self.store.ready()?)
+    }
+
+    /// Has nobody wait any more for what may happen: the server is about to stop.
+    pub fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
     }
 
     /// The session as it is now: as it is written, with the uses that are not.

@@ -72,7 +72,6 @@ impl Document {
                 let mut response = self.answer(&self.page, "text/html; charset=utf-8");
                 let headers = response.headers_mut();
                 headers.insert(header::CONTENT_SECURITY_POLICY, self.page_policy.clone());
-                headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
                 headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
                 Some(response)
             }

@@ -31,8 +31,10 @@ mod introspect;
 pub mod json;
 mod keys;
 pub mod limits;
+pub mod listener;
 pub mod origin;
 pub mod peer;
+pub mod request_id;
 mod revoke;
 mod session;
 mod session_object;
@@ -70,7 +72,8 @@ fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: or
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules().issuer, &cookie_name);
-    wire::Wire::new(Route::new().nest("/", service).map_to_response().boxed().into_endpoint(), document, origins, limits)
+    let ids = request_id::RequestIds::new(u32::from_le_bytes(engine.clock().random()));
+    wire::Wire::new(Route::new().nest("/", service).map_to_response().boxed().into_endpoint(), document, origins, limits).naming(ids)
 }
 
 const DESCRIPTION: &str = "A session engine: sessions and refresh-token families that are durable and final, PASETO access tokens, \
@@ -106,6 +109,8 @@ mod tests {
         }
         let mut response = wire.respond(request.body(body.to_owned())).await;
         let body = response.take_body().into_string().await.unwrap();
+        let named = response.headers_mut().remove(request_id::X_REQUEST_ID);
+        assert!(named.is_some(), "each has a name of its own");
         (response.status().as_u16(), response.headers().clone(), body)
     }
 

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 
 use poem::endpoint::BoxEndpoint;
+use poem::http::uri::Scheme;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, IntoEndpoint, Request, Response, Result};
 
@@ -14,6 +15,7 @@ use super::headers;
 use super::limits::Limits;
 use super::origin::Origins;
 use super::peer::TrustedProxies;
+use super::request_id::{RequestIds, X_REQUEST_ID};
 
 /// Which family of routes a path belongs to: it decides the shape of errors, and what may be cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct Wire {
     routes: RouteTable,
     origins: Origins,
     proxies: TrustedProxies,
+    request_ids: RequestIds,
+    is_strict: bool,
     limits: Limits,
 }
 
@@ -63,6 +67,8 @@ impl Wire {
             document,
             origins,
             proxies: TrustedProxies::default(),
+            request_ids: RequestIds::default(),
+            is_strict: false,
             limits,
         }
     }
@@ -80,6 +86,18 @@ impl Wire {
         self
     }
 
+    /// Names requests by `ids`.
+    pub fn naming(mut self, ids: RequestIds) -> Self {
+        self.request_ids = ids;
+        self
+    }
+
+    /// Tells browsers, on answers that travel by TLS, to come by https only from then on.
+    pub fn strictly_by_https(mut self) -> Self {
+        self.is_strict = true;
+        self
+    }
+
     /// The OpenAPI document.
     pub fn document(&self) -> &serde_json::Value {
         self.document.value()
@@ -88,15 +106,18 @@ impl Wire {
     /// Answers a request.
     pub async fn respond(&self, mut request: Request) -> Response {
         let surface = Surface::of(request.uri().path());
-        let peer = self.proxies.peer_of(&request);
-        request.extensions_mut().insert(peer);
+        let speaker = self.proxies.speaker_of(&request);
+        let id = self.request_ids.of(request.headers(), speaker.is_trusted);
+        request.extensions_mut().insert(speaker.peer);
+        let strict = self.is_strict && *request.scheme() == Scheme::HTTPS;
         // HEAD is GET without the body (RFC 9110 §9.3.2), where there is GET.
         let head = request.method() == Method::HEAD && self.routes.has(&Method::GET, request.uri().path());
         if head {
             request.set_method(Method::GET);
         }
-        let mut response = self.answer(surface, request).await;
-        headers::put(surface, &mut response);
+        let mut response = id.clone().during(self.answer(surface, request)).await;
+        headers::put(surface, strict, &mut response);
+        response.headers_mut().insert(X_REQUEST_ID, id.into_header());
         if head {
             without_body(&mut response);
         }

@@ -1,5 +1,6 @@
 //! The listeners: the configured address, and the admin socket beside the store.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -10,9 +11,13 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use super::service_manager::Passed;
+use super::tls::Certificate;
 use crate::config::Listen;
 use crate::http::connection::{Channel, ConnectionLimits, serve};
+use crate::http::listener::TlsListener;
 use crate::http::wire::Wire;
 
 /// An address that cannot be listened on, and what to do.
@@ -26,42 +31,75 @@ pub struct ListenError {
 
 /// Everything the server listens on.
 pub struct Listeners {
-    public: Public,
+    public: Vec<Public>,
     admin: UnixListener,
-    sockets: Vec<PathBuf>,
+    /// The socket files that are ours.
+    files: Vec<PathBuf>,
 }
 
-enum Public {
+/// A listener for the world.
+pub enum Public {
+    /// An address.
     Tcp(TcpListener),
+    /// A socket file.
     Unix(UnixListener),
 }
 
 impl Listeners {
-    /// Binds both. The admin socket is for its owner alone (0600). A socket file left behind is removed: the instance lock says that
-    /// nobody else is serving here.
-    pub async fn bind(listen: &Listen, admin_socket: &Path) -> Result<Self, ListenError> {
-        let mut sockets = vec![admin_socket.to_owned()];
+    /// Binds both, or takes the sockets that were passed in the place of `listen`. The admin socket is for its owner alone (0600). A socket
+    /// file left behind is removed: the instance lock says that nobody else is serving here.
+    pub async fn bind(listen: &Listen, passed: Vec<Passed>, admin_socket: &Path) -> Result<Self, ListenError> {
+        let mut files = vec![admin_socket.to_owned()];
+        let passed_on = |cause| ListenError::new("a socket passed by systemd", cause);
         let public = match listen {
-            Listen::Tcp(address) => Public::Tcp(TcpListener::bind(address).await.map_err(|cause| ListenError::new(address, cause))?),
+            _ if !passed.is_empty() => passed.into_iter().map(Passed::into_listener).collect::<io::Result<_>>().map_err(passed_on)?,
+            Listen::Tcp(address) => vec![Public::Tcp(TcpListener::bind(address).await.map_err(|cause| ListenError::new(address, cause))?)],
             Listen::Unix(path) => {
-                sockets.push(path.clone());
+                files.push(path.clone());
                 // Who may connect is for the directory to say; the API authenticates by itself.
-                Public::Unix(bind_socket(path, 0o666)?)
+                vec![Public::Unix(bind_socket(path, 0o666)?)]
             }
         };
         let admin = bind_socket(admin_socket, 0o600)?;
-        Ok(Self { public, admin, sockets })
+        Ok(Self { public, admin, files })
     }
 
-    /// Serves until `stopped`, and removes the socket files.
-    pub async fn serve(self, wire: Arc<Wire>, limits: ConnectionLimits, stopped: watch::Receiver<bool>) {
-        let admin = serve(self.admin, wire.clone(), Channel::AdminSocket, limits, stopped.clone());
-        match self.public {
-            Public::Tcp(listener) => tokio::join!(admin, serve(listener, wire, Channel::Public, limits, stopped)),
-            Public::Unix(listener) => tokio::join!(admin, serve(listener, wire, Channel::Public, limits, stopped)),
-        };
-        for socket in &self.sockets {
-            let _ = fs::remove_file(socket);
+    /// Where the world finds us, for a person.
+    pub fn addresses(&self) -> String {
+        self.public.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The socket files to remove at the end.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
+    }
+
+    /// Serves until `stopped`, to the world by TLS if there is a certificate.
+    pub async fn serve(self, wire: Arc<Wire>, certificate: Option<&Certificate>, limits: ConnectionLimits, stopped: watch::Receiver<bool>) {
+        let mut serving = JoinSet::new();
+        let current = certificate.map(Certificate::current);
+        for public in self.public {
+            let (wire, stopped) = (wire.clone(), stopped.clone());
+            match (public, current.clone()) {
+                (Public::Tcp(tcp), None) => serving.spawn(serve(tcp, wire, Channel::Public, limits, stopped)),
+                (Public::Unix(unix), None) => serving.spawn(serve(unix, wire, Channel::Public, limits, stopped)),
+                (Public::Tcp(tcp), Some(by)) => serving.spawn(serve(TlsListener::new(tcp, by), wire, Channel::Public, limits, stopped)),
+                (Public::Unix(unix), Some(by)) => serving.spawn(serve(TlsListener::new(unix, by), wire, Channel::Public, limits, stopped)),
+            };
+        }
+        serving.spawn(serve(self.admin, wire, Channel::AdminSocket, limits, stopped));
+        serving.join_all().await;
+    }
+}
+
+impl fmt::Display for Public {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map_or(Err(fmt::Error), |address| address.fmt(f)),
+            Self::Unix(listener) => match listener.local_addr().ok().as_ref().and_then(|address| address.as_pathname()) {
+                Some(path) => write!(f, "unix:{}", path.display()),
+                None => f.write_str("unix:"),
+            },
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Running: listen, sweep, and on a signal answer what was begun, then close the store.
+//! Running: listen, sweep, read the certificate again when told to, and on a signal answer what was begun, then close the store.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::listen::{self, Listeners};
-use super::{App, AppError, places};
+use super::service_manager::{self, Passed};
+use super::tls::{Certificate, TlsError};
+use super::{App, AppError, open_files, places};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
@@ -21,6 +23,9 @@ use crate::store::Store;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long begun requests may take after the stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may idle between two requests: longer than a proxy keeps one (nginx: 60 s), so that it is the proxy that closes, and
+/// no request meets a connection that we are just closing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Why the server did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +36,9 @@ pub enum RunError {
     /// An address could not be listened on.
     #[error(transparent)]
     Listen(#[from] listen::ListenError),
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The operating system refused something else.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -39,43 +47,74 @@ pub enum RunError {
     StoreFailed(crate::engine::Error),
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. SIGHUP has the certificate read again.
 ///
 /// # Errors
 /// Whatever keeps it from starting, and a store that fails while running.
 pub fn run(config: &Config) -> Result<(), RunError> {
+    // While this is the only thread.
+    let passed = service_manager::passed()?;
     // On one core a second worker would only get in the first one's way.
     let mut runtime = match std::thread::available_parallelism() {
         Ok(cores) if cores.get() > 1 => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
-    runtime.enable_all().build()?.block_on(serve(config))
+    runtime.enable_all().build()?.block_on(serve(config, passed))
 }
 
-async fn serve(config: &Config) -> Result<(), RunError> {
-    for warning in &config.warnings {
+async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
+    for warning in config.warnings.iter().chain(&open_files::allow(config.limits.connections_max)) {
         tracing::warn!("{warning}");
     }
     // Before anything is said to listen: a signal that comes at once must not end the process unclean.
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
+    service_manager::status("opening the store");
+    let certificate = config.server.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
     let places = places(config);
     let (app, first) = App::start(config, Starter::Serve, Clock::system()).await?;
-    let listeners = Listeners::bind(&config.server.listen, &places.admin_socket).await?;
-    greet(config, &places, first);
+    let listeners = Listeners::bind(&config.server.listen, passed, &places.admin_socket).await?;
+    let (addresses, files) = (listeners.addresses(), listeners.files());
+    greet(config, &places, &addresses, first);
+    let serves = format!("serving {} on {addresses}", config.server.issuer);
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(listeners.serve(app.wire().clone(), connection_limits(config), stopped.clone()));
+    let limits = connection_limits(config);
+    let serving = {
+        let (wire, certificate, stopped) = (app.wire().clone(), certificate.clone(), stopped.clone());
+        tokio::spawn(async move { listeners.serve(wire, certificate.as_deref(), limits, stopped).await })
+    };
     let failed = tokio::spawn(sweep(app.engine.clone(), stopped));
+    service_manager::ready(&serves);
+    tokio::spawn(service_manager::watch(app.engine.clone()));
     let outcome = tokio::select! {
-        () = signals.stop() => Ok(()),
+        () = signals.stop(|| reload(certificate.as_deref(), &serves)) => Ok(()),
         broken = failed => Err(RunError::StoreFailed(broken.map_err(io::Error::other)?)),
     };
     tracing::info!("stopping: answering what was begun");
+    service_manager::stopping();
+    app.engine.stop_waiting();
     let _ = stop.send(true);
-    // A connection that cannot be drained is cut; the store is closed all the same.
-    let _ = serving.await;
+    // A connection that cannot be drained is cut, and all are when we are told twice; the store is closed all the same.
+    tokio::select! {
+        _ = serving => {}
+        () = signals.stop(|| {}) => tracing::warn!("told again to stop: what was begun is cut off"),
+    }
+    for file in files {
+        let _ = std::fs::remove_file(file);
+    }
     app.close().await;
     tracing::info!("stopped");
     outcome
+}
+
+/// Reads the certificate again. Nothing else of the configuration is read while the server runs.
+fn reload(certificate: Option<&Certificate>, serves: &str) {
+    service_manager::reloading();
+    match certificate.map(Certificate::reload) {
+        None => tracing::info!("there is no certificate to read again; other settings count from the next start"),
+        Some(Ok(())) => tracing::info!("the certificate was read again: handshakes take it from now on"),
+        Some(Err(error)) => tracing::error!("the certificate is not renewed, and the one from before stays: {error}; then reload again"),
+    }
+    service_manager::ready(serves);
 }
 
 /// Sweeps for as long as the server runs. Returns only when the store has failed.
@@ -106,21 +145,26 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// What tells the server to stop: SIGTERM and SIGINT. From `listen` on they no longer end the process by themselves.
+/// What the server is told: SIGTERM and SIGINT to stop, SIGHUP to reload. From `listen` on they no longer end the process by themselves.
 struct Signals {
     term: Signal,
     int: Signal,
+    hup: Signal,
 }
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hup: signal(SignalKind::hangup())? })
     }
 
-    async fn stop(mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
+    /// Returns when told to stop; until then reloads when told to.
+    async fn stop(&mut self, reload: impl Fn()) {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return,
+                _ = self.int.recv() => return,
+                _ = self.hup.recv() => reload(),
+            }
         }
     }
 }
@@ -129,14 +173,15 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
     ConnectionLimits {
         connections_max: config.limits.connections_max,
         header_timeout: config.limits.header_timeout,
+        idle_timeout: IDLE_TIMEOUT.max(config.limits.header_timeout),
         drain_timeout: DRAIN_TIMEOUT,
     }
 }
 
 /// Tells a person what to do next. Goes to standard output, so that it stays apart from the log.
-fn greet(config: &Config, places: &Places, first: bool) {
+fn greet(config: &Config, places: &Places, addresses: &str, first: bool) {
     let issuer = &config.server.issuer;
-    let mut lines = vec![format!("keyfob {} listens on {}", env!("CARGO_PKG_VERSION"), config.server.listen)];
+    let mut lines = vec![format!("keyfob {} listens on {addresses}", env!("CARGO_PKG_VERSION"))];
     lines.push(format!("  documentation   {issuer}/docs"));
     lines.push(format!("  administrator   {}{}", places.admin_json.display(), if first { " (just made)" } else { "" }));
     lines.push(format!("  try it          {}", try_it(places)));

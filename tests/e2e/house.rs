@@ -100,7 +100,8 @@ impl Answer {
     }
 }
 
-fn start_keyfob(directory: &Path, listen: &str, issuer: &str, settings: &[(&str, &str)]) -> Running {
+/// Starts keyfob, and waits until it listens.
+pub fn start_keyfob(directory: &Path, listen: &str, issuer: &str, settings: &[(&str, &str)]) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyfob"));
     command.args(["serve", "--listen", listen, "--issuer", issuer]).current_dir(directory);
     command.env_clear().envs(settings.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -141,12 +142,7 @@ fn start_proxy(proxy: Proxy, directory: &Path, keyfob: u16, application: u16, tl
     command.stdout(Stdio::null()).stderr(log);
     match proxy {
         Proxy::Nginx => {
-            let subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "1"];
-            let files = ["-keyout", "key.pem", "-out", "cert.pem"];
-            let mut openssl = Command::new("openssl");
-            openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]).args(subject).args(files);
-            let made = output(openssl.current_dir(directory), "openssl");
-            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+            certify(directory, "localhost");
             command.arg("-p").arg(directory).arg("-c").arg(&file);
         }
         Proxy::Caddy => {
@@ -154,6 +150,15 @@ fn start_proxy(proxy: Proxy, directory: &Path, keyfob: u16, application: u16, tl
         }
     }
     Running(start(&mut command, package))
+}
+
+/// Makes `cert.pem` and `key.pem`, for a day.
+pub fn certify(directory: &Path, host: &str) {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]);
+    openssl.args(["-subj", &format!("/CN={host}"), "-addext", &format!("subjectAltName=DNS:{host}")]);
+    let made = output(openssl.args(["-keyout", "key.pem", "-out", "cert.pem"]).current_dir(directory), "openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 /// A file of the example.
@@ -211,6 +216,7 @@ pub fn wait_for(port: u16) {
     panic!("nothing listens on {port}");
 }
 
-fn free_port() -> u16 {
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

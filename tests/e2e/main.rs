@@ -3,3 +3,4 @@
 mod browser;
 mod house;
 mod proxies;
+mod tls;

@@ -46,9 +46,15 @@ impl Process {
     /// The same on a port: one that starts again where it was has the same issuer, so that its tokens stay good.
     pub fn at(directory: &Path, port: u16, environment: &[(&str, &str)]) -> Self {
         let address = format!("127.0.0.1:{port}");
-        let log = std::fs::File::options().append(true).create(true).open(directory.join("log.txt")).unwrap();
         let mut command = keyfob(directory, &["serve", "--listen", &address, "--issuer", &format!("http://{address}")]);
-        let mut child = command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        command.envs(environment.iter().copied());
+        Self::by(directory, &mut command, address)
+    }
+
+    /// Starts a server by a command, and waits until it says that it listens. Its log goes to `log.txt`.
+    pub fn by(directory: &Path, command: &mut Command, address: String) -> Self {
+        let log = std::fs::File::options().append(true).create(true).open(directory.join("log.txt")).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
         // The greeting ends with the line to try; a server that fails closes its output.
@@ -128,7 +134,8 @@ pub fn data(directory: &Path, name: &str) -> PathBuf {
     directory.join("data").join(name)
 }
 
-fn exchange(
+/// Sends a request and reads the answer to its end.
+pub fn exchange(
     stream: &mut (impl Read + Write),
     method: &str,
     path: &str,

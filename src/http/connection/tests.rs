@@ -1,0 +1,349 @@
+//! What the accept loop promises: limits, places, and the stop.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use poem::Addr;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Mutex, Notify, mpsc};
+
+use super::*;
+use crate::http::wire::tests::wire;
+
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    connections_max: 2,
+    header_timeout: Duration::from_secs(10),
+    idle_timeout: Duration::from_secs(75),
+    drain_timeout: Duration::from_secs(5),
+};
+
+/// Sends `request` as it is, and reads until the other end closes.
+async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+const GET: &str = "GET /v1/things/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_request_over_tcp_passes_the_whole_stack_and_the_stop_ends_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopping) = watch::channel(false);
+    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+
+    let answer = exchange(&mut TcpStream::connect(address).await.unwrap(), GET).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("cache-control: no-store"), "{answer}");
+    assert!(answer.ends_with("\"a None Public\""), "{answer}");
+
+    let head = "HEAD /openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = exchange(&mut TcpStream::connect(address).await.unwrap(), head).await;
+    let length: usize = answer.split_once("content-length: ").unwrap().1.split("\r\n").next().unwrap().parse().unwrap();
+    assert!(length > 1000 && answer.ends_with("\r\n\r\n"), "{answer}");
+
+    // An idle connection does not hold up the stop.
+    let idle = TcpStream::connect(address).await.unwrap();
+    stop.send(true).unwrap();
+    server.await.unwrap();
+    drop(idle);
+}
+
+#[tokio::test]
+async fn a_request_over_the_admin_socket_is_marked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (_stop, stopping) = watch::channel(false);
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::AdminSocket, LIMITS, stopping));
+    let answer = exchange(&mut UnixStream::connect(&path).await.unwrap(), GET).await;
+    assert!(answer.ends_with("\"a None AdminSocket\""), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_and_the_connection_ends_announced_or_not_int_19() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_stop, stopping) = watch::channel(false);
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    let head = "POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    let body = "a".repeat(3000);
+    for request in [
+        format!("{head}Content-Length: 3000\r\n\r\n{body}"),
+        format!("{head}Content-Length: 3000\r\nExpect: 100-continue\r\n\r\n"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\nbb8\r\n{body}\r\n0\r\n\r\n"),
+    ] {
+        let answer = exchange(&mut TcpStream::connect(address).await.unwrap(), &request).await;
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_request_and_not_the_connection() {
+    let (mut client, listener) = memory();
+    let (_stop, stopping) = watch::channel(false);
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    let panicking =
+        "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"name\":\"panic\"}";
+    let answer = exchange(&mut client.connect().await, &format!("{panicking}{GET}")).await;
+    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("HTTP/1.1 200 OK"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_arrive_ends_its_connection() {
+    let (mut client, listener) = memory();
+    let (_stop, stopping) = watch::channel(false);
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    let begun = tokio::time::Instant::now();
+    exchange(&mut client.connect().await, "GET /v1/things/a HTTP/1.1\r\nHos").await;
+    assert_eq!(begun.elapsed().as_secs(), LIMITS.header_timeout.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_is_408() {
+    let (mut client, listener) = memory();
+    let (_stop, stopping) = watch::channel(false);
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    let answer = exchange(&mut client.connect().await, "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{").await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_over_the_cap_wait_until_one_ends() {
+    let (mut client, listener) = memory();
+    let accepted = Arc::clone(&listener.accepted);
+    let (_stop, stopping) = watch::channel(false);
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    let first = client.connect().await;
+    let _second = client.connect().await;
+    let mut third = client.connect().await;
+    settle().await;
+    assert_eq!(accepted.load(Ordering::Relaxed), 2);
+    drop(first);
+    assert!(exchange(&mut third, GET).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_out_of_descriptors_does_not_spin() {
+    let (_client, mut listener) = memory();
+    listener.failing = true;
+    let accepted = Arc::clone(&listener.accepted);
+    let (stop, stopping) = watch::channel(false);
+    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    // The clock stands still except for this: ten seconds in which nothing else happens.
+    let _ = timeout(Duration::from_secs(10), std::future::pending::<()>()).await;
+    let attempts = accepted.load(Ordering::Relaxed);
+    assert!((2..=20).contains(&attempts), "{attempts} attempts in ten seconds");
+    stop.send(true).unwrap();
+    server.await.unwrap();
+}
+
+/// Asks, and leaves the connection open when it has the whole answer.
+async fn ask(stream: &mut DuplexStream) {
+    stream.write_all(b"GET /v1/things/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = vec![];
+    while !answer.ends_with(b"\"a None Public\"") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
+/// How long it takes until the other end closes.
+async fn closes_after(stream: &mut DuplexStream) -> Duration {
+    let begun = tokio::time::Instant::now();
+    let _ = stream.read_to_end(&mut vec![]).await;
+    begun.elapsed()
+}
+
+fn patient(connections_max: usize) -> (MemoryClient, watch::Sender<bool>) {
+    let (client, listener) = memory();
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, ConnectionLimits { connections_max, ..LIMITS }, stopping));
+    (client, stop)
+}
+
+/// A proxy keeps connections for a minute or so; one that we close first meets its next request, which it may not repeat.
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_lives_longer_than_a_head_may_take() {
+    let (mut client, _stop) = patient(100);
+    let mut stream = client.connect().await;
+    for _ in 0..3 {
+        ask(&mut stream).await;
+        sleep(Duration::from_secs(74)).await;
+    }
+    ask(&mut stream).await;
+    assert_eq!(closes_after(&mut stream).await, LIMITS.idle_timeout);
+    assert_eq!(
+        closes_after(&mut client.connect().await).await,
+        LIMITS.header_timeout,
+        "one that has asked nothing yet is not kept as long"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_a_byte_at_a_time_has_no_longer_than_any_other() {
+    let (mut client, _stop) = patient(100);
+    let mut stream = client.connect().await;
+    ask(&mut stream).await;
+    sleep(Duration::from_secs(60)).await;
+    let begun = tokio::time::Instant::now();
+    let mut sent = 0;
+    for byte in GET.bytes() {
+        if stream.write_all(&[byte]).await.is_err() {
+            break;
+        }
+        sent += 1;
+        sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!((sent, begun.elapsed()), (34, Duration::from_millis(10_200)));
+}
+
+/// What does not fit in the buffers on the way waits for the peer, and so do we, but not for ever.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_reads_is_given_up_and_one_that_reads_slowly_is_not() {
+    let (mut client, _stop) = patient(100);
+    let mut stream = client.connect().await;
+    stream.write_all(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut taken = vec![0; 16 * 1024];
+    for _ in 0..4 {
+        sleep(Duration::from_secs(60)).await;
+        stream.read_exact(&mut taken).await.unwrap();
+    }
+    sleep(LIMITS.idle_timeout + Duration::from_secs(1)).await;
+    let mut rest = vec![];
+    let _ = stream.read_to_end(&mut rest).await;
+    assert!(rest.len() <= 64 * 1024, "only what was on its way comes: {}", rest.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_idles_makes_room_when_most_places_are_taken() {
+    let (mut client, _stop) = patient(4);
+    let mut streams = [client.connect().await, client.connect().await, client.connect().await];
+    for stream in &mut streams {
+        ask(stream).await;
+    }
+    let [first, _second, third] = &mut streams;
+    assert_eq!(closes_after(first).await, LIMITS.header_timeout, "three of four");
+    assert_eq!(closes_after(third).await, Duration::ZERO);
+    let mut fourth = client.connect().await;
+    ask(&mut fourth).await;
+    assert_eq!(closes_after(&mut fourth).await, LIMITS.idle_timeout);
+}
+
+/// A connection that never becomes ready: a handshake that the peer does not go on with.
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_does_not_go_on_is_ended_by_the_timeout_and_by_the_stop() {
+    let (mut client, mut listener) = memory();
+    listener.unready = true;
+    let (stop, stopping) = watch::channel(false);
+    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    assert_eq!(closes_after(&mut client.connect().await).await, LIMITS.header_timeout);
+    let _waiting = client.connect().await;
+    settle().await;
+    let stopped_at = tokio::time::Instant::now();
+    stop.send(true).unwrap();
+    server.await.unwrap();
+    assert_eq!(stopped_at.elapsed(), Duration::ZERO);
+}
+
+/// An endpoint that answers when it is told to.
+struct Waiting {
+    begun: Notify,
+    go: Notify,
+}
+
+impl Endpoint for Waiting {
+    type Output = Response;
+    async fn call(&self, _: Request) -> poem::Result<Response> {
+        self.begun.notify_one();
+        self.go.notified().await;
+        Ok("done".into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_begun_request_is_answered_after_the_stop() {
+    let (mut client, listener) = memory();
+    let endpoint = Arc::new(Waiting { begun: Notify::new(), go: Notify::new() });
+    let (stop, stopping) = watch::channel(false);
+    let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, stopping));
+    let mut stream = client.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    endpoint.begun.notified().await;
+    stop.send(true).unwrap();
+    settle().await;
+    assert!(!server.is_finished());
+    let stopped_at = tokio::time::Instant::now();
+    endpoint.go.notify_one();
+    assert!(exchange(&mut stream, "").await.ends_with("done"), "and the connection is closed after it");
+    server.await.unwrap();
+    assert_eq!(stopped_at.elapsed(), Duration::ZERO, "nothing waits for the deadline");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_never_ends_does_not_hold_up_the_stop_for_ever() {
+    let (mut client, listener) = memory();
+    let endpoint = Arc::new(Waiting { begun: Notify::new(), go: Notify::new() });
+    let (stop, stopping) = watch::channel(false);
+    let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, stopping));
+    let mut stream = client.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    endpoint.begun.notified().await;
+    let stopped_at = tokio::time::Instant::now();
+    drop(stop);
+    server.await.unwrap();
+    assert_eq!(stopped_at.elapsed().as_secs(), LIMITS.drain_timeout.as_secs());
+}
+
+/// Connections without sockets, so that time can stand still.
+struct Memory {
+    waiting: Mutex<mpsc::UnboundedReceiver<DuplexStream>>,
+    accepted: Arc<AtomicUsize>,
+    failing: bool,
+    unready: bool,
+}
+
+struct MemoryClient(mpsc::UnboundedSender<DuplexStream>);
+
+fn memory() -> (MemoryClient, Memory) {
+    let (sender, waiting) = mpsc::unbounded_channel();
+    (MemoryClient(sender), Memory { waiting: Mutex::new(waiting), accepted: Arc::default(), failing: false, unready: false })
+}
+
+impl MemoryClient {
+    async fn connect(&mut self) -> DuplexStream {
+        let (near, far) = duplex(64 * 1024);
+        self.0.send(far).unwrap();
+        near
+    }
+}
+
+impl Listener for Memory {
+    type Raw = (DuplexStream, bool);
+    type Io = DuplexStream;
+
+    async fn accept(&self) -> io::Result<(Self::Raw, Addr)> {
+        if self.failing {
+            self.accepted.fetch_add(1, Ordering::Relaxed);
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error()));
+        }
+        let Some(stream) = self.waiting.lock().await.recv().await else { return std::future::pending().await };
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        Ok(((stream, self.unready), Addr::default()))
+    }
+
+    async fn prepare((stream, unready): Self::Raw) -> io::Result<DuplexStream> {
+        if unready { std::future::pending().await } else { Ok(stream) }
+    }
+
+    fn address(&self) -> Addr {
+        Addr::default()
+    }
+}
+
+/// Lets every other task do what it can do without time passing.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
