@@ -57,16 +57,12 @@ fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
 fn server(sheet: &mut Sheet) -> Server {
     let tls = "this version does not serve TLS yet: let a reverse proxy in front of it do so, and remove [server.tls]";
     sheet.refuse_all_of("server.tls", tls);
-    if sheet.optional("server.metrics_public", boolean) == Some(true) {
-        let how =
-            "this version does not publish metrics to everybody: remove it, and give who reads them a client with the permission metrics";
-        sheet.refuse("server.metrics_public", how);
-    }
     let listen = sheet.read("server.listen", "127.0.0.1:8080", listen);
     let issuer = sheet.read("server.issuer", &issuer_of(&listen), origin_text);
     let network =
         |text: &str| text.parse().map_err(|_| "addresses or networks such as \"127.0.0.1/32\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned());
-    Server { listen, issuer, trusted_proxies: sheet.list("server.trusted_proxies", &["127.0.0.1/32"], network) }
+    let trusted_proxies = sheet.list("server.trusted_proxies", &["127.0.0.1/32"], network);
+    Server { listen, issuer, trusted_proxies, metrics_public: sheet.read("server.metrics_public", "false", boolean) }
 }
 
 /// The issuer if none is set: where the server is reached on its own machine.

@@ -64,6 +64,8 @@ pub struct Server {
     pub issuer: String,
     /// Whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<Network>,
+    /// Whether whoever reaches the server may read the metrics.
+    pub metrics_public: bool,
 }
 
 /// The database.

@@ -25,6 +25,7 @@ pub mod check;
 pub mod client_credentials;
 pub mod clients;
 pub mod clock;
+pub mod counts;
 pub mod end;
 pub mod events;
 pub mod families;
@@ -41,6 +42,7 @@ mod throttle;
 
 use activity::Activity;
 use clock::Clock;
+use counts::Counts;
 use throttle::Throttle;
 
 /// What a use case answers.
@@ -89,6 +91,7 @@ pub struct Engine<S> {
     clock: Clock,
     throttle: Throttle,
     activity: Arc<Activity>,
+    counts: Counts,
 }
 
 impl<S: Store> Engine<S> {
@@ -102,7 +105,7 @@ impl<S: Store> Engine<S> {
         let opaque = OpaqueKeys::new(&keys);
         let keyring = ArcSwap::from_pointee(keyring);
         let activity = Arc::new(Activity::new(clock.now().wall));
-        Ok(Self { store, rules, keys, opaque, keyring, verifier: AccessVerifier::new(), clock, throttle, activity })
+        Ok(Self { store, rules, keys, opaque, keyring, verifier: AccessVerifier::new(), clock, throttle, activity, counts: Counts::new() })
     }
 
     /// What the engine goes by.

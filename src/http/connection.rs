@@ -20,6 +20,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
+use super::metrics::{Connections, Open};
+
 /// The largest head of a request, and the most of a body that is buffered before it is read.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long an answer may lie unread at the peer before its connection is given up.
@@ -115,8 +117,14 @@ impl Listener for UnixListener {
 
 /// Serves `listener` until `stop` becomes true, or its sender is gone. Returns when every connection is closed: idle ones at once, begun
 /// requests when they are answered, all the rest after `drain_timeout`.
-pub async fn serve<L, E>(listener: L, endpoint: Arc<E>, channel: Channel, limits: ConnectionLimits, stop: watch::Receiver<bool>)
-where
+pub async fn serve<L, E>(
+    listener: L,
+    endpoint: Arc<E>,
+    channel: Channel,
+    limits: ConnectionLimits,
+    connections: Arc<Connections>,
+    stop: watch::Receiver<bool>,
+) where
     L: Listener,
     E: Endpoint<Output = Response> + 'static,
 {
@@ -138,7 +146,15 @@ where
             Ok((raw, peer)) => {
                 back_off = BACK_OFF_MIN;
                 let addresses = (local.clone(), RemoteAddr(peer));
-                tokio::spawn(connection::<L, E>(raw, addresses, Arc::clone(&endpoint), channel, limits, stop.clone(), place));
+                tokio::spawn(connection::<L, E>(
+                    raw,
+                    addresses,
+                    Arc::clone(&endpoint),
+                    channel,
+                    limits,
+                    stop.clone(),
+                    (place, connections.open()),
+                ));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -172,7 +188,7 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
     channel: Channel,
     limits: ConnectionLimits,
     stop: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    _place: (OwnedSemaphorePermit, Open),
 ) {
     let Ok(Ok(io)) = timeout(limits.header_timeout, L::prepare(raw)).await else { return };
     let service = service_fn(|request: hyper::Request<Incoming>| {
@@ -224,7 +240,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+        let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
 
         let answer = exchange(&mut TcpStream::connect(address).await.unwrap(), GET).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("cache-control: no-store"), "{answer}");
@@ -248,7 +264,7 @@ mod tests {
         let path = directory.path().join("admin.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let (_stop, stopping) = watch::channel(false);
-        tokio::spawn(serve(listener, Arc::new(wire()), Channel::AdminSocket, LIMITS, stopping));
+        tokio::spawn(serve(listener, Arc::new(wire()), Channel::AdminSocket, LIMITS, Arc::default(), stopping));
         let answer = exchange(&mut UnixStream::connect(&path).await.unwrap(), GET).await;
         assert!(answer.ends_with("\"a None AdminSocket\""), "{answer}");
     }
@@ -258,7 +274,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (_stop, stopping) = watch::channel(false);
-        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
         let head = "POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
         let body = "a".repeat(3000);
         for request in [
@@ -275,7 +291,7 @@ mod tests {
     async fn a_panic_costs_one_request_and_not_the_connection() {
         let (mut client, listener) = memory();
         let (_stop, stopping) = watch::channel(false);
-        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
         let panicking =
             "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"name\":\"panic\"}";
         let answer = exchange(&mut client.connect().await, &format!("{panicking}{GET}")).await;
@@ -286,7 +302,7 @@ mod tests {
     async fn a_head_that_does_not_arrive_ends_its_connection() {
         let (mut client, listener) = memory();
         let (_stop, stopping) = watch::channel(false);
-        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
         let begun = tokio::time::Instant::now();
         exchange(&mut client.connect().await, "GET /v1/things/a HTTP/1.1\r\nHos").await;
         assert_eq!(begun.elapsed().as_secs(), LIMITS.header_timeout.as_secs());
@@ -296,7 +312,7 @@ mod tests {
     async fn a_body_that_does_not_arrive_is_408() {
         let (mut client, listener) = memory();
         let (_stop, stopping) = watch::channel(false);
-        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
         let answer = exchange(&mut client.connect().await, "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{").await;
         assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
     }
@@ -306,7 +322,7 @@ mod tests {
         let (mut client, listener) = memory();
         let accepted = Arc::clone(&listener.accepted);
         let (_stop, stopping) = watch::channel(false);
-        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
         let first = client.connect().await;
         let _second = client.connect().await;
         let mut third = client.connect().await;
@@ -322,7 +338,7 @@ mod tests {
         listener.failing = true;
         let accepted = Arc::clone(&listener.accepted);
         let (stop, stopping) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+        let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
         // The clock stands still except for this: ten seconds in which nothing else happens.
         let _ = timeout(Duration::from_secs(10), std::future::pending::<()>()).await;
         let attempts = accepted.load(Ordering::Relaxed);
@@ -351,7 +367,7 @@ mod tests {
         let (mut client, listener) = memory();
         let endpoint = Arc::new(Waiting { begun: Notify::new(), go: Notify::new() });
         let (stop, stopping) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, stopping));
+        let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, Arc::default(), stopping));
         let mut stream = client.connect().await;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         endpoint.begun.notified().await;
@@ -370,7 +386,7 @@ mod tests {
         let (mut client, listener) = memory();
         let endpoint = Arc::new(Waiting { begun: Notify::new(), go: Notify::new() });
         let (stop, stopping) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, stopping));
+        let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, Arc::default(), stopping));
         let mut stream = client.connect().await;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         endpoint.begun.notified().await;

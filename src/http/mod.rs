@@ -31,6 +31,7 @@ mod introspect;
 pub mod json;
 mod keys;
 pub mod limits;
+pub mod metrics;
 pub mod origin;
 pub mod peer;
 mod revoke;
@@ -45,13 +46,25 @@ mod well_known;
 pub mod wire;
 
 /// Every route, one file each. The paths are at the endpoints; the document lists them all.
-pub fn wire<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: origin::Origins, limits: limits::Limits) -> wire::Wire {
-    routed(engine, cookie, origins, limits)
+pub fn wire<S: Store>(
+    engine: &Arc<Engine<S>>,
+    cookie: cookie::Cookie,
+    origins: origin::Origins,
+    limits: limits::Limits,
+    metrics: &Arc<metrics::Metrics>,
+) -> wire::Wire {
+    routed(engine, cookie, origins, limits, metrics)
         .without_router("/oauth2/introspect", introspect::IntrospectApi(engine.clone()).boxed())
         .without_router("/oauth2/token", token::TokenApi(engine.clone()).boxed())
 }
 
-fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: origin::Origins, limits: limits::Limits) -> wire::Wire {
+fn routed<S: Store>(
+    engine: &Arc<Engine<S>>,
+    cookie: cookie::Cookie,
+    origins: origin::Origins,
+    limits: limits::Limits,
+    metrics: &Arc<metrics::Metrics>,
+) -> wire::Wire {
     let cookie_name = cookie.name.clone();
     let routes = (
         token::TokenApi(engine.clone()),
@@ -67,10 +80,13 @@ fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: or
         keys::KeysApi(engine.clone()),
         events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
         health::HealthApi(engine.clone()),
+        metrics::MetricsApi { engine: engine.clone(), metrics: metrics.clone() },
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules().issuer, &cookie_name);
-    wire::Wire::new(Route::new().nest("/", service).map_to_response().boxed().into_endpoint(), document, origins, limits)
+    let wire = wire::Wire::new(Route::new().nest("/", service).map_to_response().boxed().into_endpoint(), document, origins, limits);
+    metrics.watch(wire.requests().clone());
+    wire
 }
 
 const DESCRIPTION: &str = "A session engine: sessions and refresh-token families that are durable and final, PASETO access tokens, \
@@ -126,7 +142,9 @@ mod tests {
         let cookie = || cookie::Cookie { name: "__Host-keyfob".to_owned(), same_site: "Lax" };
         let origins = || origin::Origins::new("https://id.example", &[]);
         let limits = limits::Limits::default;
-        let (short, long) = (wire(&engine, cookie(), origins(), limits()), routed(&engine, cookie(), origins(), limits()));
+        let metrics = || Arc::new(metrics::Metrics::new(false));
+        let short = wire(&engine, cookie(), origins(), limits(), &metrics());
+        let long = routed(&engine, cookie(), origins(), limits(), &metrics());
         let form = ("content-type", "application/x-www-form-urlencoded");
         let basic = ("authorization", "Basic YTpi");
         let permissions = Some(vec![Permission::Introspect]);

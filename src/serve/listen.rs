@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::Listen;
 use crate::http::connection::{Channel, ConnectionLimits, serve};
+use crate::http::metrics::Metrics;
 use crate::http::wire::Wire;
 
 /// An address that cannot be listened on, and what to do.
@@ -54,11 +55,13 @@ impl Listeners {
     }
 
     /// Serves until `stopped`, and removes the socket files.
-    pub async fn serve(self, wire: Arc<Wire>, limits: ConnectionLimits, stopped: watch::Receiver<bool>) {
-        let admin = serve(self.admin, wire.clone(), Channel::AdminSocket, limits, stopped.clone());
+    pub async fn serve(self, wire: Arc<Wire>, limits: ConnectionLimits, metrics: &Metrics, stopped: watch::Receiver<bool>) {
+        let of = |channel| metrics.connections(channel).clone();
+        let admin = serve(self.admin, wire.clone(), Channel::AdminSocket, limits, of(Channel::AdminSocket), stopped.clone());
+        let public = of(Channel::Public);
         match self.public {
-            Public::Tcp(listener) => tokio::join!(admin, serve(listener, wire, Channel::Public, limits, stopped)),
-            Public::Unix(listener) => tokio::join!(admin, serve(listener, wire, Channel::Public, limits, stopped)),
+            Public::Tcp(listener) => tokio::join!(admin, serve(listener, wire, Channel::Public, limits, public, stopped)),
+            Public::Unix(listener) => tokio::join!(admin, serve(listener, wire, Channel::Public, limits, public, stopped)),
         };
         for socket in &self.sockets {
             let _ = fs::remove_file(socket);

@@ -1,7 +1,8 @@
 //! Running: listen, sweep, and on a signal answer what was begun, then close the store.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,12 +16,17 @@ use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::first_start::{Places, Starter};
 use crate::http::connection::ConnectionLimits;
+use crate::meter::Stopwatch;
 use crate::store::Store;
+use crate::store::redb::Redb;
 
 /// How often the sweep looks for something to do.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long begun requests may take after the stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// When the sizes of the tables are looked at first, and how often at most.
+const MEASURE_FIRST: Duration = Duration::from_secs(5);
+const MEASURE_EVERY: Duration = Duration::from_secs(60);
 
 /// Why the server did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +59,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 }
 
 async fn serve(config: &Config) -> Result<(), RunError> {
+    let watch = Stopwatch::start();
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -61,9 +68,16 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     let places = places(config);
     let (app, first) = App::start(config, Starter::Serve, Clock::system()).await?;
     let listeners = Listeners::bind(&config.server.listen, &places.admin_socket).await?;
+    log_start(config, &app, &watch);
     greet(config, &places, first);
+    let measured = Arc::downgrade(app.store());
+    thread::Builder::new().name("measure".into()).spawn(move || measure(&measured))?;
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(listeners.serve(app.wire().clone(), connection_limits(config), stopped.clone()));
+    let (wire, metrics, limits) = (app.wire().clone(), app.metrics.clone(), connection_limits(config));
+    let serving = tokio::spawn({
+        let stopped = stopped.clone();
+        async move { listeners.serve(wire, limits, &metrics, stopped).await }
+    });
     let failed = tokio::spawn(sweep(app.engine.clone(), stopped));
     let outcome = tokio::select! {
         () = signals.stop() => Ok(()),
@@ -74,8 +88,38 @@ async fn serve(config: &Config) -> Result<(), RunError> {
     // A connection that cannot be drained is cut; the store is closed all the same.
     let _ = serving.await;
     app.close().await;
-    tracing::info!("stopped");
+    tracing::info!(ran_for_s = watch.nanos() / 1_000_000_000, "stopped");
     outcome
+}
+
+/// What is running where, for whoever reads the log afterwards.
+fn log_start(config: &Config, app: &App, watch: &Stopwatch) {
+    let figures = app.store().figures().unwrap_or_default();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address = %config.server.listen,
+        issuer = config.server.issuer,
+        store = %config.store.path.display(),
+        store_bytes = figures.file_bytes,
+        sessions_live = figures.live,
+        clients = app.store().registry().clients.len(),
+        took_ms = watch.nanos() / 1_000_000,
+        "listening"
+    );
+}
+
+/// Looks at the sizes of the tables, which walks the whole file: so seldom that it takes a thousandth of the time. In a thread that nobody
+/// waits for: the end of the process ends it.
+fn measure(store: &Weak<Redb>) {
+    thread::sleep(MEASURE_FIRST);
+    while let Some(store) = store.upgrade() {
+        let watch = Stopwatch::start();
+        if let Err(error) = store.measure() {
+            tracing::warn!(%error, "the sizes of the tables are not known");
+        }
+        drop(store);
+        thread::sleep(MEASURE_EVERY.max(Duration::from_nanos(watch.nanos().saturating_mul(1000))));
+    }
 }
 
 /// Sweeps for as long as the server runs. Returns only when the store has failed.
@@ -85,7 +129,7 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bo
             return error;
         }
         if let Err(error) = engine.tend_keys().await {
-            tracing::warn!("the signing keys are tended later: {error}");
+            tracing::warn!(%error, "the signing keys are tended later");
         }
         engine.write_uses(false).await;
         match engine.sweep().await {
@@ -95,7 +139,7 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bo
                 () = told(&mut stopped) => std::future::pending().await,
             },
             Err(error) => {
-                tracing::warn!("the sweep is put off: {error}");
+                tracing::warn!(%error, "the sweep is put off");
                 sleep(SWEEP_EVERY).await;
             }
         }
