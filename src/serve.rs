@@ -16,6 +16,7 @@ use crate::first_start::{
 };
 use crate::http as wire;
 use crate::http::connection::Channel;
+use crate::http::metrics::Metrics;
 use crate::http::peer::TrustedProxies;
 use crate::http::wire::Wire;
 use crate::store::Store;
@@ -40,6 +41,7 @@ pub struct App {
     engine: Arc<Engine<Redb>>,
     store: Arc<Redb>,
     wire: Arc<Wire>,
+    metrics: Arc<Metrics>,
     lock: InstanceLock,
 }
 
@@ -120,10 +122,11 @@ impl App {
         let store = Redb::open(&places.database, &keys, options).map_err(|cause| AppError::store(&places.database, cause))?;
         let store = Arc::new(store);
         let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
-        let wire = wire::wire(&engine, cookie(config), origins(config), limits(config));
+        let metrics = Arc::new(Metrics::new(config.server.metrics_public));
+        let wire = wire::wire(&engine, cookie(config), origins(config), limits(config), &metrics);
         let wire = wire.behind(TrustedProxies::new(config.server.trusted_proxies.clone()));
         let wire = Arc::new(if config.server.strict_transport { wire.strictly_by_https() } else { wire });
-        Ok(Self { engine, store, wire, lock })
+        Ok(Self { engine, store, wire, metrics, lock })
     }
 
     /// The administrator's secret is in its file before the store knows its hash: a start that is cut off in between is completed by the
@@ -209,7 +212,7 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
     let clock = Clock::system();
     let keys = Keys::derive(&SecretKey::new(clock.random()));
     let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules(config), clock).await?);
-    Ok(format!("{:#}", wire::wire(&engine, cookie(config), origins(config), limits(config)).document()))
+    Ok(format!("{:#}", wire::wire(&engine, cookie(config), origins(config), limits(config), &Arc::default()).document()))
 }
 
 /// Where everything is, as configured.

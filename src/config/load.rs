@@ -56,11 +56,6 @@ fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
 
 fn server(sheet: &mut Sheet) -> Server {
     let tls = tls(sheet);
-    if sheet.optional("server.metrics_public", boolean) == Some(true) {
-        let how =
-            "this version does not publish metrics to everybody: remove it, and give who reads them a client with the permission metrics";
-        sheet.refuse("server.metrics_public", how);
-    }
     let listen = sheet.read("server.listen", "127.0.0.1:8080", listen);
     let issuer = sheet.read("server.issuer", &issuer_of(&listen), origin_text);
     let network =
@@ -73,7 +68,8 @@ fn server(sheet: &mut Sheet) -> Server {
     }
     // Browsers would shun plain http on every other port of a loopback host, too.
     let strict_transport = tls.is_some() && scheme.is_some_and(|issuer| !issuer.host.is_loopback());
-    Server { listen, tls, strict_transport, issuer, trusted_proxies }
+    let metrics_public = sheet.read("server.metrics_public", "false", boolean);
+    Server { listen, tls, strict_transport, issuer, trusted_proxies, metrics_public }
 }
 
 /// Certificate and key, or neither: then TLS is a proxy's.

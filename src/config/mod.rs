@@ -68,6 +68,8 @@ pub struct Server {
     pub issuer: String,
     /// Whose `X-Forwarded-For` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<Network>,
+    /// Whether whoever reaches the server may read the metrics.
+    pub metrics_public: bool,
 }
 
 /// The files of TLS, both PEM.

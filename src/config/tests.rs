@@ -213,7 +213,7 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
             "server.tls.cret (config.toml): there is no such setting; did you mean server.tls.cert?",
         ),
         ("[server.tls]\ncert = \"a\"\nkey = \"b\"\n", "server.issuer = \"http://127.0.0.1:8080\" (default): with [server.tls] it is https"),
-        ("[server]\nmetrics_public = true\n", "server.metrics_public = \"true\" (config.toml): this version does not publish"),
+        ("[server]\nmetrics_public = 1\n", "server.metrics_public = \"1\" (config.toml): expected true or false"),
         ("[store]\npath = \"data/\"\n", "store.path = \"data/\" (config.toml): expected the path of a file"),
         ("[keys]\nrotate_every = \"0\"\n", "keys.rotate_every"),
         ("[cookie]\nname = \"__host-x\"\n", "__Host-, spelt so"),
@@ -227,7 +227,8 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
         let error = place(toml).error();
         assert!(error.contains(expected), "{toml}: {error}");
     }
-    assert_eq!(place("[server]\nmetrics_public = false\n").load().limits, place("").load().limits);
+    assert!(!place("").load().server.metrics_public, "nobody reads the metrics who was not let in");
+    assert!(place("[server]\nmetrics_public = true\n").load().server.metrics_public);
 }
 
 #[test]

@@ -250,6 +250,11 @@ impl Session {
         self.standing(now, cuts) == Standing::Active
     }
 
+    /// Whether it is counted among those that live: until it is ended, cut off, or reported as expired. No clock is asked.
+    pub fn counts_as_live(&self, cuts: &CutOffs) -> bool {
+        self.end.is_none() && !self.expiry_reported && cuts.end_of(&self.client_id, self.issued).is_none()
+    }
+
     /// When it expires if nothing happens until then.
     pub fn deadline(&self) -> Timestamp {
         self.idle_expires_at().min(self.expires_at)

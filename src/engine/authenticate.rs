@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::counts::AuthFailure;
 use super::{Engine, Result};
 use crate::domain::access::Origin;
 use crate::domain::client::{Caller, Client, ClientKind};
@@ -61,7 +62,8 @@ impl<S: Store> Engine<S> {
             Credentials::None => return Err(Refusal::InvalidClient.because("authenticate with HTTP Basic or a bearer token").into()),
             Credentials::Bearer(token) => Caller::Client(self.bearer(token).await?),
             Credentials::Secret { id, secret } => Caller::Client(self.by_secret(id, secret, source)?),
-            Credentials::Malformed | Credentials::Name(_) => return Err(self.failed(source).into()),
+            Credentials::Name(id) => return Err(self.failed(why_not(self.client_named(id).as_deref()), id, source).into()),
+            Credentials::Malformed => return Err(self.failed(AuthFailure::Malformed, "", source).into()),
         };
         Ok(Authenticated { caller, by_bearer: matches!(credentials, Credentials::Bearer(_)) })
     }
@@ -78,11 +80,11 @@ impl<S: Store> Engine<S> {
             }
             Credentials::Bearer(_) => Err(Refusal::InvalidClient.because("a bearer token does not authenticate a client here").into()),
             Credentials::Secret { id, secret } => Ok(Caller::Client(self.by_secret(id, secret, source)?)),
-            Credentials::Malformed => Err(self.failed(source).into()),
-            Credentials::Name(id) => {
-                let client = self.client_named(id).filter(|client| client.kind == ClientKind::Public && !client.disabled);
-                client.map(Caller::Client).ok_or_else(|| self.failed(source).into())
-            }
+            Credentials::Malformed => Err(self.failed(AuthFailure::Malformed, "", source).into()),
+            Credentials::Name(id) => match self.client_named(id) {
+                Some(client) if client.kind == ClientKind::Public && !client.disabled => Ok(Caller::Client(client)),
+                other => Err(self.failed(why_not(other.as_deref()), id, source).into()),
+            },
         }
     }
 
@@ -90,8 +92,11 @@ impl<S: Store> Engine<S> {
     fn by_secret(&self, id: &str, secret: &str, source: Source) -> std::result::Result<Arc<Client>, Refused> {
         let presented = hash_client_secret(secret);
         let now = self.clock.now().wall;
-        let good = |client: &Arc<Client>| !client.disabled && presented.is_some_and(|hash| client.knows_secret(&hash, now));
-        self.client_named(id).filter(good).ok_or_else(|| self.failed(source))
+        let good = |client: &Client| !client.disabled && presented.is_some_and(|hash| client.knows_secret(&hash, now));
+        match self.client_named(id) {
+            Some(client) if good(&client) => Ok(client),
+            other => Err(self.failed(why_not(other.as_deref()), id, source)),
+        }
     }
 
     fn client_named(&self, id: &str) -> Option<Arc<Client>> {
@@ -100,9 +105,14 @@ impl<S: Store> Engine<S> {
     }
 
     /// One answer for every failure, and 429 when one address fails too often.
-    fn failed(&self, source: Source) -> Refused {
-        match self.throttle.fail(source.address, self.clock.now()) {
-            Some(retry_after) => Refusal::TooMany { retry_after }.because("too many failed authentications from this address"),
+    fn failed(&self, why: AuthFailure, id: &str, source: Source) -> Refused {
+        let now = self.clock.now();
+        self.counts.auth_failed(why, self.client_named(id).as_deref().map(|client| &client.id), now);
+        match self.throttle.fail(source.address, now) {
+            Some(retry_after) => {
+                self.counts.throttled.one();
+                Refusal::TooMany { retry_after }.because("too many failed authentications from this address")
+            }
             None => Refusal::InvalidClient.because("client authentication failed"),
         }
     }
@@ -110,7 +120,10 @@ impl<S: Store> Engine<S> {
     /// A bearer token opens a route only if it is a client's own (never a person's) and meant for us. The client's rights are read from its
     /// record at this moment, not from the token.
     async fn bearer(&self, text: &str) -> Result<Arc<Client>> {
-        let refused = || Refusal::InvalidToken.because("the bearer token is not a valid token of a client for this issuer");
+        let refused = || {
+            self.counts.auth_failed(AuthFailure::BearerToken, None, self.clock.now());
+            Refusal::InvalidToken.because("the bearer token is not a valid token of a client for this issuer")
+        };
         let token = self.verifier.verify(text, &self.keyring.load()).ok_or_else(refused)?;
         let Origin::Client { issued } = token.origin else {
             return Err(refused().into());
@@ -129,5 +142,14 @@ impl<S: Store> Engine<S> {
         }
         let client = registry.clients.get(&token.client_id).filter(|client| !client.disabled);
         Ok(client.cloned().ok_or_else(refused)?)
+    }
+}
+
+/// Why whoever gave this client's name is not it. The caller learns nothing of this.
+fn why_not(client: Option<&Client>) -> AuthFailure {
+    match client {
+        None => AuthFailure::UnknownClient,
+        Some(client) if client.disabled => AuthFailure::DisabledClient,
+        Some(_) => AuthFailure::WrongSecret,
     }
 }

@@ -81,6 +81,7 @@ impl<S: Store> Engine<S> {
         let (session, number) = opened.await?.unwrap_or_else(|| Err(no_such_session()))?;
         let family = session.family(number).expect("the family was just opened in it");
         let access = self.issue_for_family(&session, family, &client, now)?;
+        self.counts.tokens.one(client.access_token_format);
         Ok(OpenedFamily { number, access, refresh_token: self.text(OpaqueKind::Refresh, id, number, 0, secret) })
     }
 

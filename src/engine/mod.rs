@@ -26,6 +26,7 @@ pub mod check;
 pub mod client_credentials;
 pub mod clients;
 pub mod clock;
+pub mod counts;
 pub mod end;
 pub mod events;
 pub mod families;
@@ -42,6 +43,7 @@ mod throttle;
 
 use activity::Activity;
 use clock::Clock;
+use counts::Counts;
 use throttle::Throttle;
 
 /// What a use case answers.
@@ -91,6 +93,7 @@ pub struct Engine<S> {
     throttle: Throttle,
     activity: Arc<Activity>,
     stopping: watch::Sender<bool>,
+    counts: Counts,
 }
 
 impl<S: Store> Engine<S> {
@@ -115,6 +118,7 @@ impl<S: Store> Engine<S> {
             throttle,
             activity,
             stopping: watch::Sender::new(false),
+            counts: Counts::new(),
         })
     }
 

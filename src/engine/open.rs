@@ -133,6 +133,7 @@ impl<S: Store> Engine<S> {
         let uses = if cap.is_some() { self.unwritten_uses(&session.subject).await? } else { vec![] };
         let opened = self.store.open(Opening { session, data: data.clone(), cap, uses, event }).await?;
         let session = opened.ok_or_else(|| Refusal::SessionsFull.because("the subject has all the sessions that it may have"))?;
+        self.counts.tokens.one(client.access_token_format);
         let refresh_token = refresh_secret.map(|secret| self.text(OpaqueKind::Refresh, session.id, 1, 0, secret));
         let session_token = self.text(OpaqueKind::Session, session.id, 0, 0, secret);
         Ok(Opened { session, data, session_token, access, refresh_token })

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::counts::RefreshOutcome;
 use super::issue::{ForSession, Issued};
 use super::{Engine, Result};
 use crate::domain::client::{Client, Grant as GrantType};
 use crate::domain::family::Presented;
-use crate::domain::id::{Salt, TokenId};
+use crate::domain::id::{Salt, SessionId, TokenId};
 use crate::domain::key::KeyStatus;
 use crate::domain::policy::RETRY_WINDOW_MAX;
 use crate::domain::refusal::{Refusal, Refused};
@@ -39,22 +40,31 @@ impl<S: Store> Engine<S> {
         source: Source,
     ) -> Result<Refreshed> {
         if !client.has_grant(GrantType::RefreshToken) {
+            self.counts.refreshes.one(RefreshOutcome::Refused);
             return Err(Refusal::UnauthorizedClient.because("the client does not have the grant refresh_token").into());
         }
         let genuine = Opaque::decode(token, &self.opaque).filter(|token| token.kind == OpaqueKind::Refresh);
-        let presented = genuine.ok_or_else(Refused::invalid_grant)?;
+        let Some(presented) = genuine else {
+            self.counts.refreshes.one(RefreshOutcome::Refused);
+            return Err(Refused::invalid_grant().into());
+        };
         // The very last generation has no next; the domain refuses it by its number.
         let next = Link { session: presented.session, family: presented.family, generation: presented.generation.saturating_add(1) };
         let salt = Salt(self.clock.random());
         let successor = self.opaque.successor(next, &presented.secret, &salt).hash(OpaqueKind::Refresh);
         let facts = Presented { generation: presented.generation, hash: presented.hash(), salt, successor };
         let now = self.clock.now();
-        let granted = self.decide(client, &presented, facts, scope, resource, source, now).await?.map_err(|why| refused(why, client))?;
+        let decided = self.decide(client, &presented, facts, scope, resource, source, now).await?;
+        self.counts.refreshes.one(match &decided {
+            Ok(granted) if granted.retried => RefreshOutcome::Retried,
+            Ok(_) => RefreshOutcome::Rotated,
+            Err(why) => (*why).into(),
+        });
+        let granted = decided.map_err(|why| refused(why, client, presented.session))?;
         let successor = self.opaque.successor(next, &presented.secret, &granted.salt);
-        Ok(Refreshed {
-            access: self.issue_for_grant(&granted, client, next, now.wall)?,
-            refresh_token: self.text(OpaqueKind::Refresh, next.session, next.family, next.generation, successor),
-        })
+        let access = self.issue_for_grant(&granted, client, next, now.wall)?;
+        self.counts.tokens.one(client.access_token_format);
+        Ok(Refreshed { access, refresh_token: self.text(OpaqueKind::Refresh, next.session, next.family, next.generation, successor) })
     }
 
     #[expect(clippy::too_many_arguments, reason = "it only carries over into the transaction what its one caller has gathered")]
@@ -120,7 +130,7 @@ impl<S: Store> Engine<S> {
 }
 
 /// Logs what matters to an operator, and turns it into what a caller may learn.
-fn refused(why: NotRefreshed, client: &Client) -> Refused {
+fn refused(why: NotRefreshed, client: &Client, session: SessionId) -> Refused {
     let client = client.id.as_str();
     match why {
         NotRefreshed::Scope => return Refusal::InvalidScope.because("the scope is malformed or wider than what was granted"),
@@ -128,12 +138,12 @@ fn refused(why: NotRefreshed, client: &Client) -> Refused {
         NotRefreshed::TooManyRetries => {
             return Refusal::TooMany { retry_after: Duration::from_secs(1) }.because("this refresh token was retried too often");
         }
-        NotRefreshed::Reused => tracing::warn!(client, "a spent refresh token came back: its session was ended"),
+        NotRefreshed::Reused => tracing::warn!(%session, client, "a spent refresh token came back: its session was ended"),
         NotRefreshed::StoreRollback => {
-            tracing::error!(client, "a refresh token is newer than the store: its session was ended; was the store restored?")
+            tracing::error!(%session, client, "a refresh token is newer than the store: its session was ended; was the store restored?")
         }
-        NotRefreshed::BindingMismatch => tracing::warn!(client, "a refresh token was presented by a client it was not issued to"),
-        NotRefreshed::Exhausted => tracing::warn!(client, "a refresh token family has used up its generations"),
+        NotRefreshed::BindingMismatch => tracing::warn!(%session, client, "a refresh token was presented by a client it was not issued to"),
+        NotRefreshed::Exhausted => tracing::warn!(%session, client, "a refresh token family has used up its generations"),
         NotRefreshed::Dead | NotRefreshed::Late => {}
     }
     Refused::invalid_grant()

@@ -59,6 +59,7 @@ impl<S: Store> Engine<S> {
         self.issue_at_sign_in(&foretaste, client, now)?;
         let session = self.decide_renewal(id, renewal, now).await?;
         let access = self.issue_at_sign_in(&session, client, now)?;
+        self.counts.tokens.one(client.access_token_format);
         let refresh_token =
             refresh_secret.zip(session.own_family).map(|(secret, family)| self.text(OpaqueKind::Refresh, session.id, family, 0, secret));
         let session_token = self.text(OpaqueKind::Session, session.id, 0, session.renewals, secret);

@@ -37,7 +37,9 @@ impl<S: Store> Engine<S> {
     /// A store that cannot write.
     pub async fn sweep(&self) -> Result<Swept> {
         let sweep = Sweep { now: self.clock.now(), retention: self.rules.retention, entries_max: SLICE };
-        Ok(self.store.sweep(sweep).await?)
+        let swept = self.store.sweep(sweep).await?;
+        self.counts.swept(&swept);
+        Ok(swept)
     }
 }
 
@@ -50,7 +52,7 @@ async fn write_use<S: Store>(store: Arc<S>, activity: Arc<Activity>, id: Session
     match written.await {
         Ok(_) => activity.written(&id, used),
         Err(error) => {
-            tracing::debug!("a use is not written yet: {error}");
+            tracing::debug!(session = %id, %error, "a use is not written yet");
             activity.not_written(&id, used);
         }
     }

@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use self::patience::{Patience, Phase, Pulse, Watched};
 use super::listener::Listener;
+use super::metrics::{Connections, Open};
 
 mod patience;
 #[cfg(test)]
@@ -64,8 +65,14 @@ pub struct ConnectionLimits {
 
 /// Serves `listener` until `stop` becomes true, or its sender is gone. Returns when every connection is closed: idle ones at once, begun
 /// requests when they are answered, all the rest after `drain_timeout`.
-pub async fn serve<L, E>(listener: L, endpoint: Arc<E>, channel: Channel, limits: ConnectionLimits, stop: watch::Receiver<bool>)
-where
+pub async fn serve<L, E>(
+    listener: L,
+    endpoint: Arc<E>,
+    channel: Channel,
+    limits: ConnectionLimits,
+    connections: Arc<Connections>,
+    stop: watch::Receiver<bool>,
+) where
     L: Listener,
     E: Endpoint<Output = Response> + 'static,
 {
@@ -87,6 +94,7 @@ where
             Ok((raw, peer)) => {
                 back_off = BACK_OFF_MIN;
                 let origin = (local.clone(), RemoteAddr(peer), scheme.clone());
+                let place = (place, connections.open());
                 tokio::spawn(connection::<L, E>(raw, origin, Arc::clone(&endpoint), channel, limits, stop.clone(), place));
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -121,7 +129,7 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
     channel: Channel,
     limits: ConnectionLimits,
     stop: watch::Receiver<bool>,
-    place: OwnedSemaphorePermit,
+    (place, _open): (OwnedSemaphorePermit, Open),
 ) {
     let prepared = tokio::select! {
         prepared = timeout(limits.header_timeout, L::prepare(raw)) => prepared,

@@ -15,6 +15,7 @@ use serde::Serialize;
 pub use self::oauth::OAuthError;
 pub use self::problem::Problem;
 use crate::domain::refusal::Refusal;
+use crate::meter::Seldom;
 use crate::store::StoreError;
 
 /// The media type of RFC 9457.
@@ -83,11 +84,22 @@ fn row(refusal: &Refusal) -> Row {
 /// What a caller learns when the store cannot answer. The cause is in the log.
 const UNAVAILABLE: &str = "the store cannot answer now; try again";
 
-/// A full queue is load, the rest is breakage.
+/// A full queue is load, the rest is breakage. Whatever meets every request is told once a minute, with its number; a corrupt record each time.
 fn log(error: &StoreError) {
+    static BUSY: Seldom = Seldom::new();
+    static BROKEN: Seldom = Seldom::new();
     match error {
-        StoreError::Busy => tracing::warn!(%error, "a request was turned away"),
-        _ => tracing::error!(%error, "a request failed"),
+        StoreError::Busy => {
+            if let Some(requests) = BUSY.happened_now() {
+                tracing::warn!(%error, requests, "requests were turned away; at most one line a minute");
+            }
+        }
+        StoreError::Unavailable(_) | StoreError::Failed(_) => {
+            if let Some(requests) = BROKEN.happened_now() {
+                tracing::error!(%error, requests, "requests failed; at most one line a minute");
+            }
+        }
+        StoreError::Corrupt { .. } => tracing::error!(%error, "a request failed"),
     }
 }
 

@@ -11,9 +11,10 @@ use super::json::plain_words;
 use super::limits::Unacceptable;
 use super::wire::Surface;
 
-/// Which methods each path has, for `Allow` (RFC 9110 §15.5.6) and for `HEAD`. Asked only when there was no route.
+/// Which methods each path has: for `Allow` (RFC 9110 §15.5.6), for `HEAD`, and for what is counted of it.
 #[derive(Debug, Default)]
 pub struct RouteTable {
+    /// In order of their templates.
     routes: Vec<(Box<str>, Vec<Method>)>,
 }
 
@@ -21,9 +22,22 @@ impl RouteTable {
     /// The routes of an OpenAPI document, and those of the document itself.
     pub fn of(document: &Value) -> Self {
         let paths = document["paths"].as_object().into_iter().flatten();
-        let mut routes: Vec<_> = paths.map(|(path, operations)| (path.as_str().into(), methods(operations))).collect();
+        let mut routes: Vec<(Box<str>, Vec<Method>)> =
+            paths.map(|(path, operations)| (path.as_str().into(), methods(operations))).collect();
         routes.extend(["/docs", "/openapi.json"].map(|path| (path.into(), vec![Method::GET])));
+        routes.sort_by(|(a, _), (b, _)| a.cmp(b));
         Self { routes }
+    }
+
+    /// Every route by its template, with its methods.
+    pub fn routes(&self) -> impl Iterator<Item = (&str, &[Method])> {
+        self.routes.iter().map(|(template, methods)| (&**template, &**methods))
+    }
+
+    /// The place of the route of `path` among [`Self::routes`], if it is one. A route that is no template is found without looking at each.
+    pub fn place(&self, path: &str) -> Option<usize> {
+        let exact = self.routes.binary_search_by(|(template, _)| (**template).cmp(path)).ok();
+        exact.or_else(|| self.routes.iter().position(|(template, _)| fits(template, path)))
     }
 
     /// Whether `path` has `method`.
@@ -56,7 +70,7 @@ fn methods(operations: &Value) -> Vec<Method> {
 
 fn fits(template: &str, path: &str) -> bool {
     let fits = |(t, p): (&str, &str)| if t.starts_with('{') { !p.is_empty() } else { t == p };
-    template.split('/').count() == path.split('/').count() && template.split('/').zip(path.split('/')).all(fits)
+    template.split('/').zip(path.split('/')).all(fits) && template.split('/').count() == path.split('/').count()
 }
 
 /// An error in the shape of the surface: RFC 6749 at `/oauth2/*`, RFC 9457 elsewhere.
@@ -109,7 +123,8 @@ pub fn failed(error: poem::Error, routes: &RouteTable, surface: Surface, method:
     }
     let status = error.status();
     if status.is_server_error() {
-        tracing::error!(%error, %method, "an endpoint failed");
+        let route = routes.place(path).and_then(|place| routes.routes().nth(place)).map(|(template, _)| template);
+        tracing::error!(%error, route, %method, "an endpoint failed");
         return shaped(surface, status, "a bug; the log says more".to_owned());
     }
     let detail = error.downcast_ref::<ParseRequestPayloadError>().map(|error| plain_words(&error.reason));

@@ -32,6 +32,7 @@ pub mod json;
 mod keys;
 pub mod limits;
 pub mod listener;
+pub mod metrics;
 pub mod origin;
 pub mod peer;
 pub mod request_id;
@@ -47,13 +48,25 @@ mod well_known;
 pub mod wire;
 
 /// Every route, one file each. The paths are at the endpoints; the document lists them all.
-pub fn wire<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: origin::Origins, limits: limits::Limits) -> wire::Wire {
-    routed(engine, cookie, origins, limits)
+pub fn wire<S: Store>(
+    engine: &Arc<Engine<S>>,
+    cookie: cookie::Cookie,
+    origins: origin::Origins,
+    limits: limits::Limits,
+    metrics: &Arc<metrics::Metrics>,
+) -> wire::Wire {
+    routed(engine, cookie, origins, limits, metrics)
         .without_router("/oauth2/introspect", introspect::IntrospectApi(engine.clone()).boxed())
         .without_router("/oauth2/token", token::TokenApi(engine.clone()).boxed())
 }
 
-fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: origin::Origins, limits: limits::Limits) -> wire::Wire {
+fn routed<S: Store>(
+    engine: &Arc<Engine<S>>,
+    cookie: cookie::Cookie,
+    origins: origin::Origins,
+    limits: limits::Limits,
+    metrics: &Arc<metrics::Metrics>,
+) -> wire::Wire {
     let cookie_name = cookie.name.clone();
     let routes = (
         token::TokenApi(engine.clone()),
@@ -69,11 +82,15 @@ fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: or
         keys::KeysApi(engine.clone()),
         events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
         health::HealthApi(engine.clone()),
+        metrics::MetricsApi { engine: engine.clone(), metrics: metrics.clone() },
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules().issuer, &cookie_name);
     let ids = request_id::RequestIds::new(u32::from_le_bytes(engine.clock().random()));
-    wire::Wire::new(Route::new().nest("/", service).map_to_response().boxed().into_endpoint(), document, origins, limits).naming(ids)
+    let endpoints = Route::new().nest("/", service).map_to_response().boxed().into_endpoint();
+    let wire = wire::Wire::new(endpoints, document, origins, limits).naming(ids);
+    metrics.watch(wire.requests().clone());
+    wire
 }
 
 const DESCRIPTION: &str = "A session engine: sessions and refresh-token families that are durable and final, PASETO access tokens, \
@@ -131,7 +148,9 @@ mod tests {
         let cookie = || cookie::Cookie { name: "__Host-keyfob".to_owned(), same_site: "Lax" };
         let origins = || origin::Origins::new("https://id.example", &[]);
         let limits = limits::Limits::default;
-        let (short, long) = (wire(&engine, cookie(), origins(), limits()), routed(&engine, cookie(), origins(), limits()));
+        let metrics = || Arc::new(metrics::Metrics::new(false));
+        let short = wire(&engine, cookie(), origins(), limits(), &metrics());
+        let long = routed(&engine, cookie(), origins(), limits(), &metrics());
         let form = ("content-type", "application/x-www-form-urlencoded");
         let basic = ("authorization", "Basic YTpi");
         let permissions = Some(vec![Permission::Introspect]);

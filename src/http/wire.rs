@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::uri::Scheme;
@@ -13,6 +14,7 @@ use super::document::Document;
 use super::fallback::{self, RouteTable};
 use super::headers;
 use super::limits::Limits;
+use super::metrics::requests::{Pending, Requests};
 use super::origin::Origins;
 use super::peer::TrustedProxies;
 use super::request_id::{RequestIds, X_REQUEST_ID};
@@ -47,6 +49,7 @@ pub struct Wire {
     busy: Vec<(&'static str, BoxEndpoint<'static, Response>)>,
     document: Document,
     routes: RouteTable,
+    requests: Arc<Requests>,
     origins: Origins,
     proxies: TrustedProxies,
     request_ids: RequestIds,
@@ -60,10 +63,12 @@ impl Wire {
     where
         E: IntoEndpoint<Endpoint = BoxEndpoint<'static, Response>>,
     {
+        let routes = RouteTable::of(document.value());
         Self {
             endpoints: endpoints.into_endpoint(),
             busy: vec![],
-            routes: RouteTable::of(document.value()),
+            requests: Arc::new(Requests::of(routes.routes())),
+            routes,
             document,
             origins,
             proxies: TrustedProxies::default(),
@@ -98,6 +103,11 @@ impl Wire {
         self
     }
 
+    /// What is counted of the requests.
+    pub fn requests(&self) -> &Arc<Requests> {
+        &self.requests
+    }
+
     /// The OpenAPI document.
     pub fn document(&self) -> &serde_json::Value {
         self.document.value()
@@ -115,7 +125,9 @@ impl Wire {
         if head {
             request.set_method(Method::GET);
         }
-        let mut response = id.clone().during(self.answer(surface, request)).await;
+        let mut pending = self.requests.begin(self.routes.place(request.uri().path()), request.method());
+        let mut response = id.clone().during(self.answer(surface, request, &pending)).await;
+        pending.answered(response.status());
         headers::put(surface, strict, &mut response);
         response.headers_mut().insert(X_REQUEST_ID, id.into_header());
         if head {
@@ -124,7 +136,7 @@ impl Wire {
         response
     }
 
-    async fn answer(&self, surface: Surface, mut request: Request) -> Response {
+    async fn answer(&self, surface: Surface, mut request: Request, pending: &Pending<'_>) -> Response {
         if surface == Surface::V1 && !request.method().is_safe() && self.origins.are_crossed_by(request.headers()) {
             return fallback::shaped(surface, StatusCode::FORBIDDEN, "a page of another origin may not change anything here".to_owned());
         }
@@ -149,10 +161,10 @@ impl Wire {
         {
             return response;
         }
-        self.call(surface, request).await
+        self.call(surface, request, pending).await
     }
 
-    async fn call(&self, surface: Surface, request: Request) -> Response {
+    async fn call(&self, surface: Surface, request: Request, pending: &Pending<'_>) -> Response {
         let method = request.method().clone();
         let uri = request.uri().clone();
         let busy = self.busy.iter().find(|(path, _)| method == Method::POST && uri.path() == *path);
@@ -163,11 +175,11 @@ impl Wire {
             Ok(Err(panic)) => {
                 // What the panic says is printed by the panic hook; it is not repeated, for nobody has looked at what it may hold.
                 drop(panic);
-                tracing::error!(%method, "an endpoint panicked");
+                tracing::error!(route = pending.route(), %method, "an endpoint panicked");
                 fallback::shaped(surface, StatusCode::INTERNAL_SERVER_ERROR, "a bug; the log says more".to_owned())
             }
             Err(_) => {
-                tracing::error!(%method, "an endpoint took longer than request_timeout");
+                tracing::error!(route = pending.route(), %method, "an endpoint took longer than request_timeout");
                 fallback::shaped(surface, StatusCode::SERVICE_UNAVAILABLE, "no answer in time; it may have been done".to_owned())
             }
         }

@@ -18,6 +18,7 @@ use super::tls::Certificate;
 use crate::config::Listen;
 use crate::http::connection::{Channel, ConnectionLimits, serve};
 use crate::http::listener::TlsListener;
+use crate::http::metrics::Metrics;
 use crate::http::wire::Wire;
 
 /// An address that cannot be listened on, and what to do.
@@ -75,19 +76,31 @@ impl Listeners {
     }
 
     /// Serves until `stopped`, to the world by TLS if there is a certificate.
-    pub async fn serve(self, wire: Arc<Wire>, certificate: Option<&Certificate>, limits: ConnectionLimits, stopped: watch::Receiver<bool>) {
+    pub async fn serve(
+        self,
+        wire: Arc<Wire>,
+        certificate: Option<&Certificate>,
+        limits: ConnectionLimits,
+        metrics: &Metrics,
+        stopped: watch::Receiver<bool>,
+    ) {
         let mut serving = JoinSet::new();
         let current = certificate.map(Certificate::current);
+        let of = |channel| metrics.connections(channel).clone();
         for public in self.public {
-            let (wire, stopped) = (wire.clone(), stopped.clone());
+            let (wire, stopped, open) = (wire.clone(), stopped.clone(), of(Channel::Public));
             match (public, current.clone()) {
-                (Public::Tcp(tcp), None) => serving.spawn(serve(tcp, wire, Channel::Public, limits, stopped)),
-                (Public::Unix(unix), None) => serving.spawn(serve(unix, wire, Channel::Public, limits, stopped)),
-                (Public::Tcp(tcp), Some(by)) => serving.spawn(serve(TlsListener::new(tcp, by), wire, Channel::Public, limits, stopped)),
-                (Public::Unix(unix), Some(by)) => serving.spawn(serve(TlsListener::new(unix, by), wire, Channel::Public, limits, stopped)),
+                (Public::Tcp(tcp), None) => serving.spawn(serve(tcp, wire, Channel::Public, limits, open, stopped)),
+                (Public::Unix(unix), None) => serving.spawn(serve(unix, wire, Channel::Public, limits, open, stopped)),
+                (Public::Tcp(tcp), Some(by)) => {
+                    serving.spawn(serve(TlsListener::new(tcp, by), wire, Channel::Public, limits, open, stopped))
+                }
+                (Public::Unix(unix), Some(by)) => {
+                    serving.spawn(serve(TlsListener::new(unix, by), wire, Channel::Public, limits, open, stopped))
+                }
             };
         }
-        serving.spawn(serve(self.admin, wire, Channel::AdminSocket, limits, stopped));
+        serving.spawn(serve(self.admin, wire, Channel::AdminSocket, limits, of(Channel::AdminSocket), stopped));
         serving.join_all().await;
     }
 }

@@ -1,7 +1,8 @@
 //! Running: listen, sweep, read the certificate again when told to, and on a signal answer what was begun, then close the store.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +18,9 @@ use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::first_start::{Places, Starter};
 use crate::http::connection::ConnectionLimits;
+use crate::meter::Stopwatch;
 use crate::store::Store;
+use crate::store::redb::Redb;
 
 /// How often the sweep looks for something to do.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -26,6 +29,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may idle between two requests: longer than a proxy keeps one (nginx: 60 s), so that it is the proxy that closes, and
 /// no request meets a connection that we are just closing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// When the sizes of the tables are looked at first, and how often at most.
+const MEASURE_FIRST: Duration = Duration::from_secs(5);
+const MEASURE_EVERY: Duration = Duration::from_secs(60);
 
 /// Why the server did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +69,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 }
 
 async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
+    let watch = Stopwatch::start();
     for warning in config.warnings.iter().chain(&open_files::allow(config.limits.connections_max)) {
         tracing::warn!("{warning}");
     }
@@ -74,13 +81,16 @@ async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
     let (app, first) = App::start(config, Starter::Serve, Clock::system()).await?;
     let listeners = Listeners::bind(&config.server.listen, passed, &places.admin_socket).await?;
     let (addresses, files) = (listeners.addresses(), listeners.files());
+    log_start(config, &app, &addresses, &watch);
     greet(config, &places, &addresses, first);
+    let measured = Arc::downgrade(app.store());
+    thread::Builder::new().name("measure".into()).spawn(move || measure(&measured))?;
     let serves = format!("serving {} on {addresses}", config.server.issuer);
     let (stop, stopped) = watch::channel(false);
     let limits = connection_limits(config);
     let serving = {
-        let (wire, certificate, stopped) = (app.wire().clone(), certificate.clone(), stopped.clone());
-        tokio::spawn(async move { listeners.serve(wire, certificate.as_deref(), limits, stopped).await })
+        let (wire, metrics, certificate, stopped) = (app.wire().clone(), app.metrics.clone(), certificate.clone(), stopped.clone());
+        tokio::spawn(async move { listeners.serve(wire, certificate.as_deref(), limits, &metrics, stopped).await })
     };
     let failed = tokio::spawn(sweep(app.engine.clone(), stopped));
     service_manager::ready(&serves);
@@ -102,7 +112,7 @@ async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
         let _ = std::fs::remove_file(file);
     }
     app.close().await;
-    tracing::info!("stopped");
+    tracing::info!(ran_for_s = watch.nanos() / 1_000_000_000, "stopped");
     outcome
 }
 
@@ -117,6 +127,36 @@ fn reload(certificate: Option<&Certificate>, serves: &str) {
     service_manager::ready(serves);
 }
 
+/// What is running where, for whoever reads the log afterwards.
+fn log_start(config: &Config, app: &App, addresses: &str, watch: &Stopwatch) {
+    let figures = app.store().figures().unwrap_or_default();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address = addresses,
+        issuer = config.server.issuer,
+        store = %config.store.path.display(),
+        store_bytes = figures.file_bytes,
+        sessions_live = figures.live,
+        clients = app.store().registry().clients.len(),
+        took_ms = watch.nanos() / 1_000_000,
+        "listening"
+    );
+}
+
+/// Looks at the sizes of the tables, which walks the whole file: so seldom that it takes a thousandth of the time. In a thread that nobody
+/// waits for: the end of the process ends it.
+fn measure(store: &Weak<Redb>) {
+    thread::sleep(MEASURE_FIRST);
+    while let Some(store) = store.upgrade() {
+        let watch = Stopwatch::start();
+        if let Err(error) = store.measure() {
+            tracing::warn!(%error, "the sizes of the tables are not known");
+        }
+        drop(store);
+        thread::sleep(MEASURE_EVERY.max(Duration::from_nanos(watch.nanos().saturating_mul(1000))));
+    }
+}
+
 /// Sweeps for as long as the server runs. Returns only when the store has failed.
 async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bool>) -> crate::engine::Error {
     loop {
@@ -124,7 +164,7 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bo
             return error;
         }
         if let Err(error) = engine.tend_keys().await {
-            tracing::warn!("the signing keys are tended later: {error}");
+            tracing::warn!(%error, "the signing keys are tended later");
         }
         engine.write_uses(false).await;
         match engine.sweep().await {
@@ -134,7 +174,7 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bo
                 () = told(&mut stopped) => std::future::pending().await,
             },
             Err(error) => {
-                tracing::warn!("the sweep is put off: {error}");
+                tracing::warn!(%error, "the sweep is put off");
                 sleep(SWEEP_EVERY).await;
             }
         }

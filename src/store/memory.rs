@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
+use super::{Figures, Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
 use crate::domain::client::Client;
 use crate::domain::cutoff::{CutOff, CutOffs};
 use crate::domain::event::Event;
@@ -79,6 +79,15 @@ impl State {
         self.sessions.insert(session.id, session);
         self.tell(decision.events);
         decision.answer
+    }
+
+    /// By counting.
+    fn live(&self) -> BTreeMap<ClientId, u64> {
+        let mut live = BTreeMap::new();
+        for session in self.sessions.values().filter(|session| session.counts_as_live(self.cuts())) {
+            *live.entry(session.client_id.clone()).or_default() += 1;
+        }
+        live
     }
 
     fn of_subject(&self, subject: &Subject) -> Vec<Session> {
@@ -293,6 +302,16 @@ impl Store for Memory {
         while self.head() <= position {
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn live(&self) -> Result<BTreeMap<ClientId, u64>> {
+        Ok(self.lock().live())
+    }
+
+    fn figures(&self) -> Result<Figures> {
+        let state = self.lock();
+        let (live, sessions) = (state.live(), state.sessions.len() as u64);
+        Ok(Figures { live: live.values().sum(), live_by_client: live, sessions, events: state.events.len() as u64, ..Figures::default() })
     }
 
     fn ready(&self) -> Result<()> {

@@ -6,17 +6,18 @@
 //! before an earlier one; a corrupt record is an error that names its key; the sweep is bounded; after a failed commit nothing is
 //! acknowledged and readiness turns false.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
-use crate::domain::session::{Cap, Data, Decision, RevokedToken, Session};
+use crate::domain::session::{Cap, Data, Decision, EndReason, RevokedToken, Session};
 use crate::domain::time::{Moment, Timestamp};
+use crate::meter::Distribution;
 
 pub mod memory;
 pub mod record;
@@ -110,6 +111,47 @@ pub struct Swept {
     pub more: bool,
 }
 
+/// What a backend holds, and what it has done since it was opened. A backend that does not know a thing tells nothing of it.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Sessions that live: [`Session::counts_as_live`].
+    pub live: u64,
+    /// The same by client; nobody has none.
+    pub live_by_client: BTreeMap<ClientId, u64>,
+    /// Sessions that are kept, dead ones that explain themselves included.
+    pub sessions: u64,
+    /// Events that are kept.
+    pub events: u64,
+    /// Bytes of each table, as of the last look.
+    pub table_bytes: BTreeMap<&'static str, u64>,
+    /// Bytes of the file.
+    pub file_bytes: Option<u64>,
+    /// Bytes that the file system has left.
+    pub free_bytes: Option<u64>,
+    /// When the sweep is to look at the first session.
+    pub due: Option<Timestamp>,
+    /// Commits to the disk.
+    pub commits: u64,
+    /// Decisions run, in all batches together.
+    pub decisions: u64,
+    /// Batches that could not be committed; the first is the last.
+    pub failures: u64,
+    /// How many decisions each commit had.
+    pub batches: Distribution,
+    /// How long each commit took, in nanoseconds.
+    pub commit_nanos: Distribution,
+    /// Writes that wait now.
+    pub waiting: u64,
+    /// How many may; revocations find places beyond.
+    pub places: u64,
+    /// Writes that found no place: ordinary ones, revocations.
+    pub busy: [u64; 2],
+    /// Events written.
+    pub told: Vec<(EventKind, u64)>,
+    /// Sessions ended.
+    pub ended: Vec<(EndReason, u64)>,
+}
+
 /// A backend.
 ///
 /// Decisions run on the stored state in one transaction, which keeps whatever they leave behind, together with the events they return, even
@@ -190,6 +232,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Waits until the last committed event is later than `position`. Costs nothing while it waits.
     fn head_after(&self, position: Position) -> impl Future<Output = ()> + Send;
+
+    /// How many sessions of each client live ([`Session::counts_as_live`]); nobody has none. Costs the same however many there are.
+    fn live(&self) -> impl Future<Output = Result<BTreeMap<ClientId, u64>>> + Send;
+
+    /// What it holds and has done. Costs the same however many sessions there are.
+    fn figures(&self) -> Result<Figures>;
 
     /// Whether the store can commit.
     fn ready(&self) -> Result<()>;

@@ -34,6 +34,7 @@ macro_rules! every_backend {
     };
 }
 
+mod live;
 mod people;
 mod sweep;
 

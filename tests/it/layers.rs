@@ -11,6 +11,7 @@ const SIDE_ROOMS: &[(&str, &[&str])] = &[
     ("config", &["main", "cli", "serve", "first_start", "telemetry"]),
     ("telemetry", &["main", "cli", "serve"]),
     ("first_start", &["cli", "serve"]),
+    ("meter", &["serve", "http", "engine", "store"]),
 ];
 
 #[test]

@@ -59,7 +59,7 @@ impl Wired {
         let (clock, _) = Clock::manual(Timestamp::from_seconds(NOW_S));
         let engine = Arc::new(Engine::start(store, keys(), rules, clock).await.unwrap());
         let cookie = Cookie { name: config.cookie.name.clone(), same_site: "Lax" };
-        let wire = Arc::new(keyfob::http::wire(&engine, cookie, Origins::new(ISSUER, &[]), Limits::default()));
+        let wire = Arc::new(keyfob::http::wire(&engine, cookie, Origins::new(ISSUER, &[]), Limits::default(), &Arc::default()));
         Self { wire, disk, unplugged }
     }
 

@@ -32,7 +32,7 @@ async fn a_request_over_tcp_passes_the_whole_stack_and_the_stop_ends_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
 
     let answer = exchange(&mut TcpStream::connect(address).await.unwrap(), GET).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("cache-control: no-store"), "{answer}");
@@ -56,7 +56,7 @@ async fn a_request_over_the_admin_socket_is_marked() {
     let path = directory.path().join("admin.sock");
     let listener = UnixListener::bind(&path).unwrap();
     let (_stop, stopping) = watch::channel(false);
-    tokio::spawn(serve(listener, Arc::new(wire()), Channel::AdminSocket, LIMITS, stopping));
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::AdminSocket, LIMITS, Arc::default(), stopping));
     let answer = exchange(&mut UnixStream::connect(&path).await.unwrap(), GET).await;
     assert!(answer.ends_with("\"a None AdminSocket\""), "{answer}");
 }
@@ -66,7 +66,7 @@ async fn a_body_over_the_limit_is_413_and_the_connection_ends_announced_or_not_i
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (_stop, stopping) = watch::channel(false);
-    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let head = "POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
     let body = "a".repeat(3000);
     for request in [
@@ -83,7 +83,7 @@ async fn a_body_over_the_limit_is_413_and_the_connection_ends_announced_or_not_i
 async fn a_panic_costs_one_request_and_not_the_connection() {
     let (mut client, listener) = memory();
     let (_stop, stopping) = watch::channel(false);
-    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let panicking =
         "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"name\":\"panic\"}";
     let answer = exchange(&mut client.connect().await, &format!("{panicking}{GET}")).await;
@@ -94,7 +94,7 @@ async fn a_panic_costs_one_request_and_not_the_connection() {
 async fn a_head_that_does_not_arrive_ends_its_connection() {
     let (mut client, listener) = memory();
     let (_stop, stopping) = watch::channel(false);
-    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let begun = tokio::time::Instant::now();
     exchange(&mut client.connect().await, "GET /v1/things/a HTTP/1.1\r\nHos").await;
     assert_eq!(begun.elapsed().as_secs(), LIMITS.header_timeout.as_secs());
@@ -104,7 +104,7 @@ async fn a_head_that_does_not_arrive_ends_its_connection() {
 async fn a_body_that_does_not_arrive_is_408() {
     let (mut client, listener) = memory();
     let (_stop, stopping) = watch::channel(false);
-    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let answer = exchange(&mut client.connect().await, "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{").await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
 }
@@ -114,7 +114,7 @@ async fn connections_over_the_cap_wait_until_one_ends() {
     let (mut client, listener) = memory();
     let accepted = Arc::clone(&listener.accepted);
     let (_stop, stopping) = watch::channel(false);
-    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let first = client.connect().await;
     let _second = client.connect().await;
     let mut third = client.connect().await;
@@ -130,7 +130,7 @@ async fn running_out_of_descriptors_does_not_spin() {
     listener.failing = true;
     let accepted = Arc::clone(&listener.accepted);
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     // The clock stands still except for this: ten seconds in which nothing else happens.
     let _ = timeout(Duration::from_secs(10), std::future::pending::<()>()).await;
     let attempts = accepted.load(Ordering::Relaxed);
@@ -158,7 +158,14 @@ async fn closes_after(stream: &mut DuplexStream) -> Duration {
 fn patient(connections_max: usize) -> (MemoryClient, watch::Sender<bool>) {
     let (client, listener) = memory();
     let (stop, stopping) = watch::channel(false);
-    tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, ConnectionLimits { connections_max, ..LIMITS }, stopping));
+    tokio::spawn(serve(
+        listener,
+        Arc::new(wire()),
+        Channel::Public,
+        ConnectionLimits { connections_max, ..LIMITS },
+        Arc::default(),
+        stopping,
+    ));
     (client, stop)
 }
 
@@ -236,7 +243,7 @@ async fn a_handshake_that_does_not_go_on_is_ended_by_the_timeout_and_by_the_stop
     let (mut client, mut listener) = memory();
     listener.unready = true;
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, stopping));
+    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     assert_eq!(closes_after(&mut client.connect().await).await, LIMITS.header_timeout);
     let _waiting = client.connect().await;
     settle().await;
@@ -266,7 +273,7 @@ async fn a_begun_request_is_answered_after_the_stop() {
     let (mut client, listener) = memory();
     let endpoint = Arc::new(Waiting { begun: Notify::new(), go: Notify::new() });
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, stopping));
+    let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, Arc::default(), stopping));
     let mut stream = client.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     endpoint.begun.notified().await;
@@ -285,7 +292,7 @@ async fn a_request_that_never_ends_does_not_hold_up_the_stop_for_ever() {
     let (mut client, listener) = memory();
     let endpoint = Arc::new(Waiting { begun: Notify::new(), go: Notify::new() });
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, stopping));
+    let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, Arc::default(), stopping));
     let mut stream = client.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     endpoint.begun.notified().await;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use redb::{ReadableTable, TableHandle, WriteTransaction};
 
 use super::error::{corrupt, failed};
+use super::figures::Told;
+use super::live::Live;
 use super::tables::{self, EVENTS, HEAD, KEYS, Loaded, META, SESSIONS, Tables, dated_key, subject_key};
 use super::{Opening, Registry, Result, StoreError};
 use crate::domain::client::Client;
@@ -14,7 +16,7 @@ use crate::domain::event::Event;
 use crate::domain::family::RetryWindow;
 use crate::domain::id::{ClientId, SessionId, Subject};
 use crate::domain::key::KeyRecord;
-use crate::domain::session::{Data, Decision, ENGINE, RevokedToken, Session, make_room};
+use crate::domain::session::{Data, Decision, ENGINE, EndReason, RevokedToken, Session, make_room};
 use crate::domain::time::Timestamp;
 use crate::store::record::{self, Codec, WindowKey, window_key};
 
@@ -22,6 +24,9 @@ use crate::store::record::{self, Codec, WindowKey, window_key};
 pub(super) struct State {
     pub clients: HashMap<ClientId, Arc<Client>>,
     pub cuts: CutOffs,
+    pub live: Live,
+    /// What was told since it was last counted.
+    pub told: Told,
     pub registry_changed: bool,
 }
 
@@ -54,6 +59,7 @@ impl<'t> Batch<'t> {
             if self.tables.meta.get(HEAD).map_err(failed)?.is_none_or(|old| old.value() != head) {
                 self.tables.meta.insert(HEAD, &head[..]).map_err(failed)?;
             }
+            self.state.live.write(&mut self.tables.live)?;
         }
         Ok(self.changed.then_some(self.touched))
     }
@@ -90,6 +96,7 @@ impl<'t> Batch<'t> {
         self.put_session(&session, slot)?;
         self.replace_windows(&[], &session)?;
         self.put_data(session.id, data)?;
+        self.state.live.opened(&session, &self.state.cuts);
         self.tell(&[event])?;
         Ok(Some(session))
     }
@@ -116,6 +123,7 @@ impl<'t> Batch<'t> {
         let cut = CutOff { position: self.state.cuts.head.next(), at: event.at, by: event.by.clone() };
         self.tables.cut_offs.insert("", &*record::encode_cut_off("", &cut)).map_err(failed)?;
         self.state.cuts.everything = Some(cut);
+        self.state.told.ended(EndReason::AllRevoked, self.state.live.all_cut_off());
         self.state.registry_changed = true;
         self.tell(&[event])
     }
@@ -148,6 +156,7 @@ impl<'t> Batch<'t> {
         self.tables.clients.remove(id.as_str()).map_err(failed)?;
         self.tables.cut_offs.insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut)).map_err(failed)?;
         self.state.clients.remove(&id);
+        self.state.told.ended(EndReason::ClientDeleted, self.state.live.client_cut_off(&id));
         self.state.cuts.clients.insert(id, cut);
         Ok(())
     }
@@ -205,6 +214,7 @@ impl<'t> Batch<'t> {
         let slot = before.slot.min(after.due());
         self.move_slot(before, slot)?;
         self.put_session(after, slot)?;
+        self.state.live.became(&before.session, Some(after), &self.state.cuts);
         let mut old: Vec<(WindowKey, Option<&RetryWindow>)> = vec![];
         for at in &before.windows {
             let window = before.session.family(at.family).and_then(|family| family.window.as_ref());
@@ -272,6 +282,7 @@ impl<'t> Batch<'t> {
                 return Err(StoreError::Failed(format!("there is an event at {} in table {} already", position.0, EVENTS.name()).into()));
             }
             self.state.cuts.head = position;
+            self.state.told.event(event);
             self.changed = true;
         }
         Ok(())

@@ -1,13 +1,15 @@
 //! The embedded backend: one file, one writer thread that commits in groups, readers that never wait.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use arc_swap::ArcSwap;
 use redb::{Database, StorageBackend};
 
 use super::record::Codec;
-use super::{Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
+use super::{Figures, Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::Event;
@@ -18,6 +20,8 @@ use crate::token::keys::Keys;
 
 mod batch;
 mod error;
+mod figures;
+mod live;
 mod open;
 mod reads;
 mod recall;
@@ -43,6 +47,10 @@ pub struct Redb {
     codec: Codec,
     shared: Arc<writer::Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// The file, where it is one of this machine.
+    path: Option<PathBuf>,
+    /// What each table took when it was last looked at.
+    measured: ArcSwap<Vec<(&'static str, u64)>>,
 }
 
 impl std::fmt::Debug for Redb {
@@ -54,7 +62,9 @@ impl std::fmt::Debug for Redb {
 impl Redb {
     /// Opens the database at `path`, or makes it: for its owner alone (0600), durably. Its directory must be there.
     pub fn open(path: &Path, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
-        Self::open_backend(open::backend(path)?, keys, options)
+        let mut store = Self::open_backend(open::backend(path)?, keys, options)?;
+        store.path = Some(path.into());
+        Ok(store)
     }
 
     /// Makes an empty database at `path`, whole or not at all: a start that is cut off leaves no half-made file behind.
@@ -76,7 +86,7 @@ impl Redb {
         let (db, shared) = (Arc::new(db), Arc::new(writer::Shared::new(&state, options)));
         let (its_db, its_shared, its_codec) = (db.clone(), shared.clone(), codec.clone());
         let writer = thread::Builder::new().name("writer".into()).spawn(move || writer::run(&its_shared, &its_db, &its_codec, state))?;
-        Ok(Self { db, codec, shared, writer: Mutex::new(Some(writer)) })
+        Ok(Self { db, codec, shared, writer: Mutex::new(Some(writer)), path: None, measured: ArcSwap::default() })
     }
 
     /// Takes no more writes, finishes those that wait, and returns when the last is on the disk. Reads go on until the store is dropped.
@@ -92,6 +102,15 @@ impl Redb {
     /// How many bytes each table takes in the file, what its pages leave empty included.
     pub fn stored_bytes(&self) -> Result<Vec<(&'static str, u64)>> {
         self.read_stored_bytes()
+    }
+
+    /// Looks at what each table takes, which walks the whole file, for [`Store::figures`] to tell from then on.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn measure(&self) -> Result<()> {
+        self.measured.store(Arc::new(self.read_stored_bytes()?));
+        Ok(())
     }
 
     /// What the writer has done so far.
@@ -187,6 +206,14 @@ impl Store for Redb {
 
     async fn head_after(&self, position: Position) {
         self.shared.head_after(position).await;
+    }
+
+    async fn live(&self) -> Result<BTreeMap<ClientId, u64>> {
+        self.read_live()
+    }
+
+    fn figures(&self) -> Result<Figures> {
+        self.read_figures()
     }
 
     fn ready(&self) -> Result<()> {

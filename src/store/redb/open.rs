@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableHandle};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableError, TableHandle};
 use subtle::ConstantTimeEq;
 
 use super::batch::State;
 use super::error::{OpenError, corrupt, failed};
-use super::tables::{CLIENTS, CUT_OFFS, EVENTS, FORMAT, HEAD, KEY_CHECK, META, Tables};
+use super::figures::Told;
+use super::live::Live;
+use super::tables::{CLIENTS, CUT_OFFS, EVENTS, FORMAT, HEAD, KEY_CHECK, LIVE, META, SESSIONS, Tables, WINDOWS};
 use super::writer::begin;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{ClientId, Position};
@@ -57,7 +59,8 @@ pub(super) fn open(backend: impl StorageBackend, codec: &Codec, cache_bytes: usi
         // The next opening is quick only if the last commit has left the allocator's state behind.
         begin(&db)?.commit().map_err(failed)?;
     }
-    let state = read_state(&db)?;
+    let mut state = read_state(&db)?;
+    state.live = read_live(&db, codec, &state.cuts)?;
     Ok((db, state))
 }
 
@@ -124,7 +127,25 @@ fn read_state(db: &Database) -> super::Result<State> {
         return Err(corrupt(META.name(), HEAD, "not the position of the last event"));
     }
     cuts.head = Position(head);
-    Ok(State { clients, cuts, registry_changed: false })
+    Ok(State { clients, cuts, live: Live::default(), told: Told::default(), registry_changed: false })
+}
+
+/// The numbers of those that live. A database that was made before they were kept is counted once.
+fn read_live(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<Live> {
+    let read = db.begin_read().map_err(failed)?;
+    match read.open_table(LIVE) {
+        Ok(table) => return Live::read(&table),
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(other) => return Err(failed(other)),
+    }
+    let (sessions, windows) = (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
+    let mut live = Live::count(codec, &sessions, &windows, cuts)?;
+    let transaction = begin(db)?;
+    let mut tables = Tables::open(&transaction)?;
+    live.write(&mut tables.live)?;
+    drop(tables);
+    transaction.commit().map_err(failed)?;
+    Ok(live)
 }
 
 fn client_id(table: &'static str, name: &str) -> super::Result<ClientId> {

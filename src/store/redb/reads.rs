@@ -1,23 +1,25 @@
 //! Reads: each its own snapshot; none ever waits for the writer.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use redb::{ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableHandle};
 
 use super::error::{corrupt, failed};
+use super::live::Live;
 use super::tables::{
-    DATA, EVENTS, KEYS, META, NAMES, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event, load, of_subject,
+    DATA, EVENTS, KEYS, LIVE, META, NAMES, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event, load, of_subject,
 };
 use super::{Redb, Result};
 use crate::domain::event::Event;
-use crate::domain::id::{Position, SessionId, Subject};
+use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::{Data, RevokedToken, Session};
 use crate::store::record;
 
 impl Redb {
-    fn read(&self) -> Result<ReadTransaction> {
+    pub(super) fn read(&self) -> Result<ReadTransaction> {
         self.db.begin_read().map_err(failed)
     }
 
@@ -32,6 +34,10 @@ impl Redb {
             Ok((*name, stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes()))
         });
         sizes.collect()
+    }
+
+    pub(super) fn read_live(&self) -> Result<BTreeMap<ClientId, u64>> {
+        Ok(Live::read(&self.read()?.open_table(LIVE).map_err(failed)?)?.into_numbers())
     }
 
     pub(super) fn read_session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {

@@ -67,6 +67,7 @@ impl Batch<'_> {
     fn put_back(&mut self, loaded: Loaded, session: &Session, slot: Timestamp) -> Result<()> {
         self.move_slot(&loaded, slot)?;
         self.put_session(session, slot)?;
+        self.state.live.became(&loaded.session, Some(session), &self.state.cuts);
         // An ended session has no windows left; a living one keeps its own.
         for at in loaded.windows.iter().filter(|at| session.family(at.family).is_none_or(|family| family.window.is_none())) {
             self.tables.windows.remove(&window_key(at.closes_at, session.id, at.family)).map_err(failed)?;
@@ -77,6 +78,7 @@ impl Batch<'_> {
     fn purge(&mut self, loaded: &Loaded) -> Result<()> {
         let SessionId(id) = loaded.session.id;
         self.mark_touched(loaded.session.id);
+        self.state.live.became(&loaded.session, None, &self.state.cuts);
         self.tables.sessions.remove(&id).map_err(failed)?;
         self.tables.data.remove(&id).map_err(failed)?;
         self.tables.subjects.remove(&self.subject_key(&loaded.session)).map_err(failed)?;

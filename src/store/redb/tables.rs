@@ -35,12 +35,14 @@ pub(super) const CLIENTS: Definition<&str, Bytes> = Definition::new("clients");
 pub(super) const CUT_OFFS: Definition<&str, Bytes> = Definition::new("cut_offs");
 /// When it would have expired, token id -> nothing.
 pub(super) const REVOKED: Definition<Fixed<24>, ()> = Definition::new("revoked");
+/// Client id -> how many of its sessions live; no row is none.
+pub(super) const LIVE: Definition<&str, Bytes> = Definition::new("live");
 /// What there is once: see the constants below.
 pub(super) const META: Definition<&str, Bytes> = Definition::new("meta");
 
 /// Every table's name.
-pub(super) const NAMES: [&str; 10] =
-    ["sessions", "data", "subjects", "expiry", "windows", "events", "clients", "cut_offs", "revoked", "meta"];
+pub(super) const NAMES: [&str; 11] =
+    ["sessions", "data", "subjects", "expiry", "windows", "events", "clients", "cut_offs", "revoked", "live", "meta"];
 
 /// What kind of file this is, and of which version.
 pub(super) const FORMAT: &str = "format";
@@ -62,6 +64,7 @@ pub(super) struct Tables<'t> {
     pub clients: Table<'t, &'static str, Bytes>,
     pub cut_offs: Table<'t, &'static str, Bytes>,
     pub revoked: Table<'t, Fixed<24>, ()>,
+    pub live: Table<'t, &'static str, Bytes>,
     pub meta: Table<'t, &'static str, Bytes>,
 }
 
@@ -78,6 +81,7 @@ impl<'t> Tables<'t> {
             clients: transaction.open_table(CLIENTS).map_err(failed)?,
             cut_offs: transaction.open_table(CUT_OFFS).map_err(failed)?,
             revoked: transaction.open_table(REVOKED).map_err(failed)?,
+            live: transaction.open_table(LIVE).map_err(failed)?,
             meta: transaction.open_table(META).map_err(failed)?,
         })
     }

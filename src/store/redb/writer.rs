@@ -11,9 +11,11 @@ use tokio::sync::{oneshot, watch};
 
 use super::batch::{Batch, State};
 use super::error::failed;
+use super::figures::Counts;
 use super::recall::Recall;
 use super::{Options, Registry, Result, StoreError};
 use crate::domain::id::Position;
+use crate::meter::Stopwatch;
 use crate::store::Lane;
 use crate::store::record::Codec;
 
@@ -39,8 +41,7 @@ pub(super) struct Shared {
     places: usize,
     /// Why nothing can be written any more, once that is so.
     broken: OnceLock<Arc<str>>,
-    commits: AtomicU64,
-    decisions: AtomicU64,
+    pub counts: Counts,
 }
 
 #[derive(Default)]
@@ -71,8 +72,7 @@ impl Shared {
             arrived: Condvar::new(),
             places: options.write_queue_max,
             broken: OnceLock::new(),
-            commits: AtomicU64::new(0),
-            decisions: AtomicU64::new(0),
+            counts: Counts::new(state.live.sum()),
         }
     }
 
@@ -86,11 +86,12 @@ impl Shared {
     }
 
     pub fn counters(&self) -> Counters {
-        Counters {
-            commits: self.commits.load(Ordering::Relaxed),
-            decisions: self.decisions.load(Ordering::Relaxed),
-            waiting: self.queue().jobs.len(),
-        }
+        Counters { commits: self.counts.commits.get(), decisions: self.counts.decisions.get(), waiting: self.queue().jobs.len() }
+    }
+
+    /// How many writes may wait; revocations find more.
+    pub fn places(&self) -> usize {
+        self.places
     }
 
     pub fn ready(&self) -> Result<()> {
@@ -121,6 +122,7 @@ impl Shared {
             return Err(self.gone());
         }
         if queue.jobs.len() >= places {
+            self.counts.refused(lane);
             return Err(StoreError::Busy);
         }
         queue.jobs.push_back(job);
@@ -159,11 +161,13 @@ impl Shared {
         }
         // After the registry: who reads this head finds every cut-off up to it.
         self.head.store(state.cuts.head.0, Ordering::Release);
+        self.counts.committed(&mut state.told, state.live.sum());
         self.told.send_if_modified(|head| std::mem::replace(head, state.cuts.head.0) != state.cuts.head.0);
     }
 
     /// From here on nothing is written: what the disk holds is unknown until the next start reads it.
     fn latch(&self, why: &StoreError) {
+        self.counts.failures.one();
         let _ = self.broken.set(why.to_string().into());
         self.queue().jobs.clear();
     }
@@ -204,8 +208,9 @@ fn write(shared: &Shared, db: &Database, codec: &Codec, state: &mut State, jobs:
     // Declared after the transaction, so that a panic ends the process before it unwinds through it.
     let _guard = AbortOnPanic;
     let mut batch = Batch::new(&transaction, codec, state)?;
+    let size = jobs.len() as u64;
     for job in jobs {
-        shared.decisions.fetch_add(1, Ordering::Relaxed);
+        shared.counts.decisions.one();
         settles.push(job(&mut batch));
         if let Some(error) = batch.broken {
             return Err(error);
@@ -215,9 +220,12 @@ fn write(shared: &Shared, db: &Database, codec: &Codec, state: &mut State, jobs:
         return transaction.abort().map_err(failed);
     };
     shared.recall.changing(&touched);
+    let watch = Stopwatch::start();
     transaction.commit().map_err(failed)?;
+    shared.counts.commit_nanos.observe(watch.nanos());
     shared.recall.changed(&touched);
-    shared.commits.fetch_add(1, Ordering::Relaxed);
+    shared.counts.commits.one();
+    shared.counts.batches.observe(size);
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! All that can be read of a store, so that two can be compared.
 
+use std::collections::BTreeMap;
+
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::event::{Event, EventKind};
-use keyfob::domain::id::{Position, SessionId, TokenId};
+use keyfob::domain::id::{ClientId, Position, SessionId, TokenId};
 use keyfob::domain::session::{Data, RevokedToken, Session};
 use keyfob::store::{Registry, Store};
 
@@ -18,6 +20,7 @@ pub struct Everything {
     pub clients: Vec<String>,
     pub cuts: CutOffs,
     pub head: Position,
+    pub live: BTreeMap<ClientId, u64>,
     pub revoked: Vec<bool>,
 }
 
@@ -43,7 +46,9 @@ pub async fn read(store: &impl Store) -> Everything {
     }
     // The registry's head may lag behind the store's: nothing but the registry's own changes makes a new one.
     let cuts = CutOffs { head: store.head(), ..registry.cuts };
-    Everything { sessions, by_subject, events: normalised(log(store).await), clients, cuts, head: store.head(), revoked }
+    let live = store.live().await.unwrap();
+    assert_eq!(store.figures().unwrap().live, live.values().sum::<u64>(), "what is published is what is written");
+    Everything { sessions, by_subject, events: normalised(log(store).await), clients, cuts, head: store.head(), live, revoked }
 }
 
 /// In which order one sweep reports expiries is a backend's own business.

@@ -1,0 +1,232 @@
+//! `GET /metrics`: what was counted, for Prometheus. Nothing is counted here but requests and connections; the rest is asked of whoever did it.
+
+mod page;
+mod process;
+pub mod requests;
+
+use std::sync::{Arc, OnceLock};
+
+use poem::http::{HeaderValue, header};
+use poem::{FromRequest, IntoResponse, Request, RequestBody, Response};
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiResponse, OpenApi};
+
+use self::page::{Form, Page};
+use self::requests::Requests;
+use super::caller::{Origin, caller};
+use super::connection::Channel;
+use super::credentials::{Authorization, BasicOrBearer};
+use super::document::Tag;
+use super::error::Problem;
+use crate::domain::client::Permission;
+use crate::engine::Engine;
+use crate::engine::counts::Counts;
+use crate::meter::{Counter, Gauge};
+use crate::store::{Figures, Store};
+
+/// How many clients have a number of their own; the smaller ones beyond share one, under no name.
+const CLIENTS_MAX: usize = 100;
+
+/// What is counted at the wire, and whether everybody may read the metrics.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    public: bool,
+    requests: OnceLock<Arc<Requests>>,
+    connections: [Arc<Connections>; 2],
+}
+
+/// The connections of one listener.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: Gauge,
+    accepted: Counter,
+}
+
+/// A connection, for as long as it is open.
+pub struct Open(Arc<Connections>);
+
+impl Connections {
+    /// One more is open, until what is returned is dropped.
+    pub fn open(self: &Arc<Self>) -> Open {
+        self.accepted.one();
+        self.open.up();
+        Open(self.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.down();
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet. `public`: whether they are told to whoever can reach the server.
+    pub fn new(public: bool) -> Self {
+        Self { public, ..Self::default() }
+    }
+
+    /// Prints these requests from now on. They are known only when all routes are, that of the metrics included.
+    pub fn watch(&self, requests: Arc<Requests>) {
+        let _ = self.requests.set(requests);
+    }
+
+    /// The connections that come this way.
+    pub fn connections(&self, channel: Channel) -> &Arc<Connections> {
+        &self.connections[usize::from(channel == Channel::AdminSocket)]
+    }
+
+    fn print(&self, page: &mut Page) {
+        if let Some(requests) = self.requests.get() {
+            requests.print(page);
+        }
+        let listeners = || ["public", "admin_socket"].into_iter().zip(&self.connections);
+        let mut samples = page.gauge("keyfob_http_connections", "Open connections.");
+        listeners().for_each(|(listener, of)| samples.sample(&[("listener", listener)], of.open.get()));
+        let mut samples = page.counter("keyfob_http_connections_accepted_total", "Connections accepted.");
+        listeners().for_each(|(listener, of)| samples.sample(&[("listener", listener)], of.accepted.get()));
+    }
+}
+
+/// The metrics over HTTP.
+pub struct MetricsApi<S> {
+    pub engine: Arc<Engine<S>>,
+    pub metrics: Arc<Metrics>,
+}
+
+#[OpenApi]
+impl<S: Store> MetricsApi<S> {
+    /// What is going on?
+    ///
+    /// Metrics for Prometheus: as text, or as OpenMetrics for who accepts that. Needs the permission `metrics`, unless `[server] metrics_public`
+    /// tells them to everybody. There is no token, secret, subject or address in them.
+    #[oai(path = "/metrics", method = "get", tag = "Tag::Operation", operation_id = "metrics")]
+    async fn metrics(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, form: Accepted) -> Result<Exposition, Problem> {
+        if !self.metrics.public {
+            caller(&self.engine, authorization, &origin).await?.require(Permission::Metrics)?;
+        }
+        let mut page = Page::new(form.0);
+        page.gauge("keyfob_build_info", "The version, as a label.").sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.metrics.print(&mut page);
+        print_counts(&mut page, self.engine.counts());
+        page.one("keyfob_store_ready", "Whether the store can commit.", u8::from(self.engine.ready().is_ok()));
+        page.one("keyfob_event_log_head", "The position of the last event.", self.engine.head().0);
+        match self.engine.figures() {
+            Ok(figures) => {
+                print_sessions(&mut page, &figures);
+                print_store(&mut page, &figures);
+                let now = self.engine.clock().now().wall;
+                let lag = figures.due.map_or(0.0, |due| now.since(due).as_secs_f64());
+                page.one("keyfob_sweep_lag_seconds", "For how long the first session that is due has waited for the sweep.", lag);
+            }
+            // A store that cannot be read is when the rest is needed most.
+            Err(error) => tracing::error!(%error, "the metrics are without those of the store"),
+        }
+        process::print(&mut page);
+        Ok(Exposition(form.0, page.finish()))
+    }
+}
+
+fn print_counts(page: &mut Page, counts: &Counts) {
+    let mut samples =
+        page.counter("keyfob_introspections_total", "Introspections answered, by the form of the token and what was told of it.");
+    for ((token, outcome), count) in counts.introspections.read() {
+        samples.sample(&[("token", token.as_str()), ("outcome", outcome.as_str())], count);
+    }
+    let mut samples = page.counter("keyfob_refreshes_total", "Refresh tokens presented, by what became of them.");
+    for (outcome, count) in counts.refreshes.read() {
+        samples.sample(&[("outcome", outcome.as_str())], count);
+    }
+    let mut samples = page.counter("keyfob_access_tokens_issued_total", "Access tokens handed out, by their form.");
+    for (format, count) in counts.tokens.read() {
+        samples.sample(&[("format", format.as_str())], count);
+    }
+    let mut samples = page.counter("keyfob_authentication_failures_total", "Failed authentications of clients, by cause.");
+    for (cause, count) in counts.auth_failures.read() {
+        samples.sample(&[("cause", cause.as_str())], count);
+    }
+    page.counter("keyfob_authentications_throttled_total", "Failed authentications that were answered 429.")
+        .sample(&[], counts.throttled.get());
+    let mut samples = page.counter("keyfob_sweep_removed_total", "What the sweep has removed.");
+    for (what, count) in counts.removed.read() {
+        samples.sample(&[("what", what.as_str())], count);
+    }
+}
+
+fn print_sessions(page: &mut Page, figures: &Figures) {
+    page.one("keyfob_sessions_live", "Sessions that live; those that have just expired until the sweep has seen it.", figures.live);
+    let mut by_client: Vec<_> = figures.live_by_client.iter().collect();
+    by_client.sort_by_key(|(client, number)| (std::cmp::Reverse(**number), *client));
+    let beyond: u64 = by_client.iter().skip(CLIENTS_MAX).map(|(_, number)| **number).sum();
+    let mut samples =
+        page.gauge("keyfob_client_sessions_live", "Sessions that live, by client; beyond a hundred clients the rest have no name.");
+    by_client.iter().take(CLIENTS_MAX).for_each(|(client, number)| samples.sample(&[("client", client.as_str())], number));
+    if beyond > 0 {
+        samples.sample(&[("client", "")], beyond);
+    }
+    page.one("keyfob_sessions_stored", "Sessions that are kept, dead ones that explain themselves included.", figures.sessions);
+    let mut samples = page.counter("keyfob_sessions_ended_total", "Sessions that were ended, by reason; those that expire are events.");
+    figures.ended.iter().for_each(|(reason, count)| samples.sample(&[("reason", reason.as_str())], count));
+    let mut samples = page.counter("keyfob_events_total", "Events written to the event log, by type.");
+    figures.told.iter().for_each(|(kind, count)| samples.sample(&[("type", kind.as_str())], count));
+    page.one("keyfob_event_log_entries", "Events that are kept.", figures.events);
+}
+
+fn print_store(page: &mut Page, figures: &Figures) {
+    page.counter("keyfob_store_commits_total", "Transactions committed to the disk.").sample(&[], figures.commits);
+    page.counter("keyfob_store_commit_failures_total", "Transactions that failed; the first is the last.").sample(&[], figures.failures);
+    page.counter("keyfob_store_decisions_total", "Decisions run in transactions, whether or not they changed anything.")
+        .sample(&[], figures.decisions);
+    page.histogram("keyfob_store_commit_duration_seconds", "How long a commit took, from its start to the disk.").distribution(
+        &[],
+        &figures.commit_nanos,
+        1e9,
+    );
+    page.histogram("keyfob_store_batch_decisions", "How many decisions a commit had.").distribution(&[], &figures.batches, 1.0);
+    page.one("keyfob_store_queue_depth", "Writes that wait.", figures.waiting);
+    page.one("keyfob_store_queue_capacity", "Writes that may wait; revocations find places beyond.", figures.places);
+    let mut samples = page.counter("keyfob_store_busy_total", "Writes that found no place in the queue and were answered 503.");
+    for (lane, count) in ["ordinary", "revocation"].into_iter().zip(figures.busy) {
+        samples.sample(&[("lane", lane)], count);
+    }
+    if let Some(bytes) = figures.file_bytes {
+        page.one("keyfob_store_file_bytes", "The size of the database file.", bytes);
+    }
+    if let Some(bytes) = figures.free_bytes {
+        page.one("keyfob_store_free_bytes", "What the file system of the database has left.", bytes);
+    }
+    let mut samples = page.gauge("keyfob_store_table_bytes", "What each table takes in the file, as of the last look (minutes ago).");
+    figures.table_bytes.iter().for_each(|(table, bytes)| samples.sample(&[("table", table)], bytes));
+}
+
+/// The form that a request asks for.
+struct Accepted(Form);
+
+impl<'a> FromRequest<'a> for Accepted {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self(Form::accepted(request.header(header::ACCEPT).unwrap_or_default())))
+    }
+}
+
+/// A finished page.
+struct Exposition(Form, String);
+
+impl IntoResponse for Exposition {
+    fn into_response(self) -> Response {
+        let mut response = Response::from(self.1);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.0.content_type()));
+        response
+    }
+}
+
+impl ApiResponse for Exposition {
+    fn meta() -> MetaResponses {
+        let content = ["text/plain", "application/openmetrics-text"];
+        let content = content.map(|content_type| MetaMediaType { content_type, schema: String::schema_ref() }).into();
+        let response = MetaResponse { description: "The metrics", status: Some(200), status_range: None, content, headers: vec![] };
+        MetaResponses { responses: vec![response] }
+    }
+
+    fn register(_: &mut Registry) {}
+}

@@ -1,0 +1,137 @@
+//! How many sessions of each client live, kept in a table beside them in the same transactions, so that nobody has to count.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redb::{ReadableTable, Table, TableHandle};
+
+use super::Result;
+use super::error::{corrupt, failed};
+use super::tables::{self, LIVE, SESSIONS};
+use crate::domain::cutoff::CutOffs;
+use crate::domain::id::{ClientId, SessionId};
+use crate::domain::session::Session;
+use crate::store::record::Codec;
+
+/// The numbers as they are in memory, and whose have changed since they were written.
+#[derive(Default)]
+pub(super) struct Live {
+    numbers: BTreeMap<ClientId, u64>,
+    changed: BTreeSet<ClientId>,
+}
+
+impl Live {
+    /// The numbers as they are written.
+    pub fn read(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Self> {
+        let mut numbers = BTreeMap::new();
+        for row in table.iter().map_err(failed)? {
+            let (name, bytes) = row.map_err(failed)?;
+            let fault = |cause| corrupt(LIVE.name(), name.value(), cause);
+            let client = name.value().parse().map_err(|_| fault("its name is malformed"))?;
+            numbers.insert(client, u64::from_be_bytes(bytes.value().try_into().map_err(|_| fault("not a number"))?));
+        }
+        Ok(Self { numbers, changed: BTreeSet::new() })
+    }
+
+    /// The numbers as counting says, which reads every session. One whose record is corrupt is counted nowhere.
+    pub fn count(
+        codec: &Codec,
+        sessions: &impl ReadableTable<&'static [u8; 16], &'static [u8]>,
+        windows: &impl ReadableTable<&'static [u8; 26], &'static [u8]>,
+        cuts: &CutOffs,
+    ) -> Result<Self> {
+        let mut live = Self::default();
+        for row in sessions.iter().map_err(failed)? {
+            let (id, bytes) = row.map_err(failed)?;
+            match tables::decode(codec, windows, SessionId(*id.value()), bytes.value()) {
+                Ok(loaded) => live.opened(&loaded.session, cuts),
+                Err(error @ super::StoreError::Corrupt { .. }) => {
+                    tracing::error!(%error, table = SESSIONS.name(), "a session is not counted");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(live)
+    }
+
+    /// All of them together.
+    pub fn sum(&self) -> u64 {
+        self.numbers.values().sum()
+    }
+
+    /// The numbers; nobody has none.
+    pub fn into_numbers(self) -> BTreeMap<ClientId, u64> {
+        self.numbers
+    }
+
+    /// A session is there that was not.
+    pub fn opened(&mut self, session: &Session, cuts: &CutOffs) {
+        self.moved(&session.client_id, false, session.counts_as_live(cuts));
+    }
+
+    /// A session has become another, or is gone.
+    pub fn became(&mut self, before: &Session, after: Option<&Session>, cuts: &CutOffs) {
+        let untold =
+            after.is_some_and(|after| before.end.is_some() == after.end.is_some() && before.expiry_reported == after.expiry_reported);
+        if !untold {
+            self.moved(&before.client_id, before.counts_as_live(cuts), after.is_some_and(|after| after.counts_as_live(cuts)));
+        }
+    }
+
+    /// A cut-off ended all of a client's; answers how many those were.
+    pub fn client_cut_off(&mut self, client: &ClientId) -> u64 {
+        let ended = self.numbers.remove(client).unwrap_or(0);
+        if ended > 0 {
+            self.changed.insert(client.clone());
+        }
+        ended
+    }
+
+    /// A cut-off ended all there are; answers how many those were.
+    pub fn all_cut_off(&mut self) -> u64 {
+        let ended = self.sum();
+        self.changed.extend(std::mem::take(&mut self.numbers).into_keys());
+        ended
+    }
+
+    /// Writes what has changed: nothing at all for a rotation.
+    pub fn write(&mut self, table: &mut Table<&'static str, &'static [u8]>) -> Result<()> {
+        for client in std::mem::take(&mut self.changed) {
+            match self.numbers.get(&client) {
+                Some(number) => table.insert(client.as_str(), &number.to_be_bytes()[..]).map_err(failed)?,
+                None => table.remove(client.as_str()).map_err(failed)?,
+            };
+        }
+        Ok(())
+    }
+
+    fn moved(&mut self, client: &ClientId, before: bool, after: bool) {
+        if before == after {
+            return;
+        }
+        let number = self.numbers.entry(client.clone()).or_default();
+        *number = if after { *number + 1 } else { number.saturating_sub(1) };
+        if *number == 0 {
+            self.numbers.remove(client);
+        }
+        self.changed.insert(client.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::session::tests::session;
+
+    #[test]
+    fn a_rotation_leaves_nothing_to_write_and_an_end_does() {
+        let (mut live, cuts, before) = (Live::default(), CutOffs::default(), session());
+        live.opened(&before, &cuts);
+        live.changed.clear();
+        let mut after = before.clone();
+        after.families[0].generation += 1;
+        live.became(&before, Some(&after), &cuts);
+        assert_eq!((live.sum(), live.changed.len()), (1, 0));
+        live.became(&after, None, &cuts);
+        assert_eq!((live.sum(), live.changed.len()), (0, 1));
+    }
+}
