@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
@@ -38,6 +39,7 @@ pub mod renew;
 pub mod revoke;
 pub mod sweep;
 mod throttle;
+pub mod upkeep;
 
 use activity::Activity;
 use clock::Clock;
@@ -89,6 +91,7 @@ pub struct Engine<S> {
     clock: Clock,
     throttle: Throttle,
     activity: Arc<Activity>,
+    walks: Arc<Semaphore>,
 }
 
 impl<S: Store> Engine<S> {
@@ -102,7 +105,8 @@ impl<S: Store> Engine<S> {
         let opaque = OpaqueKeys::new(&keys);
         let keyring = ArcSwap::from_pointee(keyring);
         let activity = Arc::new(Activity::new(clock.now().wall));
-        Ok(Self { store, rules, keys, opaque, keyring, verifier: AccessVerifier::new(), clock, throttle, activity })
+        let walks = Arc::new(Semaphore::new(upkeep::WALKS_MAX));
+        Ok(Self { store, rules, keys, opaque, keyring, verifier: AccessVerifier::new(), clock, throttle, activity, walks })
     }
 
     /// What the engine goes by.

@@ -18,6 +18,7 @@ mod clients;
 pub mod connection;
 pub mod cookie;
 pub mod credentials;
+mod db;
 pub mod document;
 pub mod error;
 mod events;
@@ -37,6 +38,7 @@ mod revoke;
 mod session;
 mod session_object;
 mod sessions;
+mod stream;
 mod subjects;
 mod ticket;
 mod token;
@@ -67,6 +69,7 @@ fn routed<S: Store>(engine: &Arc<Engine<S>>, cookie: cookie::Cookie, origins: or
         keys::KeysApi(engine.clone()),
         events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
         health::HealthApi(engine.clone()),
+        db::DbApi(engine.clone()),
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules().issuer, &cookie_name);

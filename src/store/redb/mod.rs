@@ -1,31 +1,38 @@
 //! The embedded backend: one file, one writer thread that commits in groups, readers that never wait.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use redb::{Database, StorageBackend};
+use bytes::Bytes;
+use redb::{Database, ReadableDatabase, StorageBackend};
 
 use super::record::Codec;
-use super::{Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
+use super::check::Note;
+use super::{Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept};
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::Event;
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::{Data, Decision, RevokedToken, Session};
+use crate::domain::time::Timestamp;
 use crate::token::keys::Keys;
 
 mod batch;
+mod check;
 mod error;
 mod open;
 mod reads;
 mod recall;
+mod restore;
 mod sweep;
 mod tables;
+mod walk;
 mod writer;
 
 pub use error::OpenError;
+pub use restore::{RestoreError, Restoring, check_file};
 pub use writer::Counters;
 
 /// How the backend runs.
@@ -43,6 +50,8 @@ pub struct Redb {
     codec: Codec,
     shared: Arc<writer::Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// The file, if it is in one of this machine.
+    path: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Redb {
@@ -54,7 +63,9 @@ impl std::fmt::Debug for Redb {
 impl Redb {
     /// Opens the database at `path`, or makes it: for its owner alone (0600), durably. Its directory must be there.
     pub fn open(path: &Path, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
-        Self::open_backend(open::backend(path)?, keys, options)
+        let mut store = Self::open_backend(open::backend(path)?, keys, options)?;
+        store.path = Some(path.to_owned());
+        Ok(store)
     }
 
     /// Makes an empty database at `path`, whole or not at all: a start that is cut off leaves no half-made file behind.
@@ -76,7 +87,7 @@ impl Redb {
         let (db, shared) = (Arc::new(db), Arc::new(writer::Shared::new(&state, options)));
         let (its_db, its_shared, its_codec) = (db.clone(), shared.clone(), codec.clone());
         let writer = thread::Builder::new().name("writer".into()).spawn(move || writer::run(&its_shared, &its_db, &its_codec, state))?;
-        Ok(Self { db, codec, shared, writer: Mutex::new(Some(writer)) })
+        Ok(Self { db, codec, shared, writer: Mutex::new(Some(writer)), path: None })
     }
 
     /// Takes no more writes, finishes those that wait, and returns when the last is on the disk. Reads go on until the store is dropped.
@@ -91,7 +102,8 @@ impl Redb {
 
     /// How many bytes each table takes in the file, what its pages leave empty included.
     pub fn stored_bytes(&self) -> Result<Vec<(&'static str, u64)>> {
-        self.read_stored_bytes()
+        let read = self.db.begin_read().map_err(error::failed)?;
+        Ok(walk::table_stats(&read)?.into_iter().map(|(name, _, bytes)| (name, bytes)).collect())
     }
 
     /// What the writer has done so far.
@@ -191,5 +203,19 @@ impl Store for Redb {
 
     fn ready(&self) -> Result<()> {
         self.shared.ready()
+    }
+
+    fn backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>> {
+        self.walk_backup(made_at)
+    }
+
+    fn check(&self, now: Timestamp) -> Result<Pieces<Note>> {
+        self.walk_check(now)
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        let (db, codec, path) = (self.db.clone(), self.codec.clone(), self.path.clone());
+        let stats = tokio::task::spawn_blocking(move || walk::stats(&db, &codec, path.as_deref()));
+        stats.await.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string().into())))
     }
 }

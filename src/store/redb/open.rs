@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableHandle};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableHandle};
 use subtle::ConstantTimeEq;
 
 use super::batch::State;
 use super::error::{OpenError, corrupt, failed};
-use super::tables::{CLIENTS, CUT_OFFS, EVENTS, FORMAT, HEAD, KEY_CHECK, META, Tables};
+use super::tables::{CLIENTS, CUT_OFFS, EPOCHS, EVENTS, FORMAT, HEAD, KEY_CHECK, META, RESTORED, Tables};
 use super::writer::begin;
 use crate::domain::cutoff::CutOffs;
+use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Position};
 use crate::store::record::{self, Codec};
 
@@ -57,7 +58,7 @@ pub(super) fn open(backend: impl StorageBackend, codec: &Codec, cache_bytes: usi
         // The next opening is quick only if the last commit has left the allocator's state behind.
         begin(&db)?.commit().map_err(failed)?;
     }
-    let state = read_state(&db)?;
+    let state = read_state(&db.begin_read().map_err(failed)?)?;
     Ok((db, state))
 }
 
@@ -72,16 +73,27 @@ fn recognise(db: &Database, codec: &Codec) -> Result<(), OpenError> {
         }
         Some(_) => {}
     }
+    recognise_existing(&read, codec)
+}
+
+/// The same for one that must be there.
+pub(super) fn recognise_existing(read: &ReadTransaction, codec: &Codec) -> Result<(), OpenError> {
     let meta = read.open_table(META).map_err(|_| OpenError::NotOurs("its table meta is another".into()))?;
-    let format = meta.get(FORMAT).map_err(failed)?.ok_or(OpenError::NotOurs("it does not say what it is".into()))?;
-    let version = format.value().strip_prefix(FORMAT_NAME).and_then(|version| version.try_into().ok());
+    let format = meta.get(FORMAT).map_err(failed)?;
+    let check = meta.get(KEY_CHECK).map_err(failed)?;
+    prove(format.as_ref().map(|format| format.value()), check.as_ref().map(|check| check.value()), codec)
+}
+
+/// Whether what a store says of itself is what a store of ours under this master key says.
+pub(super) fn prove(format: Option<&[u8]>, check: Option<&[u8]>, codec: &Codec) -> Result<(), OpenError> {
+    let format = format.ok_or(OpenError::NotOurs("it does not say what it is".into()))?;
+    let version = format.strip_prefix(FORMAT_NAME).and_then(|version| version.try_into().ok());
     match version.map(u32::from_be_bytes) {
         Some(FORMAT_VERSION) => {}
         Some(other) => return Err(OpenError::UnknownFormat(other)),
         None => return Err(OpenError::NotOurs("it says that it is something else".into())),
     }
-    let check = meta.get(KEY_CHECK).map_err(failed)?;
-    let proven = check.is_some_and(|check| bool::from(check.value().ct_eq(&codec.key_check())));
+    let proven = check.is_some_and(|check| bool::from(check.ct_eq(&codec.key_check())));
     if proven { Ok(()) } else { Err(OpenError::WrongKey) }
 }
 
@@ -96,8 +108,8 @@ fn mark(db: &Database, codec: &Codec) -> super::Result<()> {
     transaction.commit().map_err(failed)
 }
 
-fn read_state(db: &Database) -> super::Result<State> {
-    let read = db.begin_read().map_err(failed)?;
+/// What is held in memory, as of one snapshot.
+pub(super) fn read_state(read: &ReadTransaction) -> super::Result<State> {
     let mut clients = HashMap::new();
     for entry in read.open_table(CLIENTS).map_err(failed)?.iter().map_err(failed)? {
         let (key, bytes) = entry.map_err(failed)?;
@@ -110,10 +122,10 @@ fn read_state(db: &Database) -> super::Result<State> {
         let (key, bytes) = entry.map_err(failed)?;
         let name = key.value();
         let cut = record::decode_cut_off(name, bytes.value()).map_err(|fault| corrupt(CUT_OFFS.name(), name, fault))?;
-        if name.is_empty() {
-            cuts.everything = Some(cut);
-        } else {
-            cuts.clients.insert(client_id(CUT_OFFS.name(), name)?, cut);
+        match name {
+            "" => cuts.everything = Some(cut),
+            RESTORED => cuts.restored = Some(cut),
+            _ => _ = cuts.clients.insert(client_id(CUT_OFFS.name(), name)?, cut),
         }
     }
     let meta = read.open_table(META).map_err(failed)?;
@@ -124,7 +136,11 @@ fn read_state(db: &Database) -> super::Result<State> {
         return Err(corrupt(META.name(), HEAD, "not the position of the last event"));
     }
     cuts.head = Position(head);
-    Ok(State { clients, cuts, registry_changed: false })
+    let epochs = match meta.get(EPOCHS).map_err(failed)? {
+        Some(bytes) => record::decode_epochs(bytes.value()).map_err(|fault| corrupt(META.name(), EPOCHS, fault))?,
+        None => Epochs::default(),
+    };
+    Ok(State { clients, cuts, epochs, registry_changed: false })
 }
 
 fn client_id(table: &'static str, name: &str) -> super::Result<ClientId> {
