@@ -130,7 +130,10 @@ fn refused(why: NotRefreshed, client: &Client) -> Refused {
         }
         NotRefreshed::Reused => tracing::warn!(client, "a spent refresh token came back: its session was ended"),
         NotRefreshed::StoreRollback => {
-            tracing::error!(client, "a refresh token is newer than the store, which was put back to an earlier state: it is refused, and its session is over")
+            tracing::error!(
+                client,
+                "a refresh token is newer than the store, which was put back to an earlier state: it is refused, and its session is over"
+            )
         }
         NotRefreshed::BindingMismatch => tracing::warn!(client, "a refresh token was presented by a client it was not issued to"),
         NotRefreshed::Exhausted => tracing::warn!(client, "a refresh token family has used up its generations"),

@@ -68,7 +68,8 @@ impl<S: Store> Engine<S> {
     }
 
     fn walk(&self) -> Result<OwnedSemaphorePermit> {
-        let busy = || Error::from(Refusal::TooMany { retry_after: Duration::from_secs(60) }.because("two backups or checks are going on already"));
+        let busy =
+            || Error::from(Refusal::TooMany { retry_after: Duration::from_secs(60) }.because("two backups or checks are going on already"));
         self.walks.clone().try_acquire_owned().map_err(|_| busy())
     }
 }

@@ -164,7 +164,7 @@ impl Decoder {
         let mut left = std::mem::take(&mut self.left);
         left.extend(bytes);
         let mut taken = 0;
-        while let Some((whole, _)) = self.next(&left[taken..])? {
+        while let Some(whole) = self.next(&left[taken..])? {
             self.take(whole, &mut take)?;
             taken += whole.len();
         }
@@ -188,12 +188,12 @@ impl Decoder {
         }
     }
 
-    /// The first line or the first frame of `bytes`, if all of it is there, and what is behind it.
-    fn next<'a>(&self, bytes: &'a [u8]) -> Result<Option<(&'a [u8], &'a [u8])>, Damage> {
+    /// The first line or the first frame of `bytes`, if all of it is there.
+    fn next<'a>(&self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Damage> {
         if !self.begun {
-            return match bytes.split_at_checked(FIRST_LINE.len()) {
-                Some((FIRST_LINE, after)) => Ok(Some((FIRST_LINE, after))),
-                Some((line, _)) => Err(line.strip_prefix(FIRST_WORDS).map_or(Damage::NotOurs, |version| {
+            return match bytes.get(..FIRST_LINE.len()) {
+                Some(FIRST_LINE) => Ok(Some(FIRST_LINE)),
+                Some(line) => Err(line.strip_prefix(FIRST_WORDS).map_or(Damage::NotOurs, |version| {
                     Damage::UnknownVersion(String::from_utf8_lossy(version).trim_end().chars().filter(|c| !c.is_control()).collect())
                 })),
                 None if FIRST_LINE.starts_with(bytes) => Ok(None),
@@ -208,7 +208,7 @@ impl Decoder {
         if length > FRAME_BYTES_MAX || ![HEAD, TABLE, ENTRIES, END].contains(&begin[0]) {
             return Err(self.altered("no frame begins like this"));
         }
-        Ok(bytes.split_at_checked(BEGIN_BYTES + length + SUM_BYTES))
+        Ok(bytes.get(..BEGIN_BYTES + length + SUM_BYTES))
     }
 
     fn take<E: From<Damage>>(&mut self, whole: &[u8], take: &mut impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
@@ -241,7 +241,11 @@ impl Decoder {
             (ENTRIES, Some(_)) => self.entries(body, take),
             (END, Some(head)) if self.missing == 0 && self.tables == head.tables.len() => {
                 self.ended = true;
-                if self.digest.clone().finalize()[..] == *body { Ok(()) } else { Err(self.altered("the digest of it all is another").into()) }
+                if self.digest.clone().finalize()[..] == *body {
+                    Ok(())
+                } else {
+                    Err(self.altered("the digest of it all is another").into())
+                }
             }
             _ => Err(self.altered("a frame out of its order").into()),
         }

@@ -83,7 +83,11 @@ impl Session {
             return if never_seen && self.is_active(now.wall, cuts) {
                 self.rolled_back(now.wall)
             } else {
-                refused(if never_seen && self.was_cut_off_by_restore(now.wall, cuts) { NotRefreshed::StoreRollback } else { NotRefreshed::Dead })
+                refused(if never_seen && self.was_cut_off_by_restore(now.wall, cuts) {
+                    NotRefreshed::StoreRollback
+                } else {
+                    NotRefreshed::Dead
+                })
             };
         };
         let family = &self.families[index];

@@ -5,8 +5,8 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata,
 use super::error::failed;
 use super::open::read_state;
 use super::tables::{
-    CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD, KEY_CHECK, KEYS, META, RESTORED, REVOKED, SESSIONS, SUBJECTS, WINDOWS,
-    dated_key, id_at_end, subject_key,
+    CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD, KEY_CHECK, KEYS, META, RESTORED, REVOKED, SESSIONS,
+    SUBJECTS, WINDOWS, dated_key, id_at_end, subject_key,
 };
 use super::walk::hex;
 use super::{Result, StoreError};
@@ -27,11 +27,8 @@ pub(super) type Tell<'t> = dyn FnMut(Note) -> Result<()> + 't;
 /// Checks the snapshot, and tells what it finds. `now` decides only how many sessions are counted as living.
 pub(super) fn check(read: &ReadTransaction, codec: &Codec, now: Timestamp, tell: &mut Tell) -> Result<()> {
     let tables = Tables::open(read)?;
-    let (cuts, epochs, head_find) = state(read, &tables)?;
+    let (cuts, epochs) = state(read, &tables)?;
     let mut walk = Walk { tables: &tables, codec, now, cuts, epochs, done: Checked::default(), indexed: [0; 2], tell };
-    if let Some((key, cause)) = head_find {
-        walk.find(META.name(), key, cause)?;
-    }
     walk.meta()?;
     walk.sessions()?;
     walk.data()?;
@@ -77,24 +74,21 @@ impl Tables {
 }
 
 /// What sessions and events are judged by. Where it does not read, as much of it as does: the walk finds the rest.
-fn state(read: &ReadTransaction, tables: &Tables) -> Result<(CutOffs, Epochs, Option<(&'static str, Fault)>)> {
+fn state(read: &ReadTransaction, tables: &Tables) -> Result<(CutOffs, Epochs)> {
     match read_state(read) {
-        Ok(state) => Ok((state.cuts, state.epochs, None)),
+        Ok(state) => Ok((state.cuts, state.epochs)),
         Err(StoreError::Corrupt { .. }) => {
-            let bytes = tables.meta.get(HEAD).map_err(failed)?;
-            let head = bytes.and_then(|bytes| bytes.value().try_into().ok()).map(u64::from_be_bytes);
-            let last = tables.events.last().map_err(failed)?.map(|(position, _)| position.value());
-            let find = match (head, last) {
-                (None, _) => Some((HEAD, "absent, or not a number")),
-                (Some(head), Some(last)) if head != last => Some((HEAD, "not the position of the last event")),
-                _ => None,
-            };
             let epochs = tables.meta.get(EPOCHS).map_err(failed)?.and_then(|bytes| record::decode_epochs(bytes.value()).ok());
-            let head = Position(head.or(last).unwrap_or(u64::MAX));
-            Ok((CutOffs { head, ..CutOffs::default() }, epochs.unwrap_or_default(), find))
+            let head = tables.meta.get(HEAD).map_err(failed)?.and_then(|bytes| position(bytes.value()));
+            let cuts = CutOffs { head: head.unwrap_or(Position(u64::MAX)), ..CutOffs::default() };
+            Ok((cuts, epochs.unwrap_or_default()))
         }
         Err(error) => Err(error),
     }
+}
+
+fn position(bytes: &[u8]) -> Option<Position> {
+    bytes.try_into().ok().map(|bytes| Position(u64::from_be_bytes(bytes)))
 }
 
 struct Walk<'w, 't> {
@@ -136,14 +130,18 @@ impl Walk<'_, '_> {
 
     fn meta(&mut self) -> Result<()> {
         let tables = self.tables;
-        for name in [FORMAT, KEY_CHECK] {
+        for name in [FORMAT, KEY_CHECK, HEAD] {
             if tables.meta.get(name).map_err(failed)?.is_none() {
                 self.find(META.name(), name, "absent")?;
             }
         }
+        let last = tables.events.last().map_err(failed)?.map(|(position, _)| Position(position.value()));
         self.each(META, &tables.meta, |walk, key, bytes| {
             let fault = match key {
-                FORMAT | KEY_CHECK | HEAD => None,
+                FORMAT | KEY_CHECK => None,
+                HEAD if position(bytes).is_none() => Some("not a number"),
+                HEAD if last.is_some() && position(bytes) != last => Some("not the position of the last event"),
+                HEAD => None,
                 KEYS => record::decode_keys(bytes).err(),
                 EPOCHS => record::decode_epochs(bytes).err(),
                 _ => Some("nobody knows what it is"),
@@ -193,7 +191,11 @@ impl Walk<'_, '_> {
             if let Err(fault) = walk.codec.decode_data(id, bytes) {
                 walk.find(DATA.name(), id, fault)?;
             }
-            if tables.sessions.get(&id.0).map_err(failed)?.is_none() { walk.find(DATA.name(), id, "its session is not there") } else { Ok(()) }
+            if tables.sessions.get(&id.0).map_err(failed)?.is_none() {
+                walk.find(DATA.name(), id, "its session is not there")
+            } else {
+                Ok(())
+            }
         })
     }
 

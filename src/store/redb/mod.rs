@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, StorageBackend};
 
-use super::record::Codec;
 use super::check::Note;
+use super::record::Codec;
 use super::{Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept};
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;

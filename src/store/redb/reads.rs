@@ -6,9 +6,7 @@ use std::sync::Arc;
 use redb::{ReadTransaction, ReadableDatabase, TableHandle};
 
 use super::error::{corrupt, failed};
-use super::tables::{
-    DATA, EVENTS, KEYS, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event, load, of_subject,
-};
+use super::tables::{DATA, EVENTS, KEYS, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event, load, of_subject};
 use super::{Redb, Result};
 use crate::domain::event::Event;
 use crate::domain::id::{Position, SessionId, Subject};

@@ -67,7 +67,16 @@ impl Restoring {
         let db = builder.set_cache_size(cache_bytes).create_with_backend(backend(path)?).map_err(OpenError::from)?;
         let transaction = Some(begin(&db)?);
         let claims = Some([None, None]);
-        Ok(Self { db, path: path.into(), codec: Codec::new(keys), transaction, table: META.name(), entries: vec![], entries_bytes: 0, claims })
+        Ok(Self {
+            db,
+            path: path.into(),
+            codec: Codec::new(keys),
+            transaction,
+            table: META.name(),
+            entries: vec![],
+            entries_bytes: 0,
+            claims,
+        })
     }
 
     /// Takes the next piece of the backup. That it is of another master key is noticed before anything else is.
@@ -174,14 +183,20 @@ impl Visit for Put<'_> {
                 self.malformed = true;
                 return Ok(());
             }
-            table.insert(&K::from_bytes(key), &V::from_bytes(value)).map_err(failed)?;
+            table.insert(K::from_bytes(key), V::from_bytes(value)).map_err(failed)?;
         }
         Ok(())
     }
 }
 
 /// Checks the database at `path`, which nobody has open: the pages of the file, then every record.
-pub fn check_file(path: &Path, keys: &Keys, cache_bytes: usize, now: Timestamp, tell: &mut dyn FnMut(Note) -> Result<()>) -> std::result::Result<(), OpenError> {
+pub fn check_file(
+    path: &Path,
+    keys: &Keys,
+    cache_bytes: usize,
+    now: Timestamp,
+    tell: &mut dyn FnMut(Note) -> Result<()>,
+) -> std::result::Result<(), OpenError> {
     let mut builder = Database::builder();
     let mut db = builder.set_cache_size(cache_bytes).create_with_backend(backend(path)?)?;
     let codec = Codec::new(keys);

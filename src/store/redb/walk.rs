@@ -38,7 +38,10 @@ impl Redb {
 }
 
 /// Runs `work` on a thread of its own, which ends when nobody takes its pieces any more.
-fn pieces<T: Send + 'static>(name: &'static str, work: impl FnOnce(&mut dyn FnMut(T) -> Result<()>) -> Result<()> + Send + 'static) -> Pieces<T> {
+fn pieces<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce(&mut dyn FnMut(T) -> Result<()>) -> Result<()> + Send + 'static,
+) -> Pieces<T> {
     let (sender, receiver) = channel(AHEAD);
     let handle = Handle::current();
     tokio::task::spawn_blocking(move || {
