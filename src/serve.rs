@@ -1,10 +1,12 @@
 //! The composition root: configuration, files, store, engine and wire become one running server, and stop again in order.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
+use http_body_util::combinators::BoxBody;
 
 use crate::config::{Config, MasterKeySource};
 use crate::domain::id::{ClientId, Position};
@@ -19,18 +21,22 @@ use crate::http::connection::Channel;
 use crate::http::metrics::Metrics;
 use crate::http::peer::TrustedProxies;
 use crate::http::wire::Wire;
-use crate::store::Store;
 use crate::store::memory::Memory;
 use crate::store::redb::{OpenError, Options, Redb};
+use crate::store::{Store, StoreError};
 use crate::token::client_secret::{client_secret, hash_client_secret};
 use crate::token::keys::{Keys, SecretKey};
 
+mod check;
 mod listen;
 mod open_files;
+mod restore;
 mod run;
 mod service_manager;
 mod tls;
 
+pub use check::check;
+pub use restore::{Progress as RestoreProgress, Restored, restore};
 pub use run::run;
 
 /// The name of the administrator client that the first start makes.
@@ -67,6 +73,19 @@ pub enum AppError {
         /// What to do.
         mend: &'static str,
     },
+    /// A backup cannot be restored.
+    #[error("{}: {cause}{mend}", file.display())]
+    Backup {
+        /// The backup, or the database that it should become.
+        file: PathBuf,
+        /// Why not.
+        cause: String,
+        /// What to do.
+        mend: &'static str,
+    },
+    /// Somebody stopped it.
+    #[error("{0}; nothing was changed")]
+    Interrupted(Arc<str>),
     /// The engine cannot start on it.
     #[error("the engine cannot start: {0}")]
     Engine(#[from] crate::engine::Error),
@@ -168,17 +187,14 @@ impl App {
         &self.wire
     }
 
-    /// Answers a request with the rights that the admin socket gives.
-    ///
-    /// # Errors
-    /// An answer that ends in the middle.
-    pub async fn answer(&self, request: Request<Bytes>) -> Result<(StatusCode, Bytes), poem::error::ReadBodyError> {
+    /// Answers a request with the rights that the admin socket gives, by a body that may be made while it is read.
+    pub async fn answer(&self, request: Request<Bytes>) -> (StatusCode, BoxBody<Bytes, io::Error>) {
         let (parts, body) = request.into_parts();
         let mut request = poem::Request::builder().method(parts.method).uri(parts.uri).body(body);
         *request.headers_mut() = parts.headers;
         request.extensions_mut().insert(Channel::AdminSocket);
         let mut response = self.wire.respond(request).await;
-        Ok((response.status(), response.take_body().into_bytes().await?))
+        (response.status(), response.take_body().into())
     }
 
     /// Finishes the writes that wait, and closes the store.
@@ -198,6 +214,9 @@ impl AppError {
             OpenError::NotOurs(_) => "; name another file in [store] path, or restore a backup with `keyfob db restore`",
             OpenError::UnknownFormat(_) => "; run the keyfob that made it, or a newer one",
             OpenError::AlreadyOpen => "; stop it first",
+            OpenError::Store(StoreError::Corrupt { .. }) => {
+                "; `keyfob db check` finds what else is damaged, and `keyfob db restore FILE` restores a backup"
+            }
             OpenError::Io(_) | OpenError::Store(_) => "",
         };
         Self::Store { path: path.into(), cause, mend }

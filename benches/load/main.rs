@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+mod backup;
 mod bare;
 mod growth;
 mod introspection;
@@ -76,6 +77,9 @@ fn main() -> ExitCode {
             rotation::measure(&filled, &mut table);
         }
         start::measure_again(&filled, &mut table);
+    }
+    if plan.has("backup") {
+        backup::measure(&store::Filled::make(plan.sessions), &mut table);
     }
     if plan.has("growth") {
         growth::measure(plan.grown, &mut table);

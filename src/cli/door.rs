@@ -1,9 +1,11 @@
 //! The way to the routes: through the admin socket when a server runs, else the same router in this process.
 
+use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -27,13 +29,9 @@ pub enum Door {
 impl Door {
     /// Finds the running server, or opens the store.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
-        let socket = places(config).admin_socket;
-        match UnixStream::connect(&socket).await {
-            Ok(stream) => Self::connect(stream, &socket).await,
-            Err(_) => match App::open_existing(config).await {
-                Ok(app) => Ok(Self::InProcess(Box::new(app))),
-                Err(cause) => Err(Failure::refused(cause)),
-            },
+        match Self::running(config).await? {
+            Some(door) => Ok(door),
+            None => Ok(Self::InProcess(Box::new(App::open_existing(config).await.map_err(Failure::refused)?))),
         }
     }
 
@@ -62,17 +60,37 @@ impl Door {
         }
         let bytes = body.map(|(_, text)| Bytes::from(text)).unwrap_or_default();
         let request = request.body(bytes).map_err(Failure::refused)?;
-        let (status, bytes) = match self {
+        let (status, body) = self.begin(request).await?;
+        read(status, body).await
+    }
+
+    /// Gets what comes in pieces, to be read as it comes.
+    pub async fn stream(&mut self, path: &str) -> Result<BoxBody<Bytes, io::Error>, Failure> {
+        let request = Request::builder().uri(path).header("host", "localhost").body(Bytes::new()).map_err(Failure::refused)?;
+        let (status, body) = self.begin(request).await?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(read(status, body).await.err().unwrap_or_else(|| Failure::from_problem(status, &Value::Null)))
+    }
+
+    async fn begin(&mut self, request: Request<Bytes>) -> Result<(StatusCode, BoxBody<Bytes, io::Error>), Failure> {
+        match self {
             Self::Socket(sender) => {
                 let response = sender.send_request(request.map(Full::new)).await.map_err(Failure::refused)?;
-                let status = response.status();
-                let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-                (status, body.collect().await.map_err(Failure::refused)?.to_bytes())
+                Ok((response.status(), response.into_body().map_err(io::Error::other).boxed()))
             }
-            Self::InProcess(app) => app.answer(request).await.map_err(Failure::refused)?,
-        };
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(Failure::refused)? };
-        if status.is_success() { Ok(body) } else { Err(Failure::from_problem(status, &body)) }
+            Self::InProcess(app) => Ok(app.answer(request).await),
+        }
+    }
+
+    /// Finds the running server, if there is one.
+    pub async fn running(config: &Config) -> Result<Option<Self>, Failure> {
+        let socket = places(config).admin_socket;
+        match UnixStream::connect(&socket).await {
+            Ok(stream) => Self::connect(stream, &socket).await.map(Some),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Closes the store, if it was opened here.
@@ -81,6 +99,13 @@ impl Door {
             app.close().await;
         }
     }
+}
+
+/// The whole of an answer: its JSON, or why there is none.
+async fn read(status: StatusCode, body: BoxBody<Bytes, io::Error>) -> Result<Value, Failure> {
+    let bytes = http_body_util::Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(Failure::refused)?.to_bytes();
+    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(Failure::refused)? };
+    if status.is_success() { Ok(body) } else { Err(Failure::from_problem(status, &body)) }
 }
 
 /// The text as one segment of a path, or one value of a query or a form.

@@ -76,7 +76,7 @@ fn sentence(reason: EndReason) -> &'static str {
         }
         EndReason::ClientDeleted => "the client whose session it was has been deleted",
         EndReason::StoreRollback => {
-            "a genuine refresh token was newer than the database knew; so the database had been put back to an earlier state"
+            "the database had been put back to an earlier state, and nobody can know what became of the session in between"
         }
         EndReason::TokenRevoked => "its last refresh token was revoked, and nothing was left to keep it for",
     }

@@ -13,6 +13,7 @@ use crate::config::{Config, Sources};
 
 mod client;
 mod config;
+mod db;
 mod door;
 mod events;
 mod explain;
@@ -20,6 +21,7 @@ mod init;
 mod key;
 mod listing;
 mod print;
+mod progress;
 mod serve;
 mod session;
 mod subject;
@@ -67,6 +69,9 @@ enum Command {
     /// The event log.
     #[command(subcommand)]
     Events(events::EventsCommand),
+    /// The store as a whole: check, measure, back up, restore.
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Prints the OpenAPI document.
     Openapi,
 }
@@ -127,6 +132,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Token(token::TokenCommand::Decode(command)) => command.run(output),
         Command::Key(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Events(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Db(command) => command.run(&load(vec![])?, output),
         Command::Openapi => {
             let document = runtime()?.block_on(crate::serve::openapi_document(&load(vec![])?));
             print::print_lines(&[document.map_err(Failure::refused)?]);

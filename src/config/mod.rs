@@ -22,6 +22,7 @@ mod tests;
 pub use address::Listen;
 pub use client::DeclaredClient;
 pub use fault::{ConfigError, Fault};
+pub use parse::size_within;
 pub use policy::DEFAULT_POLICY;
 pub use preset::PresetChange;
 pub use sheet::{DEFAULT_ORIGIN, Setting};

@@ -4,6 +4,7 @@ pub mod access;
 pub mod change;
 pub mod client;
 pub mod cutoff;
+pub mod epoch;
 pub mod event;
 pub mod family;
 pub mod gate;

@@ -26,9 +26,15 @@ impl<S: Store> Engine<S> {
     /// waiting reader costs nothing.
     ///
     /// # Errors
-    /// `Forbidden` without the permission `events`; `Gone` when events after `after` were forgotten; `Invalid` for a place in the future.
+    /// `Forbidden` without the permission `events`; `Gone` when events after `after` were forgotten, or `after` is in a history that a
+    /// restore has lost; `Invalid` for a place in the future.
     pub async fn events(&self, caller: &Caller, after: Position, limit: usize, wait: Duration) -> Result<Events> {
         caller.require(Permission::Events)?;
+        let registry = self.store.registry();
+        let Some(next) = registry.epochs.next(after) else {
+            let lost = "this cursor is from a history that was lost: the store was restored from a backup made before; begin again without a cursor";
+            return Err(Refusal::Gone.because(lost).into());
+        };
         if after > self.store.head() {
             return Err(invalid("after", "is a place that the log has not reached").into());
         }
@@ -42,7 +48,7 @@ impl<S: Store> Engine<S> {
         let head = self.store.head();
         let items = self.store.events(after, limit).await?;
         let first = items.first().map_or(head.next(), |(position, _)| *position);
-        if first > after.next() {
+        if first > next {
             return Err(Refusal::Gone.because("events after this cursor were forgotten; begin again without a cursor").into());
         }
         Ok(Events { items, head })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
@@ -40,6 +40,7 @@ pub mod renew;
 pub mod revoke;
 pub mod sweep;
 mod throttle;
+pub mod upkeep;
 
 use activity::Activity;
 use clock::Clock;
@@ -94,6 +95,7 @@ pub struct Engine<S> {
     activity: Arc<Activity>,
     stopping: watch::Sender<bool>,
     counts: Counts,
+    walks: Arc<Semaphore>,
 }
 
 impl<S: Store> Engine<S> {
@@ -119,6 +121,7 @@ impl<S: Store> Engine<S> {
             activity,
             stopping: watch::Sender::new(false),
             counts: Counts::new(),
+            walks: Arc::new(Semaphore::new(upkeep::WALKS_MAX)),
         })
     }
 

@@ -140,7 +140,11 @@ fn refused(why: NotRefreshed, client: &Client, session: SessionId) -> Refused {
         }
         NotRefreshed::Reused => tracing::warn!(%session, client, "a spent refresh token came back: its session was ended"),
         NotRefreshed::StoreRollback => {
-            tracing::error!(%session, client, "a refresh token is newer than the store: its session was ended; was the store restored?")
+            tracing::error!(
+                %session,
+                client,
+                "a refresh token is newer than the store, which was put back to an earlier state: it is refused, and its session is over"
+            )
         }
         NotRefreshed::BindingMismatch => tracing::warn!(%session, client, "a refresh token was presented by a client it was not issued to"),
         NotRefreshed::Exhausted => tracing::warn!(%session, client, "a refresh token family has used up its generations"),

@@ -203,7 +203,7 @@ impl Places {
     }
 
     /// Where the key is, for a person.
-    fn key_name(&self) -> String {
+    pub fn key_name(&self) -> String {
         match &self.master_key {
             MasterKeySource::File(path) => path.display().to_string(),
             MasterKeySource::Environment(name) => format!("environment variable {name}"),

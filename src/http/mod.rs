@@ -18,6 +18,7 @@ mod clients;
 pub mod connection;
 pub mod cookie;
 pub mod credentials;
+mod db;
 pub mod document;
 pub mod error;
 mod events;
@@ -40,6 +41,7 @@ mod revoke;
 mod session;
 mod session_object;
 mod sessions;
+mod stream;
 mod subjects;
 mod ticket;
 mod token;
@@ -83,6 +85,7 @@ fn routed<S: Store>(
         events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
         health::HealthApi(engine.clone()),
         metrics::MetricsApi { engine: engine.clone(), metrics: metrics.clone() },
+        db::DbApi(engine.clone()),
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules().issuer, &cookie_name);

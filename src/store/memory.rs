@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Figures, Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
+use bytes::Bytes;
+
+use super::check::Note;
+use super::{Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept};
 use crate::domain::client::Client;
 use crate::domain::cutoff::{CutOff, CutOffs};
 use crate::domain::event::Event;
@@ -11,6 +14,7 @@ use crate::domain::id::{ClientId, Position, SessionId, Subject, TokenId};
 use crate::domain::key::KeyRecord;
 use crate::domain::policy::RETRY_WINDOW_MAX;
 use crate::domain::session::{Data, Decision, ENGINE, RevokedToken, Session, make_room};
+use crate::domain::time::Timestamp;
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -194,6 +198,10 @@ impl State {
     }
 }
 
+fn kept_nowhere() -> StoreError {
+    StoreError::Unavailable("it is kept in memory alone".into())
+}
+
 impl Store for Memory {
     async fn update<T: Send + 'static>(
         &self,
@@ -316,5 +324,17 @@ impl Store for Memory {
 
     fn ready(&self) -> Result<()> {
         self.lock().ready()
+    }
+
+    fn backup(&self, _made_at: Timestamp) -> Result<Pieces<Bytes>> {
+        Err(kept_nowhere())
+    }
+
+    fn check(&self, _now: Timestamp) -> Result<Pieces<Note>> {
+        Err(kept_nowhere())
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        Err(kept_nowhere())
     }
 }

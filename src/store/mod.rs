@@ -10,8 +10,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
+use crate::domain::epoch::Epochs;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
@@ -19,6 +22,8 @@ use crate::domain::session::{Cap, Data, Decision, EndReason, RevokedToken, Sessi
 use crate::domain::time::{Moment, Timestamp};
 use crate::meter::Distribution;
 
+pub mod backup;
+pub mod check;
 pub mod memory;
 pub mod record;
 pub mod redb;
@@ -81,6 +86,8 @@ pub struct Registry {
     pub clients: HashMap<ClientId, Arc<Client>>,
     /// Every cut-off. Its `head` is that of the registry's own last change; [`Store::head`] is the log's.
     pub cuts: CutOffs,
+    /// The epochs of the event log.
+    pub epochs: Epochs,
 }
 
 /// What one run of the sweep may do.
@@ -241,4 +248,44 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether the store can commit.
     fn ready(&self) -> Result<()>;
+
+    /// One state of the store as a backup (its form is in [`backup`]), in pieces as they are taken. Writers go on. A store that is kept
+    /// nowhere has none.
+    fn backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>>;
+
+    /// Holds every record and index of one state of the store against each other, and tells as it goes on. Writers go on.
+    fn check(&self, now: Timestamp) -> Result<Pieces<check::Note>>;
+
+    /// What is in the store, and how large it is.
+    fn stats(&self) -> impl Future<Output = Result<Stats>> + Send;
+}
+
+/// What takes long comes in pieces: few are ready ahead of who takes them, and nothing goes on when nobody does any more. An error is the
+/// last piece; without the piece that says so, it did not come to its end.
+pub type Pieces<T> = tokio::sync::mpsc::Receiver<Result<T>>;
+
+/// What is in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Each table with how many entries it has, and how many bytes of the file it takes.
+    pub tables: Vec<(&'static str, u64, u64)>,
+    /// The file's length, and how much of its file system is free; of a store that is in a file of this machine.
+    pub file: Option<FileStats>,
+    /// The first event that is kept, and when it happened.
+    pub oldest_event: Option<(Position, Timestamp)>,
+    /// The last one.
+    pub newest_event: Option<(Position, Timestamp)>,
+    /// The position of the last event ever written.
+    pub head: Position,
+    /// The number of the epoch; each restore begins one.
+    pub epoch: u32,
+}
+
+/// The file of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStats {
+    /// How long it is.
+    pub bytes: u64,
+    /// How much more its file system takes.
+    pub disk_free_bytes: u64,
 }

@@ -7,6 +7,7 @@ use sha2::Sha256;
 
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOff;
+use crate::domain::epoch::Epochs;
 use crate::domain::event::Event;
 use crate::domain::family::RetryWindow;
 use crate::domain::id::{SessionId, Subject};
@@ -137,7 +138,7 @@ pub fn decode_client(id: &str, bytes: &[u8]) -> Decoded<Client> {
     unpostcard(unframe(&name("clients", id.as_bytes()), bytes)?)
 }
 
-/// The cut-off of a client, or under the empty name that of everything.
+/// The cut-off of a client, or under a name that no client can have one of everything.
 pub fn encode_cut_off(client: &str, cut: &CutOff) -> Vec<u8> {
     frame(&name("cut_offs", client.as_bytes()), &postcard(cut))
 }
@@ -155,6 +156,16 @@ pub fn encode_keys(keys: &[KeyRecord]) -> Vec<u8> {
 /// The reverse of [`encode_keys`].
 pub fn decode_keys(bytes: &[u8]) -> Decoded<Vec<KeyRecord>> {
     unpostcard(unframe(b"keys", bytes)?)
+}
+
+/// The epochs that restores began.
+pub fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
+    frame(b"epochs", &postcard(epochs))
+}
+
+/// The reverse of [`encode_epochs`].
+pub fn decode_epochs(bytes: &[u8]) -> Decoded<Epochs> {
+    unpostcard(unframe(b"epochs", bytes)?)
 }
 
 /// What a record is sealed and checked under: moved to another table or key, it is corrupt.

@@ -9,6 +9,7 @@ mod commands;
 mod conformance;
 mod cookies;
 mod crash;
+mod db;
 mod disk;
 mod durability;
 mod edge;

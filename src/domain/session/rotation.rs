@@ -1,6 +1,6 @@
 //! Refreshing: where a spent token is told from a stolen one. Every row of the table of standards section 6.4 is decided here.
 
-use super::{Decision, ENGINE, End, EndReason, Session};
+use super::{Decision, ENGINE, End, EndReason, Session, Standing};
 use crate::domain::client::TokenFormat;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::EventKind;
@@ -61,7 +61,7 @@ pub enum NotRefreshed {
     Reused,
     /// The previous token came after its window, and the policy only refuses that.
     Late,
-    /// The store has lost a rotation: the session has been ended.
+    /// The store has lost a rotation: the session has been ended, by this or by the restore.
     StoreRollback,
     /// The family has used up its generations.
     Exhausted,
@@ -79,17 +79,27 @@ impl Session {
         let refused = |why| Decision::quiet(Err(why));
         let Some(index) = self.families.iter().position(|family| family.number == refresh.family) else {
             // A family forgotten long ago, or one that this store has never seen: it was restored from before its opening.
-            let never_seen = self.next_family != 0 && refresh.family >= self.next_family && self.is_active(now.wall, cuts);
-            return if never_seen { self.rolled_back(now.wall) } else { refused(NotRefreshed::Dead) };
+            let never_seen = self.next_family != 0 && refresh.family >= self.next_family;
+            return if never_seen && self.is_active(now.wall, cuts) {
+                self.rolled_back(now.wall)
+            } else {
+                refused(if never_seen && self.was_cut_off_by_restore(now.wall, cuts) {
+                    NotRefreshed::StoreRollback
+                } else {
+                    NotRefreshed::Dead
+                })
+            };
         };
         let family = &self.families[index];
         if family.client_id != *refresh.client {
             return refused(NotRefreshed::BindingMismatch);
         }
-        if !self.is_active(now.wall, cuts) || family.end(cuts).is_some() {
-            return refused(NotRefreshed::Dead);
-        }
         let place = family.place(refresh.presented, now);
+        if !self.is_active(now.wall, cuts) || family.end(cuts).is_some() {
+            // Nothing is left to end: a restore has ended it. That its token is newer than the backup is worth an alert all the same.
+            let lost = place == Place::Unknown && family.end.is_none() && self.was_cut_off_by_restore(now.wall, cuts);
+            return refused(if lost { NotRefreshed::StoreRollback } else { NotRefreshed::Dead });
+        }
         match place {
             Place::Unknown => return self.rolled_back(now.wall),
             Place::Spent(behind) => return self.reused(refresh, behind, now.wall),
@@ -145,6 +155,11 @@ impl Session {
         reused.address = refresh.address;
         let ended = self.finish(End { at: now, reason: EndReason::RefreshReuse, by: ENGINE.into() });
         Decision::told(Err(NotRefreshed::Reused), vec![reused, ended])
+    }
+
+    fn was_cut_off_by_restore(&self, now: Timestamp, cuts: &CutOffs) -> bool {
+        let standing = self.standing(now, cuts);
+        self.end.is_none() && matches!(standing, Standing::Ended(End { reason: EndReason::StoreRollback, .. }))
     }
 
     fn rolled_back(&mut self, now: Timestamp) -> Decision<Result<Grant, NotRefreshed>> {

@@ -12,6 +12,7 @@ use super::tables::{self, EVENTS, HEAD, KEYS, Loaded, META, SESSIONS, Tables, da
 use super::{Opening, Registry, Result, StoreError};
 use crate::domain::client::Client;
 use crate::domain::cutoff::{CutOff, CutOffs};
+use crate::domain::epoch::Epochs;
 use crate::domain::event::Event;
 use crate::domain::family::RetryWindow;
 use crate::domain::id::{ClientId, SessionId, Subject};
@@ -27,12 +28,13 @@ pub(super) struct State {
     pub live: Live,
     /// What was told since it was last counted.
     pub told: Told,
+    pub epochs: Epochs,
     pub registry_changed: bool,
 }
 
 impl State {
     pub fn registry(&self) -> Registry {
-        Registry { clients: self.clients.clone(), cuts: self.cuts.clone() }
+        Registry { clients: self.clients.clone(), cuts: self.cuts.clone(), epochs: self.epochs.clone() }
     }
 }
 

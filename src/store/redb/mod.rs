@@ -6,30 +6,37 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
-use redb::{Database, StorageBackend};
+use bytes::Bytes;
+use redb::{Database, ReadableDatabase, StorageBackend};
 
+use super::check::Note;
 use super::record::Codec;
-use super::{Figures, Lane, Opening, Registry, Result, Store, StoreError, Sweep, Swept};
+use super::{Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept};
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::Event;
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::{Data, Decision, RevokedToken, Session};
+use crate::domain::time::Timestamp;
 use crate::token::keys::Keys;
 
 mod batch;
+mod check;
 mod error;
 mod figures;
 mod live;
 mod open;
 mod reads;
 mod recall;
+mod restore;
 mod sweep;
 mod tables;
+mod walk;
 mod writer;
 
 pub use error::OpenError;
+pub use restore::{RestoreError, Restoring, check_file};
 pub use writer::Counters;
 
 /// How the backend runs.
@@ -63,7 +70,7 @@ impl Redb {
     /// Opens the database at `path`, or makes it: for its owner alone (0600), durably. Its directory must be there.
     pub fn open(path: &Path, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
         let mut store = Self::open_backend(open::backend(path)?, keys, options)?;
-        store.path = Some(path.into());
+        store.path = Some(path.to_owned());
         Ok(store)
     }
 
@@ -101,7 +108,8 @@ impl Redb {
 
     /// How many bytes each table takes in the file, what its pages leave empty included.
     pub fn stored_bytes(&self) -> Result<Vec<(&'static str, u64)>> {
-        self.read_stored_bytes()
+        let read = self.db.begin_read().map_err(error::failed)?;
+        Ok(walk::table_stats(&read)?.into_iter().map(|(name, _, bytes)| (name, bytes)).collect())
     }
 
     /// Looks at what each table takes, which walks the whole file, for [`Store::figures`] to tell from then on.
@@ -109,7 +117,7 @@ impl Redb {
     /// # Errors
     /// A file that cannot be read.
     pub fn measure(&self) -> Result<()> {
-        self.measured.store(Arc::new(self.read_stored_bytes()?));
+        self.measured.store(Arc::new(self.stored_bytes()?));
         Ok(())
     }
 
@@ -218,5 +226,19 @@ impl Store for Redb {
 
     fn ready(&self) -> Result<()> {
         self.shared.ready()
+    }
+
+    fn backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>> {
+        self.walk_backup(made_at)
+    }
+
+    fn check(&self, now: Timestamp) -> Result<Pieces<Note>> {
+        self.walk_check(now)
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        let (db, codec, path) = (self.db.clone(), self.codec.clone(), self.path.clone());
+        let stats = tokio::task::spawn_blocking(move || walk::stats(&db, &codec, path.as_deref()));
+        stats.await.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string().into())))
     }
 }

@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableError, TableHandle};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableError, TableHandle};
 use subtle::ConstantTimeEq;
 
 use super::batch::State;
 use super::error::{OpenError, corrupt, failed};
 use super::figures::Told;
 use super::live::Live;
-use super::tables::{CLIENTS, CUT_OFFS, EVENTS, FORMAT, HEAD, KEY_CHECK, LIVE, META, SESSIONS, Tables, WINDOWS};
+use super::tables::{CLIENTS, CUT_OFFS, EPOCHS, EVENTS, FORMAT, HEAD, KEY_CHECK, LIVE, META, RESTORED, SESSIONS, Tables, WINDOWS};
 use super::writer::begin;
 use crate::domain::cutoff::CutOffs;
+use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Position};
 use crate::store::record::{self, Codec};
 
@@ -59,7 +60,7 @@ pub(super) fn open(backend: impl StorageBackend, codec: &Codec, cache_bytes: usi
         // The next opening is quick only if the last commit has left the allocator's state behind.
         begin(&db)?.commit().map_err(failed)?;
     }
-    let mut state = read_state(&db)?;
+    let mut state = read_state(&db.begin_read().map_err(failed)?)?;
     state.live = read_live(&db, codec, &state.cuts)?;
     Ok((db, state))
 }
@@ -75,16 +76,27 @@ fn recognise(db: &Database, codec: &Codec) -> Result<(), OpenError> {
         }
         Some(_) => {}
     }
+    recognise_existing(&read, codec)
+}
+
+/// The same for one that must be there.
+pub(super) fn recognise_existing(read: &ReadTransaction, codec: &Codec) -> Result<(), OpenError> {
     let meta = read.open_table(META).map_err(|_| OpenError::NotOurs("its table meta is another".into()))?;
-    let format = meta.get(FORMAT).map_err(failed)?.ok_or(OpenError::NotOurs("it does not say what it is".into()))?;
-    let version = format.value().strip_prefix(FORMAT_NAME).and_then(|version| version.try_into().ok());
+    let format = meta.get(FORMAT).map_err(failed)?;
+    let check = meta.get(KEY_CHECK).map_err(failed)?;
+    prove(format.as_ref().map(|format| format.value()), check.as_ref().map(|check| check.value()), codec)
+}
+
+/// Whether what a store says of itself is what a store of ours under this master key says.
+pub(super) fn prove(format: Option<&[u8]>, check: Option<&[u8]>, codec: &Codec) -> Result<(), OpenError> {
+    let format = format.ok_or(OpenError::NotOurs("it does not say what it is".into()))?;
+    let version = format.strip_prefix(FORMAT_NAME).and_then(|version| version.try_into().ok());
     match version.map(u32::from_be_bytes) {
         Some(FORMAT_VERSION) => {}
         Some(other) => return Err(OpenError::UnknownFormat(other)),
         None => return Err(OpenError::NotOurs("it says that it is something else".into())),
     }
-    let check = meta.get(KEY_CHECK).map_err(failed)?;
-    let proven = check.is_some_and(|check| bool::from(check.value().ct_eq(&codec.key_check())));
+    let proven = check.is_some_and(|check| bool::from(check.ct_eq(&codec.key_check())));
     if proven { Ok(()) } else { Err(OpenError::WrongKey) }
 }
 
@@ -99,8 +111,8 @@ fn mark(db: &Database, codec: &Codec) -> super::Result<()> {
     transaction.commit().map_err(failed)
 }
 
-fn read_state(db: &Database) -> super::Result<State> {
-    let read = db.begin_read().map_err(failed)?;
+/// What is held in memory, as of one snapshot.
+pub(super) fn read_state(read: &ReadTransaction) -> super::Result<State> {
     let mut clients = HashMap::new();
     for entry in read.open_table(CLIENTS).map_err(failed)?.iter().map_err(failed)? {
         let (key, bytes) = entry.map_err(failed)?;
@@ -113,10 +125,10 @@ fn read_state(db: &Database) -> super::Result<State> {
         let (key, bytes) = entry.map_err(failed)?;
         let name = key.value();
         let cut = record::decode_cut_off(name, bytes.value()).map_err(|fault| corrupt(CUT_OFFS.name(), name, fault))?;
-        if name.is_empty() {
-            cuts.everything = Some(cut);
-        } else {
-            cuts.clients.insert(client_id(CUT_OFFS.name(), name)?, cut);
+        match name {
+            "" => cuts.everything = Some(cut),
+            RESTORED => cuts.restored = Some(cut),
+            _ => _ = cuts.clients.insert(client_id(CUT_OFFS.name(), name)?, cut),
         }
     }
     let meta = read.open_table(META).map_err(failed)?;
@@ -127,7 +139,11 @@ fn read_state(db: &Database) -> super::Result<State> {
         return Err(corrupt(META.name(), HEAD, "not the position of the last event"));
     }
     cuts.head = Position(head);
-    Ok(State { clients, cuts, live: Live::default(), told: Told::default(), registry_changed: false })
+    let epochs = match meta.get(EPOCHS).map_err(failed)? {
+        Some(bytes) => record::decode_epochs(bytes.value()).map_err(|fault| corrupt(META.name(), EPOCHS, fault))?,
+        None => Epochs::default(),
+    };
+    Ok(State { clients, cuts, live: Live::default(), told: Told::default(), epochs, registry_changed: false })
 }
 
 /// The numbers of those that live. A database that was made before they were kept is counted once.

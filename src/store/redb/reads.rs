@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use redb::{ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableHandle};
+use redb::{ReadTransaction, ReadableDatabase, TableHandle};
 
 use super::error::{corrupt, failed};
 use super::live::Live;
 use super::tables::{
-    DATA, EVENTS, KEYS, LIVE, META, NAMES, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event, load, of_subject,
+    DATA, EVENTS, KEYS, LIVE, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event, load, of_subject,
 };
 use super::{Redb, Result};
 use crate::domain::event::Event;
@@ -21,19 +21,6 @@ use crate::store::record;
 impl Redb {
     pub(super) fn read(&self) -> Result<ReadTransaction> {
         self.db.begin_read().map_err(failed)
-    }
-
-    pub(super) fn read_stored_bytes(&self) -> Result<Vec<(&'static str, u64)>> {
-        let read = self.read()?;
-        let sizes = NAMES.iter().map(|name| {
-            let handle = read.list_tables().map_err(failed)?.find(|table| table.name() == *name);
-            let stats = match handle {
-                Some(handle) => read.open_untyped_table(handle).map_err(failed)?.stats().map_err(failed)?,
-                None => return Ok((*name, 0)),
-            };
-            Ok((*name, stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes()))
-        });
-        sizes.collect()
     }
 
     pub(super) fn read_live(&self) -> Result<BTreeMap<ClientId, u64>> {

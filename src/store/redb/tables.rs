@@ -15,7 +15,7 @@ type Fixed<const N: usize> = &'static [u8; N];
 /// Bytes of any number.
 type Bytes = &'static [u8];
 /// A table's name, keys and values.
-type Definition<K, V> = TableDefinition<'static, K, V>;
+pub(super) type Definition<K, V> = TableDefinition<'static, K, V>;
 
 /// Session id -> record.
 pub(super) const SESSIONS: Definition<Fixed<16>, Bytes> = Definition::new("sessions");
@@ -31,7 +31,7 @@ pub(super) const WINDOWS: Definition<Fixed<26>, Bytes> = Definition::new("window
 pub(super) const EVENTS: Definition<u64, Bytes> = Definition::new("events");
 /// Client id -> client.
 pub(super) const CLIENTS: Definition<&str, Bytes> = Definition::new("clients");
-/// Client id, or nothing for everything -> cut-off. Outlives the client.
+/// Client id, nothing for everything, or [`RESTORED`] -> cut-off. Outlives the client.
 pub(super) const CUT_OFFS: Definition<&str, Bytes> = Definition::new("cut_offs");
 /// When it would have expired, token id -> nothing.
 pub(super) const REVOKED: Definition<Fixed<24>, ()> = Definition::new("revoked");
@@ -52,6 +52,32 @@ pub(super) const KEY_CHECK: &str = "key_check";
 pub(super) const HEAD: &str = "head";
 /// The signing keys.
 pub(super) const KEYS: &str = "keys";
+/// The epochs that restores began; absent in a store that was never restored.
+pub(super) const EPOCHS: &str = "epochs";
+
+/// Under this name, which no client can have, is the cut-off of the last restore.
+pub(super) const RESTORED: &str = "/restored";
+
+/// Looks at every table, whatever its types: for what copies and checks the store as a whole.
+pub(super) trait Visit {
+    /// Looks at one.
+    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(&mut self, table: Definition<K, V>) -> Result<()>;
+}
+
+/// Shows every table, in the order of [`NAMES`] except that what the store says of itself comes first.
+pub(super) fn each(visit: &mut impl Visit) -> Result<()> {
+    visit.visit(META)?;
+    visit.visit(SESSIONS)?;
+    visit.visit(DATA)?;
+    visit.visit(SUBJECTS)?;
+    visit.visit(EXPIRY)?;
+    visit.visit(WINDOWS)?;
+    visit.visit(EVENTS)?;
+    visit.visit(CLIENTS)?;
+    visit.visit(CUT_OFFS)?;
+    visit.visit(REVOKED)?;
+    visit.visit(LIVE)
+}
 
 /// Every table, open for writing in one transaction.
 pub(super) struct Tables<'t> {

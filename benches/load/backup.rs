@@ -1,0 +1,50 @@
+//! How fast the store as a whole is backed up, restored and checked, by the commands of the released binary.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::machine::Table;
+use crate::server::{BINARY, Server};
+use crate::store::{Filled, database};
+
+/// Fills the rows.
+pub fn measure(filled: &Filled, table: &mut Table) {
+    let sessions = filled.sessions;
+    let size = |path: &Path| path.metadata().expect("it is there").len();
+    let backup = filled.path().join("b.backup");
+    let mut row = |what: String, took: f64, bytes: u64| {
+        let rate = format!("{:.0} sessions/s, {:.0} MB/s", sessions as f64 / took, bytes as f64 / took / 1e6);
+        table.row("-", &what, format!("{took:.1} s"), rate, format!("{} MB", bytes / 1_000_000), "-");
+    };
+    let (server, _) = Server::start(filled.path());
+    let (took, _) = run(filled.path(), &["db", "backup", "b.backup", "--rate", "1024GiB"]);
+    row(format!("backup of {sessions} sessions through an idle server, as fast as it goes; size of the backup"), took, size(&backup));
+    let (took, _) = run(filled.path(), &["db", "backup", "c.backup"]);
+    row("the same at its default rate of 64 MiB/s".to_owned(), took, size(&backup));
+    let (took, _) = run(filled.path(), &["db", "check"]);
+    row("check through the server; size of the file".to_owned(), took, size(&database(filled.path())));
+    server.stop();
+    let (took, kib) = run(filled.path(), &["db", "restore", "b.backup"]);
+    row(
+        format!("restore, every record checked ({} MiB resident at most); size of the new file", kib / 1024),
+        took,
+        size(&database(filled.path())),
+    );
+}
+
+/// Runs a command, and answers how long it took in seconds, and its peak of memory in KiB.
+fn run(directory: &Path, arguments: &[&str]) -> (f64, u64) {
+    let begun = Instant::now();
+    let mut child = Command::new(BINARY).args(arguments).current_dir(directory).spawn().expect("the binary is built");
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().expect("it is ours").is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        peak = line.unwrap_or(peak);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(child.wait().expect("it is ours").success(), "{arguments:?} failed");
+    (begun.elapsed().as_secs_f64(), peak)
+}

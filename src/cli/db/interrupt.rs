@@ -1,0 +1,33 @@
+//! SIGINT and SIGTERM while something is under way that tidies up behind itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Waits for the first of them.
+pub async fn interrupted() {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = int.recv() => {}
+        _ = term.recv() => {}
+    }
+}
+
+/// Becomes true at the first of them; the second ends the program at once, which is safe too and leaves more behind.
+pub fn flag() -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let raised = flag.clone();
+    std::thread::spawn(move || {
+        let Ok(runtime) = super::super::runtime() else { return };
+        runtime.block_on(async {
+            interrupted().await;
+            raised.store(true, Ordering::Relaxed);
+            interrupted().await;
+            std::process::exit(1);
+        });
+    });
+    flag
+}

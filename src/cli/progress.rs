@@ -1,0 +1,73 @@
+//! How far a long piece of work is: one line on a terminal, and silence in a pipe.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::domain::time::Timestamp;
+use crate::engine::clock::Clock;
+
+/// The time between two lines, in milliseconds.
+const EVERY_MS: u128 = 100;
+
+/// The line on standard error.
+pub struct Progress {
+    clock: Clock,
+    shown: Option<Timestamp>,
+    terminal: bool,
+}
+
+impl Progress {
+    /// None is shown yet.
+    pub fn new() -> Self {
+        Self { clock: Clock::system(), shown: None, terminal: io::stderr().is_terminal() }
+    }
+
+    /// Shows where it is now, if that is worth a line.
+    pub fn show(&mut self, line: impl FnOnce() -> String) {
+        if !self.terminal {
+            return;
+        }
+        let now = self.clock.now().wall;
+        if self.shown.is_none_or(|shown| now.since(shown).as_millis() >= EVERY_MS) {
+            self.shown = Some(now);
+            // What no longer fits is cut by the terminal; the rest of a longer line before is erased.
+            let _ = write!(io::stderr(), "\r{}\x1b[K", line());
+        }
+    }
+
+    /// Takes the line away.
+    pub fn clear(&mut self) {
+        if self.shown.take().is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// How much of it is done, for a line.
+pub fn percent(done: u64, of: u64) -> String {
+    format!("{:>3} %", if of == 0 { 100 } else { (u128::from(done) * 100 / u128::from(of)).min(100) })
+}
+
+/// A number of bytes for a person, in the largest unit of which there are two at least.
+pub fn bytes_text(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit = units.into_iter().find(|(shift, _)| bytes >> shift >= 2);
+    unit.map_or_else(|| format!("{bytes} B"), |(shift, name)| format!("{:.1} {name}", bytes as f64 / (1_u64 << shift) as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_parts_are_short() {
+        let sizes = [0, 2047, 2048, 5_000_000, 3 << 30].map(bytes_text);
+        assert_eq!(sizes, ["0 B", "2047 B", "2.0 KiB", "4.8 MiB", "3.0 GiB"]);
+        assert_eq!([percent(0, 0), percent(1, 3), percent(7, 7)], ["100 %", " 33 %", "100 %"]);
+    }
+}

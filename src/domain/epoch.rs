@@ -1,0 +1,110 @@
+//! Epochs of the event log: a restored store goes on at a place that the history it has lost cannot have reached.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::Position;
+use super::time::Timestamp;
+
+/// How many positions a second of the clock is worth. No store writes as many events in one.
+const POSITIONS_PER_SECOND_BITS: u32 = 30;
+/// The last second that counts (in the year 2242), so that positions stay below 2^63.
+const SECONDS_MAX: u64 = (1 << 33) - 1;
+/// So far apart lie two epochs at least, whatever the clock says.
+const STEP: u64 = 1 << 40;
+/// How many bits of chance keep two restores within one second apart.
+const CHANCE_BITS: u32 = 24;
+
+/// An epoch that a restore began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Its number; a store that was never restored is in the first.
+    pub number: u32,
+    /// The position of its first event.
+    pub began: Position,
+    /// The position of the last event before it: the end of the backup. What lay between was lost.
+    pub after: Position,
+}
+
+/// The epochs that restores began and whose beginnings are still in the log, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Epochs(Vec<Epoch>);
+
+impl Epochs {
+    /// The number of the epoch that goes on now.
+    pub fn number(&self) -> u32 {
+        self.0.last().map_or(1, |epoch| epoch.number)
+    }
+
+    /// Where the epoch that goes on now began, if a restore began it.
+    pub fn began(&self) -> Option<Position> {
+        self.0.last().map(|epoch| epoch.began)
+    }
+
+    /// Which position follows this one; `None` for one in a history that was lost.
+    pub fn next(&self, position: Position) -> Option<Position> {
+        match self.0.iter().find(|epoch| (epoch.after..epoch.began).contains(&position)) {
+            Some(epoch) => (position == epoch.after).then_some(epoch.began),
+            None => Some(position.next()),
+        }
+    }
+
+    /// Begins another epoch, after a backup that ends at `head`, and answers its first position. It lies beyond all that the lost store can
+    /// have reached, however long it went on, and beyond what another restore of the same backup began. Beginnings before `oldest`, the
+    /// first event that is kept, are forgotten: nobody's cursor passes over them any more.
+    pub fn begin(&mut self, head: Position, oldest: Position, now: Timestamp, chance: u32) -> Position {
+        let number = self.number().saturating_add(1);
+        let seconds = u64::try_from(now.seconds()).unwrap_or(0).min(SECONDS_MAX);
+        let floor = (seconds << POSITIONS_PER_SECOND_BITS).max(head.0.saturating_add(STEP));
+        let began = Position(floor + u64::from(chance >> (u32::BITS - CHANCE_BITS)));
+        self.0.retain(|epoch| epoch.began >= oldest);
+        self.0.push(Epoch { number, began, after: head });
+        began
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_seconds(second)
+    }
+
+    #[test]
+    fn a_reader_at_the_end_of_the_backup_goes_on_and_one_in_the_lost_history_does_not() {
+        let mut epochs = Epochs::default();
+        assert_eq!((epochs.number(), epochs.next(Position(0))), (1, Some(Position(1))));
+        let began = epochs.begin(Position(100), Position(1), second(1_800_000_000), 0);
+        assert_eq!((epochs.number(), epochs.began()), (2, Some(began)));
+        assert_eq!(epochs.next(Position(99)), Some(Position(100)));
+        assert_eq!(epochs.next(Position(100)), Some(began));
+        for lost in [101, 102, began.0 - 1] {
+            assert_eq!(epochs.next(Position(lost)), None, "{lost}");
+        }
+        assert_eq!(epochs.next(began), Some(began.next()));
+    }
+
+    #[test]
+    fn no_epoch_begins_where_another_can_have_been() {
+        let begin = |now, chance| Epochs::default().begin(Position(100), Position(1), second(now), chance).0;
+        let first = begin(1_800_000_000, u32::MAX);
+        assert!(begin(1_800_000_001, 0) > first + 1_000_000_000, "a second is more than a store writes in it");
+        assert_ne!(begin(1_800_000_000, 1 << 8), begin(1_800_000_000, 2 << 8), "two in one second");
+        assert!(begin(0, 0) > 100 + 1_000_000_000, "a clock that has lost its battery");
+        assert!(begin(i64::MAX, u32::MAX) < 1 << 63);
+        let mut twice = Epochs::default();
+        let first = twice.begin(Position(100), Position(1), second(1_800_000_000), 0);
+        let second = twice.begin(first, Position(1), second(1_700_000_000), 0);
+        assert!(second.0 > first.0 + 1_000_000_000, "a clock that was set back");
+    }
+
+    #[test]
+    fn beginnings_that_left_the_log_are_forgotten_and_still_counted() {
+        let mut epochs = Epochs::default();
+        let first = epochs.begin(Position(100), Position(1), second(1_800_000_000), 0);
+        let next = epochs.begin(first.next(), first.next(), second(1_800_000_100), 0);
+        assert_eq!((epochs.0.len(), epochs.number()), (1, 3));
+        assert_eq!(epochs.next(Position(100)), Some(Position(101)), "which the log does not have any more: gone");
+        assert_eq!(epochs.next(first.next()), Some(next));
+    }
+}

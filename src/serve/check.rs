@@ -1,0 +1,32 @@
+//! Checking a database that nobody has open: without an engine, so that damage that keeps one from starting is found too.
+
+use super::{AppError, places, variable};
+use crate::config::Config;
+use crate::domain::time::Timestamp;
+use crate::first_start::{InstanceLock, StartState, Starter, read_master_key};
+use crate::store::check::Note;
+use crate::store::redb::{OpenError, check_file};
+use crate::store::{Result, StoreError};
+use crate::token::keys::Keys;
+
+/// Checks the database file and every record in it, telling as it goes on.
+///
+/// # Errors
+/// `NotInitialised`, and whatever keeps the file from being opened; not what is found in it.
+pub fn check(config: &Config, now: Timestamp, tell: &mut dyn FnMut(Note) -> Result<()>) -> std::result::Result<(), AppError> {
+    let places = places(config);
+    if !places.directory.exists() {
+        return Err(AppError::NotInitialised(places.database));
+    }
+    let _lock = InstanceLock::acquire(&places.directory, std::process::id())?;
+    if places.state(Starter::Serve, variable)? != StartState::Existing {
+        return Err(AppError::NotInitialised(places.database));
+    }
+    let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
+    let checked = check_file(&places.database, &keys, config.store.cache_bytes, now, tell);
+    checked.map_err(|cause| match cause {
+        // Whoever is told stops it so.
+        OpenError::Store(StoreError::Unavailable(why)) => AppError::Interrupted(why),
+        cause => AppError::store(&places.database, cause),
+    })
+}

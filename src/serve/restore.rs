@@ -1,0 +1,233 @@
+//! Restoring a backup: a new database is made beside the old one, checked, begun in a new epoch, and put into its place by one rename.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::{AppError, places, variable};
+use crate::config::Config;
+use crate::domain::client::ADMIN_SOCKET;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::id::Position;
+use crate::domain::key::{KeyRecord, KeyStatus};
+use crate::domain::time::Timestamp;
+use crate::engine::clock::Clock;
+use crate::first_start::{InstanceLock, Places, prepare_directory, read_master_key};
+use crate::store::StoreError;
+use crate::store::backup::{Decoder, Head, Piece};
+use crate::store::check::{Checked, Find, Note};
+use crate::store::redb::{OpenError, RestoreError, Restoring};
+use crate::token::keyring;
+use crate::token::keys::Keys;
+
+/// How much of the file is read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// What was restored.
+#[derive(Debug)]
+pub struct Restored {
+    /// What the backup says of itself.
+    pub head: Head,
+    /// How large it is.
+    pub bytes: u64,
+    /// What is in it; `live` counts the sessions that lived when it was made, and have ended now.
+    pub checked: Checked,
+    /// The first position of the new epoch.
+    pub began: Position,
+    /// Where the database that was there is now.
+    pub kept: Option<PathBuf>,
+}
+
+/// How far it is.
+#[derive(Debug)]
+pub enum Progress {
+    /// So many bytes of the backup are read.
+    Read(u64),
+    /// The new database is being checked.
+    Check(Note),
+}
+
+/// Restores the backup at `file`. Until the last moment nothing that is there is changed; `go_on` hears how far it is, and stops it by
+/// answering false. With `accept_damage`, records that are damaged in the backup are no reason to refuse it.
+///
+/// # Errors
+/// Whatever keeps it from being restored, and how to go on.
+pub fn restore(
+    config: &Config,
+    file: &Path,
+    accept_damage: bool,
+    clock: &Clock,
+    go_on: &mut dyn FnMut(Progress) -> bool,
+) -> Result<Restored, AppError> {
+    let places = places(config);
+    let damaged = |cause: RestoreError| AppError::restore(file, &places, cause);
+    let mut backup = File::open(file).map_err(|cause| AppError::Backup { file: file.into(), cause: cause.to_string(), mend: "" })?;
+    prepare_directory(&places.directory)?;
+    let _lock = InstanceLock::acquire(&places.directory, std::process::id())?;
+    let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
+    let unfinished = Unfinished(places.database.with_extension("restoring"));
+    let mut restoring = Restoring::begin(&unfinished.0, &keys, config.store.cache_bytes).map_err(damaged)?;
+    let (head, bytes) = fill(&mut backup, &mut restoring, go_on).map_err(damaged)?;
+    let (checked, first) = checked(&restoring, head.made_at, go_on).map_err(|cause| damaged(cause.into()))?;
+    if let Some(find) = first.filter(|_| !accept_damage) {
+        let cause =
+            format!("{} records in it are damaged; the first is {} in table {}: {}", checked.finds, find.key, find.table, find.cause);
+        return Err(AppError::Backup { file: file.into(), cause, mend: "; take another backup, or this one with --accept-damage" });
+    }
+    let event = restored(&head, checked.live, clock.now().wall);
+    let chance = u32::from_le_bytes(clock.random());
+    let began = restoring.begin_epoch(&event, &signing_keys(&keys, event.at, clock), chance).map_err(damaged)?;
+    let kept = replace(&unfinished.0, &places.database, event.at).map_err(|error| places_error(&places, &error))?;
+    Ok(Restored { head, bytes, checked, began, kept })
+}
+
+/// Reads the whole backup into the new database.
+fn fill(backup: &mut File, restoring: &mut Restoring, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<(Head, u64), RestoreError> {
+    let mut decoder = Decoder::default();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let length = match backup.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(OpenError::Io(error).into()),
+        };
+        decoder.push(&buffer[..length], |piece: Piece| restoring.take(&piece))?;
+        if !go_on(Progress::Read(decoder.bytes())) {
+            return Err(stopped().into());
+        }
+    }
+    let bytes = decoder.bytes();
+    let head = decoder.finish()?;
+    restoring.filled()?;
+    Ok((head, bytes))
+}
+
+/// Checks the new database: what is in it, and the first thing that is damaged.
+fn checked(
+    restoring: &Restoring,
+    made_at: Timestamp,
+    go_on: &mut dyn FnMut(Progress) -> bool,
+) -> Result<(Checked, Option<Find>), StoreError> {
+    let (mut done, mut first) = (Checked::default(), None);
+    restoring.check(made_at, &mut |note| {
+        match &note {
+            Note::Find(find) => _ = first.get_or_insert_with(|| find.clone()),
+            Note::Done(checked) => done = checked.clone(),
+            Note::Progress(_) => {}
+        }
+        if go_on(Progress::Check(note)) { Ok(()) } else { Err(stopped()) }
+    })?;
+    Ok((done, first))
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable("it was interrupted".into())
+}
+
+fn restored(head: &Head, live: u64, now: Timestamp) -> Event {
+    let mut event = Event::new(EventKind::StoreRestored, now, ADMIN_SOCKET);
+    event.note = Some(format!("from the backup made at {}; {live} sessions that lived then have ended", head.made_at.floor()).into());
+    event
+}
+
+/// A key that was revoked since the backup must not come back, and nobody knows which: all are replaced.
+fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
+    let fresh = |status| keyring::generate(clock.random(), keys, status, now);
+    [KeyRecord { active_since: Some(now), ..fresh(KeyStatus::Active) }, fresh(KeyStatus::Next)]
+}
+
+/// The new database until it is in its place; a restore that fails leaves nothing behind.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Puts the new database in its place. One that is there gets a second name first, and is let go of by the rename alone: at every moment
+/// there is one under the database's own name.
+fn replace(new: &Path, database: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
+    let directory = database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let sync = || File::open(directory)?.sync_all();
+    forget_second_names(directory, database)?;
+    let kept = match database.metadata() {
+        // An empty file is what a crash in the first moment leaves: no database.
+        Ok(metadata) if metadata.len() > 0 => Some(keep(database, now)?),
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    sync()?;
+    fs::rename(new, database)?;
+    sync()?;
+    Ok(kept)
+}
+
+/// Gives the database a second name that is free.
+fn keep(database: &Path, now: Timestamp) -> io::Result<PathBuf> {
+    let stamp = now.floor().to_string().replace(['-', ':'], "");
+    for number in 0.. {
+        let again = if number == 0 { String::new() } else { format!("-{number}") };
+        let second = database.with_extension(format!("{REPLACED}{stamp}{again}"));
+        match fs::hard_link(database, &second) {
+            Ok(()) => return Ok(second),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("some number is free")
+}
+
+/// What the extension of a database that was replaced begins with.
+const REPLACED: &str = "replaced-";
+
+/// Removes second names of the database that is in its place: a restore that was killed just before its end has left them.
+fn forget_second_names(directory: &Path, database: &Path) -> io::Result<()> {
+    let Ok(current) = database.metadata() else { return Ok(()) };
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let named = path.extension().is_some_and(|extension| extension.to_string_lossy().starts_with(REPLACED));
+        let same = |metadata: fs::Metadata| (metadata.dev(), metadata.ino()) == (current.dev(), current.ino());
+        if named && path.symlink_metadata().is_ok_and(same) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+fn places_error(places: &Places, error: &io::Error) -> AppError {
+    AppError::Backup {
+        file: places.database.clone(),
+        cause: format!("the new database could not be put in its place: {error}"),
+        mend: "; the old one is as it was. If its file system knows no hard links, move it away yourself and restore again",
+    }
+}
+
+impl AppError {
+    fn restore(file: &Path, places: &Places, cause: RestoreError) -> Self {
+        let of_backup = |cause: String, mend| Self::Backup { file: file.into(), cause, mend };
+        match cause {
+            RestoreError::Open(OpenError::WrongKey) => {
+                of_backup("it was made under another master key".into(), "; bring back the key that its database had: nothing was changed")
+            }
+            RestoreError::Open(OpenError::NotOurs(what)) => {
+                of_backup(format!("it holds no keyfob database: {what}"), "; nothing was changed")
+            }
+            RestoreError::Open(cause @ OpenError::UnknownFormat(_)) => {
+                of_backup(cause.to_string(), "; restore it with the keyfob that made it, or a newer one")
+            }
+            RestoreError::Store(StoreError::Unavailable(why)) => Self::Interrupted(why),
+            RestoreError::Store(cause @ StoreError::Corrupt { .. }) => {
+                of_backup(cause.to_string(), "; nothing was changed: take another backup")
+            }
+            RestoreError::Open(_) | RestoreError::Store(_) => {
+                let mend = "; nothing was changed: the database is what it was";
+                Self::Backup { file: places.database.with_extension("restoring"), cause: cause.to_string(), mend }
+            }
+            cause => of_backup(cause.to_string(), "; nothing was changed: take another backup"),
+        }
+    }
+}

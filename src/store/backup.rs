@@ -1,0 +1,279 @@
+//! The form of a backup: a line that says what it is, frames with a checksum each, and at the end a digest of it all, so that what is cut off
+//! or altered is always noticed.
+//!
+//! A frame is one byte for its kind, the length of its body, the body, and a CRC-32 over those; numbers are big-endian. Entries are the bytes
+//! that the store keeps, as sealed as they are there: neither writing a backup nor reading one takes the master key.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::domain::time::Timestamp;
+
+/// The first line of every backup.
+pub const FIRST_LINE: &[u8] = b"keyfob backup, version 1\n";
+/// What is before the number in it.
+const FIRST_WORDS: &[u8] = b"keyfob backup, version ";
+/// Entries go out when there are so many bytes of them.
+const FRAME_BYTES: usize = 128 * 1024;
+/// No frame is larger: an entry is at most a session with all the families and claims that it may have.
+const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Kind and length.
+const BEGIN_BYTES: usize = 5;
+const SUM_BYTES: usize = 4;
+
+const HEAD: u8 = b'H';
+const TABLE: u8 = b'T';
+const ENTRIES: u8 = b'E';
+const END: u8 = b'Z';
+
+/// What a backup says of itself in front.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// When it was made: nothing later is in it.
+    pub made_at: Timestamp,
+    /// The version of the program that made it.
+    pub program: Box<str>,
+    /// Its tables, and how many entries of each follow.
+    pub tables: Vec<(Box<str>, u64)>,
+}
+
+impl Head {
+    /// How many entries there are in all.
+    pub fn entries(&self) -> u64 {
+        self.tables.iter().map(|(_, entries)| entries).sum()
+    }
+}
+
+/// Why something is no whole backup.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// It never was one.
+    #[error("it is not a keyfob backup")]
+    NotOurs,
+    /// It was made by a later version.
+    #[error("it has the form {0}, which this keyfob does not know: use the keyfob that made it, or a newer one")]
+    UnknownVersion(String),
+    /// It has no end.
+    #[error("it is cut off after {0} bytes")]
+    CutOff(u64),
+    /// A frame is not what was written.
+    #[error("it is damaged at byte {at}: {cause}")]
+    Altered {
+        /// Where the frame begins.
+        at: u64,
+        /// What is wrong.
+        cause: &'static str,
+    },
+}
+
+/// Writes a backup into `sink`, piece by piece.
+pub struct Encoder<S> {
+    sink: S,
+    digest: Sha256,
+    entries: Vec<u8>,
+}
+
+impl<E, S: FnMut(Bytes) -> Result<(), E>> Encoder<S> {
+    /// Begins with what the backup says of itself.
+    pub fn begin(sink: S, head: &Head) -> Result<Self, E> {
+        let mut encoder = Self { sink, digest: Sha256::new(), entries: vec![] };
+        encoder.send(FIRST_LINE.to_vec())?;
+        let head = postcard::to_allocvec(head).expect("numbers and texts are all that it holds, and memory is not limited here");
+        encoder.frame(HEAD, &head)?;
+        Ok(encoder)
+    }
+
+    /// Begins a table, which may be empty.
+    pub fn table(&mut self, name: &str) -> Result<(), E> {
+        self.flush()?;
+        self.frame(TABLE, name.as_bytes())
+    }
+
+    /// Adds an entry to the table.
+    pub fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), E> {
+        for part in [key, value] {
+            self.entries.extend(u32::try_from(part.len()).expect("redb takes no part of 4 GiB").to_be_bytes());
+        }
+        self.entries.extend(key);
+        self.entries.extend(value);
+        if self.entries.len() >= FRAME_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Ends it.
+    pub fn end(mut self) -> Result<(), E> {
+        self.flush()?;
+        let digest = self.digest.clone().finalize();
+        self.frame(END, &digest)
+    }
+
+    fn flush(&mut self) -> Result<(), E> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let entries = std::mem::take(&mut self.entries);
+        self.frame(ENTRIES, &entries)
+    }
+
+    fn frame(&mut self, kind: u8, body: &[u8]) -> Result<(), E> {
+        let mut frame = Vec::with_capacity(BEGIN_BYTES + body.len() + SUM_BYTES);
+        frame.push(kind);
+        frame.extend(u32::try_from(body.len()).expect("frames are small").to_be_bytes());
+        frame.extend(body);
+        frame.extend(crc32fast::hash(&frame).to_be_bytes());
+        self.send(frame)
+    }
+
+    fn send(&mut self, bytes: Vec<u8>) -> Result<(), E> {
+        self.digest.update(&bytes);
+        (self.sink)(bytes.into())
+    }
+}
+
+/// What is read of a backup.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// What it says of itself.
+    Head(&'a Head),
+    /// The entries that follow are of this table.
+    Table(&'a str),
+    /// An entry: key and value.
+    Entry(&'a [u8], &'a [u8]),
+}
+
+/// Reads a backup as its bytes come, and holds it to what it says of itself.
+#[derive(Default)]
+pub struct Decoder {
+    digest: Sha256,
+    /// What has come and is not a whole frame yet.
+    left: Vec<u8>,
+    /// How many bytes of whole frames there were.
+    read: u64,
+    begun: bool,
+    head: Option<Head>,
+    /// How many tables have begun, and how many entries of the last are still to come.
+    tables: usize,
+    missing: u64,
+    ended: bool,
+}
+
+impl Decoder {
+    /// Takes the next bytes, and hands over what they complete. What is handed over is whole frames; whether the backup is, says
+    /// [`Self::finish`].
+    pub fn push<E: From<Damage>>(&mut self, bytes: &[u8], mut take: impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+        let mut left = std::mem::take(&mut self.left);
+        left.extend(bytes);
+        let mut taken = 0;
+        while let Some(whole) = self.next(&left[taken..])? {
+            self.take(whole, &mut take)?;
+            taken += whole.len();
+        }
+        left.drain(..taken);
+        self.left = left;
+        Ok(())
+    }
+
+    /// How many bytes were read.
+    pub fn bytes(&self) -> u64 {
+        self.read + self.left.len() as u64
+    }
+
+    /// There is no more: was that all?
+    pub fn finish(self) -> Result<Head, Damage> {
+        let cut_off = Damage::CutOff(self.bytes());
+        match self.head {
+            _ if !self.begun => Err(if FIRST_LINE.starts_with(&self.left) && !self.left.is_empty() { cut_off } else { Damage::NotOurs }),
+            Some(head) if self.ended && self.left.is_empty() => Ok(head),
+            _ => Err(cut_off),
+        }
+    }
+
+    /// The first line or the first frame of `bytes`, if all of it is there.
+    fn next<'a>(&self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Damage> {
+        if !self.begun {
+            return match bytes.get(..FIRST_LINE.len()) {
+                Some(FIRST_LINE) => Ok(Some(FIRST_LINE)),
+                Some(line) => Err(line.strip_prefix(FIRST_WORDS).map_or(Damage::NotOurs, |version| {
+                    Damage::UnknownVersion(String::from_utf8_lossy(version).trim_end().chars().filter(|c| !c.is_control()).collect())
+                })),
+                None if FIRST_LINE.starts_with(bytes) => Ok(None),
+                None => Err(Damage::NotOurs),
+            };
+        }
+        if self.ended && !bytes.is_empty() {
+            return Err(self.altered("there is more after the end"));
+        }
+        let Some((begin, _)) = bytes.split_first_chunk::<BEGIN_BYTES>() else { return Ok(None) };
+        let length = u32::from_be_bytes([begin[1], begin[2], begin[3], begin[4]]) as usize;
+        if length > FRAME_BYTES_MAX || ![HEAD, TABLE, ENTRIES, END].contains(&begin[0]) {
+            return Err(self.altered("no frame begins like this"));
+        }
+        Ok(bytes.get(..BEGIN_BYTES + length + SUM_BYTES))
+    }
+
+    fn take<E: From<Damage>>(&mut self, whole: &[u8], take: &mut impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+        if self.begun {
+            let (frame, sum) = whole.split_at(whole.len() - SUM_BYTES);
+            if crc32fast::hash(frame).to_be_bytes() != *sum {
+                return Err(self.altered("its checksum is wrong").into());
+            }
+            self.frame(frame[0], &frame[BEGIN_BYTES..], take)?;
+        }
+        self.begun = true;
+        self.digest.update(whole);
+        self.read += whole.len() as u64;
+        Ok(())
+    }
+
+    fn frame<E: From<Damage>>(&mut self, kind: u8, body: &[u8], take: &mut impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+        match (kind, &self.head) {
+            (HEAD, None) => {
+                let head = postcard::from_bytes(body).map_err(|_| self.altered("it does not say what is in it"))?;
+                take(Piece::Head(self.head.insert(head)))
+            }
+            (TABLE, Some(head)) if self.missing == 0 => {
+                let Some((name, entries)) = head.tables.get(self.tables).filter(|(name, _)| name.as_bytes() == body) else {
+                    return Err(self.altered("a table that was not announced").into());
+                };
+                (self.tables, self.missing) = (self.tables + 1, *entries);
+                take(Piece::Table(name))
+            }
+            (ENTRIES, Some(_)) => self.entries(body, take),
+            (END, Some(head)) if self.missing == 0 && self.tables == head.tables.len() => {
+                self.ended = true;
+                if self.digest.clone().finalize()[..] == *body {
+                    Ok(())
+                } else {
+                    Err(self.altered("the digest of it all is another").into())
+                }
+            }
+            _ => Err(self.altered("a frame out of its order").into()),
+        }
+    }
+
+    fn entries<E: From<Damage>>(&mut self, mut body: &[u8], take: &mut impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+        while !body.is_empty() {
+            let lengths = body.split_first_chunk::<8>();
+            let entry = lengths.and_then(|(lengths, rest)| {
+                let [k0, k1, k2, k3, v0, v1, v2, v3] = *lengths;
+                let (key, rest) = rest.split_at_checked(u32::from_be_bytes([k0, k1, k2, k3]) as usize)?;
+                let (value, rest) = rest.split_at_checked(u32::from_be_bytes([v0, v1, v2, v3]) as usize)?;
+                Some((key, value, rest))
+            });
+            let Some((key, value, rest)) = entry.filter(|_| self.missing > 0) else {
+                return Err(self.altered("its entries are not those that were announced").into());
+            };
+            self.missing -= 1;
+            body = rest;
+            take(Piece::Entry(key, value))?;
+        }
+        Ok(())
+    }
+
+    fn altered(&self, cause: &'static str) -> Damage {
+        Damage::Altered { at: self.read, cause }
+    }
+}
+
+#[cfg(test)]
+mod tests;

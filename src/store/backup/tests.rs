@@ -1,0 +1,111 @@
+//! A backup is read as it was written, and nothing else is taken for one.
+
+use super::*;
+
+fn head() -> Head {
+    let tables = vec![("meta".into(), 2), ("empty".into(), 0), ("sessions".into(), 300)];
+    Head { made_at: Timestamp::from_seconds(1_800_000_000), program: "0.1.0".into(), tables }
+}
+
+/// The entries of the table `sessions`: 300 of 1 KiB, so that they take several frames.
+fn entry(number: u16) -> (Vec<u8>, Vec<u8>) {
+    (number.to_be_bytes().to_vec(), vec![number.to_be_bytes()[1]; 1024])
+}
+
+fn written() -> Vec<u8> {
+    let mut bytes = vec![];
+    let mut encoder = Encoder::begin(
+        |piece: Bytes| {
+            bytes.extend(piece);
+            Ok::<(), Damage>(())
+        },
+        &head(),
+    )
+    .unwrap();
+    encoder.table("meta").unwrap();
+    encoder.entry(b"format", b"").unwrap();
+    encoder.entry(b"head", b"1").unwrap();
+    encoder.table("empty").unwrap();
+    encoder.table("sessions").unwrap();
+    for number in 0..300 {
+        let (key, value) = entry(number);
+        encoder.entry(&key, &value).unwrap();
+    }
+    encoder.end().unwrap();
+    bytes
+}
+
+/// What is read of these bytes, coming in chunks of this size, and whether that was all.
+fn read(bytes: &[u8], chunk: usize) -> (Vec<String>, Result<Head, Damage>) {
+    let (mut decoder, mut pieces) = (Decoder::default(), vec![]);
+    for chunk in bytes.chunks(chunk) {
+        let pushed = decoder.push(chunk, |piece| {
+            pieces.push(format!("{piece:?}"));
+            Ok::<(), Damage>(())
+        });
+        if let Err(damage) = pushed {
+            return (pieces, Err(damage));
+        }
+    }
+    assert_eq!(decoder.bytes(), bytes.len() as u64);
+    (pieces, decoder.finish())
+}
+
+#[test]
+fn a_backup_is_read_as_it_was_written_however_its_bytes_come() {
+    let bytes = written();
+    let (pieces, whole) = read(&bytes, usize::MAX);
+    assert_eq!(whole, Ok(head()));
+    assert_eq!(pieces.len(), 1 + 3 + 302);
+    let (key, value) = entry(299);
+    assert_eq!(pieces[pieces.len() - 1], format!("{:?}", Piece::Entry(&key, &value)));
+    for chunk in [1, 7, 4096, 200_000] {
+        assert_eq!(read(&bytes, chunk), (pieces.clone(), Ok(head())), "{chunk}");
+    }
+}
+
+#[test]
+fn wherever_a_backup_is_cut_off_it_is_noticed() {
+    let bytes = written();
+    for length in (0..3000).chain((3000..bytes.len()).step_by(997)).chain([bytes.len() - 1]) {
+        let (_, whole) = read(&bytes[..length], 50_000);
+        let expected = if length == 0 { Damage::NotOurs } else { Damage::CutOff(length as u64) };
+        assert_eq!(whole, Err(expected), "{length}");
+    }
+}
+
+#[test]
+fn whichever_bit_of_a_backup_is_flipped_it_is_noticed() {
+    let bytes = written();
+    for at in (0..300).chain((300..bytes.len()).step_by(499)).chain(bytes.len() - 45..bytes.len()) {
+        let mut altered = bytes.clone();
+        altered[at] ^= 1 << (at % 8);
+        assert!(read(&altered, 50_000).1.is_err(), "byte {at}");
+    }
+}
+
+/// Each frame is sound, and its checksum right; only the digest of the whole tells.
+#[test]
+fn a_backup_with_whole_frames_of_another_is_noticed() {
+    let bytes = written();
+    let mut other = bytes.clone();
+    let at = bytes.len() - 60;
+    assert_eq!(&bytes[at - 4..at], [43; 4], "inside the last frame of entries");
+    other[at - 1] ^= 1;
+    let begin = bytes.windows(9).rposition(|frame| frame[0] == ENTRIES && frame[5..] == [0, 0, 0, 2]).unwrap();
+    let length = u32::from_be_bytes(bytes[begin + 1..begin + 5].try_into().unwrap()) as usize;
+    let sum = crc32fast::hash(&other[begin..begin + 5 + length]).to_be_bytes();
+    other[begin + 5 + length..begin + 9 + length].copy_from_slice(&sum);
+    let (pieces, whole) = read(&other, 50_000);
+    assert!(pieces.len() == 306 && matches!(&whole, Err(Damage::Altered { cause, .. }) if cause.contains("digest")), "{whole:?}");
+}
+
+#[test]
+fn what_is_no_backup_or_of_a_later_form_says_so() {
+    assert_eq!(read(b"SQLite format 3\0 and so on and on", 100).1, Err(Damage::NotOurs));
+    assert_eq!(read(b"no", 100).1, Err(Damage::NotOurs));
+    let later = [&b"keyfob backup, version 2\n"[..], &written()[FIRST_LINE.len()..]].concat();
+    assert_eq!(read(&later, 100).1, Err(Damage::UnknownVersion("2".into())));
+    let longer = [&written()[..], b"x"].concat();
+    assert!(matches!(read(&longer, usize::MAX).1, Err(Damage::Altered { cause: "there is more after the end", .. })));
+}

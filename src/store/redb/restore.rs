@@ -1,0 +1,215 @@
+//! A database made from a backup, under a name of its own: filled, checked as a whole, and begun anew in an epoch that trusts nothing issued
+//! before. Who makes it puts it in its place.
+
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
+
+use super::error::{OpenError, failed};
+use super::open::{backend, prove, read_state, recognise_existing, sync_directory_of};
+use super::tables::{EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, META, NAMES, RESTORED, Tables, Visit, each};
+use super::writer::begin;
+use super::{Result, StoreError, check};
+use crate::domain::cutoff::CutOff;
+use crate::domain::event::Event;
+use crate::domain::id::Position;
+use crate::domain::key::KeyRecord;
+use crate::domain::time::Timestamp;
+use crate::store::backup::{Damage, Piece};
+use crate::store::check::{Find, Note};
+use crate::store::record::{self, Codec};
+use crate::token::keys::Keys;
+
+/// How many bytes of entries are put into a table at once.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why a backup cannot be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// It is not whole.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+    /// It is of another master key, or of another version.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The new database could not be written or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It has a table that this version does not know.
+    #[error("it has a table {0}, which this keyfob does not know: use the keyfob that made it, or a newer one")]
+    UnknownTable(String),
+    /// It has an entry of an impossible form.
+    #[error("it has an entry in table {0} that cannot be one")]
+    Malformed(&'static str),
+}
+
+/// The new database.
+pub struct Restoring {
+    db: Database,
+    path: PathBuf,
+    codec: Codec,
+    transaction: Option<WriteTransaction>,
+    table: &'static str,
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
+    entries_bytes: usize,
+    /// What the backup says it is, and under which key, until that is proven.
+    claims: Option<[Option<Vec<u8>>; 2]>,
+}
+
+impl Restoring {
+    /// Begins an empty one at `path`; what an attempt that was cut off has left there is removed.
+    pub fn begin(path: &Path, keys: &Keys, cache_bytes: usize) -> std::result::Result<Self, RestoreError> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(OpenError::Io(error).into()),
+            _ => {}
+        }
+        let mut builder = Database::builder();
+        let db = builder.set_cache_size(cache_bytes).create_with_backend(backend(path)?).map_err(OpenError::from)?;
+        let transaction = Some(begin(&db)?);
+        let claims = Some([None, None]);
+        Ok(Self {
+            db,
+            path: path.into(),
+            codec: Codec::new(keys),
+            transaction,
+            table: META.name(),
+            entries: vec![],
+            entries_bytes: 0,
+            claims,
+        })
+    }
+
+    /// Takes the next piece of the backup. That it is of another master key is noticed before anything else is.
+    pub fn take(&mut self, piece: &Piece) -> std::result::Result<(), RestoreError> {
+        match piece {
+            Piece::Head(_) => {}
+            Piece::Table(name) => {
+                self.flush()?;
+                self.table = NAMES.into_iter().find(|known| known == name).ok_or_else(|| RestoreError::UnknownTable((*name).to_owned()))?;
+                if self.table != META.name()
+                    && let Some([format, check]) = self.claims.take()
+                {
+                    prove(format.as_deref(), check.as_deref(), &self.codec)?;
+                }
+            }
+            Piece::Entry(key, value) => {
+                if let Some([format, check]) = &mut self.claims {
+                    match *key {
+                        key if key == FORMAT.as_bytes() => *format = Some(value.to_vec()),
+                        key if key == KEY_CHECK.as_bytes() => *check = Some(value.to_vec()),
+                        _ => {}
+                    }
+                }
+                self.entries_bytes += key.len() + value.len();
+                self.entries.push((key.to_vec(), value.to_vec()));
+                if self.entries_bytes >= BATCH_BYTES {
+                    self.flush()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::result::Result<(), RestoreError> {
+        let Some(transaction) = &self.transaction else { return Ok(()) };
+        self.entries_bytes = 0;
+        let mut put = Put { transaction, table: self.table, entries: std::mem::take(&mut self.entries), malformed: false };
+        each(&mut put)?;
+        if put.malformed { Err(RestoreError::Malformed(self.table)) } else { Ok(()) }
+    }
+
+    /// The backup has come to its end: what it holds is on the disk.
+    pub fn filled(&mut self) -> std::result::Result<(), RestoreError> {
+        self.flush()?;
+        if let Some(transaction) = self.transaction.take() {
+            Tables::open(&transaction)?;
+            transaction.commit().map_err(failed)?;
+        }
+        Ok(recognise_existing(&self.db.begin_read().map_err(failed)?, &self.codec)?)
+    }
+
+    /// Checks it as [`super::Store::check`] does, counting the sessions that lived at `made_at`.
+    pub fn check(&self, made_at: Timestamp, tell: &mut dyn FnMut(Note) -> Result<()>) -> Result<()> {
+        check::check(&self.db.begin_read().map_err(failed)?, &self.codec, made_at, tell)
+    }
+
+    /// Begins the new epoch: cuts off all that was issued before, whatever has become of it, replaces the signing keys by `keys`, and tells so
+    /// by `event`. Closes the database, durably, and answers where the epoch began.
+    pub fn begin_epoch(self, event: &Event, keys: &[KeyRecord], chance: u32) -> std::result::Result<Position, RestoreError> {
+        let began = self.write_epoch(event, keys, chance)?;
+        let Self { db, path, .. } = self;
+        drop(db);
+        std::fs::File::open(&path).and_then(|file| file.sync_all()).map_err(OpenError::Io)?;
+        sync_directory_of(&path).map_err(OpenError::Io)?;
+        Ok(began)
+    }
+
+    fn write_epoch(&self, event: &Event, keys: &[KeyRecord], chance: u32) -> Result<Position> {
+        let mut state = read_state(&self.db.begin_read().map_err(failed)?)?;
+        let transaction = begin(&self.db)?;
+        let mut tables = Tables::open(&transaction)?;
+        let oldest = tables.events.first().map_err(failed)?.map_or(state.cuts.head, |(position, _)| Position(position.value()));
+        let began = state.epochs.begin(state.cuts.head, oldest, event.at, chance);
+        let cut = CutOff { position: began, at: event.at, by: event.by.clone() };
+        tables.cut_offs.insert(RESTORED, &*record::encode_cut_off(RESTORED, &cut)).map_err(failed)?;
+        tables.meta.insert(KEYS, &*record::encode_keys(keys)).map_err(failed)?;
+        tables.meta.insert(EPOCHS, &*record::encode_epochs(&state.epochs)).map_err(failed)?;
+        tables.meta.insert(HEAD, &began.0.to_be_bytes()[..]).map_err(failed)?;
+        tables.live.retain(|_, _| false).map_err(failed)?;
+        tables.events.insert(began.0, &*self.codec.encode_event(began.0, event)).map_err(failed)?;
+        drop(tables);
+        transaction.commit().map_err(failed)?;
+        Ok(began)
+    }
+}
+
+/// Puts entries into one table.
+struct Put<'t> {
+    transaction: &'t WriteTransaction,
+    table: &'static str,
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
+    malformed: bool,
+}
+
+impl Visit for Put<'_> {
+    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(&mut self, table: super::tables::Definition<K, V>) -> Result<()> {
+        if table.name() != self.table {
+            return Ok(());
+        }
+        let mut table = self.transaction.open_table(table).map_err(failed)?;
+        for (key, value) in &self.entries {
+            // Keys are bytes of a fixed number, or names.
+            let sound = K::fixed_width().map_or_else(|| std::str::from_utf8(key).is_ok(), |width| width == key.len());
+            if !sound || V::fixed_width().is_some_and(|width| width != value.len()) {
+                self.malformed = true;
+                return Ok(());
+            }
+            table.insert(K::from_bytes(key), V::from_bytes(value)).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks the database at `path`, which nobody has open: the pages of the file, then every record.
+pub fn check_file(
+    path: &Path,
+    keys: &Keys,
+    cache_bytes: usize,
+    now: Timestamp,
+    tell: &mut dyn FnMut(Note) -> Result<()>,
+) -> std::result::Result<(), OpenError> {
+    let mut builder = Database::builder();
+    let mut db = builder.set_cache_size(cache_bytes).create_with_backend(backend(path)?)?;
+    let codec = Codec::new(keys);
+    if db.begin_read().map_err(failed)?.list_tables().map_err(failed)?.next().is_none() {
+        return Err(OpenError::NotOurs("it is empty".into()));
+    }
+    recognise_existing(&db.begin_read().map_err(failed)?, &codec)?;
+    if !db.check_integrity()? {
+        let cause = "the pages of the file did not fit together, and were repaired as far as that can be done";
+        tell(Note::Find(Find { table: "(file)", key: path.display().to_string().into(), cause }))?;
+    }
+    check::check(&db.begin_read().map_err(failed)?, &codec, now, tell)?;
+    // The next opening is quick only if the last commit has left the allocator's state behind.
+    Ok(begin(&db)?.commit().map_err(failed)?)
+}
