@@ -71,6 +71,8 @@ class App(BaseHTTPRequestHandler):
         elif self.path == "/api/sign-out-others":
             path = f"/v1/subjects/{quote(self.subject(), safe='')}/sessions?except={self.session()}&reason=by%20the%20person"
             self.answer(200, keyfob("DELETE", path))
+        elif self.path == "/api/sign-out-device":
+            self.sign_out_device(form.get("id", ""))
         else:
             self.answer(404, {"error": "there is no such page"})
 
@@ -88,6 +90,18 @@ class App(BaseHTTPRequestHandler):
             return self.answer(401, {"error": "wrong code"})
         renewed = keyfob("POST", f"/v1/sessions/{self.session()}/renew", {"acr": "aal2", "amr": ["pwd", "otp"]})
         return self.answer(200, {"acr": renewed["session"]["acr"]}, cookie=renewed["set_cookie"])
+
+    def sign_out_device(self, session):
+        # What a form names may be anything: only a session of this very person is ended.
+        path = f"/v1/sessions/{quote(session, safe='')}"
+        try:
+            if keyfob("GET", path)["subject"] == self.subject():
+                keyfob("DELETE", path)
+                return self.answer(200, {"ended": 1})
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+        return self.answer(404, {"error": "there is no such device"})
 
     def answer(self, status, body, media_type="application/json", cookie=None):
         if not isinstance(body, bytes):

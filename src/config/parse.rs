@@ -190,7 +190,7 @@ mod tests {
         assert!(size("0").unwrap_err().contains("from 1 to 1GiB"));
     }
 
-    /// CKE-08, CKE-15: a token, and no prefix in a case that browsers do not honour.
+    /// CKE-08, CKE-09, CKE-15: a token, short enough for name and value to be kept, and no prefix in a case that browsers do not honour.
     #[test]
     fn a_cookie_name_is_a_token_with_its_prefix_spelt_exactly() {
         for good in ["__Host-keyfob", "__Secure-sid", "__Host-Http-sid", "sid"] {
@@ -199,6 +199,7 @@ mod tests {
         for bad in ["", "a b", "a=b", "a;b", "ä", "__host-keyfob", "__HOST-x", "__secure-x", "__Host-", "__Host-http-x"] {
             assert!(cookie_name(bad).is_err(), "{bad:?}");
         }
+        assert!(cookie_name(&"x".repeat(256)).is_ok() && cookie_name(&"x".repeat(257)).is_err());
     }
 
     #[test]

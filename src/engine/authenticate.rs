@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::counts::AuthFailure;
 use super::{Engine, Result};
 use crate::domain::access::Origin;
-use crate::domain::client::{Caller, Client, ClientKind};
+use crate::domain::client::{Caller, Client, ClientKind, Permission};
 use crate::domain::id::ClientId;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::RevokedToken;
@@ -49,6 +49,17 @@ pub struct Authenticated {
     pub caller: Caller,
     /// Whether by a bearer token.
     pub by_bearer: bool,
+}
+
+impl Authenticated {
+    /// Refuses a caller without `permission`, in the terms of how it authenticated (RFC 6750 §3.1).
+    ///
+    /// # Errors
+    /// `Forbidden`, or `InsufficientScope` for a bearer.
+    pub fn require(&self, permission: Permission) -> std::result::Result<(), Refused> {
+        let refused = |refused: Refused| if self.by_bearer { Refusal::InsufficientScope.because(refused.detail) } else { refused };
+        self.caller.require(permission).map_err(refused)
+    }
 }
 
 impl<S: Store> Engine<S> {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::open::{CLAIMS_BYTES_MAX, DATA_BYTES_MAX, TEXT_BYTES_MAX, invalid, json_text, short_text};
+use super::open::{CLAIMS_BYTES_MAX, DATA_BYTES_MAX, TEXT_BYTES_MAX, json_text, short_text};
 use super::read::View;
 use super::{Engine, Result};
 use crate::domain::access::Claims;
 use crate::domain::change::Changes;
 use crate::domain::client::{Caller, Permission};
 use crate::domain::id::SessionId;
-use crate::domain::refusal::{Refusal, Refused};
+use crate::domain::refusal::Refusal;
 use crate::domain::session::{Data, Decision};
 use crate::store::{Lane, Store};
 
@@ -24,8 +24,8 @@ pub struct ChangeSession {
     pub data: Option<Option<Map<String, Value>>>,
     /// What a person calls the device.
     pub label: Option<Option<String>>,
-    /// The version that must still be the current one.
-    pub if_version: Option<u32>,
+    /// The versions of which one must still be the current one.
+    pub if_version: Option<Vec<u32>>,
 }
 
 impl<S: Store> Engine<S> {
@@ -52,7 +52,7 @@ impl<S: Store> Engine<S> {
             if !who.may_change(session) {
                 return Decision::quiet(Some(Err(Refusal::Forbidden.because("only the session's opener and administrators change it"))));
             }
-            if if_version.is_some_and(|version| version != session.version) {
+            if if_version.as_ref().is_some_and(|versions| !versions.contains(&session.version)) {
                 let why = format!("If-Match names another version; the session is at version {}", session.version);
                 return Decision::quiet(Some(Err(Refusal::PreconditionFailed.because(why))));
             }
@@ -82,18 +82,4 @@ impl<S: Store> Engine<S> {
         }
         Ok(())
     }
-}
-
-/// Reads `If-Match`: a version, in quotation marks or without.
-///
-/// # Errors
-/// `Invalid` when it is neither; `*` is no version.
-pub fn if_match(text: &str) -> std::result::Result<u32, Refused> {
-    let text = text.trim();
-    let version = text.strip_prefix('"').map_or(Some(text), |rest| rest.strip_suffix('"'));
-    version
-        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
-        .unwrap_or_default()
-        .parse()
-        .map_err(|_| invalid("If-Match", "must be the version of a session, such as \"3\""))
 }

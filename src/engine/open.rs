@@ -30,6 +30,9 @@ pub const USER_AGENT_BYTES_MAX: usize = 1024;
 /// How many methods `amr` may name.
 pub const AMR_MAX: usize = 16;
 
+/// What is said of a client for which nothing is opened or renewed for now.
+pub(super) const DISABLED: &str = "is disabled: nothing is issued to it until it is enabled again";
+
 /// What an opening takes (contract, section 5).
 #[derive(Debug, Default)]
 pub struct OpenSession {
@@ -150,7 +153,8 @@ impl<S: Store> Engine<S> {
         Ok(uses.collect())
     }
 
-    /// The client that a session is opened for. One that does not exist, is disabled or was not named to the caller all look the same.
+    /// The client that a session or family is opened for. One that does not exist and one that was not named to the caller look the same;
+    /// that one is disabled is told to whoever may open for it.
     pub(super) fn client_opened_for(&self, caller: &Caller, named: Option<&str>) -> std::result::Result<Arc<Client>, Refused> {
         match (caller, named) {
             (Caller::Client(client), None) => Ok(client.clone()),
@@ -164,8 +168,11 @@ impl<S: Store> Engine<S> {
                     Caller::Client(client) => client.id == *id || caller.is_admin() || client.opens_for.contains(id),
                 };
                 let client = id.filter(permitted).and_then(|id| self.store.registry().clients.get(&id).cloned());
-                let client = client.filter(|client| !client.disabled);
-                client.ok_or_else(|| Refusal::Forbidden.because("client_id: the caller may not open sessions for this client"))
+                let client = client.ok_or_else(|| Refusal::Forbidden.because("client_id: the caller may not open for this client"))?;
+                if client.disabled {
+                    return Err(Refusal::Forbidden.because(format!("client_id: the client {DISABLED}")));
+                }
+                Ok(client)
             }
         }
     }

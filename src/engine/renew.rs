@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::open::{Opened, authentication};
+use super::open::{DISABLED, Opened, authentication};
 use super::{Engine, Result};
 use crate::domain::client::{Caller, Client, Grant, Permission};
 use crate::domain::id::SessionId;
@@ -29,7 +29,7 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `NotFound`, `Forbidden` when the caller may only read and end it; `Invalid` for an `auth_time` in the future, or before the last one;
-    /// `Conflict` for a session that lives no longer.
+    /// `Conflict` for a session that lives no longer, or whose client is disabled.
     pub async fn renew(&self, caller: &Caller, id: SessionId, request: RenewSession) -> Result<Opened> {
         caller.require(Permission::Sessions)?;
         let now = self.clock.now().wall;
@@ -39,7 +39,10 @@ impl<S: Store> Engine<S> {
             return Err(Refusal::Forbidden.because("only the session's opener and administrators renew it").into());
         }
         let registry = self.store.registry();
-        let client = registry.clients.get(&session.client_id).filter(|client| !client.disabled).ok_or_else(over)?;
+        let client = registry.clients.get(&session.client_id).ok_or_else(over)?;
+        if client.disabled {
+            return Err(Refusal::Conflict.because(format!("the session's client {DISABLED}")).into());
+        }
         let secret = Secret::new(self.clock.random());
         let refresh_secret = client.has_grant(Grant::RefreshToken).then(|| Secret::new(self.clock.random()));
         let lifetimes = self.policy(client).lifetimes(session.remember);

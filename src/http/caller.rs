@@ -6,7 +6,7 @@ use super::connection::Channel;
 use super::credentials::{Authorization, BasicOrBearer, ClientFields, merge};
 use super::error::Problem;
 use super::peer::Peer;
-use crate::domain::client::Caller;
+use crate::domain::client::{Caller, Permission};
 use crate::engine::Engine;
 use crate::engine::authenticate::Source;
 use crate::store::Store;
@@ -29,9 +29,16 @@ impl<'a> FromRequest<'a> for Origin {
     }
 }
 
-/// The caller of a management route: a client by Basic or by its own bearer token, or the admin socket.
-pub async fn caller<S: Store>(engine: &Engine<S>, authorization: Authorization<BasicOrBearer>, origin: &Origin) -> Result<Caller, Problem> {
+/// The caller of a management route: a client by Basic or by its own bearer token, or the admin socket. It must have `permission`; whether it
+/// does is asked before anything else of the request is judged.
+pub async fn caller<S: Store>(
+    engine: &Engine<S>,
+    authorization: Authorization<BasicOrBearer>,
+    origin: &Origin,
+    permission: Permission,
+) -> Result<Caller, Problem> {
     let credentials = merge(authorization.presented, ClientFields::default())?;
-    let who = engine.authenticate(credentials.as_engine(), origin.0).await;
-    Ok(who.map_err(|error| Problem::from(error).or_bearer())?.caller)
+    let who = engine.authenticate(credentials.as_engine(), origin.0).await.map_err(|error| Problem::from(error).or_bearer())?;
+    who.require(permission)?;
+    Ok(who.caller)
 }

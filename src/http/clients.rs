@@ -14,6 +14,7 @@ use super::document::Tag;
 use super::error::Problem;
 use super::json::JsonBody;
 use super::sessions::{PAGE_DEFAULT, page, parsed};
+use crate::domain::client::Permission;
 use crate::domain::id::ClientId;
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
@@ -71,10 +72,11 @@ impl<S: Store> ClientsApi<S> {
         origin: Origin,
         body: JsonBody<ClientSettings>,
     ) -> Result<CreateResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let settings = body.read()?;
         let malformed = |_| Problem::invalid("client_id", "client_id must have 1 to 64 characters of [A-Za-z0-9._~-]");
-        let id = body.0.client_id.as_deref().map(|id| id.parse().map_err(malformed)).transpose()?;
-        let created = self.0.create_client(&caller, id, body.0.into()).await?;
+        let id = settings.client_id.as_deref().map(|id| id.parse().map_err(malformed)).transpose()?;
+        let created = self.0.create_client(&caller, id, settings.into()).await?;
         let location = format!("/v1/clients/{}", created.client.id);
         Ok(CreateResponse::Created(Json(with_secret(created)), location))
     }
@@ -93,7 +95,7 @@ impl<S: Store> ClientsApi<S> {
         /// Where to go on: the `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<ClientPage>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let after: Option<ClientId> = parsed("cursor", cursor.0.as_deref())?;
         let (clients, next) = self.0.clients(&caller, after.as_ref(), page(limit.0)?)?;
         let items = clients.iter().map(|client| ClientObject::new(client, None)).collect();
@@ -111,7 +113,7 @@ impl<S: Store> ClientsApi<S> {
         /// Its name.
         id: Path<String>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         Ok(Json(ClientObject::new(&*self.0.client(&caller, &client_id(&id.0)?)?, None)))
     }
 
@@ -127,11 +129,12 @@ impl<S: Store> ClientsApi<S> {
         id: Path<String>,
         body: JsonBody<ClientSettings>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
-        if body.0.client_id.as_ref().is_some_and(|other| *other != id.0) {
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let settings = body.read()?;
+        if settings.client_id.as_ref().is_some_and(|other| *other != id.0) {
             return Err(Problem::invalid("client_id", "client_id cannot be changed: delete the client and register another"));
         }
-        let changed = self.0.change_client(&caller, client_id(&id.0)?, body.0.into()).await?;
+        let changed = self.0.change_client(&caller, client_id(&id.0)?, settings.into()).await?;
         Ok(Json(ClientObject::new(&changed, None)))
     }
 
@@ -146,7 +149,7 @@ impl<S: Store> ClientsApi<S> {
         /// Its name.
         id: Path<String>,
     ) -> Result<DeleteResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         self.0.delete_client(&caller, client_id(&id.0)?).await?;
         Ok(DeleteResponse::Deleted)
     }
@@ -163,10 +166,10 @@ impl<S: Store> ClientsApi<S> {
         id: Path<String>,
         body: JsonBody<SecretRotation>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let malformed = || Problem::invalid("keep_old_for", "keep_old_for must be a duration such as \"0s\", \"30m\" or \"24h\"");
-        let keep =
-            body.0.keep_old_for.map_or(Some(Duration::ZERO), |text| crate::domain::time::parse_duration(&text)).ok_or_else(malformed)?;
+        let keep = body.read()?.keep_old_for;
+        let keep = keep.map_or(Some(Duration::ZERO), |text| crate::domain::time::parse_duration(&text)).ok_or_else(malformed)?;
         Ok(Json(with_secret(self.0.rotate_secret(&caller, client_id(&id.0)?, keep).await?)))
     }
 }

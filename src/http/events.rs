@@ -14,6 +14,7 @@ use super::document::Tag;
 use super::error::Problem;
 use super::sessions::{PAGE_DEFAULT, page, parsed};
 use super::types::{Time, Word};
+use crate::domain::client::Permission;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
 use crate::domain::session::EndReason;
@@ -105,7 +106,7 @@ impl<S: Store> EventsApi<S> {
         #[oai(default)]
         wait: Query<u64>,
     ) -> Result<Json<EventPage>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &origin, Permission::Events).await?;
         let limit = page(limit.0)?;
         if wait.0 > WAIT_MAX_S {
             return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX_S} seconds")));

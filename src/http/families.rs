@@ -12,6 +12,7 @@ use super::document::Tag;
 use super::error::Problem;
 use super::json::OptionalJsonBody;
 use super::sessions::session_id;
+use crate::domain::client::Permission;
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::engine::families::OpenFamily;
@@ -78,8 +79,8 @@ impl<S: Store> FamiliesApi<S> {
         id: Path<String>,
         body: OptionalJsonBody<OpenFamilyBody>,
     ) -> Result<OpenFamilyResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
-        let OpenFamilyBody { client_id, scope, audience } = body.0;
+        let caller = caller(&self.0, authorization, &origin, Permission::Sessions).await?;
+        let OpenFamilyBody { client_id, scope, audience } = body.read()?;
         let opened = self.0.open_family(&caller, session_id(&id.0)?, OpenFamily { client_id, scope, audience }).await?;
         Ok(OpenFamilyResponse::Opened(Json(OpenedFamilyBody {
             family: opened.number,
@@ -104,7 +105,7 @@ impl<S: Store> FamiliesApi<S> {
         /// Its number in the session.
         family: Path<String>,
     ) -> Result<EndFamilyResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Sessions).await?;
         let unknown = |_| Problem::from(Refusal::NotFound.because("there is no such family"));
         self.0.end_family(&caller, session_id(&id.0)?, family.0.parse().map_err(unknown)?).await?;
         Ok(EndFamilyResponse::Ended)

@@ -13,6 +13,7 @@ use super::cookie::Cookie;
 use super::credentials::{Authorization, CookieOrBearer};
 use super::document::Tag;
 use super::error::Problem;
+use super::form::decode;
 use super::ticket::Ticket;
 use crate::domain::gate::{Gate, Turned};
 use crate::engine::Engine;
@@ -26,6 +27,11 @@ pub struct ForwardAuthApi<S> {
     /// How the session cookie is read.
     pub cookie: Cookie,
 }
+
+/// What a question may hold.
+const PARAMETERS: [&str; 5] = ["scope", "audience", "client_id", "acr", "max_age"];
+/// Of these, what can name several at once.
+const LISTS: [&str; 2] = ["scope", "acr"];
 
 /// Everything but visible ASCII, and the percent sign itself, so that nothing can be mistaken.
 const OUTSIDE_VISIBLE_ASCII: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
@@ -59,7 +65,8 @@ impl<S: Store> ForwardAuthApi<S> {
     /// May this request pass?
     ///
     /// By session cookie, session token or access token. Counts as activity. Reads no header of those that it answers with. 401 when nobody is
-    /// signed in, or a step-up is asked for (RFC 9470); 403 when the scope or the client is not enough.
+    /// signed in, or a step-up is asked for (RFC 9470); 403 when the scope or the client is not enough. A question that is not understood is
+    /// 400, an unknown parameter included: proxies then let nobody in.
     #[oai(path = "/v1/forward-auth", method = "get", tag = "Tag::People", operation_id = "forwardAuth")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
     async fn forward_auth(
@@ -77,17 +84,40 @@ impl<S: Store> ForwardAuthApi<S> {
         /// How many seconds ago the subject may have authenticated.
         max_age: Query<Option<u64>>,
     ) -> Result<Admission, Problem> {
-        let gate = gate(scope.0.as_deref(), &client_id.0, acr.0.as_deref(), max_age.0)?;
         let ticket = Ticket::read(request, &self.cookie)?;
         let token = ticket.token().ok_or_else(|| ticket.refused())?;
         let audience = audience.0.as_deref().unwrap_or(&self.engine.rules().issuer);
         let present = self.engine.present(token, audience).await?.ok_or_else(|| ticket.refused())?;
+        understood(request.uri().query().unwrap_or_default())?;
+        let gate = gate(scope.0.as_deref(), &client_id.0, acr.0.as_deref(), max_age.0)?;
         let now = self.engine.clock().now().wall;
         match gate.admit(&present.client_id, &present.scope, &present.authentication, now) {
             Ok(()) => Ok(admitted(&present)),
             Err(turned) => Err(turned_away(turned, &gate)),
         }
     }
+}
+
+/// What is not understood, or would count only once, is refused: it may be what was to keep somebody out.
+fn understood(query: &str) -> Result<(), Problem> {
+    let mut seen = vec![];
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decode(name.as_bytes()).unwrap_or_default();
+        let Some(known) = PARAMETERS.into_iter().find(|known| *known == name) else {
+            let known = PARAMETERS.join(", ");
+            return Err(Problem::invalid(name.to_string(), format!("{name}: unknown parameter; known are: {known}")));
+        };
+        if decode(value.as_bytes()).is_none() {
+            return Err(Problem::invalid(known, "expected UTF-8, percent-encoded"));
+        }
+        if known != "client_id" && seen.contains(&known) {
+            let mend = if LISTS.contains(&known) { ": ask for several at once, joined by spaces" } else { "" };
+            return Err(Problem::invalid(known, format!("{known} is there more than once{mend}")));
+        }
+        seen.push(known);
+    }
+    Ok(())
 }
 
 fn gate(scope: Option<&str>, clients: &[String], acr: Option<&str>, max_age: Option<u64>) -> Result<Gate, Problem> {

@@ -20,19 +20,31 @@ const JSON: &str = "application/json";
 /// How deep a body may nest.
 const DEPTH_MAX: usize = 32;
 
-/// An extractor for a body that must be there.
-pub struct JsonBody<T>(pub T);
+/// An extractor for a body that must be there. What is wrong with it is told to whoever may send one: after the caller was authenticated.
+pub struct JsonBody<T>(Result<T, Problem>);
 
 /// An extractor for a body that may be absent: then it is as if it were `{}`.
-pub struct OptionalJsonBody<T>(pub T);
+pub struct OptionalJsonBody<T>(Result<T, Problem>);
 
-impl<T: ParseFromJSON + 'static> JsonBody<T> {
-    fn read(content_type: Option<&str>, body: &[u8]) -> Result<Self, Problem> {
-        if !content_type.is_some_and(is_json) {
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type has to be application/json"));
-        }
-        parse(body).and_then(read_value).map(Self)
+impl<T> JsonBody<T> {
+    /// The body, or what is wrong with it.
+    pub fn read(self) -> Result<T, Problem> {
+        self.0
     }
+}
+
+impl<T> OptionalJsonBody<T> {
+    /// The body, or what is wrong with it.
+    pub fn read(self) -> Result<T, Problem> {
+        self.0
+    }
+}
+
+fn read_body<T: ParseFromJSON + 'static>(content_type: Option<&str>, body: &[u8]) -> Result<T, Problem> {
+    if !content_type.is_some_and(is_json) {
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type has to be application/json"));
+    }
+    parse(body).and_then(read_value)
 }
 
 impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for JsonBody<T> {
@@ -50,7 +62,7 @@ impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for JsonBody<T> {
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         let body = body.take()?.into_bytes().await?;
-        Ok(Self::read(content_type(request), &body)?)
+        Ok(Self(read_body(content_type(request), &body)))
     }
 }
 
@@ -69,9 +81,7 @@ impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for OptionalJsonBody<T> {
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         let body = body.take()?.into_bytes().await?;
-        let read =
-            if body.is_empty() { read_value(Map::new().into()) } else { JsonBody::read(content_type(request), &body).map(|body| body.0) };
-        Ok(Self(read?))
+        Ok(Self(if body.is_empty() { read_value(Map::new().into()) } else { read_body(content_type(request), &body) }))
     }
 }
 
@@ -143,7 +153,11 @@ pub(super) fn plain_words(message: &str) -> String {
         Some((_, reason)) => reason,
         None => message,
     };
-    message.trim_end_matches('.').replace('`', "")
+    match message.trim_end_matches('.') {
+        "invalid digit found in string" | "cannot parse integer from empty string" => "expected a whole number, 0 or more".to_owned(),
+        "number too large to fit in target type" => "expected a smaller number".to_owned(),
+        message => message.replace('`', ""),
+    }
 }
 
 /// The first place where `value` does not fit, with what should be there.
@@ -180,6 +194,14 @@ fn misfit(registry: &Registry, schema: &MetaSchemaRef, value: &Value, at: &str) 
 
 fn misfit_member(registry: &Registry, schema: &MetaSchema, members: &Map<String, Value>, at: &str) -> Option<(String, String)> {
     let place = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    let known = |name: &str| schema.properties.iter().any(|(known, _)| *known == name);
+    if let Some(unknown) = members.keys().find(|name| !schema.properties.is_empty() && !known(name)) {
+        let mut names: Vec<_> = schema.properties.iter().map(|(name, _)| place(name)).collect();
+        names.sort_unstable();
+        let unknown = place(unknown);
+        let detail = format!("unknown field {unknown}; known are: {}", names.join(", "));
+        return Some((unknown, detail));
+    }
     let null_or_absent = |name: &&&str| members.get(**name).is_none_or(Value::is_null);
     if let Some(missing) = schema.required.iter().find(null_or_absent) {
         return Some((place(missing), "is missing".to_owned()));
@@ -328,7 +350,7 @@ mod tests {
     }
 
     fn problem(body: &str) -> String {
-        let problem = JsonBody::<Open>::read(Some(JSON), body.as_bytes()).err().expect("it should be refused");
+        let problem = read_body::<Open>(Some(JSON), body.as_bytes()).expect_err("it should be refused");
         format!("{problem:?}")
     }
 
@@ -344,7 +366,7 @@ mod tests {
     #[test]
     fn a_sound_body_is_read() {
         let body = br#"{"subject":"alice","device":{"label":"phone"},"amr":["pwd"],"kind":"public","max":1,"claims":{"a":[null,true,1.5]},"remember":null}"#;
-        let JsonBody(open) = JsonBody::<Open>::read(Some("Application/JSON; charset=utf-8"), body).unwrap();
+        let open = read_body::<Open>(Some("Application/JSON; charset=utf-8"), body).unwrap();
         assert_eq!((open.subject.as_str(), open.remember), ("alice", None));
         assert_eq!(open.claims.unwrap()["a"][2], 1.5);
     }
@@ -369,7 +391,14 @@ mod tests {
 
     #[test]
     fn an_unknown_field_and_a_validators_no_are_named_too() {
-        refused(r#"{"subject":"a","subjcet":"hunter2"}"#, Some("subjcet"), "unknown field subjcet");
+        let known = "known are: amr, claims, device, kind, max, remember, subject";
+        refused(r#"{"subject":"a","subjcet":"hunter2"}"#, Some("subjcet"), &format!("unknown field subjcet; {known}"));
+        refused(
+            r#"{"subject":"a","device":{"lable":"hunter2"}}"#,
+            Some("device.lable"),
+            "unknown field device.lable; known are: device.label",
+        );
+        refused(r#"{"subject":"a","device":{"":null}}"#, Some("device."), "unknown field device.; known are: device.label");
         refused(r#"{"subject":""}"#, Some("subject"), "field subject verification failed. minLength(1)");
     }
 
@@ -383,7 +412,7 @@ mod tests {
     #[test]
     fn what_nests_too_deep_is_refused() {
         let nested = |depth: usize| format!(r#"{{"subject":"a","claims":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
-        assert!(JsonBody::<Open>::read(Some(JSON), nested(DEPTH_MAX - 1).as_bytes()).is_ok());
+        assert!(read_body::<Open>(Some(JSON), nested(DEPTH_MAX - 1).as_bytes()).is_ok());
         assert!(problem(&nested(DEPTH_MAX)).contains("nested deeper than 32"));
         assert!(problem(&nested(30_000)).contains("400"));
     }
@@ -398,7 +427,7 @@ mod tests {
     #[test]
     fn another_content_type_is_415_and_so_is_none() {
         for wrong in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")] {
-            assert_eq!(JsonBody::<Open>::read(wrong, b"{}").err().unwrap().status(), 415, "{wrong:?}");
+            assert_eq!(read_body::<Open>(wrong, b"{}").err().unwrap().status(), 415, "{wrong:?}");
         }
     }
 }

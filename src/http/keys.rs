@@ -11,6 +11,7 @@ use super::credentials::{Authorization, BasicOrBearer};
 use super::document::Tag;
 use super::error::Problem;
 use super::types::{Time, Word};
+use crate::domain::client::Permission;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
@@ -67,7 +68,7 @@ impl<S: Store> KeysApi<S> {
     /// In the order in which they were made. Their public halves are also at `/.well-known/paserk.json` and `/.well-known/jwks.json`.
     #[oai(path = "/v1/keys", method = "get", tag = "Tag::Keys", operation_id = "listKeys")]
     async fn list(&self, authorization: Authorization<BasicOrBearer>, origin: Origin) -> Result<Json<KeyList>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         Ok(Json(KeyList { items: self.0.keys(&caller).await?.iter().map(Key::from).collect() }))
     }
 
@@ -77,7 +78,7 @@ impl<S: Store> KeysApi<S> {
     /// every `[keys] rotate_every`.
     #[oai(path = "/v1/keys/rotate", method = "post", tag = "Tag::Keys", operation_id = "rotateKey")]
     async fn rotate(&self, authorization: Authorization<BasicOrBearer>, origin: Origin) -> Result<Json<Rotated>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         Ok(Json(Rotated { kid: self.0.rotate_key(&caller).await?.to_string() }))
     }
 
@@ -92,7 +93,7 @@ impl<S: Store> KeysApi<S> {
         /// The key's PASERK identifier.
         kid: Path<String>,
     ) -> Result<RevokeResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let unknown = |_| Problem::from(Refusal::NotFound.because("there is no such key"));
         self.0.revoke_key(&caller, kid.0.parse().map_err(unknown)?).await?;
         Ok(RevokeResponse::Revoked)

@@ -28,6 +28,7 @@ pub mod form;
 mod forward_auth;
 pub mod headers;
 mod health;
+mod if_match;
 mod introspect;
 pub mod json;
 mod keys;

@@ -11,14 +11,16 @@ use super::caller::{Origin, caller};
 use super::credentials::{Authorization, BasicOrBearer};
 use super::document::Tag;
 use super::error::Problem;
+use super::if_match::versions;
 use super::json::{JsonBody, OptionalJsonBody};
 use super::session_object::{DeviceObject, SessionObject};
 use super::types::{FreeObject, Time, Word};
+use crate::domain::client::Permission;
 use crate::domain::id::SessionId;
 use crate::domain::refusal::Refusal;
 use crate::domain::session::State;
 use crate::engine::Engine;
-use crate::engine::change::{self, ChangeSession};
+use crate::engine::change::ChangeSession;
 use crate::engine::open::{OpenSession, Opened};
 use crate::engine::read::Filter;
 use crate::engine::renew::RenewSession;
@@ -166,8 +168,8 @@ impl<S: Store> SessionsApi<S> {
         origin: Origin,
         body: JsonBody<OpenSessionBody>,
     ) -> Result<OpenResponse, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
-        let opened = self.engine.open(&caller, body.0.into()).await?;
+        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
+        let opened = self.engine.open(&caller, body.read()?.into()).await?;
         let location = format!("/v1/sessions/{}", opened.session.id);
         Ok(OpenResponse::Opened(Json(self.opened_body(opened)), location))
     }
@@ -194,7 +196,7 @@ impl<S: Store> SessionsApi<S> {
         /// Where to go on: the `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<SessionPage>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
         let filter = Filter {
             subject: parsed("subject", subject.0.as_deref())?,
             client_id: parsed("client_id", client_id.0.as_deref())?,
@@ -216,7 +218,7 @@ impl<S: Store> SessionsApi<S> {
         /// The caller's own words for why, at most 256 bytes; kept in the event log.
         reason: Query<Option<String>>,
     ) -> Result<Json<EndedAll>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &origin, Permission::Admin).await?;
         self.engine.end_everything(&caller, reason.0).await?;
         Ok(Json(EndedAll { ended: "all".into() }))
     }
@@ -233,7 +235,7 @@ impl<S: Store> SessionsApi<S> {
         /// Its identifier.
         id: Path<String>,
     ) -> Result<Json<SessionObject>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
         Ok(Json(self.engine.session(&caller, session_id(&id.0)?).await?.into()))
     }
 
@@ -248,13 +250,13 @@ impl<S: Store> SessionsApi<S> {
         origin: Origin,
         /// Its identifier.
         id: Path<String>,
-        /// The `version` that must still be the current one; else 412.
+        /// The `version` that must still be the current one, such as `"3"`, or several of which one must be; else 412.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
         body: JsonBody<ChangeSessionBody>,
     ) -> Result<Json<SessionObject>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
-        let change = ChangeSession { if_version: if_match.0.as_deref().map(change::if_match).transpose()?, ..body.0.into() };
+        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
+        let change = ChangeSession { if_version: if_match.0.as_deref().map_or(Ok(None), versions)?, ..body.read()?.into() };
         Ok(Json(self.engine.change_session(&caller, session_id(&id.0)?, change).await?.into()))
     }
 
@@ -271,8 +273,8 @@ impl<S: Store> SessionsApi<S> {
         id: Path<String>,
         body: OptionalJsonBody<RenewSessionBody>,
     ) -> Result<Json<OpenedBody>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
-        let RenewSessionBody { acr, amr, auth_time } = body.0;
+        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
+        let RenewSessionBody { acr, amr, auth_time } = body.read()?;
         let request = RenewSession { acr, amr: amr.unwrap_or_default(), auth_time: auth_time.map(|time| time.0) };
         Ok(Json(self.opened_body(self.engine.renew(&caller, session_id(&id.0)?, request).await?)))
     }
@@ -288,7 +290,7 @@ impl<S: Store> SessionsApi<S> {
         /// Its identifier.
         id: Path<String>,
     ) -> Result<EndResponse, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
         self.engine.end_session(&caller, session_id(&id.0)?).await?;
         Ok(EndResponse::Ended)
     }

@@ -11,6 +11,7 @@ use super::credentials::{Authorization, BasicOrBearer};
 use super::document::Tag;
 use super::error::Problem;
 use super::sessions::parsed;
+use crate::domain::client::Permission;
 use crate::domain::id::Subject;
 use crate::engine::Engine;
 use crate::store::Store;
@@ -43,7 +44,7 @@ impl<S: Store> SubjectsApi<S> {
         /// The caller's own words for why, at most 256 bytes; kept in the event log.
         reason: Query<Option<String>>,
     ) -> Result<Json<EndedCount>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Sessions).await?;
         let malformed = |_| Problem::invalid("subject", "subject must have 1 to 256 bytes and no control characters");
         let subject: Subject = subject.0.parse().map_err(malformed)?;
         let except = parsed("except", except.0.as_deref())?;

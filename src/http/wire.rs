@@ -274,7 +274,7 @@ pub(super) mod tests {
 
         #[oai(path = "/v1/things", method = "post")]
         async fn create(&self, _auth: Authorization<BasicOrBearer>, thing: JsonBody<Thing>) -> Result<Json<String>, Problem> {
-            match thing.0.name.as_str() {
+            match thing.read()?.name.as_str() {
                 "panic" => panic!("a bug"),
                 "slow" => std::future::pending().await,
                 name => Ok(Json(name.to_owned())),
@@ -288,7 +288,7 @@ pub(super) mod tests {
 
         #[oai(path = "/v1/things/:id/options", method = "post")]
         async fn options(&self, _id: Path<String>, options: OptionalJsonBody<Options>) -> Result<Json<String>, Problem> {
-            Ok(Json(options.0.keep.unwrap_or_default()))
+            Ok(Json(options.read()?.keep.unwrap_or_default()))
         }
     }
 
@@ -388,7 +388,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_wrong_parameter_is_named_in_plain_words() {
         let (_, _, body) = answer(request(Method::GET, "/v1/things/a?limit=hunter2").finish()).await;
-        assert_eq!((&body["field"], &body["detail"]), (&"limit".into(), &"limit: invalid digit found in string".into()));
+        assert_eq!((&body["field"], &body["detail"]), (&"limit".into(), &"limit: expected a whole number, 0 or more".into()));
     }
 
     #[tokio::test]

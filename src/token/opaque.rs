@@ -60,7 +60,11 @@ pub enum OpaqueKind {
 }
 
 impl OpaqueKind {
-    fn prefix(self) -> &'static str {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Refresh, Self::Session];
+
+    /// What the text of such a token begins with.
+    pub fn prefix(self) -> &'static str {
         match self {
             Self::Refresh => "kfr_",
             Self::Session => "kfs_",
@@ -120,26 +124,20 @@ pub struct Opaque {
 impl Opaque {
     /// Reads a token that we wrote; `None` at any doubt. Allocates nothing.
     pub fn decode(text: &str, keys: &OpaqueKeys) -> Option<Self> {
-        if text.len() != OPAQUE_TEXT_BYTES {
-            return None;
-        }
-        let (prefix, encoded) = text.as_bytes().split_at(4);
-        let kind = OpaqueKind::of(prefix)?;
-        let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
-        Base64UrlUnpadded::decode(encoded, &mut *bytes).ok()?;
+        let (kind, bytes) = take_apart(text)?;
         let (authenticated, mac) = bytes.split_at(AUTHENTICATED_BYTES);
         let genuine: bool = keys.mac(kind, authenticated).ct_eq(mac).into();
-        if !genuine || authenticated[0] != VERSION || authenticated[1] != KEY_INDEX {
+        if !genuine {
             return None;
         }
-        let token = Self {
-            kind,
-            session: SessionId(array(&authenticated[2..18])),
-            family: u16::from_be_bytes(array(&authenticated[18..20])),
-            generation: u32::from_be_bytes(array(&authenticated[20..24])),
-            secret: Secret(array(&authenticated[24..])),
-        };
-        (kind == OpaqueKind::Refresh || token.family == 0).then_some(token)
+        let Link { session, family, generation } = link_of(kind, authenticated)?;
+        Some(Self { kind, session, family, generation, secret: Secret(array(&authenticated[24..])) })
+    }
+
+    /// What a token says of itself besides its secret, which anybody may have written: to be shown to a person, never to be believed.
+    pub fn expose_unverified(text: &str) -> Option<(OpaqueKind, Link)> {
+        let (kind, bytes) = take_apart(text)?;
+        Some((kind, link_of(kind, &*bytes)?))
     }
 
     /// The text that is handed out.
@@ -164,6 +162,31 @@ impl Opaque {
     pub fn hash(&self) -> Hash {
         self.secret.hash(self.kind)
     }
+}
+
+/// The bytes of a token, which anybody may have written.
+fn take_apart(text: &str) -> Option<(OpaqueKind, Zeroizing<[u8; TOKEN_BYTES]>)> {
+    if text.len() != OPAQUE_TEXT_BYTES {
+        return None;
+    }
+    let (prefix, encoded) = text.as_bytes().split_at(4);
+    let kind = OpaqueKind::of(prefix)?;
+    let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
+    Base64UrlUnpadded::decode(encoded, &mut *bytes).ok()?;
+    Some((kind, bytes))
+}
+
+/// What stands in front of the secret, if it is of this layout.
+fn link_of(kind: OpaqueKind, bytes: &[u8]) -> Option<Link> {
+    if bytes[0] != VERSION || bytes[1] != KEY_INDEX {
+        return None;
+    }
+    let link = Link {
+        session: SessionId(array(&bytes[2..18])),
+        family: u16::from_be_bytes(array(&bytes[18..20])),
+        generation: u32::from_be_bytes(array(&bytes[20..24])),
+    };
+    (kind == OpaqueKind::Refresh || link.family == 0).then_some(link)
 }
 
 /// The keys of opaque tokens, with what HMAC makes of each worked out once.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::house::{House, Proxy, example, output, wait_for};
+use crate::house::{House, Proxy, output};
 
 #[test]
 fn behind_nginx_a_person_signs_in_slides_steps_up_idles_out_and_signs_out() {
@@ -15,14 +15,14 @@ fn behind_caddy_a_person_signs_in_slides_steps_up_idles_out_and_signs_out() {
     tour(Proxy::Caddy);
 }
 
+#[test]
+fn behind_traefik_a_person_signs_in_slides_steps_up_idles_out_and_signs_out() {
+    tour(Proxy::Traefik);
+}
+
 fn tour(proxy: Proxy) {
-    let mut house = House::build(proxy, &[("KEYFOB_POLICY__DEFAULT__IDLE_TIMEOUT", "5s")]);
-    let (port, keyfob) = (house.application.to_string(), format!("http://{}", house.keyfob));
-    let mut app = Command::new("python3");
-    app.arg("-B").arg(example("app.py"));
-    app.envs([("KEYFOB", &*keyfob), ("CLIENT_ID", "web"), ("CLIENT_SECRET", &house.secret), ("PORT", &port)]);
-    house.run(&mut app, "python3");
-    wait_for(house.application);
+    let mut house = House::build(proxy, &[("KEYFOB_POLICY__DEFAULT__IDLE_TIMEOUT", "8s")]);
+    house.run_example();
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e");
     assert!(here.join("node_modules/playwright-core").exists(), "`npm ci --prefix tests/e2e`");
     let chromium = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].into_iter().find(|path| Path::new(path).exists());

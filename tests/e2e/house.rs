@@ -14,6 +14,7 @@ use tempfile::TempDir;
 pub enum Proxy {
     Nginx,
     Caddy,
+    Traefik,
 }
 
 /// A child process. Killed when dropped.
@@ -51,19 +52,40 @@ pub struct Answer {
 impl House {
     /// Everything but the application. `settings` are environment variables of keyfob.
     pub fn build(proxy: Proxy, settings: &[(&str, &str)]) -> Self {
+        let house = Self::unregistered(proxy, settings);
+        let secret = register(house.directory.path(), &house.keyfob);
+        Self { secret, ..house }
+    }
+
+    /// The same before the application is registered.
+    pub fn unregistered(proxy: Proxy, settings: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
         let [keyfob_port, application, tls] = [free_port(), free_port(), free_port()];
         let (keyfob, url) = (format!("127.0.0.1:{keyfob_port}"), format!("https://localhost:{tls}"));
         let mut running = vec![start_keyfob(directory.path(), &keyfob, &url, settings)];
-        let secret = register(directory.path(), &keyfob);
         running.push(start_proxy(proxy, directory.path(), keyfob_port, application, tls));
         wait_for(tls);
-        Self { directory, url, secret, keyfob, application, running }
+        // Traefik listens before it knows its routes.
+        while curl(&["--retry", "20", "--retry-all-errors", &format!("{url}/v1/session")]).status == 404 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { directory, url, secret: String::new(), keyfob, application, running }
     }
 
-    /// Runs something for as long as the house stands.
-    pub fn run(&mut self, command: &mut Command, package: &str) {
-        self.running.push(Running(start(command, package)));
+    /// What is written for the usual ports, for ours.
+    pub fn with_our_ports(&self, text: &str) -> String {
+        let port = |address: &str| address.rsplit(':').next().unwrap().parse().unwrap();
+        with_ports(text, port(&self.keyfob), self.application, port(&self.url))
+    }
+
+    /// Runs the example application.
+    pub fn run_example(&mut self) {
+        let (port, keyfob) = (self.application.to_string(), format!("http://{}", self.keyfob));
+        let mut app = Command::new("python3");
+        app.arg("-B").arg(example("app.py"));
+        app.envs([("KEYFOB", &*keyfob), ("CLIENT_ID", "web"), ("CLIENT_SECRET", &self.secret), ("PORT", &port)]);
+        self.running.push(Running(start(&mut app, "python3")));
+        wait_for(self.application);
     }
 
     /// Stops keyfob, which was the first to start.
@@ -126,15 +148,16 @@ fn register(directory: &Path, keyfob: &str) -> String {
 
 /// Starts the proxy with the configuration that we ship, on our ports.
 fn start_proxy(proxy: Proxy, directory: &Path, keyfob: u16, application: u16, tls: u16) -> Running {
-    let (name, package) = match proxy {
-        Proxy::Nginx => ("nginx.conf", "nginx"),
-        Proxy::Caddy => ("Caddyfile", "caddy"),
+    let (names, package) = match proxy {
+        Proxy::Nginx => (&["nginx.conf"][..], "nginx"),
+        Proxy::Caddy => (&["Caddyfile"][..], "caddy"),
+        Proxy::Traefik => (&["traefik.yml", "traefik-routes.yml"][..], "traefik"),
     };
-    let shipped = std::fs::read_to_string(example(name)).unwrap();
-    let ours = [("8080", keyfob), ("9000", application), ("8443", tls)];
-    let config = ours.into_iter().fold(shipped, |config, (theirs, port)| config.replace(theirs, &port.to_string()));
-    let file = directory.join(name);
-    std::fs::write(&file, config).unwrap();
+    for name in names {
+        let shipped = std::fs::read_to_string(example(name)).unwrap();
+        std::fs::write(directory.join(name), with_ports(&shipped, keyfob, application, tls)).unwrap();
+    }
+    let file = directory.join(names[0]);
     let mut command = Command::new(package);
     command.current_dir(directory).env("XDG_DATA_HOME", directory).env("HOME", directory).stdin(Stdio::null());
     // What they say is for a person who looks: `cargo test -- --nocapture`.
@@ -148,6 +171,9 @@ fn start_proxy(proxy: Proxy, directory: &Path, keyfob: u16, application: u16, tl
         Proxy::Caddy => {
             command.args(["run", "--adapter", "caddyfile", "--config"]).arg(&file);
         }
+        Proxy::Traefik => {
+            command.arg("--configfile").arg(&file);
+        }
     }
     Running(start(&mut command, package))
 }
@@ -159,6 +185,13 @@ pub fn certify(directory: &Path, host: &str) {
     openssl.args(["-subj", &format!("/CN={host}"), "-addext", &format!("subjectAltName=DNS:{host}")]);
     let made = output(openssl.args(["-keyout", "key.pem", "-out", "cert.pem"]).current_dir(directory), "openssl");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+fn with_ports(text: &str, keyfob: u16, application: u16, tls: u16) -> String {
+    let ours = [("8080", keyfob), ("9000", application), ("8443", tls)];
+    // By way of letters: one of our ports may hold the digits of one of theirs.
+    let marked = ours.iter().fold(text.to_owned(), |text, (theirs, _)| text.replace(theirs, &format!("<{theirs}>")));
+    ours.iter().fold(marked, |text, (theirs, port)| text.replace(&format!("<{theirs}>"), &port.to_string()))
 }
 
 /// A file of the example.

@@ -1,10 +1,10 @@
-//! What passes through real nginx and real Caddy, with the configurations that `examples/web` ships.
+//! What passes through real nginx, real Caddy and real Traefik, with the configurations that `examples/web` ships.
 
 use serde_json::{Value, json};
 
 use crate::house::{Answer, House, Proxy, echo};
 
-const SPOOFED: [&str; 10] = [
+const SPOOFED: [&str; 14] = [
     "-H",
     "X-Keyfob-Subject: root",
     "-H",
@@ -15,6 +15,10 @@ const SPOOFED: [&str; 10] = [
     "X-Keyfob-Scope: root",
     "-H",
     "X-Keyfob-Acr: root",
+    "-H",
+    "X_Keyfob_Subject: root",
+    "-H",
+    "x_keyfob_acr: root",
 ];
 
 fn house(proxy: Proxy) -> House {
@@ -31,8 +35,10 @@ fn cookie(opened: &Value) -> String {
 /// The headers of ours that reached the application.
 fn told(answer: &Answer) -> Vec<String> {
     assert_eq!(answer.status, 200, "{answer:?}");
-    let lines = answer.body.lines().map(str::to_ascii_lowercase).filter(|line| line.starts_with("x-keyfob-"));
-    let mut told: Vec<String> = lines.map(|line| line["x-keyfob-".len()..].to_owned()).filter(|line| !line.ends_with(": ")).collect();
+    // Many a framework takes an underscore for a hyphen.
+    let ours = |line: &str| line.replace('_', "-").strip_prefix("x-keyfob-").map(str::to_owned);
+    let lines = answer.body.lines().filter_map(|line| ours(&line.to_ascii_lowercase()));
+    let mut told: Vec<String> = lines.filter(|line| !line.ends_with(": ")).collect();
     told.sort();
     told
 }
@@ -47,6 +53,8 @@ fn the_application_is_told_who_it_is_and_nobody_else_can_tell_it(proxy: Proxy) {
     assert_eq!(told(&house.ask("/api/me", &[&["-H", &cookie][..], &SPOOFED].concat())), known, "spoofed headers");
     let bearer = format!("Authorization: Bearer {}", alice["session_token"].as_str().unwrap());
     assert_eq!(told(&house.ask("/api/me", &["-H", &bearer])), known);
+    let theirs = "/api/me?audience=https://api.example&scope=root&max_age=soon&x=%ff";
+    assert_eq!(told(&house.ask(theirs, &["-H", &cookie])), known, "a visitor's query is no part of the question");
     // Where keyfob says nothing, nobody else says it.
     let nobody_said = house.open(&json!({"subject": "bob", "scope": "read"}));
     let told_of_bob = told(&house.ask("/api/me", &[&["-H", &self::cookie(&nobody_said)][..], &SPOOFED].concat()));
@@ -123,6 +131,7 @@ macro_rules! through {
     ($($test:ident),+ $(,)?) => {
         mod nginx { $(#[test] fn $test() { super::$test(crate::house::Proxy::Nginx); })+ }
         mod caddy { $(#[test] fn $test() { super::$test(crate::house::Proxy::Caddy); })+ }
+        mod traefik { $(#[test] fn $test() { super::$test(crate::house::Proxy::Traefik); })+ }
     };
 }
 through!(

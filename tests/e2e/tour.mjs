@@ -6,17 +6,17 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const [url, executablePath, pictures] = process.argv.slice(2);
-const IDLE_MS = 5000;
+const IDLE_MS = 8000;
 mkdirSync(pictures, { recursive: true });
 
 // Nothing here takes that long; whatever hangs is a fault, and what was done until then says where.
-setTimeout(() => { console.error("it hangs"); process.exit(1); }, 60_000).unref();
+setTimeout(() => { console.error("it hangs"); process.exit(1); }, 150_000).unref();
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 
 /** A browser of its own: its cookies are nobody else's. */
 async function device() {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 560, height: 760 } });
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 560, height: 320 } });
   const page = await context.newPage();
   page.on("pageerror", (error) => assert.fail(error));
   await page.goto(url);
@@ -40,7 +40,7 @@ async function cookie({ context }) {
 
 const says = (page, text) => page.waitForFunction((text) => document.getElementById("message").textContent.includes(text), text);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const picture = ({ page }, name) => page.screenshot({ path: join(pictures, `${name}.png`) });
+const picture = ({ page }, name) => page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true });
 const done = (what) => console.log(`done: ${what}`);
 
 const laptop = await device();
@@ -91,11 +91,40 @@ const remembered = await cookie(phone);
 const days = (remembered.expires - Date.now() / 1000) / 86400;
 assert.ok(days > 29.9 && days <= 30, `kept for ${days} days`);
 await laptop.page.click("#here");
+const tablet = await device();
+await signIn(tablet, "Tablet <b>", true);
+await laptop.page.click("#here");
+await laptop.page.waitForFunction(() => document.querySelectorAll("#devices li").length === 3);
+await laptop.page.click("#devices li:has-text('Tablet <b>') button");
+await says(laptop.page, "Signed out: Tablet <b>.");
 await laptop.page.waitForFunction(() => document.querySelectorAll("#devices li").length === 2);
+await laptop.page.click("#here");
+await tablet.page.click("#here");
+await says(tablet.page, "You were signed out elsewhere.");
+done("sign out one device: the tablet is out");
+
+await laptop.page.click("#here");
+const bob = await device();
+await bob.page.fill("[name=user]", "bob");
+await bob.page.fill("[name=password]", "builder");
+await bob.page.check("[name=remember]");
+await bob.page.click("#sign-in button");
+await bob.page.waitForSelector("#signed-in:visible");
+await laptop.page.click("#here");
+const foreign = await bob.page.evaluate(() => fetch("/v1/session").then((answer) => answer.json()).then((session) => session.id));
+const refused = await laptop.page.evaluate((id) => post("/api/sign-out-device", { id }).then((answer) => answer.status), foreign);
+assert.equal(refused, 404);
+await bob.page.click("#here");
+await says(bob.page, "Good.");
+done("nobody signs out somebody else");
+
+await laptop.page.click("#here");
+await says(laptop.page, "Good.");
 await picture(laptop, "3-devices");
 await laptop.page.click("#others");
 await says(laptop.page, "Signed out elsewhere: 1.");
 await phone.page.click("#here");
+await says(phone.page, "You were signed out elsewhere.");
 await phone.page.waitForSelector("#sign-in:visible");
 await laptop.page.waitForFunction(() => document.querySelectorAll("#devices li").length === 1);
 done("sign out everywhere else: the phone is out, the laptop is in");

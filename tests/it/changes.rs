@@ -49,10 +49,16 @@ async fn if_match_lets_only_the_first_of_two_writers_change_it() {
     patch("1", "second").await.assert_problem(412, None);
     assert_eq!(people.shown().await["device"]["label"], "first");
     assert_eq!(patch("2", "second").await.json()["version"], 3);
-    patch("*", "third").await.assert_problem(400, Some("If-Match"));
-    patch("\"3", "third").await.assert_problem(400, Some("If-Match"));
-    patch("W/\"3\"", "third").await.assert_problem(400, Some("If-Match"));
+    for garbage in ["x", "\"3", "99999999999", "\"3\" \"4\"", "*, \"3\"", ",", "w/\"3\"", "W/3"] {
+        patch(garbage, "third").await.assert_problem(400, Some("If-Match"));
+    }
+    // What is no version of ours is another one; a weak tag is never strongly equal (RFC 9110 §8.8.3.2).
+    for other in ["W/\"3\"", "\"1\", \"2\"", "\"4\",W/\"3\"", "\"\"", "\"99999999999\"", "\"-3\"", "\"+3\"", "\"abc\""] {
+        patch(other, "third").await.assert_problem(412, None);
+    }
     assert_eq!(people.shown().await["device"]["label"], "second");
+    assert_eq!(patch("\"1\" , W/\"2\",\"3\"", "third").await.json()["version"], 4, "one of them");
+    assert_eq!(patch("*", "fourth").await.json()["version"], 5, "whatever is there");
 }
 
 #[tokio::test]
@@ -62,8 +68,8 @@ async fn what_does_not_fit_is_refused_by_its_name() {
     people.patch(json!({"data": {"d": "x".repeat(16384)}})).await.assert_problem(400, Some("data"));
     people.patch(json!({"device": {"label": "x".repeat(257)}})).await.assert_problem(400, Some("device.label"));
     people.patch(json!({"device": {"label": "a\u{7}b"}})).await.assert_problem(400, Some("device.label"));
-    assert_eq!(people.patch(json!({"subject": "bob"})).await.status, 400);
-    assert_eq!(people.patch(json!({"device": {"ip": "192.0.2.1"}})).await.status, 400);
+    people.patch(json!({"subject": "bob"})).await.assert_problem(400, Some("subject"));
+    people.patch(json!({"device": {"ip": "192.0.2.1"}})).await.assert_problem(400, Some("device.ip"));
     assert_eq!(people.shown().await["version"], 1);
     people.server.hand.advance(seconds(1800));
     people.patch(json!({"claims": {}})).await.assert_problem(409, None);
@@ -173,7 +179,31 @@ async fn sign_out_everywhere_else_leaves_this_device_signed_in() {
     assert_eq!(server.delete(&everywhere_else, Auth::Basic(&app)).await.json(), json!({"ended": 0}));
     let shown = server.get(&path(&opened[0]), Auth::Basic(&app)).await.json();
     assert_eq!(shown["ended"]["reason"], "subject_revoked");
-    // SES-08, SES-10: an administrator ends them all.
+    // SES-08: an administrator ends them all.
     assert_eq!(server.delete("/v1/subjects/alice/sessions", Auth::Basic(&server.admin)).await.json(), json!({"ended": 2}));
     assert!(!there(here).await && !there(&foreign[0]).await && there(&opened[3]).await);
+}
+
+/// SES-10: one user, or everyone, at once; and whoever follows the log is told of both.
+#[tokio::test]
+async fn an_administrator_ends_one_subject_or_everybody_and_the_log_tells() {
+    let server = Server::start().await;
+    let app = server.application("app").await;
+    let opened = open_each(&server, &app, &["alice", "alice", "bob", "carol"]).await;
+    let end = async |path: &str| server.delete(path, Auth::Basic(&server.admin)).await.json();
+    assert_eq!(end("/v1/subjects/alice/sessions?reason=fired").await, json!({"ended": 2}));
+    let before = server.commits().await;
+    assert_eq!(end("/v1/sessions?reason=a%20leak").await, json!({"ended": "all"}));
+    assert_eq!(server.commits().await, before + 1, "one write, however many there are");
+    for (opened, reason) in opened.iter().zip(["subject_revoked", "subject_revoked", "all_revoked", "all_revoked"]) {
+        let shown = server.get(&path(opened), Auth::Basic(&app)).await.json();
+        assert_eq!((&shown["state"], &shown["ended"]["reason"], &shown["ended"]["by"]), (&json!("ended"), &json!(reason), &json!("admin")));
+        assert_eq!(server.who_am_i(&text(&opened["session_token"])).await.status, 401);
+    }
+    let log = server.get("/v1/events?limit=200", Auth::Basic(&server.admin)).await.json();
+    let told: Vec<_> = log["items"].as_array().unwrap().iter().map(|event| (text(&event["type"]), event["note"].clone())).collect();
+    let (fired, leak) = (("subject.revoked".into(), json!("fired")), ("all.revoked".into(), json!("a leak")));
+    assert!(told.contains(&fired) && told.last() == Some(&leak), "{told:?}");
+    let later = server.open(&app).await;
+    assert_eq!(server.who_am_i(&text(&later["session_token"])).await.status, 200);
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -268,8 +269,91 @@ fn decode_needs_no_server_and_says_what_it_verified() {
         let refusal = decode(&["-", "--key", secret]).refusal();
         assert!(refusal.contains("--key is no public key") && !refusal.contains(secret), "{refusal}");
     }
-    assert!(decode(&["kfr_AAAA"]).refusal().contains("only the server can read it"));
-    assert!(decode(&["v4.local.AAAA"]).refusal().contains("not a PASETO v4.public token"));
+    for foreign in ["v4.local.AAAA", "v4.public.AAAA", "a.b", "", "hello"] {
+        assert!(decode(&[foreign]).refusal().contains("no token of keyfob's"), "{foreign}");
+    }
+}
+
+/// Any part of a token, encoded again.
+fn part(json: &str) -> String {
+    Base64UrlUnpadded::encode_string(json.as_bytes())
+}
+
+/// ASV-02: what is not signed as keyfob signs is not shown as if it were.
+#[test]
+fn decode_reads_jwts_and_refuses_every_algorithm_but_ours() {
+    let desk = Desk::new(true);
+    desk.json(&["client", "update", "app", "--access-token-format", "jwt"]);
+    let token = text(&desk.open("alice")["access_token"]);
+    let published = desk.server.as_ref().unwrap().send("GET", "/.well-known/jwks.json", None, "", "").unwrap().json();
+    let (key, kid) = (format!("k4.public.{}", text(&published["keys"][0]["x"])), text(&published["keys"][0]["kid"]));
+    let elsewhere = TempDir::new().unwrap();
+    let decode = |arguments: &[&str]| piped(elsewhere.path(), &[&["token", "decode"], arguments].concat(), &token);
+
+    let unverified = decode(&["-"]).text();
+    assert!(unverified.starts_with("NOT VERIFIED: anybody may have written this."), "{unverified}");
+    assert!(unverified.contains("\"typ\": \"at+jwt\"") && unverified.contains("\"sub\": \"alice\""), "{unverified}");
+    assert!(unverified.contains("(in 5 min)"), "{unverified}");
+    let verified = decode(&["-", "--key", &key]).text();
+    assert!(verified.starts_with(&format!("VERIFIED: signed by the key {kid}")), "{verified}");
+    let told = decode(&["-", "--json", "--key", &key]).json();
+    assert_eq!((&told["verified"], &told["verified_with"], &told["header"]["kid"]), (&json!(true), &json!(kid), &json!(kid)));
+    assert_eq!((&told["payload"]["sub"], told.get("footer")), (&json!("alice"), None));
+
+    let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("{token}") };
+    let another = "k4.public.11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    assert!(decode(&["-", "--key", another]).refusal().contains("this key did not sign this token"));
+    let changed = format!("{header}.{}.{signature}", part(r#"{"sub":"root"}"#));
+    assert!(decode(&[&changed, "--key", &key]).refusal().contains("this key did not sign this token"));
+    assert!(decode(&[&changed]).text().contains("root"), "without a key nothing is promised");
+    for (algorithm, rest) in [("none", ""), ("None", signature), ("HS256", signature), ("ES256", signature), ("eddsa", signature)] {
+        let forged = format!("{}.{payload}.{rest}", part(&format!(r#"{{"typ":"at+jwt","alg":"{algorithm}"}}"#)));
+        for arguments in [&[&*forged][..], &[&forged, "--key", &key]] {
+            let refusal = decode(arguments).refusal();
+            assert!(refusal.contains("EdDSA") && !refusal.contains("alice"), "{refusal}");
+        }
+    }
+    for header in [r#"{"typ":"at+jwt"}"#, r#"{"alg":7}"#, r#"["EdDSA"]"#, r#"{"alg":"EdDSA","alg":"none"}"#, "no json"] {
+        assert_eq!(decode(&[&format!("{}.{payload}.{signature}", part(header))]).0.status.code(), Some(1), "{header}");
+    }
+    // What must be understood to trust it is not (RFC 7515 §4.1.11).
+    let critical = part(r#"{"alg":"EdDSA","crit":["exp"],"exp":1}"#);
+    assert!(decode(&[&format!("{critical}.{payload}.{signature}"), "--key", &key]).refusal().contains("crit"));
+}
+
+/// What is public of an opaque token is where it belongs; what opens something is shown to nobody.
+#[test]
+fn decode_says_what_an_opaque_token_is_and_shows_nothing_secret_of_it() {
+    let desk = Desk::new(true);
+    let opened = desk.open("alice");
+    let (refresh_token, session_token) = (text(&opened["refresh_token"]), text(&opened["session_token"]));
+    let id = text(&opened["session"]["id"]);
+    let decode = |token: &str, arguments: &[&str]| piped(desk.path(), &[&["token", "decode", "-"], arguments].concat(), token);
+
+    let said = decode(&refresh_token, &[]).text();
+    assert!(said.starts_with("NOT VERIFIED: anybody may have written this."), "{said}");
+    assert!(said.contains("a refresh token") && said.contains(&id) && said.contains("family") && said.contains("generation"), "{said}");
+    let told = decode(&refresh_token, &["--json"]).json();
+    let expected =
+        json!({"verified": false, "verified_with": null, "token": "refresh_token", "session_id": id, "family": 1, "generation": 0});
+    assert_eq!(told, expected);
+    let told = decode(&session_token, &["--json"]).json();
+    assert_eq!(told, json!({"verified": false, "verified_with": null, "token": "session_token", "session_id": id, "renewals": 0}));
+    for token in [&refresh_token, &session_token] {
+        for arguments in [&[][..], &["--json"]] {
+            let said = decode(token, arguments).text();
+            let secret = |from: usize| token.as_bytes()[from..].windows(8).any(|piece| said.contains(std::str::from_utf8(piece).unwrap()));
+            assert!(!secret(36), "{said}");
+        }
+        let key = "k4.public.11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        assert!(decode(token, &["--key", key]).refusal().contains("only the server can verify it"));
+    }
+    for broken in ["kfr_AAAA", &refresh_token[..99], &format!("{refresh_token}A"), &refresh_token.replacen("AQ", "Ag", 1)] {
+        let refusal = decode(broken, &[]).refusal();
+        assert!(refusal.contains("begins like a refresh token") && !refusal.contains(broken), "{refusal}");
+    }
+    let secret = decode(&desk.app.secret, &[]).refusal();
+    assert!(secret.contains("a client's secret") && !secret.contains(&desk.app.secret), "{secret}");
 }
 
 /// Contract, section 2: 1 refused or failed, with one line that names the cause; 2 wrong usage.

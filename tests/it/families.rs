@@ -74,6 +74,29 @@ async fn nobody_opens_for_a_client_that_it_does_not_name() {
     assert_eq!(open(&house.backend, "ghost").await.status, 201);
 }
 
+/// A disabled client's requests are refused and its tokens inactive; opening for it would be neither. Who may open for it learns why.
+#[tokio::test]
+async fn nothing_is_opened_for_a_disabled_client_and_who_may_know_is_told_so() {
+    let house = house().await;
+    let opened = house.server.open(&house.backend).await;
+    let admin = Auth::Basic(&house.server.admin);
+    assert_eq!(house.server.json(Method::PATCH, "/v1/clients/shop", admin, json!({"disabled": true})).await.status, 200);
+    let fields = json!({"subject": "alice", "client_id": "shop"});
+    for auth in [Auth::Basic(&house.backend), admin, Auth::Socket] {
+        let answers = [
+            house.server.json(Method::POST, "/v1/sessions", auth, fields.clone()).await,
+            house.open_family(auth, &opened, json!({"client_id": "shop"})).await,
+        ];
+        for answer in answers {
+            answer.assert_problem(403, None);
+            assert_eq!(answer.json()["detail"], "client_id: the client is disabled: nothing is issued to it until it is enabled again");
+        }
+    }
+    let other = house.server.application("other").await;
+    let not_named = house.server.json(Method::POST, "/v1/sessions", Auth::Basic(&other), fields).await;
+    assert!(!not_named.text().contains("disabled"), "who may not open for it learns nothing");
+}
+
 #[tokio::test]
 async fn the_client_that_a_session_is_for_reads_and_ends_it_but_does_not_change_it() {
     let house = house().await;
@@ -145,8 +168,9 @@ async fn a_family_is_opened_only_for_whom_its_opener_may_open() {
     house.open_family(backend, &opened, json!({"client_id": "ghost"})).await.assert_problem(403, None);
     house.server.client(json!({"client_id": "ghost", "permissions": ["sessions"]})).await;
     house.open_family(backend, &opened, json!({"client_id": "ghost"})).await.assert_problem(403, None);
-    house.open_family(backend, &opened, json!({"client_id": "shop", "scope": "pay"})).await.assert_problem(400, None);
-    house.open_family(backend, &opened, json!({"client_id": "shop", "audience": "https://elsewhere"})).await.assert_problem(400, None);
+    house.open_family(backend, &opened, json!({"client_id": "shop", "scope": "pay"})).await.assert_problem(400, Some("scope"));
+    let elsewhere = json!({"client_id": "shop", "audience": "https://elsewhere"});
+    house.open_family(backend, &opened, elsewhere).await.assert_problem(400, Some("audience"));
     assert_eq!(house.open_family(Auth::Basic(&house.server.admin), &opened, json!({"client_id": "mobile"})).await.status, 201);
     assert_eq!(house.open_family(Auth::Socket, &opened, json!({"client_id": "mobile"})).await.status, 201);
     house.open_family(Auth::Socket, &opened, json!({})).await.assert_problem(400, Some("client_id"));

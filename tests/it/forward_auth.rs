@@ -161,6 +161,31 @@ async fn a_token_granted_under_a_lower_level_stays_there() {
     assert_eq!(people.server.get("/v1/forward-auth?acr=aal2", Auth::Bearer(&lower)).await.status, 401);
 }
 
+/// What is not understood, or asked twice, would let in whoever the question was meant to keep out. Once the first of two scopes counted,
+/// and `acr_values=`, as RFC 9470 calls it, was no question at all.
+#[tokio::test]
+async fn a_question_that_is_not_understood_lets_nobody_in() {
+    let people = signed_in_with(&[], json!({"subject": "alice", "acr": "aal1"})).await;
+    for (query, field, what) in [
+        ("?acr_values=aal2", "acr_values", "acr_values: unknown parameter; known are: scope, audience, client_id, acr, max_age"),
+        ("?Scope=pay", "Scope", "Scope: unknown parameter; known are: scope, audience, client_id, acr, max_age"),
+        ("?scope=read&scope=pay", "scope", "scope is there more than once: ask for several at once, joined by spaces"),
+        ("?acr=aal1&acr=aal2", "acr", "acr is there more than once: ask for several at once, joined by spaces"),
+        ("?max_age=9&max_age=1", "max_age", "max_age is there more than once"),
+        ("?audience=a&%61udience=b", "audience", "audience is there more than once"),
+        ("?max_age=soon", "max_age", "max_age: expected a whole number, 0 or more"),
+        ("?max_age=-1", "max_age", "max_age: expected a whole number, 0 or more"),
+        ("?max_age=99999999999999999999", "max_age", "max_age: expected a smaller number"),
+        ("?scope=%ff", "scope", "scope: expected UTF-8, percent-encoded"),
+    ] {
+        let answer = people.ask(query).await;
+        answer.assert_problem(400, Some(field));
+        assert_eq!(answer.json()["detail"], what, "{query}");
+        assert_tells_nothing(&answer);
+    }
+    assert_eq!(people.ask("?&client_id=app&&client_id=app&").await.status, 200);
+}
+
 /// BER-08: whoever writes the question does not write the challenge.
 #[tokio::test]
 async fn a_strange_question_does_not_break_out_of_the_challenge() {

@@ -96,7 +96,7 @@ async fn keys_are_for_administrators() {
     let app = server.application("app").await;
     assert_eq!(server.get("/v1/keys", Auth::Basic(&app)).await.status, 403);
     assert_eq!(server.send(Method::POST, "/v1/keys/rotate", Auth::Basic(&app), &[], "").await.status, 403);
-    assert_eq!(server.delete("/v1/keys/k4.pid.x", Auth::Basic(&app)).await.status, 404);
+    assert_eq!(server.delete("/v1/keys/k4.pid.x", Auth::Basic(&app)).await.status, 403);
     let keys: Value = server.get("/v1/keys", Auth::Socket).await.json();
     assert!(!keys.to_string().contains("seed"));
 }

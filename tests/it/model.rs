@@ -36,6 +36,8 @@ enum Answer {
     Opened(Option<Box<Session>>),
     Refreshed(Option<std::result::Result<(Token, Stamp, bool), NotRefreshed>>),
     Family(Option<Option<u16>>),
+    /// Inside: whether it lived, and the family that it got.
+    Renewed(Option<Option<Option<u16>>>),
     Told(Option<bool>),
     Count(usize),
     Done,
@@ -52,6 +54,8 @@ struct World {
     /// Of each family, every token from the first on.
     chains: HashMap<(SessionId, u16), Vec<Token>>,
     owners: HashMap<(SessionId, u16), usize>,
+    /// The family that each session's opening or last renewal issued.
+    own: HashMap<SessionId, u16>,
     dead_sessions: HashSet<SessionId>,
     dead_families: HashSet<(SessionId, u16)>,
     generations: HashMap<(SessionId, u16), u32>,
@@ -70,6 +74,12 @@ impl World {
     fn session(&self, n: usize) -> Option<SessionId> {
         // Mostly the latest: those that live.
         self.sessions.iter().rev().cycle().take(self.sessions.len() * 8).nth(n).copied()
+    }
+
+    fn family_begins(&mut self, session: SessionId, family: u16, secret: [u8; 32], owner: usize) {
+        let first = Token { session, family, generation: 0, secret };
+        assert!(self.chains.insert((session, family), vec![first]).is_none(), "family numbers are never used again");
+        self.owners.insert((session, family), owner);
     }
 
     fn family(&self, n: usize, family: usize) -> Option<(SessionId, u16)> {
@@ -92,9 +102,10 @@ enum Action {
     Touch { session: SessionId, used: Timestamp },
     CloseSession(SessionId),
     CloseFamily(SessionId, u16),
+    RevokeFamily(SessionId, u16),
     RevokeAccessToken(SessionId, RevokedToken),
     RevokeOwnToken(RevokedToken),
-    EndSubject(usize, Option<SessionId>),
+    EndSubject { who: usize, except: Option<SessionId>, by: Option<usize> },
     EndEverything,
     PutClient(usize),
     DeleteClient(usize),
@@ -104,17 +115,21 @@ enum Action {
 /// Draws what the step needs; nothing if there is nothing to do it to.
 fn draw(world: &mut World, step: &Step) -> Option<Action> {
     Some(match step {
-        Step::Open { who, client, cap } => {
+        Step::Open { who, client, cap, remember, used } => {
             let secret = world.draw();
             let mut new = session(world.drawn, SUBJECTS[*who], CLIENTS[*client]);
             new.created_at = at(world.wall);
             new.last_used_at = new.created_at;
             new.authentication.at = new.created_at;
-            new.expires_at = new.created_at.plus(Duration::from_secs(86_400));
+            new.remember = *remember;
+            let lifetimes = lifetimes(*remember, 0);
+            (new.idle_timeout, new.expires_at) = (lifetimes.idle_timeout, new.created_at.plus(lifetimes.absolute_lifetime));
             new.families[0].authentication = new.authentication.clone();
             new.families[0].current = hash(&secret);
             new.families[0].refreshed_at = new.created_at;
-            Action::Open(Box::new(Opening { cap: *cap, data: (*who == 0).then(|| data("{}")), ..opening(new) }), secret)
+            let used = used.and_then(|(n, ago)| Some((world.session(n)?, at(world.wall).minus(Duration::from_millis(ago)))));
+            let data = (*who == 0).then(|| data("{}"));
+            Action::Open(Box::new(Opening { cap: *cap, data, uses: used.into_iter().collect(), ..opening(new) }), secret)
         }
         Step::Refresh { session, family, which, client, policy } => {
             let salt = world.draw();
@@ -153,6 +168,10 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
             let (session, family) = world.family(*session, *family)?;
             Action::CloseFamily(session, family)
         }
+        Step::RevokeFamily { session, family } => {
+            let (session, family) = world.family(*session, *family)?;
+            Action::RevokeFamily(session, family)
+        }
         Step::RevokeAccessToken { session, lives } => {
             let mut id = [0; 16];
             id.copy_from_slice(&world.draw()[..16]);
@@ -163,7 +182,7 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
             let expires_at = at(0).seconds() + i64::from(*token) * 600;
             Action::RevokeOwnToken(RevokedToken { id: TokenId([*token; 16]), expires_at })
         }
-        Step::EndSubject { who, except } => Action::EndSubject(*who, except.and_then(|n| world.session(n))),
+        Step::EndSubject { who, except, by } => Action::EndSubject { who: *who, except: except.and_then(|n| world.session(n)), by: *by },
         Step::EndEverything => Action::EndEverything,
         Step::PutClient { client } => Action::PutClient(*client),
         Step::DeleteClient { client } => Action::DeleteClient(*client),
@@ -194,13 +213,16 @@ async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answer> 
                 let renewal = Renewal {
                     token: hash(&token),
                     authentication: keyfob::domain::access::Authentication { at: wall, acr: Some("aal2".into()), amr: vec![] },
-                    lifetimes: Lifetimes { idle_timeout: Duration::from_secs(600), absolute_lifetime: Duration::from_secs(7200) },
+                    lifetimes: lifetimes(session.remember, session.renewals + 1),
                     family,
                     by: "root".into(),
                 };
-                session.renew(renewal, wall, cuts).unwrap_or(Decision::quiet(None))
+                match session.renew(renewal, wall, cuts) {
+                    Some(renewed) => Decision::told(Some(renewed.answer), renewed.events),
+                    None => Decision::quiet(None),
+                }
             };
-            Answer::Family(store.update(session, Lane::Ordinary, decide).await?)
+            Answer::Renewed(store.update(session, Lane::Ordinary, decide).await?)
         }
         Action::AddFamily { session, client, secret } => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
@@ -253,6 +275,10 @@ async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answer> 
             };
             Answer::Told(store.update(session, Lane::Revocation, decide).await?)
         }
+        Action::RevokeFamily(session, family) => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| told(session.revoke_family(family, "root", wall, cuts));
+            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+        }
         Action::RevokeAccessToken(session, token) => {
             let decide = move |session: &mut Session, cuts: &CutOffs| told(session.revoke_token(token, Some(1), "root", wall, cuts));
             Answer::Told(store.update(session, Lane::Revocation, decide).await?)
@@ -260,12 +286,20 @@ async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answer> 
         Action::RevokeOwnToken(token) => {
             Answer::Told(Some(store.revoke_token(token, Event::new(EventKind::TokenRevoked, wall, "root")).await?))
         }
-        Action::EndSubject(who, except) => {
+        Action::EndSubject { who, except, by } => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
                 if Some(session.id) == except {
                     return Decision::quiet(false);
                 }
-                told(session.close(by_root(EndReason::SubjectRevoked), wall, cuts))
+                let end = by_root(EndReason::SubjectRevoked);
+                let client = by.map(|client| client_id(CLIENTS[client]));
+                if client.as_ref().is_none_or(|client| *client == session.client_id) {
+                    return told(session.close(end, wall, cuts));
+                }
+                let own = session.families.iter().filter(|family| client.as_ref() == Some(&family.client_id));
+                let own: Vec<u16> = own.map(|family| family.number).collect();
+                let events = own.into_iter().flat_map(|number| session.close_family(number, end.clone(), wall, cuts)).collect();
+                Decision::told(false, events)
             };
             let closing = Event::new(EventKind::SubjectRevoked, wall, "root");
             Answer::Count(store.update_subject(subject(SUBJECTS[who]), closing, decide).await?)
@@ -298,6 +332,16 @@ async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answer> 
             Answer::Done
         }
     })
+}
+
+/// How long a session lives, as its policy says when it is opened; the policy is another when it is renewed.
+fn lifetimes(remember: bool, renewals: u32) -> Lifetimes {
+    let (idle_s, absolute_s) = match (remember, renewals) {
+        (true, _) => (10_800, 432_000),
+        (false, 0) => (1_800, 86_400),
+        (false, _) => (600, 7_200),
+    };
+    Lifetimes { idle_timeout: Duration::from_secs(idle_s), absolute_lifetime: Duration::from_secs(absolute_s) }
 }
 
 fn told(events: Vec<Event>) -> Decision<bool> {
@@ -341,6 +385,7 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
             world.sessions.push(opened.id);
             let owner = CLIENTS.iter().position(|client| client_id(client) == opening.session.client_id).unwrap();
             world.owners.insert((opened.id, 1), owner);
+            world.own.insert(opened.id, 1);
             world.chains.insert((opened.id, 1), vec![first]);
         }
         (Action::Refresh { token, .. }, Answer::Refreshed(Some(Ok((next, _, retried))))) => {
@@ -359,19 +404,20 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
         (Action::Refresh { token, .. }, Answer::Refreshed(Some(Err(NotRefreshed::Reused | NotRefreshed::StoreRollback)))) => {
             world.dead_sessions.insert(token.session);
         }
-        (Action::Renew { session, secret, .. } | Action::AddFamily { session, secret, .. }, Answer::Family(Some(Some(number)))) => {
-            let owner = match action {
-                Action::AddFamily { client, .. } => *client,
-                _ => world.owners[&(*session, 1)],
-            };
-            let first = Token { session: *session, family: *number, generation: 0, secret: *secret };
-            assert!(world.chains.insert((*session, *number), vec![first]).is_none(), "family numbers are never used again");
-            world.owners.insert((*session, *number), owner);
+        (Action::Renew { session, secret, .. }, Answer::Renewed(Some(Some(number)))) => {
+            world.dead_families.extend(world.own.remove(session).map(|replaced| (*session, replaced)));
+            if let Some(number) = number {
+                world.own.insert(*session, *number);
+                world.family_begins(*session, *number, *secret, world.owners[&(*session, 1)]);
+            }
+        }
+        (Action::AddFamily { session, client, secret }, Answer::Family(Some(Some(number)))) => {
+            world.family_begins(*session, *number, *secret, *client);
         }
         (Action::CloseSession(session), Answer::Told(Some(true))) => {
             world.dead_sessions.insert(*session);
         }
-        (Action::CloseFamily(session, family), Answer::Told(Some(true))) => {
+        (Action::CloseFamily(session, family) | Action::RevokeFamily(session, family), Answer::Told(Some(true))) => {
             world.dead_families.insert((*session, *family));
         }
         (Action::EndEverything, _) => world.dead_sessions.extend(world.sessions.iter().copied()),
@@ -387,6 +433,7 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
 /// What must hold of every state (ROT-36).
 fn check(world: &mut World, state: &Everything) {
     let now = world.now();
+    let log_is_whole = state.events.first().map_or(state.head.0 == 0, |(position, _)| position.0 == 1);
     for (session, _) in &state.sessions {
         if session.end.is_some() {
             world.dead_sessions.insert(session.id);
@@ -394,8 +441,22 @@ fn check(world: &mut World, state: &Everything) {
         if world.dead_sessions.contains(&session.id) {
             assert!(!session.is_active(now.wall, &state.cuts));
         }
+        let lifetimes = lifetimes(session.remember, session.renewals);
+        assert_eq!(session.idle_timeout, lifetimes.idle_timeout);
+        assert_eq!(session.expires_at, session.authentication.at.plus(lifetimes.absolute_lifetime), "only authentication moves it");
         for family in &session.families {
             let key = (session.id, family.number);
+            if family.end.is_some() {
+                world.dead_families.insert(key);
+            }
+            assert!(!world.dead_families.contains(&key) || family.end(&state.cuts).is_some());
+            if log_is_whole {
+                let ends =
+                    |event: &Event| event.kind == EventKind::FamilyEnded && (event.session, event.family) == (Some(key.0), Some(key.1));
+                let told: Vec<_> =
+                    state.events.iter().map(|(_, event)| event).filter(|event| ends(event)).map(|event| event.reason).collect();
+                assert_eq!(told, family.end.iter().map(|end| Some(end.reason)).collect::<Vec<_>>(), "told once, and only what is so");
+            }
             let before = world.generations.insert(key, family.generation);
             assert!(before.is_none_or(|before| before <= family.generation), "a generation went back");
             let places: Vec<Place> = world.chains[&key].iter().map(|token| family.place(&token.presented([0; 32]), now)).collect();

@@ -62,6 +62,13 @@ impl SignedIn {
         self.server.who_am_i(&self.session_token()).await.status == 200
     }
 
+    /// The last events, as an administrator reads them.
+    pub async fn last_events(&self, count: usize) -> Vec<Value> {
+        let log = self.server.get("/v1/events?limit=200", Auth::Basic(&self.server.admin)).await.json();
+        let items = log["items"].as_array().unwrap();
+        items[items.len() - count..].to_vec()
+    }
+
     pub async fn renew(&self, fields: Value) -> Answer {
         self.server.json(Method::POST, &format!("{}/renew", self.path()), Auth::Basic(&self.app), fields).await
     }

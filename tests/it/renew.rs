@@ -1,7 +1,7 @@
 //! `POST /v1/sessions/{id}/renew` over HTTP: the subject authenticated again.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::people::{cookie, seconds, signed_in, signed_in_with};
 use crate::server::{Auth, NOW_S, Server, text};
@@ -141,4 +141,58 @@ async fn a_renewal_whose_token_would_be_too_long_leaves_the_old_one_alive() {
     let amr: Vec<String> = (0..16).map(|n| format!("{n}{}", "m".repeat(250))).collect();
     people.renew(json!({"amr": amr})).await.assert_problem(400, Some("claims"));
     assert!(people.is_there().await);
+}
+
+/// Whoever follows the log drops the old family's tokens. Once a renewal told of nothing but itself, and the family had ended as `logout`.
+#[tokio::test]
+async fn the_log_tells_which_family_was_replaced_and_by_which() {
+    let people = signed_in().await;
+    assert_eq!(people.renew(json!({})).await.status, 200);
+    let told = people.last_events(2).await;
+    let common = |event: &Value| (event["session_id"].clone(), event["client_id"].clone(), event["by"].clone());
+    let expected = (people.opened["session"]["id"].clone(), json!("app"), json!("app"));
+    assert_eq!((common(&told[0]), common(&told[1])), (expected.clone(), expected));
+    assert_eq!((&told[0]["type"], &told[0]["family"], &told[0]["reason"]), (&json!("family.ended"), &json!(1), &json!("token_revoked")));
+    assert_eq!((&told[1]["type"], &told[1]["family"], &told[1].get("reason")), (&json!("session.renewed"), &json!(2), &None));
+    // What had ended before is not ended again.
+    let family = format!("{}/families/2", people.path());
+    assert_eq!(people.server.delete(&family, Auth::Basic(&people.app)).await.status, 204);
+    assert_eq!(people.renew(json!({})).await.status, 200);
+    let told = people.last_events(2).await;
+    assert_eq!((&told[0]["type"], &told[0]["family"]), (&json!("family.ended"), &json!(2)));
+    assert_eq!((&told[1]["type"], &told[1]["family"]), (&json!("session.renewed"), &json!(3)));
+}
+
+#[tokio::test]
+async fn without_the_grant_a_renewal_has_no_family_to_tell_of() {
+    let server = Server::start().await;
+    let web = server.client(json!({"client_id": "web", "permissions": ["sessions"]})).await;
+    let opened = server.open(&web).await;
+    let path = format!("{}/renew", crate::people::path(&opened));
+    let renewed = server.json(Method::POST, &path, Auth::Basic(&web), json!({})).await.json();
+    assert_eq!((&renewed["session"]["families"], renewed.get("refresh_token")), (&json!([]), None));
+    assert_eq!(server.event_types().await.last_chunk(), Some(&["session.opened".into(), "session.renewed".into()]));
+}
+
+/// Contract, section 4: enabling restores what has not expired; until then nothing is issued. Once the answer was "lives no longer".
+#[tokio::test]
+async fn the_session_of_a_disabled_client_is_not_renewed_and_the_answer_says_why() {
+    let server = Server::start().await;
+    server.client(json!({"client_id": "mobile", "kind": "public", "grants": ["refresh_token"]})).await;
+    let backend = server.client(json!({"client_id": "backend", "permissions": ["sessions"], "opens_for": ["mobile"]})).await;
+    let opened = server.open_with(&backend, json!({"subject": "alice", "client_id": "mobile"})).await;
+    let path = format!("{}/renew", crate::people::path(&opened));
+    let renew = async || server.json(Method::POST, &path, Auth::Basic(&backend), json!({})).await;
+    let set = async |disabled: bool| {
+        let fields = json!({"disabled": disabled});
+        assert_eq!(server.json(Method::PATCH, "/v1/clients/mobile", Auth::Basic(&server.admin), fields).await.status, 200);
+    };
+    set(true).await;
+    let refused = renew().await;
+    refused.assert_problem(409, None);
+    assert_eq!(refused.json()["detail"], "the session's client is disabled: nothing is issued to it until it is enabled again");
+    assert_eq!(server.who_am_i(&text(&opened["session_token"])).await.status, 401);
+    set(false).await;
+    assert_eq!(server.who_am_i(&text(&opened["session_token"])).await.status, 200, "the refused renewal has changed nothing");
+    assert_eq!(renew().await.status, 200);
 }

@@ -114,13 +114,29 @@ async fn v1_asks_for_credentials() {
     server.get("/v1/clients", Auth::Bearer(&own)).await.assert_problem(401, None);
 }
 
+/// BER-07: a good token without the privilege is told so; a secret without it has no token to complain of.
+#[tokio::test]
+async fn a_bearer_without_the_permission_is_told_that_it_is_not_enough() {
+    let server = Server::start().await;
+    let machine = server.client(json!({"permissions": ["introspect"], "grants": ["client_credentials"]})).await;
+    let own = server.own_token(&machine).await;
+    for path in ["/v1/clients", "/v1/sessions", "/v1/events", "/v1/keys"] {
+        let by_bearer = server.get(path, Auth::Bearer(&own)).await;
+        by_bearer.assert_problem(403, None);
+        assert_eq!(by_bearer.challenges(), [r#"Bearer realm="keyfob", error="insufficient_scope""#], "{path}");
+        let by_secret = server.get(path, Auth::Basic(&machine)).await;
+        by_secret.assert_problem(403, None);
+        assert_eq!(by_secret.challenges(), [""; 0], "{path}");
+    }
+}
+
 /// A body that is not what the document says is refused naming the field, before anything is done.
 #[tokio::test]
 async fn a_wrong_body_names_its_field() {
     let server = Server::start().await;
     for (body, status, field) in [
         (r#"{"subject":"a","subjcet":"b"}"#, 400, Some("subjcet")),
-        (r#"{"subject":"a","device":{"model":"x"}}"#, 400, Some("model")),
+        (r#"{"subject":"a","device":{"model":"x"}}"#, 400, Some("device.model")),
         (r#"{"subject":1}"#, 400, Some("subject")),
         ("{}", 400, Some("subject")),
         (r#"{"subject":"a","subject":"b"}"#, 400, None),

@@ -206,3 +206,35 @@ async fn the_admin_socket_is_an_administrator() {
     assert_eq!(server.delete(&path_of(&opened), Auth::Socket).await.status, 204);
     assert_eq!(house.state(&opened).await, ("ended".into(), "admin".into()));
 }
+
+/// Who may not learns that, and nothing of the request: once a malformed name was 404, and a body that does not fit 400, to everybody.
+#[tokio::test]
+async fn whether_somebody_may_is_asked_before_what_they_ask_for() {
+    let server = Server::start().await;
+    let onlooker = server.client(json!({"client_id": "onlooker", "permissions": ["introspect"]})).await;
+    for (method, path) in [
+        (Method::GET, "/v1/sessions/x"),
+        (Method::PATCH, "/v1/sessions/x"),
+        (Method::DELETE, "/v1/sessions/x"),
+        (Method::POST, "/v1/sessions"),
+        (Method::GET, "/v1/sessions?cursor=x&subject=%00"),
+        (Method::POST, "/v1/sessions/x/renew"),
+        (Method::POST, "/v1/sessions/x/families"),
+        (Method::DELETE, "/v1/sessions/x/families/x"),
+        (Method::DELETE, "/v1/subjects/%00/sessions?except=x"),
+        (Method::GET, "/v1/events?after=x"),
+        (Method::POST, "/v1/clients"),
+        (Method::GET, "/v1/clients?cursor=%00"),
+        (Method::GET, "/v1/clients/a,b"),
+        (Method::PATCH, "/v1/clients/a,b"),
+        (Method::DELETE, "/v1/clients/a,b"),
+        (Method::POST, "/v1/clients/a,b/secret"),
+        (Method::DELETE, "/v1/keys/x"),
+    ] {
+        for (headers, body) in [(&[][..], ""), (&[("content-type", "application/json")], r#"{"client_id":"a,b","no":1}"#)] {
+            let ask = async |auth| server.send(method.clone(), path, auth, headers, body).await.status;
+            let answers = (ask(Auth::None).await, ask(Auth::Basic(&onlooker)).await, ask(Auth::Basic(&server.admin)).await);
+            assert!(matches!(answers, (401, 403, 400 | 404 | 415)), "{method} {path}: {answers:?}");
+        }
+    }
+}

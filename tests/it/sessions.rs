@@ -137,10 +137,12 @@ async fn a_session_is_opened_for_a_client_that_is_named() {
     }
     let refused = server.json(Method::POST, PATH, Auth::Basic(&other), json!({"subject": "alice", "client_id": "spa"})).await;
     refused.assert_problem(403, None);
-    for (caller, client) in [(&other, "nobody"), (&other, "a b"), (&backend, "off"), (&backend, "other"), (&server.admin, "nobody")] {
+    for (caller, client) in [(&other, "nobody"), (&other, "a b"), (&backend, "other"), (&server.admin, "nobody")] {
         let answer = server.json(Method::POST, PATH, Auth::Basic(caller), json!({"subject": "alice", "client_id": client})).await;
         assert_eq!((answer.status, answer.body), (refused.status, refused.body.clone()), "{client}");
     }
+    let off = server.json(Method::POST, PATH, Auth::Basic(&backend), json!({"subject": "alice", "client_id": "off"})).await;
+    assert!(off.status == 403 && off.text().contains("is disabled"), "{}", off.text());
     let through_socket = server.json(Method::POST, PATH, Auth::Socket, json!({"subject": "alice", "client_id": "spa"})).await.json();
     assert_eq!(through_socket["session"]["opened_by"], json!("admin.sock"));
     server.json(Method::POST, PATH, Auth::Socket, json!({"subject": "alice"})).await.assert_problem(400, Some("client_id"));

@@ -25,12 +25,15 @@ pub struct Renewal {
 
 impl Session {
     /// The subject authenticated again: a new session token, both timeouts from their start, and the family that came with the old token
-    /// replaced. That family's tokens are dead without being counted as reuse. `None` for a session that is no longer alive.
+    /// replaced. That family's tokens are dead without being counted as reuse, and the log says so: to whoever follows it they were revoked.
+    /// `None` for a session that is no longer alive.
     pub fn renew(&mut self, renewal: Renewal, now: Timestamp, cuts: &CutOffs) -> Option<Decision<Option<u16>>> {
         let renewals = self.renewals.checked_add(1)?;
         if !self.is_active(now, cuts) {
             return None;
         }
+        let replaced = End { at: now, reason: EndReason::TokenRevoked, by: renewal.by.clone() };
+        let mut events = self.own_family.take().map_or_else(Vec::new, |old| self.close_family(old, replaced, now, cuts));
         self.renewals = renewals;
         self.token = renewal.token;
         self.expires_at = renewal.authentication.at.plus(renewal.lifetimes.absolute_lifetime);
@@ -38,13 +41,11 @@ impl Session {
         self.authentication = renewal.authentication;
         self.version = self.version.saturating_add(1);
         self.touch(now);
-        let old = self.own_family.take();
-        if let Some(family) = self.families.iter_mut().find(|family| Some(family.number) == old) {
-            family.finish(End { at: now, reason: EndReason::Logout, by: renewal.by.clone() });
-        }
         let issued = cuts.head.next();
         self.own_family = renewal.family.and_then(|new| self.add_family(new, issued, now, cuts));
-        let event = self.event(EventKind::SessionRenewed, now, &renewal.by);
-        Some(Decision::told(self.own_family, vec![event]))
+        let mut renewed = self.event(EventKind::SessionRenewed, now, &renewal.by);
+        renewed.family = self.own_family;
+        events.push(renewed);
+        Some(Decision::told(self.own_family, events))
     }
 }

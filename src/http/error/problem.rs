@@ -98,6 +98,8 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let (field, detail) = match refused.refusal {
             Refusal::Invalid { field } => (Some(Cow::Borrowed(field)), named(field, refused.detail)),
+            Refusal::InvalidScope => (Some("scope".into()), refused.detail),
+            Refusal::InvalidTarget => (Some("audience".into()), refused.detail),
             _ => (None, refused.detail),
         };
         let status = row(&refused.refusal).v1;

@@ -13,6 +13,9 @@ pub enum Step {
         who: usize,
         client: usize,
         cap: Option<Cap>,
+        remember: bool,
+        /// A use of another session that is known and not written, and how long ago it was.
+        used: Option<(usize, u64)>,
     },
     Refresh {
         session: usize,
@@ -51,6 +54,11 @@ pub enum Step {
         session: usize,
         family: usize,
     },
+    /// By one of its refresh tokens: the session goes with its last family.
+    RevokeFamily {
+        session: usize,
+        family: usize,
+    },
     RevokeAccessToken {
         session: usize,
         lives: u8,
@@ -58,9 +66,11 @@ pub enum Step {
     RevokeOwnToken {
         token: u8,
     },
+    /// By an administrator, or by a client: then its own sessions, and its families in the others.
     EndSubject {
         who: usize,
         except: Option<usize>,
+        by: Option<usize>,
     },
     EndEverything,
     PutClient {
@@ -117,8 +127,10 @@ pub fn cap() -> impl Strategy<Value = Cap> {
 
 pub fn step() -> impl Strategy<Value = Step> {
     let (session, family) = (prop_oneof![3 => 0_usize..2, 1 => 2_usize..8], 0_usize..3);
+    let used = proptest::option::weighted(0.3, (session.clone(), prop_oneof![Just(0_u64), Just(30_000)]));
     prop_oneof![
-        8 => (0..2_usize, 0..2_usize, proptest::option::weighted(0.3, cap())).prop_map(|(who, client, cap)| Step::Open { who, client, cap }),
+        8 => (0..2_usize, 0..2_usize, proptest::option::weighted(0.3, cap()), any::<bool>(), used)
+            .prop_map(|(who, client, cap, remember, used)| Step::Open { who, client, cap, remember, used }),
         30 => (session.clone(), family.clone(), which(), proptest::option::weighted(0.05, 0..2_usize), policy())
             .prop_map(|(session, family, which, client, policy)| Step::Refresh { session, family, which, client, policy }),
         3 => (session.clone(), any::<bool>()).prop_map(|(session, with_family)| Step::Renew { session, with_family }),
@@ -129,10 +141,12 @@ pub fn step() -> impl Strategy<Value = Step> {
         4 => (session.clone(), prop_oneof![Just(0_u64), Just(45_000), Just(1_700_000)])
             .prop_map(|(session, ago)| Step::Touch { session, ago }),
         2 => session.clone().prop_map(|session| Step::CloseSession { session }),
-        2 => (session.clone(), family).prop_map(|(session, family)| Step::CloseFamily { session, family }),
+        2 => (session.clone(), family.clone()).prop_map(|(session, family)| Step::CloseFamily { session, family }),
+        2 => (session.clone(), family).prop_map(|(session, family)| Step::RevokeFamily { session, family }),
         2 => (session.clone(), any::<u8>()).prop_map(|(session, lives)| Step::RevokeAccessToken { session, lives }),
         2 => (0..4_u8).prop_map(|token| Step::RevokeOwnToken { token }),
-        1 => (0..2_usize, proptest::option::of(session)).prop_map(|(who, except)| Step::EndSubject { who, except }),
+        2 => (0..2_usize, proptest::option::of(session), proptest::option::of(0..2_usize))
+            .prop_map(|(who, except, by)| Step::EndSubject { who, except, by }),
         1 => Just(Step::EndEverything),
         2 => (0..2_usize).prop_map(|client| Step::PutClient { client }),
         1 => (0..2_usize).prop_map(|client| Step::DeleteClient { client }),

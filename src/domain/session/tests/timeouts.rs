@@ -65,7 +65,8 @@ fn a_renewal_replaces_the_token_and_the_own_family_and_restarts_both_timeouts() 
     let mut session = session();
     session.add_family(family("mobile"), Position(6), at(0), &uncut()).unwrap();
     let decision = session.renew(renewal(Some(family("app"))), at(210), &uncut()).unwrap();
-    assert_eq!((decision.answer, names(&decision.events)), (Some(3), vec![("session.renewed", None)]));
+    assert_eq!(names(&decision.events), [("family.ended", Some("token_revoked")), ("session.renewed", None)]);
+    assert_eq!((decision.answer, decision.events[0].family, decision.events[1].family), (Some(3), Some(1), Some(3)));
     assert!(session.is_current_token(1, &Hash([0xdd; 32])) && !session.is_current_token(0, &Hash([0xee; 32])));
     assert!(!session.is_current_token(0, &Hash([0xdd; 32])) && !session.is_current_token(1, &Hash([0xee; 32])));
     assert_eq!((session.idle_expires_at(), session.expires_at), (at(210 + IDLE), at(200 + ABSOLUTE)));
@@ -82,6 +83,8 @@ fn a_renewal_without_the_grant_leaves_no_family_of_its_own() {
     let mut session = session();
     assert_eq!(session.renew(renewal(None), at(210), &uncut()).unwrap().answer, None);
     assert_eq!((session.own_family, session.family_is_active(1, &uncut())), (None, false));
+    let again = session.renew(renewal(None), at(220), &uncut()).unwrap();
+    assert_eq!(names(&again.events), [("session.renewed", None)], "there is none to replace");
 }
 
 #[test]
