@@ -1,10 +1,11 @@
 //! The command line. One file a command group; administration goes through the same routes as everybody's (`door.rs`).
 
 use std::fmt::Display;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueHint};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use self::door::Door;
 use crate::config::{Config, Sources};
 
 mod client;
+mod completions;
 mod config;
 mod door;
 mod events;
@@ -19,7 +21,9 @@ mod explain;
 mod init;
 mod key;
 mod listing;
+mod man;
 mod print;
+mod ready;
 mod serve;
 mod session;
 mod subject;
@@ -27,11 +31,14 @@ mod times;
 mod token;
 
 /// A session engine in one binary.
+///
+/// Opens sessions for people that your application has authenticated, issues and rotates their tokens, answers whether a token is good, and
+/// logs people out. Commands go through the running server, or open the store themselves where none runs.
 #[derive(Debug, Parser)]
-#[command(name = "keyfob", version, about, disable_help_subcommand = true)]
+#[command(name = "keyfob", version, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The configuration file; without it, config.toml in the working directory if there is one.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// The configuration file; without it, config.toml in the working directory if there is one (installed under /usr: /etc/keyfob/config.toml).
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
     /// Prints JSON for a program to read.
     #[arg(long, global = true)]
@@ -39,6 +46,16 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  keyfob                                        start the server; the first start initialises
+  keyfob client create shop --permission sessions,introspect --grant refresh_token
+  keyfob session list --subject alice           who is signed in where
+  keyfob subject revoke alice                   log alice out everywhere
+  keyfob events tail --follow                   what happens, as it happens
+
+Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -69,6 +86,13 @@ enum Command {
     Events(events::EventsCommand),
     /// Prints the OpenAPI document.
     Openapi,
+    /// Says whether the server that runs here is ready; exit code 1 if it is not.
+    Ready,
+    /// Prints completions for a shell.
+    Completions(completions::Completions),
+    /// Writes the manual pages into a directory.
+    #[command(hide = true)]
+    Man(man::Man),
 }
 
 /// For whom to print.
@@ -97,6 +121,11 @@ impl Failure {
     }
 }
 
+/// The whole command line, for what is made from it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Reads the command line and carries it out. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -104,7 +133,7 @@ pub fn run() -> ExitCode {
     match dispatch(cli, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(message)) => {
-            eprintln!("keyfob: {message}");
+            let _ = writeln!(std::io::stderr(), "keyfob: {message}");
             ExitCode::FAILURE
         }
     }
@@ -116,10 +145,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Serve(serve::ServeArgs::default())) {
         Command::Serve(args) => serve::run(&load(args.overrides())?),
         Command::Init => init::run(&load(vec![])?, output),
-        Command::Config(command) => {
-            command.run(&load(vec![])?, output);
-            Ok(())
-        }
+        Command::Config(command) => command.run(|| load(vec![]), output),
         Command::Client(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Session(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Subject(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
@@ -132,6 +158,12 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
             print::print_lines(&[document.map_err(Failure::refused)?]);
             Ok(())
         }
+        Command::Ready => runtime()?.block_on(ready::run(&load(vec![])?, output)),
+        Command::Completions(completions) => {
+            completions.run();
+            Ok(())
+        }
+        Command::Man(man) => man.run(),
     }
 }
 

@@ -5,6 +5,7 @@ mod caps;
 mod changes;
 mod client_authentication;
 mod clients;
+mod command_line;
 mod commands;
 mod conformance;
 mod cookies;
