@@ -37,11 +37,11 @@ mod token;
 #[derive(Debug, Parser)]
 #[command(name = "keyfob", version, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The configuration file; without it, config.toml in the working directory if there is one (installed under /usr: /etc/keyfob/config.toml).
-    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// The configuration file; without it config.toml here, or /etc/keyfob/config.toml for a keyfob installed under /usr, if it exists.
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Options of every command")]
     config: Option<PathBuf>,
     /// Prints JSON for a program to read.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Options of every command")]
     json: bool,
     #[command(subcommand)]
     command: Option<Command>,
@@ -66,7 +66,7 @@ enum Command {
     /// Checks or shows the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Registered clients.
+    /// Registered clients: the applications that may ask, and what they may.
     #[command(subcommand)]
     Client(client::ClientCommand),
     /// Sessions: open, list, explain, end.
@@ -78,10 +78,10 @@ enum Command {
     /// Tokens: introspect, revoke, decode.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Signing keys.
+    /// Signing keys: list, rotate, revoke.
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// The event log.
+    /// The event log: what happened, by whom.
     #[command(subcommand)]
     Events(events::EventsCommand),
     /// Prints the OpenAPI document.

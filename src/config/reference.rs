@@ -170,7 +170,9 @@ fn sections() -> Vec<Section> {
 fn setting(line: &str) -> Option<(String, Option<String>)> {
     let (name, value) = line.split_once(" = ")?;
     let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    is_name.then(|| (name.to_owned(), value.split_once("  # ").or_else(|| value.split_once(" # ")).map(|(_, remark)| remark.trim().to_owned())))
+    is_name.then(|| {
+        (name.to_owned(), value.split_once("  # ").or_else(|| value.split_once(" # ")).map(|(_, remark)| remark.trim().to_owned()))
+    })
 }
 
 #[cfg(test)]

@@ -219,7 +219,8 @@ impl Sheet {
     /// The settings in force, sorted by key, if nothing was refused and nothing is left unread.
     pub fn finish(mut self) -> Result<Vec<Setting>, ConfigError> {
         for (key, leaf) in std::mem::take(&mut self.leaves) {
-            let is_table = self.expected.keys().any(|read| is_at_or_below(read, &key) && *read != key) || key == "client" || key == "policy";
+            let is_table =
+                self.expected.keys().any(|read| is_at_or_below(read, &key) && *read != key) || key == "client" || key == "policy";
             let empty = matches!(&leaf.value, Value::Dict(..));
             let problem = match (is_table, empty) {
                 (true, true) => continue,

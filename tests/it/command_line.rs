@@ -103,10 +103,12 @@ fn a_refusal_is_1_with_one_line_on_standard_error_and_nothing_else() {
 #[test]
 fn a_pipe_that_is_closed_ends_a_command_quietly() {
     let directory = initialised();
-    for line in ["client list", "--json client list", "session list", "events tail", "openapi", "config show", "config reference", "--help"] {
+    for line in ["client list", "--json client list", "session list", "events tail", "openapi", "config show", "config reference", "--help"]
+    {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = keyfob(directory.path(), &words(line)).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let output =
+            keyfob(directory.path(), &words(line)).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
         assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""), "{line}");
     }
     let (reader, writer) = std::io::pipe().unwrap();

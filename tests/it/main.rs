@@ -11,6 +11,7 @@ mod conformance;
 mod cookies;
 mod crash;
 mod disk;
+mod docs;
 mod durability;
 mod events;
 mod families;
