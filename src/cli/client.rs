@@ -8,10 +8,22 @@ use super::door::{Door, encoded};
 use super::print::{Table, print_json, print_lines, print_table};
 use super::{Failure, Output};
 
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  keyfob client create shop --permission sessions,introspect --grant refresh_token --scope read,write
+      a backend that signs people in, and asks about their tokens
+  keyfob client create api --permission introspect --serves https://api.example.com
+      a resource server: it may ask about tokens for that audience
+  keyfob client create phone --public --grant refresh_token
+      an application on people's devices; the backend with --opens-for phone opens its sessions
+  keyfob client create job --grant client_credentials --scope report
+      a program that gets tokens for itself";
+
 /// What can be done with clients.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
     /// Registers a client, and prints its secret once.
+    #[command(after_help = CREATE_EXAMPLES)]
     Create {
         /// Its name: 1 to 64 characters of [A-Za-z0-9._~-]; a random one if left out.
         id: Option<String>,
@@ -28,7 +40,7 @@ pub enum ClientCommand {
         /// Its name.
         id: String,
     },
-    /// Changes a client; what is not named stays.
+    /// Changes a client; what is not named stays, a list that is named replaces the old one.
     Update {
         /// Its name.
         id: String,
@@ -71,7 +83,7 @@ pub struct Settings {
     /// The audiences it may ask for.
     #[arg(long = "audience", value_delimiter = ',')]
     audiences: Option<Vec<String>>,
-    /// The resources that it is.
+    /// The audiences that it is itself: it may introspect the tokens issued for them.
     #[arg(long = "serves", value_delimiter = ',')]
     serves: Option<Vec<String>>,
     /// The clients that it may open sessions for.

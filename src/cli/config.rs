@@ -3,9 +3,9 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::Output;
 use super::print::{Table, print_json, print_lines, print_table};
-use crate::config::{Config, PresetChange};
+use super::{Failure, Output};
+use crate::config::{Config, PresetChange, reference};
 
 /// What can be done with the configuration.
 #[derive(Debug, Subcommand)]
@@ -14,11 +14,21 @@ pub enum ConfigCommand {
     Check,
     /// Prints the effective configuration with the origin of each value; secrets are redacted.
     Show,
+    /// Prints every setting there is: its meaning, default, valid values and environment variable. The same as docs/configuration.md.
+    Reference,
 }
 
 impl ConfigCommand {
-    /// Carries the command out on a configuration that was loaded, and so is valid.
-    pub fn run(self, config: &Config, output: Output) {
+    /// Carries the command out. What loads is valid.
+    pub fn run(self, load: impl FnOnce() -> Result<Config, Failure>, output: Output) -> Result<(), Failure> {
+        match self {
+            Self::Reference => print_reference(output),
+            Self::Check | Self::Show => self.print(&load()?, output),
+        }
+        Ok(())
+    }
+
+    fn print(self, config: &Config, output: Output) {
         match (self, output) {
             (Self::Check, Output::Json) => {
                 let change = |change: &PresetChange| json!({ "key": change.key, "value": change.value, "preset": change.preset, "otherwise": change.otherwise });
@@ -44,6 +54,14 @@ impl ConfigCommand {
                 }
                 print_table(table);
             }
+            (Self::Reference, _) => print_reference(output),
         }
+    }
+}
+
+fn print_reference(output: Output) {
+    match output {
+        Output::Human => print_lines(&[reference::page().trim_end().to_owned()]),
+        Output::Json => print_json(&json!(reference::entries())),
     }
 }

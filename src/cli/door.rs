@@ -27,6 +27,17 @@ pub enum Door {
 }
 
 impl Door {
+    /// Finds the running server, and nothing else.
+    pub async fn of_server(config: &Config) -> Result<Self, Failure> {
+        let socket = places(config).admin_socket;
+        match UnixStream::connect(&socket).await {
+            Ok(stream) => Self::connect(stream, &socket).await,
+            Err(cause) => {
+                Err(Failure::refused(format!("no server answers at {}: {cause}; start one with `keyfob serve`", socket.display())))
+            }
+        }
+    }
+
     /// Finds the running server, or opens the store.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
         match Self::running(config).await? {

@@ -20,7 +20,7 @@ pub enum KeyCommand {
     Rotate,
     /// Revokes a compromised key: every access token that it signed is dead at once.
     Revoke {
-        /// Its identifier, k4.pid.…
+        /// Its identifier, k4.pid.…, as `key list` prints it.
         kid: String,
     },
 }

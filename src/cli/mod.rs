@@ -1,10 +1,11 @@
 //! The command line. One file a command group; administration goes through the same routes as everybody's (`door.rs`).
 
 use std::fmt::Display;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueHint};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use self::door::Door;
 use crate::config::{Config, Sources};
 
 mod client;
+mod completions;
 mod config;
 mod db;
 mod door;
@@ -20,8 +22,10 @@ mod explain;
 mod init;
 mod key;
 mod listing;
+mod man;
 mod print;
 mod progress;
+mod ready;
 mod serve;
 mod session;
 mod subject;
@@ -29,18 +33,31 @@ mod times;
 mod token;
 
 /// A session engine in one binary.
+///
+/// Opens sessions for people that your application has authenticated, issues and rotates their tokens, answers whether a token is good, and
+/// logs people out. Commands go through the running server, or open the store themselves where none runs.
 #[derive(Debug, Parser)]
-#[command(name = "keyfob", version, about, disable_help_subcommand = true)]
+#[command(name = "keyfob", version, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The configuration file; without it, config.toml in the working directory if there is one.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// The configuration file; without it config.toml here, or /etc/keyfob/config.toml for a keyfob installed under /usr, if it exists.
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Options of every command")]
     config: Option<PathBuf>,
     /// Prints JSON for a program to read.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Options of every command")]
     json: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  keyfob                                        start the server; the first start initialises
+  keyfob client create shop --permission sessions,introspect --grant refresh_token
+  keyfob session list --subject alice           who is signed in where
+  keyfob subject revoke alice                   log alice out everywhere
+  keyfob events tail --follow                   what happens, as it happens
+
+Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -51,7 +68,7 @@ enum Command {
     /// Checks or shows the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Registered clients.
+    /// Registered clients: the applications that may ask, and what they may.
     #[command(subcommand)]
     Client(client::ClientCommand),
     /// Sessions: open, list, explain, end.
@@ -63,10 +80,10 @@ enum Command {
     /// Tokens: introspect, revoke, decode.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Signing keys.
+    /// Signing keys: list, rotate, revoke.
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// The event log.
+    /// The event log: what happened, by whom.
     #[command(subcommand)]
     Events(events::EventsCommand),
     /// The store as a whole: check, measure, back up, restore.
@@ -74,6 +91,13 @@ enum Command {
     Db(db::DbCommand),
     /// Prints the OpenAPI document.
     Openapi,
+    /// Says whether the server that runs here is ready; exit code 1 if it is not.
+    Ready,
+    /// Prints completions for a shell.
+    Completions(completions::Completions),
+    /// Writes the manual pages into a directory.
+    #[command(hide = true)]
+    Man(man::Man),
 }
 
 /// For whom to print.
@@ -102,6 +126,11 @@ impl Failure {
     }
 }
 
+/// The whole command line, for what is made from it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Reads the command line and carries it out. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -109,7 +138,7 @@ pub fn run() -> ExitCode {
     match dispatch(cli, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(message)) => {
-            eprintln!("keyfob: {message}");
+            let _ = writeln!(std::io::stderr(), "keyfob: {message}");
             ExitCode::FAILURE
         }
     }
@@ -121,10 +150,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
     match cli.command.unwrap_or(Command::Serve(serve::ServeArgs::default())) {
         Command::Serve(args) => serve::run(&load(args.overrides())?),
         Command::Init => init::run(&load(vec![])?, output),
-        Command::Config(command) => {
-            command.run(&load(vec![])?, output);
-            Ok(())
-        }
+        Command::Config(command) => command.run(|| load(vec![]), output),
         Command::Client(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Session(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Subject(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
@@ -138,6 +164,12 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
             print::print_lines(&[document.map_err(Failure::refused)?]);
             Ok(())
         }
+        Command::Ready => runtime()?.block_on(ready::run(&load(vec![])?, output)),
+        Command::Completions(completions) => {
+            completions.run();
+            Ok(())
+        }
+        Command::Man(man) => man.run(),
     }
 }
 

@@ -1,40 +1,105 @@
 //! Printing for people and for programs. A closed pipe ends the program quietly.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::ops::Range;
 
 use serde_json::Value;
 
-/// A table of texts.
+/// What the lines of a row after its first one begin with.
+const INDENT: &str = "    ";
+/// A terminal narrower than this gets lines of this length all the same.
+const ROOM_MIN: usize = 20;
+
+/// A table of texts. Where a row does not fit on a line of the terminal, its columns go on below it, under headings folded in the same way.
 pub struct Table {
+    headings: Vec<String>,
     rows: Vec<Vec<String>>,
     widths: Vec<usize>,
+    /// The columns of each line of a row, as they stand under the headings that were printed last.
+    lines: Vec<Range<usize>>,
+    /// How many characters a line has; `None` where nothing limits it.
+    room: Option<usize>,
 }
 
 impl Table {
-    /// A table with these headings.
+    /// A table with these headings: as wide as the terminal, or as it likes where there is none.
     pub fn new(headings: &[&str]) -> Self {
-        Self { rows: vec![headings.iter().map(ToString::to_string).collect()], widths: vec![0; headings.len()] }
+        Self::within(terminal_width(), headings)
+    }
+
+    fn within(room: Option<usize>, headings: &[&str]) -> Self {
+        let widths = headings.iter().map(|heading| heading.chars().count()).collect();
+        Self { headings: headings.iter().map(ToString::to_string).collect(), rows: vec![], widths, lines: vec![], room }
     }
 
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell).replace('\n', "\\n")).collect());
     }
 
-    /// The rows since the last time, as lines. Columns keep their width, and grow if they must.
+    /// The rows since the last time, as lines. Columns keep their width, and grow if they must; where that folds rows otherwise than
+    /// before, the headings come again.
     pub fn take_lines(&mut self) -> Vec<String> {
         for row in &self.rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
                 *width = cell.chars().count().max(*width);
             }
         }
-        let line = |row: Vec<String>| {
-            let cells = row.iter().zip(&self.widths).map(|(cell, width)| format!("{cell:<width$}"));
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        };
-        self.rows.drain(..).map(line).collect()
+        let mut printed = vec![];
+        let lines = self.fold();
+        if lines != self.lines {
+            self.lines = lines;
+            self.print_row(&self.headings, &mut printed);
+        }
+        for row in std::mem::take(&mut self.rows) {
+            self.print_row(&row, &mut printed);
+        }
+        printed
     }
+
+    /// Which columns share a line: as many as there is room for.
+    fn fold(&self) -> Vec<Range<usize>> {
+        let (mut lines, mut begin, mut used) = (vec![], 0, 0);
+        for (column, width) in self.widths.iter().enumerate() {
+            let wanted = if column == begin { *width } else { used + 2 + width };
+            if column > begin && self.room.is_some_and(|room| wanted > room) {
+                lines.push(begin..column);
+                (begin, used) = (column, INDENT.len() + width);
+            } else {
+                used = wanted;
+            }
+        }
+        lines.push(begin..self.widths.len());
+        lines
+    }
+
+    fn print_row(&self, row: &[String], printed: &mut Vec<String>) {
+        for (number, columns) in self.lines.iter().enumerate() {
+            let cells = columns.clone().map(|column| format!("{:<width$}", row[column], width = self.widths[column]));
+            let indent = if number == 0 { "" } else { INDENT };
+            let line = format!("{indent}{}", cells.collect::<Vec<_>>().join("  "));
+            printed.push(self.cut(line.trim_end()));
+        }
+    }
+
+    /// Only a cell that is longer than a line is ever cut; `--json` has all of it.
+    fn cut(&self, line: &str) -> String {
+        match self.room {
+            Some(room) if line.chars().count() > room => line.chars().take(room - 1).chain(['…']).collect(),
+            _ => line.to_owned(),
+        }
+    }
+}
+
+/// How wide the terminal on standard output is; `None` when it is none.
+fn terminal_width() -> Option<usize> {
+    let out = io::stdout();
+    if !out.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    Some(size.unwrap_or(80).max(ROOM_MIN))
 }
 
 /// Prints a table.
@@ -57,6 +122,11 @@ pub fn print_lines(lines: &[String]) {
     }
 }
 
+/// Prints what is ours to the last byte, such as a script.
+pub fn print_bytes(bytes: &[u8]) {
+    let _ = io::stdout().lock().write_all(bytes);
+}
+
 /// The text without what could move a terminal's cursor: other people's words are printed here. Inside JSON it means the same as before.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let moves = |c: char| c.is_control() && c != '\n';
@@ -73,11 +143,32 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_nothing_trails() {
-        let mut table = Table::new(&["A", "LONG"]);
+        let mut table = Table::within(None, &["A", "LONG"]);
         table.row(["żółw".into(), "b".into()]);
         assert_eq!(table.take_lines(), ["A     LONG", "żółw  b"]);
         table.row(["b".into(), "c".into()]);
         assert_eq!(table.take_lines(), ["b     c"], "the next page stands under the first");
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_goes_on_below_and_the_headings_come_again_when_that_changes() {
+        let mut table = Table::within(Some(20), &["ID", "NAME", "STATE", "AT"]);
+        table.row(["1".into(), "ann".into(), "active".into(), "now".into()]);
+        assert_eq!(table.take_lines(), ["ID  NAME  STATE", "    AT", "1   ann   active", "    now"]);
+        table.row(["2".into(), "a".into(), "active".into(), "now".into()]);
+        assert_eq!(table.take_lines(), ["2   a     active", "    now"]);
+        table.row(["3".into(), "maximilian".into(), "active".into(), "x".repeat(30)]);
+        let folded = ["ID  NAME", "    STATE", "    AT", "3   maximilian", "    active"];
+        let lines = table.take_lines();
+        assert_eq!((&lines[..5], lines[5].as_str()), (&folded.map(str::to_owned)[..], "    xxxxxxxxxxxxxxx…"));
+        assert!(lines.iter().all(|line| line.chars().count() <= 20), "{lines:?}");
+    }
+
+    #[test]
+    fn a_line_break_in_a_cell_does_not_break_the_row() {
+        let mut table = Table::within(None, &["A", "B"]);
+        table.row(["one\ntwo".into(), "\u{1b}[2J".into()]);
+        assert_eq!(table.take_lines()[1], "one\\ntwo  \\u001b[2J");
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub enum SessionCommand {
 
 /// A sign-in that was checked elsewhere.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  keyfob session create --subject alice --client-id shop --amr pwd,otp --claims '{\"plan\":\"pro\"}'")]
 pub struct Opening {
     /// Who signed in.
     #[arg(long)]

@@ -20,7 +20,7 @@ pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
     Ok(Config { settings: sheet.finish()?, ..config })
 }
 
-fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
+pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
     let server = server(sheet);
     let store = Store {
         path: sheet.read("store.path", "data/keyfob.redb", file_path),

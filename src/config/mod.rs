@@ -14,6 +14,7 @@ mod load;
 mod parse;
 mod policy;
 mod preset;
+pub mod reference;
 mod sheet;
 mod source;
 #[cfg(test)]

@@ -25,6 +25,16 @@ pub struct Setting {
     pub origin: String,
 }
 
+/// What the code expects of a setting, for the reference.
+pub(super) struct Expected {
+    /// Its default, as it would be written.
+    pub default: Option<String>,
+    /// Which values are valid; empty where every text is.
+    pub valid: String,
+    /// Whether it is a list of such values.
+    pub is_list: bool,
+}
+
 struct Leaf {
     value: Value,
     origin: String,
@@ -33,7 +43,8 @@ struct Leaf {
 /// Every setting that is set, and what has been read of them so far.
 pub(super) struct Sheet {
     leaves: BTreeMap<String, Leaf>,
-    read: BTreeSet<String>,
+    /// What was read, and what it should be.
+    pub expected: BTreeMap<String, Expected>,
     settings: Vec<Setting>,
     faults: Vec<Fault>,
     /// The names of the `[[client]]` tables, in order: `client_id`, or `#1` without one.
@@ -43,7 +54,7 @@ pub(super) struct Sheet {
 impl Sheet {
     /// Lays the merged sources out flat.
     pub fn new(figment: &Figment, faults: Vec<Fault>) -> Self {
-        let mut sheet = Self { leaves: BTreeMap::new(), read: BTreeSet::new(), settings: vec![], faults, clients: vec![] };
+        let mut sheet = Self { leaves: BTreeMap::new(), expected: BTreeMap::new(), settings: vec![], faults, clients: vec![] };
         for (key, value) in figment.data().expect("every layer is parsed before it is merged").into_values().flatten() {
             match value {
                 Value::Array(_, items) if key == "client" && items.iter().all(|item| matches!(item, Value::Dict(..))) => {
@@ -111,7 +122,9 @@ impl Sheet {
 
     /// Reads a setting that has a default of some origin.
     pub fn read_or<T>(&mut self, key: &str, default: &str, default_origin: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
-        match self.optional(key, &parse) {
+        let set = self.optional(key, &parse);
+        self.expect(key, Some(default), false, &parse);
+        match set {
             Some(value) => value,
             None => {
                 if self.setting(key).is_none() {
@@ -124,7 +137,7 @@ impl Sheet {
 
     /// Reads a setting that may be absent.
     pub fn optional<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        self.read.insert(key.to_owned());
+        self.expect(key, None, false, &parse);
         let leaf = self.leaves.remove(key)?;
         let Some(text) = text_of(&leaf.value) else {
             let kind = if matches!(leaf.value, Value::Array(..)) { "a list" } else { "a table" };
@@ -142,7 +155,7 @@ impl Sheet {
 
     /// Reads a list: an array, or text with commas or spaces between the entries, as an environment variable has it.
     pub fn list<T>(&mut self, key: &str, default: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        self.read.insert(key.to_owned());
+        self.expect(key, Some(&default.join(", ")), true, &parse);
         let (texts, origin) = match self.leaves.remove(key) {
             None => (Some(default.iter().map(|&text| text.to_owned()).collect()), DEFAULT_ORIGIN.to_owned()),
             Some(leaf) => (texts_of(&leaf.value), leaf.origin),
@@ -206,7 +219,8 @@ impl Sheet {
     /// The settings in force, sorted by key, if nothing was refused and nothing is left unread.
     pub fn finish(mut self) -> Result<Vec<Setting>, ConfigError> {
         for (key, leaf) in std::mem::take(&mut self.leaves) {
-            let is_table = self.read.iter().any(|read| is_at_or_below(read, &key) && *read != key) || key == "client" || key == "policy";
+            let is_table =
+                self.expected.keys().any(|read| is_at_or_below(read, &key) && *read != key) || key == "client" || key == "policy";
             let empty = matches!(&leaf.value, Value::Dict(..));
             let problem = match (is_table, empty) {
                 (true, true) => continue,
@@ -226,18 +240,24 @@ impl Sheet {
     fn unknown(&self, key: &str) -> String {
         let name = |key: &str| key.rsplit_once('.').map_or(key.to_owned(), |(_, name)| name.to_owned());
         let distance = |known: &str| if name(known) == name(key) { 1 } else { letters_between(known, key) };
-        let nearest = self.read.iter().map(|known| (distance(known), known)).min();
+        let nearest = self.expected.keys().map(|known| (distance(known), known)).min();
         if let Some((_, known)) = nearest.filter(|(distance, _)| *distance <= 2.max(name(key).len() / 3)) {
             return format!("there is no such setting; did you mean {known}?");
         }
         let table = key.rsplit_once('.').map_or("", |(table, _)| table);
         let beside = |known: &&String| known.rsplit_once('.').is_some_and(|(parent, _)| parent == table);
-        let names: Vec<String> = self.read.iter().filter(beside).map(|known| name(known)).collect();
+        let names: Vec<String> = self.expected.keys().filter(beside).map(|known| name(known)).collect();
         if names.is_empty() {
             return "there is no such setting; the tables are server, store, keys, policy.NAME, cookie, events, limits, log and [[client]]"
                 .to_owned();
         }
         format!("there is no such setting; those of {table} are: {}", names.join(", "))
+    }
+
+    fn expect<T>(&mut self, key: &str, default: Option<&str>, is_list: bool, parse: impl Fn(&str) -> Result<T, String>) {
+        // No setting may hold a NUL; so the refusal says what would be valid.
+        let valid = parse("\0").err().unwrap_or_default();
+        self.expected.insert(key.to_owned(), Expected { default: default.map(Into::into), valid, is_list });
     }
 
     fn note(&mut self, key: &str, value: String, origin: String) {

@@ -13,6 +13,9 @@ use super::fault::{ConfigError, Fault};
 
 /// The file that is read if it exists and no other is named.
 const FILE: &str = "config.toml";
+/// The file of a program that is installed under [`INSTALLED`].
+const INSTALLED_FILE: &str = "/etc/keyfob/config.toml";
+const INSTALLED: &str = "/usr";
 /// What the variables begin with that can be settings.
 const PREFIX: &str = "KEYFOB_";
 /// What stands between the parts of a key in a variable's name. A variable without it is no setting.
@@ -34,7 +37,9 @@ pub struct Sources {
 impl Sources {
     /// The sources of this process.
     pub fn of_process(file: Option<PathBuf>, overrides: Vec<(String, String)>) -> Self {
-        Self { file, directory: PathBuf::new(), environment: std::env::vars_os().collect(), overrides }
+        let program = std::env::current_exe().unwrap_or_default();
+        let file = file.or_else(|| installed_file(&program).filter(|file| file.exists()));
+        Self { file, environment: std::env::vars_os().collect(), overrides, ..Self::default() }
     }
 
     /// An environment variable.
@@ -102,6 +107,18 @@ impl Sources {
     }
 }
 
+/// The settings of a text alone.
+pub(super) fn of_text(text: &str) -> Result<Figment, ConfigError> {
+    let data = parse_toml(Path::new(FILE), text)?;
+    Ok(Figment::from(Layer { origin: FILE.to_owned(), data }))
+}
+
+/// The file for a program that the system's administrator has installed: `sudo keyfob` must not take one that lies in the working directory,
+/// which may be anybody's.
+fn installed_file(program: &Path) -> Option<PathBuf> {
+    program.starts_with(INSTALLED).then(|| INSTALLED_FILE.into())
+}
+
 /// Parses the file. The parser's own message would repeat the line, which may hold a secret: only its cause and place are kept.
 fn parse_toml(path: &Path, text: &str) -> Result<Dict, ConfigError> {
     Toml::from_str(text).map_err(|error| {
@@ -127,5 +144,23 @@ impl Provider for Layer {
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         Ok(Map::from([(Profile::Default, self.data.clone())]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_installed_program_reads_the_file_of_the_system() {
+        for (program, file) in [
+            ("/usr/bin/keyfob", Some(INSTALLED_FILE)),
+            ("/usr/local/bin/keyfob", Some(INSTALLED_FILE)),
+            ("/home/usr/keyfob", None),
+            ("target/release/keyfob", None),
+            ("", None),
+        ] {
+            assert_eq!(installed_file(Path::new(program)).as_deref(), file.map(Path::new), "{program}");
+        }
     }
 }

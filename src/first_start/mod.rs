@@ -1,6 +1,7 @@
 //! The files of an installation: what a start finds beside the database, and whether it may go on.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{MasterKeySource, Store};
@@ -114,6 +115,17 @@ pub enum StartError {
         /// Where the key should be.
         key: String,
     },
+    /// Root would leave files beside the database that its owner, the server, cannot write to.
+    #[error(
+        "the database {} belongs to user {owner}, and this runs as root, whose files that user's server could not write to: run it as that user, \
+         `sudo -u '#{owner}' keyfob …`, or while the server runs", database.display()
+    )]
+    OwnedByAnother {
+        /// The database.
+        database: PathBuf,
+        /// The number of the user.
+        owner: u32,
+    },
     /// `admin.json` says that there was a database.
     #[error(
         "{} says that keyfob was set up here, but the database {} is missing: put it back, or run `keyfob db restore FILE` with a backup; \
@@ -165,7 +177,7 @@ impl Places {
     /// `variable` reads the environment.
     ///
     /// # Errors
-    /// `DatabaseWithoutKey`, `DatabaseLost`, `InitFirst`; `File` when the files cannot be looked at.
+    /// `DatabaseWithoutKey`, `DatabaseLost`, `InitFirst`, `OwnedByAnother`; `File` when the files cannot be looked at.
     pub fn state(&self, starter: Starter, variable: impl Fn(&str) -> Option<String>) -> Result<StartState, StartError> {
         let key = match &self.master_key {
             MasterKeySource::File(path) | MasterKeySource::Credential(path) => is_there(path)?,
@@ -178,7 +190,13 @@ impl Places {
             admin_json: is_there(&self.admin_json)?,
             key_is_beside: self.key_is_beside(),
         };
-        self.judge(found, starter)
+        let state = self.judge(found, starter)?;
+        match self.database.metadata() {
+            Ok(metadata) if is_foreign(metadata.uid(), rustix::process::geteuid().as_raw()) => {
+                Err(StartError::OwnedByAnother { database: self.database.clone(), owner: metadata.uid() })
+            }
+            _ => Ok(state),
+        }
     }
 
     fn judge(&self, found: Found, starter: Starter) -> Result<StartState, StartError> {
@@ -212,6 +230,11 @@ impl Places {
     }
 }
 
+/// Anybody but root is told by the operating system.
+fn is_foreign(owner: u32, user: u32) -> bool {
+    user == 0 && owner != 0
+}
+
 fn length_of(path: &Path) -> Result<Option<u64>, StartError> {
     match path.metadata() {
         Ok(metadata) => Ok(Some(metadata.len())),
@@ -236,6 +259,12 @@ mod tests {
 
     fn found(database: bool, key: bool, admin_json: bool) -> Found {
         Found { database, key, admin_json, key_is_beside: true }
+    }
+
+    #[test]
+    fn only_root_can_be_in_somebody_elses_way() {
+        assert!(is_foreign(998, 0));
+        assert!(!is_foreign(0, 0) && !is_foreign(998, 998) && !is_foreign(998, 1000));
     }
 
     /// The whole table for a key beside the database: database, key, admin.json.

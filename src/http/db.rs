@@ -16,6 +16,7 @@ use super::document::Tag;
 use super::error::Problem;
 use super::stream;
 use super::types::Time;
+use crate::domain::client::Permission;
 use crate::engine::Engine;
 use crate::engine::upkeep::log_find;
 use crate::store::check::{Checked, Note};
@@ -157,7 +158,7 @@ impl<S: Store> DbApi<S> {
         /// How many bytes a second to read at most: from 1048576. Without it 64 MiB.
         rate: Query<Option<u64>>,
     ) -> Result<BackupResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let walk = self.0.backup(&caller, rate.0)?;
         let name = format!("attachment; filename=\"keyfob-{}.backup\"", walk.at.floor().to_string().replace(':', ""));
         Ok(BackupResponse::Backup(Backup(stream::body(walk, |piece| piece)), name))
@@ -169,7 +170,7 @@ impl<S: Store> DbApi<S> {
     /// one object a line: how far it is, what it finds, and at last that it is done.
     #[oai(path = "/v1/db/check", method = "get", tag = "Tag::Operation", operation_id = "checkStore")]
     async fn check(&self, authorization: Authorization<BasicOrBearer>, origin: Origin) -> Result<CheckResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let walk = self.0.check_store(&caller)?;
         Ok(CheckResponse::Lines(Lines(stream::body(walk, |note| {
             if let Note::Find(find) = &note {
@@ -186,7 +187,7 @@ impl<S: Store> DbApi<S> {
     /// Reads the whole file once: on a large store it takes seconds.
     #[oai(path = "/v1/db/stats", method = "get", tag = "Tag::Operation", operation_id = "readStats")]
     async fn stats(&self, authorization: Authorization<BasicOrBearer>, origin: Origin) -> Result<Json<StatsObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         Ok(Json(self.0.stats(&caller).await?.into()))
     }
 }

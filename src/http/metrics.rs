@@ -104,7 +104,7 @@ impl<S: Store> MetricsApi<S> {
     #[oai(path = "/metrics", method = "get", tag = "Tag::Operation", operation_id = "metrics")]
     async fn metrics(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, form: Accepted) -> Result<Exposition, Problem> {
         if !self.metrics.public {
-            caller(&self.engine, authorization, &origin).await?.require(Permission::Metrics)?;
+            caller(&self.engine, authorization, &origin, Permission::Metrics).await?;
         }
         let mut page = Page::new(form.0);
         page.gauge("keyfob_build_info", "The version, as a label.").sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);

@@ -49,7 +49,7 @@ pub enum RunError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The store failed while running. What was acknowledged is on the disk; a restart is safe.
-    #[error("the store failed: {0}; everything that was acknowledged is on the disk, so start again when the cause is mended")]
+    #[error("{0}; everything that was acknowledged is on the disk, so start again when the cause is mended")]
     StoreFailed(crate::engine::Error),
 }
 
