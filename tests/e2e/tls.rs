@@ -19,7 +19,8 @@ fn curl_and_openssl_are_served_by_tls_1_2_and_1_3_and_by_nothing_older() {
 
     // curl checks the certificate and the name, and asks for HTTP/2 first.
     let mut curl = Command::new("curl");
-    curl.args(["-s", "-S", "-i", "--max-time", "20", "--http2", "--resolve", &format!("{HOST}:{port}:127.0.0.1"), "--cacert"]).arg(&certificate);
+    curl.args(["-s", "-S", "-i", "--max-time", "20", "--http2", "--resolve", &format!("{HOST}:{port}:127.0.0.1"), "--cacert"])
+        .arg(&certificate);
     let answer = output(curl.arg(format!("https://{HOST}:{port}/readyz")), "curl");
     let text = String::from_utf8_lossy(&answer.stdout).into_owned() + &String::from_utf8_lossy(&answer.stderr);
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
