@@ -74,16 +74,13 @@ fn server(sheet: &mut Sheet) -> Server {
 
 /// Certificate and key, or neither: then TLS is a proxy's.
 fn tls(sheet: &mut Sheet) -> Option<Tls> {
-    let is_named = sheet.has("server.tls") && sheet.names_below("server.tls").is_empty();
-    let both = "[server.tls] needs both cert and key, each the path of a PEM file";
-    match (sheet.optional("server.tls.cert", file_path), sheet.optional("server.tls.key", file_path)) {
-        (Some(cert), Some(key)) => return Some(Tls { cert, key }),
-        (Some(_), None) if !sheet.has("server.tls.key") => sheet.refuse("server.tls.cert", both),
-        (None, Some(_)) if !sheet.has("server.tls.cert") => sheet.refuse("server.tls.key", both),
-        _ if is_named => sheet.refuse_all_of("server.tls", both),
-        _ => {}
+    let (is_cert_set, is_key_set) = (sheet.has("server.tls.cert"), sheet.has("server.tls.key"));
+    let (cert, key) = (sheet.optional("server.tls.cert", file_path), sheet.optional("server.tls.key", file_path));
+    if is_cert_set != is_key_set {
+        let set = if is_cert_set { "server.tls.cert" } else { "server.tls.key" };
+        sheet.refuse(set, "[server.tls] needs both cert and key, each the path of a PEM file");
     }
-    None
+    Some(Tls { cert: cert?, key: key? })
 }
 
 /// The issuer if none is set: where the server is reached on its own machine.

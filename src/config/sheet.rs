@@ -187,14 +187,6 @@ impl Sheet {
         self.faults.push(Fault { key: key.to_owned(), value, origin, problem: problem.to_owned() });
     }
 
-    /// Takes a key or a whole table away and refuses it, if it is there.
-    pub fn refuse_all_of(&mut self, key: &str, problem: &str) {
-        if let Some(origin) = self.origin_below(key) {
-            self.leaves.retain(|leaf, _| !is_at_or_below(leaf, key));
-            self.faults.push(Fault { key: key.to_owned(), value: None, origin, problem: problem.to_owned() });
-        }
-    }
-
     /// Whether anything is set at `key` or below.
     pub fn has(&self, key: &str) -> bool {
         self.origin_below(key).is_some()
