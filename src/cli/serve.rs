@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Failure;
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::http::request_id;
 use crate::{serve, telemetry};
 
@@ -29,5 +29,11 @@ impl ServeArgs {
 /// Runs the server until it is told to stop.
 pub fn run(config: &Config) -> Result<(), Failure> {
     telemetry::init(&config.log, request_id::current).map_err(Failure::refused)?;
-    serve::run(config).map_err(Failure::refused)
+    serve::run(config).map_err(|error| {
+        // A person reads it as the last line; whoever collects objects needs one.
+        if config.log.format == LogFormat::Json {
+            tracing::error!(%error, "the server ends");
+        }
+        Failure::refused(error)
+    })
 }

@@ -27,6 +27,7 @@ mod introspect_inactive;
 mod jwt;
 mod keys;
 mod layers;
+mod metrics;
 mod model;
 mod openapi;
 mod outage;

@@ -2,6 +2,8 @@
 //! real server, as text and as raw bytes.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -20,7 +22,7 @@ use crate::process::{Process, admin, data, run, through_socket};
 use crate::server::{Answer, Client, text};
 
 /// Personal data that the tour gives to the server; each is found nowhere by chance.
-const PERSONAL: [&str; 10] = [
+const PERSONAL: [&str; 11] = [
     "subject-of-the-okapi",
     "claim-name-walrus",
     "claim-value-narwhal",
@@ -31,6 +33,7 @@ const PERSONAL: [&str; 10] = [
     "2001:db8::7a57:beef",
     "reason-of-the-quokka",
     "subject-in-broken-json",
+    "203.0.113.177",
 ];
 
 /// What is searched for: a name for people, and the bytes.
@@ -179,6 +182,16 @@ fn go_all_wrong_ways(server: &Process, backend: &Client, pair: &Value, finds: &m
         let answer = ask(server, method, &path, Some(backend), &body);
         assert!((400..500).contains(&answer.status), "{method} {path}: {}", answer.text());
     }
+    // Whom a proxy says that it forwards for.
+    let mut forwarded = TcpStream::connect(&server.address).unwrap();
+    let head = format!(
+        "GET /v1/sessions HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {}\r\nAuthorization: Basic {secret}\r\nConnection: close\r\n\r\n",
+        PERSONAL[10]
+    );
+    forwarded.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    forwarded.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     // Reuse: the next two generations make this one old.
     let second = refresh(server, backend, &spent).json();
     finds.pair("fifth", &second);
@@ -228,12 +241,35 @@ fn keys_of(directory: &Path, finds: &mut Finds) {
 /// ROT-20, RFR-12, CLI-14, INT-09: after all of it, with the log at its most talkative, killed once and stopped once, nothing is found.
 #[test]
 fn no_secret_token_or_personal_datum_is_ever_written_down() {
+    let log = nothing_is_written_down("text");
+    assert!(log.contains(" INFO listening version=") && log.contains(" INFO stopped ran_for_s="), "{log}");
+    assert!(log.contains("authentication failed; at most one line a minute for each cause cause=\"wrong_secret\""), "{log}");
+}
+
+/// The same for the log that machines read: every line is an object of its own.
+#[test]
+fn no_secret_token_or_personal_datum_is_ever_written_down_as_json() {
+    let log = nothing_is_written_down("json");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let reuse = lines.iter().find(|line| text(&line["message"]).contains("a spent refresh token came back")).unwrap();
+    assert_eq!((&reuse["level"], &reuse["client"]), (&json!("WARN"), &json!("backend")));
+    assert!(text(&reuse["session"]).parse::<keyfob::domain::id::SessionId>().is_ok());
+    let start = lines.iter().find(|line| line["message"] == "listening").unwrap();
+    for field in ["version", "address", "issuer", "store", "store_bytes", "sessions_live", "clients", "took_ms"] {
+        assert!(!start[field].is_null(), "{field}");
+    }
+    let failures = lines.iter().filter(|line| line["cause"] == "wrong_secret");
+    assert_eq!(failures.count(), 1, "however many there are in a minute");
+}
+
+/// Answers the log.
+fn nothing_is_written_down(format: &str) -> String {
     let directory = tempdir().unwrap();
     let mut finds = Finds::default();
     for personal in PERSONAL {
         finds.bytes(personal, personal.as_bytes());
     }
-    let environment = [("KEYFOB_LOG__LEVEL", "trace")];
+    let environment = [("KEYFOB_LOG__LEVEL", "trace"), ("KEYFOB_LOG__FORMAT", format)];
     let server = Process::with(directory.path(), &environment);
     finds.secret("administrator's secret", &admin(directory.path()).secret);
     let (backend, pair) = go_the_right_way(&server, directory.path(), &mut finds);
@@ -247,6 +283,7 @@ fn no_secret_token_or_personal_datum_is_ever_written_down() {
         assert!(done.status.success());
         output.extend([done.stdout, done.stderr].concat());
     }
+    output.extend(through_socket(directory.path(), "GET", "/metrics", &json!(null)).body);
     assert_eq!(server.stop(), 0);
     let log = fs::read(directory.path().join("log.txt")).unwrap();
     let database = fs::read(data(directory.path(), "keyfob.redb")).unwrap();
@@ -257,7 +294,9 @@ fn no_secret_token_or_personal_datum_is_ever_written_down() {
     // The search itself works, and there was something to search in.
     let everything: Vec<u8> = finds.0.iter().flat_map(|Needle(_, bytes)| [bytes, &b"|"[..]].concat()).collect();
     assert_eq!(finds.within(&everything).len(), finds.0.iter().map(|needle| &needle.0).collect::<std::collections::HashSet<_>>().len());
-    assert!(database.len() > 100_000 && String::from_utf8_lossy(&log).contains("spent refresh token"));
+    let log = String::from_utf8(log).unwrap();
+    assert!(database.len() > 100_000 && log.contains("spent refresh token"));
+    log
 }
 
 /// ROT-35: the event of reuse keeps of the address a keyed hash: enough to compare two, and not to learn one.
