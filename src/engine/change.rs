@@ -91,9 +91,8 @@ impl<S: Store> Engine<S> {
 pub fn if_match(text: &str) -> std::result::Result<u32, Refused> {
     let text = text.trim();
     let version = text.strip_prefix('"').map_or(Some(text), |rest| rest.strip_suffix('"'));
-    version
-        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
-        .unwrap_or_default()
-        .parse()
-        .map_err(|_| invalid("If-Match", "must be the version of a session, such as \"3\""))
+    let digits = version.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    let digits = digits.ok_or_else(|| invalid("If-Match", "must be the version of a session, such as \"3\""))?;
+    // More than any version is another one.
+    Ok(digits.parse().unwrap_or(u32::MAX))
 }
