@@ -33,6 +33,7 @@ mod keys;
 pub mod limits;
 pub mod origin;
 pub mod peer;
+pub mod query;
 mod revoke;
 mod session;
 mod session_object;

@@ -29,14 +29,23 @@ pub(super) fn let_null_stand_for_absent(document: &mut Value) {
     let mut done = BTreeSet::new();
     while let Some(pointer) = waiting.pop().filter(|pointer| done.insert(pointer.clone())) {
         let Some(schema) = document.pointer_mut(&pointer) else { continue };
+        let mut null_too = vec![];
         let required = schema.get("required").cloned().unwrap_or_else(|| json!([]));
         for (name, property) in schema["properties"].as_object_mut().into_iter().flatten() {
-            waiting.extend(reference(property).or_else(|| reference(&property["allOf"][0])));
+            let part = reference(property).or_else(|| reference(property.pointer("/allOf/0")?));
+            waiting.extend(part.clone());
             if required.as_array().is_some_and(|required| !required.contains(&json!(name))) {
                 property["nullable"] = true.into();
+                null_too.extend(part);
                 if let Some(words) = property.get_mut("enum").and_then(Value::as_array_mut) {
                     words.push(Value::Null);
                 }
+            }
+        }
+        // What a reference leads to has its own say: it must allow null as well.
+        for part in null_too {
+            if let Some(part) = document.pointer_mut(&part) {
+                part["nullable"] = true.into();
             }
         }
     }
@@ -94,7 +103,7 @@ mod tests {
         let schemas = &document["components"]["schemas"];
         assert_eq!(schemas["Body"]["properties"]["name"], text);
         assert_eq!(schemas["Body"]["properties"]["kind"], json!({"enum": ["a", null], "nullable": true}));
-        assert_eq!(schemas["Body"]["properties"]["part"]["nullable"], true);
+        assert_eq!((&schemas["Body"]["properties"]["part"]["nullable"], &schemas["Part"]["nullable"]), (&json!(true), &json!(true)));
         assert_eq!(schemas["Part"]["properties"]["label"]["nullable"], true);
         assert_eq!(schemas["Answer"]["properties"]["text"], text);
     }
