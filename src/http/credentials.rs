@@ -251,9 +251,10 @@ fn scheme(name: &str) -> MetaSecurityScheme {
         "bearer" => (
             "http",
             Some("bearer"),
-            "A client's own access token for the issuer, as `client_credentials` gives it. A person's token opens nothing here.",
+            "A client's own access token for the issuer, as `client_credentials` gives it; at the routes for people, and only there, a session token \
+             or a person's access token.",
         ),
-        _ => ("apiKey", None, "The session cookie."),
+        _ => ("apiKey", None, "The session cookie. Browsers send it by themselves; a page like this one cannot set it."),
     };
     MetaSecurityScheme {
         ty,

@@ -17,6 +17,19 @@ const TITLE: &str = "<title>Swagger UI</title>";
 /// What it is called instead; the empty icon keeps browsers from asking for one.
 const OUR_TITLE: &str = r#"<title>keyfob</title><link rel="icon" href="data:,">"#;
 
+/// Where the page calls its viewer.
+const CALL: &str = "dom_id: '#ui',";
+/// How it is called: what reads and makes stands before what ends, and the more that ends the later; the schemas wait until they are asked for.
+const OUR_CALL: &str = r"dom_id: '#ui',
+        defaultModelsExpandDepth: 0,
+        operationsSorter: (a, b) => {
+            const [x, y] = [a, b].map((operation) => operation.toJS());
+            const ends = (operation) => operation.method === 'delete';
+            const rank = (operation) => ['post', 'get', 'patch', 'delete'].indexOf(operation.method);
+            if (ends(x) && ends(y)) return y.path.length - x.path.length;
+            return ends(x) - ends(y) || x.path.localeCompare(y.path) || rank(x) - rank(y);
+        },";
+
 /// What the routes are grouped by.
 #[derive(Tags)]
 pub enum Tag {
@@ -54,7 +67,7 @@ impl Document {
         let servers = std::mem::replace(&mut value["servers"], json!([{"url": "/"}]));
         let shown = value.to_string().replace("</", "<\\/");
         value["servers"] = servers;
-        let page = service.swagger_ui_html().replacen(&generated, &shown, 1).replacen(TITLE, OUR_TITLE, 1);
+        let page = service.swagger_ui_html().replacen(&generated, &shown, 1).replacen(TITLE, OUR_TITLE, 1).replacen(CALL, OUR_CALL, 1);
         let page_policy = policy(&page);
         Self { value, json: json.into(), page: page.into(), page_policy }
     }
@@ -169,6 +182,7 @@ mod tests {
         assert!(call.contains(r#""servers":[{"url":"/"}]"#), "the page shows our document");
         assert!(call.contains("SwaggerUIBundle("), "a description cannot end the script");
         assert!(page.contains(OUR_TITLE), "the generator's title has changed");
+        assert!(call.contains(OUR_CALL), "the generator's call has changed");
         assert!(policy.contains(&Base64::encode_string(&Sha256::digest(call))));
     }
 

@@ -68,7 +68,8 @@ fn methods(operations: &Value) -> Vec<Method> {
     names.filter_map(|name| Method::from_bytes(name.to_ascii_uppercase().as_bytes()).ok()).collect()
 }
 
-fn fits(template: &str, path: &str) -> bool {
+/// Whether `path` is one of those that `template` stands for.
+pub(super) fn fits(template: &str, path: &str) -> bool {
     let fits = |(t, p): (&str, &str)| if t.starts_with('{') { !p.is_empty() } else { t == p };
     template.split('/').zip(path.split('/')).all(fits) && template.split('/').count() == path.split('/').count()
 }

@@ -106,8 +106,13 @@ impl<S: Store> FamiliesApi<S> {
         family: Path<String>,
     ) -> Result<EndFamilyResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Sessions).await?;
-        let unknown = |_| Problem::from(Refusal::NotFound.because("there is no such family"));
-        self.0.end_family(&caller, session_id(&id.0)?, family.0.parse().map_err(unknown)?).await?;
+        self.0.end_family(&caller, session_id(&id.0)?, number(&family.0)?).await?;
         Ok(EndFamilyResponse::Ended)
     }
+}
+
+/// A number has one way to be written; what is written otherwise names nothing.
+fn number(text: &str) -> Result<u16, Problem> {
+    let number = text.parse().ok().filter(|number: &u16| number.to_string() == text);
+    number.ok_or_else(|| Refusal::NotFound.because("there is no such family").into())
 }

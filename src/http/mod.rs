@@ -37,6 +37,7 @@ pub mod listener;
 pub mod metrics;
 pub mod origin;
 pub mod peer;
+pub mod query;
 pub mod request_id;
 mod revoke;
 mod session;

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use poem::endpoint::BoxEndpoint;
 use poem::http::uri::Scheme;
 use poem::http::{HeaderValue, Method, StatusCode, header};
-use poem::{Body, Endpoint, IntoEndpoint, Request, Response, Result};
+use poem::{Body, Endpoint, IntoEndpoint, IntoResponse, Request, Response, Result};
 
 use super::document::Document;
+use super::error::Problem;
 use super::fallback::{self, RouteTable};
 use super::headers;
 use super::limits::Limits;
 use super::metrics::requests::{Pending, Requests};
 use super::origin::Origins;
 use super::peer::TrustedProxies;
+use super::query::Queries;
 use super::request_id::{RequestIds, X_REQUEST_ID};
 
 /// Which family of routes a path belongs to: it decides the shape of errors, and what may be cached.
@@ -50,6 +52,7 @@ pub struct Wire {
     document: Document,
     routes: RouteTable,
     requests: Arc<Requests>,
+    queries: Queries,
     origins: Origins,
     proxies: TrustedProxies,
     request_ids: RequestIds,
@@ -69,6 +72,7 @@ impl Wire {
             busy: vec![],
             requests: Arc::new(Requests::of(routes.routes())),
             routes,
+            queries: Queries::of(document.value()),
             document,
             origins,
             proxies: TrustedProxies::default(),
@@ -144,6 +148,10 @@ impl Wire {
             |what| fallback::shaped(surface, StatusCode::BAD_REQUEST, format!("more than {} {what}", self.limits.parameters_max));
         if request.uri().query().is_some_and(|query| self.limits.too_many_parameters(query.as_bytes())) {
             return too_many("parameters in the query");
+        }
+        let fault = request.uri().query().and_then(|query| self.queries.fault(request.method(), request.uri().path(), query));
+        if let Some((name, why)) = fault {
+            return Problem::invalid(name.to_owned(), why).into_response();
         }
         let body = request.take_body();
         if !body.is_empty() {
@@ -224,7 +232,7 @@ pub(super) mod tests {
 
     use super::super::connection::Channel;
     use super::super::credentials::{Authorization, BasicFormOrBearer, BasicOrBearer, merge};
-    use super::super::error::{OAuthError, Problem};
+    use super::super::error::OAuthError;
     use super::super::form::{Form, FromForm, OAuthForm};
     use super::super::json::{JsonBody, OptionalJsonBody};
     use super::*;
@@ -373,6 +381,7 @@ pub(super) mod tests {
             (json(r#"{"name":"panic"}"#), 500),
             (request(Method::GET, "/v1/things/a?limit=x").finish(), 400),
             (request(Method::GET, "/v1/things/a?a&b&c&d&e").finish(), 400),
+            (request(Method::GET, "/v1/things/a?limit=1&limit=1").finish(), 400),
             (request(Method::PUT, "/v1/things/a").finish(), 405),
             (request(Method::TRACE, "/v1/things/a").finish(), 405),
             (request(Method::GET, "/v1/nothing").finish(), 404),

@@ -122,7 +122,7 @@ impl Answer {
     }
 }
 
-/// Starts keyfob, and waits until it listens.
+/// Starts keyfob, and waits until it serves.
 pub fn start_keyfob(directory: &Path, listen: &str, issuer: &str, settings: &[(&str, &str)]) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyfob"));
     command.args(["serve", "--listen", listen, "--issuer", issuer]).current_dir(directory);
@@ -137,13 +137,18 @@ pub fn start_keyfob(directory: &Path, listen: &str, issuer: &str, settings: &[(&
 
 /// Registers the application, as the administrator, and answers its secret.
 fn register(directory: &Path, keyfob: &str) -> String {
-    let admin: Value = serde_json::from_slice(&std::fs::read(directory.join("data/admin.json")).unwrap()).unwrap();
-    let credentials = format!("admin:{}", admin["client_secret"].as_str().unwrap());
+    let credentials = format!("admin:{}", administrator(directory));
     let fields = json!({"client_id": "web", "permissions": ["sessions"], "grants": ["refresh_token"], "scopes": ["read", "write"]});
     let url = format!("http://{keyfob}/v1/clients");
     let answer = curl(&["-u", &credentials, "-H", "content-type: application/json", "-d", &fields.to_string(), &url]);
     assert_eq!(answer.status, 201, "{answer:?}");
     serde_json::from_str::<Value>(&answer.body).unwrap()["client_secret"].as_str().unwrap().to_owned()
+}
+
+/// The administrator's secret.
+pub fn administrator(directory: &Path) -> String {
+    let admin: Value = serde_json::from_slice(&std::fs::read(directory.join("data/admin.json")).unwrap()).unwrap();
+    admin["client_secret"].as_str().unwrap().to_owned()
 }
 
 /// Starts the proxy with the configuration that we ship, on our ports.

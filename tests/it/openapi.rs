@@ -51,11 +51,16 @@ impl Operation {
         let mut path = self.path.clone();
         for parameter in self.body["parameters"].as_array().into_iter().flatten().filter(|parameter| parameter["in"] == "path") {
             let name = parameter["name"].as_str().unwrap();
-            let value = substitute(name).unwrap_or_else(|| text(&parameter["example"]));
+            let value = substitute(name).unwrap_or_else(|| plain(&parameter["example"]));
             path = path.replace(&format!("{{{name}}}"), &value);
         }
         path
     }
+}
+
+/// A parameter as it stands in a URL.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn operations(document: &Value) -> Vec<Operation> {

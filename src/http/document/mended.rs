@@ -1,6 +1,7 @@
 //! The generated document with what the generator gets wrong put right, and what it cannot know added.
 
 mod joined;
+mod values;
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +11,7 @@ use super::super::credentials::COOKIE_NAME;
 /// What the generator cannot know: examples of requests and answers by operation, and what the schemas do not say.
 const SUPPLEMENT: &str = include_str!("supplement.json");
 /// The order in which the page shows the groups.
-const TAGS: [&str; 6] = ["OAuth", "Sessions", "People", "Clients", "Discovery", "Operation"];
+const TAGS: [&str; 7] = ["Sessions", "OAuth", "People", "Clients", "Keys", "Discovery", "Operation"];
 
 /// The document, for this issuer and name of the session cookie.
 pub(super) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value {
@@ -23,7 +24,9 @@ pub(super) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value 
     if let Some(tags) = value["tags"].as_array_mut() {
         tags.sort_by_key(|tag| TAGS.iter().position(|name| tag["name"] == *name));
     }
-    let supplement: Value = serde_json::from_str(SUPPLEMENT).expect("the supplement is JSON");
+    let mut supplement: Value = serde_json::from_str(SUPPLEMENT).expect("the supplement is JSON");
+    let rules = supplement["values"].take();
+    ["schemas", "parameters"].iter().for_each(|part| values::spell_out(&mut supplement[*part], &rules));
     if let Some(schemas) = value.pointer_mut("/components/schemas") {
         merge(schemas, &supplement["schemas"]);
     }
@@ -33,7 +36,9 @@ pub(super) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value 
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
         put_examples(operation, &supplement["operations"][id], &mut forms);
         put_error_examples(operation, &supplement["errors"]);
+        put_parameter_rules(operation, &supplement["parameters"]);
     }
+    values::let_null_stand_for_absent(&mut value);
     for (schema, examples) in forms {
         if let Some(properties) = value.pointer_mut(&format!("/components/schemas/{schema}/properties")) {
             put_field_examples(properties, &examples);
@@ -87,6 +92,16 @@ fn put_examples(operation: &mut Value, examples: &Value, forms: &mut Vec<(String
     for (_, answer) in answers.filter(|(status, _)| status.starts_with('2')) {
         let contents = answer.get_mut("content").and_then(Value::as_object_mut).into_iter().flatten();
         contents.for_each(|(_, content)| put_example(content, &examples["response"]));
+    }
+}
+
+/// What the values of the parameters have to look like.
+fn put_parameter_rules(operation: &mut Value, rules: &Value) {
+    let tag = operation["tags"][0].as_str().unwrap_or_default().to_owned();
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(rule) = parameter["name"].as_str().and_then(|name| values::of_parameter(rules, &tag, name)) {
+            merge(&mut parameter["schema"], rule);
+        }
     }
 }
 
