@@ -75,7 +75,7 @@ impl<S: Store> ForwardAuthApi<S> {
         /// The levels of which it must be one, joined by spaces.
         acr: Query<Option<String>>,
         /// How many seconds ago the subject may have authenticated.
-        max_age: Query<Option<u32>>,
+        max_age: Query<Option<u64>>,
     ) -> Result<Admission, Problem> {
         let gate = gate(scope.0.as_deref(), &client_id.0, acr.0.as_deref(), max_age.0)?;
         let ticket = Ticket::read(request, &self.cookie)?;
@@ -90,13 +90,13 @@ impl<S: Store> ForwardAuthApi<S> {
     }
 }
 
-fn gate(scope: Option<&str>, clients: &[String], acr: Option<&str>, max_age: Option<u32>) -> Result<Gate, Problem> {
+fn gate(scope: Option<&str>, clients: &[String], acr: Option<&str>, max_age: Option<u64>) -> Result<Gate, Problem> {
     let clients = clients.iter().map(|id| id.parse().map_err(|_| Problem::invalid("client_id", "client_id is malformed")));
     Ok(Gate {
         scope: scope.unwrap_or_default().parse().map_err(|_| Problem::invalid("scope", "scope must be names joined by single spaces"))?,
         clients: clients.collect::<Result<_, _>>()?,
         acr: acr.unwrap_or_default().split(' ').filter(|acr| !acr.is_empty()).map(Into::into).collect(),
-        max_age: max_age.map(|seconds| Duration::from_secs(seconds.into())),
+        max_age: max_age.map(Duration::from_secs),
     })
 }
 
