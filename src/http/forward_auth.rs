@@ -80,7 +80,7 @@ impl<S: Store> ForwardAuthApi<S> {
         /// The levels of which it must be one, joined by spaces.
         acr: Query<Option<String>>,
         /// How many seconds ago the subject may have authenticated.
-        max_age: Query<Option<u32>>,
+        max_age: Query<Option<u64>>,
     ) -> Result<Admission, Problem> {
         let ticket = Ticket::read(request, &self.cookie)?;
         let token = ticket.token().ok_or_else(|| ticket.refused())?;
@@ -108,13 +108,13 @@ fn understood(query: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-fn gate(scope: Option<&str>, clients: &[String], acr: Option<&str>, max_age: Option<u32>) -> Result<Gate, Problem> {
+fn gate(scope: Option<&str>, clients: &[String], acr: Option<&str>, max_age: Option<u64>) -> Result<Gate, Problem> {
     let clients = clients.iter().map(|id| id.parse().map_err(|_| Problem::invalid("client_id", "client_id is malformed")));
     Ok(Gate {
         scope: scope.unwrap_or_default().parse().map_err(|_| Problem::invalid("scope", "scope must be names joined by single spaces"))?,
         clients: clients.collect::<Result<_, _>>()?,
         acr: acr.unwrap_or_default().split(' ').filter(|acr| !acr.is_empty()).map(Into::into).collect(),
-        max_age: max_age.map(|seconds| Duration::from_secs(seconds.into())),
+        max_age: max_age.map(Duration::from_secs),
     })
 }
 

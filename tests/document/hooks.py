@@ -127,7 +127,7 @@ def operation_id(case):
 def live_names(path, turn):
     if "/sessions/{id}" in path:
         session = house.session()
-        return {"id": session} | ({"family": str(house.family(session))} if "{family}" in path else {})
+        return {"id": session} | ({"family": house.family(session)} if "{family}" in path else {})
     if "/clients/{id}" in path:
         return {"id": house.client()}
     if "{subject}" in path and turn % 2:
@@ -213,12 +213,13 @@ def of_the_grant(fields, _):
     return {"grant_type": grant, **token} | in_place_of(fields, scope="" if issuer_only else "read", resource=URL if issuer_only else API)
 
 
-def of_the_caller(fields, _):
+def of_the_caller(fields, case):
     """A token that lives, every second time; else whatever it was, which is none."""
-    return {"token": house.refresh_token(CALLER if CALLER in ("admin", "backend", "mobile") else "web")} if turns["introspect"] % 2 else {}
+    return {"token": house.refresh_token(CALLER if CALLER in ("admin", "backend", "mobile") else "web")} if turns[operation_id(case)] % 2 else {}
 
 
 def revocable(fields, case):
+    """Another client's is refused."""
     return of_the_caller(fields, case) if CALLER in ("admin", "backend", "mobile") else {}
 
 
