@@ -32,7 +32,8 @@ impl Decode {
     pub fn run(self, output: Output) -> Result<(), Failure> {
         let key = self.key.as_deref().map(public_key).transpose()?;
         let text = self.token.read()?;
-        let (parts, lines) = match OpaqueKind::ALL.into_iter().find(|kind| text.starts_with(kind.prefix())) {
+        let opaque_kind = OpaqueKind::ALL.into_iter().find(|kind| text.starts_with(kind.prefix()));
+        let (parts, lines) = match opaque_kind {
             Some(kind) => opaque(kind, &text, key.is_some())?,
             None if text.starts_with("kfc_") => {
                 return Err(Failure::refused("this is a client's secret and no token; whoever has it is that client"));
@@ -46,7 +47,7 @@ impl Decode {
                 let told: Map<_, _> = verified.into_iter().chain(parts).map(|(name, value)| (name.to_owned(), value)).collect();
                 print_json(&told.into());
             }
-            Output::Human => print_lines(&[vec![verdict(kid.as_deref())], lines].concat()),
+            Output::Human => print_lines(&[vec![verdict(kid.as_deref(), opaque_kind.is_none())], lines].concat()),
         }
         Ok(())
     }
@@ -58,10 +59,12 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
     PublicKey::from_bytes(&bytes).map_err(|unsound| Failure::refused(format!("--key is no public key: {unsound}")))
 }
 
-fn verdict(kid: Option<&str>) -> String {
+fn verdict(kid: Option<&str>, verifiable: bool) -> String {
+    let unverified = "NOT VERIFIED: anybody may have written this.";
     match kid {
         Some(kid) => format!("VERIFIED: signed by the key {kid}. Whether it was revoked only the server knows: keyfob token introspect"),
-        None => "NOT VERIFIED: anybody may have written this. Verify it with --key k4.public.…, or ask: keyfob token introspect".to_owned(),
+        None if verifiable => format!("{unverified} Verify it with --key k4.public.…, or ask: keyfob token introspect"),
+        None => format!("{unverified} Only the server can say whether it is genuine and good: keyfob token introspect"),
     }
 }
 
@@ -127,7 +130,7 @@ fn opaque(kind: OpaqueKind, text: &str, with_key: bool) -> Result<(Parts, Vec<St
         OpaqueKind::Session => vec![("renewals", json!(generation))],
     });
     let said = parts.iter().skip(1).map(|(name, value)| format!("{name:<12} {}", value.as_str().map_or(value.to_string(), Into::into)));
-    let lines = std::iter::once(format!("a {words}; its secret is not shown, and only the server can say whether it is good")).chain(said);
+    let lines = std::iter::once(format!("a {words}; its secret is not shown")).chain(said);
     let lines = lines.collect();
     Ok((parts, lines))
 }
