@@ -302,7 +302,9 @@ pub async fn send(wire: &Wire, method: Method, path: &str, auth: Auth<'_>, heade
         builder = builder.header(*name, *value);
     }
     let mut response = wire.respond(builder.body(body.into())).await;
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let (status, mut headers) = (response.status().as_u16(), response.headers().clone());
+    // Every answer has a name of its own; what is left may be compared.
+    assert!(headers.remove("x-request-id").is_some());
     Answer { status, headers, body: response.take_body().into_bytes().await.unwrap() }
 }
 
