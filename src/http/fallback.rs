@@ -175,6 +175,10 @@ mod tests {
         for unknown in ["/", "/v1/sessions", "/v1/sessions/", "/v1/sessions/a/b", "/oauth2/token/", "*", ""] {
             assert_eq!(table.allow(unknown), None, "{unknown}");
         }
+        let template = |path| table.place(path).and_then(|place| table.routes().nth(place)).map(|(template, _)| template);
+        assert_eq!(template("/v1/keys/rotate"), Some("/v1/keys/rotate"));
+        assert_eq!(template("/v1/keys/abc"), Some("/v1/keys/{kid}"));
+        assert_eq!(template("/v1/keys/abc/d"), None);
         assert!(table.has(&Method::GET, "/v1/sessions/abc") && !table.has(&Method::GET, "/oauth2/token"));
     }
 

@@ -113,3 +113,36 @@ impl Drop for Pending<'_> {
         self.operation.durations.observe(self.since.nanos());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::page::Form;
+    use super::*;
+
+    fn printed(requests: &Requests) -> String {
+        let mut page = Page::new(Form::Text);
+        requests.print(&mut page);
+        page.finish()
+    }
+
+    #[test]
+    fn a_caller_that_leaves_before_the_answer_is_counted_as_such() {
+        let requests = Requests::of([("/v1/things", &[Method::GET][..])].into_iter());
+        drop(requests.begin(Some(0), &Method::GET));
+        requests.begin(Some(0), &Method::GET).answered(StatusCode::IM_A_TEAPOT);
+        let page = printed(&requests);
+        assert!(page.contains(r#"{route="/v1/things",method="GET",status="none"} 1"#), "{page}");
+        assert!(page.contains(r#"{route="/v1/things",method="GET",status="other"} 1"#), "{page}");
+        assert!(page.contains(r#"keyfob_http_request_duration_seconds_count{route="/v1/things",method="GET"} 2"#), "{page}");
+    }
+
+    #[test]
+    fn what_was_never_asked_for_is_not_printed_and_a_failure_is_before_there_is_one() {
+        let requests = Requests::of([("/v1/things", &[Method::GET, Method::POST][..])].into_iter());
+        assert!(!printed(&requests).contains("/v1/things"));
+        requests.begin(Some(0), &Method::POST).answered(StatusCode::CREATED);
+        let page = printed(&requests);
+        assert!(page.contains(r#"method="POST",status="201"} 1"#) && page.contains(r#"method="POST",status="503"} 0"#), "{page}");
+        assert!(!page.contains("GET"), "{page}");
+    }
+}

@@ -6,7 +6,7 @@ use redb::{ReadableTable, Table, TableHandle};
 
 use super::Result;
 use super::error::{corrupt, failed};
-use super::tables::{self, LIVE, SESSIONS};
+use super::tables::{self, LIVE};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{ClientId, SessionId};
 use crate::domain::session::Session;
@@ -16,6 +16,7 @@ use crate::store::record::Codec;
 #[derive(Default)]
 pub(super) struct Live {
     numbers: BTreeMap<ClientId, u64>,
+    sum: u64,
     changed: BTreeSet<ClientId>,
 }
 
@@ -29,7 +30,8 @@ impl Live {
             let client = name.value().parse().map_err(|_| fault("its name is malformed"))?;
             numbers.insert(client, u64::from_be_bytes(bytes.value().try_into().map_err(|_| fault("not a number"))?));
         }
-        Ok(Self { numbers, changed: BTreeSet::new() })
+        let sum = numbers.values().sum();
+        Ok(Self { numbers, sum, changed: BTreeSet::new() })
     }
 
     /// The numbers as counting says, which reads every session. One whose record is corrupt is counted nowhere.
@@ -45,7 +47,7 @@ impl Live {
             match tables::decode(codec, windows, SessionId(*id.value()), bytes.value()) {
                 Ok(loaded) => live.opened(&loaded.session, cuts),
                 Err(error @ super::StoreError::Corrupt { .. }) => {
-                    tracing::error!(%error, table = SESSIONS.name(), "a session is not counted");
+                    tracing::error!(%error, "a session is not counted");
                 }
                 Err(error) => return Err(error),
             }
@@ -55,7 +57,7 @@ impl Live {
 
     /// All of them together.
     pub fn sum(&self) -> u64 {
-        self.numbers.values().sum()
+        self.sum
     }
 
     /// The numbers; nobody has none.
@@ -70,9 +72,9 @@ impl Live {
 
     /// A session has become another, or is gone.
     pub fn became(&mut self, before: &Session, after: Option<&Session>, cuts: &CutOffs) {
-        let untold =
+        let as_before =
             after.is_some_and(|after| before.end.is_some() == after.end.is_some() && before.expiry_reported == after.expiry_reported);
-        if !untold {
+        if !as_before {
             self.moved(&before.client_id, before.counts_as_live(cuts), after.is_some_and(|after| after.counts_as_live(cuts)));
         }
     }
@@ -81,6 +83,7 @@ impl Live {
     pub fn client_cut_off(&mut self, client: &ClientId) -> u64 {
         let ended = self.numbers.remove(client).unwrap_or(0);
         if ended > 0 {
+            self.sum -= ended;
             self.changed.insert(client.clone());
         }
         ended
@@ -88,7 +91,7 @@ impl Live {
 
     /// A cut-off ended all there are; answers how many those were.
     pub fn all_cut_off(&mut self) -> u64 {
-        let ended = self.sum();
+        let ended = std::mem::take(&mut self.sum);
         self.changed.extend(std::mem::take(&mut self.numbers).into_keys());
         ended
     }
@@ -109,7 +112,8 @@ impl Live {
             return;
         }
         let number = self.numbers.entry(client.clone()).or_default();
-        *number = if after { *number + 1 } else { number.saturating_sub(1) };
+        let step = |number: u64| if after { number + 1 } else { number.saturating_sub(1) };
+        (*number, self.sum) = (step(*number), step(self.sum));
         if *number == 0 {
             self.numbers.remove(client);
         }
