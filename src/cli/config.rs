@@ -22,39 +22,44 @@ impl ConfigCommand {
     /// Carries the command out. What loads is valid.
     pub fn run(self, load: impl FnOnce() -> Result<Config, Failure>, output: Output) -> Result<(), Failure> {
         match self {
+            Self::Check => check(&load()?, output),
+            Self::Show => show(&load()?, output),
             Self::Reference => print_reference(output),
-            Self::Check | Self::Show => self.print(&load()?, output),
         }
         Ok(())
     }
+}
 
-    fn print(self, config: &Config, output: Output) {
-        match (self, output) {
-            (Self::Check, Output::Json) => {
-                let change = |change: &PresetChange| json!({ "key": change.key, "value": change.value, "preset": change.preset, "otherwise": change.otherwise });
-                let changes: Vec<Value> = config.preset_changes.iter().map(change).collect();
-                print_json(&json!({ "valid": true, "warnings": config.warnings, "preset_changes": changes }));
+fn check(config: &Config, output: Output) {
+    match output {
+        Output::Json => {
+            let change = |change: &PresetChange| json!({ "key": change.key, "value": change.value, "preset": change.preset, "otherwise": change.otherwise });
+            let changes: Vec<Value> = config.preset_changes.iter().map(change).collect();
+            print_json(&json!({ "valid": true, "warnings": config.warnings, "preset_changes": changes }));
+        }
+        Output::Human => {
+            let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
+            let changes = config.preset_changes.iter().map(|PresetChange { preset, key, value, otherwise }| {
+                format!("preset {preset} makes {key} {value:?}; without it that is {otherwise:?}")
+            });
+            print_lines(&warnings.chain(changes).chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>());
+        }
+    }
+}
+
+fn show(config: &Config, output: Output) {
+    match output {
+        Output::Json => {
+            let setting =
+                |setting: &crate::config::Setting| json!({ "key": setting.key, "value": setting.value, "origin": setting.origin });
+            print_json(&Value::Array(config.effective().iter().map(setting).collect()));
+        }
+        Output::Human => {
+            let mut table = Table::new(&["KEY", "VALUE", "ORIGIN"]);
+            for setting in config.effective() {
+                table.row([setting.key.clone(), setting.value.to_string(), setting.origin.clone()]);
             }
-            (Self::Check, Output::Human) => {
-                let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
-                let changes = config.preset_changes.iter().map(|PresetChange { preset, key, value, otherwise }| {
-                    format!("preset {preset} makes {key} {value:?}; without it that is {otherwise:?}")
-                });
-                print_lines(&warnings.chain(changes).chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>());
-            }
-            (Self::Show, Output::Json) => {
-                let setting =
-                    |setting: &crate::config::Setting| json!({ "key": setting.key, "value": setting.value, "origin": setting.origin });
-                print_json(&Value::Array(config.effective().iter().map(setting).collect()));
-            }
-            (Self::Show, Output::Human) => {
-                let mut table = Table::new(&["KEY", "VALUE", "ORIGIN"]);
-                for setting in config.effective() {
-                    table.row([setting.key.clone(), setting.value.to_string(), setting.origin.clone()]);
-                }
-                print_table(table);
-            }
-            (Self::Reference, _) => print_reference(output),
+            print_table(table);
         }
     }
 }

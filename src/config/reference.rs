@@ -126,7 +126,7 @@ fn kind_and_valid(expected: &Expected) -> (String, Option<String>) {
         _ => ("text", Some(said.to_owned())),
     };
     match (expected.is_list, valid) {
-        (true, Some(valid)) => (format!("list of {kind}s"), Some(format!("each of {valid}"))),
+        (true, Some(valid)) => (format!("list of {kind}s"), Some(format!("each: {valid}"))),
         (true, None) => (format!("list of {kind}s"), None),
         (false, valid) => (kind.to_owned(), valid),
     }

@@ -150,7 +150,8 @@ fn a_table_fits_the_terminal_and_is_as_wide_as_it_likes_in_a_pipe() {
         assert!(!piped.contains("\n    "), "a row is a line in a pipe: {piped}");
         let shown = on_terminal(directory.path(), &words(line), 80, &[]);
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
-        for word in piped.split_whitespace() {
+        // Not how long ago a thing was: "(now)" may have become "(1 s ago)".
+        for word in piped.split_whitespace().filter(|word| word.len() > 3 && !word.contains(['(', ')'])) {
             assert!(shown.contains(word), "{word} is missing: {shown}");
         }
         let wide = on_terminal(directory.path(), &words(line), 500, &[]);

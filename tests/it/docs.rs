@@ -70,7 +70,7 @@ fn every_command_that_the_documents_show_is_one() {
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for block in text.split("```sh").skip(1).filter_map(|rest| rest.split("```").next()) {
-            for line in block.lines().filter_map(|line| line.split(" | ").next()?.split(" #").next()) {
+            for line in block.lines().filter_map(|line| line.split(['|', '>', '#']).next()) {
                 let Some(at) =
                     line.find("keyfob ").filter(|at| matches!(&line[..*at], "" | "sudo " | "sudo -u keyfob " | "target/release/"))
                 else {
