@@ -136,7 +136,7 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// A place in the event log. Positions have no gaps; the first event is at 1, and 0 is before everything.
+/// A place in the event log. Positions have no gaps, except in front of an epoch; the first event is at 1, and 0 is before everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position(pub u64);
 

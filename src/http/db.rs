@@ -17,6 +17,8 @@ use super::error::Problem;
 use super::stream;
 use super::types::Time;
 use crate::domain::client::Permission;
+use crate::domain::id::Position;
+use crate::domain::time::Timestamp;
 use crate::engine::Engine;
 use crate::engine::upkeep::log_find;
 use crate::store::check::{Checked, Note};
@@ -82,6 +84,7 @@ struct CheckDone {
 
 /// What is in the store, and how large it is.
 #[derive(Object)]
+#[oai(rename = "StoreStats")]
 struct StatsObject {
     /// Its tables.
     tables: Vec<TableObject>,
@@ -112,6 +115,7 @@ struct StatsObject {
 
 /// A table.
 #[derive(Object)]
+#[oai(rename = "StoreTable")]
 struct TableObject {
     /// Its name.
     name: String,
@@ -123,6 +127,7 @@ struct TableObject {
 
 /// A place in the log, and when that was.
 #[derive(Object)]
+#[oai(rename = "EventPlace")]
 struct Place {
     /// The place.
     cursor: String,
@@ -215,9 +220,7 @@ impl From<Stats> for StatsObject {
     fn from(stats: Stats) -> Self {
         let entries = |name| stats.tables.iter().find(|(table, ..)| *table == name).map_or(0, |(_, entries, _)| *entries);
         let taken: u64 = stats.tables.iter().map(|(_, _, bytes)| bytes).sum();
-        let place = |event: Option<(crate::domain::id::Position, crate::domain::time::Timestamp)>| {
-            event.map(|(position, at)| Place { cursor: position.to_string(), at: Time(at) })
-        };
+        let place = |event: Option<(Position, Timestamp)>| event.map(|(position, at)| Place { cursor: position.to_string(), at: Time(at) });
         Self {
             sessions: entries("sessions"),
             events: entries("events"),

@@ -91,7 +91,7 @@ impl<S: Store> EventsApi<S> {
     /// Read the event log.
     ///
     /// In the order in which things were committed, without gaps. Needs the permission `events`: the log is whole, with all clients and
-    /// subjects. A cursor older than the retention is 410: begin again without `after`.
+    /// subjects. A cursor older than the retention, or from a history that was lost in a restore, is 410: begin again without `after`.
     #[oai(path = "/v1/events", method = "get", tag = "Tag::Operation", operation_id = "readEvents")]
     async fn read(
         &self,

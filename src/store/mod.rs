@@ -2,8 +2,8 @@
 //!
 //! What holds for every backend is written as one conformance suite (`tests/it/conformance.rs`):
 //! an unknown id is `None`; a change survives a refusal; racing updates are serial; a write is durable before its answer and survives
-//! reopening; an unchanged record is not written; state and event are one commit; event positions have no gaps, and nobody sees a later one
-//! before an earlier one; a corrupt record is an error that names its key; the sweep is bounded; after a failed commit nothing is
+//! reopening; an unchanged record is not written; state and event are one commit; event positions have no gaps (but where a restore began an
+//! epoch), and nobody sees a later one before an earlier one; a corrupt record is an error that names its key; the sweep is bounded; after a failed commit nothing is
 //! acknowledged and readiness turns false.
 
 use std::collections::{BTreeMap, HashMap};

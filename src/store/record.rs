@@ -14,6 +14,7 @@ use crate::domain::id::{SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::Data;
 use crate::domain::time::Timestamp;
+use crate::token::keyring::Keyring;
 use crate::token::keys::{Keys, SecretKey};
 use crate::token::seal::Sealer;
 
@@ -39,6 +40,7 @@ pub type WindowKey = [u8; 26];
 /// Turns what the domain knows into bytes, and back.
 #[derive(Clone)]
 pub struct Codec {
+    keys: Keys,
     sealer: Sealer,
     index: SecretKey,
     check: [u8; 32],
@@ -47,7 +49,7 @@ pub struct Codec {
 impl Codec {
     /// A codec under the engine's keys.
     pub fn new(keys: &Keys) -> Self {
-        Self { sealer: Sealer::new(&keys.seal), index: keys.index.clone(), check: mac(&keys.check, CHECK_LABEL) }
+        Self { keys: keys.clone(), sealer: Sealer::new(&keys.seal), index: keys.index.clone(), check: mac(&keys.check, CHECK_LABEL) }
     }
 
     /// What a store of this master key, and of no other, keeps to be recognised by.
@@ -60,6 +62,11 @@ impl Codec {
         let mut name = [0; 16];
         name.copy_from_slice(&mac(&self.index, subject.as_str().as_bytes())[..16]);
         name
+    }
+
+    /// Why these signing keys could not be used, if they could not.
+    pub fn keyring_fault(&self, records: &[KeyRecord]) -> Option<Fault> {
+        Keyring::open(records, &self.keys).err().map(|_| "they do not open under the master key, or are not as keys should be")
     }
 
     /// A session's private data.

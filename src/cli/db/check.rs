@@ -67,7 +67,7 @@ impl Report {
     /// Checks the file.
     fn look(&mut self, config: &Config) -> Result<(), Failure> {
         let interrupted = flag();
-        let told = |note| {
+        let mut told = |note| {
             match note {
                 Note::Progress(at) => self.progress(at.table, at.done, at.of),
                 Note::Find(find) => self.finds.push([find.table.to_owned(), find.key.into(), find.cause.to_owned()]),
@@ -79,7 +79,6 @@ impl Report {
             let stop = interrupted.load(Ordering::Relaxed);
             if stop { Err(StoreError::Unavailable("the check was interrupted".into())) } else { Ok(()) }
         };
-        let mut told = told;
         serve::check(config, Clock::system().now().wall, &mut told).map_err(Failure::refused)
     }
 

@@ -137,6 +137,12 @@ fn cut_off() -> CutOff {
     CutOff { position: Position(1_000), at: at(4), by: "root".into() }
 }
 
+fn epochs() -> Epochs {
+    let mut epochs = Epochs::default();
+    epochs.begin(Position(1_000), Position(1), at(5), 0x0100_0000);
+    epochs
+}
+
 #[test]
 fn a_session_reads_as_it_was_written_apart_from_its_windows() {
     let record = codec().decode_session(session().id, &codec().encode_session(&session(), at(99))).unwrap();
@@ -156,6 +162,7 @@ fn the_other_records_read_as_they_were_written() {
     assert_eq!(decode_client("app", &encode_client(&client())), Ok(client()));
     assert_eq!(decode_cut_off("", &encode_cut_off("", &cut_off())), Ok(cut_off()));
     assert_eq!(decode_keys(&encode_keys(&keys())), Ok(keys()));
+    assert_eq!(decode_epochs(&encode_epochs(&epochs())), Ok(epochs()));
     let data = Data(r#"{"cart":[]}"#.into());
     assert_eq!(codec.decode_data(session().id, &codec.encode_data(session().id, &data)), Ok(data));
 }
@@ -172,6 +179,7 @@ fn the_bytes_of_every_record_are_fixed() {
         ("client", encode_client(&client())),
         ("cut_off", encode_cut_off("app", &cut_off())),
         ("keys", encode_keys(&keys())),
+        ("epochs", encode_epochs(&epochs())),
         ("check", codec.key_check().to_vec()),
         ("subject", codec.subject_index(&session().subject).to_vec()),
     ];

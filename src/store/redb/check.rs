@@ -151,7 +151,7 @@ impl Walk<'_, '_> {
                 HEAD if position(bytes).is_none() => Some("not a number"),
                 HEAD if last.is_some() && position(bytes) != last => Some("not the position of the last event"),
                 HEAD => None,
-                KEYS => record::decode_keys(bytes).err(),
+                KEYS => record::decode_keys(bytes).map_or_else(Some, |keys| walk.codec.keyring_fault(&keys)),
                 EPOCHS => record::decode_epochs(bytes).err(),
                 _ => Some("nobody knows what it is"),
             };

@@ -45,10 +45,11 @@ pub enum RestoreError {
 
 /// The new database.
 pub struct Restoring {
+    /// Before the database, so that it is dropped first.
+    transaction: Option<WriteTransaction>,
     db: Database,
     path: PathBuf,
     codec: Codec,
-    transaction: Option<WriteTransaction>,
     table: &'static str,
     entries: Vec<(Vec<u8>, Vec<u8>)>,
     entries_bytes: usize,

@@ -188,3 +188,28 @@ pub(super) fn id_at_end(key: &[u8]) -> SessionId {
     id.copy_from_slice(&key[key.len() - 16..]);
     SessionId(id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Seen(Vec<String>);
+
+    impl Visit for Seen {
+        fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(&mut self, table: Definition<K, V>) -> Result<()> {
+            self.0.push(table.name().to_owned());
+            Ok(())
+        }
+    }
+
+    /// A table that is not shown would be missing in every backup.
+    #[test]
+    fn every_table_is_shown_once() {
+        let mut seen = Seen(vec![]);
+        each(&mut seen).unwrap();
+        let mut names = NAMES.map(str::to_owned).to_vec();
+        seen.0.sort();
+        names.sort();
+        assert_eq!(seen.0, names);
+    }
+}

@@ -180,6 +180,22 @@ fn a_genuine_token_that_this_store_never_issued_ends_the_session_as_a_rollback()
     later.ends(&fresh(), 1, NotRefreshed::StoreRollback, EndReason::StoreRollback);
 }
 
+/// ROT-18. E by a restore: nothing is left to end, and nothing is written; but a token that is newer than the backup is told from one of it.
+#[test]
+fn after_a_restore_a_token_newer_than_the_backup_is_told_from_one_of_it() {
+    let cuts = CutOffs { restored: Some(cut_off(1_000, 150)), ..uncut() };
+    let session = rotated(2, 100);
+    for (generation, why) in [(0, NotRefreshed::Dead), (1, NotRefreshed::Dead), (2, NotRefreshed::Dead), (3, NotRefreshed::StoreRollback)] {
+        asked(token(generation)).changes_nothing_for(&session, 200, &cuts, why);
+    }
+    let mut of_later_family = asked(token(0));
+    of_later_family.family = 2;
+    of_later_family.changes_nothing_for(&session, 200, &cuts, NotRefreshed::StoreRollback);
+    let mut ended = session.clone();
+    ended.close(End { at: at(120), reason: EndReason::Logout, by: "app".into() }, at(120), &uncut());
+    asked(token(3)).changes_nothing_for(&ended, 200, &cuts, NotRefreshed::Dead);
+}
+
 /// RFR-07. A and W, any token of another client's: refused, and nothing is touched.
 #[test]
 fn another_clients_token_is_refused_and_nothing_is_touched() {
