@@ -17,7 +17,15 @@ const INACTIVE: &str = r#"{"active":false}"#;
 async fn assert_inactive(server: &Server, client: &Client, token: &str, why: &str) {
     let answer = server.form(PATH, Auth::Basic(client), &[("token", token)]).await;
     assert_eq!((answer.status, answer.text()), (200, INACTIVE.into()), "{why}");
-    let headers = ["cache-control=no-store", "content-type=application/json", "pragma=no-cache", "x-content-type-options=nosniff"];
+    let headers = [
+        "cache-control=no-store",
+        "content-security-policy=default-src 'none'; frame-ancestors 'none'",
+        "content-type=application/json",
+        "cross-origin-resource-policy=same-origin",
+        "pragma=no-cache",
+        "referrer-policy=no-referrer",
+        "x-content-type-options=nosniff",
+    ];
     let mut sent: Vec<_> = answer.headers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
     sent.sort();
     assert_eq!(sent, headers, "{why}");
