@@ -144,14 +144,14 @@ fn a_table_fits_the_terminal_and_is_as_wide_as_it_likes_in_a_pipe() {
         assert!(run(directory.path(), &["client", "create", &id, "--permission", permissions]).status.success());
         assert!(run(directory.path(), &["session", "create", "--subject", "alice", "--client-id", &id]).status.success());
     }
-    for line in ["client list", "session list", "key list", "config show"] {
+    for line in ["client list", "session list", "key list"] {
         let piped = String::from_utf8(run(directory.path(), &words(line)).stdout).unwrap();
         assert!(piped.lines().any(|line| line.chars().count() > 80), "{piped}");
         assert!(!piped.contains("\n    "), "a row is a line in a pipe: {piped}");
         let shown = on_terminal(directory.path(), &words(line), 80, &[]);
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
-        // Not how long ago a thing was: "(now)" may have become "(1 s ago)".
-        for word in piped.split_whitespace().filter(|word| word.len() > 3 && !word.contains(['(', ')'])) {
+        // Names and states; times move between the two.
+        for word in piped.split_whitespace().filter(|word| word.len() > 3 && !word.contains(['(', ')']) && !word.ends_with('Z')) {
             assert!(shown.contains(word), "{word} is missing: {shown}");
         }
         let wide = on_terminal(directory.path(), &words(line), 500, &[]);
