@@ -214,6 +214,7 @@ impl AppError {
             OpenError::NotOurs(_) => "; name another file in [store] path, or restore a backup with `keyfob db restore`",
             OpenError::UnknownFormat(_) => "; run the keyfob that made it, or a newer one",
             OpenError::AlreadyOpen => "; stop it first",
+            OpenError::Damaged => "; restore a backup with `keyfob db restore FILE`",
             OpenError::Store(StoreError::Corrupt { .. }) => {
                 "; `keyfob db check` finds what else is damaged, and `keyfob db restore FILE` restores a backup"
             }

@@ -169,14 +169,14 @@ async fn a_question_that_is_not_understood_lets_nobody_in() {
     for (query, field, what) in [
         ("?acr_values=aal2", "acr_values", "acr_values: unknown parameter; known are: scope, audience, client_id, acr, max_age"),
         ("?Scope=pay", "Scope", "Scope: unknown parameter; known are: scope, audience, client_id, acr, max_age"),
-        ("?scope=read&scope=pay", "scope", "scope is there more than once"),
-        ("?acr=aal1&acr=aal2", "acr", "acr is there more than once"),
-        ("?max_age=9&max_age=1", "max_age", "max_age is there more than once"),
-        ("?audience=a&%61udience=b", "audience", "audience is there more than once"),
+        ("?scope=read&scope=pay", "scope", "scope: is there more than once"),
+        ("?acr=aal1&acr=aal2", "acr", "acr: is there more than once"),
+        ("?max_age=9&max_age=1", "max_age", "max_age: is there more than once"),
+        ("?audience=a&%61udience=b", "audience", "audience: is there more than once"),
         ("?max_age=soon", "max_age", "max_age: expected a whole number, 0 or more"),
         ("?max_age=-1", "max_age", "max_age: expected a whole number, 0 or more"),
         ("?max_age=99999999999999999999", "max_age", "max_age: expected a smaller number"),
-        ("?scope=%ff", "scope", "scope is not percent-encoded UTF-8"),
+        ("?scope=%ff", "scope", "scope: is not percent-encoded UTF-8"),
     ] {
         let answer = people.ask(query).await;
         answer.assert_problem(400, Some(field));

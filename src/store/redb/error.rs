@@ -1,6 +1,7 @@
 //! What goes wrong below, in the port's words.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::StoreError;
 
@@ -19,6 +20,9 @@ pub enum OpenError {
     /// It was made by a newer keyfob.
     #[error("the database has format {0}, which this keyfob does not know")]
     UnknownFormat(u32),
+    /// Its pages do not hold together, so that nothing in it can be trusted.
+    #[error("the pages of the database do not hold together")]
+    Damaged,
     /// The file could not be opened or made.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -40,6 +44,11 @@ impl From<redb::DatabaseError> for OpenError {
             other => Self::Store(failed(other)),
         }
     }
+}
+
+/// The library panics at some damage of the file; for who opens it, that is damage and no bug.
+pub(super) fn unless_damaged<T>(open: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or(Err(OpenError::Damaged))
 }
 
 /// Reading or committing failed.

@@ -89,7 +89,7 @@ impl Redb {
     /// Opens a database that lies elsewhere than in a file of this machine; for tests that make the disk fail.
     pub fn open_backend(backend: impl StorageBackend, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
         let codec = Codec::new(keys);
-        let (db, state) = open::open(backend, &codec, options.cache_bytes)?;
+        let (db, state) = error::unless_damaged(|| open::open(backend, &codec, options.cache_bytes))?;
         let (db, shared) = (Arc::new(db), Arc::new(writer::Shared::new(&state, options)));
         let (its_db, its_shared, its_codec) = (db.clone(), shared.clone(), codec.clone());
         let writer = thread::Builder::new().name("writer".into()).spawn(move || writer::run(&its_shared, &its_db, &its_codec, state))?;

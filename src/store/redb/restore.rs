@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
 
-use super::error::{OpenError, failed};
+use super::error::{OpenError, failed, unless_damaged};
 use super::open::{backend, prove, read_state, recognise_existing, sync_directory_of};
 use super::tables::{EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, META, NAMES, RESTORED, Tables, Visit, each};
 use super::writer::begin;
@@ -193,6 +193,16 @@ impl Visit for Put<'_> {
 
 /// Checks the database at `path`, which nobody has open: the pages of the file, then every record.
 pub fn check_file(
+    path: &Path,
+    keys: &Keys,
+    cache_bytes: usize,
+    now: Timestamp,
+    tell: &mut dyn FnMut(Note) -> Result<()>,
+) -> std::result::Result<(), OpenError> {
+    unless_damaged(|| check_pages_and_records(path, keys, cache_bytes, now, tell))
+}
+
+fn check_pages_and_records(
     path: &Path,
     keys: &Keys,
     cache_bytes: usize,
