@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::id::Position;
 use super::time::Timestamp;
 
-/// How many positions a second of the clock is worth. No store writes as many events in one.
-const POSITIONS_PER_SECOND_BITS: u32 = 30;
-/// The last second that counts (in the year 2242), so that positions stay below 2^63.
-const SECONDS_MAX: u64 = (1 << 33) - 1;
+/// How many positions a millisecond of the clock is worth. No store writes as many events in one.
+const POSITIONS_PER_MILLISECOND_BITS: u32 = 20;
+/// The last millisecond that counts (in the year 2109), so that positions stay below 2^63.
+const MILLISECONDS_MAX: u64 = (1 << 42) - 1;
 /// So far apart lie two epochs at least, whatever the clock says.
 const STEP: u64 = 1 << 40;
-/// How many bits of chance keep two restores within one second apart.
-const CHANCE_BITS: u32 = 24;
+/// How many bits of chance keep two restores within one millisecond apart.
+const CHANCE_BITS: u32 = 16;
 
 /// An epoch that a restore began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +53,8 @@ impl Epochs {
     /// first event that is kept, are forgotten: nobody's cursor passes over them any more.
     pub fn begin(&mut self, head: Position, oldest: Position, now: Timestamp, chance: u32) -> Position {
         let number = self.number().saturating_add(1);
-        let seconds = u64::try_from(now.seconds()).unwrap_or(0).min(SECONDS_MAX);
-        let floor = (seconds << POSITIONS_PER_SECOND_BITS).max(head.0.saturating_add(STEP));
+        let milliseconds = u64::try_from(now.millis()).unwrap_or(0).min(MILLISECONDS_MAX);
+        let floor = (milliseconds << POSITIONS_PER_MILLISECOND_BITS).max(head.0.saturating_add(STEP));
         let began = Position(floor + u64::from(chance >> (u32::BITS - CHANCE_BITS)));
         self.0.retain(|epoch| epoch.began >= oldest);
         self.0.push(Epoch { number, began, after: head });
@@ -86,10 +86,11 @@ mod tests {
 
     #[test]
     fn no_epoch_begins_where_another_can_have_been() {
-        let begin = |now, chance| Epochs::default().begin(Position(100), Position(1), second(now), chance).0;
-        let first = begin(1_800_000_000, u32::MAX);
-        assert!(begin(1_800_000_001, 0) > first + 1_000_000_000, "a second is more than a store writes in it");
-        assert_ne!(begin(1_800_000_000, 1 << 8), begin(1_800_000_000, 2 << 8), "two in one second");
+        let begin = |now, chance| Epochs::default().begin(Position(100), Position(1), Timestamp::from_millis(now), chance).0;
+        let first = begin(1_800_000_000_000, u32::MAX);
+        assert!(begin(1_800_000_000_001, 0) > first, "the next millisecond is later, whatever chance says");
+        assert!(begin(1_800_000_001_000, 0) > first + 1_000_000_000, "a second is more than a store writes in it");
+        assert_ne!(begin(1_800_000_000_000, 1 << 16), begin(1_800_000_000_000, 2 << 16), "two in one millisecond");
         assert!(begin(0, 0) > 100 + 1_000_000_000, "a clock that has lost its battery");
         assert!(begin(i64::MAX, u32::MAX) < 1 << 63);
         let mut twice = Epochs::default();

@@ -117,12 +117,12 @@ pub enum StartError {
     },
     /// Root would leave files beside the database that its owner, the server, cannot write to.
     #[error(
-        "the database {} belongs to user {owner}, and this runs as root, whose files that user's server could not write to: run it as that user, \
-         `sudo -u '#{owner}' keyfob …`, or while the server runs", database.display()
+        "{} belongs to user {owner}, and this runs as root, whose files that user's server could not write to: run it as that user, \
+         `sudo -u '#{owner}' keyfob …`, or while the server runs", path.display()
     )]
     OwnedByAnother {
-        /// The database.
-        database: PathBuf,
+        /// The database, or its directory.
+        path: PathBuf,
         /// The number of the user.
         owner: u32,
     },
@@ -191,12 +191,8 @@ impl Places {
             key_is_beside: self.key_is_beside(),
         };
         let state = self.judge(found, starter)?;
-        match self.database.metadata() {
-            Ok(metadata) if is_foreign(metadata.uid(), rustix::process::geteuid().as_raw()) => {
-                Err(StartError::OwnedByAnother { database: self.database.clone(), owner: metadata.uid() })
-            }
-            _ => Ok(state),
-        }
+        stay_out_of_the_way(&self.database)?;
+        Ok(state)
     }
 
     fn judge(&self, found: Found, starter: Starter) -> Result<StartState, StartError> {
@@ -227,6 +223,19 @@ impl Places {
             MasterKeySource::Environment(name) => format!("environment variable {name}"),
             MasterKeySource::Credential(path) => format!("systemd credential {}", path.display()),
         }
+    }
+}
+
+/// Refuses root where `path` is another user's: what root makes there that user's server cannot write to.
+///
+/// # Errors
+/// `OwnedByAnother`.
+pub fn stay_out_of_the_way(path: &Path) -> Result<(), StartError> {
+    match path.metadata() {
+        Ok(metadata) if is_foreign(metadata.uid(), rustix::process::geteuid().as_raw()) => {
+            Err(StartError::OwnedByAnother { path: path.to_owned(), owner: metadata.uid() })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -13,7 +13,6 @@ use super::cookie::Cookie;
 use super::credentials::{Authorization, CookieOrBearer};
 use super::document::Tag;
 use super::error::Problem;
-use super::form::decode;
 use super::ticket::Ticket;
 use crate::domain::gate::{Gate, Turned};
 use crate::engine::Engine;
@@ -27,9 +26,6 @@ pub struct ForwardAuthApi<S> {
     /// How the session cookie is read.
     pub cookie: Cookie,
 }
-
-/// What a question may hold.
-const PARAMETERS: [&str; 5] = ["scope", "audience", "client_id", "acr", "max_age"];
 
 /// Everything but visible ASCII, and the percent sign itself, so that nothing can be mistaken.
 const OUTSIDE_VISIBLE_ASCII: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
@@ -86,7 +82,6 @@ impl<S: Store> ForwardAuthApi<S> {
         let token = ticket.token().ok_or_else(|| ticket.refused())?;
         let audience = audience.0.as_deref().unwrap_or(&self.engine.rules().issuer);
         let present = self.engine.present(token, audience).await?.ok_or_else(|| ticket.refused())?;
-        understood(request.uri().query().unwrap_or_default())?;
         let gate = gate(scope.0.as_deref(), &client_id.0, acr.0.as_deref(), max_age.0)?;
         let now = self.engine.clock().now().wall;
         match gate.admit(&present.client_id, &present.scope, &present.authentication, now) {
@@ -94,18 +89,6 @@ impl<S: Store> ForwardAuthApi<S> {
             Err(turned) => Err(turned_away(turned, &gate)),
         }
     }
-}
-
-/// What is not understood is refused: it may be what was to keep somebody out.
-fn understood(query: &str) -> Result<(), Problem> {
-    let names = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
-    for name in names.map(|name| decode(name.as_bytes()).unwrap_or_default()) {
-        if !PARAMETERS.contains(&&*name) {
-            let known = PARAMETERS.join(", ");
-            return Err(Problem::invalid(name.to_string(), format!("{name}: unknown parameter; known are: {known}")));
-        }
-    }
-    Ok(())
 }
 
 fn gate(scope: Option<&str>, clients: &[String], acr: Option<&str>, max_age: Option<u64>) -> Result<Gate, Problem> {

@@ -151,7 +151,7 @@ impl Wire {
         }
         let fault = request.uri().query().and_then(|query| self.queries.fault(request.method(), request.uri().path(), query));
         if let Some((name, why)) = fault {
-            return Problem::invalid(name.to_owned(), why).into_response();
+            return Problem::invalid(name, why).into_response();
         }
         let body = request.take_body();
         if !body.is_empty() {

@@ -13,7 +13,7 @@ use crate::domain::id::Position;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
-use crate::first_start::{InstanceLock, Places, prepare_directory, read_master_key};
+use crate::first_start::{InstanceLock, Places, prepare_directory, read_master_key, stay_out_of_the_way};
 use crate::store::StoreError;
 use crate::store::backup::{Decoder, Head, Piece};
 use crate::store::check::{Checked, Find, Note};
@@ -64,6 +64,7 @@ pub fn restore(
     let damaged = |cause: RestoreError| AppError::restore(file, &places, cause);
     let mut backup = File::open(file).map_err(|cause| AppError::Backup { file: file.into(), cause: cause.to_string(), mend: "" })?;
     prepare_directory(&places.directory)?;
+    stay_out_of_the_way(&places.directory)?;
     let _lock = InstanceLock::acquire(&places.directory, std::process::id())?;
     let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
     let unfinished = Unfinished(places.database.with_extension("restoring"));
