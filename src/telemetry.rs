@@ -43,7 +43,8 @@ fn subscriber<W>(log: &Log, coloured: bool, request: RequestName, writer: W) -> 
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let lines = fmt().with_env_filter(filter(&log.level)).with_writer(writer);
+    // A log that cannot be written is lost; to complain of it on standard error, which is the log, would end the process.
+    let lines = fmt().with_env_filter(filter(&log.level)).with_writer(writer).log_internal_errors(false);
     match log.format {
         LogFormat::Text => Box::new(lines.with_ansi(coloured).with_target(false).fmt_fields(TextFields(request)).finish()),
         LogFormat::Json => {

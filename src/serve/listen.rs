@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,7 +35,14 @@ pub struct Listeners {
     public: Vec<Public>,
     admin: UnixListener,
     /// The socket files that are ours.
-    files: Vec<PathBuf>,
+    files: Vec<SocketFile>,
+}
+
+/// A socket file that was made here.
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: another server may have put its own file in the place since.
+    made: Option<(u64, u64)>,
 }
 
 /// A listener for the world.
@@ -48,20 +55,22 @@ pub enum Public {
 
 impl Listeners {
     /// Binds both, or takes the sockets that were passed in the place of `listen`. The admin socket is for its owner alone (0600). A socket
-    /// file left behind is removed: the instance lock says that nobody else is serving here.
+    /// file that nobody listens on any more is removed.
     pub async fn bind(listen: &Listen, passed: Vec<Passed>, admin_socket: &Path) -> Result<Self, ListenError> {
-        let mut files = vec![admin_socket.to_owned()];
+        let mut files = vec![];
         let passed_on = |cause| ListenError::new("a socket passed by systemd", cause);
         let public = match listen {
             _ if !passed.is_empty() => passed.into_iter().map(Passed::into_listener).collect::<io::Result<_>>().map_err(passed_on)?,
             Listen::Tcp(address) => vec![Public::Tcp(TcpListener::bind(address).await.map_err(|cause| ListenError::new(address, cause))?)],
             Listen::Unix(path) => {
-                files.push(path.clone());
                 // Who may connect is for the directory to say; the API authenticates by itself.
-                vec![Public::Unix(bind_socket(path, 0o666)?)]
+                let public = bind_socket(path, 0o666)?;
+                files.push(SocketFile::at(path));
+                vec![Public::Unix(public)]
             }
         };
         let admin = bind_socket(admin_socket, 0o600)?;
+        files.push(SocketFile::at(admin_socket));
         Ok(Self { public, admin, files })
     }
 
@@ -71,8 +80,8 @@ impl Listeners {
     }
 
     /// The socket files to remove at the end.
-    pub fn files(&self) -> Vec<PathBuf> {
-        self.files.clone()
+    pub fn take_files(&mut self) -> Vec<SocketFile> {
+        std::mem::take(&mut self.files)
     }
 
     /// Serves until `stopped`, to the world by TLS if there is a certificate.
@@ -105,6 +114,23 @@ impl Listeners {
     }
 }
 
+impl SocketFile {
+    fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), made: identity(path) }
+    }
+
+    /// Removes it, if it is still the one that was made.
+    pub fn remove(&self) {
+        if self.made.is_some() && identity(&self.path) == self.made {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
 impl fmt::Display for Public {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -121,6 +147,9 @@ impl fmt::Display for Public {
 fn bind_socket(path: &Path, mode: u32) -> Result<UnixListener, ListenError> {
     let failed = |cause| ListenError::new(&path.display().to_string(), cause);
     if is_socket(path) {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(failed(io::ErrorKind::AddrInUse.into()));
+        }
         fs::remove_file(path).map_err(failed)?;
     }
     let old = umask(Mode::from_raw_mode(!mode & 0o777));
@@ -145,5 +174,27 @@ impl ListenError {
             _ => "",
         };
         Self { address: address.into(), cause, mend }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A second server took the first one's socket away without a word, and lost its own when the first one stopped.
+    #[tokio::test]
+    async fn a_socket_that_somebody_listens_on_is_not_taken_away_nor_is_another_ones_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keyfob.sock");
+        let first = bind_socket(&path, 0o600).unwrap();
+        let file = SocketFile::at(&path);
+        let refused = bind_socket(&path, 0o600).unwrap_err().to_string();
+        assert!(refused.contains("another program listens there"), "{refused}");
+        drop(first);
+        let _second = bind_socket(&path, 0o600).expect("the first one left its file behind");
+        file.remove();
+        assert!(path.exists(), "it is the second one's by now");
+        SocketFile::at(&path).remove();
+        assert!(!path.exists());
     }
 }

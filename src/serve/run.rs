@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::listen::{self, Listeners};
+use super::listen::{self, Listeners, SocketFile};
 use super::service_manager::{self, Passed};
 use super::tls::{Certificate, TlsError};
 use super::{App, AppError, open_files, places};
@@ -19,8 +19,8 @@ use crate::engine::clock::Clock;
 use crate::first_start::{Places, Starter};
 use crate::http::connection::ConnectionLimits;
 use crate::meter::Stopwatch;
-use crate::store::Store;
 use crate::store::redb::Redb;
+use crate::store::{Store, StoreError};
 
 /// How often the sweep looks for something to do.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -79,8 +79,8 @@ async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
     let certificate = config.server.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
     let places = places(config);
     let (app, first) = App::start(config, Starter::Serve, Clock::system()).await?;
-    let listeners = Listeners::bind(&config.server.listen, passed, &places.admin_socket).await?;
-    let (addresses, files) = (listeners.addresses(), listeners.files());
+    let mut listeners = Listeners::bind(&config.server.listen, passed, &places.admin_socket).await?;
+    let (addresses, files) = (listeners.addresses(), listeners.take_files());
     log_start(config, &app, &addresses, &watch);
     greet(config, &places, &addresses, first);
     let measured = Arc::downgrade(app.store());
@@ -108,9 +108,7 @@ async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
         _ = serving => {}
         () = signals.stop(|| {}) => tracing::warn!("told again to stop: what was begun is cut off"),
     }
-    for file in files {
-        let _ = std::fs::remove_file(file);
-    }
+    files.iter().for_each(SocketFile::remove);
     app.close().await;
     tracing::info!(ran_for_s = watch.nanos() / 1_000_000_000, "stopped");
     outcome
@@ -160,8 +158,10 @@ fn measure(store: &Weak<Redb>) {
 /// Sweeps for as long as the server runs. Returns only when the store has failed.
 async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bool>) -> crate::engine::Error {
     loop {
-        if let Err(error) = engine.ready() {
-            return error;
+        match engine.ready() {
+            // A disk that is slow may yet answer.
+            Ok(()) | Err(crate::engine::Error::Store(StoreError::Busy)) => {}
+            Err(error) => return error,
         }
         if let Err(error) = engine.tend_keys().await {
             tracing::warn!(%error, "the signing keys are tended later");

@@ -34,8 +34,8 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Breakage: the store could not do what was asked. Whether anything was written is unknown only after `Failed`.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Too many writes are waiting; nothing was done.
-    #[error("the write queue is full")]
+    /// Too many writes are waiting, or one waits too long for the disk; nothing was done.
+    #[error("the disk does not keep up with the writes")]
     Busy,
     /// The store is closing, or an earlier commit failed; nothing was done.
     #[error("the store is not available: {0}")]

@@ -237,3 +237,17 @@ fn told_twice_to_stop_the_server_cuts_off_what_was_begun_and_still_closes_its_st
     assert!(!data(directory.path(), "admin.sock").exists());
     Process::start(directory.path());
 }
+
+/// What cannot be logged was complained of on standard error, which is where it could not be logged, and that ended the server: at the first
+/// line where the disk of the log was full, and at the next one where the reader of a pipe had gone.
+#[test]
+fn a_log_that_cannot_be_written_harms_nobody() {
+    let directory = tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", directory.path().join("log.txt")).unwrap();
+    let server = Process::start(directory.path());
+    let stranger = Client { id: "nobody".into(), secret: "kfc_wrong".into() };
+    assert_eq!(server.form("/oauth2/introspect", Some(&stranger), &[("token", "x")]).status, 401);
+    server.signal(Signal::HUP);
+    assert_eq!(server.send("GET", "/readyz", None, "text/plain", "").unwrap().status, 200);
+    assert_eq!(server.stop(), 0);
+}

@@ -24,6 +24,9 @@ const BATCH_MAX: usize = 1024;
 /// How many more places revocations find in a full queue, at least.
 const RESERVED_MIN: usize = 64;
 
+/// How long a commit may take before the store is not ready: less than `request_timeout`, so that callers are sent elsewhere in time.
+const COMMIT_NANOS_MAX: u64 = 15_000_000_000;
+
 /// One write: decides in a batch, and is told afterwards what became of the commit. Dropped undone, its caller hears that the store is gone.
 type Job = Box<dyn FnOnce(&mut Batch) -> Settle + Send>;
 /// Answers a caller, with the error if the commit failed.
@@ -42,6 +45,9 @@ pub(super) struct Shared {
     /// Why nothing can be written any more, once that is so.
     broken: OnceLock<Arc<str>>,
     pub counts: Counts,
+    since: Stopwatch,
+    /// When the commit that is on its way began, in nanoseconds after `since`; 0 while there is none.
+    commit_began: AtomicU64,
 }
 
 #[derive(Default)]
@@ -73,6 +79,8 @@ impl Shared {
             places: options.write_queue_max,
             broken: OnceLock::new(),
             counts: Counts::new(state.live.sum()),
+            since: Stopwatch::start(),
+            commit_began: AtomicU64::new(0),
         }
     }
 
@@ -95,7 +103,10 @@ impl Shared {
     }
 
     pub fn ready(&self) -> Result<()> {
-        if self.broken.get().is_some() || self.queue().closed { Err(self.gone()) } else { Ok(()) }
+        if self.broken.get().is_some() || self.queue().closed {
+            return Err(self.gone());
+        }
+        if hangs(self.commit_began.load(Ordering::Relaxed), self.since.nanos()) { Err(StoreError::Busy) } else { Ok(()) }
     }
 
     /// Takes no more; what waits is still done.
@@ -221,12 +232,20 @@ fn write(shared: &Shared, db: &Database, codec: &Codec, state: &mut State, jobs:
     };
     shared.recall.changing(&touched);
     let watch = Stopwatch::start();
-    transaction.commit().map_err(failed)?;
+    shared.commit_began.store(shared.since.nanos().max(1), Ordering::Relaxed);
+    let committed = transaction.commit();
+    shared.commit_began.store(0, Ordering::Relaxed);
+    committed.map_err(failed)?;
     shared.counts.commit_nanos.observe(watch.nanos());
     shared.recall.changed(&touched);
     shared.counts.commits.one();
     shared.counts.batches.observe(size);
     Ok(())
+}
+
+/// Whether a commit that began at `began` (0: none is on its way) has waited so long for the disk that nobody should wait behind it.
+fn hangs(began: u64, now: u64) -> bool {
+    began > 0 && now.saturating_sub(began) > COMMIT_NANOS_MAX
 }
 
 /// A transaction that is durable when committed, and leaves behind what makes the next opening quick, crash or not.
@@ -247,5 +266,17 @@ impl Drop for AbortOnPanic {
             eprintln!("keyfob: the writer panicked, which is a bug; aborting, so that the next start finds the last commit");
             std::process::abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_does_not_come_back_makes_the_store_unready_and_one_that_takes_its_time_does_not() {
+        assert!(!hangs(0, u64::MAX), "there is none");
+        assert!(!hangs(1, COMMIT_NANOS_MAX + 1) && hangs(1, COMMIT_NANOS_MAX + 2));
+        assert!(!hangs(9, 1), "read out of order");
     }
 }
