@@ -41,8 +41,8 @@ pub struct Listeners {
 /// A socket file that was made here.
 pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode: another server may have put its own file in the place since.
-    made: Option<(u64, u64)>,
+    /// Which file it was, for another server may have put its own in the place since: device, inode, which is soon used again, and time.
+    made: Option<[i128; 3]>,
 }
 
 /// A listener for the world.
@@ -127,8 +127,10 @@ impl SocketFile {
     }
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+fn identity(path: &Path) -> Option<[i128; 3]> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+    Some([metadata.dev().into(), metadata.ino().into(), changed])
 }
 
 impl fmt::Display for Public {
