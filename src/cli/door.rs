@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 
 use super::Failure;
 use crate::config::Config;
-use crate::serve::{App, places};
+use crate::serve::{App, AppError, places};
 
 /// The largest answer that a command reads.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -40,9 +40,14 @@ impl Door {
 
     /// Finds the running server, or opens the store.
     pub async fn open(config: &Config) -> Result<Self, Failure> {
-        match Self::running(config).await? {
-            Some(door) => Ok(door),
-            None => Ok(Self::InProcess(Box::new(App::open_existing(config).await.map_err(Failure::refused)?))),
+        if let Some(door) = Self::running(config).await? {
+            return Ok(door);
+        }
+        match App::open_existing(config).await {
+            Ok(app) => Ok(Self::InProcess(Box::new(app))),
+            // A server may have come up while we waited for the store.
+            Err(cause @ AppError::Lock(_)) => Self::running(config).await?.ok_or_else(|| Failure::refused(cause)),
+            Err(cause) => Err(Failure::refused(cause)),
         }
     }
 
