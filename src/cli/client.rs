@@ -127,20 +127,21 @@ impl ClientCommand {
                     body.insert("kind".into(), json!("public"));
                 }
                 let created = door.call(Method::POST, "/v1/clients", Some(&Value::Object(body))).await?;
-                show(&created, output);
+                show(&created, output).map_err(|failure| unseen(failure, &created))
             }
-            Self::List => list(door, output).await?,
+            Self::List => list(door, output).await,
             Self::Show { id } => show(&door.call(Method::GET, &path(&id), None).await?, output),
             Self::Update { id, settings, disable, enable } => {
                 let mut body = settings.into_body();
                 if disable || enable {
                     body.insert("disabled".into(), json!(disable));
                 }
-                show(&door.call(Method::PATCH, &path(&id), Some(&Value::Object(body))).await?, output);
+                show(&door.call(Method::PATCH, &path(&id), Some(&Value::Object(body))).await?, output)
             }
             Self::RotateSecret { id, keep_old_for } => {
                 let body = json!({ "keep_old_for": keep_old_for });
-                show(&door.call(Method::POST, &format!("{}/secret", path(&id)), Some(&body)).await?, output);
+                let rotated = door.call(Method::POST, &format!("{}/secret", path(&id)), Some(&body)).await?;
+                show(&rotated, output).map_err(|failure| unseen(failure, &rotated))
             }
             Self::Delete { id } => {
                 door.call(Method::DELETE, &path(&id), None).await?;
@@ -150,7 +151,6 @@ impl ClientCommand {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -181,13 +181,12 @@ async fn list(door: &mut Door, output: Output) -> Result<(), Failure> {
                     state.into(),
                 ]);
             }
-            print_table(table);
+            print_table(table)
         }
     }
-    Ok(())
 }
 
-fn show(client: &Value, output: Output) {
+fn show(client: &Value, output: Output) -> Result<(), Failure> {
     if output == Output::Json {
         return print_json(client);
     }
@@ -204,7 +203,16 @@ fn show(client: &Value, output: Output) {
         lines.push(format!("{:<20} {secret}", "client_secret"));
         lines.push("The secret is shown this once.".into());
     }
-    print_lines(&lines);
+    print_lines(&lines)
+}
+
+/// What to do about a new secret that nobody saw.
+fn unseen(failure: Failure, client: &Value) -> Failure {
+    match (client["client_id"].as_str(), client["client_secret"].as_str()) {
+        (Some(id), Some(_)) => failure
+            .of_secret(&format!("{id} has a new secret that could not be shown: make another with `keyfob client rotate-secret {id}`")),
+        _ => failure,
+    }
 }
 
 fn words(list: &Value) -> String {

@@ -1,10 +1,12 @@
-//! Printing for people and for programs. A closed pipe ends the program quietly.
+//! Printing for people and for programs. A closed pipe ends the program quietly; whatever else keeps it from printing is a failure.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
 
 use serde_json::Value;
+
+use super::Failure;
 
 /// What the lines of a row after its first one begin with.
 const INDENT: &str = "    ";
@@ -103,28 +105,33 @@ fn terminal_width() -> Option<usize> {
 }
 
 /// Prints a table.
-pub fn print_table(mut table: Table) {
-    print_lines(&table.take_lines());
+pub fn print_table(mut table: Table) -> Result<(), Failure> {
+    print_lines(&table.take_lines())
 }
 
 /// Prints JSON for a program to read.
-pub fn print_json(value: &Value) {
-    print_lines(&[format!("{value:#}")]);
+pub fn print_json(value: &Value) -> Result<(), Failure> {
+    print_lines(&[format!("{value:#}")])
 }
 
 /// Prints lines to standard output.
-pub fn print_lines(lines: &[String]) {
+pub fn print_lines(lines: &[String]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    for line in lines {
-        if writeln!(out, "{}", printable(line)).is_err() {
-            return;
-        }
-    }
+    lines.iter().try_for_each(|line| writeln!(out, "{}", printable(line))).map_err(|cause| unprinted(&cause))
 }
 
 /// Prints what is ours to the last byte, such as a script.
-pub fn print_bytes(bytes: &[u8]) {
-    let _ = io::stdout().lock().write_all(bytes);
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|cause| unprinted(&cause))
+}
+
+/// What becomes of a command whose words could not be written.
+pub fn unprinted(cause: &io::Error) -> Failure {
+    match cause.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Unread,
+        _ => Failure::refused(format!("standard output cannot be written: {cause}")),
+    }
 }
 
 /// The text without what could move a terminal's cursor: other people's words are printed here. Inside JSON it means the same as before.

@@ -14,5 +14,4 @@ pub async fn run(config: &Config, output: Output) -> Result<(), Failure> {
         Output::Human => print_lines(&["the server is ready".to_owned()]),
         Output::Json => print_json(&answer),
     }
-    Ok(())
 }

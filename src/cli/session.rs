@@ -99,13 +99,14 @@ impl SessionCommand {
                     Output::Json => print_json(&opened),
                 }
             }
-            Self::List(filter) => list(filter, door, output, now).await?,
+            Self::List(filter) => list(filter, door, output, now).await,
             Self::Show { id } => {
                 let session = door.call(Method::GET, &path(&id), None).await?;
-                match output {
+                let printed = match output {
                     Output::Human => print_session(&session, now),
                     Output::Json => print_json(&session),
-                }
+                };
+                printed.map_err(|failure| unseen(failure, &opened))
             }
             Self::Revoke { id } => {
                 door.call(Method::DELETE, &path(&id), None).await?;
@@ -115,7 +116,6 @@ impl SessionCommand {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -160,13 +160,10 @@ async fn list(filter: Filter, door: &mut Door, output: Output, now: Timestamp) -
             eprintln!("keyfob: there may be more; ask for them with a greater --limit, or without it");
             break;
         }
-        if !listing.flush() {
-            return Ok(());
-        }
+        listing.flush()?;
         cursor = format!("&cursor={}", encoded(next));
     }
-    listing.finish();
-    Ok(())
+    listing.finish()
 }
 
 fn cells(session: &Value, now: Timestamp) -> [String; 6] {
@@ -178,7 +175,7 @@ fn cells(session: &Value, now: Timestamp) -> [String; 6] {
     [text("id"), text("subject"), text("client_id"), state, when(&text("last_used_at"), now), expires]
 }
 
-fn print_opened(opened: &Value, now: Timestamp) {
+fn print_opened(opened: &Value, now: Timestamp) -> Result<(), Failure> {
     let session = &opened["session"];
     let mut lines = vec![
         line("session", &text(&session["id"])),
@@ -195,10 +192,18 @@ fn print_opened(opened: &Value, now: Timestamp) {
     let seconds = &opened["expires_in"];
     lines.push(format!("These tokens are secrets and are shown this once. The access token is good for {seconds} seconds."));
     lines.push(explain(session, now));
-    print_lines(&lines);
+    print_lines(&lines)
 }
 
-fn print_session(session: &Value, now: Timestamp) {
+/// What to do about tokens that nobody saw.
+fn unseen(failure: Failure, opened: &Value) -> Failure {
+    let id = text(&opened["session"]["id"]);
+    failure.of_secret(&format!(
+        "the session is open and its tokens could not be shown: end it with `keyfob session revoke {id}` and open another"
+    ))
+}
+
+fn print_session(session: &Value, now: Timestamp) -> Result<(), Failure> {
     let at = |name: &str| when(session[name].as_str().unwrap_or_default(), now);
     let mut lines = vec![line("session", &text(&session["id"]))];
     lines.extend(["subject", "client_id", "state", "scope", "acr", "amr"].map(|name| line(name, &text(&session[name]))));
@@ -216,7 +221,7 @@ fn print_session(session: &Value, now: Timestamp) {
     }
     lines.extend([String::new(), explain(session, now)]);
     lines.extend(families(session, now));
-    print_lines(&lines);
+    print_lines(&lines)
 }
 
 fn families(session: &Value, now: Timestamp) -> Vec<String> {

@@ -37,9 +37,8 @@ impl SubjectCommand {
             Output::Human => {
                 let sessions = if answer["ended"] == 1 { "session" } else { "sessions" };
                 let but = except.map(|id| format!(", all but {id}")).unwrap_or_default();
-                print_lines(&[format!("ended {} {sessions} of {subject}{but}", answer["ended"])]);
+                print_lines(&[format!("ended {} {sessions} of {subject}{but}", answer["ended"])])
             }
         }
-        Ok(())
     }
 }
