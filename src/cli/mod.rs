@@ -172,7 +172,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Token(token::TokenCommand::Ask(command)) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Token(token::TokenCommand::Decode(command)) => command.run(output),
         Command::Key(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
-        Command::Events(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Events(command) => runtime()?.block_on(command.run(&load(vec![])?, output)),
         Command::Db(command) => command.run(&load(vec![])?, output),
         Command::Openapi => {
             let document = runtime()?.block_on(crate::serve::openapi_document(&load(vec![])?));

@@ -1,8 +1,8 @@
 //! The commands for sessions, subjects and tokens, with the real binary: through the socket of a running server, and in their own process.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Child, Output, Stdio};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
@@ -437,4 +437,44 @@ fn the_event_log_is_printed_from_where_it_is_asked() {
         assert!(last.lines().count() == 1 && last.contains("session.ended") && last.contains(&format!("session_id={id}")), "{last}");
         assert!(desk.refuses(&["events", "tail", "--after", "999"]).contains("has not reached"));
     }
+}
+
+/// A command that ends only when it is told to. Killed when dropped.
+struct Endless(Child);
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Contract, section 2: the store is left to others while nothing happens, and a restart of the server is no end.
+#[test]
+fn a_follower_leaves_the_store_alone_and_outlives_its_server() {
+    let directory = Desk::new(false).directory;
+    let mut follow = keyfob(directory.path(), &["--json", "events", "tail", "--follow"]);
+    let mut follower = Endless(follow.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().expect("it goes on").unwrap()).unwrap();
+    assert_eq!([next(), next()].map(|event| text(&event["type"])), ["client.created"; 2]);
+    for id in ["first", "second"] {
+        let server = Process::start(directory.path());
+        assert!(run(directory.path(), &["client", "create", id]).status.success());
+        assert_eq!(next()["client_id"], id);
+        assert_eq!(server.stop(), 0);
+    }
+    assert!(run(directory.path(), &["client", "create", "third"]).status.success(), "the store is free");
+    let _server = Process::start(directory.path());
+    assert_eq!(next()["client_id"], "third", "nothing is left out");
+}
+
+#[test]
+fn nobody_forges_an_event_by_a_name() {
+    let desk = Desk::new(false);
+    desk.open("al \"x\" client_id=root");
+    desk.open("\u{202e}ecila");
+    let told = desk.says(&["events", "tail"]);
+    assert!(told.contains(r#" subject="al \"x\" client_id=root" client_id=app"#), "{told}");
+    assert!(told.contains(r" subject=\u202eecila client_id=app"), "{told}");
 }
