@@ -1,5 +1,7 @@
 //! `keyfob client …`: the registered clients.
 
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -38,11 +40,13 @@ pub enum ClientCommand {
     /// Shows one client.
     Show {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
-    /// Changes a client; what is not named stays, a list that is named replaces the old one.
+    /// Changes a client; what is not named stays, a list that is named replaces the old one, and "" empties it.
     Update {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         #[command(flatten)]
         settings: Settings,
@@ -56,6 +60,7 @@ pub enum ClientCommand {
     /// Gives a client a new secret, and prints it once.
     RotateSecret {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         /// How long the old secret stays valid, such as 1h.
         #[arg(long, default_value = "0s")]
@@ -64,14 +69,15 @@ pub enum ClientCommand {
     /// Deletes a client and ends all that it was issued.
     Delete {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
 }
 
-/// The settings of a client. Each may be given several times, or once with commas.
+/// The settings of a client. Each list may be given several times, or once with commas; "" is the empty list.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// What it may do: sessions, introspect, introspect:any, events, metrics, admin.
+    /// What it may do: sessions, introspect, introspect:any, events, metrics, admin. As with every list here, "" is none.
     #[arg(long = "permission", value_delimiter = ',')]
     permissions: Option<Vec<String>>,
     /// The grants it may use: refresh_token, client_credentials.
@@ -98,6 +104,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    fn is_empty(&self) -> bool {
+        let lists = [&self.permissions, &self.grants, &self.scopes, &self.audiences, &self.serves, &self.opens_for];
+        lists.iter().all(|list| list.is_none()) && self.policy.is_none() && self.access_token_format.is_none()
+    }
+
     fn into_body(self) -> Map<String, Value> {
         let lists = [
             ("permissions", self.permissions),
@@ -108,13 +119,30 @@ impl Settings {
             ("opens_for", self.opens_for),
         ];
         let texts = [("policy", self.policy), ("access_token_format", self.access_token_format)];
-        let lists = lists.into_iter().filter_map(|(name, list)| Some((name.to_owned(), json!(list?))));
+        let lists = lists.into_iter().filter_map(|(name, list)| Some((name.to_owned(), json!(listed(list?)))));
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?))));
         lists.chain(texts).collect()
     }
 }
 
+/// The items of a list option: an empty text is the empty list.
+pub fn listed(items: Vec<String>) -> Vec<String> {
+    if items == [""] { vec![] } else { items }
+}
+
 impl ClientCommand {
+    /// Ends the program, as for any wrong usage, when a change changes nothing.
+    pub fn refuse_no_change(&self) {
+        let Self::Update { settings, disable: false, enable: false, .. } = self else { return };
+        if settings.is_empty() {
+            let mut command = super::command();
+            command.build();
+            let update = ["client", "update"].iter().try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
+            let missing = "name something to change, such as --permission or --disable";
+            update.expect("the command that was just read").error(ErrorKind::MissingRequiredArgument, missing).exit();
+        }
+    }
+
     /// Carries the command out.
     pub async fn run(self, door: &mut Door, output: Output) -> Result<(), Failure> {
         match self {

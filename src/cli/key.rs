@@ -1,6 +1,7 @@
 //! `keyfob key …`: the signing keys.
 
 use clap::Subcommand;
+use clap::builder::NonEmptyStringValueParser;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -21,6 +22,7 @@ pub enum KeyCommand {
     /// Revokes a compromised key: every access token that it signed is dead at once.
     Revoke {
         /// Its identifier, k4.pid.…, as `key list` prints it.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         kid: String,
     },
 }

@@ -149,6 +149,9 @@ pub fn command() -> clap::Command {
 /// Reads the command line and carries it out. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Client(command)) = &cli.command {
+        command.refuse_no_change();
+    }
     let output = if cli.json { Output::Json } else { Output::Human };
     match dispatch(cli, output) {
         Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,

@@ -1,9 +1,11 @@
 //! `keyfob session …`: one sign-in of a subject, and what became of it.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::client::listed;
 use super::door::{Door, encoded};
 use super::explain::{deadline, explain};
 use super::listing::Listing;
@@ -26,11 +28,13 @@ pub enum SessionCommand {
     /// Shows one session, and says since when, by whom and why it ended.
     Show {
         /// Its identifier, `sid` in tokens.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
     /// Ends a session, and all tokens issued in it.
     Revoke {
         /// Its identifier, `sid` in tokens.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
 }
@@ -94,19 +98,19 @@ impl SessionCommand {
         match self {
             Self::Create(opening) => {
                 let opened = door.call(Method::POST, "/v1/sessions", Some(&opening.into_body())).await?;
-                match output {
+                let printed = match output {
                     Output::Human => print_opened(&opened, now),
                     Output::Json => print_json(&opened),
-                }
+                };
+                printed.map_err(|failure| unseen(failure, &opened))
             }
             Self::List(filter) => list(filter, door, output, now).await,
             Self::Show { id } => {
                 let session = door.call(Method::GET, &path(&id), None).await?;
-                let printed = match output {
+                match output {
                     Output::Human => print_session(&session, now),
                     Output::Json => print_json(&session),
-                };
-                printed.map_err(|failure| unseen(failure, &opened))
+                }
             }
             Self::Revoke { id } => {
                 door.call(Method::DELETE, &path(&id), None).await?;
@@ -121,13 +125,14 @@ impl SessionCommand {
 
 impl Opening {
     fn into_body(self) -> Value {
+        let amr = listed(self.amr);
         let given = [
             ("subject", Some(json!(self.subject))),
             ("client_id", Some(json!(self.client_id))),
             ("scope", self.scope.map(Value::from)),
             ("audience", self.audience.map(Value::from)),
             ("acr", self.acr.map(Value::from)),
-            ("amr", (!self.amr.is_empty()).then(|| json!(self.amr))),
+            ("amr", (!amr.is_empty()).then(|| json!(amr))),
             ("claims", self.claims),
             ("data", self.data),
             ("remember", self.remember.then_some(Value::Bool(true))),

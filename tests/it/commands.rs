@@ -363,7 +363,7 @@ fn refusals_are_one_line_and_wrong_usage_is_another_code() {
         let nobody = "01a20bcd-602b-7b2e-b570-2e8fbbb8e205";
         assert!(desk.refuses(&["session", "show", nobody]).contains("there is no such session"));
         assert!(desk.refuses(&["session", "revoke", "../clients/app"]).contains("there is no such session"));
-        assert!(desk.refuses(&["session", "create", "--subject", "alice", "--client-id", "nobody"]).contains("client"));
+        assert!(desk.refuses(&["session", "create", "--subject", "alice", "--client-id", "nobody"]).contains("there is no such client"));
         assert!(desk.refuses(&["session", "create", "--subject", "alice", "--client-id", "app", "--scope", "root"]).contains("scope"));
         assert!(desk.refuses(&["subject", "revoke", "alice", "--except", "x"]).contains("except"));
         for usage in [
@@ -477,4 +477,27 @@ fn nobody_forges_an_event_by_a_name() {
     let told = desk.says(&["events", "tail"]);
     assert!(told.contains(r#" subject="al \"x\" client_id=root" client_id=app"#), "{told}");
     assert!(told.contains(r" subject=\u202eecila client_id=app"), "{told}");
+}
+
+#[test]
+fn a_list_is_emptied_and_a_change_names_something_to_change() {
+    let desk = Desk::new(true);
+    let emptied = desk.json(&["client", "update", "app", "--permission", "", "--scope=", "--opens-for", ""]);
+    assert_eq!([&emptied["permissions"], &emptied["scopes"], &emptied["opens_for"]], [&json!([]); 3]);
+    assert_eq!(emptied["grants"], json!(["refresh_token"]));
+    let before = desk.json(&["client", "show", "app"]);
+    let output = run(desk.path(), &["client", "update", "app"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("name something to change") && error.contains("Usage: keyfob client update"), "{error}");
+    assert_eq!(desk.json(&["client", "show", "app"]), before);
+}
+
+#[test]
+fn a_name_that_is_empty_is_wrong_usage() {
+    let directory = TempDir::new().unwrap();
+    for line in ["client show", "client delete", "client rotate-secret", "key revoke", "session show", "session revoke", "subject revoke"] {
+        let arguments: Vec<&str> = line.split(' ').chain([""]).collect();
+        assert_eq!(run(directory.path(), &arguments).status.code(), Some(2), "{line}");
+    }
 }
