@@ -1,8 +1,10 @@
 //! The composition root: configuration, files, store, engine and wire become one running server, and stop again in order.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -41,6 +43,10 @@ pub use run::run;
 
 /// The name of the administrator client that the first start makes.
 pub const ADMINISTRATOR: &str = "admin";
+
+/// How often the lock of a store that somebody has is tried again, and how many times: about five seconds.
+const LOCK_EVERY: Duration = Duration::from_millis(20);
+const LOCK_TRIES: u32 = 250;
 
 /// Everything between the files and the listeners.
 pub struct App {
@@ -100,7 +106,7 @@ impl App {
     pub async fn start(config: &Config, starter: Starter, clock: Clock) -> Result<(Self, bool), AppError> {
         let places = places(config);
         prepare_directory(&places.directory)?;
-        let lock = InstanceLock::acquire(&places.directory, std::process::id())?;
+        let lock = lock(&places)?;
         let state = places.state(starter, variable)?;
         if let (StartState::Fresh, MasterKeySource::File(path)) = (state, &places.master_key) {
             create_master_key(path, &SecretKey::new(clock.random()))?;
@@ -121,13 +127,13 @@ impl App {
     /// Opens the store only if it is there: for commands that find no server running.
     ///
     /// # Errors
-    /// `NotInitialised`, and whatever else keeps it from opening.
+    /// `Lock` at once when a server is running after all; `NotInitialised`, and whatever else keeps it from opening.
     pub async fn open_existing(config: &Config) -> Result<Self, AppError> {
         let places = places(config);
         if !places.directory.exists() {
             return Err(AppError::NotInitialised(places.database));
         }
-        let lock = InstanceLock::acquire(&places.directory, std::process::id())?;
+        let lock = lock(&places)?;
         if places.state(Starter::Serve, variable)? != StartState::Existing {
             return Err(AppError::NotInitialised(places.database));
         }
@@ -138,7 +144,8 @@ impl App {
     async fn open(config: &Config, places: &Places, master: &SecretKey, clock: Clock, lock: InstanceLock) -> Result<Self, AppError> {
         let keys = Keys::derive(master);
         let options = Options { cache_bytes: config.store.cache_bytes, write_queue_max: config.limits.write_queue_max };
-        let store = Redb::open(&places.database, &keys, options).map_err(|cause| AppError::store(&places.database, cause))?;
+        let store = open_patiently(|| Redb::open(&places.database, &keys, options));
+        let store = store.map_err(|cause| AppError::store(&places.database, cause))?;
         let store = Arc::new(store);
         let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
         let metrics = Arc::new(Metrics::new(config.server.metrics_public));
@@ -199,10 +206,12 @@ impl App {
 
     /// Finishes the writes that wait, and closes the store.
     pub async fn close(self) {
-        let Self { engine, store, lock, .. } = self;
+        let Self { engine, store, wire, metrics, lock } = self;
         engine.write_uses(true).await;
         // Joining the writer blocks; nothing else is left to run by now.
         store.close();
+        // The file of the database is let go before the lock, for whoever waits for that.
+        drop((wire, metrics, engine, store));
         drop(lock);
     }
 }
@@ -238,6 +247,30 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
 /// Where everything is, as configured.
 pub fn places(config: &Config) -> Places {
     Places::new(&config.store, &config.keys.master_key)
+}
+
+/// Takes the lock of a store. Commands have it for a moment each, and are waited for; a server, which answers at its socket, is not.
+fn lock(places: &Places) -> Result<InstanceLock, LockError> {
+    let mut tries = 0;
+    InstanceLock::acquire(&places.directory, std::process::id(), || {
+        tries += 1;
+        let wait = tries < LOCK_TRIES && UnixStream::connect(&places.admin_socket).is_err();
+        if wait {
+            std::thread::sleep(LOCK_EVERY);
+        }
+        wait
+    })
+}
+
+/// Opens the file of a database. Whoever had it may have let go of the lock and not yet of the file, as a process does that ends.
+fn open_patiently<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    for _ in 1..LOCK_TRIES {
+        match open() {
+            Err(OpenError::AlreadyOpen) => std::thread::sleep(LOCK_EVERY),
+            opened => return opened,
+        }
+    }
+    open()
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -1,5 +1,7 @@
 //! `keyfob client …`: the registered clients.
 
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -38,11 +40,13 @@ pub enum ClientCommand {
     /// Shows one client.
     Show {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
-    /// Changes a client; what is not named stays, a list that is named replaces the old one.
+    /// Changes a client; what is not named stays, a list that is named replaces the old one, and "" empties it.
     Update {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         #[command(flatten)]
         settings: Settings,
@@ -56,6 +60,7 @@ pub enum ClientCommand {
     /// Gives a client a new secret, and prints it once.
     RotateSecret {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
         /// How long the old secret stays valid, such as 1h.
         #[arg(long, default_value = "0s")]
@@ -64,14 +69,15 @@ pub enum ClientCommand {
     /// Deletes a client and ends all that it was issued.
     Delete {
         /// Its name.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
 }
 
-/// The settings of a client. Each may be given several times, or once with commas.
+/// The settings of a client. Each list may be given several times, or once with commas; "" is the empty list.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// What it may do: sessions, introspect, introspect:any, events, metrics, admin.
+    /// What it may do: sessions, introspect, introspect:any, events, metrics, admin. As with every list here, "" is none.
     #[arg(long = "permission", value_delimiter = ',')]
     permissions: Option<Vec<String>>,
     /// The grants it may use: refresh_token, client_credentials.
@@ -98,6 +104,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    fn is_empty(&self) -> bool {
+        let lists = [&self.permissions, &self.grants, &self.scopes, &self.audiences, &self.serves, &self.opens_for];
+        lists.iter().all(|list| list.is_none()) && self.policy.is_none() && self.access_token_format.is_none()
+    }
+
     fn into_body(self) -> Map<String, Value> {
         let lists = [
             ("permissions", self.permissions),
@@ -108,13 +119,30 @@ impl Settings {
             ("opens_for", self.opens_for),
         ];
         let texts = [("policy", self.policy), ("access_token_format", self.access_token_format)];
-        let lists = lists.into_iter().filter_map(|(name, list)| Some((name.to_owned(), json!(list?))));
+        let lists = lists.into_iter().filter_map(|(name, list)| Some((name.to_owned(), json!(listed(list?)))));
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?))));
         lists.chain(texts).collect()
     }
 }
 
+/// The items of a list option: an empty text is the empty list.
+pub fn listed(items: Vec<String>) -> Vec<String> {
+    if items == [""] { vec![] } else { items }
+}
+
 impl ClientCommand {
+    /// Ends the program, as for any wrong usage, when a change changes nothing.
+    pub fn refuse_no_change(&self) {
+        let Self::Update { settings, disable: false, enable: false, .. } = self else { return };
+        if settings.is_empty() {
+            let mut command = super::command();
+            command.build();
+            let update = ["client", "update"].iter().try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
+            let missing = "name something to change, such as --permission or --disable";
+            update.expect("the command that was just read").error(ErrorKind::MissingRequiredArgument, missing).exit();
+        }
+    }
+
     /// Carries the command out.
     pub async fn run(self, door: &mut Door, output: Output) -> Result<(), Failure> {
         match self {
@@ -127,20 +155,21 @@ impl ClientCommand {
                     body.insert("kind".into(), json!("public"));
                 }
                 let created = door.call(Method::POST, "/v1/clients", Some(&Value::Object(body))).await?;
-                show(&created, output);
+                show(&created, output).map_err(|failure| unseen(failure, &created))
             }
-            Self::List => list(door, output).await?,
+            Self::List => list(door, output).await,
             Self::Show { id } => show(&door.call(Method::GET, &path(&id), None).await?, output),
             Self::Update { id, settings, disable, enable } => {
                 let mut body = settings.into_body();
                 if disable || enable {
                     body.insert("disabled".into(), json!(disable));
                 }
-                show(&door.call(Method::PATCH, &path(&id), Some(&Value::Object(body))).await?, output);
+                show(&door.call(Method::PATCH, &path(&id), Some(&Value::Object(body))).await?, output)
             }
             Self::RotateSecret { id, keep_old_for } => {
                 let body = json!({ "keep_old_for": keep_old_for });
-                show(&door.call(Method::POST, &format!("{}/secret", path(&id)), Some(&body)).await?, output);
+                let rotated = door.call(Method::POST, &format!("{}/secret", path(&id)), Some(&body)).await?;
+                show(&rotated, output).map_err(|failure| unseen(failure, &rotated))
             }
             Self::Delete { id } => {
                 door.call(Method::DELETE, &path(&id), None).await?;
@@ -150,7 +179,6 @@ impl ClientCommand {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -181,13 +209,12 @@ async fn list(door: &mut Door, output: Output) -> Result<(), Failure> {
                     state.into(),
                 ]);
             }
-            print_table(table);
+            print_table(table)
         }
     }
-    Ok(())
 }
 
-fn show(client: &Value, output: Output) {
+fn show(client: &Value, output: Output) -> Result<(), Failure> {
     if output == Output::Json {
         return print_json(client);
     }
@@ -204,7 +231,16 @@ fn show(client: &Value, output: Output) {
         lines.push(format!("{:<20} {secret}", "client_secret"));
         lines.push("The secret is shown this once.".into());
     }
-    print_lines(&lines);
+    print_lines(&lines)
+}
+
+/// What to do about a new secret that nobody saw.
+fn unseen(failure: Failure, client: &Value) -> Failure {
+    match (client["client_id"].as_str(), client["client_secret"].as_str()) {
+        (Some(id), Some(_)) => failure
+            .of_secret(&format!("{id} has a new secret that could not be shown: make another with `keyfob client rotate-secret {id}`")),
+        _ => failure,
+    }
 }
 
 fn words(list: &Value) -> String {

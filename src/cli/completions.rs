@@ -3,6 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
+use super::Failure;
 use super::print::print_bytes;
 
 /// For which shell.
@@ -20,9 +21,9 @@ pub struct Completions {
 
 impl Completions {
     /// Prints the script.
-    pub fn run(&self) {
+    pub fn run(&self) -> Result<(), Failure> {
         let mut script = vec![];
         clap_complete::generate(self.shell, &mut super::command(), "keyfob", &mut script);
-        print_bytes(&script);
+        print_bytes(&script)
     }
 }

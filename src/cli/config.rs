@@ -26,45 +26,44 @@ impl ConfigCommand {
             Self::Show => show(&load()?, output),
             Self::Reference => print_reference(output),
         }
-        Ok(())
     }
 }
 
-fn check(config: &Config, output: Output) {
+fn check(config: &Config, output: Output) -> Result<(), Failure> {
     match output {
         Output::Json => {
             let change = |change: &PresetChange| json!({ "key": change.key, "value": change.value, "preset": change.preset, "otherwise": change.otherwise });
             let changes: Vec<Value> = config.preset_changes.iter().map(change).collect();
-            print_json(&json!({ "valid": true, "warnings": config.warnings, "preset_changes": changes }));
+            print_json(&json!({ "valid": true, "warnings": config.warnings, "preset_changes": changes }))
         }
         Output::Human => {
             let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
             let changes = config.preset_changes.iter().map(|PresetChange { preset, key, value, otherwise }| {
                 format!("preset {preset} makes {key} {value:?}; without it that is {otherwise:?}")
             });
-            print_lines(&warnings.chain(changes).chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>());
+            print_lines(&warnings.chain(changes).chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>())
         }
     }
 }
 
-fn show(config: &Config, output: Output) {
+fn show(config: &Config, output: Output) -> Result<(), Failure> {
     match output {
         Output::Json => {
             let setting =
                 |setting: &crate::config::Setting| json!({ "key": setting.key, "value": setting.value, "origin": setting.origin });
-            print_json(&Value::Array(config.effective().iter().map(setting).collect()));
+            print_json(&Value::Array(config.effective().iter().map(setting).collect()))
         }
         Output::Human => {
             let mut table = Table::new(&["KEY", "VALUE", "ORIGIN"]);
             for setting in config.effective() {
                 table.row([setting.key.clone(), setting.value.to_string(), setting.origin.clone()]);
             }
-            print_table(table);
+            print_table(table)
         }
     }
 }
 
-fn print_reference(output: Output) {
+fn print_reference(output: Output) -> Result<(), Failure> {
     match output {
         Output::Human => print_lines(&[reference::page().trim_end().to_owned()]),
         Output::Json => print_json(&json!(reference::entries())),

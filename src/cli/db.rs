@@ -53,8 +53,7 @@ impl DbCommand {
 async fn stats(door: &mut Door, output: Output) -> Result<(), Failure> {
     let stats = door.call(Method::GET, "/v1/db/stats", None).await?;
     if output == Output::Json {
-        print_json(&stats);
-        return Ok(());
+        return print_json(&stats);
     }
     let now = Clock::system().now().wall;
     let number = |value: &Value| value.as_u64().unwrap_or_default();
@@ -63,7 +62,7 @@ async fn stats(door: &mut Door, output: Output) -> Result<(), Failure> {
         let name = row["name"].as_str().unwrap_or_default().to_owned();
         table.row([name, number(&row["entries"]).to_string(), bytes_text(number(&row["bytes"]))]);
     }
-    print_table(table);
+    print_table(table)?;
     let size = |name: &str| stats[name].as_u64().map_or_else(|| "-".to_owned(), bytes_text);
     let event = |name: &str| match stats[name]["at"].as_str() {
         Some(at) => format!("{} at {}", when(at, now), stats[name]["cursor"].as_str().unwrap_or_default()),
@@ -76,6 +75,5 @@ async fn stats(door: &mut Door, output: Output) -> Result<(), Failure> {
         format!("oldest event  {}", event("oldest_event")),
         format!("newest event  {}", event("newest_event")),
         format!("epoch         {}{}", number(&stats["epoch"]), if number(&stats["epoch"]) > 1 { ", begun by a restore" } else { "" }),
-    ]);
-    Ok(())
+    ])
 }

@@ -19,15 +19,14 @@ pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
     })?;
     let place = places.admin_json.display().to_string();
     if !first {
-        match output {
+        return match output {
             Output::Human => print_lines(&[format!("initialised before; the administrator's credentials are in {place}")]),
             Output::Json => print_json(&json!({ "initialised": false, "credentials_file": place })),
-        }
-        return Ok(());
+        };
     }
     let unreadable = || Failure::refused(format!("{place} cannot be read again"));
     let admin = AdminCredentials::read(&places.admin_json).ok_or_else(unreadable)?;
-    match output {
+    let printed = match output {
         Output::Human => print_lines(&[
             format!("client_id      {}", admin.client_id),
             format!("client_secret  {}", admin.client_secret),
@@ -41,6 +40,6 @@ pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
             "issuer": admin.issuer,
             "credentials_file": place,
         })),
-    }
-    Ok(())
+    };
+    printed.map_err(|failure| failure.of_secret(&format!("the credentials are in {place}")))
 }

@@ -1,6 +1,7 @@
 //! `keyfob key …`: the signing keys.
 
 use clap::Subcommand;
+use clap::builder::NonEmptyStringValueParser;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -21,6 +22,7 @@ pub enum KeyCommand {
     /// Revokes a compromised key: every access token that it signed is dead at once.
     Revoke {
         /// Its identifier, k4.pid.…, as `key list` prints it.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         kid: String,
     },
 }
@@ -39,22 +41,21 @@ impl KeyCommand {
                         ["retired_at", "active_since", "created_at"].into_iter().find_map(|name| key[name].as_str()).unwrap_or_default();
                     listing.add(key.clone(), [text("kid").to_owned(), text("status").to_owned(), when(since, now)]);
                 }
-                listing.finish();
+                listing.finish()
             }
             Self::Rotate => {
                 let rotated = door.call(Method::POST, "/v1/keys/rotate", None).await?;
-                tell(output, &rotated, &format!("{} signs now", rotated["kid"].as_str().unwrap_or_default()));
+                tell(output, &rotated, &format!("{} signs now", rotated["kid"].as_str().unwrap_or_default()))
             }
             Self::Revoke { kid } => {
                 door.call(Method::DELETE, &format!("/v1/keys/{}", encoded(&kid)), None).await?;
-                tell(output, &json!({ "revoked": kid }), &format!("revoked {kid}: every access token that it signed is dead"));
+                tell(output, &json!({ "revoked": kid }), &format!("revoked {kid}: every access token that it signed is dead"))
             }
         }
-        Ok(())
     }
 }
 
-fn tell(output: Output, json: &Value, sentence: &str) {
+fn tell(output: Output, json: &Value, sentence: &str) -> Result<(), Failure> {
     match output {
         Output::Human => print_lines(&[sentence.to_owned()]),
         Output::Json => print_json(json),

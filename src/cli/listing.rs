@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use super::Output;
-use super::print::{Table, printable};
+use super::print::{Table, print_bytes, printable, unprinted};
+use super::{Failure, Output};
 
 /// A list on its way to standard output.
 pub struct Listing {
@@ -29,8 +29,8 @@ impl Listing {
         }
     }
 
-    /// Prints what was added since the last time. `false` when nobody reads any more: a closed pipe ends the program quietly.
-    pub fn flush(&mut self) -> bool {
+    /// Prints what was added since the last time.
+    pub fn flush(&mut self) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         match self.output {
             Output::Human => self.table.take_lines().iter().try_for_each(|line| writeln!(out, "{}", printable(line))),
@@ -39,14 +39,16 @@ impl Listing {
                 write!(out, "{before}\n  {}", printable(&format!("{item:#}").replace('\n', "\n  ")))
             }),
         }
-        .is_ok()
+        .and_then(|()| out.flush())
+        .map_err(|cause| unprinted(&cause))
     }
 
     /// Prints what is left, and the end.
-    pub fn finish(mut self) {
-        if self.flush() && self.output == Output::Json {
-            let end = if self.begun { "\n]" } else { "[]" };
-            let _ = writeln!(io::stdout().lock(), "{end}");
+    pub fn finish(mut self) -> Result<(), Failure> {
+        self.flush()?;
+        match self.output {
+            Output::Human => Ok(()),
+            Output::Json => print_bytes(if self.begun { b"\n]\n" } else { b"[]\n" }),
         }
     }
 }

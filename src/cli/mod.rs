@@ -109,20 +109,35 @@ pub enum Output {
     Json,
 }
 
-/// Why a command failed: one line naming the cause and the mend. The program exits with 1.
+/// Why a command did not come to its end.
 #[derive(Debug)]
-pub struct Failure(String);
+pub enum Failure {
+    /// Refused or failed: one line naming the cause and the mend. The program exits with 1.
+    Refused(String),
+    /// The same, because the server went away in the middle.
+    Gone(String),
+    /// Nobody reads any more what it prints. The program ends quietly, with 0.
+    Unread,
+}
 
 impl Failure {
     /// Refused or failed, for this reason.
     pub fn refused(cause: impl Display) -> Self {
-        Self(cause.to_string())
+        Self::Refused(cause.to_string())
+    }
+
+    /// The same where a secret could not be printed: whoever closed the pipe has lost it too, and is told how to go on.
+    pub fn of_secret(self, how_to_go_on: &str) -> Self {
+        match self {
+            Self::Refused(cause) | Self::Gone(cause) => Self::Refused(format!("{cause}; {how_to_go_on}")),
+            Self::Unread => Self::Refused(format!("standard output was closed; {how_to_go_on}")),
+        }
     }
 
     /// What a route said.
     fn from_problem(status: StatusCode, problem: &Value) -> Self {
         let said = problem["detail"].as_str().or(problem["error_description"].as_str()).or(problem["title"].as_str());
-        Self(said.map_or_else(|| format!("the server answered {status}"), Into::into))
+        Self::Refused(said.map_or_else(|| format!("the server answered {status}"), Into::into))
     }
 }
 
@@ -134,11 +149,14 @@ pub fn command() -> clap::Command {
 /// Reads the command line and carries it out. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Client(command)) = &cli.command {
+        command.refuse_no_change();
+    }
     let output = if cli.json { Output::Json } else { Output::Human };
     match dispatch(cli, output) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(message)) => {
-            let _ = writeln!(std::io::stderr(), "keyfob: {message}");
+        Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
+        Err(Failure::Refused(message) | Failure::Gone(message)) => {
+            let _ = writeln!(std::io::stderr(), "keyfob: {}", print::printable(&message));
             ExitCode::FAILURE
         }
     }
@@ -157,18 +175,14 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Token(token::TokenCommand::Ask(command)) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Token(token::TokenCommand::Decode(command)) => command.run(output),
         Command::Key(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
-        Command::Events(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Events(command) => runtime()?.block_on(command.run(&load(vec![])?, output)),
         Command::Db(command) => command.run(&load(vec![])?, output),
         Command::Openapi => {
             let document = runtime()?.block_on(crate::serve::openapi_document(&load(vec![])?));
-            print::print_lines(&[document.map_err(Failure::refused)?]);
-            Ok(())
+            print::print_lines(&[document.map_err(Failure::refused)?])
         }
         Command::Ready => runtime()?.block_on(ready::run(&load(vec![])?, output)),
-        Command::Completions(completions) => {
-            completions.run();
-            Ok(())
-        }
+        Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     }
 }

@@ -1,4 +1,4 @@
-//! Printing for people and for programs. A closed pipe ends the program quietly.
+//! Printing for people and for programs. A closed pipe ends the program quietly; whatever else keeps it from printing is a failure.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -6,8 +6,10 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use super::Failure;
+
 /// What the lines of a row after its first one begin with.
-const INDENT: &str = "    ";
+pub const INDENT: &str = "    ";
 /// A terminal narrower than this gets lines of this length all the same.
 const ROOM_MIN: usize = 20;
 
@@ -93,7 +95,7 @@ impl Table {
 }
 
 /// How wide the terminal on standard output is; `None` when it is none.
-fn terminal_width() -> Option<usize> {
+pub fn terminal_width() -> Option<usize> {
     let out = io::stdout();
     if !out.is_terminal() {
         return None;
@@ -102,34 +104,63 @@ fn terminal_width() -> Option<usize> {
     Some(size.unwrap_or(80).max(ROOM_MIN))
 }
 
+/// The pieces one after another on lines of at most `room` characters, of which the first begins with `begin` and the others are indented.
+pub fn fold(begin: &str, pieces: &[String], gap: &str, room: usize) -> Vec<String> {
+    let length = |text: &str| text.chars().count();
+    let (mut lines, mut line) = (vec![], begin.to_owned());
+    for (number, piece) in pieces.iter().enumerate() {
+        if number > 0 && length(&line) + length(gap) + length(piece) <= room {
+            line.push_str(gap);
+        } else if number > 0 {
+            lines.push(std::mem::replace(&mut line, INDENT.to_owned()));
+        }
+        for c in piece.chars() {
+            if length(&line) == room {
+                lines.push(std::mem::replace(&mut line, INDENT.to_owned()));
+            }
+            line.push(c);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// Prints a table.
-pub fn print_table(mut table: Table) {
-    print_lines(&table.take_lines());
+pub fn print_table(mut table: Table) -> Result<(), Failure> {
+    print_lines(&table.take_lines())
 }
 
 /// Prints JSON for a program to read.
-pub fn print_json(value: &Value) {
-    print_lines(&[format!("{value:#}")]);
+pub fn print_json(value: &Value) -> Result<(), Failure> {
+    print_lines(&[format!("{value:#}")])
 }
 
 /// Prints lines to standard output.
-pub fn print_lines(lines: &[String]) {
+pub fn print_lines(lines: &[String]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    for line in lines {
-        if writeln!(out, "{}", printable(line)).is_err() {
-            return;
-        }
-    }
+    lines.iter().try_for_each(|line| writeln!(out, "{}", printable(line))).map_err(|cause| unprinted(&cause))
 }
 
 /// Prints what is ours to the last byte, such as a script.
-pub fn print_bytes(bytes: &[u8]) {
-    let _ = io::stdout().lock().write_all(bytes);
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|cause| unprinted(&cause))
 }
 
-/// The text without what could move a terminal's cursor: other people's words are printed here. Inside JSON it means the same as before.
+/// What becomes of a command whose words could not be written.
+pub fn unprinted(cause: &io::Error) -> Failure {
+    match cause.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Unread,
+        _ => Failure::refused(format!("standard output cannot be written: {cause}")),
+    }
+}
+
+/// The text without what could move a terminal's cursor, or turn the words around: other people's words are printed here. Inside JSON it
+/// means the same as before.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let moves = |c: char| c.is_control() && c != '\n';
+    // Of the marks that are no control characters: those of direction, and the separators of lines and paragraphs.
+    let marks = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let moves = |c: char| (c.is_control() && c != '\n') || marks(c);
     if !text.contains(moves) {
         return text.into();
     }
@@ -165,6 +196,13 @@ mod tests {
     }
 
     #[test]
+    fn pieces_are_folded_between_and_a_long_one_within() {
+        let pieces = ["one", "two", "three", "0123456789abcdefgh"].map(str::to_owned);
+        assert_eq!(fold("  ", &pieces, " ", 12), ["  one two", "    three", "    01234567", "    89abcdef", "    gh"]);
+        assert_eq!(fold("", &pieces[..2], "  ", 8), ["one  two"]);
+    }
+
+    #[test]
     fn a_line_break_in_a_cell_does_not_break_the_row() {
         let mut table = Table::within(None, &["A", "B"]);
         table.row(["one\ntwo".into(), "\u{1b}[2J".into()]);
@@ -173,6 +211,7 @@ mod tests {
 
     #[test]
     fn nobody_elses_words_move_the_cursor() {
+        assert_eq!(printable("a\u{202e}b\u{2066}c\u{200f}d\u{2029}e"), "a\\u202eb\\u2066c\\u200fd\\u2029e");
         assert_eq!(printable("a\u{1b}[2J\u{9b}2Jż\nb"), "a\\u001b[2J\\u009b2Jż\nb");
         let text = format!("{:#}", serde_json::json!({ "a": "\u{1b}\u{9b}\u{7f}" }));
         let shown = printable(&text);

@@ -1,9 +1,11 @@
 //! `keyfob session …`: one sign-in of a subject, and what became of it.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::client::listed;
 use super::door::{Door, encoded};
 use super::explain::{deadline, explain};
 use super::listing::Listing;
@@ -26,11 +28,13 @@ pub enum SessionCommand {
     /// Shows one session, and says since when, by whom and why it ended.
     Show {
         /// Its identifier, `sid` in tokens.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
     /// Ends a session, and all tokens issued in it.
     Revoke {
         /// Its identifier, `sid` in tokens.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
 }
@@ -94,12 +98,13 @@ impl SessionCommand {
         match self {
             Self::Create(opening) => {
                 let opened = door.call(Method::POST, "/v1/sessions", Some(&opening.into_body())).await?;
-                match output {
+                let printed = match output {
                     Output::Human => print_opened(&opened, now),
                     Output::Json => print_json(&opened),
-                }
+                };
+                printed.map_err(|failure| unseen(failure, &opened))
             }
-            Self::List(filter) => list(filter, door, output, now).await?,
+            Self::List(filter) => list(filter, door, output, now).await,
             Self::Show { id } => {
                 let session = door.call(Method::GET, &path(&id), None).await?;
                 match output {
@@ -115,19 +120,19 @@ impl SessionCommand {
                 }
             }
         }
-        Ok(())
     }
 }
 
 impl Opening {
     fn into_body(self) -> Value {
+        let amr = listed(self.amr);
         let given = [
             ("subject", Some(json!(self.subject))),
             ("client_id", Some(json!(self.client_id))),
             ("scope", self.scope.map(Value::from)),
             ("audience", self.audience.map(Value::from)),
             ("acr", self.acr.map(Value::from)),
-            ("amr", (!self.amr.is_empty()).then(|| json!(self.amr))),
+            ("amr", (!amr.is_empty()).then(|| json!(amr))),
             ("claims", self.claims),
             ("data", self.data),
             ("remember", self.remember.then_some(Value::Bool(true))),
@@ -160,13 +165,10 @@ async fn list(filter: Filter, door: &mut Door, output: Output, now: Timestamp) -
             eprintln!("keyfob: there may be more; ask for them with a greater --limit, or without it");
             break;
         }
-        if !listing.flush() {
-            return Ok(());
-        }
+        listing.flush()?;
         cursor = format!("&cursor={}", encoded(next));
     }
-    listing.finish();
-    Ok(())
+    listing.finish()
 }
 
 fn cells(session: &Value, now: Timestamp) -> [String; 6] {
@@ -178,7 +180,7 @@ fn cells(session: &Value, now: Timestamp) -> [String; 6] {
     [text("id"), text("subject"), text("client_id"), state, when(&text("last_used_at"), now), expires]
 }
 
-fn print_opened(opened: &Value, now: Timestamp) {
+fn print_opened(opened: &Value, now: Timestamp) -> Result<(), Failure> {
     let session = &opened["session"];
     let mut lines = vec![
         line("session", &text(&session["id"])),
@@ -195,10 +197,18 @@ fn print_opened(opened: &Value, now: Timestamp) {
     let seconds = &opened["expires_in"];
     lines.push(format!("These tokens are secrets and are shown this once. The access token is good for {seconds} seconds."));
     lines.push(explain(session, now));
-    print_lines(&lines);
+    print_lines(&lines)
 }
 
-fn print_session(session: &Value, now: Timestamp) {
+/// What to do about tokens that nobody saw.
+fn unseen(failure: Failure, opened: &Value) -> Failure {
+    let id = text(&opened["session"]["id"]);
+    failure.of_secret(&format!(
+        "the session is open and its tokens could not be shown: end it with `keyfob session revoke {id}` and open another"
+    ))
+}
+
+fn print_session(session: &Value, now: Timestamp) -> Result<(), Failure> {
     let at = |name: &str| when(session[name].as_str().unwrap_or_default(), now);
     let mut lines = vec![line("session", &text(&session["id"]))];
     lines.extend(["subject", "client_id", "state", "scope", "acr", "amr"].map(|name| line(name, &text(&session[name]))));
@@ -216,7 +226,7 @@ fn print_session(session: &Value, now: Timestamp) {
     }
     lines.extend([String::new(), explain(session, now)]);
     lines.extend(families(session, now));
-    print_lines(&lines);
+    print_lines(&lines)
 }
 
 fn families(session: &Value, now: Timestamp) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! `keyfob subject …`: all sessions of one subject.
 
 use clap::Subcommand;
+use clap::builder::NonEmptyStringValueParser;
 use http::Method;
 
 use super::door::{Door, encoded};
@@ -13,6 +14,7 @@ pub enum SubjectCommand {
     /// Ends every session of a subject: "log out everywhere".
     Revoke {
         /// The subject.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         subject: String,
         /// The session that stays: "sign out everywhere else".
         #[arg(long, value_name = "ID")]
@@ -37,9 +39,8 @@ impl SubjectCommand {
             Output::Human => {
                 let sessions = if answer["ended"] == 1 { "session" } else { "sessions" };
                 let but = except.map(|id| format!(", all but {id}")).unwrap_or_default();
-                print_lines(&[format!("ended {} {sessions} of {subject}{but}", answer["ended"])]);
+                print_lines(&[format!("ended {} {sessions} of {subject}{but}", answer["ended"])])
             }
         }
-        Ok(())
     }
 }

@@ -61,7 +61,6 @@ impl AskCommand {
                 }
             }
         }
-        Ok(())
     }
 }
 

@@ -168,7 +168,12 @@ impl<S: Store> Engine<S> {
                     Caller::Client(client) => client.id == *id || caller.is_admin() || client.opens_for.contains(id),
                 };
                 let client = id.filter(permitted).and_then(|id| self.store.registry().clients.get(&id).cloned());
-                let client = client.ok_or_else(|| Refusal::Forbidden.because("client_id: the caller may not open for this client"))?;
+                let client = client.ok_or_else(|| {
+                    // An administrator may ask for all of them; nobody else learns which there are.
+                    let knows = caller.is_admin();
+                    let why = if knows { "there is no such client" } else { "the caller may not open for this client" };
+                    Refusal::Forbidden.because(format!("client_id: {why}"))
+                })?;
                 if client.disabled {
                     return Err(Refusal::Forbidden.because(format!("client_id: the client {DISABLED}")));
                 }

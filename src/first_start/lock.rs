@@ -22,8 +22,11 @@ pub struct InstanceLock(File);
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
-    #[error("{} is in use by {}: stop that process first, or set store.path to another database",
-        directory.display(), pid.map_or_else(|| "another keyfob that is just starting".to_owned(), |pid| format!("another keyfob, process {pid}")))]
+    #[error("{} is in use by {}, or set store.path to another database",
+        directory.display(), pid.map_or_else(
+            || "another keyfob that is just starting or ending: try again in a moment".to_owned(),
+            |pid| format!("another keyfob, process {pid}: stop that process first")
+        ))]
     Held {
         /// The directory of the database.
         directory: PathBuf,
@@ -36,19 +39,23 @@ pub enum LockError {
 }
 
 impl InstanceLock {
-    /// Takes the lock for the process `pid`. A file that is left from a process that has ended is taken over.
+    /// Takes the lock for the process `pid`. A file that is left from a process that has ended is taken over. While another process has it,
+    /// `wait` lets some time pass, and answers whether it is worth another try.
     ///
     /// # Errors
     /// `Held`; `Start` when the file cannot be written.
-    pub fn acquire(directory: &Path, pid: u32) -> Result<Self, LockError> {
+    pub fn acquire(directory: &Path, pid: u32, mut wait: impl FnMut() -> bool) -> Result<Self, LockError> {
         let path = directory.join(FILE);
         let failed = |action, cause: io::Error| LockError::Start(failed(action, &path, directory, cause));
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY).open(&path);
         let mut file = opened.map_err(|cause| failed("opening", cause))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held { directory: directory.to_owned(), pid: holder(&file) }),
-            Err(errno) => return Err(failed("locking", errno.into())),
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) if wait() => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held { directory: directory.to_owned(), pid: holder(&file) }),
+                Err(errno) => return Err(failed("locking", errno.into())),
+            }
         }
         write_pid(&mut file, pid).map_err(|cause| failed("writing", cause))?;
         Ok(Self(file))
@@ -78,19 +85,36 @@ fn holder(file: &File) -> Option<u32> {
 mod tests {
     use super::*;
 
+    fn acquire(directory: &Path, pid: u32) -> Result<InstanceLock, LockError> {
+        InstanceLock::acquire(directory, pid, || false)
+    }
+
     fn refused(directory: &Path) -> LockError {
-        InstanceLock::acquire(directory, 99).expect_err("somebody has it")
+        acquire(directory, 99).expect_err("somebody has it")
     }
 
     #[test]
     fn a_second_process_is_refused_with_the_firsts_id_until_that_has_ended() {
         let directory = tempfile::tempdir().unwrap();
-        let first = InstanceLock::acquire(directory.path(), 41).unwrap();
+        let first = acquire(directory.path(), 41).unwrap();
         let error = refused(directory.path());
         assert!(matches!(error, LockError::Held { pid: Some(41), .. }), "{error}");
         assert!(error.to_string().contains("process 41"), "{error}");
         drop(first);
-        let _second = InstanceLock::acquire(directory.path(), 42).unwrap();
+        let _second = acquire(directory.path(), 42).unwrap();
+        assert!(matches!(refused(directory.path()), LockError::Held { pid: Some(42), .. }));
+    }
+
+    #[test]
+    fn who_has_patience_gets_the_lock_when_it_is_free_and_the_refusal_when_the_patience_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut held = vec![acquire(directory.path(), 41).unwrap()];
+        let mut patience = 0..3;
+        let wait = || patience.next().is_some();
+        let error = InstanceLock::acquire(directory.path(), 42, wait).unwrap_err();
+        assert!(matches!(error, LockError::Held { pid: Some(41), .. }) && patience.is_empty(), "{error}");
+        let wait = || held.pop().is_some();
+        let _lock = InstanceLock::acquire(directory.path(), 42, wait).unwrap();
         assert!(matches!(refused(directory.path()), LockError::Held { pid: Some(42), .. }));
     }
 
@@ -98,22 +122,23 @@ mod tests {
     fn a_file_left_by_a_crash_holds_nobody_up() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILE), "4294967295\n").unwrap();
-        let _lock = InstanceLock::acquire(directory.path(), 7).unwrap();
+        let _lock = acquire(directory.path(), 7).unwrap();
         assert!(matches!(refused(directory.path()), LockError::Held { pid: Some(7), .. }));
     }
 
     #[test]
     fn a_process_that_has_not_written_its_id_yet_is_somebody_all_the_same() {
         let directory = tempfile::tempdir().unwrap();
-        let lock = InstanceLock::acquire(directory.path(), 7).unwrap();
+        let lock = acquire(directory.path(), 7).unwrap();
         lock.0.set_len(0).unwrap();
         let error = refused(directory.path());
         assert!(matches!(error, LockError::Held { pid: None, .. }) && error.to_string().contains("just starting"), "{error}");
+        assert!(!error.to_string().contains("stop that process"), "nobody knows which: {error}");
     }
 
     #[test]
     fn where_no_lock_can_be_the_error_names_the_file() {
-        let refused = InstanceLock::acquire(Path::new("/nonexistent"), 1).unwrap_err().to_string();
+        let refused = acquire(Path::new("/nonexistent"), 1).unwrap_err().to_string();
         assert!(refused.contains("/nonexistent/keyfob.pid"), "{refused}");
     }
 }

@@ -12,7 +12,7 @@ use super::caller::{Origin, caller};
 use super::credentials::{Authorization, BasicOrBearer};
 use super::document::Tag;
 use super::error::Problem;
-use super::sessions::{PAGE_DEFAULT, page, parsed};
+use super::sessions::{PAGE_DEFAULT, page};
 use super::types::{Time, Word};
 use crate::domain::client::Permission;
 use crate::domain::event::{Event, EventKind};
@@ -23,6 +23,9 @@ use crate::store::Store;
 
 /// The longest that a reader may wait, in seconds.
 const WAIT_MAX_S: u64 = 60;
+
+/// What is said of an `after` that is nothing of the kind.
+const NO_CURSOR: &str = "after must be a cursor: the `cursor` or `head` of an earlier answer";
 
 /// Events.
 pub struct EventsApi<S> {
@@ -102,7 +105,8 @@ impl<S: Store> EventsApi<S> {
         /// How many: 1 to 200.
         #[oai(default = "page_default")]
         limit: Query<usize>,
-        /// For how many seconds to wait for an event if there is none yet: 0 to 60.
+        /// For how many seconds to wait for an event if there is none yet: 0 to 60. Counts only with `after`, and never for longer than nine
+        /// tenths of `[limits] request_timeout`: then the answer has no items, and the reader asks again.
         #[oai(default)]
         wait: Query<u64>,
     ) -> Result<Json<EventPage>, Problem> {
@@ -112,7 +116,8 @@ impl<S: Store> EventsApi<S> {
             return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX_S} seconds")));
         }
         let wait = Duration::from_secs(wait.0).min(self.request_timeout.mul_f32(0.9));
-        let events = match parsed("after", after.0.as_deref())? {
+        let after = after.0.as_deref().map(str::parse::<Position>).transpose().map_err(|_| Problem::invalid("after", NO_CURSOR))?;
+        let events = match after {
             Some(after) => self.engine.events(&caller, after, limit, wait).await?,
             None => self.engine.oldest_events(&caller, limit).await?,
         };

@@ -1,9 +1,9 @@
 //! Checking a database that nobody has open: without an engine, so that damage that keeps one from starting is found too.
 
-use super::{AppError, places, variable};
+use super::{AppError, lock, open_patiently, places, variable};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
-use crate::first_start::{InstanceLock, StartState, Starter, read_master_key};
+use crate::first_start::{StartState, Starter, read_master_key};
 use crate::store::check::Note;
 use crate::store::redb::{OpenError, check_file};
 use crate::store::{Result, StoreError};
@@ -18,12 +18,12 @@ pub fn check(config: &Config, now: Timestamp, tell: &mut dyn FnMut(Note) -> Resu
     if !places.directory.exists() {
         return Err(AppError::NotInitialised(places.database));
     }
-    let _lock = InstanceLock::acquire(&places.directory, std::process::id())?;
+    let _lock = lock(&places)?;
     if places.state(Starter::Serve, variable)? != StartState::Existing {
         return Err(AppError::NotInitialised(places.database));
     }
     let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
-    let checked = check_file(&places.database, &keys, config.store.cache_bytes, now, tell);
+    let checked = open_patiently(|| check_file(&places.database, &keys, config.store.cache_bytes, now, &mut *tell));
     checked.map_err(|cause| match cause {
         // Whoever is told stops it so.
         OpenError::Store(StoreError::Unavailable(why)) => AppError::Interrupted(why),

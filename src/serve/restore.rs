@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{AppError, places, variable};
+use super::{AppError, lock, places, variable};
 use crate::config::Config;
 use crate::domain::client::ADMIN_SOCKET;
 use crate::domain::event::{Event, EventKind};
@@ -13,7 +13,7 @@ use crate::domain::id::Position;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
-use crate::first_start::{InstanceLock, Places, prepare_directory, read_master_key, stay_out_of_the_way};
+use crate::first_start::{Places, prepare_directory, read_master_key, stay_out_of_the_way};
 use crate::store::StoreError;
 use crate::store::backup::{Decoder, Head, Piece};
 use crate::store::check::{Checked, Find, Note};
@@ -65,7 +65,7 @@ pub fn restore(
     let mut backup = File::open(file).map_err(|cause| AppError::Backup { file: file.into(), cause: cause.to_string(), mend: "" })?;
     prepare_directory(&places.directory)?;
     stay_out_of_the_way(&places.directory)?;
-    let _lock = InstanceLock::acquire(&places.directory, std::process::id())?;
+    let _lock = lock(&places)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
     let unfinished = Unfinished(places.database.with_extension("restoring"));
     let mut restoring = Restoring::begin(&unfinished.0, &keys, config.store.cache_bytes).map_err(damaged)?;

@@ -1,9 +1,11 @@
 //! What holds for every command: exit codes, one line for a refusal, tables that fit the terminal, quiet ends of pipes, manual pages.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -117,6 +119,36 @@ fn a_pipe_that_is_closed_ends_a_command_quietly() {
     assert_eq!(keyfob(directory.path(), &["session", "show", "x"]).stderr(writer).status().unwrap().code(), Some(1), "no panic either");
 }
 
+/// A full disk keeps nobody's words, and is no closed pipe.
+#[test]
+fn what_cannot_be_printed_is_a_failure_and_a_lost_secret_says_how_to_go_on() {
+    let directory = initialised();
+    assert!(run(directory.path(), &["client", "create", "app"]).status.success());
+    let full = |line: &str| {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output =
+            keyfob(directory.path(), &words(line)).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{line}: {error}");
+        error
+    };
+    for line in ["client list", "client show app", "session list", "--json session list", "key list", "events tail", "--json events tail"] {
+        assert!(full(line).starts_with("keyfob: standard output cannot be written: No space"), "{line}");
+    }
+    for line in ["openapi", "config check", "config show", "config reference", "completions bash", "db stats", "db check", "init"] {
+        assert!(full(line).contains("standard output"), "{line}");
+    }
+    for line in ["client create secret", "client rotate-secret secret", "--json client rotate-secret secret"] {
+        let error = full(line);
+        assert!(error.contains("secret that could not be shown") && error.contains("`keyfob client rotate-secret secret`"), "{error}");
+    }
+    assert!(full("session create --subject alice --client-id app").contains("`keyfob session revoke 0"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = keyfob(directory.path(), &["client", "rotate-secret", "app"]).stdout(writer).output().unwrap();
+    assert_eq!(closed.status.code(), Some(1), "a closed pipe has lost the secret too");
+}
+
 /// What a command prints on a terminal of so many columns.
 fn on_terminal(directory: &Path, arguments: &[&str], columns: u16, environment: &[(&str, &str)]) -> String {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -161,6 +193,19 @@ fn a_table_fits_the_terminal_and_is_as_wide_as_it_likes_in_a_pipe() {
 }
 
 #[test]
+fn an_event_is_folded_on_a_terminal_and_a_line_in_a_pipe() {
+    let directory = initialised();
+    let subject = "somebody-with-quite-a-long-name@somewhere-with-quite-a-long-name.example.com";
+    assert!(run(directory.path(), &["session", "create", "--subject", subject, "--client-id", "admin"]).status.success());
+    let piped = String::from_utf8(run(directory.path(), &["events", "tail"]).stdout).unwrap();
+    assert_eq!(piped.lines().count(), 2, "{piped}");
+    let shown = on_terminal(directory.path(), &["events", "tail"], 80, &[]);
+    assert!(shown.lines().count() > 4 && shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    assert!(shown.replace("\n    ", "").contains(subject), "{shown}");
+    assert!(shown.lines().any(|line| line.ends_with("session.opened   by admin.sock")), "{shown}");
+}
+
+#[test]
 fn no_color_is_heard_and_without_it_a_terminal_gets_some() {
     let directory = TempDir::new().unwrap();
     let help = |environment: &[(&str, &str)]| on_terminal(directory.path(), &["--help"], 80, environment);
@@ -189,6 +234,50 @@ fn readiness_is_that_of_the_server_and_never_of_the_command() {
     let server = crate::process::Process::start(directory.path());
     let ready = run(directory.path(), &["ready"]);
     assert_eq!((ready.status.code(), ready.stdout.as_slice()), (Some(0), &b"the server is ready\n"[..]));
+    server.signal(rustix::process::Signal::STOP);
+    let hangs = run(directory.path(), &["ready"]);
+    assert_eq!(hangs.status.code(), Some(1));
+    assert!(String::from_utf8(hangs.stderr).unwrap().contains("did not answer within 3 s"));
     server.kill();
     assert_eq!(run(directory.path(), &["ready"]).status.code(), Some(1), "the socket that it left behind is no server");
+}
+
+/// Root may go everywhere, so root becomes nobody for this.
+#[test]
+fn who_may_not_use_the_socket_is_told_who_may() {
+    let directory = initialised();
+    let program = directory.path().join("keyfob");
+    std::fs::copy(env!("CARGO_BIN_EXE_keyfob"), &program).unwrap();
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    mode(directory.path(), 0o755);
+    mode(&directory.path().join("data"), 0o000);
+    for line in ["client list", "ready", "db check", "db stats"] {
+        let mut command = Command::new(&program);
+        command.args(words(line)).env_clear().current_dir(directory.path()).stdin(Stdio::null());
+        if rustix::process::geteuid().is_root() {
+            command.uid(65_534).gid(65_534);
+        }
+        let error = String::from_utf8(command.output().unwrap().stderr).unwrap();
+        assert!(error.contains("only the owner of data may use it") && error.contains("sudo keyfob"), "{line}: {error}");
+    }
+    mode(&directory.path().join("data"), 0o700);
+}
+
+/// A server that goes away in the middle: one that only begins to answer, since a real one cannot be made to die at that very moment.
+#[test]
+fn a_server_that_goes_away_in_the_middle_may_have_done_it() {
+    let directory = initialised();
+    let listener = std::os::unix::net::UnixListener::bind(directory.path().join("data/admin.sock")).unwrap();
+    for begun in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"] {
+        let child = keyfob(directory.path(), &["key", "rotate"]).stderr(Stdio::piped()).spawn().unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 1024];
+        assert!(stream.read(&mut request).unwrap() > 0);
+        stream.write_all(begun.as_bytes()).unwrap();
+        drop(stream);
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(error.contains("the server went away before it answered") && error.contains("may have been done"), "{begun:?}: {error}");
+    }
 }

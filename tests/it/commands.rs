@@ -1,8 +1,8 @@
 //! The commands for sessions, subjects and tokens, with the real binary: through the socket of a running server, and in their own process.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Child, Output, Stdio};
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
@@ -363,7 +363,7 @@ fn refusals_are_one_line_and_wrong_usage_is_another_code() {
         let nobody = "01a20bcd-602b-7b2e-b570-2e8fbbb8e205";
         assert!(desk.refuses(&["session", "show", nobody]).contains("there is no such session"));
         assert!(desk.refuses(&["session", "revoke", "../clients/app"]).contains("there is no such session"));
-        assert!(desk.refuses(&["session", "create", "--subject", "alice", "--client-id", "nobody"]).contains("client"));
+        assert!(desk.refuses(&["session", "create", "--subject", "alice", "--client-id", "nobody"]).contains("there is no such client"));
         assert!(desk.refuses(&["session", "create", "--subject", "alice", "--client-id", "app", "--scope", "root"]).contains("scope"));
         assert!(desk.refuses(&["subject", "revoke", "alice", "--except", "x"]).contains("except"));
         for usage in [
@@ -436,5 +436,68 @@ fn the_event_log_is_printed_from_where_it_is_asked() {
         let last = desk.says(&["events", "tail", "--after", &text(&lines[2]["cursor"])]);
         assert!(last.lines().count() == 1 && last.contains("session.ended") && last.contains(&format!("session_id={id}")), "{last}");
         assert!(desk.refuses(&["events", "tail", "--after", "999"]).contains("has not reached"));
+    }
+}
+
+/// A command that ends only when it is told to. Killed when dropped.
+struct Endless(Child);
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Contract, section 2: the store is left to others while nothing happens, and a restart of the server is no end.
+#[test]
+fn a_follower_leaves_the_store_alone_and_outlives_its_server() {
+    let directory = Desk::new(false).directory;
+    let mut follow = keyfob(directory.path(), &["--json", "events", "tail", "--follow"]);
+    let mut follower = Endless(follow.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().expect("it goes on").unwrap()).unwrap();
+    assert_eq!([next(), next()].map(|event| text(&event["type"])), ["client.created"; 2]);
+    for id in ["first", "second"] {
+        let server = Process::start(directory.path());
+        assert!(run(directory.path(), &["client", "create", id]).status.success());
+        assert_eq!(next()["client_id"], id);
+        assert_eq!(server.stop(), 0);
+    }
+    assert!(run(directory.path(), &["client", "create", "third"]).status.success(), "the store is free");
+    let _server = Process::start(directory.path());
+    assert_eq!(next()["client_id"], "third", "nothing is left out");
+}
+
+#[test]
+fn nobody_forges_an_event_by_a_name() {
+    let desk = Desk::new(false);
+    desk.open("al \"x\" client_id=root");
+    desk.open("\u{202e}ecila");
+    let told = desk.says(&["events", "tail"]);
+    assert!(told.contains(r#" subject="al \"x\" client_id=root" client_id=app"#), "{told}");
+    assert!(told.contains(r" subject=\u202eecila client_id=app"), "{told}");
+}
+
+#[test]
+fn a_list_is_emptied_and_a_change_names_something_to_change() {
+    let desk = Desk::new(true);
+    let emptied = desk.json(&["client", "update", "app", "--permission", "", "--scope=", "--opens-for", ""]);
+    assert_eq!([&emptied["permissions"], &emptied["scopes"], &emptied["opens_for"]], [&json!([]); 3]);
+    assert_eq!(emptied["grants"], json!(["refresh_token"]));
+    let before = desk.json(&["client", "show", "app"]);
+    let output = run(desk.path(), &["client", "update", "app"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("name something to change") && error.contains("Usage: keyfob client update"), "{error}");
+    assert_eq!(desk.json(&["client", "show", "app"]), before);
+}
+
+#[test]
+fn a_name_that_is_empty_is_wrong_usage() {
+    let directory = TempDir::new().unwrap();
+    for line in ["client show", "client delete", "client rotate-secret", "key revoke", "session show", "session revoke", "subject revoke"] {
+        let arguments: Vec<&str> = line.split(' ').chain([""]).collect();
+        assert_eq!(run(directory.path(), &arguments).status.code(), Some(2), "{line}");
     }
 }

@@ -67,7 +67,9 @@ async fn a_cursor_that_is_too_old_is_gone_and_one_from_the_future_is_wrong() {
     let kept = read(&server, &reader, "").await;
     assert_eq!(kinds(&kept), ["client.created", "session.opened"]);
     assert_eq!(server.get("/v1/events?after=99999", Auth::Basic(&reader)).await.status, 400);
-    assert_eq!(server.get("/v1/events?after=x", Auth::Basic(&reader)).await.status, 400);
+    let malformed = server.get("/v1/events?after=x", Auth::Basic(&reader)).await;
+    assert_eq!(malformed.status, 400);
+    assert!(malformed.text().contains("the `cursor` or `head` of an earlier answer"), "{}", malformed.text());
     assert_eq!(server.get("/v1/events?wait=61", Auth::Basic(&reader)).await.status, 400);
 }
 

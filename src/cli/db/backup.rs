@@ -62,11 +62,10 @@ impl Backup {
             written
         })?;
         target.finish()?;
-        self.tell(&written, config, output);
-        Ok(())
+        self.tell(&written, config, output)
     }
 
-    fn tell(&self, Written { head, bytes, took }: &Written, config: &Config, output: Output) {
+    fn tell(&self, Written { head, bytes, took }: &Written, config: &Config, output: Output) -> Result<(), Failure> {
         let entries = |name: &str| head.tables.iter().find(|(table, _)| **table == *name).map_or(0, |(_, entries)| *entries);
         let key = places(config).key_name();
         let json = json!({
@@ -85,11 +84,15 @@ impl Backup {
             ),
             format!("The master key is not in it ({key}). Keep a copy of that elsewhere: without it the backup cannot be restored."),
         ];
-        match (output, self.file == Path::new("-")) {
-            (Output::Human, false) => print_lines(&lines),
-            (Output::Json, false) => print_json(&json),
-            (Output::Human, true) => eprintln!("{}", lines.join("\n")),
-            (Output::Json, true) => eprintln!("{json:#}"),
+        if self.file == Path::new("-") {
+            let told = if output == Output::Json { format!("{json:#}") } else { lines.join("\n") };
+            // The backup is whole, whether or not somebody hears of it.
+            let _ = writeln!(io::stderr(), "{told}");
+            return Ok(());
+        }
+        match output {
+            Output::Human => print_lines(&lines),
+            Output::Json => print_json(&json),
         }
     }
 }

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::super::door::Door;
-use super::super::print::{Table, print_json, print_lines, print_table};
+use super::super::print::{Table, print_json, print_lines};
 use super::super::progress::{Progress, percent};
 use super::super::{Failure, Output, runtime};
 use super::interrupt::flag;
@@ -92,7 +92,7 @@ impl Report {
         let Some(done) = self.done else {
             return Err(Failure::refused("the check broke off before its end; the log of the server says why"));
         };
-        match output {
+        let printed = match output {
             Output::Json => {
                 let find = |[table, key, cause]: &[String; 3]| json!({ "table": table, "key": key, "cause": cause });
                 let items: Vec<Value> = self.finds.iter().map(find).collect();
@@ -101,23 +101,26 @@ impl Report {
                 print_json(&json!({
                     "sound": finds == 0, "finds": items, "entries": entries, "sessions": sessions, "live": live, "clients": clients,
                     "file_checked": !online,
-                }));
+                }))
             }
             Output::Human => {
+                let mut lines = vec![];
                 if finds > 0 {
                     let mut table = Table::new(&["TABLE", "KEY", "WHAT IS WRONG"]);
                     self.finds.into_iter().for_each(|find| table.row(find));
-                    print_table(table);
+                    lines = table.take_lines();
                 }
                 let pages = if online { "" } else { ", and the pages of the file" };
-                print_lines(&[format!(
+                lines.push(format!(
                     "checked {} entries ({} sessions, {} of them live){pages}",
                     done["entries"], done["sessions"], done["live"]
-                )]);
+                ));
+                print_lines(&lines)
             }
-        }
+        };
+        // Damage is told whoever reads.
         match finds {
-            0 => Ok(()),
+            0 => printed,
             1 => Err(Failure::refused(format!("1 entry is damaged: {MEND}"))),
             more => Err(Failure::refused(format!("{more} entries are damaged: {MEND}"))),
         }

@@ -38,7 +38,6 @@ pub fn run(config: &Config, file: &Path, accept_damage: bool, output: Output) ->
         Output::Human => print_lines(&lines(&restored, &places(config), clock.now().wall)),
         Output::Json => print_json(&object(&restored)),
     }
-    Ok(())
 }
 
 fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {

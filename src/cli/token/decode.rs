@@ -45,11 +45,10 @@ impl Decode {
             Output::Json => {
                 let verified = [("verified", json!(kid.is_some())), ("verified_with", json!(kid))];
                 let told: Map<_, _> = verified.into_iter().chain(parts).map(|(name, value)| (name.to_owned(), value)).collect();
-                print_json(&told.into());
+                print_json(&told.into())
             }
             Output::Human => print_lines(&[vec![verdict(kid.as_deref(), opaque_kind.is_none())], lines].concat()),
         }
-        Ok(())
     }
 }
 

@@ -63,6 +63,45 @@ fn clients_are_administered_while_none_runs() {
 }
 
 #[test]
+fn commands_that_meet_at_the_store_take_turns() {
+    let directory = initialised();
+    let create =
+        |number: usize| keyfob(directory.path(), &["client", "create", &format!("c{number}")]).stderr(Stdio::piped()).spawn().unwrap();
+    let running: Vec<_> = (0..6).map(create).collect();
+    for command in running {
+        let output = command.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(json_of(directory.path(), &["client", "list"]).as_array().unwrap().len(), 7);
+}
+
+/// Whether a process has a file open, by its name.
+fn has_open(process: u32, name: &str) -> bool {
+    let files = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|path| path.ends_with(name)))
+}
+
+/// As a start does that comes in the middle of `keyfob db stats`.
+#[test]
+fn a_start_waits_for_a_command_and_a_command_for_a_server_that_starts() {
+    let directory = initialised();
+    let lock = fs::File::options().write(true).open(data(directory.path(), "keyfob.pid")).unwrap();
+    lock.try_lock().unwrap();
+    let mut list = keyfob(directory.path(), &["client", "list"]).stdout(Stdio::null()).spawn().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = keyfob(directory.path(), &["serve", "--listen", &address, "--issuer", &format!("http://{address}")]);
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| Process::by(directory.path(), &mut command, address.clone()));
+        // The lock is let go as soon as somebody has met it.
+        while !has_open(list.id(), "keyfob.pid") && list.try_wait().unwrap().is_none() {}
+        drop(lock);
+        let server = server.join().unwrap();
+        assert!(list.wait().unwrap().success());
+        assert_eq!(server.stop(), 0);
+    });
+}
+
+#[test]
 fn a_command_without_a_store_says_how_to_begin() {
     let directory = tempdir().unwrap();
     let error = refused(directory.path(), &["client", "list"]);
