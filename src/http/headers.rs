@@ -1,7 +1,7 @@
 //! The headers that every answer carries, whatever its status (ASVS 5.0, 3.4.1, 3.4.3 to 3.4.6 and 14.3.2; INT-120 to INT-123).
 
 use poem::Response;
-use poem::http::{HeaderName, HeaderValue, header};
+use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::wire::Surface;
 
@@ -11,8 +11,7 @@ const STRICT: HeaderValue = HeaderValue::from_static("max-age=31536000; includeS
 const NO_PAGE: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// Puts them on an answer. There is never a CORS header: the routes are for servers, and for pages of the same origin; nor one that names
-/// what serves them. `strict` is for answers that travel by TLS.
+/// Puts them on an answer. There is none that names what serves it. `strict` is for answers that travel by TLS.
 pub fn put(surface: Surface, strict: bool, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -35,10 +34,23 @@ pub fn put(surface: Surface, strict: bool, response: &mut Response) {
     }
 }
 
+/// Lets pages of `origin` read an answer, and their browser send the cookie for it. No other answer has a CORS header: the routes are for servers,
+/// and for pages of the same origin. `Cross-Origin-Resource-Policy` is not asked of what is fetched by CORS.
+pub fn let_read(origin: HeaderValue, response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+}
+
+/// What a browser is told that asks before it sends what a page wants sent. It may remember it for ten minutes.
+pub fn preflight() -> Response {
+    let response = Response::builder().status(StatusCode::NO_CONTENT);
+    response.header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, DELETE").header(header::ACCESS_CONTROL_MAX_AGE, "600").finish()
+}
+
 #[cfg(test)]
 mod tests {
-    use poem::http::StatusCode;
-
     use super::*;
 
     #[test]

@@ -16,7 +16,7 @@ use super::fallback::{self, RouteTable};
 use super::headers;
 use super::limits::Limits;
 use super::metrics::requests::{Pending, Requests};
-use super::origin::Origins;
+use super::origin::{self, Origins};
 use super::peer::TrustedProxies;
 use super::query::Queries;
 use super::request_id::{RequestIds, X_REQUEST_ID};
@@ -123,6 +123,7 @@ impl Wire {
         let speaker = self.proxies.speaker_of(&request);
         let id = self.request_ids.of(request.headers(), speaker.is_trusted);
         request.extensions_mut().insert(speaker.peer);
+        let reader = self.origins.reader_of(&request);
         let strict = self.is_strict && *request.scheme() == Scheme::HTTPS;
         // HEAD is GET without the body (RFC 9110 §9.3.2), where there is GET.
         let head = request.method() == Method::HEAD && self.routes.has(&Method::GET, request.uri().path());
@@ -130,9 +131,16 @@ impl Wire {
             request.set_method(Method::GET);
         }
         let mut pending = self.requests.begin(self.routes.place(request.uri().path()), request.method());
-        let mut response = id.clone().during(self.answer(surface, request, &pending)).await;
+        let mut response = if reader.is_some() && origin::is_preflight(&request) {
+            headers::preflight()
+        } else {
+            id.clone().during(self.answer(surface, request, &pending)).await
+        };
         pending.answered(response.status());
         headers::put(surface, strict, &mut response);
+        if let Some(origin) = reader {
+            headers::let_read(origin, &mut response);
+        }
         response.headers_mut().insert(X_REQUEST_ID, id.into_header());
         if head {
             without_body(&mut response);

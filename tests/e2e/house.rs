@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -204,8 +205,9 @@ pub fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/web").join(name)
 }
 
-/// An application that answers with the head of whatever request reaches it.
-pub fn echo(port: u16) {
+/// An application that answers with the head of whatever request reaches it, and hands the heads to who wants to see them.
+pub fn echo(port: u16) -> Receiver<String> {
+    let (hands, heads) = channel();
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
@@ -217,9 +219,11 @@ pub fn echo(port: u16) {
             let mut body = vec![0; length.unwrap_or(0)];
             let _ = reader.read_exact(&mut body);
             let answer = format!("{head}{}", String::from_utf8_lossy(&body));
+            let _ = hands.send(head);
             let _ = write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
         }
     });
+    heads
 }
 
 /// Runs curl, which believes our own certificates.

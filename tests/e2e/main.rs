@@ -2,6 +2,7 @@
 
 mod browser;
 mod docs;
+mod further;
 mod guide;
 mod house;
 mod proxies;

@@ -1,5 +1,7 @@
 //! What passes through real nginx, real Caddy and real Traefik, with the configurations that `examples/web` ships.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::house::{Answer, House, Proxy, echo};
@@ -119,6 +121,22 @@ fn without_keyfob_nobody_is_let_in(proxy: Proxy) {
     assert!((500..=504).contains(&status), "{status}");
 }
 
+/// A visitor who writes what keyfob believes of a proxy chooses neither the address that is throttled nor the name that the log has.
+fn nobody_outside_says_where_a_request_is_from_or_what_it_is_called(proxy: Proxy) {
+    let mut house = house(proxy);
+    house.stop_keyfob();
+    let keyfob = echo(house.keyfob.rsplit(':').next().unwrap().parse().unwrap());
+    let spoofed = ["-H", "X-Forwarded-For: 203.0.113.7", "-H", "X-Request-Id: theirs"];
+    for path in ["/v1/session", "/api/me", "/api/secret"] {
+        assert_eq!(house.ask(path, &spoofed).status, 200, "{path}");
+        let asked = keyfob.recv_timeout(Duration::from_secs(20)).unwrap().to_ascii_lowercase();
+        assert!(asked.contains("\r\nx-forwarded-for: 127.0.0.1\r\n") && asked.contains(" /v1/"), "{path}: {asked}");
+        assert!(!asked.contains("203.0.113.7") && !asked.contains("theirs"), "{path}: {asked}");
+        // Who can make names gives the request one, for its own log too.
+        assert_eq!(asked.contains("\r\nx-request-id: "), proxy != Proxy::Traefik, "{path}: {asked}");
+    }
+}
+
 /// Pages of other origins ask first, and are not answered with what they need (no CORS header).
 fn a_preflight_is_answered_without_leave(proxy: Proxy) {
     let house = house(proxy);
@@ -140,4 +158,5 @@ through!(
     logging_out_passes_through,
     without_keyfob_nobody_is_let_in,
     a_preflight_is_answered_without_leave,
+    nobody_outside_says_where_a_request_is_from_or_what_it_is_called,
 );

@@ -182,3 +182,63 @@ async fn a_foreign_page_changes_nothing_at_v1_whatever_its_credentials() {
     let ours = server.send(Method::POST, "/v1/sessions", Auth::Basic(&people.app), &known, r#"{"subject":"alice"}"#).await;
     assert_eq!(ours.status, 201);
 }
+
+/// What an answer gives a browser leave to, for a page of another origin.
+fn leave(answer: &Answer) -> [String; 3] {
+    ["access-control-allow-origin", "access-control-allow-credentials", "vary"].map(|name| answer.header(name).to_owned())
+}
+
+const FURTHER: (&str, &str) = ("origin", "https://app.example");
+const ASKS: (&str, &str) = ("access-control-request-method", "DELETE");
+const TWO_ORIGINS: (&str, &str) = ("cookie.origins", r#"["https://app.example", "https://www.example"]"#);
+
+/// SES-21: a browser asks before it lets a page of another origin log out, and before it lets one read.
+#[tokio::test]
+async fn a_page_of_a_further_origin_has_the_leave_that_its_browser_asks_for() {
+    let people = signed_in_with(&[TWO_ORIGINS], json!({"subject": "alice"})).await;
+    let (server, cookie) = (&people.server, people.cookie());
+    let given = ["https://app.example", "true", "Origin"];
+    let preflight = server.send(Method::OPTIONS, "/v1/session", Auth::None, &[FURTHER, ASKS], "").await;
+    assert_eq!((preflight.status, leave(&preflight)), (204, given.map(Into::into)));
+    assert_eq!(preflight.header("access-control-allow-methods"), "GET, DELETE");
+    assert_eq!((preflight.header("access-control-max-age"), preflight.header("access-control-allow-headers")), ("600", ""));
+    assert!(preflight.body.is_empty() && people.is_there().await);
+    let crossing = [FURTHER, ("sec-fetch-site", "same-site")];
+    for (method, cookie, status) in [
+        (Method::GET, &*cookie, 200),
+        (Method::GET, "a=b", 401),
+        (Method::OPTIONS, &cookie, 405),
+        (Method::DELETE, &cookie, 204),
+        (Method::DELETE, "a=b", 401),
+    ] {
+        let answer = server.browse(method.clone(), "/v1/session", cookie, &crossing).await;
+        assert_eq!((answer.status, leave(&answer)), (status, given.map(Into::into)), "{method} {cookie}");
+    }
+    assert!(!people.is_there().await);
+}
+
+/// Exactly those origins, exactly there. Without the setting nobody: `no_route_is_open_to_other_origins`.
+#[tokio::test]
+async fn no_other_page_and_no_other_route_has_leave() {
+    let people = signed_in_with(&[TWO_ORIGINS], json!({"subject": "alice"})).await;
+    let elsewhere = ("origin", "https://evil.example");
+    for (method, path, headers, status) in [
+        (Method::OPTIONS, "/v1/session", [elsewhere, ASKS], 405),
+        (Method::OPTIONS, "/v1/session", [("origin", "https://app.example.evil.example"), ASKS], 405),
+        (Method::OPTIONS, "/v1/session", [("origin", ISSUER), ASKS], 405),
+        (Method::OPTIONS, "/v1/session", [("origin", "null"), ASKS], 405),
+        (Method::OPTIONS, "/v1/session", [FURTHER, ("origin", "https://www.example")], 405),
+        (Method::OPTIONS, "/v1/session/", [FURTHER, ASKS], 404),
+        (Method::OPTIONS, "/v1/sessions", [FURTHER, ASKS], 405),
+        (Method::OPTIONS, "/oauth2/revoke", [FURTHER, ASKS], 405),
+        (Method::GET, "/v1/session", [elsewhere, ASKS], 200),
+        (Method::GET, "/v1/session", [SAME_ORIGIN, ASKS], 200),
+        (Method::GET, "/v1/forward-auth", [FURTHER, ASKS], 200),
+        (Method::GET, "/readyz", [FURTHER, ASKS], 200),
+        (Method::DELETE, "/v1/session", [elsewhere, ASKS], 403),
+    ] {
+        let answer = people.server.browse(method.clone(), path, &people.cookie(), &headers).await;
+        assert_eq!((answer.status, leave(&answer)), (status, ["", "", ""].map(Into::into)), "{method} {path} {headers:?}");
+    }
+    assert!(people.is_there().await);
+}
