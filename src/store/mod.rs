@@ -112,7 +112,7 @@ pub struct Swept {
     pub windows: usize,
     /// Events past their retention.
     pub events: usize,
-    /// Revoked tokens that have expired by themselves.
+    /// Revoked tokens that have expired by themselves, a retention ago.
     pub tokens: usize,
     /// Whether there is more to do at once.
     pub more: bool,
