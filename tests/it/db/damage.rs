@@ -110,8 +110,8 @@ async fn a_sound_store_has_no_finds() {
     let store = place.open();
     let mut pieces = store.check(at(10)).unwrap();
     let mut last = None;
-    while let Some(note) = pieces.recv().await {
-        last = Some(note.unwrap());
+    while let Some(note) = pieces.recv().await.unwrap().unwrap() {
+        last = Some(note);
     }
     assert_eq!(last, Some(Note::Done(done)), "beside the writer it finds the same");
 }
