@@ -36,7 +36,7 @@ const ENDED_FAMILIES_KEPT: usize = 8;
 /// How many unexpired access tokens of one session can be revoked one by one; the next ends their family, or the session.
 pub const REVOKED_TOKENS_MAX: usize = 256;
 /// How long a revocation is remembered beyond its token's expiry, where there is room: a clock that was ahead may go back.
-const REVOCATION_KEPT: Duration = Duration::from_hours(30 * 24);
+const REVOCATION_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// One sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]

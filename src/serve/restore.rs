@@ -17,7 +17,7 @@ use crate::first_start::{InstanceLock, Places, prepare_directory, read_master_ke
 use crate::store::StoreError;
 use crate::store::backup::{Decoder, Head, Piece};
 use crate::store::check::{Checked, Find, Note};
-use crate::store::redb::{OpenError, RestoreError, Restoring};
+use crate::store::redb::{OpenError, RestoreError, Restoring, reached};
 use crate::token::keyring;
 use crate::token::keys::Keys;
 
@@ -78,13 +78,38 @@ pub fn restore(
     }
     let event = restored(&head, checked.live, clock.now().wall);
     let chance = u32::from_le_bytes(clock.random());
-    let began = restoring.begin_epoch(&event, &signing_keys(&keys, event.at, clock), chance).map_err(damaged)?;
+    let lost = reached(&places.database, &keys, config.store.cache_bytes);
+    let began = restoring.begin_epoch(&event, &signing_keys(&keys, event.at, clock), lost, chance).map_err(damaged)?;
     let kept = replace(&unfinished.0, &places.database, event.at).map_err(|error| places_error(&places, &error))?;
     Ok(Restored { head, bytes, checked, began, kept })
 }
 
+/// The backup, and its name for a person.
+fn open(file: &Path) -> Result<(Box<dyn Read>, &Path), AppError> {
+    if file == Path::new("-") {
+        let (input, file) = (io::stdin(), Path::new("standard input"));
+        if input.is_terminal() {
+            let mend = "; let it come from a file: `keyfob db restore - < FILE`";
+            return Err(AppError::Backup { file: file.into(), cause: "it is a terminal".into(), mend });
+        }
+        return Ok((Box::new(input), file));
+    }
+    match File::open(file) {
+        Ok(backup) => Ok((Box::new(backup), file)),
+        Err(cause) => {
+            let mend = match cause.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "; let who can read it hand it over: `sudo cat FILE | sudo -u keyfob keyfob db restore -`"
+                }
+                _ => "; name a file that `keyfob db backup` has written",
+            };
+            Err(AppError::Backup { file: file.into(), cause: cause.to_string(), mend })
+        }
+    }
+}
+
 /// Reads the whole backup into the new database.
-fn fill(backup: &mut File, restoring: &mut Restoring, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<(Head, u64), RestoreError> {
+fn fill(backup: &mut dyn Read, restoring: &mut Restoring, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<(Head, u64), RestoreError> {
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; READ_BYTES];
     loop {

@@ -80,7 +80,7 @@ fn one_access_token_is_revoked_until_it_would_have_expired() {
 fn a_revocation_outlives_its_token_where_there_is_room() {
     let mut session = session();
     session.expires_at = at(365 * 86_400);
-    session.idle_timeout = Duration::from_hours(365 * 24);
+    session.idle_timeout = Duration::from_secs(365 * 86_400);
     session.revoke_token(revocation(1, 300), Some(1), "app", at(1), &uncut());
     session.revoke_token(revocation(2, 30_000), Some(1), "app", at(20_000), &uncut());
     assert!(session.has_revoked(&revocation(1, 300).id));
