@@ -37,7 +37,7 @@ fn restore(bytes: &[u8], path: &Path) -> Position {
     let mut restoring = Restoring::begin(path, &keys(), 1 << 20).unwrap();
     let head = fill(&mut restoring, bytes).unwrap();
     assert_eq!(head.made_at, at(50));
-    restoring.begin_epoch(&Event::new(EventKind::StoreRestored, at(60), "root"), &[fresh(KeyStatus::Active)], 0).unwrap()
+    restoring.begin_epoch(&Event::new(EventKind::StoreRestored, at(60), "root"), &[fresh(KeyStatus::Active)], None, 0).unwrap()
 }
 
 #[tokio::test]
