@@ -41,6 +41,8 @@ pub use check::check;
 pub use restore::{Progress as RestoreProgress, Restored, restore};
 pub use run::run;
 
+use restore::Unfinished;
+
 /// The name of the administrator client that the first start makes.
 pub const ADMINISTRATOR: &str = "admin";
 
@@ -142,6 +144,7 @@ impl App {
     }
 
     async fn open(config: &Config, places: &Places, master: &SecretKey, clock: Clock, lock: InstanceLock) -> Result<Self, AppError> {
+        drop(Unfinished::of(places));
         let keys = Keys::derive(master);
         let options = Options { cache_bytes: config.store.cache_bytes, write_queue_max: config.limits.write_queue_max };
         let store = open_patiently(|| Redb::open(&places.database, &keys, options));
@@ -226,6 +229,9 @@ impl AppError {
             OpenError::Damaged => "; restore a backup with `keyfob db restore FILE`",
             OpenError::Store(StoreError::Corrupt { .. }) => {
                 "; `keyfob db check` finds what else is damaged, and `keyfob db restore FILE` restores a backup"
+            }
+            OpenError::Store(StoreError::Failed(_)) => {
+                "; look to the disk, and if the file is damaged restore a backup with `keyfob db restore FILE`"
             }
             OpenError::Io(_) | OpenError::Store(_) => "",
         };

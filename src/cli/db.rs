@@ -30,7 +30,7 @@ pub enum DbCommand {
     Backup(backup::Backup),
     /// Makes the database anew from a backup. No server may run; whatever was issued before is refused afterwards.
     Restore {
-        /// The backup.
+        /// The backup; - is standard input.
         file: PathBuf,
         /// Restores a backup although records in it are damaged.
         #[arg(long)]

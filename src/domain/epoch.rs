@@ -25,6 +25,15 @@ pub struct Epoch {
     pub after: Position,
 }
 
+/// How far a history has come: the position of its last event, and the number of its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The position.
+    pub head: Position,
+    /// The number.
+    pub number: u32,
+}
+
 /// The epochs that restores began and whose beginnings are still in the log, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epochs(Vec<Epoch>);
@@ -49,13 +58,15 @@ impl Epochs {
     }
 
     /// Begins another epoch, after a backup that ends at `head`, and answers its first position. It lies beyond all that the lost store can
-    /// have reached, however long it went on, and beyond what another restore of the same backup began. Beginnings before `oldest`, the
-    /// first event that is kept, are forgotten: nobody's cursor passes over them any more.
-    pub fn begin(&mut self, head: Position, oldest: Position, now: Timestamp, chance: u32) -> Position {
-        let number = self.number().saturating_add(1);
+    /// have reached, however long it went on, and beyond what another restore of the same backup began; where it is known how far that
+    /// store came (`lost`), whatever the clock says. Beginnings before `oldest`, the first event that is kept, are forgotten: nobody's
+    /// cursor passes over them any more.
+    pub fn begin(&mut self, head: Position, oldest: Position, lost: Option<Reached>, now: Timestamp, chance: u32) -> Position {
+        let number = self.number().max(lost.map_or(1, |lost| lost.number)).saturating_add(1);
+        let reached = head.max(lost.map_or(head, |lost| lost.head));
         let milliseconds = u64::try_from(now.millis()).unwrap_or(0).min(MILLISECONDS_MAX);
-        let floor = (milliseconds << POSITIONS_PER_MILLISECOND_BITS).max(head.0.saturating_add(STEP));
-        let began = Position(floor + u64::from(chance >> (u32::BITS - CHANCE_BITS)));
+        let floor = (milliseconds << POSITIONS_PER_MILLISECOND_BITS).max(reached.0.saturating_add(STEP));
+        let began = Position(floor.saturating_add(u64::from(chance >> (u32::BITS - CHANCE_BITS))));
         self.0.retain(|epoch| epoch.began >= oldest);
         self.0.push(Epoch { number, began, after: head });
         began
@@ -74,7 +85,7 @@ mod tests {
     fn a_reader_at_the_end_of_the_backup_goes_on_and_one_in_the_lost_history_does_not() {
         let mut epochs = Epochs::default();
         assert_eq!((epochs.number(), epochs.next(Position(0))), (1, Some(Position(1))));
-        let began = epochs.begin(Position(100), Position(1), second(1_800_000_000), 0);
+        let began = epochs.begin(Position(100), Position(1), None, second(1_800_000_000), 0);
         assert_eq!((epochs.number(), epochs.began()), (2, Some(began)));
         assert_eq!(epochs.next(Position(99)), Some(Position(100)));
         assert_eq!(epochs.next(Position(100)), Some(began));
@@ -86,7 +97,7 @@ mod tests {
 
     #[test]
     fn no_epoch_begins_where_another_can_have_been() {
-        let begin = |now, chance| Epochs::default().begin(Position(100), Position(1), Timestamp::from_millis(now), chance).0;
+        let begin = |now, chance| Epochs::default().begin(Position(100), Position(1), None, Timestamp::from_millis(now), chance).0;
         let first = begin(1_800_000_000_000, u32::MAX);
         assert!(begin(1_800_000_000_001, 0) > first, "the next millisecond is later, whatever chance says");
         assert!(begin(1_800_000_001_000, 0) > first + 1_000_000_000, "a second is more than a store writes in it");
@@ -94,16 +105,27 @@ mod tests {
         assert!(begin(0, 0) > 100 + 1_000_000_000, "a clock that has lost its battery");
         assert!(begin(i64::MAX, u32::MAX) < 1 << 63);
         let mut twice = Epochs::default();
-        let first = twice.begin(Position(100), Position(1), second(1_800_000_000), 0);
-        let second = twice.begin(first, Position(1), second(1_700_000_000), 0);
+        let first = twice.begin(Position(100), Position(1), None, second(1_800_000_000), 0);
+        let second = twice.begin(first, Position(1), None, second(1_700_000_000), 0);
         assert!(second.0 > first.0 + 1_000_000_000, "a clock that was set back");
+    }
+
+    /// The same backup twice, and the clock set back in between: the backup does not know of the first time, the store that is replaced does.
+    #[test]
+    fn an_epoch_begins_beyond_the_store_that_is_replaced() {
+        let (mut first, mut again) = (Epochs::default(), Epochs::default());
+        let began = first.begin(Position(100), Position(1), None, second(1_800_000_000), 0);
+        let lost = Reached { head: began.next(), number: first.number() };
+        let later = again.begin(Position(100), Position(1), Some(lost), second(1_700_000_000), 0);
+        assert!(later > began.next() && again.number() > first.number());
+        assert_eq!((again.next(began.next()), again.next(Position(100))), (None, Some(later)));
     }
 
     #[test]
     fn beginnings_that_left_the_log_are_forgotten_and_still_counted() {
         let mut epochs = Epochs::default();
-        let first = epochs.begin(Position(100), Position(1), second(1_800_000_000), 0);
-        let next = epochs.begin(first.next(), first.next(), second(1_800_000_100), 0);
+        let first = epochs.begin(Position(100), Position(1), None, second(1_800_000_000), 0);
+        let next = epochs.begin(first.next(), first.next(), None, second(1_800_000_100), 0);
         assert_eq!((epochs.0.len(), epochs.number()), (1, 3));
         assert_eq!(epochs.next(Position(100)), Some(Position(101)), "which the log does not have any more: gone");
         assert_eq!(epochs.next(first.next()), Some(next));

@@ -35,6 +35,8 @@ pub const FAMILIES_MAX: usize = 64;
 const ENDED_FAMILIES_KEPT: usize = 8;
 /// How many unexpired access tokens of one session can be revoked one by one; the next ends their family, or the session.
 pub const REVOKED_TOKENS_MAX: usize = 256;
+/// How long a revocation is remembered beyond its token's expiry, where there is room: a clock that was ahead may go back.
+const REVOCATION_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// One sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +115,7 @@ impl std::fmt::Debug for Device {
 pub struct RevokedToken {
     /// Its name.
     pub id: TokenId,
-    /// When it would have expired, in seconds; then it can be forgotten.
+    /// When it expires by itself, in seconds.
     pub expires_at: i64,
 }
 
@@ -231,13 +233,15 @@ impl<T> Decision<T> {
 }
 
 impl Session {
-    /// Whether it lives at `now`. What comes first counts: a session that had expired before everything was ended stays expired.
+    /// Whether it lives at `now`. What comes first counts: a session that had expired before everything was ended stays expired. What was
+    /// reported as expired is so for good, even if the clock goes back.
     pub fn standing(&self, now: Timestamp, cuts: &CutOffs) -> Standing {
         if let Some(end) = &self.end {
             return Standing::Ended(end.clone());
         }
         let deadline = self.deadline();
         match cuts.end_of(&self.client_id, self.issued) {
+            _ if self.expiry_reported => Standing::Expired,
             Some(cut) if cut.at < deadline => Standing::Ended(cut),
             Some(_) => Standing::Expired,
             None if now >= deadline => Standing::Expired,
@@ -316,7 +320,7 @@ impl Session {
     pub fn use_at(&mut self, used: Timestamp, cuts: &CutOffs) {
         let written = self.last_used_at;
         self.touch(used);
-        if self.expiry_reported || !self.is_active(used, cuts) {
+        if !self.is_active(used, cuts) {
             self.last_used_at = written;
         }
     }
@@ -354,11 +358,11 @@ impl Session {
 
     /// Revokes one access token. A session that has too many of them loses the family instead, which is more and never less.
     pub fn revoke_token(&mut self, token: RevokedToken, family: Option<u16>, by: &str, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
-        self.forget_expired_revocations(now);
+        self.forget_old_revocations(now);
         if !self.is_active(now, cuts) || token.expires_at <= now.seconds() || self.has_revoked(&token.id) {
             return vec![];
         }
-        if self.revoked_tokens.len() >= REVOKED_TOKENS_MAX {
+        if !self.make_room_for_revocation(now) {
             return match family {
                 Some(number) => self.revoke_family(number, by, now, cuts),
                 None => self.close(End { at: now, reason: EndReason::TokenRevoked, by: by.into() }, now, cuts),
@@ -411,9 +415,8 @@ impl Session {
     pub fn kept_until(&self, retention: Duration, now: Timestamp, cuts: &CutOffs) -> Option<Timestamp> {
         match self.standing(now, cuts) {
             Standing::Active => None,
-            // What was reported as expired stays so, even if a clock that went back lets a cut-off seem earlier.
-            Standing::Ended(end) if self.end.is_some() || !self.expiry_reported => Some(end.at.plus(retention)),
-            Standing::Expired | Standing::Ended(_) => Some(self.deadline().plus(retention)),
+            Standing::Ended(end) => Some(end.at.plus(retention)),
+            Standing::Expired => Some(self.deadline().plus(retention)),
         }
     }
 
@@ -442,8 +445,19 @@ impl Session {
         }
     }
 
-    fn forget_expired_revocations(&mut self, now: Timestamp) {
-        self.revoked_tokens.retain(|token| token.expires_at > now.seconds());
+    fn forget_old_revocations(&mut self, now: Timestamp) {
+        let old = now.minus(REVOCATION_KEPT).seconds();
+        self.revoked_tokens.retain(|token| token.expires_at > old);
+    }
+
+    /// Whether there is room for one more. What has expired is in nobody's way: the first of it makes room.
+    fn make_room_for_revocation(&mut self, now: Timestamp) -> bool {
+        if self.revoked_tokens.len() < REVOKED_TOKENS_MAX {
+            return true;
+        }
+        let oldest = (0..self.revoked_tokens.len()).min_by_key(|index| self.revoked_tokens[*index].expires_at);
+        let expired = oldest.filter(|index| self.revoked_tokens[*index].expires_at <= now.seconds());
+        expired.map(|index| self.revoked_tokens.remove(index)).is_some()
     }
 
     fn forget_old_families(&mut self, cuts: &CutOffs) {

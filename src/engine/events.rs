@@ -27,15 +27,20 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `Forbidden` without the permission `events`; `Gone` when events after `after` were forgotten, or `after` is in a history that a
-    /// restore has lost; `Invalid` for a place in the future.
+    /// restore has lost, as a place in the future is where there was a restore; `Invalid` for one where there was none.
     pub async fn events(&self, caller: &Caller, after: Position, limit: usize, wait: Duration) -> Result<Events> {
         caller.require(Permission::Events)?;
         let registry = self.store.registry();
-        let Some(next) = registry.epochs.next(after) else {
+        let lost = || {
             let lost = "this cursor is from a history that was lost: the store was restored from a backup made before; begin again without a cursor";
-            return Err(Refusal::Gone.because(lost).into());
+            Err(Refusal::Gone.because(lost).into())
         };
+        let Some(next) = registry.epochs.next(after) else { return lost() };
         if after > self.store.head() {
+            // Another restore of the same backup, under a clock that was ahead, can have reached it.
+            if registry.epochs.number() > 1 {
+                return lost();
+            }
             return Err(invalid("after", "is a place that the log has not reached").into());
         }
         if after == self.store.head() && !wait.is_zero() {

@@ -28,7 +28,8 @@ pub struct Walk<T> {
     pub rate: Option<u64>,
     /// When it began.
     pub at: Timestamp,
-    _place: OwnedSemaphorePermit,
+    /// Its place among those that may go on.
+    pub place: OwnedSemaphorePermit,
 }
 
 impl<S: Store> Engine<S> {
@@ -44,7 +45,7 @@ impl<S: Store> Engine<S> {
         }
         let (at, place) = (self.clock.now().wall, self.walk()?);
         tracing::info!(by = caller.name(), "a backup begins");
-        Ok(Walk { pieces: self.store.backup(at)?, rate: Some(rate), at, _place: place })
+        Ok(Walk { pieces: self.store.backup(at)?, rate: Some(rate), at, place })
     }
 
     /// Holds every record and every index of the store as it is now against each other. Writers go on meanwhile.
@@ -54,7 +55,7 @@ impl<S: Store> Engine<S> {
     pub fn check_store(&self, caller: &Caller) -> Result<Walk<Note>> {
         caller.require(Permission::Admin)?;
         let (at, place) = (self.clock.now().wall, self.walk()?);
-        Ok(Walk { pieces: self.store.check(at)?, rate: None, at, _place: place })
+        Ok(Walk { pieces: self.store.check(at)?, rate: None, at, place })
     }
 
     /// What is in the store, and how large it is.
@@ -74,8 +75,45 @@ impl<S: Store> Engine<S> {
     }
 }
 
-/// Logs what a check finds, once for each find: somebody has to look at it, whoever asked.
-pub fn log_find(find: &Find) {
-    let error = StoreError::Corrupt { table: find.table, key: find.key.clone(), cause: find.cause };
-    tracing::error!(%error, "a check of the store found damage");
+/// How many finds of a check are logged one by one: a broken index has one for each session.
+const FINDS_LOGGED: u64 = 10;
+
+/// Logs what a check finds, for somebody has to look at it, whoever asked: the first finds, and at the end how many there were.
+#[derive(Debug, Default)]
+pub struct FindLog(u64);
+
+impl FindLog {
+    /// Logs what is told, if it is to be logged; answers whether it was.
+    pub fn hear(&mut self, note: &Note) -> bool {
+        match note {
+            Note::Find(Find { table, key, cause }) => {
+                self.0 += 1;
+                if self.0 > FINDS_LOGGED {
+                    return false;
+                }
+                let error = StoreError::Corrupt { table, key: key.clone(), cause };
+                tracing::error!(%error, "a check of the store found damage");
+            }
+            Note::Done(_) if self.0 > FINDS_LOGGED => {
+                tracing::error!(finds = self.0, "a check of the store found more damage than is logged: `keyfob db check` names it all");
+            }
+            Note::Done(_) | Note::Progress(_) => return false,
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::check::Checked;
+
+    #[test]
+    fn a_broken_index_does_not_flood_the_log() {
+        let mut log = FindLog::default();
+        let find = Note::Find(Find { table: "expiry", key: "00".into(), cause: "it belongs to no session" });
+        let logged = (0..1_000).filter(|_| log.hear(&find)).count();
+        assert_eq!((logged, log.hear(&Note::Done(Checked::default()))), (10, true));
+        assert!(!FindLog::default().hear(&Note::Done(Checked::default())));
+    }
 }

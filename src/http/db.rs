@@ -20,7 +20,7 @@ use crate::domain::client::Permission;
 use crate::domain::id::Position;
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
-use crate::engine::upkeep::log_find;
+use crate::engine::upkeep::FindLog;
 use crate::store::check::{Checked, Note};
 use crate::store::{Stats, Store};
 
@@ -177,10 +177,9 @@ impl<S: Store> DbApi<S> {
     async fn check(&self, authorization: Authorization<BasicOrBearer>, origin: Origin) -> Result<CheckResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let walk = self.0.check_store(&caller)?;
-        Ok(CheckResponse::Lines(Lines(stream::body(walk, |note| {
-            if let Note::Find(find) = &note {
-                log_find(find);
-            }
+        let mut log = FindLog::default();
+        Ok(CheckResponse::Lines(Lines(stream::body(walk, move |note| {
+            log.hear(&note);
             let mut line = CheckLine::from(note).to_json().unwrap_or_default().to_string();
             line.push('\n');
             Bytes::from(line)

@@ -45,7 +45,8 @@ impl<T, F: FnMut(T) -> Bytes + Unpin> Body for Walking<T, F> {
             ready!(pace.next.as_mut().poll(context));
         }
         match ready!(self.walk.pieces.poll_recv(context)) {
-            Some(Ok(piece)) => {
+            Some(Ok(None)) => Poll::Ready(None),
+            Some(Ok(Some(piece))) => {
                 let bytes = (self.write)(piece);
                 if let Some(pace) = &mut self.pace {
                     pace.sent(bytes.len());
@@ -58,7 +59,8 @@ impl<T, F: FnMut(T) -> Bytes + Unpin> Body for Walking<T, F> {
                 }
                 Poll::Ready(Some(Err(io::Error::other(error))))
             }
-            None => Poll::Ready(None),
+            // A clean end would pass for the whole.
+            None => Poll::Ready(Some(Err(io::Error::other("it did not come to its end")))),
         }
     }
 }
@@ -69,5 +71,34 @@ impl Pace {
         // Time that was lost is not made up for.
         let next = self.next.deadline().max(Instant::now()) + takes;
         self.next.as_mut().reset(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::{Semaphore, mpsc};
+
+    use super::*;
+
+    async fn read(pieces: impl IntoIterator<Item = crate::store::Result<Option<&'static str>>>) -> Result<Vec<u8>, io::Error> {
+        let (sender, receiver) = mpsc::channel(8);
+        for piece in pieces {
+            sender.try_send(piece).unwrap();
+        }
+        drop(sender);
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let walk = Walk { pieces: receiver, rate: None, at: crate::domain::time::Timestamp::from_millis(0), place };
+        let body: http_body_util::combinators::BoxBody<Bytes, io::Error> = body(walk, |piece: &'static str| Bytes::from(piece)).into();
+        Ok(body.collect().await?.to_bytes().to_vec())
+    }
+
+    /// Only what says that it is whole ends like it: everything else breaks the answer off, which clients notice.
+    #[tokio::test]
+    async fn a_body_ends_cleanly_only_after_the_last_piece() {
+        assert_eq!(read([Ok(Some("a")), Ok(Some("b")), Ok(None)]).await.unwrap(), b"ab");
+        assert!(read([Ok(Some("a")), Err(StoreError::Failed("a page".into()))]).await.is_err());
+        assert!(read([Ok(Some("a"))]).await.is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Restoring a backup: a new database is made beside the old one, checked, begun in a new epoch, and put into its place by one rename.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::first_start::{Places, prepare_directory, read_master_key, stay_out_of
 use crate::store::StoreError;
 use crate::store::backup::{Decoder, Head, Piece};
 use crate::store::check::{Checked, Find, Note};
-use crate::store::redb::{OpenError, RestoreError, Restoring};
+use crate::store::redb::{OpenError, RestoreError, Restoring, reached};
 use crate::token::keyring;
 use crate::token::keys::Keys;
 
@@ -48,8 +48,8 @@ pub enum Progress {
     Check(Note),
 }
 
-/// Restores the backup at `file`. Until the last moment nothing that is there is changed; `go_on` hears how far it is, and stops it by
-/// answering false. With `accept_damage`, records that are damaged in the backup are no reason to refuse it.
+/// Restores the backup at `file`; - is standard input. Until the last moment nothing that is there is changed; `go_on` hears how far it is,
+/// and stops it by answering false. With `accept_damage`, records that are damaged in the backup are no reason to refuse it.
 ///
 /// # Errors
 /// Whatever keeps it from being restored, and how to go on.
@@ -61,13 +61,13 @@ pub fn restore(
     go_on: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<Restored, AppError> {
     let places = places(config);
+    let (mut backup, file) = open(file)?;
     let damaged = |cause: RestoreError| AppError::restore(file, &places, cause);
-    let mut backup = File::open(file).map_err(|cause| AppError::Backup { file: file.into(), cause: cause.to_string(), mend: "" })?;
     prepare_directory(&places.directory)?;
     stay_out_of_the_way(&places.directory)?;
     let _lock = lock(&places)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
-    let unfinished = Unfinished(places.database.with_extension("restoring"));
+    let unfinished = Unfinished::of(&places);
     let mut restoring = Restoring::begin(&unfinished.0, &keys, config.store.cache_bytes).map_err(damaged)?;
     let (head, bytes) = fill(&mut backup, &mut restoring, go_on).map_err(damaged)?;
     let (checked, first) = checked(&restoring, head.made_at, go_on).map_err(|cause| damaged(cause.into()))?;
@@ -78,13 +78,38 @@ pub fn restore(
     }
     let event = restored(&head, checked.live, clock.now().wall);
     let chance = u32::from_le_bytes(clock.random());
-    let began = restoring.begin_epoch(&event, &signing_keys(&keys, event.at, clock), chance).map_err(damaged)?;
+    let lost = reached(&places.database, &keys, config.store.cache_bytes);
+    let began = restoring.begin_epoch(&event, &signing_keys(&keys, event.at, clock), lost, chance).map_err(damaged)?;
     let kept = replace(&unfinished.0, &places.database, event.at).map_err(|error| places_error(&places, &error))?;
     Ok(Restored { head, bytes, checked, began, kept })
 }
 
+/// The backup, and its name for a person.
+fn open(file: &Path) -> Result<(Box<dyn Read>, &Path), AppError> {
+    if file == Path::new("-") {
+        let (input, file) = (io::stdin(), Path::new("standard input"));
+        if input.is_terminal() {
+            let mend = "; let it come from a file: `keyfob db restore - < FILE`";
+            return Err(AppError::Backup { file: file.into(), cause: "it is a terminal".into(), mend });
+        }
+        return Ok((Box::new(input), file));
+    }
+    match File::open(file) {
+        Ok(backup) => Ok((Box::new(backup), file)),
+        Err(cause) => {
+            let mend = match cause.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "; let who can read it hand it over: `sudo cat FILE | sudo -u keyfob keyfob db restore -`"
+                }
+                _ => "; name a file that `keyfob db backup` has written",
+            };
+            Err(AppError::Backup { file: file.into(), cause: cause.to_string(), mend })
+        }
+    }
+}
+
 /// Reads the whole backup into the new database.
-fn fill(backup: &mut File, restoring: &mut Restoring, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<(Head, u64), RestoreError> {
+fn fill(backup: &mut dyn Read, restoring: &mut Restoring, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<(Head, u64), RestoreError> {
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -111,15 +136,18 @@ fn checked(
     made_at: Timestamp,
     go_on: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<(Checked, Option<Find>), StoreError> {
-    let (mut done, mut first) = (Checked::default(), None);
+    let (mut done, mut first, mut counts) = (Checked::default(), None, 0);
     restoring.check(made_at, &mut |note| {
         match &note {
+            // They begin anew with the epoch.
+            Note::Find(find) if find.is_count() => counts += 1,
             Note::Find(find) => _ = first.get_or_insert_with(|| find.clone()),
             Note::Done(checked) => done = checked.clone(),
             Note::Progress(_) => {}
         }
         if go_on(Progress::Check(note)) { Ok(()) } else { Err(stopped()) }
     })?;
+    done.finds -= counts;
     Ok((done, first))
 }
 
@@ -140,7 +168,18 @@ fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
 }
 
 /// The new database until it is in its place; a restore that fails leaves nothing behind.
-struct Unfinished(PathBuf);
+pub(super) struct Unfinished(PathBuf);
+
+impl Unfinished {
+    /// Where it is made. What is there already was left by a restore that was killed: under the lock, dropping this removes it.
+    pub(super) fn of(places: &Places) -> Self {
+        Self(unfinished(places))
+    }
+}
+
+fn unfinished(places: &Places) -> PathBuf {
+    places.database.with_extension("restoring")
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
@@ -226,7 +265,7 @@ impl AppError {
             }
             RestoreError::Open(_) | RestoreError::Store(_) => {
                 let mend = "; nothing was changed: the database is what it was";
-                Self::Backup { file: places.database.with_extension("restoring"), cause: cause.to_string(), mend }
+                Self::Backup { file: unfinished(places), cause: cause.to_string(), mend }
             }
             cause => of_backup(cause.to_string(), "; nothing was changed: take another backup"),
         }

@@ -36,6 +36,16 @@ pub struct Find {
     pub cause: &'static str,
 }
 
+/// The table of the numbers that counting the sessions gives, so that nothing is lost with them.
+pub const COUNTS: &str = "live";
+
+impl Find {
+    /// Whether it is only a number that can be counted anew.
+    pub fn is_count(&self) -> bool {
+        self.table == COUNTS
+    }
+}
+
 /// What was looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {

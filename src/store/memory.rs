@@ -186,7 +186,8 @@ impl State {
             swept.events += 1;
             self.events.pop_first();
         }
-        while self.revoked.first().is_some_and(|(expires_at, _)| *expires_at <= now.seconds()) {
+        let forgotten = now.minus(sweep.retention).seconds();
+        while self.revoked.first().is_some_and(|(expires_at, _)| *expires_at <= forgotten) {
             if swept.tokens == max {
                 swept.more = true;
                 break;

@@ -112,7 +112,7 @@ pub struct Swept {
     pub windows: usize,
     /// Events past their retention.
     pub events: usize,
-    /// Revoked tokens that have expired by themselves.
+    /// Revoked tokens that have expired by themselves, a retention ago.
     pub tokens: usize,
     /// Whether there is more to do at once.
     pub more: bool,
@@ -260,9 +260,9 @@ pub trait Store: Send + Sync + 'static {
     fn stats(&self) -> impl Future<Output = Result<Stats>> + Send;
 }
 
-/// What takes long comes in pieces: few are ready ahead of who takes them, and nothing goes on when nobody does any more. An error is the
-/// last piece; without the piece that says so, it did not come to its end.
-pub type Pieces<T> = tokio::sync::mpsc::Receiver<Result<T>>;
+/// What takes long comes in pieces: few are ready ahead of who takes them, and nothing goes on when nobody does any more. The last piece is
+/// an error, or `None`, which says that there is no more; without either it did not come to its end.
+pub type Pieces<T> = tokio::sync::mpsc::Receiver<Result<Option<T>>>;
 
 /// What is in the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

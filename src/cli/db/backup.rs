@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http_body_util::BodyExt;
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
 use serde_json::json;
 
 use super::super::door::Door;
@@ -129,7 +130,7 @@ async fn copy(door: &mut Door, rate: Option<usize>, target: &mut Target) -> Resu
 /// Where the backup goes.
 enum Target {
     Out,
-    File { file: File, partial: PathBuf, path: PathBuf, finished: bool },
+    File { file: File, partial: PathBuf, path: PathBuf, overwrite: bool, finished: bool },
 }
 
 impl Target {
@@ -149,14 +150,20 @@ impl Target {
         let partial = path.with_file_name(name);
         let failed = |cause: io::Error| unwritable(&partial, &cause);
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(OWNER_ONLY);
-        let file = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&partial).map_err(failed)?;
-        // One that is left from a backup that was killed is taken over; one that is being written is not.
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(Failure::refused(format!("another backup is being written to {}", partial.display())));
-        }
+        options.write(true).create(true).truncate(false).mode(OWNER_ONLY).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = loop {
+            let file = options.open(&partial).map_err(failed)?;
+            // One that is left from a backup that was killed is taken over; one that is being written is not.
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                return Err(Failure::refused(format!("another backup is being written to {}", partial.display())));
+            }
+            // One that was finished in between has its own name now, and is nobody's to write to.
+            if is_at(&file, &partial).map_err(failed)? {
+                break file;
+            }
+        };
         file.set_permissions(Permissions::from_mode(OWNER_ONLY)).and_then(|()| file.set_len(0)).map_err(failed)?;
-        Ok(Self::File { file, partial, path: path.into(), finished: false })
+        Ok(Self::File { file, partial, path: path.into(), overwrite, finished: false })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -170,9 +177,9 @@ impl Target {
     fn finish(&mut self) -> Result<(), Failure> {
         match self {
             Self::Out => io::stdout().lock().flush().map_err(|cause| Failure::refused(format!("standard output: {cause}"))),
-            Self::File { file, partial, path, finished } => {
+            Self::File { file, partial, path, overwrite, finished } => {
                 let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let named = file.sync_all().and_then(|()| fs::rename(&*partial, &*path));
+                let named = file.sync_all().and_then(|()| if *overwrite { fs::rename(&*partial, &*path) } else { name_new(partial, path) });
                 *finished = named.is_ok();
                 named.and_then(|()| File::open(directory)?.sync_all()).map_err(|cause| unwritable(path, &cause))
             }
@@ -188,9 +195,28 @@ impl Drop for Target {
     }
 }
 
+/// Whether the file still has this name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match path.symlink_metadata() {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Renames to a name that must be free, and takes it from nobody who came first. Not every file system can do that in one step.
+fn name_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(from, to).and_then(|()| fs::remove_file(from)),
+        renamed => Ok(renamed?),
+    }
+}
+
 fn unwritable(path: &Path, cause: &io::Error) -> Failure {
     let mend = match cause.kind() {
         io::ErrorKind::StorageFull => "; make room, or write it to another disk: nothing of it was left behind",
+        io::ErrorKind::AlreadyExists => "; name another, or replace it with --overwrite",
         io::ErrorKind::NotFound => "; make its directory first",
         _ => "",
     };
@@ -210,4 +236,24 @@ fn refuse_our_own(config: &Config, path: &Path) -> Result<(), Failure> {
         return Err(Failure::refused(format!("{} is a file of this installation itself: name another", path.display())));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_from_nobody_who_came_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let [partial, path] = ["b.partial", "b"].map(|name| directory.path().join(name));
+        fs::write(&partial, "new").unwrap();
+        let file = File::open(&partial).unwrap();
+        assert!(is_at(&file, &partial).unwrap());
+        name_new(&partial, &path).unwrap();
+        assert!(!is_at(&file, &partial).unwrap() && is_at(&file, &path).unwrap());
+        fs::write(&partial, "another").unwrap();
+        assert!(!is_at(&file, &partial).unwrap(), "a file of the same name is another");
+        assert_eq!(name_new(&partial, &path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
 }

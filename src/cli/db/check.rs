@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::serve;
 use crate::store::StoreError;
-use crate::store::check::Note;
+use crate::store::check::{COUNTS, Note};
 
 /// What was found, and how far it is.
 struct Report {
@@ -89,6 +89,7 @@ impl Report {
     fn print(mut self, output: Output, online: bool) -> Result<(), Failure> {
         self.progress.clear();
         let finds = self.finds.len();
+        let counts = self.finds.iter().filter(|[table, ..]| table == COUNTS).count();
         let Some(done) = self.done else {
             return Err(Failure::refused("the check broke off before its end; the log of the server says why"));
         };
@@ -119,14 +120,21 @@ impl Report {
             }
         };
         // Damage is told whoever reads.
-        match finds {
-            0 => printed,
+        match finds - counts {
+            0 if finds == 0 => printed,
+            0 => Err(Failure::refused(format!(
+                "only the count of the sessions that live is wrong: {}",
+                if online { RECOUNT } else { RECOUNTED }
+            ))),
             1 => Err(Failure::refused(format!("1 entry is damaged: {MEND}"))),
             more => Err(Failure::refused(format!("{more} entries are damaged: {MEND}"))),
         }
     }
 }
 
+/// What to do about a wrong number of live sessions: they are all there.
+const RECOUNT: &str = "stop the server and run `keyfob db check`, which has the next start count anew; nothing else is damaged";
+const RECOUNTED: &str = "the next start counts anew; nothing else is damaged";
 /// What to do about damage.
 const MEND: &str =
     "copy the database away as it is, look to the disk, and restore the last sound backup with `keyfob db restore FILE` (docs/backup.md)";

@@ -125,7 +125,7 @@ impl Session {
         let stamp = self.stamp(refresh.policy.access_token_ttl, refresh.key, refresh.format, now.wall);
         self.families[index].rotate(refresh.presented, stamp.clone(), refresh.policy.refresh_retry_window, now);
         self.touch(now.wall);
-        self.forget_expired_revocations(now.wall);
+        self.forget_old_revocations(now.wall);
         self.granted(index, scope, refresh.presented.salt.clone(), stamp, false)
     }
 

@@ -139,7 +139,7 @@ fn cut_off() -> CutOff {
 
 fn epochs() -> Epochs {
     let mut epochs = Epochs::default();
-    epochs.begin(Position(1_000), Position(1), at(5), 0x0100_0000);
+    epochs.begin(Position(1_000), Position(1), None, at(5), 0x0100_0000);
     epochs
 }
 

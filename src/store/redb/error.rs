@@ -1,7 +1,9 @@
 //! What goes wrong below, in the port's words.
 
+use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 use super::StoreError;
 
@@ -40,6 +42,7 @@ impl From<redb::DatabaseError> for OpenError {
                 Self::NotOurs(io.to_string().into())
             }
             DatabaseError::Storage(StorageError::Io(io)) => Self::Io(io),
+            DatabaseError::Storage(StorageError::Corrupted(_)) => Self::Damaged,
             DatabaseError::UpgradeRequired(_) => Self::NotOurs(error.to_string().into()),
             other => Self::Store(failed(other)),
         }
@@ -48,7 +51,34 @@ impl From<redb::DatabaseError> for OpenError {
 
 /// The library panics at some damage of the file; for who opens it, that is damage and no bug.
 pub(super) fn unless_damaged<T>(open: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
-    catch_unwind(AssertUnwindSafe(open)).unwrap_or(Err(OpenError::Damaged))
+    quietly(open).unwrap_or(Err(OpenError::Damaged))
+}
+
+/// The same for who reads it when it is open.
+pub(super) fn or_damaged<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    quietly(read).unwrap_or_else(|_| Err(StoreError::Failed(OpenError::Damaged.to_string().into())))
+}
+
+thread_local! {
+    /// Whether a panic of this thread is told by who catches it.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Catches a panic, which says nothing by itself: what it would print stands in front of the one line that helps.
+fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                before(panic)
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(before);
+    done
 }
 
 /// Reading or committing failed.

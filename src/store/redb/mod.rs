@@ -36,7 +36,7 @@ mod walk;
 mod writer;
 
 pub use error::OpenError;
-pub use restore::{RestoreError, Restoring, check_file};
+pub use restore::{RestoreError, Restoring, check_file, reached};
 pub use writer::Counters;
 
 /// How the backend runs.

@@ -11,6 +11,7 @@ use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableError, TableHandle};
 use subtle::ConstantTimeEq;
 
+use super::StoreError;
 use super::batch::State;
 use super::error::{OpenError, corrupt, failed};
 use super::figures::Told;
@@ -146,11 +147,15 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<State> {
     Ok(State { clients, cuts, live: Live::default(), told: Told::default(), epochs, registry_changed: false })
 }
 
-/// The numbers of those that live. A database that was made before they were kept is counted once.
+/// The numbers of those that live. A database that was made before they were kept is counted once, and so is one whose numbers do not
+/// read: they are no reason to refuse it.
 fn read_live(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<Live> {
     let read = db.begin_read().map_err(failed)?;
     match read.open_table(LIVE) {
-        Ok(table) => return Live::read(&table),
+        Ok(table) => match Live::read(&table) {
+            Err(error @ StoreError::Corrupt { .. }) => tracing::warn!(%error, "the sessions that live are counted anew"),
+            read => return read,
+        },
         Err(TableError::TableDoesNotExist(_)) => {}
         Err(other) => return Err(failed(other)),
     }
@@ -158,6 +163,7 @@ fn read_live(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<Live
     let mut live = Live::count(codec, &sessions, &windows, cuts)?;
     let transaction = begin(db)?;
     let mut tables = Tables::open(&transaction)?;
+    tables.live.retain(|_, _| false).map_err(failed)?;
     live.write(&mut tables.live)?;
     drop(tables);
     transaction.commit().map_err(failed)?;

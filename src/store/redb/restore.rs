@@ -7,10 +7,11 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransact
 
 use super::error::{OpenError, failed, unless_damaged};
 use super::open::{backend, prove, read_state, recognise_existing, sync_directory_of};
-use super::tables::{EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, META, NAMES, RESTORED, Tables, Visit, each};
+use super::tables::{EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, LIVE, META, NAMES, RESTORED, Tables, Visit, each};
 use super::writer::begin;
 use super::{Result, StoreError, check};
 use crate::domain::cutoff::CutOff;
+use crate::domain::epoch::Reached;
 use crate::domain::event::Event;
 use crate::domain::id::Position;
 use crate::domain::key::KeyRecord;
@@ -135,9 +136,15 @@ impl Restoring {
     }
 
     /// Begins the new epoch: cuts off all that was issued before, whatever has become of it, replaces the signing keys by `keys`, and tells so
-    /// by `event`. Closes the database, durably, and answers where the epoch began.
-    pub fn begin_epoch(self, event: &Event, keys: &[KeyRecord], chance: u32) -> std::result::Result<Position, RestoreError> {
-        let began = self.write_epoch(event, keys, chance)?;
+    /// by `event`. Closes the database, durably, and answers where the epoch began: beyond what the store that is `lost` reached.
+    pub fn begin_epoch(
+        self,
+        event: &Event,
+        keys: &[KeyRecord],
+        lost: Option<Reached>,
+        chance: u32,
+    ) -> std::result::Result<Position, RestoreError> {
+        let began = self.write_epoch(event, keys, lost, chance)?;
         let Self { db, path, .. } = self;
         drop(db);
         std::fs::File::open(&path).and_then(|file| file.sync_all()).map_err(OpenError::Io)?;
@@ -145,12 +152,12 @@ impl Restoring {
         Ok(began)
     }
 
-    fn write_epoch(&self, event: &Event, keys: &[KeyRecord], chance: u32) -> Result<Position> {
+    fn write_epoch(&self, event: &Event, keys: &[KeyRecord], lost: Option<Reached>, chance: u32) -> Result<Position> {
         let mut state = read_state(&self.db.begin_read().map_err(failed)?)?;
         let transaction = begin(&self.db)?;
         let mut tables = Tables::open(&transaction)?;
         let oldest = tables.events.first().map_err(failed)?.map_or(state.cuts.head, |(position, _)| Position(position.value()));
-        let began = state.epochs.begin(state.cuts.head, oldest, event.at, chance);
+        let began = state.epochs.begin(state.cuts.head, oldest, lost, event.at, chance);
         let cut = CutOff { position: began, at: event.at, by: event.by.clone() };
         tables.cut_offs.insert(RESTORED, &*record::encode_cut_off(RESTORED, &cut)).map_err(failed)?;
         tables.meta.insert(KEYS, &*record::encode_keys(keys)).map_err(failed)?;
@@ -191,6 +198,20 @@ impl Visit for Put<'_> {
     }
 }
 
+/// How far the database at `path` has come, which nobody has open; `None` if it does not say: there is none, it is damaged, or another's.
+pub fn reached(path: &Path, keys: &Keys, cache_bytes: usize) -> Option<Reached> {
+    path.metadata().ok().filter(|metadata| metadata.len() > 0)?;
+    let read = || {
+        let mut builder = Database::builder();
+        let db = builder.set_cache_size(cache_bytes).create_with_backend(backend(path)?)?;
+        let read = db.begin_read().map_err(failed)?;
+        recognise_existing(&read, &Codec::new(keys))?;
+        let state = read_state(&read)?;
+        Ok(Reached { head: state.cuts.head, number: state.epochs.number() })
+    };
+    unless_damaged(read).ok()
+}
+
 /// Checks the database at `path`, which nobody has open: the pages of the file, then every record.
 pub fn check_file(
     path: &Path,
@@ -220,7 +241,16 @@ fn check_pages_and_records(
         let cause = "the pages of the file did not fit together, and were repaired as far as that can be done";
         tell(Note::Find(Find { table: "(file)", key: path.display().to_string().into(), cause }))?;
     }
-    check::check(&db.begin_read().map_err(failed)?, &codec, now, tell)?;
+    let mut recount = false;
+    check::check(&db.begin_read().map_err(failed)?, &codec, now, &mut |note| {
+        recount |= matches!(&note, Note::Find(find) if find.is_count());
+        tell(note)
+    })?;
+    let transaction = begin(&db)?;
+    if recount {
+        // Without it the next opening counts.
+        transaction.delete_table(LIVE).map_err(failed)?;
+    }
     // The next opening is quick only if the last commit has left the allocator's state behind.
-    Ok(begin(&db)?.commit().map_err(failed)?)
+    Ok(transaction.commit().map_err(failed)?)
 }

@@ -136,8 +136,9 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Forgets a revocation no sooner than its event: a clock that was ahead and goes back lets the token seem unexpired again.
     fn sweep_tokens(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
-        let end = dated_key(sweep.now.wall.seconds(), [0xff; 16]);
+        let end = dated_key(sweep.now.wall.minus(sweep.retention).seconds(), [0xff; 16]);
         let mut expired = first(self.tables.revoked.range::<&[u8; 24]>(..=&end), sweep.entries_max + 1, |key| *key.value())?;
         swept.more |= cut(&mut expired, sweep.entries_max);
         swept.tokens += expired.len();

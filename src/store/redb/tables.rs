@@ -8,6 +8,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{Position, SessionId};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
+use crate::store::check::COUNTS;
 use crate::store::record::{Codec, WindowRef, ordered, window_key};
 
 /// Bytes of a fixed number, as redb sees them.
@@ -36,7 +37,7 @@ pub(super) const CUT_OFFS: Definition<&str, Bytes> = Definition::new("cut_offs")
 /// When it would have expired, token id -> nothing.
 pub(super) const REVOKED: Definition<Fixed<24>, ()> = Definition::new("revoked");
 /// Client id -> how many of its sessions live; no row is none.
-pub(super) const LIVE: Definition<&str, Bytes> = Definition::new("live");
+pub(super) const LIVE: Definition<&str, Bytes> = Definition::new(COUNTS);
 /// What there is once: see the constants below.
 pub(super) const META: Definition<&str, Bytes> = Definition::new("meta");
 

@@ -9,7 +9,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableT
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
 
-use super::error::failed;
+use super::error::{failed, or_damaged};
 use super::open::read_state;
 use super::tables::{Definition, EVENTS, NAMES, Visit, decode_event, each};
 use super::{Redb, Result, StoreError, check};
@@ -45,15 +45,13 @@ fn pieces<T: Send + 'static>(
     let (sender, receiver) = channel(AHEAD);
     let handle = Handle::current();
     tokio::task::spawn_blocking(move || {
-        let done = work(&mut |piece| give(&handle, &sender, Ok(piece), name));
-        if let Err(error) = done {
-            let _ = give(&handle, &sender, Err(error), name);
-        }
+        let done = or_damaged(|| work(&mut |piece| give(&handle, &sender, Ok(Some(piece)), name)));
+        let _ = give(&handle, &sender, done.map(|()| None), name);
     });
     receiver
 }
 
-fn give<T>(handle: &Handle, sender: &Sender<Result<T>>, piece: Result<T>, name: &'static str) -> Result<()> {
+fn give<T>(handle: &Handle, sender: &Sender<Result<Option<T>>>, piece: Result<Option<T>>, name: &'static str) -> Result<()> {
     handle.block_on(sender.send_timeout(piece, STALLED)).map_err(|_| StoreError::Unavailable(format!("nobody takes the {name}").into()))
 }
 
@@ -152,4 +150,25 @@ fn file_stats(path: &Path) -> Result<FileStats> {
     let unreadable = |error: std::io::Error| StoreError::Failed(format!("{}: {error}", path.display()).into());
     let disk = rustix::fs::statvfs(path).map_err(|errno| unreadable(errno.into()))?;
     Ok(FileStats { bytes: path.metadata().map_err(unreadable)?.len(), disk_free_bytes: disk.f_bavail * disk.f_frsize })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The library panics at some damage: whoever takes the pieces must not take what came before for the whole.
+    #[tokio::test]
+    async fn a_walk_that_panics_ends_with_an_error_and_one_that_is_done_says_so() {
+        let mut cut = pieces("backup", |give| {
+            give(1)?;
+            panic!("the page is another")
+        });
+        assert!(matches!(cut.recv().await, Some(Ok(Some(1)))));
+        let Some(Err(StoreError::Failed(cause))) = cut.recv().await else { panic!("it ended like a whole one") };
+        assert!(cause.contains("do not hold together"), "{cause}");
+        let mut whole = pieces("backup", |give| give(1));
+        assert!(matches!(whole.recv().await, Some(Ok(Some(1)))));
+        assert!(matches!(whole.recv().await, Some(Ok(None))));
+        assert!(whole.recv().await.is_none());
+    }
 }

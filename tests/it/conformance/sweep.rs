@@ -24,6 +24,7 @@ every_backend! {
     a_window_that_no_honest_clock_wrote_is_erased
     a_rotation_erases_the_window_before_it
     old_events_go_and_positions_go_on
+    a_revocation_is_kept_beyond_its_tokens_expiry_as_long_as_its_event
 }
 
 const IDLE: i64 = 1_800_000;
@@ -166,4 +167,15 @@ async fn old_events_go_and_positions_go_on(store: Arc<impl Store>) {
     assert_eq!(store.head(), Position(3));
     store.end_everything(event(EventKind::AllRevoked, 8 * DAY)).await.unwrap();
     assert_eq!(log(&*store).await[0].0, Position(4));
+}
+
+/// The clock was ahead for a moment: the token is unexpired again, and as revoked as it was.
+async fn a_revocation_is_kept_beyond_its_tokens_expiry_as_long_as_its_event(store: Arc<impl Store>) {
+    let token = RevokedToken { id: TokenId([1; 16]), expires_at: at(300_000).seconds() };
+    store.revoke_token(token, event(EventKind::TokenRevoked, 0)).await.unwrap();
+    let kept = 300_000 + 7 * DAY;
+    for (ms, tokens) in [(300_000, 0), (kept - 1_000, 0), (kept, 1)] {
+        assert_eq!(store.sweep(sweep(ms)).await.unwrap().tokens, tokens, "{ms}");
+        assert_eq!(store.is_revoked(token).await.unwrap(), tokens == 0, "{ms}");
+    }
 }

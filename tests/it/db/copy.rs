@@ -15,8 +15,8 @@ use crate::fixture::*;
 
 async fn backup(store: &Redb) -> Vec<u8> {
     let (mut pieces, mut bytes) = (store.backup(at(50)).unwrap(), vec![]);
-    while let Some(piece) = pieces.recv().await {
-        bytes.extend(piece.unwrap());
+    while let Some(piece) = pieces.recv().await.unwrap().unwrap() {
+        bytes.extend(piece);
     }
     bytes
 }
@@ -37,7 +37,7 @@ fn restore(bytes: &[u8], path: &Path) -> Position {
     let mut restoring = Restoring::begin(path, &keys(), 1 << 20).unwrap();
     let head = fill(&mut restoring, bytes).unwrap();
     assert_eq!(head.made_at, at(50));
-    restoring.begin_epoch(&Event::new(EventKind::StoreRestored, at(60), "root"), &[fresh(KeyStatus::Active)], 0).unwrap()
+    restoring.begin_epoch(&Event::new(EventKind::StoreRestored, at(60), "root"), &[fresh(KeyStatus::Active)], None, 0).unwrap()
 }
 
 #[tokio::test]
@@ -94,8 +94,8 @@ async fn a_backup_of_a_restored_store_keeps_the_epochs_apart() {
     assert_eq!((epochs.next(began.next()), epochs.next(began.next().next())), (Some(again), None));
     let mut finds = 0;
     let mut notes = store.check(at(70)).unwrap();
-    while let Some(note) = notes.recv().await {
-        finds += usize::from(matches!(note.unwrap(), keyfob::store::check::Note::Find(_)));
+    while let Some(note) = notes.recv().await.unwrap().unwrap() {
+        finds += usize::from(matches!(note, keyfob::store::check::Note::Find(_)));
     }
     assert_eq!(finds, 0, "the gaps between epochs are none");
 }

@@ -110,8 +110,8 @@ async fn a_sound_store_has_no_finds() {
     let store = place.open();
     let mut pieces = store.check(at(10)).unwrap();
     let mut last = None;
-    while let Some(note) = pieces.recv().await {
-        last = Some(note.unwrap());
+    while let Some(note) = pieces.recv().await.unwrap().unwrap() {
+        last = Some(note);
     }
     assert_eq!(last, Some(Note::Done(done)), "beside the writer it finds the same");
 }
@@ -235,6 +235,46 @@ async fn a_changed_byte_of_the_file_is_found_or_was_of_no_account() {
         }
     }
     assert!(found >= 5, "most of a small file is room and former states, but not all: {found} of 150");
+}
+
+/// The numbers of live sessions are a meter: wrong or unreadable, they cost nobody a session, and are counted anew.
+#[tokio::test]
+async fn a_wrong_number_of_live_sessions_is_counted_anew() {
+    for (number, opens) in [(&[0, 0, 0, 0, 0, 0, 0, 9][..], 9), (&[1][..], 3)] {
+        let place = filled().await;
+        damage(&place, |transaction| _ = transaction.open_table(LIVE).unwrap().insert("app", number).unwrap());
+        assert_eq!(place.open().live().await.unwrap(), [(client_id("app"), opens)].into());
+        damage(&place, |transaction| _ = transaction.open_table(LIVE).unwrap().insert("app", number).unwrap());
+        assert_eq!(check(&place).unwrap().0, ["live app: not the number of the sessions that live"]);
+        assert_eq!(check(&place).unwrap().0, [""; 0], "what does not count is gone");
+        assert_eq!(place.open().live().await.unwrap(), [(client_id("app"), 3)].into());
+    }
+}
+
+/// The mend of a wrong number is no restore, which would log everybody out; and a backup of it is as good as any.
+#[test]
+fn a_wrong_number_of_live_sessions_says_its_own_mend() {
+    let mut house = House::new();
+    house.open("alice");
+    assert_eq!(house.server.take().unwrap().stop(), 0);
+    let wrong = || {
+        let db = Database::open(file_in(house.path(), "keyfob.redb")).unwrap();
+        let transaction = db.begin_write().unwrap();
+        transaction.open_table(LIVE).unwrap().insert("app", &[0, 0, 0, 0, 0, 0, 0, 9][..]).unwrap();
+        transaction.commit().unwrap();
+    };
+    wrong();
+    super::says(house.path(), &["db", "backup", "b.backup"]);
+    let look = || String::from_utf8(run(house.path(), &["db", "check"]).stderr).unwrap();
+    let alone = look();
+    assert!(alone.contains("the next start counts anew; nothing else is damaged") && !alone.contains("restore"), "{alone}");
+    wrong();
+    let server = Process::start(house.path());
+    let through = look();
+    assert!(through.contains("stop the server and run `keyfob db check`") && !through.contains("restore"), "{through}");
+    assert_eq!(server.stop(), 0);
+    let told = super::says(house.path(), &["db", "restore", "b.backup"]);
+    assert!(!told.contains("damaged"), "{told}");
 }
 
 /// The command says what is damaged, what to do, and 1; through the server as without one.

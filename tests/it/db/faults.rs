@@ -135,6 +135,7 @@ fn a_killed_restore_leaves_the_old_database_or_the_new_one() {
         let checked = json_of(house.path(), &["db", "check"]);
         assert_eq!(checked["finds"], json!([]), "round {round}");
         let stats = json_of(house.path(), &["db", "stats"]);
+        assert!(!restoring.exists(), "who opens the database next removes what the killed one has left");
         let is_new = stats["epoch"] == 2;
         outcomes[usize::from(is_new)] += 1;
         let sessions: Vec<Value> = json_of(house.path(), &["session", "list"]).as_array().unwrap().clone();

@@ -170,6 +170,9 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
     assert!(fs::metadata(house.file(&text(&again["kept"]))).unwrap().len() > 0, "the database that was there is kept");
     house.server = Some(Process::at(house.path(), port, &[]));
     assert_eq!(house.events(&format!("?after={second}"))["status"], 410);
+    let beyond = position(text(&again["cursor"])) + (1 << 50);
+    assert_eq!(house.events(&format!("?after={beyond}"))["status"], 410, "a restore under a clock that was ahead can have reached it");
+    assert_eq!(house.json(&["db", "stats"])["epoch"], 3, "the backup is of the first, and what it replaces was the second");
     assert_eq!(house.active(&house.app, &fresh.opened["access_token"]), "inactive");
     assert_eq!(text(&house.events(&format!("?after={at_backup}"))["items"][0]["type"]), "store.restored");
 }

@@ -105,6 +105,24 @@ fn a_fresh_machine_needs_the_backup_and_the_key_and_nothing_else() {
     }
 }
 
+/// What `db backup -` writes, `db restore -` reads: the way of a file that only root can read to the server's own user.
+#[test]
+fn a_backup_comes_from_standard_input_too() {
+    let house = closed();
+    let restore = |input: &std::path::Path| {
+        let mut command = crate::process::keyfob(house.path(), &["db", "restore", "-"]);
+        command.stdin(std::fs::File::open(input).unwrap()).output().unwrap()
+    };
+    let output = restore(&house.file("b.backup"));
+    assert!(output.status.success(), "{}", super::said(&output));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("restored the backup made"));
+    let output = restore(&house.file("log.txt"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(super::said(&output).contains("standard input: it is not a keyfob backup"), "{}", super::said(&output));
+    let refusal = refuses(house.path(), &["db", "restore", "nowhere"]);
+    assert!(refusal.contains("name a file that `keyfob db backup` has written"), "{refusal}");
+}
+
 #[test]
 fn a_backup_is_not_written_over_what_is_there_unless_that_is_said() {
     let house = closed();

@@ -73,8 +73,26 @@ fn one_access_token_is_revoked_until_it_would_have_expired() {
     assert!(session.revoke_token(revocation(1, 300), Some(1), "app", at(2), &uncut()).is_empty(), "again");
     assert!(session.revoke_token(revocation(2, 2), Some(1), "app", at(2), &uncut()).is_empty(), "expired at that second");
     assert_eq!(session, revoked);
-    session.revoke_token(revocation(3, 900), Some(1), "app", at(300), &uncut());
-    assert_eq!(session.revoked_tokens, [revocation(3, 900)], "what has expired is forgotten");
+}
+
+/// The clock was ahead for a moment: what it let seem expired is unexpired again, and as revoked as it was.
+#[test]
+fn a_revocation_outlives_its_token_where_there_is_room() {
+    let mut session = session();
+    session.expires_at = at(365 * 86_400);
+    session.idle_timeout = Duration::from_secs(365 * 86_400);
+    session.revoke_token(revocation(1, 300), Some(1), "app", at(1), &uncut());
+    session.revoke_token(revocation(2, 30_000), Some(1), "app", at(20_000), &uncut());
+    assert!(session.has_revoked(&revocation(1, 300).id));
+    for number in 2..u16::try_from(REVOKED_TOKENS_MAX).unwrap() {
+        session.revoke_token(revocation(number + 1, 30_000), Some(1), "app", at(20_000), &uncut());
+    }
+    assert_eq!((session.revoked_tokens.len(), session.has_revoked(&revocation(1, 300).id)), (256, true));
+    session.revoke_token(revocation(999, 30_000), Some(1), "app", at(20_000), &uncut());
+    assert_eq!((session.revoked_tokens.len(), session.has_revoked(&revocation(1, 300).id)), (256, false), "it makes room");
+    assert!(session.family_is_active(1, &uncut()), "and nothing that lives has to end for it");
+    session.revoke_token(revocation(7, 100 * 86_400), Some(1), "app", at(60 * 86_400), &uncut());
+    assert_eq!(session.revoked_tokens, [revocation(7, 100 * 86_400)], "after a month they are forgotten");
 }
 
 #[test]

@@ -29,6 +29,16 @@ fn a_clock_that_goes_back_takes_no_activity_away() {
     assert_eq!(session.last_used_at, at(100));
 }
 
+/// The sweep has told everybody so, and forgotten what was revoked.
+#[test]
+fn what_was_reported_as_expired_stays_so_when_the_clock_goes_back() {
+    let mut session = session();
+    assert_eq!(session.report_expiry(at(IDLE + 60), &uncut()).len(), 1);
+    assert_eq!(session.standing(at(10), &uncut()), Standing::Expired);
+    let cuts = CutOffs { everything: Some(cut_off(6, 10)), ..uncut() };
+    assert_eq!(session.standing(at(20), &cuts), Standing::Expired, "though a later cut-off has an earlier time");
+}
+
 /// A cut-off ends what was issued before it; what had expired by then stays expired.
 #[test]
 fn a_cut_off_ends_what_was_issued_before_it_and_what_comes_first_counts() {
