@@ -119,7 +119,7 @@ async fn a_field_beyond_its_bounds_is_named() {
     }
 }
 
-/// For another client: an administrator, or a client that names it in its `opens_for`; unknown, disabled and not named look the same.
+/// For another client: an administrator, or a client that names it in its `opens_for`, to which unknown and not named look the same.
 #[tokio::test]
 async fn a_session_is_opened_for_a_client_that_is_named() {
     let server = Server::start().await;
@@ -137,9 +137,13 @@ async fn a_session_is_opened_for_a_client_that_is_named() {
     }
     let refused = server.json(Method::POST, PATH, Auth::Basic(&other), json!({"subject": "alice", "client_id": "spa"})).await;
     refused.assert_problem(403, None);
-    for (caller, client) in [(&other, "nobody"), (&other, "a b"), (&backend, "other"), (&server.admin, "nobody")] {
+    for (caller, client) in [(&other, "nobody"), (&other, "a b"), (&backend, "other")] {
         let answer = server.json(Method::POST, PATH, Auth::Basic(caller), json!({"subject": "alice", "client_id": client})).await;
         assert_eq!((answer.status, answer.body), (refused.status, refused.body.clone()), "{client}");
+    }
+    for administrator in [Auth::Basic(&server.admin), Auth::Socket] {
+        let unknown = server.json(Method::POST, PATH, administrator, json!({"subject": "alice", "client_id": "nobody"})).await;
+        assert!(unknown.status == 403 && unknown.text().contains("there is no such client"), "{}", unknown.text());
     }
     let off = server.json(Method::POST, PATH, Auth::Basic(&backend), json!({"subject": "alice", "client_id": "off"})).await;
     assert!(off.status == 403 && off.text().contains("is disabled"), "{}", off.text());
