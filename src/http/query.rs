@@ -11,6 +11,9 @@ use super::form::decode;
 /// A question that is no change, and yet lets somebody in.
 const FORWARD_AUTH: &str = "/v1/forward-auth";
 
+/// A token in the address is not one (BER-02): it is never read, so whoever sends it is answered as if it were not there.
+const NEVER_READ: &str = "access_token";
+
 /// The query parameters of every operation that has some.
 #[derive(Debug, Default)]
 pub struct Queries {
@@ -49,7 +52,7 @@ impl Queries {
             let place = operation.parameters.iter().position(|(known, _)| name.as_ref().is_some_and(|name| **known == **name));
             let Some(place) = place else {
                 match name.unwrap_or_default() {
-                    name if operation.is_strict => return Some((name.to_string(), operation.unknown())),
+                    name if operation.is_strict && name != NEVER_READ => return Some((name.to_string(), operation.unknown())),
                     _ => continue,
                 }
             };
@@ -131,5 +134,6 @@ mod tests {
         assert_eq!(fault(Method::POST, "/v1/keys/rotate", "now").as_deref(), Some("now unknown parameter; none is known"));
         assert_eq!(fault(Method::DELETE, SUBJECT, "%ff=a").as_deref(), Some(" unknown parameter; known are: except, client_id"));
         assert_eq!(fault(Method::DELETE, SUBJECT, "&except=a&&"), None);
+        assert_eq!(fault(Method::GET, "/v1/forward-auth", "access_token=x"), None, "which is 401 or what else is presented says (BER-02)");
     }
 }
