@@ -108,6 +108,9 @@ impl App {
     pub async fn start(config: &Config, starter: Starter, clock: Clock) -> Result<(Self, bool), AppError> {
         let places = places(config);
         prepare_directory(&places.directory)?;
+        if starter == Starter::Init {
+            places.stay_out_of_the_way()?;
+        }
         let lock = lock(&places)?;
         let state = places.state(starter, variable)?;
         if let (StartState::Fresh, MasterKeySource::File(path)) = (state, &places.master_key) {
@@ -132,13 +135,7 @@ impl App {
     /// `Lock` at once when a server is running after all; `NotInitialised`, and whatever else keeps it from opening.
     pub async fn open_existing(config: &Config) -> Result<Self, AppError> {
         let places = places(config);
-        if !places.directory.exists() {
-            return Err(AppError::NotInitialised(places.database));
-        }
-        let lock = lock(&places)?;
-        if places.state(Starter::Serve, variable)? != StartState::Existing {
-            return Err(AppError::NotInitialised(places.database));
-        }
+        let lock = lock_existing(&places)?;
         let master = read_master_key(&places.master_key, variable)?;
         Self::open(config, &places, &master, Clock::system(), lock).await
     }
@@ -253,6 +250,19 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
 /// Where everything is, as configured.
 pub fn places(config: &Config) -> Places {
     Places::new(&config.store, &config.keys.master_key)
+}
+
+/// Takes the lock of an installation that must be there. Root is refused first: its file would be in the owner's way.
+fn lock_existing(places: &Places) -> Result<InstanceLock, AppError> {
+    if !places.directory.exists() {
+        return Err(AppError::NotInitialised(places.database.clone()));
+    }
+    places.stay_out_of_the_way()?;
+    let lock = lock(places)?;
+    match places.state(Starter::Serve, variable)? {
+        StartState::Existing => Ok(lock),
+        StartState::Fresh | StartState::Unfinished => Err(AppError::NotInitialised(places.database.clone())),
+    }
 }
 
 /// Takes the lock of a store. Commands have it for a moment each, and are waited for; a server, which answers at its socket, is not.

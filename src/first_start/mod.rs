@@ -191,8 +191,35 @@ impl Places {
             key_is_beside: self.key_is_beside(),
         };
         let state = self.judge(found, starter)?;
-        stay_out_of_the_way(&self.database)?;
+        match starter {
+            // Whoever serves here the first time may be root in a container, and the directory a mounted one.
+            Starter::Serve if self.telling().is_none() => {}
+            Starter::Serve | Starter::Init => self.stay_out_of_the_way()?,
+        }
         Ok(state)
+    }
+
+    /// Refuses root where this installation is another user's: what root makes here that user's server cannot write to.
+    ///
+    /// # Errors
+    /// `OwnedByAnother`.
+    pub fn stay_out_of_the_way(&self) -> Result<(), StartError> {
+        let path = self.telling().unwrap_or(&self.directory);
+        match path.metadata() {
+            Ok(metadata) if is_foreign(metadata.uid(), rustix::process::geteuid().as_raw()) => {
+                Err(StartError::OwnedByAnother { path: path.to_owned(), owner: metadata.uid() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The file that tells whose installation this is.
+    fn telling(&self) -> Option<&Path> {
+        let key = match &self.master_key {
+            MasterKeySource::File(path) => Some(path.as_path()),
+            MasterKeySource::Credential(_) | MasterKeySource::Environment(_) => None,
+        };
+        [Some(self.database.as_path()), key].into_iter().flatten().find(|path| path.exists())
     }
 
     fn judge(&self, found: Found, starter: Starter) -> Result<StartState, StartError> {
@@ -223,19 +250,6 @@ impl Places {
             MasterKeySource::Environment(name) => format!("environment variable {name}"),
             MasterKeySource::Credential(path) => format!("systemd credential {}", path.display()),
         }
-    }
-}
-
-/// Refuses root where `path` is another user's: what root makes there that user's server cannot write to.
-///
-/// # Errors
-/// `OwnedByAnother`.
-pub fn stay_out_of_the_way(path: &Path) -> Result<(), StartError> {
-    match path.metadata() {
-        Ok(metadata) if is_foreign(metadata.uid(), rustix::process::geteuid().as_raw()) => {
-            Err(StartError::OwnedByAnother { path: path.to_owned(), owner: metadata.uid() })
-        }
-        _ => Ok(()),
     }
 }
 

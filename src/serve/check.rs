@@ -1,9 +1,9 @@
 //! Checking a database that nobody has open: without an engine, so that damage that keeps one from starting is found too.
 
-use super::{AppError, lock, open_patiently, places, variable};
+use super::{AppError, lock_existing, open_patiently, places, variable};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
-use crate::first_start::{StartState, Starter, read_master_key};
+use crate::first_start::read_master_key;
 use crate::store::check::Note;
 use crate::store::redb::{OpenError, check_file};
 use crate::store::{Result, StoreError};
@@ -15,13 +15,7 @@ use crate::token::keys::Keys;
 /// `NotInitialised`, and whatever keeps the file from being opened; not what is found in it.
 pub fn check(config: &Config, now: Timestamp, tell: &mut dyn FnMut(Note) -> Result<()>) -> std::result::Result<(), AppError> {
     let places = places(config);
-    if !places.directory.exists() {
-        return Err(AppError::NotInitialised(places.database));
-    }
-    let _lock = lock(&places)?;
-    if places.state(Starter::Serve, variable)? != StartState::Existing {
-        return Err(AppError::NotInitialised(places.database));
-    }
+    let _lock = lock_existing(&places)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
     let checked = open_patiently(|| check_file(&places.database, &keys, config.store.cache_bytes, now, &mut *tell));
     checked.map_err(|cause| match cause {

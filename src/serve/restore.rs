@@ -13,7 +13,7 @@ use crate::domain::id::Position;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
-use crate::first_start::{Places, prepare_directory, read_master_key, stay_out_of_the_way};
+use crate::first_start::{Places, prepare_directory, read_master_key};
 use crate::store::StoreError;
 use crate::store::backup::{Decoder, Head, Piece};
 use crate::store::check::{Checked, Find, Note};
@@ -64,7 +64,7 @@ pub fn restore(
     let (mut backup, file) = open(file)?;
     let damaged = |cause: RestoreError| AppError::restore(file, &places, cause);
     prepare_directory(&places.directory)?;
-    stay_out_of_the_way(&places.directory)?;
+    places.stay_out_of_the_way()?;
     let _lock = lock(&places)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
     let unfinished = Unfinished::of(&places);
