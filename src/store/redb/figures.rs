@@ -92,7 +92,7 @@ impl Redb {
             live_by_client: self.read_live()?,
             table_bytes: self.measured.load().iter().copied().collect(),
             file_bytes: self.path.as_deref().and_then(|path| path.metadata().ok()).map(|file| file.len()),
-            free_bytes: self.path.as_deref().and_then(free_bytes),
+            free_bytes: self.path.as_deref().and_then(|path| free_bytes(path).ok()),
             due,
             commits: counts.commits.get(),
             decisions: counts.decisions.get(),
@@ -116,7 +116,7 @@ fn slot_of(key: &[u8; 24]) -> Timestamp {
 }
 
 /// What the file system has left for us.
-fn free_bytes(path: &Path) -> Option<u64> {
-    let system = rustix::fs::statvfs(path).ok()?;
-    Some(system.f_bavail.saturating_mul(system.f_frsize))
+pub(super) fn free_bytes(path: &Path) -> std::io::Result<u64> {
+    let system = rustix::fs::statvfs(path)?;
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }

@@ -220,37 +220,29 @@ pub fn check_file(
     now: Timestamp,
     tell: &mut dyn FnMut(Note) -> Result<()>,
 ) -> std::result::Result<(), OpenError> {
-    unless_damaged(|| check_pages_and_records(path, keys, cache_bytes, now, tell))
-}
-
-fn check_pages_and_records(
-    path: &Path,
-    keys: &Keys,
-    cache_bytes: usize,
-    now: Timestamp,
-    tell: &mut dyn FnMut(Note) -> Result<()>,
-) -> std::result::Result<(), OpenError> {
-    let mut builder = Database::builder();
-    let mut db = builder.set_cache_size(cache_bytes).create_with_backend(backend(path)?)?;
-    let codec = Codec::new(keys);
-    if db.begin_read().map_err(failed)?.list_tables().map_err(failed)?.next().is_none() {
-        return Err(OpenError::NotOurs("it is empty".into()));
-    }
-    recognise_existing(&db.begin_read().map_err(failed)?, &codec)?;
-    if !db.check_integrity()? {
-        let cause = "the pages of the file did not fit together, and were repaired as far as that can be done";
-        tell(Note::Find(Find { table: "(file)", key: path.display().to_string().into(), cause }))?;
-    }
-    let mut recount = false;
-    check::check(&db.begin_read().map_err(failed)?, &codec, now, &mut |note| {
-        recount |= matches!(&note, Note::Find(find) if find.is_count());
-        tell(note)
-    })?;
-    let transaction = begin(&db)?;
-    if recount {
-        // Without it the next opening counts.
-        transaction.delete_table(LIVE).map_err(failed)?;
-    }
-    // The next opening is quick only if the last commit has left the allocator's state behind.
-    Ok(transaction.commit().map_err(failed)?)
+    unless_damaged(|| {
+        let mut builder = Database::builder();
+        let mut db = builder.set_cache_size(cache_bytes).create_with_backend(backend(path)?)?;
+        let codec = Codec::new(keys);
+        if db.begin_read().map_err(failed)?.list_tables().map_err(failed)?.next().is_none() {
+            return Err(OpenError::NotOurs("it is empty".into()));
+        }
+        recognise_existing(&db.begin_read().map_err(failed)?, &codec)?;
+        if !db.check_integrity()? {
+            let cause = "the pages of the file did not fit together, and were repaired as far as that can be done";
+            tell(Note::Find(Find { table: "(file)", key: path.display().to_string().into(), cause }))?;
+        }
+        let mut recount = false;
+        check::check(&db.begin_read().map_err(failed)?, &codec, now, &mut |note| {
+            recount |= matches!(&note, Note::Find(find) if find.is_count());
+            tell(note)
+        })?;
+        let transaction = begin(&db)?;
+        if recount {
+            // Without it the next opening counts.
+            transaction.delete_table(LIVE).map_err(failed)?;
+        }
+        // The next opening is quick only if the last commit has left the allocator's state behind.
+        Ok(transaction.commit().map_err(failed)?)
+    })
 }

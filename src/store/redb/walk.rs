@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::error::{failed, or_damaged};
+use super::figures::free_bytes;
 use super::open::read_state;
 use super::tables::{Definition, EVENTS, NAMES, Visit, decode_event, each};
 use super::{Redb, Result, StoreError, check};
@@ -148,8 +149,7 @@ pub(super) fn stats(db: &Database, codec: &Codec, path: Option<&Path>) -> Result
 
 fn file_stats(path: &Path) -> Result<FileStats> {
     let unreadable = |error: std::io::Error| StoreError::Failed(format!("{}: {error}", path.display()).into());
-    let disk = rustix::fs::statvfs(path).map_err(|errno| unreadable(errno.into()))?;
-    Ok(FileStats { bytes: path.metadata().map_err(unreadable)?.len(), disk_free_bytes: disk.f_bavail * disk.f_frsize })
+    Ok(FileStats { bytes: path.metadata().map_err(unreadable)?.len(), disk_free_bytes: free_bytes(path).map_err(unreadable)? })
 }
 
 #[cfg(test)]
