@@ -1,4 +1,5 @@
-//! keyfob: a session engine in one binary. Each room may name those below it, and none above it (`docs/architecture.md`).
+//! keyfob: a session engine in one binary. Each room may name those below it, and none above it
+//! (`docs/architecture.md`).
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,8 @@
-//! What is counted and measured: numbers that anybody may add to and read at any time, without a lock and without waiting.
+//! What is counted and measured: numbers that anybody may add to and read at any time, without a lock and
+//! without waiting.
 //!
-//! Whoever does a thing counts it (the store its commits, the engine its refreshes); only `http/metrics` prints. Nothing is ever decided by
-//! what is counted here.
+//! Whoever does a thing counts it (the store its commits, the engine its refreshes); only `http/metrics`
+//! prints. Nothing is ever decided by what is counted here.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -130,7 +131,11 @@ pub struct Distribution {
 impl Histogram {
     /// Nothing seen yet. The bounds rise.
     pub fn new(bounds: &'static [u64]) -> Self {
-        Self { bounds, buckets: (0..=bounds.len()).map(|_| Counter::default()).collect(), sum: Counter::default() }
+        Self {
+            bounds,
+            buckets: (0..=bounds.len()).map(|_| Counter::default()).collect(),
+            sum: Counter::default(),
+        }
     }
 
     /// Sees a value.
@@ -147,20 +152,25 @@ impl Histogram {
             count += bucket.get();
             count
         };
-        let buckets = self.bounds.iter().zip(&self.buckets).map(|(bound, bucket)| (*bound, up_to(bucket))).collect();
+        let buckets =
+            self.bounds.iter().zip(&self.buckets).map(|(bound, bucket)| (*bound, up_to(bucket))).collect();
         up_to(&self.buckets[self.bounds.len()]);
         Distribution { buckets, count, sum: self.sum.get() }
     }
 }
 
-/// Measures how long something takes, which decides nothing; the time by which things are decided is `engine/clock.rs`'s.
+/// Measures how long something takes, which decides nothing; the time by which things are decided is
+/// `engine/clock.rs`'s.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts.
     pub fn start() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "it measures and decides nothing, so no test needs it to be an argument")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it measures and decides nothing, so no test needs it to be an argument"
+        )]
         Self(Instant::now())
     }
 
@@ -183,11 +193,15 @@ impl Seldom {
         Self { speaks_at_ms: AtomicU64::new(0), unsaid: AtomicU64::new(0) }
     }
 
-    /// It happened, at `now_ms` on a clock that runs forwards. `Some` if it is to be told: how often it happened since the last time.
+    /// It happened, at `now_ms` on a clock that runs forwards. `Some` if it is to be told: how often it
+    /// happened since the last time.
     pub fn happened(&self, now_ms: u64) -> Option<u64> {
         let speaks_at = self.speaks_at_ms.load(Relaxed);
         let speaks = now_ms >= speaks_at
-            && self.speaks_at_ms.compare_exchange(speaks_at, now_ms.saturating_add(SILENCE_MS), Relaxed, Relaxed).is_ok();
+            && self
+                .speaks_at_ms
+                .compare_exchange(speaks_at, now_ms.saturating_add(SILENCE_MS), Relaxed, Relaxed)
+                .is_ok();
         if speaks {
             return Some(self.unsaid.swap(0, Relaxed) + 1);
         }

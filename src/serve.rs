@@ -1,4 +1,5 @@
-//! The composition root: configuration, files, store, engine and wire become one running server, and stop again in order.
+//! The composition root: configuration, files, store, engine and wire become one running server, and stop
+//! again in order.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -15,8 +16,8 @@ use crate::domain::id::{ClientId, Position};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Rules};
 use crate::first_start::{
-    AdminCredentials, InstanceLock, LockError, Places, StartError, StartState, Starter, create_master_key, prepare_directory,
-    read_master_key,
+    AdminCredentials, InstanceLock, LockError, Places, StartError, StartState, Starter, create_master_key,
+    prepare_directory, read_master_key,
 };
 use crate::http as wire;
 use crate::http::connection::Channel;
@@ -100,8 +101,8 @@ pub enum AppError {
 }
 
 impl App {
-    /// Opens the store; the first time it is made, with its master key and its administrator, whose credentials go to `admin.json`.
-    /// Answers whether this was the first time.
+    /// Opens the store; the first time it is made, with its master key and its administrator, whose
+    /// credentials go to `admin.json`. Answers whether this was the first time.
     ///
     /// # Errors
     /// Whatever keeps it from starting, and how to go on.
@@ -118,7 +119,8 @@ impl App {
         }
         let master = read_master_key(&places.master_key, variable)?;
         if state != StartState::Existing {
-            Redb::create(&places.database, &Keys::derive(&master)).map_err(|cause| AppError::store(&places.database, cause))?;
+            Redb::create(&places.database, &Keys::derive(&master))
+                .map_err(|cause| AppError::store(&places.database, cause))?;
         }
         let app = Self::open(config, &places, &master, clock, lock).await?;
         let first = app.store.head() == Position::default();
@@ -132,7 +134,8 @@ impl App {
     /// Opens the store only if it is there: for commands that find no server running.
     ///
     /// # Errors
-    /// `Lock` at once when a server is running after all; `NotInitialised`, and whatever else keeps it from opening.
+    /// `Lock` at once when a server is running after all; `NotInitialised`, and whatever else keeps it from
+    /// opening.
     pub async fn open_existing(config: &Config) -> Result<Self, AppError> {
         let places = places(config);
         let lock = lock_existing(&places)?;
@@ -140,10 +143,17 @@ impl App {
         Self::open(config, &places, &master, Clock::system(), lock).await
     }
 
-    async fn open(config: &Config, places: &Places, master: &SecretKey, clock: Clock, lock: InstanceLock) -> Result<Self, AppError> {
+    async fn open(
+        config: &Config,
+        places: &Places,
+        master: &SecretKey,
+        clock: Clock,
+        lock: InstanceLock,
+    ) -> Result<Self, AppError> {
         drop(Unfinished::of(places));
         let keys = Keys::derive(master);
-        let options = Options { cache_bytes: config.store.cache_bytes, write_queue_max: config.limits.write_queue_max };
+        let options =
+            Options { cache_bytes: config.store.cache_bytes, write_queue_max: config.limits.write_queue_max };
         let store = open_patiently(|| Redb::open(&places.database, &keys, options));
         let store = store.map_err(|cause| AppError::store(&places.database, cause))?;
         let store = Arc::new(store);
@@ -155,16 +165,19 @@ impl App {
         Ok(Self { engine, store, wire, metrics, lock })
     }
 
-    /// The administrator's secret is in its file before the store knows its hash: a start that is cut off in between is completed by the
-    /// next one, which finds a store without any event, with the same credentials.
+    /// The administrator's secret is in its file before the store knows its hash: a start that is cut off in
+    /// between is completed by the next one, which finds a store without any event, with the same
+    /// credentials.
     async fn make_administrator(&self, places: &Places) -> Result<(), AppError> {
-        let known = AdminCredentials::read(&places.admin_json).and_then(|admin| hash_client_secret(&admin.client_secret));
+        let known = AdminCredentials::read(&places.admin_json)
+            .and_then(|admin| hash_client_secret(&admin.client_secret));
         let hash = match known {
             Some(hash) => hash,
             None => {
                 let secret = client_secret(&self.engine.clock().random());
                 let (client_id, issuer) = (ADMINISTRATOR.to_owned(), self.engine.rules().issuer.to_string());
-                AdminCredentials { client_id, client_secret: secret.expose().into(), issuer }.write(&places.admin_json)?;
+                AdminCredentials { client_id, client_secret: secret.expose().into(), issuer }
+                    .write(&places.admin_json)?;
                 hash_client_secret(secret.expose()).expect("a secret that was just made has the right form")
             }
         };
@@ -194,7 +207,8 @@ impl App {
         &self.wire
     }
 
-    /// Answers a request with the rights that the admin socket gives, by a body that may be made while it is read.
+    /// Answers a request with the rights that the admin socket gives, by a body that may be made while it is
+    /// read.
     pub async fn answer(&self, request: Request<Bytes>) -> (StatusCode, BoxBody<Bytes, io::Error>) {
         let (parts, body) = request.into_parts();
         let mut request = poem::Request::builder().method(parts.method).uri(parts.uri).body(body);
@@ -220,7 +234,9 @@ impl AppError {
     fn store(path: &Path, cause: OpenError) -> Self {
         let mend = match cause {
             OpenError::WrongKey => "; bring back the master key that it was made with",
-            OpenError::NotOurs(_) => "; name another file in [store] path, or restore a backup with `keyfob db restore`",
+            OpenError::NotOurs(_) => {
+                "; name another file in [store] path, or restore a backup with `keyfob db restore`"
+            }
             OpenError::UnknownFormat(_) => "; run the keyfob that made it, or a newer one",
             OpenError::AlreadyOpen => "; stop it first",
             OpenError::Damaged => "; restore a backup with `keyfob db restore FILE`",
@@ -244,7 +260,10 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
     let clock = Clock::system();
     let keys = Keys::derive(&SecretKey::new(clock.random()));
     let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules(config), clock).await?);
-    Ok(format!("{:#}", wire::wire(&engine, cookie(config), origins(config), limits(config), &Arc::default()).document()))
+    Ok(format!(
+        "{:#}",
+        wire::wire(&engine, cookie(config), origins(config), limits(config), &Arc::default()).document()
+    ))
 }
 
 /// Where everything is, as configured.
@@ -252,7 +271,8 @@ pub fn places(config: &Config) -> Places {
     Places::new(&config.store, &config.keys.master_key)
 }
 
-/// Takes the lock of an installation that must be there. Root is refused first: its file would be in the owner's way.
+/// Takes the lock of an installation that must be there. Root is refused first: its file would be in the
+/// owner's way.
 fn lock_existing(places: &Places) -> Result<InstanceLock, AppError> {
     if !places.directory.exists() {
         return Err(AppError::NotInitialised(places.database.clone()));
@@ -265,7 +285,8 @@ fn lock_existing(places: &Places) -> Result<InstanceLock, AppError> {
     }
 }
 
-/// Takes the lock of a store. Commands have it for a moment each, and are waited for; a server, which answers at its socket, is not.
+/// Takes the lock of a store. Commands have it for a moment each, and are waited for; a server, which answers
+/// at its socket, is not.
 fn lock(places: &Places) -> Result<InstanceLock, LockError> {
     let mut tries = 0;
     InstanceLock::acquire(&places.directory, std::process::id(), || {
@@ -278,7 +299,8 @@ fn lock(places: &Places) -> Result<InstanceLock, LockError> {
     })
 }
 
-/// Opens the file of a database. Whoever had it may have let go of the lock and not yet of the file, as a process does that ends.
+/// Opens the file of a database. Whoever had it may have let go of the lock and not yet of the file, as a
+/// process does that ends.
 fn open_patiently<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
     for _ in 1..LOCK_TRIES {
         match open() {

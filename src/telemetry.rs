@@ -1,8 +1,9 @@
 //! The log: what happened, for a person or for a machine.
 //!
-//! Never logged, at any level: tokens, client secrets, cookies, `Authorization` headers, the master key and what is derived from it,
-//! request and response bodies, query strings, and personal data (subjects, claims, `data`, device labels, addresses).
-//! What is logged instead are names that mean nothing outside: session ids, client ids, key ids, event positions, and the cause of a failure.
+//! Never logged, at any level: tokens, client secrets, cookies, `Authorization` headers, the master key and
+//! what is derived from it, request and response bodies, query strings, and personal data (subjects, claims,
+//! `data`, device labels, addresses). What is logged instead are names that mean nothing outside: session
+//! ids, client ids, key ids, event positions, and the cause of a failure.
 
 use std::fmt::Result;
 use std::io::IsTerminal;
@@ -17,20 +18,26 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::{Log, LogFormat};
 
-/// Tells the name of the request that is being answered, if one is. It is plain: visible ASCII, no quote, no backslash.
+/// Tells the name of the request that is being answered, if one is. It is plain: visible ASCII, no quote, no
+/// backslash.
 pub type RequestName = fn() -> Option<String>;
 
-/// Starts the log of this process, on standard error. Text is coloured only on a terminal, and not where `NO_COLOR` is set.
-/// A line that a request has caused ends with the request's name.
+/// Starts the log of this process, on standard error. Text is coloured only on a terminal, and not where
+/// `NO_COLOR` is set. A line that a request has caused ends with the request's name.
 ///
 /// # Errors
 /// When the process has a log already.
-pub fn init(log: &Log, request: RequestName) -> std::result::Result<(), tracing::subscriber::SetGlobalDefaultError> {
-    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+pub fn init(
+    log: &Log,
+    request: RequestName,
+) -> std::result::Result<(), tracing::subscriber::SetGlobalDefaultError> {
+    let coloured =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing::subscriber::set_global_default(subscriber(log, coloured, request, std::io::stderr))
 }
 
-/// A lone level is that of keyfob; the libraries below it speak from `warn` on. Directives are taken as they are.
+/// A lone level is that of keyfob; the libraries below it speak from `warn` on. Directives are taken as they
+/// are.
 fn filter(level: &str) -> EnvFilter {
     let directives = match level.parse::<LevelFilter>() {
         Ok(level) if level > LevelFilter::WARN => format!("warn,keyfob={level}"),
@@ -39,14 +46,22 @@ fn filter(level: &str) -> EnvFilter {
     EnvFilter::builder().parse_lossy(directives)
 }
 
-fn subscriber<W>(log: &Log, coloured: bool, request: RequestName, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(
+    log: &Log,
+    coloured: bool,
+    request: RequestName,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // A log that cannot be written is lost; to complain of it on standard error, which is the log, would end the process.
+    // A log that cannot be written is lost; to complain of it on standard error, which is the log, would end
+    // the process.
     let lines = fmt().with_env_filter(filter(&log.level)).with_writer(writer).log_internal_errors(false);
     match log.format {
-        LogFormat::Text => Box::new(lines.with_ansi(coloured).with_target(false).fmt_fields(TextFields(request)).finish()),
+        LogFormat::Text => {
+            Box::new(lines.with_ansi(coloured).with_target(false).fmt_fields(TextFields(request)).finish())
+        }
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true).with_current_span(false);
             Box::new(lines.map_event_format(|format| JsonLine { format, request }).finish())
@@ -79,7 +94,12 @@ where
     N: for<'w> FormatFields<'w> + 'static,
     F: FormatEvent<S, N>,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> Result {
         let Some(name) = (self.request)() else { return self.format.format_event(context, writer, event) };
         let mut line = String::new();
         self.format.format_event(context, Writer::new(&mut line), event)?;
@@ -115,7 +135,8 @@ mod tests {
     fn logged_by(request: RequestName, format: LogFormat, level: &str, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(&Log { format, level: level.into() }, false, request, move || writer.clone());
+        let subscriber =
+            subscriber(&Log { format, level: level.into() }, false, request, move || writer.clone());
         tracing::subscriber::with_default(subscriber, log);
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
@@ -131,7 +152,10 @@ mod tests {
         assert!(text.contains(" INFO listening port=8080\n") && !text.contains('\u{1b}'), "{text}");
         let json = logged(LogFormat::Json, "info", say);
         let line: serde_json::Value = serde_json::from_str(json.trim_end()).expect("one object a line");
-        assert_eq!((&line["level"], &line["message"], &line["port"]), (&"INFO".into(), &"listening".into(), &8080.into()));
+        assert_eq!(
+            (&line["level"], &line["message"], &line["port"]),
+            (&"INFO".into(), &"listening".into(), &8080.into())
+        );
     }
 
     #[test]
@@ -140,8 +164,12 @@ mod tests {
         let text = logged_by(request, LogFormat::Text, "info", say);
         assert!(text.ends_with(" INFO listening port=8080 request_id=a1b2c3d4-0000000001\n"), "{text}");
         let json = logged_by(request, LogFormat::Json, "info", say);
-        let line: serde_json::Value = serde_json::from_str(json.strip_suffix('\n').unwrap()).expect("one object a line");
-        assert_eq!((&line["message"], &line["port"], &line["request_id"]), (&"listening".into(), &8080.into(), &request().into()));
+        let line: serde_json::Value =
+            serde_json::from_str(json.strip_suffix('\n').unwrap()).expect("one object a line");
+        assert_eq!(
+            (&line["message"], &line["port"], &line["request_id"]),
+            (&"listening".into(), &8080.into(), &request().into())
+        );
     }
 
     #[test]

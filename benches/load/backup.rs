@@ -19,7 +19,13 @@ pub fn measure(filled: &Filled, table: &mut Table) {
     };
     let (server, _) = Server::start(filled.path());
     let (took, _) = run(filled.path(), &["db", "backup", "b.backup", "--rate", "1024GiB"]);
-    row(format!("backup of {sessions} sessions through an idle server, as fast as it goes; size of the backup"), took, size(&backup));
+    row(
+        format!(
+            "backup of {sessions} sessions through an idle server, as fast as it goes; size of the backup"
+        ),
+        took,
+        size(&backup),
+    );
     let (took, _) = run(filled.path(), &["db", "backup", "c.backup"]);
     row("the same at its default rate of 64 MiB/s".to_owned(), took, size(&backup));
     let (took, _) = run(filled.path(), &["db", "check"]);
@@ -36,12 +42,15 @@ pub fn measure(filled: &Filled, table: &mut Table) {
 /// Runs a command, and answers how long it took in seconds, and its peak of memory in KiB.
 fn run(directory: &Path, arguments: &[&str]) -> (f64, u64) {
     let begun = Instant::now();
-    let mut child = Command::new(BINARY).args(arguments).current_dir(directory).spawn().expect("the binary is built");
+    let mut child =
+        Command::new(BINARY).args(arguments).current_dir(directory).spawn().expect("the binary is built");
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while child.try_wait().expect("it is ours").is_none() {
         let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
         peak = line.unwrap_or(peak);
         std::thread::sleep(std::time::Duration::from_millis(20));
     }

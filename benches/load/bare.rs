@@ -1,4 +1,5 @@
-//! The counterpart of introspection: a bare hyper server that reads the same form and returns the same bytes, in a process of its own.
+//! The counterpart of introspection: a bare hyper server that reads the same form and returns the same bytes,
+//! in a process of its own.
 
 use std::convert::Infallible;
 use std::process::{Child, Command, ExitCode};
@@ -61,7 +62,10 @@ pub fn serve(port: &str, answer: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn respond(request: Request<Incoming>, answer: &'static [u8]) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(
+    request: Request<Incoming>,
+    answer: &'static [u8],
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let body = request.into_body().collect().await.expect("the load sends whole bodies").to_bytes();
     let token = body.split(|byte| *byte == b'&').find_map(|pair| pair.strip_prefix(b"token="));
     let response = Response::builder()

@@ -27,7 +27,11 @@ pub fn measure(sessions: usize, table: &mut Table) {
     let (client, tokens, before) = runtime().block_on(async {
         let (store, engine) = engine(&file, &master, clock.clone()).await;
         let (client, _) = client(&engine).await;
-        let tokens: Vec<_> = open(&engine, &client, sessions, sessions).await.into_iter().map(|tokens| tokens.refresh).collect();
+        let tokens: Vec<_> = open(&engine, &client, sessions, sessions)
+            .await
+            .into_iter()
+            .map(|tokens| tokens.refresh)
+            .collect();
         let before = stored(&store) / sessions as f64;
         store.close();
         (client, tokens, before)
@@ -67,7 +71,10 @@ async fn refresh(engine: &Arc<Engine<Redb>>, client: &Caller, tokens: &[String])
         tasks.spawn(async move {
             let mut next = vec![];
             for token in some {
-                let refreshed = engine.refresh(&client, &token, None, None, Source::default()).await.expect("it is current");
+                let refreshed = engine
+                    .refresh(&client, &token, None, None, Source::default())
+                    .await
+                    .expect("it is current");
                 next.push(refreshed.refresh_token.expose().to_owned());
             }
             next

@@ -45,7 +45,11 @@ impl Talk for Introspect {
 
     fn answered(&mut self, input: &[u8]) -> Option<usize> {
         let (status, body, length) = http(input)?;
-        assert!(status == b"200" && body.starts_with(br#"{"active":true"#), "{}", String::from_utf8_lossy(input));
+        assert!(
+            status == b"200" && body.starts_with(br#"{"active":true"#),
+            "{}",
+            String::from_utf8_lossy(input)
+        );
         Some(length)
     }
 }
@@ -55,7 +59,10 @@ pub fn measure(filled: &Filled, table: &mut Table) {
     let (server, _) = Server::start(filled.path());
     let questions = |samples: &[Tokens], token: Kind| -> Vec<Vec<u8>> {
         let body = |tokens| format!("token={}", token(tokens));
-        samples.iter().map(|tokens| post("/oauth2/introspect", &filled.authorization, &body(tokens))).collect()
+        samples
+            .iter()
+            .map(|tokens| post("/oauth2/introspect", &filled.authorization, &body(tokens)))
+            .collect()
     };
     let known = &filled.samples[..KNOWN.min(filled.samples.len())];
     let kinds: [(&str, Kind); 3] = [
@@ -80,17 +87,34 @@ pub fn measure(filled: &Filled, table: &mut Table) {
         for _ in 0..ROUNDS {
             ours.push(ask(server.pid(), server.port, COUNT));
             theirs.push(ask(bare.pid(), bare.port, COUNT));
-            cached.extend(redis.as_ref().map(|redis| run(redis.pid(), redis.port, (0..CONNECTIONS).map(|_| Get).collect(), COUNT)));
+            cached.extend(
+                redis.as_ref().map(|redis| {
+                    run(redis.pid(), redis.port, (0..CONNECTIONS).map(|_| Get).collect(), COUNT)
+                }),
+            );
         }
         let cpu = |ours: &Run<_>, theirs: &Run<_>| theirs.cpu_us() / ours.cpu_us();
         let ratio = median(ours.iter().zip(&theirs).map(|(ours, theirs)| cpu(ours, theirs)).collect());
         let each = |runs: &[Run<_>]| median(runs.iter().map(Run::cpu_us).collect());
         let shown = |us: f64| format!("{us:.1} µs, {:.0}/s of CPU", 1e6 / us);
         let what = format!("introspection, {name}: CPU per request against bare hyper");
-        table.row("P1", &what, shown(each(&ours)), shown(each(&theirs)), format!("{ratio:.2}"), "≥ 0.45, then ≥ 0.70");
+        table.row(
+            "P1",
+            &what,
+            shown(each(&ours)),
+            shown(each(&theirs)),
+            format!("{ratio:.2}"),
+            "≥ 0.45, then ≥ 0.70",
+        );
         if !cached.is_empty() {
-            let ratio = median(ours.iter().zip(&cached).map(|(ours, cached)| ours.per_second() / cached.per_second()).collect());
-            let (ours, cached) = (ours.iter().map(Run::per_second).collect(), cached.iter().map(Run::per_second).collect());
+            let ratio = median(
+                ours.iter()
+                    .zip(&cached)
+                    .map(|(ours, cached)| ours.per_second() / cached.per_second())
+                    .collect(),
+            );
+            let (ours, cached) =
+                (ours.iter().map(Run::per_second).collect(), cached.iter().map(Run::per_second).collect());
             let what = format!("introspection, {name}: requests against Redis GET of 200 bytes, same client");
             let shown = |rate| format!("{:.0}/s", median(rate));
             table.row("P3", &what, shown(ours), shown(cached), format!("{ratio:.2}"), "≥ 0.5, then ≥ 1.0");
@@ -98,18 +122,26 @@ pub fn measure(filled: &Filled, table: &mut Table) {
     }
     drop(redis);
     let fresh = filled.samples[KNOWN.min(filled.samples.len())..].chunks_exact(UNSEEN).take(ROUNDS);
-    let fresh = fresh.map(|samples| (questions(samples, |tokens| &tokens.session), questions(samples, |tokens| &tokens.access)));
+    let fresh = fresh.map(|samples| {
+        (questions(samples, |tokens| &tokens.session), questions(samples, |tokens| &tokens.access))
+    });
     server.stop();
     never_seen(filled, fresh, table);
 }
 
-/// Each round asks a server that has seen no PASETO yet twice about the same ones: the difference is what the first time costs. It has seen
-/// their sessions, so that reading those is not counted.
-fn never_seen(filled: &Filled, rounds: impl Iterator<Item = (Vec<Vec<u8>>, Vec<Vec<u8>>)>, table: &mut Table) {
+/// Each round asks a server that has seen no PASETO yet twice about the same ones: the difference is what the
+/// first time costs. It has seen their sessions, so that reading those is not counted.
+fn never_seen(
+    filled: &Filled,
+    rounds: impl Iterator<Item = (Vec<Vec<u8>>, Vec<Vec<u8>>)>,
+    table: &mut Table,
+) {
     let (mut extra, mut alone) = (vec![], vec![]);
     for (sessions, fresh) in rounds {
         let (server, _) = Server::start(filled.path());
-        let ask = |questions: &[Vec<u8>], count| run(server.pid(), server.port, Introspect::talks(questions.to_vec()), count);
+        let ask = |questions: &[Vec<u8>], count| {
+            run(server.pid(), server.port, Introspect::talks(questions.to_vec()), count)
+        };
         ask(&sessions, COUNT);
         let (first, again) = (ask(&fresh, UNSEEN), ask(&fresh, UNSEEN));
         extra.push(first.cpu_us() - again.cpu_us());
@@ -120,7 +152,14 @@ fn never_seen(filled: &Filled, rounds: impl Iterator<Item = (Vec<Vec<u8>>, Vec<V
     }
     let (extra, alone) = (median(extra), median(alone));
     let what = "a PASETO never seen before: CPU above that of one seen before, against one ed25519-dalek verify_strict";
-    table.row("P4", what, format!("{extra:.1} µs"), format!("{alone:.1} µs"), format!("{:.2}", extra / alone), "≤ 1.3, then ≤ 1.1");
+    table.row(
+        "P4",
+        what,
+        format!("{extra:.1} µs"),
+        format!("{alone:.1} µs"),
+        format!("{:.2}", extra / alone),
+        "≤ 1.3, then ≤ 1.1",
+    );
 }
 
 /// One strict verification of a message as long as that of a token.

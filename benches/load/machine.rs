@@ -11,7 +11,8 @@ pub const SERVER_CORE: usize = 0;
 /// The core of whatever loads it.
 pub const LOAD_CORE: usize = 1;
 
-/// Runs `spawn` on the server's core, so that what it starts is bound to that, and goes back to the core of the load.
+/// Runs `spawn` on the server's core, so that what it starts is bound to that, and goes back to the core of
+/// the load.
 pub fn on_server_core(spawn: impl FnOnce() -> Child) -> Child {
     bind(SERVER_CORE);
     let child = spawn();
@@ -38,7 +39,9 @@ pub fn cpu_time(pid: u32) -> Duration {
 /// The processor time that this thread has used so far.
 pub fn own_cpu_time() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts it");
-    Duration::from_nanos(text.split(' ').next().and_then(|field| field.parse().ok()).expect("it begins with nanoseconds"))
+    Duration::from_nanos(
+        text.split(' ').next().and_then(|field| field.parse().ok()).expect("it begins with nanoseconds"),
+    )
 }
 
 /// The resident memory of a process, in MiB.
@@ -51,10 +54,18 @@ pub fn resident_mib(pid: u32) -> f64 {
 /// Says what this ran on.
 pub fn describe(sessions: usize) {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default().trim_start_matches(['\t', ':', ' ']).to_owned();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or_default()
+        .trim_start_matches(['\t', ':', ' '])
+        .to_owned();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("{model}, {} cores, Linux {}; {sessions} sessions", cpu.matches("processor\t").count(), kernel.trim());
+    println!(
+        "{model}, {} cores, Linux {}; {sessions} sessions",
+        cpu.matches("processor\t").count(),
+        kernel.trim()
+    );
 }
 
 /// The middle one.

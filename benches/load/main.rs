@@ -1,6 +1,8 @@
-//! The load program: starts the release binary and its counterparts on one core, loads them from the other, and prints the table of ratios.
+//! The load program: starts the release binary and its counterparts on one core, loads them from the other,
+//! and prints the table of ratios.
 //!
-//! `cargo bench --bench load`, or for a part of it `cargo bench --bench load -- --sessions 1000000 introspection rotation growth`.
+//! `cargo bench --bench load`, or for a part of it `cargo bench --bench load -- --sessions 1000000
+//! introspection rotation growth`.
 
 #![expect(clippy::disallowed_methods, reason = "who measures time has to read it")]
 
@@ -36,7 +38,8 @@ impl Plan {
     fn read(mut arguments: impl Iterator<Item = String>) -> Self {
         let mut plan = Self { sessions: 100_000, grown: 20_000, parts: vec![] };
         while let Some(argument) = arguments.next() {
-            let mut number = || arguments.next().and_then(|text| text.parse().ok()).expect("a number follows");
+            let mut number =
+                || arguments.next().and_then(|text| text.parse().ok()).expect("a number follows");
             match argument.as_str() {
                 "--bench" => {}
                 "--sessions" => plan.sessions = number(),

@@ -1,4 +1,5 @@
-//! The counterpart of rotation: Redis with an append-only file synced before every answer, if `redis-server` is installed.
+//! The counterpart of rotation: Redis with an append-only file synced before every answer, if `redis-server`
+//! is installed.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -18,7 +19,12 @@ pub struct Redis {
 impl Redis {
     /// Starts one in `directory`; `None` if it is not installed.
     pub fn start(directory: &Path) -> Option<Self> {
-        Command::new("redis-server").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+        Command::new("redis-server")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .ok()?;
         let port = free_port();
         let mut command = Command::new("redis-server");
         command.args([
@@ -72,7 +78,10 @@ impl Talk for Set {
     fn ask(&mut self, out: &mut Vec<u8>) {
         let key = format!("session:{:08}", self.next % self.keys);
         self.next += self.step;
-        out.extend_from_slice(format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$300\r\n{}\r\n", key.len(), "x".repeat(300)).as_bytes());
+        out.extend_from_slice(
+            format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$300\r\n{}\r\n", key.len(), "x".repeat(300))
+                .as_bytes(),
+        );
     }
 
     fn answered(&mut self, input: &[u8]) -> Option<usize> {
@@ -100,7 +109,9 @@ pub struct Put;
 
 impl Talk for Put {
     fn ask(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(format!("*3\r\n$3\r\nSET\r\n$5\r\nprobe\r\n$200\r\n{}\r\n", "x".repeat(200)).as_bytes());
+        out.extend_from_slice(
+            format!("*3\r\n$3\r\nSET\r\n$5\r\nprobe\r\n$200\r\n{}\r\n", "x".repeat(200)).as_bytes(),
+        );
     }
 
     fn answered(&mut self, input: &[u8]) -> Option<usize> {

@@ -44,7 +44,11 @@ pub fn measure(filled: &Filled, table: &mut Table) {
     let (server, _) = Server::start(filled.path());
     let place = directory();
     let redis = Redis::start(place.path());
-    let talk = |samples: &[_]| Rotate { authorization: filled.authorization.clone(), tokens: samples.to_vec(), at: 0 };
+    let talk = |samples: &[_]| Rotate {
+        authorization: filled.authorization.clone(),
+        tokens: samples.to_vec(),
+        at: 0,
+    };
     let refresh: Vec<String> = filled.samples.iter().map(|tokens| tokens.refresh.clone()).collect();
     let mut talks: Vec<Rotate> = refresh.chunks(refresh.len().div_ceil(CONNECTIONS)).map(talk).collect();
     if let Some(redis) = &redis {
@@ -55,16 +59,30 @@ pub fn measure(filled: &Filled, table: &mut Table) {
         let mut rotated = run(server.pid(), server.port, talks, COUNT);
         talks = std::mem::take(&mut rotated.talks);
         ours.push(rotated);
-        theirs.extend(redis.as_ref().map(|redis| run(redis.pid(), redis.port, Set::talks(CONNECTIONS, filled.sessions), COUNT)));
+        theirs.extend(
+            redis
+                .as_ref()
+                .map(|redis| run(redis.pid(), redis.port, Set::talks(CONNECTIONS, filled.sessions), COUNT)),
+        );
     }
     let rate = |runs: &[Run<Rotate>]| median(runs.iter().map(Run::per_second).collect());
-    let ratio =
-        theirs.len().checked_sub(1).map(|_| median(ours.iter().zip(&theirs).map(|(a, b)| a.per_second() / b.per_second()).collect()));
+    let ratio = theirs
+        .len()
+        .checked_sub(1)
+        .map(|_| median(ours.iter().zip(&theirs).map(|(a, b)| a.per_second() / b.per_second()).collect()));
     let cpu = median(ours.iter().map(Run::cpu_us).collect());
     let shown = format!("{:.0}/s ({cpu:.0} µs CPU each)", rate(&ours));
     let counterpart = median_of(&theirs, Run::per_second).map_or_else(none, |rate| format!("{rate:.0}/s"));
-    let what = format!("durable rotations, {CONNECTIONS} connections, {} sessions ({DURABLE})", filled.sessions);
-    table.row("P5", &what, shown, counterpart, ratio.map_or_else(none, |ratio| format!("{ratio:.2}")), "≥ 0.4, then ≥ 1.0");
+    let what =
+        format!("durable rotations, {CONNECTIONS} connections, {} sessions ({DURABLE})", filled.sessions);
+    table.row(
+        "P5",
+        &what,
+        shown,
+        counterpart,
+        ratio.map_or_else(none, |ratio| format!("{ratio:.2}")),
+        "≥ 0.4, then ≥ 1.0",
+    );
 
     let mut alone = vec![talks.pop().expect("there are some")];
     let (mut ours, mut theirs) = (vec![], vec![]);
@@ -72,9 +90,12 @@ pub fn measure(filled: &Filled, table: &mut Table) {
         let mut rotated = run(server.pid(), server.port, alone, COUNT_ALONE);
         alone = std::mem::take(&mut rotated.talks);
         ours.push(rotated.percentile(50));
-        theirs.extend(redis.as_ref().map(|redis| run(redis.pid(), redis.port, Set::talks(1, filled.sessions), COUNT_ALONE).percentile(50)));
+        theirs.extend(redis.as_ref().map(|redis| {
+            run(redis.pid(), redis.port, Set::talks(1, filled.sessions), COUNT_ALONE).percentile(50)
+        }));
     }
-    let ratio = (!theirs.is_empty()).then(|| median(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect()));
+    let ratio = (!theirs.is_empty())
+        .then(|| median(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect()));
     let shown = |us: f64| format!("{us:.0} µs");
     let theirs = (!theirs.is_empty()).then(|| median(theirs));
     let what = format!("durable rotation, 1 connection, median latency ({DURABLE})");
@@ -95,7 +116,9 @@ pub fn measure(filled: &Filled, table: &mut Table) {
 fn syncs(server: &Server, talks: Vec<Rotate>, place: &std::path::Path, table: &mut Table) {
     let counts = place.join("strace");
     let mut command = Command::new("strace");
-    command.args(["-f", "-c", "-e", "trace=fsync,fdatasync", "-p", &server.pid().to_string(), "-o"]).arg(&counts);
+    command
+        .args(["-f", "-c", "-e", "trace=fsync,fdatasync", "-p", &server.pid().to_string(), "-o"])
+        .arg(&counts);
     let Ok(mut tracing) = command.stderr(Stdio::null()).spawn() else { return };
     // strace says nowhere that it has begun; a traced process says so itself.
     let status = format!("/proc/{}/status", server.pid());
@@ -107,8 +130,10 @@ fn syncs(server: &Server, talks: Vec<Rotate>, place: &std::path::Path, table: &m
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
     tracing.wait().expect("it ends");
     let summary = std::fs::read_to_string(counts).expect("strace wrote it");
-    let calls =
-        summary.lines().filter(|line| line.ends_with("sync")).filter_map(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok());
+    let calls = summary
+        .lines()
+        .filter(|line| line.ends_with("sync"))
+        .filter_map(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok());
     let each = calls.sum::<f64>() / COUNT as f64;
     let what = format!("fsyncs per rotation, {CONNECTIONS} connections (strace)");
     table.row("P7", &what, format!("{each:.3}"), "1".into(), format!("{each:.3}"), "≤ 0.1, then ≤ 0.05");

@@ -11,16 +11,18 @@ use crate::machine::on_server_core;
 /// The binary that is measured: as it is released, nothing left out.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_keyfob");
 
-/// Builds it once more: what `cargo bench` puts there has the features that only the tests ask of the dependencies.
+/// Builds it once more: what `cargo bench` puts there has the features that only the tests ask of the
+/// dependencies.
 pub fn build() {
-    let status =
-        Command::new(env!("CARGO")).args(["build", "--release", "--bin", "keyfob"]).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--bin", "keyfob"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
     assert!(status.expect("cargo runs").success(), "the binary does not build");
 }
 
 /// Settings of every run: tokens that outlive it, and idle connections that do too. All else is as it comes.
-const CONFIG: &str =
-    "[policy.default]\naccess_token_ttl = \"24h\"\nidle_timeout = \"24h\"\n[limits]\nheader_timeout = \"10m\"\n[log]\nlevel = \"error\"\n";
+const CONFIG: &str = "[policy.default]\naccess_token_ttl = \"24h\"\nidle_timeout = \"24h\"\n[limits]\nheader_timeout = \"10m\"\n[log]\nlevel = \"error\"\n";
 
 /// A running server. Killed when dropped.
 pub struct Server {
@@ -29,7 +31,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one in `directory` and waits until it answers that it is ready. Answers how long that took, too.
+    /// Starts one in `directory` and waits until it answers that it is ready. Answers how long that took,
+    /// too.
     pub fn start(directory: &Path) -> (Self, Duration) {
         std::fs::write(directory.join("config.toml"), CONFIG).expect("the directory is ours");
         let port = free_port();
@@ -48,7 +51,9 @@ impl Server {
             assert!(lines.read_line(&mut greeting).expect("it prints text") > 0, "the server did not start");
         }
         let mut stream = TcpStream::connect(&address).expect("it listens");
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it reads");
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         let took = begun.elapsed();
@@ -87,5 +92,8 @@ pub const ISSUER: &str = "http://127.0.0.1:8080";
 
 /// A port that nobody listens on.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("there is a port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("there is a port")
+        .port()
 }

@@ -10,7 +10,14 @@ use crate::store::{Filled, directory};
 /// Measures what needs no sessions.
 pub fn measure(table: &mut Table) {
     let size = std::fs::metadata(BINARY).expect("it is built").len() as f64 / 1e6;
-    table.row("P13", "the binary, stripped, Swagger UI inside", format!("{size:.1} MB"), "-".into(), "-".into(), "≤ 20 MB, then ≤ 12 MB");
+    table.row(
+        "P13",
+        "the binary, stripped, Swagger UI inside",
+        format!("{size:.1} MB"),
+        "-".into(),
+        "-".into(),
+        "≤ 20 MB, then ≤ 12 MB",
+    );
     let (mut starts, mut idle) = (vec![], vec![]);
     for _ in 0..ROUNDS {
         let place = directory();
@@ -26,7 +33,14 @@ pub fn measure(table: &mut Table) {
         "-".into(),
         "≤ 100 ms, then ≤ 30 ms",
     );
-    table.row("P12", "resident memory, idle", format!("{:.1} MiB", median(idle)), "-".into(), "-".into(), "≤ 24 MiB, then ≤ 12 MiB");
+    table.row(
+        "P12",
+        "resident memory, idle",
+        format!("{:.1} MiB", median(idle)),
+        "-".into(),
+        "-".into(),
+        "≤ 24 MiB, then ≤ 12 MiB",
+    );
 }
 
 /// Measures what comes after many sessions: the start after a kill, against that on a store that was closed.
@@ -46,9 +60,23 @@ pub fn measure_again(filled: &Filled, table: &mut Table) {
     }
     let what = format!("ready again after kill -9, {} sessions, against after a clean stop", filled.sessions);
     let (killed, closed) = (median(killed), median(closed));
-    table.row("P10", &what, format!("{killed:.0} ms"), format!("{closed:.0} ms"), format!("{:.2}", killed / closed), "≤ 1 s, then ≤ 0.1 s");
+    table.row(
+        "P10",
+        &what,
+        format!("{killed:.0} ms"),
+        format!("{closed:.0} ms"),
+        format!("{:.2}", killed / closed),
+        "≤ 1 s, then ≤ 0.1 s",
+    );
     let what = format!("resident memory after that start, {} sessions", filled.sessions);
-    table.row("P12", &what, format!("{:.1} MiB", median(memory)), "-".into(), "-".into(), "≤ 64 MiB, then ≤ 32 MiB");
+    table.row(
+        "P12",
+        &what,
+        format!("{:.1} MiB", median(memory)),
+        "-".into(),
+        "-".into(),
+        "≤ 64 MiB, then ≤ 32 MiB",
+    );
 }
 
 fn millis(duration: Duration) -> f64 {

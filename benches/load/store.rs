@@ -1,4 +1,5 @@
-//! A store with many sessions in it: filled through the engine, many openings in one commit, while no server runs.
+//! A store with many sessions in it: filled through the engine, many openings in one commit, while no server
+//! runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +52,8 @@ impl Filled {
         let directory = directory();
         Server::start(directory.path()).0.stop();
         let master =
-            read_master_key(&MasterKeySource::File(directory.path().join("data/master.key")), |_| None).expect("the server made it");
+            read_master_key(&MasterKeySource::File(directory.path().join("data/master.key")), |_| None)
+                .expect("the server made it");
         let begun = Instant::now();
         let (authorization, samples) = runtime().block_on(async {
             let (store, engine) = engine(&database(directory.path()), &master, Clock::system()).await;
@@ -60,7 +62,10 @@ impl Filled {
             store.close();
             (authorization, samples)
         });
-        println!("{sessions} sessions opened in {:.1} s, {AT_ONCE} at once, durable", begun.elapsed().as_secs_f64());
+        println!(
+            "{sessions} sessions opened in {:.1} s, {AT_ONCE} at once, durable",
+            begun.elapsed().as_secs_f64()
+        );
         Self { directory, sessions, authorization, samples }
     }
 
@@ -85,7 +90,8 @@ pub fn runtime() -> tokio::runtime::Runtime {
 /// The engine of the server in this process, under the same policy.
 pub async fn engine(database: &Path, master: &SecretKey, clock: Clock) -> (Arc<Redb>, Arc<Engine<Redb>>) {
     let keys = Keys::derive(master);
-    let store = Redb::open(database, &keys, Options { cache_bytes: 256 << 20, write_queue_max: 4096 }).expect("nobody else has it open");
+    let store = Redb::open(database, &keys, Options { cache_bytes: 256 << 20, write_queue_max: 4096 })
+        .expect("nobody else has it open");
     let lifetimes = Lifetimes { idle_timeout: DAY, absolute_lifetime: DAY };
     let policy = Policy { access_token_ttl: DAY, lifetimes, ..Policy::default() };
     let rules = Rules {
@@ -112,7 +118,8 @@ pub async fn client(engine: &Engine<Redb>) -> (Caller, String) {
     let id = "backend".parse().expect("a good name");
     let made = engine.create_client(&Caller::AdminSocket, Some(id), fields).await.expect("the name is free");
     let secret = made.secret.expect("it is confidential");
-    let authorization = format!("Basic {}", Base64::encode_string(format!("backend:{}", secret.expose()).as_bytes()));
+    let authorization =
+        format!("Basic {}", Base64::encode_string(format!("backend:{}", secret.expose()).as_bytes()));
     (Caller::Client(Arc::new(made.client)), authorization)
 }
 
@@ -128,7 +135,11 @@ pub async fn open(engine: &Arc<Engine<Redb>>, client: &Caller, count: usize, kep
                 let opened = engine.open(&client, sign_in(number)).await.expect("there is room");
                 if number % stride == 0 {
                     let refresh = opened.refresh_token.expect("the client has the grant").expose().to_owned();
-                    let tokens = Tokens { session: opened.session_token.expose().to_owned(), refresh, access: opened.access.access_token };
+                    let tokens = Tokens {
+                        session: opened.session_token.expose().to_owned(),
+                        refresh,
+                        access: opened.access.access_token,
+                    };
                     kept.push((number, tokens));
                 }
             }

@@ -14,7 +14,8 @@ pub trait Talk: 'static {
     /// Writes the next question.
     fn ask(&mut self, out: &mut Vec<u8>);
 
-    /// How long the answer at the beginning of `input` is, once it is whole. Panics if it is not the right one.
+    /// How long the answer at the beginning of `input` is, once it is whole. Panics if it is not the right
+    /// one.
     fn answered(&mut self, input: &[u8]) -> Option<usize>;
 }
 
@@ -46,7 +47,8 @@ impl<T> Run<T> {
     }
 }
 
-/// Asks `count` questions of the process `pid` at `port`, over one connection for each of `talks`. Connecting is not measured.
+/// Asks `count` questions of the process `pid` at `port`, over one connection for each of `talks`. Connecting
+/// is not measured.
 pub fn run<T: Talk>(pid: u32, port: u16, talks: Vec<T>, count: usize) -> Run<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
@@ -58,8 +60,10 @@ pub fn run<T: Talk>(pid: u32, port: u16, talks: Vec<T>, count: usize) -> Run<T> 
         }
         let left = std::rc::Rc::new(Cell::new(count));
         let (before, begun) = (cpu_time(pid), Instant::now());
-        let tasks: Vec<_> =
-            connections.into_iter().map(|(stream, talk)| tokio::task::spawn_local(converse(stream, talk, left.clone()))).collect();
+        let tasks: Vec<_> = connections
+            .into_iter()
+            .map(|(stream, talk)| tokio::task::spawn_local(converse(stream, talk, left.clone())))
+            .collect();
         let (mut talks, mut latencies_us) = (vec![], vec![]);
         for task in tasks {
             let (talk, latencies) = task.await.expect("a conversation does not fail");
@@ -72,7 +76,11 @@ pub fn run<T: Talk>(pid: u32, port: u16, talks: Vec<T>, count: usize) -> Run<T> 
     })
 }
 
-async fn converse<T: Talk>(mut stream: TcpStream, mut talk: T, left: std::rc::Rc<Cell<usize>>) -> (T, Vec<f64>) {
+async fn converse<T: Talk>(
+    mut stream: TcpStream,
+    mut talk: T,
+    left: std::rc::Rc<Cell<usize>>,
+) -> (T, Vec<f64>) {
     let (mut question, mut answer, mut latencies) = (vec![], vec![0; 16 * 1024], vec![]);
     while let Some(rest) = left.get().checked_sub(1) {
         left.set(rest);
@@ -99,7 +107,9 @@ async fn converse<T: Talk>(mut stream: TcpStream, mut talk: T, left: std::rc::Rc
 pub fn http(input: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     let head = input.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let name = b"content-length: ";
-    let at = input[..head].windows(name.len()).position(|window| window == name).expect("answers have a length") + name.len();
+    let at =
+        input[..head].windows(name.len()).position(|window| window == name).expect("answers have a length")
+            + name.len();
     let digits = input[at..].iter().take_while(|byte| byte.is_ascii_digit());
     let length = digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
     (input.len() >= head + length).then(|| (&input[9..12], &input[head..head + length], head + length))

@@ -18,7 +18,8 @@ use crate::fixture::{ISSUER, SALT, access_token, client, keys, now, opaque, sess
 fn refresh(bencher: Bencher) {
     let (session, client, policy, cuts) = (session(), client(), Policy::default(), CutOffs::default());
     let hash = opaque(OpaqueKind::Refresh).hash();
-    let presented = Presented { generation: 0, hash, salt: SALT, successor: successor(&OpaqueKeys::new(&keys())) };
+    let presented =
+        Presented { generation: 0, hash, salt: SALT, successor: successor(&OpaqueKeys::new(&keys())) };
     let refresh = Refresh {
         client: &client.id,
         family: 1,
@@ -30,7 +31,9 @@ fn refresh(bencher: Bencher) {
         format: TokenFormat::Paseto,
         address: None,
     };
-    bencher.with_inputs(|| session.clone()).bench_refs(|session| session.refresh(&refresh, now(), &cuts).answer.expect("it is current"));
+    bencher
+        .with_inputs(|| session.clone())
+        .bench_refs(|session| session.refresh(&refresh, now(), &cuts).answer.expect("it is current"));
 }
 
 #[divan::bench]
@@ -46,5 +49,7 @@ fn judge_access_token(bencher: Bencher) {
     let (session, cuts, client, token) = (session(), CutOffs::default(), Arc::new(client()), access_token());
     let caller = Caller::Client(client.clone());
     let judgement = Judgement { caller: &caller, now: now().wall, cuts: &cuts, client: Some(&client) };
-    bencher.bench(|| judgement.access_token(divan::black_box(&token), ISSUER, Some(&session), false).expect("it is good"));
+    bencher.bench(|| {
+        judgement.access_token(divan::black_box(&token), ISSUER, Some(&session), false).expect("it is good")
+    });
 }

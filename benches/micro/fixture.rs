@@ -26,7 +26,8 @@ pub fn keys() -> Keys {
 }
 
 pub fn keyring() -> Keyring {
-    Keyring::open(&[generate([1; 32], &keys(), KeyStatus::Active, opened_at())], &keys()).expect("a sound key")
+    Keyring::open(&[generate([1; 32], &keys(), KeyStatus::Active, opened_at())], &keys())
+        .expect("a sound key")
 }
 
 fn opened_at() -> Timestamp {
@@ -133,6 +134,11 @@ pub fn access_token() -> AccessToken {
         id: TokenId([8; 16]),
         client_id: session.client_id,
         scope: session.scope,
-        origin: Origin::Session { id: session.id, family: Some(1), authentication: authentication(), claims: Some(claims()) },
+        origin: Origin::Session {
+            id: session.id,
+            family: Some(1),
+            authentication: authentication(),
+            claims: Some(claims()),
+        },
     }
 }

@@ -1,4 +1,5 @@
-//! Micro-benchmarks of what every request is made of: tokens, records and decisions. `cargo bench --bench micro`.
+//! Micro-benchmarks of what every request is made of: tokens, records and decisions. `cargo bench --bench
+//! micro`.
 
 mod domain;
 mod fixture;

@@ -30,5 +30,6 @@ fn seal(bencher: Bencher) {
 fn open(bencher: Bencher) {
     let sealer = Sealer::new(&SecretKey::new([7; 32]));
     let sealed = sealer.seal(b"sessions/0123456789abcdef", &[7; 160]);
-    bencher.bench(|| sealer.open(b"sessions/0123456789abcdef", divan::black_box(&sealed)).expect("it is ours"));
+    bencher
+        .bench(|| sealer.open(b"sessions/0123456789abcdef", divan::black_box(&sealed)).expect("it is ours"));
 }

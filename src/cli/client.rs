@@ -43,7 +43,8 @@ pub enum ClientCommand {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
-    /// Changes a client; what is not named stays, a list that is named replaces the old one, and "" empties it.
+    /// Changes a client; what is not named stays, a list that is named replaces the old one, and "" empties
+    /// it.
     Update {
         /// Its name.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -77,7 +78,8 @@ pub enum ClientCommand {
 /// The settings of a client. Each list may be given several times, or once with commas; "" is the empty list.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// What it may do: sessions, introspect, introspect:any, events, metrics, admin. As with every list here, "" is none.
+    /// What it may do: sessions, introspect, introspect:any, events, metrics, admin. As with every list here,
+    /// "" is none.
     #[arg(long = "permission", value_delimiter = ',')]
     permissions: Option<Vec<String>>,
     /// The grants it may use: refresh_token, client_credentials.
@@ -105,7 +107,8 @@ pub struct Settings {
 
 impl Settings {
     fn is_empty(&self) -> bool {
-        let lists = [&self.permissions, &self.grants, &self.scopes, &self.audiences, &self.serves, &self.opens_for];
+        let lists =
+            [&self.permissions, &self.grants, &self.scopes, &self.audiences, &self.serves, &self.opens_for];
         lists.iter().all(|list| list.is_none()) && self.policy.is_none() && self.access_token_format.is_none()
     }
 
@@ -119,7 +122,8 @@ impl Settings {
             ("opens_for", self.opens_for),
         ];
         let texts = [("policy", self.policy), ("access_token_format", self.access_token_format)];
-        let lists = lists.into_iter().filter_map(|(name, list)| Some((name.to_owned(), json!(listed(list?)))));
+        let lists =
+            lists.into_iter().filter_map(|(name, list)| Some((name.to_owned(), json!(listed(list?)))));
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?))));
         lists.chain(texts).collect()
     }
@@ -137,9 +141,14 @@ impl ClientCommand {
         if settings.is_empty() {
             let mut command = super::command();
             command.build();
-            let update = ["client", "update"].iter().try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
+            let update = ["client", "update"]
+                .iter()
+                .try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
             let missing = "name something to change, such as --permission or --disable";
-            update.expect("the command that was just read").error(ErrorKind::MissingRequiredArgument, missing).exit();
+            update
+                .expect("the command that was just read")
+                .error(ErrorKind::MissingRequiredArgument, missing)
+                .exit();
         }
     }
 
@@ -174,7 +183,9 @@ impl ClientCommand {
             Self::Delete { id } => {
                 door.call(Method::DELETE, &path(&id), None).await?;
                 match output {
-                    Output::Human => print_lines(&[format!("deleted {id}, and ended all that it was issued")]),
+                    Output::Human => {
+                        print_lines(&[format!("deleted {id}, and ended all that it was issued")])
+                    }
                     Output::Json => print_json(&json!({ "deleted": id })),
                 }
             }
@@ -219,7 +230,8 @@ fn show(client: &Value, output: Output) -> Result<(), Failure> {
         return print_json(client);
     }
     let mut lines = vec![];
-    for (name, value) in client.as_object().into_iter().flatten().filter(|(name, _)| *name != "client_secret") {
+    for (name, value) in client.as_object().into_iter().flatten().filter(|(name, _)| *name != "client_secret")
+    {
         let shown = match value {
             Value::Array(_) => words(value),
             Value::String(text) => text.clone(),

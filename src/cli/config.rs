@@ -14,7 +14,8 @@ pub enum ConfigCommand {
     Check,
     /// Prints the effective configuration with the origin of each value; secrets are redacted.
     Show,
-    /// Prints every setting there is: its meaning, default, valid values and environment variable. The same as docs/configuration.md.
+    /// Prints every setting there is: its meaning, default, valid values and environment variable. The same
+    /// as docs/configuration.md.
     Reference,
 }
 
@@ -38,10 +39,13 @@ fn check(config: &Config, output: Output) -> Result<(), Failure> {
         }
         Output::Human => {
             let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
-            let changes = config.preset_changes.iter().map(|PresetChange { preset, key, value, otherwise }| {
-                format!("preset {preset} makes {key} {value:?}; without it that is {otherwise:?}")
-            });
-            print_lines(&warnings.chain(changes).chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>())
+            let changes =
+                config.preset_changes.iter().map(|PresetChange { preset, key, value, otherwise }| {
+                    format!("preset {preset} makes {key} {value:?}; without it that is {otherwise:?}")
+                });
+            print_lines(
+                &warnings.chain(changes).chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>(),
+            )
         }
     }
 }
@@ -49,8 +53,7 @@ fn check(config: &Config, output: Output) -> Result<(), Failure> {
 fn show(config: &Config, output: Output) -> Result<(), Failure> {
     match output {
         Output::Json => {
-            let setting =
-                |setting: &crate::config::Setting| json!({ "key": setting.key, "value": setting.value, "origin": setting.origin });
+            let setting = |setting: &crate::config::Setting| json!({ "key": setting.key, "value": setting.value, "origin": setting.origin });
             print_json(&Value::Array(config.effective().iter().map(setting).collect()))
         }
         Output::Human => {

@@ -28,7 +28,8 @@ pub enum DbCommand {
     Stats,
     /// Writes a consistent copy of everything but the master key, while the server goes on.
     Backup(backup::Backup),
-    /// Makes the database anew from a backup. No server may run; whatever was issued before is refused afterwards.
+    /// Makes the database anew from a backup. No server may run; whatever was issued before is refused
+    /// afterwards.
     Restore {
         /// The backup; - is standard input.
         file: PathBuf,
@@ -74,6 +75,10 @@ async fn stats(door: &mut Door, output: Output) -> Result<(), Failure> {
         format!("disk          {} free", size("disk_free_bytes")),
         format!("oldest event  {}", event("oldest_event")),
         format!("newest event  {}", event("newest_event")),
-        format!("epoch         {}{}", number(&stats["epoch"]), if number(&stats["epoch"]) > 1 { ", begun by a restore" } else { "" }),
+        format!(
+            "epoch         {}{}",
+            number(&stats["epoch"]),
+            if number(&stats["epoch"]) > 1 { ", begun by a restore" } else { "" }
+        ),
     ])
 }

@@ -35,7 +35,10 @@ impl Door {
     pub async fn of_server(config: &Config) -> Result<Self, Failure> {
         let none = || {
             let socket = places(config).admin_socket;
-            Failure::refused(format!("no server answers at {}; start one with `keyfob serve`", socket.display()))
+            Failure::refused(format!(
+                "no server answers at {}; start one with `keyfob serve`",
+                socket.display()
+            ))
         };
         Self::running(config).await?.ok_or_else(none)
     }
@@ -48,14 +51,19 @@ impl Door {
         match App::open_existing(config).await {
             Ok(app) => Ok(Self::InProcess(Box::new(app))),
             // A server may have come up while we waited for the store.
-            Err(cause @ AppError::Lock(_)) => Self::running(config).await?.ok_or_else(|| Failure::refused(cause)),
+            Err(cause @ AppError::Lock(_)) => {
+                Self::running(config).await?.ok_or_else(|| Failure::refused(cause))
+            }
             Err(cause) => Err(Failure::refused(cause)),
         }
     }
 
     async fn connect(stream: UnixStream, socket: &Path, patience: Duration) -> Result<Self, Failure> {
-        let broken = |cause: hyper::Error| Failure::refused(format!("the admin socket {} does not answer: {cause}", socket.display()));
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let broken = |cause: hyper::Error| {
+            Failure::refused(format!("the admin socket {} does not answer: {cause}", socket.display()))
+        };
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
         Ok(Self::Socket(sender, patience))
     }
@@ -67,11 +75,17 @@ impl Door {
 
     /// Posts a form, and waits for the JSON of the answer; null if it has none.
     pub async fn form(&mut self, path: &str, fields: &[(&str, &str)]) -> Result<Value, Failure> {
-        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let fields: Vec<String> =
+            fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         self.send(Method::POST, path, Some(("application/x-www-form-urlencoded", fields.join("&")))).await
     }
 
-    async fn send(&mut self, method: Method, path: &str, body: Option<(&str, String)>) -> Result<Value, Failure> {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, String)>,
+    ) -> Result<Value, Failure> {
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         if let Some((media_type, _)) = body {
             request = request.header("content-type", media_type);
@@ -79,13 +93,18 @@ impl Door {
         let bytes = body.map(|(_, text)| Bytes::from(text)).unwrap_or_default();
         let request = request.body(bytes).map_err(Failure::refused)?;
         let patience = if let Self::Socket(_, patience) = self { *patience } else { Duration::MAX };
-        let (status, body) = timeout(patience, self.begin(request)).await.map_err(|_| too_late(patience))??;
+        let (status, body) =
+            timeout(patience, self.begin(request)).await.map_err(|_| too_late(patience))??;
         read(status, body).await
     }
 
     /// Gets what comes in pieces, to be read as it comes.
     pub async fn stream(&mut self, path: &str) -> Result<BoxBody<Bytes, io::Error>, Failure> {
-        let request = Request::builder().uri(path).header("host", "localhost").body(Bytes::new()).map_err(Failure::refused)?;
+        let request = Request::builder()
+            .uri(path)
+            .header("host", "localhost")
+            .body(Bytes::new())
+            .map_err(Failure::refused)?;
         let (status, body) = self.begin(request).await?;
         if status.is_success() {
             return Ok(body);
@@ -93,7 +112,10 @@ impl Door {
         Err(read(status, body).await.err().unwrap_or_else(|| Failure::from_problem(status, &Value::Null)))
     }
 
-    async fn begin(&mut self, request: Request<Bytes>) -> Result<(StatusCode, BoxBody<Bytes, io::Error>), Failure> {
+    async fn begin(
+        &mut self,
+        request: Request<Bytes>,
+    ) -> Result<(StatusCode, BoxBody<Bytes, io::Error>), Failure> {
         match self {
             Self::Socket(sender, _) => {
                 let response = sender.send_request(request.map(Full::new)).await.map_err(|_| gone())?;
@@ -107,7 +129,9 @@ impl Door {
     pub async fn running(config: &Config) -> Result<Option<Self>, Failure> {
         let socket = places(config).admin_socket;
         match UnixStream::connect(&socket).await {
-            Ok(stream) => Self::connect(stream, &socket, config.limits.request_timeout.max(ANSWER_TIMEOUT)).await.map(Some),
+            Ok(stream) => Self::connect(stream, &socket, config.limits.request_timeout.max(ANSWER_TIMEOUT))
+                .await
+                .map(Some),
             Err(cause) => match cause.kind() {
                 // A server that was killed leaves its socket behind.
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
@@ -115,7 +139,10 @@ impl Door {
                     "only the owner of {} may use it: run this as that user (`sudo keyfob …`)",
                     places(config).directory.display()
                 ))),
-                _ => Err(Failure::refused(format!("nobody can tell whether a server runs: {}: {cause}", socket.display()))),
+                _ => Err(Failure::refused(format!(
+                    "nobody can tell whether a server runs: {}: {cause}",
+                    socket.display()
+                ))),
             },
         }
     }
@@ -138,8 +165,13 @@ async fn read(status: StatusCode, body: BoxBody<Bytes, io::Error>) -> Result<Val
     let broken = |cause: Box<dyn std::error::Error + Send + Sync>| {
         if cause.is::<http_body_util::LengthLimitError>() { Failure::refused(cause) } else { gone() }
     };
-    let bytes = http_body_util::Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(broken)?.to_bytes();
-    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(Failure::refused)? };
+    let bytes =
+        http_body_util::Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(broken)?.to_bytes();
+    let body = if bytes.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&bytes).map_err(Failure::refused)?
+    };
     if status.is_success() { Ok(body) } else { Err(Failure::from_problem(status, &body)) }
 }
 
@@ -150,7 +182,10 @@ fn gone() -> Failure {
 
 /// The server is there, and says nothing.
 pub fn too_late(patience: Duration) -> Failure {
-    Failure::refused(format!("the server did not answer within {} s: its log may say why", patience.as_secs()))
+    Failure::refused(format!(
+        "the server did not answer within {} s: its log may say why",
+        patience.as_secs()
+    ))
 }
 
 /// The text as one segment of a path, or one value of a query or a form.

@@ -36,7 +36,8 @@ pub enum EventsCommand {
 }
 
 impl EventsCommand {
-    /// Carries the command out. The log goes on when the server does: with `--follow` the next one is waited for.
+    /// Carries the command out. The log goes on when the server does: with `--follow` the next one is waited
+    /// for.
     pub async fn run(self, config: &Config, output: Output) -> Result<(), Failure> {
         let Self::Tail { after, follow } = self;
         let mut reader = Reader { after, follow, output };
@@ -78,9 +79,11 @@ impl Reader {
     async fn read(&mut self, door: &mut Door) -> Result<(), Failure> {
         let follow = self.follow && door.is_server();
         loop {
-            let place = self.after.as_deref().map(|after| format!("&after={}", encoded(after))).unwrap_or_default();
+            let place =
+                self.after.as_deref().map(|after| format!("&after={}", encoded(after))).unwrap_or_default();
             let wait = if follow && self.after.is_some() { WAIT_S } else { 0 };
-            let page = door.call(Method::GET, &format!("/v1/events?limit=200&wait={wait}{place}"), None).await?;
+            let page =
+                door.call(Method::GET, &format!("/v1/events?limit=200&wait={wait}{place}"), None).await?;
             let items = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
             let now = Clock::system().now().wall;
             for event in items {
@@ -103,10 +106,25 @@ impl Reader {
 /// One event for a person: a line, and on a terminal what there is to tell of it below.
 fn lines(event: &Value, now: Timestamp, room: Option<usize>) -> Vec<String> {
     let text = |name: &str| event[name].as_str().unwrap_or_default();
-    let head = [format!("{:>6}", text("cursor")), when(text("at"), now), format!("{:<16} by {}", text("type"), text("by"))];
-    let told = ["session_id", "subject", "client_id", "family", "reason", "jti", "kid", "generations_behind", "note"];
+    let head = [
+        format!("{:>6}", text("cursor")),
+        when(text("at"), now),
+        format!("{:<16} by {}", text("type"), text("by")),
+    ];
+    let told = [
+        "session_id",
+        "subject",
+        "client_id",
+        "family",
+        "reason",
+        "jti",
+        "kid",
+        "generations_behind",
+        "note",
+    ];
     let members = told.iter().filter(|name| !event[**name].is_null());
-    let members: Vec<String> = members.map(|name| printable(&format!("{name}={}", member(&event[*name]))).into_owned()).collect();
+    let members: Vec<String> =
+        members.map(|name| printable(&format!("{name}={}", member(&event[*name]))).into_owned()).collect();
     match room {
         None => vec![format!("{}  {}", head.join("  "), members.join(" "))],
         Some(room) => {
@@ -123,7 +141,11 @@ fn lines(event: &Value, now: Timestamp, room: Option<usize>) -> Vec<String> {
 fn member(value: &Value) -> String {
     let json = value.to_string();
     match value.as_str() {
-        Some(text) if !text.is_empty() && json.len() == text.len() + 2 && !text.contains(|c: char| c.is_whitespace() || c == '=') => {
+        Some(text)
+            if !text.is_empty()
+                && json.len() == text.len() + 2
+                && !text.contains(|c: char| c.is_whitespace() || c == '=') =>
+        {
             text.into()
         }
         _ => json,

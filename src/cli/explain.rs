@@ -40,12 +40,15 @@ fn expired(session: &Value, now: Timestamp) -> String {
     let between = |from: &str, to: &str| Some(length(time(&session[to])?.since(time(&session[from])?)));
     let at = deadline(session).map_or_else(String::new, |deadline| when_at(deadline, now));
     let idle = time(&session["idle_expires_at"]) < time(&session["expires_at"]);
-    let (from, to) = if idle { ("last_used_at", "idle_expires_at") } else { ("authenticated_at", "expires_at") };
+    let (from, to) =
+        if idle { ("last_used_at", "idle_expires_at") } else { ("authenticated_at", "expires_at") };
     let long = between(from, to).unwrap_or_else(|| length(Duration::ZERO));
     if idle {
         format!("It expired {at}. Nobody ended it: it was not used for {long}, its idle_timeout.")
     } else {
-        format!("It expired {at}. Nobody ended it: the subject had authenticated {long} before, its absolute_lifetime.")
+        format!(
+            "It expired {at}. Nobody ended it: the subject had authenticated {long} before, its absolute_lifetime."
+        )
     }
 }
 
@@ -66,7 +69,9 @@ fn sentence(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Logout => "the subject logged out, or the application did it for them",
         EndReason::Admin => "an administrator ended this session",
-        EndReason::SubjectRevoked => "the subject's sessions were all ended at once, as by \"log out everywhere\"",
+        EndReason::SubjectRevoked => {
+            "the subject's sessions were all ended at once, as by \"log out everywhere\""
+        }
         EndReason::AllRevoked => "every session there was then was ended at once",
         EndReason::RefreshReuse => {
             "a spent refresh token came back; so somebody had a copy of it, or an application kept an old one, and nobody can tell which"
@@ -114,8 +119,12 @@ mod tests {
             assert!(why.len() > 20 && why.ends_with('.') && !told.contains(&why), "{why}");
             told.push(why);
         }
-        let by =
-            |by: &str| explain(&json!({ "state": "ended", "ended": { "at": "", "reason": "newer_than_this_program", "by": by } }), now());
+        let by = |by: &str| {
+            explain(
+                &json!({ "state": "ended", "ended": { "at": "", "reason": "newer_than_this_program", "by": by } }),
+                now(),
+            )
+        };
         assert!(by("keyfob").ends_with("by keyfob itself: newer_than_this_program."), "{}", by("keyfob"));
         assert!(by("admin.sock").contains("by somebody at the admin socket"), "{}", by("admin.sock"));
     }
@@ -141,6 +150,9 @@ mod tests {
              unless the subject authenticates again."
         );
         let idle_is_later = explain(&session("active", "2026-11-24T16:00:00Z"), now());
-        assert_eq!(idle_is_later, "It is active. It expires 2026-11-24 14:00:00Z (in 2 h) unless the subject authenticates again.");
+        assert_eq!(
+            idle_is_later,
+            "It is active. It expires 2026-11-24 14:00:00Z (in 2 h) unless the subject authenticates again."
+        );
     }
 }

@@ -13,14 +13,17 @@ use crate::serve::{App, places};
 pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
     let places = places(config);
     let first = runtime()?.block_on(async {
-        let (app, first) = App::start(config, Starter::Init, Clock::system()).await.map_err(Failure::refused)?;
+        let (app, first) =
+            App::start(config, Starter::Init, Clock::system()).await.map_err(Failure::refused)?;
         app.close().await;
         Ok::<_, Failure>(first)
     })?;
     let place = places.admin_json.display().to_string();
     if !first {
         return match output {
-            Output::Human => print_lines(&[format!("initialised before; the administrator's credentials are in {place}")]),
+            Output::Human => {
+                print_lines(&[format!("initialised before; the administrator's credentials are in {place}")])
+            }
             Output::Json => print_json(&json!({ "initialised": false, "credentials_file": place })),
         };
     }

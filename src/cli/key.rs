@@ -37,9 +37,14 @@ impl KeyCommand {
                 let mut listing = Listing::new(output, &["KEY", "STATUS", "SINCE"]);
                 for key in keys["items"].as_array().into_iter().flatten() {
                     let text = |name: &str| key[name].as_str().unwrap_or_default();
-                    let since =
-                        ["retired_at", "active_since", "created_at"].into_iter().find_map(|name| key[name].as_str()).unwrap_or_default();
-                    listing.add(key.clone(), [text("kid").to_owned(), text("status").to_owned(), when(since, now)]);
+                    let since = ["retired_at", "active_since", "created_at"]
+                        .into_iter()
+                        .find_map(|name| key[name].as_str())
+                        .unwrap_or_default();
+                    listing.add(
+                        key.clone(),
+                        [text("kid").to_owned(), text("status").to_owned(), when(since, now)],
+                    );
                 }
                 listing.finish()
             }
@@ -49,7 +54,11 @@ impl KeyCommand {
             }
             Self::Revoke { kid } => {
                 door.call(Method::DELETE, &format!("/v1/keys/{}", encoded(&kid)), None).await?;
-                tell(output, &json!({ "revoked": kid }), &format!("revoked {kid}: every access token that it signed is dead"))
+                tell(
+                    output,
+                    &json!({ "revoked": kid }),
+                    &format!("revoked {kid}: every access token that it signed is dead"),
+                )
             }
         }
     }

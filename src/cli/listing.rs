@@ -33,7 +33,9 @@ impl Listing {
     pub fn flush(&mut self) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         match self.output {
-            Output::Human => self.table.take_lines().iter().try_for_each(|line| writeln!(out, "{}", printable(line))),
+            Output::Human => {
+                self.table.take_lines().iter().try_for_each(|line| writeln!(out, "{}", printable(line)))
+            }
             Output::Json => self.items.drain(..).try_for_each(|item| {
                 let before = if std::mem::replace(&mut self.begun, true) { "," } else { "[" };
                 write!(out, "{before}\n  {}", printable(&format!("{item:#}").replace('\n', "\n  ")))

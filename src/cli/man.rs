@@ -16,7 +16,9 @@ pub struct Man {
 impl Man {
     /// Writes a page for the program and one for each command.
     pub fn run(&self) -> Result<(), Failure> {
-        let failed = |cause| Failure::refused(format!("writing manual pages to {}: {cause}", self.directory.display()));
+        let failed = |cause| {
+            Failure::refused(format!("writing manual pages to {}: {cause}", self.directory.display()))
+        };
         clap_mangen::generate_to(super::command(), &self.directory).map_err(failed)
     }
 }

@@ -1,4 +1,5 @@
-//! The command line. One file a command group; administration goes through the same routes as everybody's (`door.rs`).
+//! The command line. One file a command group; administration goes through the same routes as everybody's
+//! (`door.rs`).
 
 use std::fmt::Display;
 use std::io::Write;
@@ -34,12 +35,14 @@ mod token;
 
 /// A session engine in one binary.
 ///
-/// Opens sessions for people that your application has authenticated, issues and rotates their tokens, answers whether a token is good, and
-/// logs people out. Commands go through the running server, or open the store themselves where none runs.
+/// Opens sessions for people that your application has authenticated, issues and rotates their tokens,
+/// answers whether a token is good, and logs people out. Commands go through the running server, or open the
+/// store themselves where none runs.
 #[derive(Debug, Parser)]
 #[command(name = "keyfob", version, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The configuration file; without it config.toml here, or /etc/keyfob/config.toml for a keyfob installed under /usr, if it exists.
+    /// The configuration file; without it config.toml here, or /etc/keyfob/config.toml for a keyfob installed
+    /// under /usr, if it exists.
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Options of every command")]
     config: Option<PathBuf>,
     /// Prints JSON for a program to read.
@@ -126,7 +129,8 @@ impl Failure {
         Self::Refused(cause.to_string())
     }
 
-    /// The same where a secret could not be printed: whoever closed the pipe has lost it too, and is told how to go on.
+    /// The same where a secret could not be printed: whoever closed the pipe has lost it too, and is told how
+    /// to go on.
     pub fn of_secret(self, how_to_go_on: &str) -> Self {
         match self {
             Self::Refused(cause) | Self::Gone(cause) => Self::Refused(format!("{cause}; {how_to_go_on}")),
@@ -136,7 +140,10 @@ impl Failure {
 
     /// What a route said.
     fn from_problem(status: StatusCode, problem: &Value) -> Self {
-        let said = problem["detail"].as_str().or(problem["error_description"].as_str()).or(problem["title"].as_str());
+        let said = problem["detail"]
+            .as_str()
+            .or(problem["error_description"].as_str())
+            .or(problem["title"].as_str());
         Self::Refused(said.map_or_else(|| format!("the server answered {status}"), Into::into))
     }
 }
@@ -169,10 +176,18 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&load(args.overrides())?),
         Command::Init => init::run(&load(vec![])?, output),
         Command::Config(command) => command.run(|| load(vec![]), output),
-        Command::Client(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
-        Command::Session(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
-        Command::Subject(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
-        Command::Token(token::TokenCommand::Ask(command)) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Client(command) => {
+            through_door(&load(vec![])?, async |door| command.run(door, output).await)
+        }
+        Command::Session(command) => {
+            through_door(&load(vec![])?, async |door| command.run(door, output).await)
+        }
+        Command::Subject(command) => {
+            through_door(&load(vec![])?, async |door| command.run(door, output).await)
+        }
+        Command::Token(token::TokenCommand::Ask(command)) => {
+            through_door(&load(vec![])?, async |door| command.run(door, output).await)
+        }
         Command::Token(token::TokenCommand::Decode(command)) => command.run(output),
         Command::Key(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
         Command::Events(command) => runtime()?.block_on(command.run(&load(vec![])?, output)),
@@ -188,7 +203,10 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
 }
 
 /// Carries a command out at the routes, and closes what was opened for it.
-fn through_door(config: &Config, command: impl AsyncFnOnce(&mut Door) -> Result<(), Failure>) -> Result<(), Failure> {
+fn through_door(
+    config: &Config,
+    command: impl AsyncFnOnce(&mut Door) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut door = Door::open(config).await?;
         let done = command(&mut door).await;

@@ -1,4 +1,5 @@
-//! Printing for people and for programs. A closed pipe ends the program quietly; whatever else keeps it from printing is a failure.
+//! Printing for people and for programs. A closed pipe ends the program quietly; whatever else keeps it from
+//! printing is a failure.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -13,7 +14,8 @@ pub const INDENT: &str = "    ";
 /// A terminal narrower than this gets lines of this length all the same.
 const ROOM_MIN: usize = 20;
 
-/// A table of texts. Where a row does not fit on a line of the terminal, its columns go on below it, under headings folded in the same way.
+/// A table of texts. Where a row does not fit on a line of the terminal, its columns go on below it, under
+/// headings folded in the same way.
 pub struct Table {
     headings: Vec<String>,
     rows: Vec<Vec<String>>,
@@ -32,7 +34,13 @@ impl Table {
 
     fn within(room: Option<usize>, headings: &[&str]) -> Self {
         let widths = headings.iter().map(|heading| heading.chars().count()).collect();
-        Self { headings: headings.iter().map(ToString::to_string).collect(), rows: vec![], widths, lines: vec![], room }
+        Self {
+            headings: headings.iter().map(ToString::to_string).collect(),
+            rows: vec![],
+            widths,
+            lines: vec![],
+            room,
+        }
     }
 
     /// Adds a row.
@@ -40,8 +48,8 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| printable(&cell).replace('\n', "\\n")).collect());
     }
 
-    /// The rows since the last time, as lines. Columns keep their width, and grow if they must; where that folds rows otherwise than
-    /// before, the headings come again.
+    /// The rows since the last time, as lines. Columns keep their width, and grow if they must; where that
+    /// folds rows otherwise than before, the headings come again.
     pub fn take_lines(&mut self) -> Vec<String> {
         for row in &self.rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
@@ -78,7 +86,8 @@ impl Table {
 
     fn print_row(&self, row: &[String], printed: &mut Vec<String>) {
         for (number, columns) in self.lines.iter().enumerate() {
-            let cells = columns.clone().map(|column| format!("{:<width$}", row[column], width = self.widths[column]));
+            let cells =
+                columns.clone().map(|column| format!("{:<width$}", row[column], width = self.widths[column]));
             let indent = if number == 0 { "" } else { INDENT };
             let line = format!("{indent}{}", cells.collect::<Vec<_>>().join("  "));
             printed.push(self.cut(line.trim_end()));
@@ -100,11 +109,15 @@ pub fn terminal_width() -> Option<usize> {
     if !out.is_terminal() {
         return None;
     }
-    let size = rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    let size = rustix::termios::tcgetwinsize(&out)
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|columns| *columns > 0);
     Some(size.unwrap_or(80).max(ROOM_MIN))
 }
 
-/// The pieces one after another on lines of at most `room` characters, of which the first begins with `begin` and the others are indented.
+/// The pieces one after another on lines of at most `room` characters, of which the first begins with `begin`
+/// and the others are indented.
 pub fn fold(begin: &str, pieces: &[String], gap: &str, room: usize) -> Vec<String> {
     let length = |text: &str| text.chars().count();
     let (mut lines, mut line) = (vec![], begin.to_owned());
@@ -155,10 +168,11 @@ pub fn unprinted(cause: &io::Error) -> Failure {
     }
 }
 
-/// The text without what could move a terminal's cursor, or turn the words around: other people's words are printed here. Inside JSON it
-/// means the same as before.
+/// The text without what could move a terminal's cursor, or turn the words around: other people's words are
+/// printed here. Inside JSON it means the same as before.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    // Of the marks that are no control characters: those of direction, and the separators of lines and paragraphs.
+    // Of the marks that are no control characters: those of direction, and the separators of lines and
+    // paragraphs.
     let marks = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let moves = |c: char| (c.is_control() && c != '\n') || marks(c);
     if !text.contains(moves) {
@@ -191,14 +205,20 @@ mod tests {
         table.row(["3".into(), "maximilian".into(), "active".into(), "x".repeat(30)]);
         let folded = ["ID  NAME", "    STATE", "    AT", "3   maximilian", "    active"];
         let lines = table.take_lines();
-        assert_eq!((&lines[..5], lines[5].as_str()), (&folded.map(str::to_owned)[..], "    xxxxxxxxxxxxxxx…"));
+        assert_eq!(
+            (&lines[..5], lines[5].as_str()),
+            (&folded.map(str::to_owned)[..], "    xxxxxxxxxxxxxxx…")
+        );
         assert!(lines.iter().all(|line| line.chars().count() <= 20), "{lines:?}");
     }
 
     #[test]
     fn pieces_are_folded_between_and_a_long_one_within() {
         let pieces = ["one", "two", "three", "0123456789abcdefgh"].map(str::to_owned);
-        assert_eq!(fold("  ", &pieces, " ", 12), ["  one two", "    three", "    01234567", "    89abcdef", "    gh"]);
+        assert_eq!(
+            fold("  ", &pieces, " ", 12),
+            ["  one two", "    three", "    01234567", "    89abcdef", "    gh"]
+        );
         assert_eq!(fold("", &pieces[..2], "  ", 8), ["one  two"]);
     }
 
@@ -216,6 +236,9 @@ mod tests {
         let text = format!("{:#}", serde_json::json!({ "a": "\u{1b}\u{9b}\u{7f}" }));
         let shown = printable(&text);
         assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
-        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
+        assert_eq!(
+            serde_json::from_str::<Value>(&shown).unwrap(),
+            serde_json::from_str::<Value>(&text).unwrap()
+        );
     }
 }

@@ -57,7 +57,10 @@ pub fn percent(done: u64, of: u64) -> String {
 pub fn bytes_text(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.into_iter().find(|(shift, _)| bytes >> shift >= 2);
-    unit.map_or_else(|| format!("{bytes} B"), |(shift, name)| format!("{:.1} {name}", bytes as f64 / (1_u64 << shift) as f64))
+    unit.map_or_else(
+        || format!("{bytes} B"),
+        |(shift, name)| format!("{:.1} {name}", bytes as f64 / (1_u64 << shift) as f64),
+    )
 }
 
 #[cfg(test)]

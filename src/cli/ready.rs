@@ -1,4 +1,5 @@
-//! `keyfob ready`: whether the server beside the store can do its work. For health checks where there is no curl.
+//! `keyfob ready`: whether the server beside the store can do its work. For health checks where there is no
+//! curl.
 
 use std::time::Duration;
 

@@ -115,7 +115,9 @@ impl SessionCommand {
             Self::Revoke { id } => {
                 door.call(Method::DELETE, &path(&id), None).await?;
                 match output {
-                    Output::Human => print_lines(&[format!("session {id} is over, and every token issued in it is dead")]),
+                    Output::Human => {
+                        print_lines(&[format!("session {id} is over, and every token issued in it is dead")])
+                    }
                     Output::Json => print_json(&json!({ "ended": id })),
                 }
             }
@@ -137,23 +139,33 @@ impl Opening {
             ("data", self.data),
             ("remember", self.remember.then_some(Value::Bool(true))),
         ];
-        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>().into()
+        given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect::<Map<_, _>>()
+            .into()
     }
 }
 
 impl Filter {
     fn query(&self) -> String {
         let given = [("subject", &self.subject), ("client_id", &self.client_id), ("state", &self.state)];
-        given.into_iter().filter_map(|(name, value)| Some(format!("&{name}={}", encoded(value.as_deref()?)))).collect()
+        given
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("&{name}={}", encoded(value.as_deref()?))))
+            .collect()
     }
 }
 
 async fn list(filter: Filter, door: &mut Door, output: Output, now: Timestamp) -> Result<(), Failure> {
-    let mut listing = Listing::new(output, &["SESSION", "SUBJECT", "CLIENT", "STATE", "LAST USED", "EXPIRES"]);
+    let mut listing =
+        Listing::new(output, &["SESSION", "SUBJECT", "CLIENT", "STATE", "LAST USED", "EXPIRES"]);
     let (query, mut cursor) = (filter.query(), String::new());
     let mut left = filter.limit.unwrap_or(u64::MAX);
     loop {
-        let mut page = door.call(Method::GET, &format!("/v1/sessions?limit={}{query}{cursor}", left.min(PAGE_MAX)), None).await?;
+        let mut page = door
+            .call(Method::GET, &format!("/v1/sessions?limit={}{query}{cursor}", left.min(PAGE_MAX)), None)
+            .await?;
         let items = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
         left = left.saturating_sub(items.len() as u64);
         for item in items {
@@ -175,7 +187,10 @@ fn cells(session: &Value, now: Timestamp) -> [String; 6] {
     let text = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
     let (state, expires) = match session["ended"]["reason"].as_str() {
         Some(reason) => (format!("ended ({reason})"), "-".to_owned()),
-        None => (text("state"), deadline(session).map_or_else(|| "-".to_owned(), |deadline| when_at(deadline, now))),
+        None => (
+            text("state"),
+            deadline(session).map_or_else(|| "-".to_owned(), |deadline| when_at(deadline, now)),
+        ),
     };
     [text("id"), text("subject"), text("client_id"), state, when(&text("last_used_at"), now), expires]
 }
@@ -195,7 +210,9 @@ fn print_opened(opened: &Value, now: Timestamp) -> Result<(), Failure> {
         lines.push(line("refresh_token", &text(&opened["refresh_token"])));
     }
     let seconds = &opened["expires_in"];
-    lines.push(format!("These tokens are secrets and are shown this once. The access token is good for {seconds} seconds."));
+    lines.push(format!(
+        "These tokens are secrets and are shown this once. The access token is good for {seconds} seconds."
+    ));
     lines.push(explain(session, now));
     print_lines(&lines)
 }
@@ -211,7 +228,10 @@ fn unseen(failure: Failure, opened: &Value) -> Failure {
 fn print_session(session: &Value, now: Timestamp) -> Result<(), Failure> {
     let at = |name: &str| when(session[name].as_str().unwrap_or_default(), now);
     let mut lines = vec![line("session", &text(&session["id"]))];
-    lines.extend(["subject", "client_id", "state", "scope", "acr", "amr"].map(|name| line(name, &text(&session[name]))));
+    lines.extend(
+        ["subject", "client_id", "state", "scope", "acr", "amr"]
+            .map(|name| line(name, &text(&session[name]))),
+    );
     lines.push(line("remembered", if session["remember"] == json!(true) { "yes" } else { "no" }));
     lines.push(line("opened", &format!("{} by {}", at("created_at"), text(&session["opened_by"]))));
     lines.push(line("authenticated", &at("authenticated_at")));
@@ -232,11 +252,20 @@ fn print_session(session: &Value, now: Timestamp) -> Result<(), Failure> {
 fn families(session: &Value, now: Timestamp) -> Vec<String> {
     let families = session["families"].as_array().filter(|families| !families.is_empty());
     let Some(families) = families else { return vec![] };
-    let mut table = Table::new(&["FAMILY", "STATE", "CLIENT", "SCOPE", "AUDIENCE", "REFRESHES", "LAST REFRESH"]);
+    let mut table =
+        Table::new(&["FAMILY", "STATE", "CLIENT", "SCOPE", "AUDIENCE", "REFRESHES", "LAST REFRESH"]);
     for family in families {
         let cell = |name: &str| text(&family[name]);
         let refreshed = when(&cell("refreshed_at"), now);
-        table.row([cell("id"), cell("state"), cell("client_id"), cell("scope"), cell("audience"), cell("generation"), refreshed]);
+        table.row([
+            cell("id"),
+            cell("state"),
+            cell("client_id"),
+            cell("scope"),
+            cell("audience"),
+            cell("generation"),
+            refreshed,
+        ]);
     }
     std::iter::once(String::new()).chain(table.take_lines()).collect()
 }
@@ -262,5 +291,8 @@ fn path(id: &str) -> String {
 }
 
 fn object(json: &str) -> Result<Value, String> {
-    serde_json::from_str(json).ok().filter(Value::is_object).ok_or_else(|| "expected a JSON object, such as {\"plan\":\"pro\"}".to_owned())
+    serde_json::from_str(json)
+        .ok()
+        .filter(Value::is_object)
+        .ok_or_else(|| "expected a JSON object, such as {\"plan\":\"pro\"}".to_owned())
 }

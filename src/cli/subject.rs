@@ -30,8 +30,10 @@ impl SubjectCommand {
     pub async fn run(self, door: &mut Door, output: Output) -> Result<(), Failure> {
         let Self::Revoke { subject, except, reason } = self;
         let given = [("except", &except), ("reason", &reason)];
-        let query: Vec<String> =
-            given.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_deref()?)))).collect();
+        let query: Vec<String> = given
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_deref()?))))
+            .collect();
         let path = format!("/v1/subjects/{}/sessions?{}", encoded(&subject), query.join("&"));
         let answer = door.call(Method::DELETE, &path, None).await?;
         match output {

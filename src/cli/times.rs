@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::domain::time::Timestamp;
 
-/// A time of an answer (RFC 3339) with its distance, such as `2026-11-24 03:51:43Z (12 min ago)`. What is no time stays as it is.
+/// A time of an answer (RFC 3339) with its distance, such as `2026-11-24 03:51:43Z (12 min ago)`. What is no
+/// time stays as it is.
 pub fn when(text: &str, now: Timestamp) -> String {
     text.parse().map_or_else(|_| text.to_owned(), |at| when_at(at, now))
 }
@@ -50,9 +51,15 @@ mod tests {
 
     #[test]
     fn a_length_has_the_largest_unit_of_which_there_are_two() {
-        for (seconds, expected) in
-            [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7_199, "120 min"), (7_200, "2 h"), (172_799, "48 h"), (172_800, "2 d")]
-        {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 min"),
+            (7_199, "120 min"),
+            (7_200, "2 h"),
+            (172_799, "48 h"),
+            (172_800, "2 d"),
+        ] {
             assert_eq!(length(Duration::from_secs(seconds)), expected);
         }
     }

@@ -31,14 +31,16 @@ pub enum TokenCommand {
 pub enum AskCommand {
     /// Says whether a token is good at this moment, and what it is for.
     Introspect(TokenArgument),
-    /// Ends a token for good, as an administrator: a refresh token with its family, a session token with its session, an access token alone.
+    /// Ends a token for good, as an administrator: a refresh token with its family, a session token with its
+    /// session, an access token alone.
     Revoke(TokenArgument),
 }
 
 /// A token.
 #[derive(Debug, Args)]
 pub struct TokenArgument {
-    /// The token, or - to read it from standard input. Other users of this machine can see arguments, and shells remember them: - is better.
+    /// The token, or - to read it from standard input. Other users of this machine can see arguments, and
+    /// shells remember them: - is better.
     token: String,
 }
 
@@ -71,7 +73,10 @@ impl TokenArgument {
         }
         let mut text = String::new();
         let most = TOKEN_BYTES_MAX as u64 + 2;
-        io::stdin().take(most).read_to_string(&mut text).map_err(|cause| Failure::refused(format!("standard input: {cause}")))?;
+        io::stdin()
+            .take(most)
+            .read_to_string(&mut text)
+            .map_err(|cause| Failure::refused(format!("standard input: {cause}")))?;
         match text.trim() {
             "" => Err(Failure::refused("there is no token on standard input")),
             token => Ok(token.to_owned()),
@@ -81,7 +86,9 @@ impl TokenArgument {
 
 fn introspection(told: &Value, now: Timestamp) -> Vec<String> {
     if told["active"] != json!(true) {
-        return vec!["inactive: it is unknown, malformed, expired or revoked; which of them is not told".to_owned()];
+        return vec![
+            "inactive: it is unknown, malformed, expired or revoked; which of them is not told".to_owned(),
+        ];
     }
     let shown = |name: &str, value: &Value| match (name, value) {
         ("exp" | "iat" | "nbf" | "auth_time", Value::Number(seconds)) => {
@@ -91,5 +98,7 @@ fn introspection(told: &Value, now: Timestamp) -> Vec<String> {
         (_, other) => other.to_string(),
     };
     let members = told.as_object().into_iter().flatten().filter(|(name, _)| *name != "active");
-    std::iter::once("active".to_owned()).chain(members.map(|(name, value)| format!("{name:<12} {}", shown(name, value)))).collect()
+    std::iter::once("active".to_owned())
+        .chain(members.map(|(name, value)| format!("{name:<12} {}", shown(name, value))))
+        .collect()
 }

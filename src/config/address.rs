@@ -26,7 +26,11 @@ impl fmt::Display for Listen {
 pub fn listen(text: &str) -> Result<Listen, String> {
     let expected = || "host:port such as \"127.0.0.1:8080\" or \"[::]:8080\", or unix:/path".to_owned();
     if let Some(path) = text.strip_prefix("unix:") {
-        return if path.is_empty() || path.contains('\0') { Err(expected()) } else { Ok(Listen::Unix(path.into())) };
+        return if path.is_empty() || path.contains('\0') {
+            Err(expected())
+        } else {
+            Ok(Listen::Unix(path.into()))
+        };
     }
     let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
     port_number(port).and(Host::parse(&host.to_ascii_lowercase())).ok_or_else(expected)?;
@@ -104,7 +108,8 @@ pub(super) struct Origin {
     pub port: u16,
 }
 
-/// Reads an origin: `https`, or `http` on this machine, and exactly as browsers write it in `Origin`, since it is compared byte for byte.
+/// Reads an origin: `https`, or `http` on this machine, and exactly as browsers write it in `Origin`, since
+/// it is compared byte for byte.
 pub(super) fn origin(text: &str) -> Result<Origin, String> {
     let example = "an absolute URL without a path, such as \"https://id.example.com\"";
     let (scheme, authority) = text.split_once("://").ok_or(example)?;
@@ -134,7 +139,9 @@ pub(super) fn origin(text: &str) -> Result<Origin, String> {
         Some(_) => return Err(format!("{example}; a port only where it is not {usual}, from 1 to 65535")),
     };
     if !https && !host.is_loopback() {
-        return Err("https: http is refused unless the host is loopback (localhost, 127.0.0.0/8 or [::1])".to_owned());
+        return Err(
+            "https: http is refused unless the host is loopback (localhost, 127.0.0.0/8 or [::1])".to_owned()
+        );
     }
     Ok(Origin { https, host, port })
 }

@@ -22,7 +22,8 @@ const SECRET_PREFIX: &str = "kfc_";
 /// The longest file that can hold a secret; more is not read.
 const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
-/// A client that the configuration declares, with the same fields as one made through the API (contract, section 4).
+/// A client that the configuration declares, with the same fields as one made through the API (contract,
+/// section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeclaredClient {
     /// Its name.
@@ -87,14 +88,27 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
     }
     let id = sheet.optional(&key("client_id"), client_id);
     let policy_of = |text: &str| -> Result<Box<str>, String> {
-        let known = || format!("one of the configured policies: {}", policies.keys().cloned().collect::<Vec<_>>().join(", "));
+        let known = || {
+            format!(
+                "one of the configured policies: {}",
+                policies.keys().cloned().collect::<Vec<_>>().join(", ")
+            )
+        };
         policies.contains_key(text).then(|| text.into()).ok_or_else(known)
     };
     let boxed = |text: &str| Ok(text.into());
     let client = DeclaredClient {
         id: id.unwrap_or_else(|| "unnamed".parse().expect("a client's name")),
-        kind: sheet.read(&key("kind"), ClientKind::Confidential.as_str(), one_of(ClientKind::ALL, ClientKind::as_str)),
-        permissions: distinct(sheet.list(&key("permissions"), &[], one_of(Permission::ALL, Permission::as_str))),
+        kind: sheet.read(
+            &key("kind"),
+            ClientKind::Confidential.as_str(),
+            one_of(ClientKind::ALL, ClientKind::as_str),
+        ),
+        permissions: distinct(sheet.list(
+            &key("permissions"),
+            &[],
+            one_of(Permission::ALL, Permission::as_str),
+        )),
         grants: distinct(sheet.list(&key("grants"), &[], one_of(Grant::ALL, Grant::as_str))),
         scopes: scopes(sheet, &key("scopes")),
         audiences: sheet.list(&key("audiences"), &[], boxed),
@@ -119,11 +133,14 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
                 "a confidential client needs secret_sha256 or secret_file; one that cannot keep a secret is kind = \"public\"",
             );
         }
-        (ClientKind::Public, Some(_)) => sheet.refuse(table, "a public client has no secret; remove secret_sha256 or secret_file"),
+        (ClientKind::Public, Some(_)) => {
+            sheet.refuse(table, "a public client has no secret; remove secret_sha256 or secret_file")
+        }
         _ => {}
     }
     if let Err(refused) = client.to_client(Timestamp::from_seconds(0)).validate() {
-        let field = if let Refusal::Invalid { field } = refused.refusal { key(field) } else { table.to_owned() };
+        let field =
+            if let Refusal::Invalid { field } = refused.refusal { key(field) } else { table.to_owned() };
         sheet.refuse(&field, &refused.detail);
     }
     Some(client)
@@ -135,7 +152,9 @@ fn client_name(text: &str) -> Result<ClientId, String> {
 
 fn client_id(text: &str) -> Result<ClientId, String> {
     match text {
-        "admin" => Err("another name: admin is the administrator client that the first start makes".to_owned()),
+        "admin" => {
+            Err("another name: admin is the administrator client that the first start makes".to_owned())
+        }
         _ => client_name(text),
     }
 }
@@ -157,7 +176,10 @@ fn secret(sheet: &mut Sheet, table: &str) -> Option<Hash> {
     let file = sheet.optional(&file_key, path);
     match (hash, file) {
         (Some(_), Some(_)) => {
-            sheet.refuse(&file_key, "stands beside secret_sha256: a client has one secret here; remove one of them");
+            sheet.refuse(
+                &file_key,
+                "stands beside secret_sha256: a client has one secret here; remove one of them",
+            );
             None
         }
         (None, Some(file)) => hash_of_file(&file).map_err(|problem| sheet.refuse(&file_key, &problem)).ok(),
@@ -178,7 +200,8 @@ fn sha256_hex(text: &str) -> Result<Hash, String> {
 
 fn hash_of_file(file: &std::path::Path) -> Result<Hash, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
-    let expected = || "expected a file with one client secret: kfc_ and 43 characters of base64url".to_owned();
+    let expected =
+        || "expected a file with one client secret: kfc_ and 43 characters of base64url".to_owned();
     if fs::metadata(file).map_err(unreadable)?.len() > SECRET_FILE_BYTES_MAX {
         return Err(expected());
     }

@@ -46,11 +46,16 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The value as an error may show it. A secret pasted into the wrong place is recognised by its form and not repeated.
+/// The value as an error may show it. A secret pasted into the wrong place is recognised by its form and not
+/// repeated.
 pub(super) fn shown(key: &str, value: &str) -> String {
     let credentials_in_url = value.contains("://") && value.contains('@');
     let perhaps_a_key = key == "keys.master_key_env";
-    if is_secret(key) || perhaps_a_key || ["kfc_", "kfr_", "kfs_"].iter().any(|prefix| value.contains(prefix)) || credentials_in_url {
+    if is_secret(key)
+        || perhaps_a_key
+        || ["kfc_", "kfr_", "kfs_"].iter().any(|prefix| value.contains(prefix))
+        || credentials_in_url
+    {
         return HIDDEN.to_owned();
     }
     format!("{value:?}")

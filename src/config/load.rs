@@ -4,13 +4,19 @@ use std::path::PathBuf;
 
 use super::address::{Host, Listen, host_and_port, listen, origin, origin_text};
 use super::fault::ConfigError;
-use super::parse::{boolean, cookie_name, duration_within, log_level, number_within, one_of, path, size_within, variable};
+use super::parse::{
+    boolean, cookie_name, duration_within, log_level, number_within, one_of, path, size_within, variable,
+};
 use super::sheet::{DEFAULT_ORIGIN, Sheet};
 use super::source::Sources;
-use super::{Config, Cookie, Keys, Limits, Log, LogFormat, MasterKeySource, SameSite, Server, Store, Tls, client, policy};
+use super::{
+    Config, Cookie, Keys, Limits, Log, LogFormat, MasterKeySource, SameSite, Server, Store, Tls, client,
+    policy,
+};
 
 const ISSUER: &str = "http://127.0.0.1:8080";
-/// The systemd credential (systemd.exec, `LoadCredential=`) that is the master key, and the key's file beside the database.
+/// The systemd credential (systemd.exec, `LoadCredential=`) that is the master key, and the key's file beside
+/// the database.
 const MASTER_KEY: &str = "master.key";
 
 pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
@@ -33,7 +39,11 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
     let policies = policy::read(sheet);
     let cookie = Cookie {
         name: sheet.read("cookie.name", "__Host-keyfob", cookie_name),
-        same_site: sheet.read("cookie.same_site", "Lax", one_of(&[SameSite::Strict, SameSite::Lax, SameSite::None], SameSite::as_str)),
+        same_site: sheet.read(
+            "cookie.same_site",
+            "Lax",
+            one_of(&[SameSite::Strict, SameSite::Lax, SameSite::None], SameSite::as_str),
+        ),
         origins: sheet.list("cookie.origins", &[], origin_text),
     };
     let events_retention = sheet.read("events.retention", "30d", duration_within("1s", "3650d"));
@@ -44,22 +54,45 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
         request_timeout: sheet.read("limits.request_timeout", "30s", duration_within("1ms", "1h")),
         connections_max: sheet.read("limits.connections_max", "10000", number_within(1, 1_000_000)),
         write_queue_max: sheet.read("limits.write_queue_max", "4096", number_within(1, 1_000_000)),
-        failed_auth_per_minute: sheet.read("limits.failed_auth_per_minute", "30", number_within(1, 1_000_000)),
+        failed_auth_per_minute: sheet.read(
+            "limits.failed_auth_per_minute",
+            "30",
+            number_within(1, 1_000_000),
+        ),
     };
-    let log = Log { format: sheet.read("log.format", "text", log_format()), level: sheet.read("log.level", "info", log_level) };
+    let log = Log {
+        format: sheet.read("log.format", "text", log_format()),
+        level: sheet.read("log.level", "info", log_level),
+    };
     let clients = client::read(sheet, &policies.by_name);
     let mut warnings = warnings(sheet, &server, &cookie);
     warnings.extend(policies.warnings);
     let (preset_changes, policies) = (policies.preset_changes, policies.by_name);
-    Config { server, store, keys, policies, cookie, events_retention, limits, log, clients, warnings, preset_changes, settings: vec![] }
+    Config {
+        server,
+        store,
+        keys,
+        policies,
+        cookie,
+        events_retention,
+        limits,
+        log,
+        clients,
+        warnings,
+        preset_changes,
+        settings: vec![],
+    }
 }
 
 fn server(sheet: &mut Sheet) -> Server {
     let tls = tls(sheet);
     let listen = sheet.read("server.listen", "127.0.0.1:8080", listen);
     let issuer = sheet.read("server.issuer", &issuer_of(&listen), origin_text);
-    let network =
-        |text: &str| text.parse().map_err(|_| "addresses or networks such as \"127.0.0.1/32\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned());
+    let network = |text: &str| {
+        text.parse().map_err(|_| {
+            "addresses or networks such as \"127.0.0.1/32\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned()
+        })
+    };
     let trusted_proxies = sheet.list("server.trusted_proxies", &["127.0.0.1/32"], network);
     let scheme = origin(&issuer).ok();
     if tls.is_some() && scheme.as_ref().is_some_and(|issuer| !issuer.https) {
@@ -75,7 +108,8 @@ fn server(sheet: &mut Sheet) -> Server {
 /// Certificate and key, or neither: then TLS is a proxy's.
 fn tls(sheet: &mut Sheet) -> Option<Tls> {
     let (is_cert_set, is_key_set) = (sheet.has("server.tls.cert"), sheet.has("server.tls.key"));
-    let (cert, key) = (sheet.optional("server.tls.cert", file_path), sheet.optional("server.tls.key", file_path));
+    let (cert, key) =
+        (sheet.optional("server.tls.cert", file_path), sheet.optional("server.tls.key", file_path));
     if is_cert_set != is_key_set {
         let set = if is_cert_set { "server.tls.cert" } else { "server.tls.key" };
         sheet.refuse(set, "[server.tls] needs both cert and key, each the path of a PEM file");
@@ -86,8 +120,12 @@ fn tls(sheet: &mut Sheet) -> Option<Tls> {
 /// The issuer if none is set: where the server is reached on its own machine.
 fn issuer_of(listen: &Listen) -> String {
     match tcp(listen) {
-        Some((host, port)) if host.is_loopback() && port != 0 && port != 80 => format!("http://{host}:{port}"),
-        Some((host, port)) if host.is_unspecified() && port != 0 && port != 80 => format!("http://127.0.0.1:{port}"),
+        Some((host, port)) if host.is_loopback() && port != 0 && port != 80 => {
+            format!("http://{host}:{port}")
+        }
+        Some((host, port)) if host.is_unspecified() && port != 0 && port != 80 => {
+            format!("http://127.0.0.1:{port}")
+        }
         _ => ISSUER.to_owned(),
     }
 }
@@ -100,21 +138,27 @@ fn tcp(listen: &Listen) -> Option<(Host, u16)> {
 }
 
 fn file_path(text: &str) -> Result<PathBuf, String> {
-    path(text).ok().filter(|path| path.file_name().is_some() && !text.ends_with('/')).ok_or_else(|| "the path of a file".to_owned())
+    path(text)
+        .ok()
+        .filter(|path| path.file_name().is_some() && !text.ends_with('/'))
+        .ok_or_else(|| "the path of a file".to_owned())
 }
 
 fn master_key(sheet: &mut Sheet, sources: &Sources, store: &Store) -> MasterKeySource {
     let variable = sheet.optional("keys.master_key_env", variable);
     let beside = store.directory().join(MASTER_KEY);
-    let credential = sources.variable("CREDENTIALS_DIRECTORY").map(|directory| PathBuf::from(directory).join(MASTER_KEY));
+    let credential =
+        sources.variable("CREDENTIALS_DIRECTORY").map(|directory| PathBuf::from(directory).join(MASTER_KEY));
     match (sheet.has("keys.master_key_file"), variable, credential.filter(|file| file.exists())) {
         (false, Some(variable), _) => MasterKeySource::Environment(variable),
         (false, None, Some(credential)) => MasterKeySource::Credential(credential),
         (is_set, variable, _) => {
             let file = sheet.read("keys.master_key_file", &beside.to_string_lossy(), file_path);
             if is_set && variable.is_some() {
-                sheet
-                    .refuse("keys.master_key_file", "stands beside keys.master_key_env: the master key has one source; remove one of them");
+                sheet.refuse(
+                    "keys.master_key_file",
+                    "stands beside keys.master_key_env: the master key has one source; remove one of them",
+                );
             }
             MasterKeySource::File(file)
         }
@@ -135,7 +179,10 @@ fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
     let prefixed = cookie.name.starts_with("__Host-");
     if !issuer.https && prefixed {
         // CKE-05.
-        warnings.push(format!("server.issuer is {}: some browsers drop a __Host- cookie over http, even on this machine", server.issuer));
+        warnings.push(format!(
+            "server.issuer is {}: some browsers drop a __Host- cookie over http, even on this machine",
+            server.issuer
+        ));
     }
     if !prefixed {
         // CKE-01.
@@ -144,7 +191,8 @@ fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
             cookie.name
         ));
     }
-    let issuer_is_default = sheet.setting("server.issuer").is_some_and(|setting| setting.origin == DEFAULT_ORIGIN);
+    let issuer_is_default =
+        sheet.setting("server.issuer").is_some_and(|setting| setting.origin == DEFAULT_ORIGIN);
     let at = &server.listen;
     match tcp(at) {
         Some((host, port)) if host.is_loopback() && !issuer.https && issuer.port != port && port != 0 => warnings.push(format!(

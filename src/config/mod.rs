@@ -1,4 +1,5 @@
-//! Configuration: sources (file, environment, flags) become an already valid [`Config`], or an error that says what to mend.
+//! Configuration: sources (file, environment, flags) become an already valid [`Config`], or an error that
+//! says what to mend.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -196,7 +197,8 @@ impl Config {
     /// Reads the sources: the file, then the environment, then the flags; later wins.
     ///
     /// # Errors
-    /// A file that cannot be read or is not TOML; every setting that is unknown, malformed or impossible beside the others.
+    /// A file that cannot be read or is not TOML; every setting that is unknown, malformed or impossible
+    /// beside the others.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         load::load(sources)
     }

@@ -52,7 +52,10 @@ pub fn duration_within(least: &'static str, most: &'static str) -> impl Fn(&str)
 }
 
 /// A whole number within limits.
-pub fn number_within<N: FromStr + PartialOrd + Display>(least: N, most: N) -> impl Fn(&str) -> Result<N, String> {
+pub fn number_within<N: FromStr + PartialOrd + Display>(
+    least: N,
+    most: N,
+) -> impl Fn(&str) -> Result<N, String> {
     move |text| match text.parse() {
         Ok(number) if (&least..=&most).contains(&&number) => Ok(number),
         _ => Err(format!("a whole number from {least} to {most}")),
@@ -73,9 +76,16 @@ pub fn size_within(least: u64, most: u64) -> impl Fn(&str) -> Result<usize, Stri
         };
         number.parse::<u64>().ok()?.checked_mul(1 << shift)
     };
-    move |text| match size(text).filter(|size| (least..=most).contains(size)).and_then(|size| usize::try_from(size).ok()) {
+    move |text| match size(text)
+        .filter(|size| (least..=most).contains(size))
+        .and_then(|size| usize::try_from(size).ok())
+    {
         Some(size) => Ok(size),
-        None => Err(format!("a size from {} to {}, such as \"64KiB\", \"256MiB\" or a number of bytes", written(least), written(most))),
+        None => Err(format!(
+            "a size from {} to {}, such as \"64KiB\", \"256MiB\" or a number of bytes",
+            written(least),
+            written(most)
+        )),
     }
 }
 
@@ -94,10 +104,15 @@ pub fn boolean(text: &str) -> Result<bool, String> {
 }
 
 /// One of the names of an enum.
-pub fn one_of<T: Copy>(values: &'static [T], name: fn(T) -> &'static str) -> impl Fn(&str) -> Result<T, String> {
+pub fn one_of<T: Copy>(
+    values: &'static [T],
+    name: fn(T) -> &'static str,
+) -> impl Fn(&str) -> Result<T, String> {
     move |text| {
         let known = values.iter().copied().find(|value| name(*value) == text);
-        known.ok_or_else(|| format!("one of: {}", values.iter().map(|value| name(*value)).collect::<Vec<_>>().join(", ")))
+        known.ok_or_else(|| {
+            format!("one of: {}", values.iter().map(|value| name(*value)).collect::<Vec<_>>().join(", "))
+        })
     }
 }
 
@@ -116,7 +131,8 @@ pub fn variable(text: &str) -> Result<String, String> {
     }
 }
 
-/// A cookie's name: a token (RFC 9110 §5.6.2). What browsers read as a prefix must be spelt as they spell it (CKE-15).
+/// A cookie's name: a token (RFC 9110 §5.6.2). What browsers read as a prefix must be spelt as they spell it
+/// (CKE-15).
 pub fn cookie_name(text: &str) -> Result<String, String> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if text.is_empty() || text.len() > 256 || !text.bytes().all(token) {
@@ -135,10 +151,17 @@ pub fn cookie_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A level, or directives that name one each. A lone word that is no level would silently be taken for a module's name.
+/// A level, or directives that name one each. A lone word that is no level would silently be taken for a
+/// module's name.
 pub fn log_level(text: &str) -> Result<String, String> {
-    let is_level = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphabetic()) && text.parse::<LevelFilter>().is_ok();
-    let named = |directive: &str| directive.rsplit_once('=').map_or(is_level(directive), |(_, level)| is_level(level));
+    let is_level = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_alphabetic())
+            && text.parse::<LevelFilter>().is_ok()
+    };
+    let named = |directive: &str| {
+        directive.rsplit_once('=').map_or(is_level(directive), |(_, level)| is_level(level))
+    };
     if text.split(',').all(named) && EnvFilter::builder().parse(text).is_ok() {
         Ok(text.to_owned())
     } else {
@@ -152,9 +175,15 @@ mod tests {
 
     #[test]
     fn durations_are_numbers_with_units_the_larger_first() {
-        for (text, millis) in
-            [("0", 0), ("0s", 0), ("250ms", 250), ("10s", 10_000), ("5m", 300_000), ("1h30m", 5_400_000), ("90d", 7_776_000_000)]
-        {
+        for (text, millis) in [
+            ("0", 0),
+            ("0s", 0),
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("90d", 7_776_000_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for bad in [
@@ -183,20 +212,47 @@ mod tests {
     #[test]
     fn sizes_are_bytes_or_have_a_binary_unit() {
         let size = size_within(1, 1 << 30);
-        assert_eq!((size("64KiB"), size("256MiB"), size("1GiB"), size("7")), (Ok(65_536), Ok(268_435_456), Ok(1 << 30), Ok(7)));
-        for bad in ["", "0", "KiB", "64KB", "64kib", "64 KiB", "1.5MiB", "-1", "2GiB", "99999999999999999999", "17179869185GiB"] {
+        assert_eq!(
+            (size("64KiB"), size("256MiB"), size("1GiB"), size("7")),
+            (Ok(65_536), Ok(268_435_456), Ok(1 << 30), Ok(7))
+        );
+        for bad in [
+            "",
+            "0",
+            "KiB",
+            "64KB",
+            "64kib",
+            "64 KiB",
+            "1.5MiB",
+            "-1",
+            "2GiB",
+            "99999999999999999999",
+            "17179869185GiB",
+        ] {
             assert!(size(bad).is_err(), "{bad:?}");
         }
         assert!(size("0").unwrap_err().contains("from 1 to 1GiB"));
     }
 
-    /// CKE-08, CKE-09, CKE-15: a token, short enough for name and value to be kept, and no prefix in a case that browsers do not honour.
+    /// CKE-08, CKE-09, CKE-15: a token, short enough for name and value to be kept, and no prefix in a case
+    /// that browsers do not honour.
     #[test]
     fn a_cookie_name_is_a_token_with_its_prefix_spelt_exactly() {
         for good in ["__Host-keyfob", "__Secure-sid", "__Host-Http-sid", "sid"] {
             assert!(cookie_name(good).is_ok(), "{good}");
         }
-        for bad in ["", "a b", "a=b", "a;b", "ä", "__host-keyfob", "__HOST-x", "__secure-x", "__Host-", "__Host-http-x"] {
+        for bad in [
+            "",
+            "a b",
+            "a=b",
+            "a;b",
+            "ä",
+            "__host-keyfob",
+            "__HOST-x",
+            "__secure-x",
+            "__Host-",
+            "__Host-http-x",
+        ] {
             assert!(cookie_name(bad).is_err(), "{bad:?}");
         }
         assert!(cookie_name(&"x".repeat(256)).is_ok() && cookie_name(&"x".repeat(257)).is_err());
@@ -211,7 +267,9 @@ mod tests {
 
     #[test]
     fn a_word_that_is_no_level_is_no_directive() {
-        for good in ["off", "error", "warn", "info", "DEBUG", "trace", "info,keyfob::store=debug", "keyfob=trace"] {
+        for good in
+            ["off", "error", "warn", "info", "DEBUG", "trace", "info,keyfob::store=debug", "keyfob=trace"]
+        {
             assert!(log_level(good).is_ok(), "{good}");
         }
         for bad in ["", "inof", "verbose", "info,", "keyfob", "keyfob=", "keyfob=loud", "3", "[=info"] {

@@ -39,17 +39,22 @@ pub(super) fn read(sheet: &mut Sheet) -> Policies {
 
 fn read_one(sheet: &mut Sheet, name: &str, changes: &mut Vec<PresetChange>) -> (Policy, Option<Preset>) {
     let table = format!("policy.{name}");
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)) {
+    if name.is_empty()
+        || name.len() > 64
+        || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    {
         sheet.refuse(&table, "a policy's name has 1 to 64 letters, digits, - and _");
     }
     let preset = || one_of(Preset::ALL, Preset::as_str);
     let own = sheet.optional(&format!("{table}.preset"), preset());
     let in_force = own.or_else(|| sheet.inherit_optional(name, "preset", preset()));
-    // An inherited preset has done its work in the policy that names it; its own stands before what would be inherited.
-    let mut timeout = |sheet: &mut Sheet, key: &str, given: fn(Preset) -> &'static str, default: &str| match own {
-        Some(preset) => preset_timeout(sheet, name, preset, key, (given(preset), default), changes),
-        None => sheet.inherit(name, key, default, duration),
-    };
+    // An inherited preset has done its work in the policy that names it; its own stands before what would be
+    // inherited.
+    let mut timeout =
+        |sheet: &mut Sheet, key: &str, given: fn(Preset) -> &'static str, default: &str| match own {
+            Some(preset) => preset_timeout(sheet, name, preset, key, (given(preset), default), changes),
+            None => sheet.inherit(name, key, default, duration),
+        };
     let lifetimes = Lifetimes {
         idle_timeout: timeout(sheet, "idle_timeout", Preset::idle_timeout, "30m"),
         absolute_lifetime: timeout(sheet, "absolute_lifetime", Preset::absolute_lifetime, "24h"),
@@ -63,7 +68,12 @@ fn read_one(sheet: &mut Sheet, name: &str, changes: &mut Vec<PresetChange>) -> (
         lifetimes,
         refresh_retry_window: sheet.inherit(name, "refresh_retry_window", "10s", duration),
         late_retry: sheet.inherit(name, "late_retry", "end_session", late_retry()),
-        max_sessions_per_subject: sheet.inherit(name, "max_sessions_per_subject", "0", number_within(0, u32::MAX)),
+        max_sessions_per_subject: sheet.inherit(
+            name,
+            "max_sessions_per_subject",
+            "0",
+            number_within(0, u32::MAX),
+        ),
         when_full: sheet.inherit(name, "when_full", "evict_oldest", when_full()),
         remember,
     };
@@ -103,7 +113,8 @@ fn when_full() -> impl Fn(&str) -> Result<WhenFull, String> {
     })
 }
 
-/// Whether the settings can be together; if not, the fault also names the other setting of the pair. Answers what to warn of.
+/// Whether the settings can be together; if not, the fault also names the other setting of the pair. Answers
+/// what to warn of.
 fn judge(sheet: &mut Sheet, name: &str, policy: &Policy, preset: Option<Preset>) -> Vec<String> {
     let table = format!("policy.{name}");
     if !sheet.is_sound(&table) {
@@ -119,7 +130,9 @@ fn judge(sheet: &mut Sheet, name: &str, policy: &Policy, preset: Option<Preset>)
         _ => None,
     };
     let other = other.and_then(|other| sheet.setting(&format!("{table}.{other}")));
-    let other = other.map(|other| format!("; {} is {:?} ({})", other.key, other.value, other.origin)).unwrap_or_default();
+    let other = other
+        .map(|other| format!("; {} is {:?} ({})", other.key, other.value, other.origin))
+        .unwrap_or_default();
     sheet.refuse(&format!("{table}.{}", fault.key), &format!("expected {}{other}", fault.expected));
     vec![]
 }

@@ -67,7 +67,8 @@ impl Preset {
         }
     }
 
-    /// The inactivity timeout that it gives. AAL1 asks for none; it gets the one that remembered sessions have anyway.
+    /// The inactivity timeout that it gives. AAL1 asks for none; it gets the one that remembered sessions
+    /// have anyway.
     pub fn idle_timeout(self) -> &'static str {
         match self {
             Self::Aal1 => "14d",
@@ -106,21 +107,29 @@ impl Preset {
         }
     }
 
-    /// Refuses what breaks a SHALL and answers a warning for each SHOULD. A remembered session is held to the same: no cookie stands for
-    /// an authentication beyond the overall timeout (§5.1).
+    /// Refuses what breaks a SHALL and answers a warning for each SHOULD. A remembered session is held to the
+    /// same: no cookie stands for an authentication beyond the overall timeout (§5.1).
     pub fn judge(self, sheet: &mut Sheet, table: &str, policy: &Policy) -> Vec<String> {
         let mut warnings = vec![];
         for (lifetimes, prefix) in [(&policy.lifetimes, ""), (&policy.remember, "remember.")] {
             for limit in self.limits() {
                 let most = duration(limit.most).expect("the limits are durations");
                 let key = format!("{table}.{prefix}{}", limit.timeout);
-                let Some(setting) = sheet.setting(&key).filter(|_| (limit.of)(lifetimes) > most).cloned() else { continue };
+                let Some(setting) = sheet.setting(&key).filter(|_| (limit.of)(lifetimes) > most).cloned()
+                else {
+                    continue;
+                };
                 let (preset, section) = (self.as_str(), self.section());
                 match limit.force {
                     Force::Shall => {
-                        let origin = sheet.setting(&format!("{table}.preset")).map(|preset| format!(" ({})", preset.origin));
+                        let origin = sheet
+                            .setting(&format!("{table}.preset"))
+                            .map(|preset| format!(" ({})", preset.origin));
                         let origin = origin.unwrap_or_default();
-                        let rule = format!("expected at most {:?}: preset {preset}{origin} SHALL not exceed that ({section})", limit.most);
+                        let rule = format!(
+                            "expected at most {:?}: preset {preset}{origin} SHALL not exceed that ({section})",
+                            limit.most
+                        );
                         sheet.refuse(&key, &rule);
                     }
                     // What an heir inherits is said of the policy that it comes from.

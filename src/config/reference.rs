@@ -1,4 +1,5 @@
-//! The reference of all settings. What each means is said once, in the shipped `config.toml`; default and valid values come from the code that reads it.
+//! The reference of all settings. What each means is said once, in the shipped `config.toml`; default and
+//! valid values come from the code that reads it.
 
 use std::fmt::Write;
 
@@ -89,8 +90,16 @@ fn entries_of(section: &Section, surveyed: &[(String, Expected)]) -> Vec<Entry> 
         let key = format!("{table}.{name}");
         let (_, expected) = surveyed.iter().find(|(known, _)| *known == key)?;
         let (kind, valid) = kind_and_valid(expected);
-        let environment = (table != "client").then(|| format!("KEYFOB_{}", key.to_uppercase().replace('.', "__")));
-        Some(Entry { kind, default: expected.default.clone(), valid, environment, meaning: paragraphs(meaning).trim_end().to_owned(), key })
+        let environment =
+            (table != "client").then(|| format!("KEYFOB_{}", key.to_uppercase().replace('.', "__")));
+        Some(Entry {
+            kind,
+            default: expected.default.clone(),
+            valid,
+            environment,
+            meaning: paragraphs(meaning).trim_end().to_owned(),
+            key,
+        })
     };
     section.settings.iter().filter_map(entry).collect()
 }
@@ -116,7 +125,9 @@ fn block(entry: &Entry) -> String {
 /// The type, and the rest of what an error would say is valid.
 fn kind_and_valid(expected: &Expected) -> (String, Option<String>) {
     let said = expected.valid.as_str();
-    let range = |said: &str| said.find("from ").map(|at| said[at..].split(", such as").next().unwrap_or_default().replace('"', ""));
+    let range = |said: &str| {
+        said.find("from ").map(|at| said[at..].split(", such as").next().unwrap_or_default().replace('"', ""))
+    };
     let (kind, valid) = match said {
         _ if said.starts_with("a duration") => ("duration", range(said)),
         _ if said.starts_with("a size") => ("size", range(said)),
@@ -146,13 +157,18 @@ fn paragraphs(lines: &[String]) -> String {
     text
 }
 
-/// Reads the shipped file: `[table]`, `#key = value` with the comment above it, and within an example of a table `# key = value  # comment`.
+/// Reads the shipped file: `[table]`, `#key = value` with the comment above it, and within an example of a
+/// table `# key = value  # comment`.
 fn sections() -> Vec<Section> {
     let (mut sections, mut comment): (Vec<Section>, Vec<String>) = (vec![], vec![]);
     for line in SHIPPED.lines() {
         let bare = line.trim_start_matches(['#', ' ']);
         if let Some(name) = bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            sections.push(Section { name: name.to_owned(), about: std::mem::take(&mut comment), settings: vec![] });
+            sections.push(Section {
+                name: name.to_owned(),
+                about: std::mem::take(&mut comment),
+                settings: vec![],
+            });
         } else if let (Some(section), Some((name, remark))) = (sections.last_mut(), setting(bare)) {
             comment.extend(remark);
             section.settings.push((name, std::mem::take(&mut comment)));
@@ -169,9 +185,16 @@ fn sections() -> Vec<Section> {
 /// The name of a setting, and the comment behind its value.
 fn setting(line: &str) -> Option<(String, Option<String>)> {
     let (name, value) = line.split_once(" = ")?;
-    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let is_name =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     is_name.then(|| {
-        (name.to_owned(), value.split_once("  # ").or_else(|| value.split_once(" # ")).map(|(_, remark)| remark.trim().to_owned()))
+        (
+            name.to_owned(),
+            value
+                .split_once("  # ")
+                .or_else(|| value.split_once(" # "))
+                .map(|(_, remark)| remark.trim().to_owned()),
+        )
     })
 }
 
@@ -193,6 +216,9 @@ mod tests {
     #[test]
     fn the_page_is_what_the_code_says() {
         let written = include_str!("../../docs/configuration.md");
-        assert!(written == page(), "docs/configuration.md is old; make it again: cargo run -- config reference > docs/configuration.md");
+        assert!(
+            written == page(),
+            "docs/configuration.md is old; make it again: cargo run -- config reference > docs/configuration.md"
+        );
     }
 }

@@ -54,10 +54,20 @@ pub(super) struct Sheet {
 impl Sheet {
     /// Lays the merged sources out flat.
     pub fn new(figment: &Figment, faults: Vec<Fault>) -> Self {
-        let mut sheet = Self { leaves: BTreeMap::new(), expected: BTreeMap::new(), settings: vec![], faults, clients: vec![] };
-        for (key, value) in figment.data().expect("every layer is parsed before it is merged").into_values().flatten() {
+        let mut sheet = Self {
+            leaves: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            settings: vec![],
+            faults,
+            clients: vec![],
+        };
+        for (key, value) in
+            figment.data().expect("every layer is parsed before it is merged").into_values().flatten()
+        {
             match value {
-                Value::Array(_, items) if key == "client" && items.iter().all(|item| matches!(item, Value::Dict(..))) => {
+                Value::Array(_, items)
+                    if key == "client" && items.iter().all(|item| matches!(item, Value::Dict(..))) =>
+                {
                     items.into_iter().for_each(|client| sheet.lay_client(figment, client));
                 }
                 value => sheet.lay(figment, key, value),
@@ -69,22 +79,33 @@ impl Sheet {
     fn lay(&mut self, figment: &Figment, key: String, value: Value) {
         match value {
             Value::Dict(_, entries) if !entries.is_empty() => {
-                entries.into_iter().for_each(|(name, value)| self.lay(figment, format!("{key}.{name}"), value));
+                entries
+                    .into_iter()
+                    .for_each(|(name, value)| self.lay(figment, format!("{key}.{name}"), value));
             }
             value => {
-                let origin = figment.get_metadata(value.tag()).map_or("unknown", |metadata| &metadata.name).to_owned();
+                let origin =
+                    figment.get_metadata(value.tag()).map_or("unknown", |metadata| &metadata.name).to_owned();
                 self.leaves.insert(key, Leaf { value, origin });
             }
         }
     }
 
     fn lay_client(&mut self, figment: &Figment, client: Value) {
-        let id = client.find_ref("client_id").and_then(text_of).filter(|id| id.parse::<crate::domain::id::ClientId>().is_ok());
+        let id = client
+            .find_ref("client_id")
+            .and_then(text_of)
+            .filter(|id| id.parse::<crate::domain::id::ClientId>().is_ok());
         let name = id.unwrap_or_else(|| format!("#{}", self.clients.len() + 1));
         let key = format!("client[{name}]");
         if self.clients.contains(&name) {
             let origin = self.origin_below(&key).unwrap_or_default();
-            self.faults.push(Fault { key, value: None, origin, problem: "is declared twice; each client_id may occur once".to_owned() });
+            self.faults.push(Fault {
+                key,
+                value: None,
+                origin,
+                problem: "is declared twice; each client_id may occur once".to_owned(),
+            });
             return;
         }
         self.clients.push(name);
@@ -97,13 +118,24 @@ impl Sheet {
     }
 
     /// Reads a setting of a policy; what is not set there is inherited from the policy `default`.
-    pub fn inherit<T>(&mut self, policy: &str, name: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    pub fn inherit<T>(
+        &mut self,
+        policy: &str,
+        name: &str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         let (base, origin) = self.inherited(name, default, &parse);
         self.read_or(&format!("policy.{policy}.{name}"), &base, origin, parse)
     }
 
     /// What a policy inherits where it sets nothing, and the origin of that.
-    pub fn inherited<T>(&self, name: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> (String, &'static str) {
+    pub fn inherited<T>(
+        &self,
+        name: &str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> (String, &'static str) {
         let base = self.setting(&format!("policy.default.{name}")).map(|setting| setting.value.clone());
         match base.filter(|base| parse(base).is_ok()) {
             Some(base) => (base, INHERITED_ORIGIN),
@@ -111,8 +143,14 @@ impl Sheet {
         }
     }
 
-    /// The setting that a policy inherits from the policy `default`, where that has it and the policy has none.
-    pub fn inherit_optional<T>(&mut self, policy: &str, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    /// The setting that a policy inherits from the policy `default`, where that has it and the policy has
+    /// none.
+    pub fn inherit_optional<T>(
+        &mut self,
+        policy: &str,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let key = format!("policy.{policy}.{name}");
         let base = self.setting(&format!("policy.default.{name}"))?.value.clone();
         let value = parse(&base).ok().filter(|_| self.setting(&key).is_none())?;
@@ -121,7 +159,13 @@ impl Sheet {
     }
 
     /// Reads a setting that has a default of some origin.
-    pub fn read_or<T>(&mut self, key: &str, default: &str, default_origin: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+    pub fn read_or<T>(
+        &mut self,
+        key: &str,
+        default: &str,
+        default_origin: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
         let set = self.optional(key, &parse);
         self.expect(key, Some(default), false, &parse);
         match set {
@@ -153,15 +197,26 @@ impl Sheet {
         parse(&text).map_err(|expected| self.refuse(key, &format!("expected {expected}"))).ok()
     }
 
-    /// Reads a list: an array, or text with commas or spaces between the entries, as an environment variable has it.
-    pub fn list<T>(&mut self, key: &str, default: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+    /// Reads a list: an array, or text with commas or spaces between the entries, as an environment variable
+    /// has it.
+    pub fn list<T>(
+        &mut self,
+        key: &str,
+        default: &[&str],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
         self.expect(key, Some(&default.join(", ")), true, &parse);
         let (texts, origin) = match self.leaves.remove(key) {
             None => (Some(default.iter().map(|&text| text.to_owned()).collect()), DEFAULT_ORIGIN.to_owned()),
             Some(leaf) => (texts_of(&leaf.value), leaf.origin),
         };
         let Some(texts) = texts else {
-            self.faults.push(Fault { key: key.to_owned(), value: None, origin, problem: "expected a list of texts".to_owned() });
+            self.faults.push(Fault {
+                key: key.to_owned(),
+                value: None,
+                origin,
+                problem: "expected a list of texts".to_owned(),
+            });
             return vec![];
         };
         self.note(key, texts.join(", "), origin.clone());
@@ -171,7 +226,12 @@ impl Sheet {
                 Ok(item) => list.push(item),
                 Err(expected) => {
                     let problem = format!("expected {expected}");
-                    self.faults.push(Fault { key: key.to_owned(), value: Some(shown(key, &text)), origin: origin.clone(), problem });
+                    self.faults.push(Fault {
+                        key: key.to_owned(),
+                        value: Some(shown(key, &text)),
+                        origin: origin.clone(),
+                        problem,
+                    });
                 }
             }
         }
@@ -181,7 +241,10 @@ impl Sheet {
     /// Refuses a setting that was read, by itself or because of others.
     pub fn refuse(&mut self, key: &str, problem: &str) {
         let (value, origin) = match self.setting(key) {
-            Some(setting) => (Some(if is_secret(key) { HIDDEN.to_owned() } else { shown(key, &setting.value) }), setting.origin.clone()),
+            Some(setting) => (
+                Some(if is_secret(key) { HIDDEN.to_owned() } else { shown(key, &setting.value) }),
+                setting.origin.clone(),
+            ),
             None => (None, self.origin_below(key).unwrap_or_else(|| DEFAULT_ORIGIN.to_owned())),
         };
         self.faults.push(Fault { key: key.to_owned(), value, origin, problem: problem.to_owned() });
@@ -204,20 +267,24 @@ impl Sheet {
 
     /// The names one step below `table`, such as those of the policies.
     pub fn names_below(&self, table: &str) -> BTreeSet<String> {
-        let below = |key: &String| Some(key.strip_prefix(table)?.strip_prefix('.')?.split('.').next()?.to_owned());
+        let below =
+            |key: &String| Some(key.strip_prefix(table)?.strip_prefix('.')?.split('.').next()?.to_owned());
         self.leaves.keys().filter_map(below).collect()
     }
 
     /// The settings in force, sorted by key, if nothing was refused and nothing is left unread.
     pub fn finish(mut self) -> Result<Vec<Setting>, ConfigError> {
         for (key, leaf) in std::mem::take(&mut self.leaves) {
-            let is_table =
-                self.expected.keys().any(|read| is_at_or_below(read, &key) && *read != key) || key == "client" || key == "policy";
+            let is_table = self.expected.keys().any(|read| is_at_or_below(read, &key) && *read != key)
+                || key == "client"
+                || key == "policy";
             let empty = matches!(&leaf.value, Value::Dict(..));
             let problem = match (is_table, empty) {
                 (true, true) => continue,
                 (true, false) => "expected a table".to_owned(),
-                _ if key.starts_with("client.") => "clients are declared in the configuration file, each under [[client]]".to_owned(),
+                _ if key.starts_with("client.") => {
+                    "clients are declared in the configuration file, each under [[client]]".to_owned()
+                }
                 _ => self.unknown(&key),
             };
             self.faults.push(Fault { key, value: None, origin: leaf.origin, problem });
@@ -246,7 +313,13 @@ impl Sheet {
         format!("there is no such setting; those of {table} are: {}", names.join(", "))
     }
 
-    fn expect<T>(&mut self, key: &str, default: Option<&str>, is_list: bool, parse: impl Fn(&str) -> Result<T, String>) {
+    fn expect<T>(
+        &mut self,
+        key: &str,
+        default: Option<&str>,
+        is_list: bool,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) {
         // No setting may hold a NUL; so the refusal says what would be valid.
         let valid = parse("\0").err().unwrap_or_default();
         self.expected.insert(key.to_owned(), Expected { default: default.map(Into::into), valid, is_list });
@@ -258,8 +331,15 @@ impl Sheet {
     }
 
     fn origin_below(&self, key: &str) -> Option<String> {
-        let leaf = self.leaves.iter().find(|(leaf, _)| is_at_or_below(leaf, key)).map(|(_, leaf)| &leaf.origin);
-        leaf.or_else(|| self.settings.iter().find(|setting| is_at_or_below(&setting.key, key)).map(|setting| &setting.origin)).cloned()
+        let leaf =
+            self.leaves.iter().find(|(leaf, _)| is_at_or_below(leaf, key)).map(|(_, leaf)| &leaf.origin);
+        leaf.or_else(|| {
+            self.settings
+                .iter()
+                .find(|setting| is_at_or_below(&setting.key, key))
+                .map(|setting| &setting.origin)
+        })
+        .cloned()
     }
 }
 
@@ -289,7 +369,9 @@ fn texts_of(value: &Value) -> Option<Vec<String>> {
             let parsed: Dict = Toml::from_str(&format!("list = {text}")).ok()?;
             parsed.get("list").filter(|list| matches!(list, Value::Array(..))).and_then(texts_of)
         }
-        value => Some(text_of(value)?.split([',', ' ']).filter(|text| !text.is_empty()).map(str::to_owned).collect()),
+        value => Some(
+            text_of(value)?.split([',', ' ']).filter(|text| !text.is_empty()).map(str::to_owned).collect(),
+        ),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Where settings come from: the file, the environment, the command line. Values stay text; what they mean is decided where they are read.
+//! Where settings come from: the file, the environment, the command line. Values stay text; what they mean is
+//! decided where they are read.
 
 use std::ffi::OsString;
 use std::io;
@@ -55,7 +56,10 @@ impl Sources {
         }
         let (mut layers, unfit) = self.environment_layers();
         faults.extend(unfit);
-        let overrides = self.overrides.iter().map(|(key, value)| (key.clone(), value.clone(), "the command line".to_owned()));
+        let overrides = self
+            .overrides
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone(), "the command line".to_owned()));
         layers.extend(overrides);
         for (key, value, origin) in layers {
             if key.split('.').any(str::is_empty) {
@@ -92,14 +96,23 @@ impl Sources {
     fn environment_layers(&self) -> (Vec<(String, String, String)>, Vec<Fault>) {
         let (mut layers, mut faults) = (vec![], vec![]);
         for (name, value) in &self.environment {
-            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).filter(|rest| rest.contains(SEPARATOR)) else {
+            let Some(rest) = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(PREFIX))
+                .filter(|rest| rest.contains(SEPARATOR))
+            else {
                 continue;
             };
             let key = rest.to_lowercase().replace(SEPARATOR, ".");
             let origin = format!("environment variable {PREFIX}{rest}");
             match value.to_str() {
                 Some(value) => layers.push((key, value.to_owned(), origin)),
-                None => faults.push(Fault { key, value: None, origin, problem: "the value is not UTF-8".to_owned() }),
+                None => faults.push(Fault {
+                    key,
+                    value: None,
+                    origin,
+                    problem: "the value is not UTF-8".to_owned(),
+                }),
             }
         }
         layers.sort_by(|a, b| a.2.cmp(&b.2));
@@ -113,13 +126,14 @@ pub(super) fn of_text(text: &str) -> Result<Figment, ConfigError> {
     Ok(Figment::from(Layer { origin: FILE.to_owned(), data }))
 }
 
-/// The file for a program that the system's administrator has installed: `sudo keyfob` must not take one that lies in the working directory,
-/// which may be anybody's.
+/// The file for a program that the system's administrator has installed: `sudo keyfob` must not take one that
+/// lies in the working directory, which may be anybody's.
 fn installed_file(program: &Path) -> Option<PathBuf> {
     program.starts_with(INSTALLED).then(|| INSTALLED_FILE.into())
 }
 
-/// Parses the file. The parser's own message would repeat the line, which may hold a secret: only its cause and place are kept.
+/// Parses the file. The parser's own message would repeat the line, which may hold a secret: only its cause
+/// and place are kept.
 fn parse_toml(path: &Path, text: &str) -> Result<Dict, ConfigError> {
     Toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
@@ -127,7 +141,11 @@ fn parse_toml(path: &Path, text: &str) -> Result<Dict, ConfigError> {
             let line_start = before.rfind('\n').map_or(0, |at| at + 1);
             (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
         });
-        ConfigError::File { path: path.to_owned(), position, problem: format!("not valid TOML: {}", error.message().replace('\n', "; ")) }
+        ConfigError::File {
+            path: path.to_owned(),
+            position,
+            problem: format!("not valid TOML: {}", error.message().replace('\n', "; ")),
+        }
     })
 }
 

@@ -1,4 +1,5 @@
-//! The configuration as its users meet it: files, variables and flags in; a valid configuration or sentences out.
+//! The configuration as its users meet it: files, variables and flags in; a valid configuration or sentences
+//! out.
 
 use std::fs;
 use std::time::Duration;
@@ -49,7 +50,11 @@ impl Place {
 }
 
 fn origin_of(config: &Config, key: &str) -> (String, String) {
-    let setting = config.effective().iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("{key} is shown"));
+    let setting = config
+        .effective()
+        .iter()
+        .find(|setting| setting.key == key)
+        .unwrap_or_else(|| panic!("{key} is shown"));
     (setting.value.clone(), setting.origin.clone())
 }
 
@@ -58,31 +63,52 @@ const HASH_HEX: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15
 #[test]
 fn an_empty_directory_gives_the_defaults() {
     let directory = tempfile::tempdir().unwrap();
-    let config = Config::load(&Sources { directory: directory.path().to_owned(), ..Sources::default() }).unwrap();
+    let config =
+        Config::load(&Sources { directory: directory.path().to_owned(), ..Sources::default() }).unwrap();
     assert_eq!(config.server.listen, Listen::Tcp("127.0.0.1:8080".into()));
     assert_eq!(config.server.issuer, "http://127.0.0.1:8080");
     assert_eq!(config.store.path, PathBuf::from("data/keyfob.redb"));
     assert_eq!((config.store.cache_bytes, config.limits.body_bytes_max), (256 << 20, 64 << 10));
     assert_eq!(config.keys.master_key, MasterKeySource::File("data/master.key".into()));
     assert_eq!(config.keys.rotate_every, Duration::from_secs(90 * 86_400));
-    assert_eq!(config.policies, BTreeMap::from([("default".to_owned(), Policy::default())]), "as the domain has them");
-    assert_eq!(config.cookie, Cookie { name: "__Host-keyfob".into(), same_site: SameSite::Lax, origins: vec![] });
+    assert_eq!(
+        config.policies,
+        BTreeMap::from([("default".to_owned(), Policy::default())]),
+        "as the domain has them"
+    );
+    assert_eq!(
+        config.cookie,
+        Cookie { name: "__Host-keyfob".into(), same_site: SameSite::Lax, origins: vec![] }
+    );
     assert!(config.effective().iter().all(|setting| setting.origin == "default"));
     assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
     assert!(config.warnings[0].contains("drop a __Host- cookie"));
 }
 
-/// The file at the root says what the program does: the same with every setting taken as written, and none is missing.
+/// The file at the root says what the program does: the same with every setting taken as written, and none is
+/// missing.
 #[test]
 fn the_shipped_file_holds_every_setting_with_its_default() {
     let shipped = include_str!("../../config.toml");
-    let uncommented: String =
-        shipped.lines().map(|line| line.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(line).to_owned() + "\n").collect();
+    let uncommented: String = shipped
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(line).to_owned() + "\n")
+        .collect();
     let (defaults, shipped, written) = (place("").load(), place(shipped).load(), place(&uncommented).load());
     assert_eq!(shipped, defaults);
-    let plain = |config: &Config| config.effective().iter().map(|setting| (setting.key.clone(), setting.value.clone())).collect::<Vec<_>>();
+    let plain = |config: &Config| {
+        config
+            .effective()
+            .iter()
+            .map(|setting| (setting.key.clone(), setting.value.clone()))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(plain(&written), plain(&defaults));
-    assert!(written.effective().iter().all(|setting| setting.origin.ends_with("config.toml")), "{:?}", written.effective());
+    assert!(
+        written.effective().iter().all(|setting| setting.origin.ends_with("config.toml")),
+        "{:?}",
+        written.effective()
+    );
     assert_eq!(Config { settings: vec![], ..written }, Config { settings: vec![], ..defaults });
 }
 
@@ -105,10 +131,16 @@ fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
         .env("KEYFOB_LIMITS__WRITE_QUEUE_MAX", "2")
         .flag("limits.write_queue_max", "3")
         .load();
-    assert_eq!((config.limits.parameters_max, config.limits.connections_max, config.limits.write_queue_max), (1, 2, 3));
+    assert_eq!(
+        (config.limits.parameters_max, config.limits.connections_max, config.limits.write_queue_max),
+        (1, 2, 3)
+    );
     let (_, file) = origin_of(&config, "limits.parameters_max");
     assert!(file.ends_with("/config.toml"), "{file}");
-    assert_eq!(origin_of(&config, "limits.connections_max"), ("2".into(), "environment variable KEYFOB_LIMITS__CONNECTIONS_MAX".into()));
+    assert_eq!(
+        origin_of(&config, "limits.connections_max"),
+        ("2".into(), "environment variable KEYFOB_LIMITS__CONNECTIONS_MAX".into())
+    );
     assert_eq!(origin_of(&config, "limits.write_queue_max"), ("3".into(), "the command line".into()));
     assert_eq!(origin_of(&config, "limits.header_timeout"), ("10s".into(), "default".into()));
 }
@@ -143,7 +175,11 @@ fn variables_keep_the_text_that_they_hold() {
 fn a_named_file_must_exist_and_the_usual_one_need_not() {
     let mut place = place("[limits]\nparameters_max = 7\n");
     place.sources.file = Some(place.directory.path().join("other.toml"));
-    assert!(place.error().starts_with("other.toml: there is no such configuration file"), "{}", place.error());
+    assert!(
+        place.error().starts_with("other.toml: there is no such configuration file"),
+        "{}",
+        place.error()
+    );
     fs::write(place.directory.path().join("other.toml"), "").unwrap();
     assert_eq!(place.load().limits.parameters_max, 64, "config.toml is not read besides");
 }
@@ -176,7 +212,10 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         ("server = 3\n", "server (config.toml): expected a table"),
         ("[policy]\nkiosk = \"5m\"\n", "policy.kiosk (config.toml): expected a table"),
         ("[client]\nclient_id = \"a\"\n", "each under [[client]]"),
-        ("[[client]]\nclient_id = \"a\"\nkind = \"public\"\nscope = [\"a\"]\n", "did you mean client[a].scopes?"),
+        (
+            "[[client]]\nclient_id = \"a\"\nkind = \"public\"\nscope = [\"a\"]\n",
+            "did you mean client[a].scopes?",
+        ),
     ] {
         let error = place(toml).error();
         assert!(error.contains(expected), "{toml}: {error}");
@@ -187,13 +226,34 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 #[test]
 fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
     for (toml, expected) in [
-        ("[limits]\nparameters_max = 0\n", "limits.parameters_max = \"0\" (config.toml): expected a whole number from 1 to 10000"),
-        ("[limits]\nparameters_max = true\n", "limits.parameters_max = \"true\" (config.toml): expected a whole number"),
-        ("[limits]\nparameters_max = 1.5\n", "limits.parameters_max = \"1.5\" (config.toml): expected a whole number"),
-        ("[limits]\nparameters_max = [1]\n", "limits.parameters_max (config.toml): expected one value, got a list"),
-        ("[limits]\nbody_bytes_max = 0\n", "limits.body_bytes_max = \"0\" (config.toml): expected a size from 1 to 64MiB"),
-        ("[limits]\nheader_timeout = \"0s\"\n", "limits.header_timeout = \"0s\" (config.toml): expected from \"1ms\" to \"1h\""),
-        ("[limits]\nrequest_timeout = 30\n", "limits.request_timeout = \"30\" (config.toml): expected a duration such as"),
+        (
+            "[limits]\nparameters_max = 0\n",
+            "limits.parameters_max = \"0\" (config.toml): expected a whole number from 1 to 10000",
+        ),
+        (
+            "[limits]\nparameters_max = true\n",
+            "limits.parameters_max = \"true\" (config.toml): expected a whole number",
+        ),
+        (
+            "[limits]\nparameters_max = 1.5\n",
+            "limits.parameters_max = \"1.5\" (config.toml): expected a whole number",
+        ),
+        (
+            "[limits]\nparameters_max = [1]\n",
+            "limits.parameters_max (config.toml): expected one value, got a list",
+        ),
+        (
+            "[limits]\nbody_bytes_max = 0\n",
+            "limits.body_bytes_max = \"0\" (config.toml): expected a size from 1 to 64MiB",
+        ),
+        (
+            "[limits]\nheader_timeout = \"0s\"\n",
+            "limits.header_timeout = \"0s\" (config.toml): expected from \"1ms\" to \"1h\"",
+        ),
+        (
+            "[limits]\nrequest_timeout = 30\n",
+            "limits.request_timeout = \"30\" (config.toml): expected a duration such as",
+        ),
         ("[limits]\nfailed_auth_per_minute = 0\n", "limits.failed_auth_per_minute = \"0\""),
         ("[limits]\nconnections_max = 0\n", "limits.connections_max = \"0\""),
         ("[limits]\nwrite_queue_max = 0\n", "limits.write_queue_max = \"0\""),
@@ -203,24 +263,48 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"proxy\"]\n",
             "server.trusted_proxies = \"proxy\" (config.toml): expected addresses or networks",
         ),
-        ("[server]\ntrusted_proxies = [[\"10.0.0.0/8\"]]\n", "server.trusted_proxies (config.toml): expected a list of texts"),
-        ("[server.tls]\ncert = \"a\"\n", "server.tls.cert = \"a\" (config.toml): [server.tls] needs both cert and key"),
-        ("[server.tls]\nkey = \"b\"\n", "server.tls.key = \"b\" (config.toml): [server.tls] needs both cert and key"),
-        ("[server.tls]\ncert = \"a/\"\nkey = \"b\"\n", "server.tls.cert = \"a/\" (config.toml): expected the path of a file"),
+        (
+            "[server]\ntrusted_proxies = [[\"10.0.0.0/8\"]]\n",
+            "server.trusted_proxies (config.toml): expected a list of texts",
+        ),
+        (
+            "[server.tls]\ncert = \"a\"\n",
+            "server.tls.cert = \"a\" (config.toml): [server.tls] needs both cert and key",
+        ),
+        (
+            "[server.tls]\nkey = \"b\"\n",
+            "server.tls.key = \"b\" (config.toml): [server.tls] needs both cert and key",
+        ),
+        (
+            "[server.tls]\ncert = \"a/\"\nkey = \"b\"\n",
+            "server.tls.cert = \"a/\" (config.toml): expected the path of a file",
+        ),
         (
             "[server.tls]\ncret = \"a\"\nkey = \"b\"\n",
             "server.tls.cret (config.toml): there is no such setting; did you mean server.tls.cert?",
         ),
-        ("[server.tls]\ncert = \"a\"\nkey = \"b\"\n", "server.issuer = \"http://127.0.0.1:8080\" (default): with [server.tls] it is https"),
-        ("[server]\nmetrics_public = 1\n", "server.metrics_public = \"1\" (config.toml): expected true or false"),
+        (
+            "[server.tls]\ncert = \"a\"\nkey = \"b\"\n",
+            "server.issuer = \"http://127.0.0.1:8080\" (default): with [server.tls] it is https",
+        ),
+        (
+            "[server]\nmetrics_public = 1\n",
+            "server.metrics_public = \"1\" (config.toml): expected true or false",
+        ),
         ("[store]\npath = \"data/\"\n", "store.path = \"data/\" (config.toml): expected the path of a file"),
         ("[keys]\nrotate_every = \"0\"\n", "keys.rotate_every"),
         ("[cookie]\nname = \"__host-x\"\n", "__Host-, spelt so"),
-        ("[cookie]\nsame_site = \"lax\"\n", "cookie.same_site = \"lax\" (config.toml): expected one of: Strict, Lax, None"),
+        (
+            "[cookie]\nsame_site = \"lax\"\n",
+            "cookie.same_site = \"lax\" (config.toml): expected one of: Strict, Lax, None",
+        ),
         ("[cookie]\norigins = [\"https://app.example.com/\"]\n", "slash at the end"),
         ("[log]\nlevel = \"inof\"\n", "expected off, error, warn"),
         ("[log]\nformat = \"xml\"\n", "expected one of: text, json"),
-        ("[policy.kiosk]\npreset = \"AAL2\"\n", "policy.kiosk.preset = \"AAL2\" (config.toml): expected one of: aal1, aal2, aal3"),
+        (
+            "[policy.kiosk]\npreset = \"AAL2\"\n",
+            "policy.kiosk.preset = \"AAL2\" (config.toml): expected one of: aal1, aal2, aal3",
+        ),
         ("[policy.\"a b\"]\nidle_timeout = \"5m\"\n", "a policy's name has"),
     ] {
         let error = place(toml).error();
@@ -232,7 +316,8 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
 
 #[test]
 fn everything_that_is_wrong_is_said_at_once() {
-    let error = place("[limits]\nparameters_max = 0\n[log]\nformat = \"xml\"\n").env("KEYFOB_NO__SUCH", "1").error();
+    let error =
+        place("[limits]\nparameters_max = 0\n[log]\nformat = \"xml\"\n").env("KEYFOB_NO__SUCH", "1").error();
     assert_eq!(error.lines().count(), 3, "{error}");
 }
 
@@ -245,7 +330,12 @@ fn settings_that_cannot_be_together_name_both_with_their_origins() {
          policy.default.access_token_ttl is \"15s\" (config.toml)"
     );
     let kiosk = place("[policy.kiosk]\n").env("KEYFOB_POLICY__KIOSK__IDLE_TIMEOUT", "2d").error();
-    assert!(kiosk.starts_with("policy.kiosk.idle_timeout = \"2d\" (environment variable KEYFOB_POLICY__KIOSK__IDLE_TIMEOUT)"), "{kiosk}");
+    assert!(
+        kiosk.starts_with(
+            "policy.kiosk.idle_timeout = \"2d\" (environment variable KEYFOB_POLICY__KIOSK__IDLE_TIMEOUT)"
+        ),
+        "{kiosk}"
+    );
     assert!(kiosk.ends_with("policy.kiosk.absolute_lifetime is \"24h\" (policy.default)"), "{kiosk}");
     let both = place("[policy.default]\nidle_timeout = \"2d\"\n[policy.kiosk]\n").error();
     assert_eq!(both.lines().count(), 1, "what is inherited is said once: {both}");
@@ -265,10 +355,16 @@ fn policies_inherit_what_they_do_not_set() {
     assert_eq!(kiosk.lifetimes.absolute_lifetime, Duration::from_secs(8 * 3600));
     assert_eq!(kiosk.remember.idle_timeout, Duration::from_secs(7 * 86_400));
     assert_eq!(kiosk.remember.absolute_lifetime, Duration::from_secs(10 * 86_400));
-    assert_eq!((kiosk.late_retry, kiosk.when_full, kiosk.max_sessions_per_subject), (LateRetry::Refuse, WhenFull::Refuse, 1));
+    assert_eq!(
+        (kiosk.late_retry, kiosk.when_full, kiosk.max_sessions_per_subject),
+        (LateRetry::Refuse, WhenFull::Refuse, 1)
+    );
     assert_eq!((default.when_full, default.max_sessions_per_subject), (WhenFull::EvictOldest, 0));
     assert_eq!(origin_of(&config, "policy.kiosk.idle_timeout"), ("1h".into(), "policy.default".into()));
-    assert_eq!(origin_of(&config, "policy.kiosk.remember.idle_timeout"), ("7d".into(), "policy.default".into()));
+    assert_eq!(
+        origin_of(&config, "policy.kiosk.remember.idle_timeout"),
+        ("7d".into(), "policy.default".into())
+    );
     let by_variable = place("").env("KEYFOB_POLICY__KIOSK__IDLE_TIMEOUT", "10m").load();
     assert_eq!(by_variable.policies["kiosk"].lifetimes.idle_timeout, Duration::from_secs(600));
 }
@@ -286,7 +382,12 @@ fn an_issuer_that_is_not_set_follows_the_address_on_this_machine() {
     ] {
         let config = place("").flag("server.listen", listen).load();
         assert_eq!(config.server.issuer, issuer, "{listen}");
-        assert_eq!(config.warnings.iter().any(|w| w.contains("server.issuer is not set")), warned, "{listen}: {:?}", config.warnings);
+        assert_eq!(
+            config.warnings.iter().any(|w| w.contains("server.issuer is not set")),
+            warned,
+            "{listen}: {:?}",
+            config.warnings
+        );
     }
     let apart = place("[server]\nissuer = \"http://localhost:8080\"\nlisten = \"127.0.0.1:9000\"\n").load();
     assert!(apart.warnings.iter().any(|w| w.contains("may not answer")), "{:?}", apart.warnings);
@@ -298,21 +399,36 @@ fn a_cookie_that_browsers_may_drop_or_others_may_set_is_warned_of() {
     let https = "[server]\nissuer = \"https://id.example.com\"\n";
     assert_eq!(place(https).load().warnings, Vec::<String>::new());
     let bare = place(&format!("{https}[cookie]\nname = \"sid\"\n")).load();
-    assert!(bare.warnings.len() == 1 && bare.warnings[0].contains("without the prefix __Host-"), "{:?}", bare.warnings);
+    assert!(
+        bare.warnings.len() == 1 && bare.warnings[0].contains("without the prefix __Host-"),
+        "{:?}",
+        bare.warnings
+    );
 }
 
 #[test]
 fn the_master_key_is_beside_the_database_unless_said_otherwise() {
     let moved = place("[store]\npath = \"/var/lib/keyfob/keyfob.redb\"\n");
     assert_eq!(moved.load().keys.master_key, MasterKeySource::File("/var/lib/keyfob/master.key".into()));
-    let named = place("[keys]\nmaster_key_env = \"KEYFOB_MASTER_KEY\"\n").env("KEYFOB_MASTER_KEY", "not read here");
+    let named =
+        place("[keys]\nmaster_key_env = \"KEYFOB_MASTER_KEY\"\n").env("KEYFOB_MASTER_KEY", "not read here");
     assert_eq!(named.load().keys.master_key, MasterKeySource::Environment("KEYFOB_MASTER_KEY".into()));
     let credentials = tempfile::tempdir().unwrap();
-    let systemd = |toml: &str| place(toml).env("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap()).load().keys.master_key;
-    assert_eq!(systemd(""), MasterKeySource::File("data/master.key".into()), "there is no credential of that name");
+    let systemd = |toml: &str| {
+        place(toml).env("CREDENTIALS_DIRECTORY", credentials.path().to_str().unwrap()).load().keys.master_key
+    };
+    assert_eq!(
+        systemd(""),
+        MasterKeySource::File("data/master.key".into()),
+        "there is no credential of that name"
+    );
     fs::write(credentials.path().join("master.key"), "").unwrap();
     assert_eq!(systemd(""), MasterKeySource::Credential(credentials.path().join("master.key")));
-    assert_eq!(systemd("[keys]\nmaster_key_file = \"my.key\"\n"), MasterKeySource::File("my.key".into()), "what is said wins");
+    assert_eq!(
+        systemd("[keys]\nmaster_key_file = \"my.key\"\n"),
+        MasterKeySource::File("my.key".into()),
+        "what is said wins"
+    );
 }
 
 #[test]
@@ -325,11 +441,17 @@ fn a_declared_client_has_the_fields_of_any_other() {
     );
     let config = place(&toml).load();
     let backend: Client = config.clients[0].to_client(Timestamp::from_seconds(9));
-    assert_eq!((backend.id.as_str(), &*backend.policy, backend.scopes.as_str()), ("backend", "web", "read write"));
+    assert_eq!(
+        (backend.id.as_str(), &*backend.policy, backend.scopes.as_str()),
+        ("backend", "web", "read write")
+    );
     assert_eq!(backend.permissions, [Permission::Sessions, Permission::IntrospectAny]);
     assert_eq!(backend.opens_for, ["app".parse().unwrap()]);
     assert!(backend.declared && backend.disabled && backend.created_at == Timestamp::from_seconds(9));
-    assert!(backend.knows_secret(&Hash(Sha256::digest("test").into()), Timestamp::from_seconds(9)), "it is the hash that sha256sum prints");
+    assert!(
+        backend.knows_secret(&Hash(Sha256::digest("test").into()), Timestamp::from_seconds(9)),
+        "it is the hash that sha256sum prints"
+    );
     let app = &config.clients[1];
     assert_eq!((app.kind, app.secret, &*app.policy), (ClientKind::Public, None, "default"));
 }
@@ -347,21 +469,33 @@ fn a_declared_client_that_cannot_be_is_refused() {
             format!("client_id = \"a\"\npermissions = [\"root\"]\n{sha}"),
             "client[a].permissions = \"root\" (config.toml): expected one of: sessions, introspect, introspect:any",
         ),
-        (format!("client_id = \"a\"\ngrants = [\"password\"]\n{sha}"), "expected one of: refresh_token, client_credentials"),
+        (
+            format!("client_id = \"a\"\ngrants = [\"password\"]\n{sha}"),
+            "expected one of: refresh_token, client_credentials",
+        ),
         (format!("client_id = \"a\"\nscopes = [\"a\\\"b\"]\n{sha}"), "expected a scope"),
         (format!("client_id = \"a\"\nserves = [\"\"]\n{sha}"), "client[a].serves"),
-        (format!("client_id = \"a b\"\n{sha}"), "client[#1].client_id = \"a b\" (config.toml): expected a client's name"),
+        (
+            format!("client_id = \"a b\"\n{sha}"),
+            "client[#1].client_id = \"a b\" (config.toml): expected a client's name",
+        ),
         (format!("client_id = \"admin\"\n{sha}"), "the administrator client"),
         (format!("client_id = \"admin.sock\"\n{sha}"), "is keyfob itself"),
         (sha.clone(), "client[#1] (config.toml): client_id is missing"),
-        ("client_id = \"a\"\n".into(), "client[a] (config.toml): a confidential client needs secret_sha256 or secret_file"),
+        (
+            "client_id = \"a\"\n".into(),
+            "client[a] (config.toml): a confidential client needs secret_sha256 or secret_file",
+        ),
         (format!("client_id = \"a\"\n{public}{sha}"), "a public client has no secret"),
         (
             format!("client_id = \"a\"\n{public}permissions = [\"events\"]\n"),
             "client[a].permissions = \"events\" (config.toml): a public client only",
         ),
         (format!("client_id = \"a\"\n{sha}secret_file = \"x\"\n"), "one secret here"),
-        (format!("client_id = \"a\"\n{sha}[[client]]\nclient_id = \"a\"\n{sha}"), "client[a] (config.toml): is declared twice"),
+        (
+            format!("client_id = \"a\"\n{sha}[[client]]\nclient_id = \"a\"\n{sha}"),
+            "client[a] (config.toml): is declared twice",
+        ),
         (
             "client_id = \"a\"\nsecret_file = \"/nonexistent/x\"\n".into(),
             "client[a].secret_file = \"/nonexistent/x\" (config.toml): cannot be read",
@@ -392,7 +526,10 @@ fn a_secret_file_holds_one_secret_and_perhaps_a_newline() {
     ] {
         fs::write(file.path(), &bad).unwrap();
         let error = place(&toml).error();
-        assert!(error.contains("expected a file with one client secret") && !error.contains("AAAA"), "{bad}: {error}");
+        assert!(
+            error.contains("expected a file with one client secret") && !error.contains("AAAA"),
+            "{bad}: {error}"
+        );
     }
 }
 
@@ -422,15 +559,22 @@ fn secrets_are_never_shown() {
     }
 }
 
-/// SES-22: an issuer that people reach by our own TLS is https. CKE-21: browsers are told so, unless that would shut out the rest of a machine.
+/// SES-22: an issuer that people reach by our own TLS is https. CKE-21: browsers are told so, unless that
+/// would shut out the rest of a machine.
 #[test]
 fn tls_needs_an_https_issuer_and_is_strict_unless_the_host_is_this_machine() {
-    let with_issuer = |issuer: &str| place("[server.tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\n").flag("server.issuer", issuer);
+    let with_issuer = |issuer: &str| {
+        place("[server.tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\n").flag("server.issuer", issuer)
+    };
     let server = with_issuer("https://id.example.com").load().server;
     assert_eq!(server.tls, Some(Tls { cert: "c.pem".into(), key: "k.pem".into() }));
     assert!(server.strict_transport);
     assert!(!with_issuer("https://localhost:8443").load().server.strict_transport);
     assert!(with_issuer("http://localhost:8080").error().contains("with [server.tls] it is https"));
     let behind_a_proxy = place("").flag("server.issuer", "https://id.example.com").load().server;
-    assert_eq!((behind_a_proxy.tls, behind_a_proxy.strict_transport), (None, false), "there it is the proxy's to say");
+    assert_eq!(
+        (behind_a_proxy.tls, behind_a_proxy.strict_transport),
+        (None, false),
+        "there it is the proxy's to say"
+    );
 }

@@ -18,9 +18,16 @@ pub struct Changes {
 }
 
 impl Session {
-    /// Makes the changes, which count as one version, and tells of them; tells nothing if nothing differs. `None` for a session that lives
-    /// no longer. Tokens that were issued keep the claims that they have, but a retry of a refresh no longer gets the same access token.
-    pub fn change(&mut self, changes: &Changes, by: &str, now: Timestamp, cuts: &CutOffs) -> Option<Vec<Event>> {
+    /// Makes the changes, which count as one version, and tells of them; tells nothing if nothing differs.
+    /// `None` for a session that lives no longer. Tokens that were issued keep the claims that they have, but
+    /// a retry of a refresh no longer gets the same access token.
+    pub fn change(
+        &mut self,
+        changes: &Changes,
+        by: &str,
+        now: Timestamp,
+        cuts: &CutOffs,
+    ) -> Option<Vec<Event>> {
         if !self.is_active(now, cuts) {
             return None;
         }

@@ -14,7 +14,8 @@ use super::time::Timestamp;
 pub const SECRETS_MAX: usize = 2;
 /// How many audiences, resources or clients a client's list may name.
 pub const LIST_MAX: usize = 64;
-/// What the event log and `opened_by` call the admin socket. No client has this name: it would own the sessions opened there.
+/// What the event log and `opened_by` call the admin socket. No client has this name: it would own the
+/// sessions opened there.
 pub const ADMIN_SOCKET: &str = "admin.sock";
 /// The longest audience, in bytes.
 pub const AUDIENCE_BYTES_MAX: usize = 256;
@@ -120,7 +121,9 @@ impl Client {
 
     /// Whether `hash` is that of a secret valid at `now`. Looks at every secret, whatever the first says.
     pub fn knows_secret(&self, hash: &Hash, now: Timestamp) -> bool {
-        self.secrets.iter().fold(false, |known, secret| known | ((secret.hash == *hash) & secret.until.is_none_or(|until| now < until)))
+        self.secrets.iter().fold(false, |known, secret| {
+            known | ((secret.hash == *hash) & secret.until.is_none_or(|until| now < until))
+        })
     }
 
     /// The scope to grant: what is asked for if it is the client's, all of the client's if nothing is asked.
@@ -132,7 +135,8 @@ impl Client {
         }
     }
 
-    /// The audience to grant: what is asked for if it is the client's; else its only one, or `issuer` if it has none.
+    /// The audience to grant: what is asked for if it is the client's; else its only one, or `issuer` if it
+    /// has none.
     pub fn grant_audience(&self, asked: Option<&str>, issuer: &str) -> Result<Box<str>, Refused> {
         match (asked, self.audiences.as_slice()) {
             (Some(asked), audiences) if audiences.iter().any(|a| **a == *asked) => Ok(asked.into()),
@@ -140,7 +144,9 @@ impl Client {
             (Some(_), _) => Err(Refusal::InvalidTarget.because("the client may not ask for this audience")),
             (None, []) => Ok(issuer.into()),
             (None, [only]) => Ok(only.clone()),
-            (None, several) => Err(Refusal::InvalidTarget.because(format!("name one audience of: {}", several.join(", ")))),
+            (None, several) => {
+                Err(Refusal::InvalidTarget.because(format!("name one audience of: {}", several.join(", "))))
+            }
         }
     }
 
@@ -167,7 +173,11 @@ impl Client {
             }
         }
         for (field, list) in [("audiences", &self.audiences), ("serves", &self.serves)] {
-            let sound = |a: &str| !a.is_empty() && a.len() <= AUDIENCE_BYTES_MAX && !a.chars().any(|c| c.is_control() || c.is_whitespace());
+            let sound = |a: &str| {
+                !a.is_empty()
+                    && a.len() <= AUDIENCE_BYTES_MAX
+                    && !a.chars().any(|c| c.is_control() || c.is_whitespace())
+            };
             if list.len() > LIST_MAX || !list.iter().all(|a| sound(a)) {
                 return refuse(field, "at most 64 entries of 1 to 256 bytes, without white space");
             }
@@ -222,7 +232,8 @@ impl Caller {
 
     /// Whether the caller may read and end `session`: its opener, the client it is for, or an administrator.
     pub fn may_see(&self, session: &Session) -> bool {
-        self.is_admin() || (self.may(Permission::Sessions) && (self.opened(session) || self.is(&session.client_id)))
+        self.is_admin()
+            || (self.may(Permission::Sessions) && (self.opened(session) || self.is(&session.client_id)))
     }
 
     /// Whether the caller may change and renew `session`: its opener, or an administrator.
@@ -331,7 +342,10 @@ mod tests {
     #[test]
     fn no_client_takes_the_name_that_keyfob_itself_goes_by() {
         for reserved in [Caller::AdminSocket.name(), ENGINE] {
-            assert_eq!(client(reserved).validate().unwrap_err().refusal, Refusal::Invalid { field: "client_id" });
+            assert_eq!(
+                client(reserved).validate().unwrap_err().refusal,
+                Refusal::Invalid { field: "client_id" }
+            );
         }
     }
 
@@ -340,7 +354,10 @@ mod tests {
     fn an_old_secret_works_until_its_end_and_not_at_it() {
         let mut client = client("app");
         let until = Timestamp::from_seconds(10);
-        client.secrets = vec![ClientSecret { hash: Hash([1; 32]), until: None }, ClientSecret { hash: Hash([2; 32]), until: Some(until) }];
+        client.secrets = vec![
+            ClientSecret { hash: Hash([1; 32]), until: None },
+            ClientSecret { hash: Hash([2; 32]), until: Some(until) },
+        ];
         assert!(client.knows_secret(&Hash([1; 32]), until));
         assert!(client.knows_secret(&Hash([2; 32]), Timestamp::from_seconds(9)));
         assert!(!client.knows_secret(&Hash([2; 32]), until));

@@ -24,7 +24,8 @@ pub struct CutOff {
 pub struct CutOffs {
     /// Made when everything was ended.
     pub everything: Option<CutOff>,
-    /// Made when the store was restored: what became of anything issued before it is not known, so it is dead.
+    /// Made when the store was restored: what became of anything issued before it is not known, so it is
+    /// dead.
     pub restored: Option<CutOff>,
     /// Made when a client was deleted. Outlives the client, so that a later one of its name inherits nothing.
     pub clients: HashMap<ClientId, CutOff>,
@@ -35,7 +36,9 @@ pub struct CutOffs {
 impl CutOffs {
     /// How what was issued to `client` at `issued` ended, if a cut-off ended it.
     pub fn end_of(&self, client: &ClientId, issued: Position) -> Option<End> {
-        let cut = |cut: &CutOff, reason| (issued < cut.position).then(|| End { at: cut.at, reason, by: cut.by.clone() });
+        let cut = |cut: &CutOff, reason| {
+            (issued < cut.position).then(|| End { at: cut.at, reason, by: cut.by.clone() })
+        };
         let everything = self.everything.as_ref().and_then(|c| cut(c, EndReason::AllRevoked));
         let restored = self.restored.as_ref().and_then(|c| cut(c, EndReason::StoreRollback));
         let client = self.clients.get(client).and_then(|c| cut(c, EndReason::ClientDeleted));
@@ -54,14 +57,25 @@ mod tests {
         let client: ClientId = "app".parse().unwrap();
         let cuts = CutOffs {
             everything: Some(CutOff { position: Position(10), at, by: "root".into() }),
-            restored: Some(CutOff { position: Position(15), at: Timestamp::from_seconds(6), by: "root".into() }),
-            clients: HashMap::from([(client.clone(), CutOff { position: Position(20), at, by: "root".into() })]),
+            restored: Some(CutOff {
+                position: Position(15),
+                at: Timestamp::from_seconds(6),
+                by: "root".into(),
+            }),
+            clients: HashMap::from([(
+                client.clone(),
+                CutOff { position: Position(20), at, by: "root".into() },
+            )]),
             head: Position(30),
         };
         let other: ClientId = "other".parse().unwrap();
         let reason = |client: &ClientId, issued| cuts.end_of(client, Position(issued)).map(|end| end.reason);
         assert_eq!(reason(&other, 9), Some(EndReason::AllRevoked));
-        assert_eq!(reason(&other, 10), Some(EndReason::StoreRollback), "what came first explains it, and nothing else does");
+        assert_eq!(
+            reason(&other, 10),
+            Some(EndReason::StoreRollback),
+            "what came first explains it, and nothing else does"
+        );
         assert_eq!(reason(&other, 15), None);
         assert_eq!(reason(&client, 19), Some(EndReason::ClientDeleted));
         assert_eq!(reason(&client, 20), None);

@@ -1,4 +1,5 @@
-//! Epochs of the event log: a restored store goes on at a place that the history it has lost cannot have reached.
+//! Epochs of the event log: a restored store goes on at a place that the history it has lost cannot have
+//! reached.
 
 use serde::{Deserialize, Serialize};
 
@@ -57,11 +58,19 @@ impl Epochs {
         }
     }
 
-    /// Begins another epoch, after a backup that ends at `head`, and answers its first position. It lies beyond all that the lost store can
-    /// have reached, however long it went on, and beyond what another restore of the same backup began; where it is known how far that
-    /// store came (`lost`), whatever the clock says. Beginnings before `oldest`, the first event that is kept, are forgotten: nobody's
-    /// cursor passes over them any more.
-    pub fn begin(&mut self, head: Position, oldest: Position, lost: Option<Reached>, now: Timestamp, chance: u32) -> Position {
+    /// Begins another epoch, after a backup that ends at `head`, and answers its first position. It lies
+    /// beyond all that the lost store can have reached, however long it went on, and beyond what another
+    /// restore of the same backup began; where it is known how far that store came (`lost`), whatever the
+    /// clock says. Beginnings before `oldest`, the first event that is kept, are forgotten: nobody's cursor
+    /// passes over them any more.
+    pub fn begin(
+        &mut self,
+        head: Position,
+        oldest: Position,
+        lost: Option<Reached>,
+        now: Timestamp,
+        chance: u32,
+    ) -> Position {
         let number = self.number().max(lost.map_or(1, |lost| lost.number)).saturating_add(1);
         let reached = head.max(lost.map_or(head, |lost| lost.head));
         let milliseconds = u64::try_from(now.millis()).unwrap_or(0).min(MILLISECONDS_MAX);
@@ -97,11 +106,20 @@ mod tests {
 
     #[test]
     fn no_epoch_begins_where_another_can_have_been() {
-        let begin = |now, chance| Epochs::default().begin(Position(100), Position(1), None, Timestamp::from_millis(now), chance).0;
+        let begin = |now, chance| {
+            Epochs::default().begin(Position(100), Position(1), None, Timestamp::from_millis(now), chance).0
+        };
         let first = begin(1_800_000_000_000, u32::MAX);
         assert!(begin(1_800_000_000_001, 0) > first, "the next millisecond is later, whatever chance says");
-        assert!(begin(1_800_000_001_000, 0) > first + 1_000_000_000, "a second is more than a store writes in it");
-        assert_ne!(begin(1_800_000_000_000, 1 << 16), begin(1_800_000_000_000, 2 << 16), "two in one millisecond");
+        assert!(
+            begin(1_800_000_001_000, 0) > first + 1_000_000_000,
+            "a second is more than a store writes in it"
+        );
+        assert_ne!(
+            begin(1_800_000_000_000, 1 << 16),
+            begin(1_800_000_000_000, 2 << 16),
+            "two in one millisecond"
+        );
         assert!(begin(0, 0) > 100 + 1_000_000_000, "a clock that has lost its battery");
         assert!(begin(i64::MAX, u32::MAX) < 1 << 63);
         let mut twice = Epochs::default();
@@ -110,7 +128,8 @@ mod tests {
         assert!(second.0 > first.0 + 1_000_000_000, "a clock that was set back");
     }
 
-    /// The same backup twice, and the clock set back in between: the backup does not know of the first time, the store that is replaced does.
+    /// The same backup twice, and the clock set back in between: the backup does not know of the first time,
+    /// the store that is replaced does.
     #[test]
     fn an_epoch_begins_beyond_the_store_that_is_replaced() {
         let (mut first, mut again) = (Epochs::default(), Epochs::default());
@@ -127,7 +146,11 @@ mod tests {
         let first = epochs.begin(Position(100), Position(1), None, second(1_800_000_000), 0);
         let next = epochs.begin(first.next(), first.next(), None, second(1_800_000_100), 0);
         assert_eq!((epochs.0.len(), epochs.number()), (1, 3));
-        assert_eq!(epochs.next(Position(100)), Some(Position(101)), "which the log does not have any more: gone");
+        assert_eq!(
+            epochs.next(Position(100)),
+            Some(Position(101)),
+            "which the log does not have any more: gone"
+        );
         assert_eq!(epochs.next(first.next()), Some(next));
     }
 }

@@ -85,7 +85,8 @@ pub struct Stamp {
     pub claims_version: u32,
 }
 
-/// A genuine refresh token as it was presented (its MAC is good), and what its successor will be if it is current.
+/// A genuine refresh token as it was presented (its MAC is good), and what its successor will be if it is
+/// current.
 #[derive(Clone, Debug)]
 pub struct Presented {
     /// Its generation.
@@ -114,8 +115,8 @@ pub enum Place {
 }
 
 impl RetryWindow {
-    /// Whether the window is open. In the run that opened it the monotonic clock decides; after a restart wall time does, and a clock
-    /// that went back closes the window.
+    /// Whether the window is open. In the run that opened it the monotonic clock decides; after a restart
+    /// wall time does, and a clock that went back closes the window.
     pub fn is_open(&self, now: Moment) -> bool {
         if now.boot == self.opened.boot {
             let elapsed = now.elapsed_ms.saturating_sub(self.opened.elapsed_ms);
@@ -168,8 +169,13 @@ impl Family {
         self.previous = Some(self.current);
         self.current = presented.successor;
         self.refreshed_at = now.wall;
-        self.window =
-            (!length.is_zero()).then(|| RetryWindow { salt: presented.salt.clone(), opened: now.into(), length, retries: 0, stamp });
+        self.window = (!length.is_zero()).then(|| RetryWindow {
+            salt: presented.salt.clone(),
+            opened: now.into(),
+            length,
+            retries: 0,
+            stamp,
+        });
     }
 
     /// Ends the family and forgets what would answer retries.

@@ -1,4 +1,5 @@
-//! What a proxy asks of whoever wants in: which client, which scope, and how strongly and freshly they authenticated (RFC 9470).
+//! What a proxy asks of whoever wants in: which client, which scope, and how strongly and freshly they
+//! authenticated (RFC 9470).
 
 use std::time::Duration;
 
@@ -33,14 +34,21 @@ pub enum Turned {
 
 impl Gate {
     /// Lets in, or says why not. What another sign-in cannot mend comes first.
-    pub fn admit(&self, client: &ClientId, scope: &ScopeSet, authentication: &Authentication, now: Timestamp) -> Result<(), Turned> {
+    pub fn admit(
+        &self,
+        client: &ClientId,
+        scope: &ScopeSet,
+        authentication: &Authentication,
+        now: Timestamp,
+    ) -> Result<(), Turned> {
         if !self.clients.is_empty() && !self.clients.contains(client) {
             return Err(Turned::Client);
         }
         if !scope.contains_all(&self.scope) {
             return Err(Turned::Scope);
         }
-        let strong = self.acr.is_empty() || authentication.acr.as_ref().is_some_and(|acr| self.acr.contains(acr));
+        let strong =
+            self.acr.is_empty() || authentication.acr.as_ref().is_some_and(|acr| self.acr.contains(acr));
         let fresh = self.max_age.is_none_or(|max_age| now <= authentication.at.plus(max_age));
         if strong && fresh { Ok(()) } else { Err(Turned::StepUp) }
     }
@@ -54,15 +62,25 @@ mod tests {
     #[test]
     fn a_gate_turns_away_whoever_lacks_what_it_asks() {
         let now = Timestamp::from_seconds(1_000);
-        let authentication = Authentication { at: Timestamp::from_seconds(900), acr: Some("mfa".into()), amr: vec![] };
+        let authentication =
+            Authentication { at: Timestamp::from_seconds(900), acr: Some("mfa".into()), amr: vec![] };
         let (app, scope): (ClientId, ScopeSet) = ("app".parse().unwrap(), "read".parse().unwrap());
         let admit = |gate: Gate| gate.admit(&app, &scope, &authentication, now);
         assert_eq!(admit(Gate::default()), Ok(()));
-        assert_eq!(admit(Gate { clients: vec!["other".parse().unwrap()], ..Gate::default() }), Err(Turned::Client));
-        assert_eq!(admit(Gate { scope: "read write".parse().unwrap(), ..Gate::default() }), Err(Turned::Scope));
+        assert_eq!(
+            admit(Gate { clients: vec!["other".parse().unwrap()], ..Gate::default() }),
+            Err(Turned::Client)
+        );
+        assert_eq!(
+            admit(Gate { scope: "read write".parse().unwrap(), ..Gate::default() }),
+            Err(Turned::Scope)
+        );
         assert_eq!(admit(Gate { acr: vec!["pwd".into()], ..Gate::default() }), Err(Turned::StepUp));
         assert_eq!(admit(Gate { acr: vec!["pwd".into(), "mfa".into()], ..Gate::default() }), Ok(()));
-        assert_eq!(admit(Gate { max_age: Some(Duration::from_secs(99)), ..Gate::default() }), Err(Turned::StepUp));
+        assert_eq!(
+            admit(Gate { max_age: Some(Duration::from_secs(99)), ..Gate::default() }),
+            Err(Turned::StepUp)
+        );
         assert_eq!(admit(Gate { max_age: Some(Duration::from_secs(100)), ..Gate::default() }), Ok(()));
     }
 
@@ -70,7 +88,12 @@ mod tests {
     fn a_session_that_says_no_level_does_not_pass_where_one_is_asked() {
         let authentication = Authentication { at: Timestamp::from_seconds(0), acr: None, amr: vec![] };
         let gate = Gate { acr: vec!["mfa".into()], ..Gate::default() };
-        let admitted = gate.admit(&"app".parse().unwrap(), &ScopeSet::default(), &authentication, Timestamp::from_seconds(0));
+        let admitted = gate.admit(
+            &"app".parse().unwrap(),
+            &ScopeSet::default(),
+            &authentication,
+            Timestamp::from_seconds(0),
+        );
         assert_eq!(admitted, Err(Turned::StepUp));
     }
 }

@@ -47,7 +47,8 @@ base64url_id!(
     TokenId, 16
 );
 
-/// A session's identifier: a UUIDv7, so that new sessions go to one edge of the store (RFC 9562 §5.7). Public: it is `sid` in tokens.
+/// A session's identifier: a UUIDv7, so that new sessions go to one edge of the store (RFC 9562 §5.7).
+/// Public: it is `sid` in tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionId(pub [u8; 16]);
 
@@ -95,7 +96,11 @@ impl FromStr for ClientId {
     type Err = Malformed;
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~-".contains(&b);
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) { Ok(Self(text.into())) } else { Err(Malformed) }
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.into()))
+        } else {
+            Err(Malformed)
+        }
     }
 }
 
@@ -136,7 +141,8 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// A place in the event log. Positions have no gaps, except in front of an epoch; the first event is at 1, and 0 is before everything.
+/// A place in the event log. Positions have no gaps, except in front of an epoch; the first event is at 1,
+/// and 0 is before everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position(pub u64);
 
@@ -162,7 +168,8 @@ impl FromStr for Position {
     }
 }
 
-/// The name of a signing key: the 33 bytes behind PASERK `k4.pid.` (<https://github.com/paseto-standard/paserk>, types/pid).
+/// The name of a signing key: the 33 bytes behind PASERK `k4.pid.`
+/// (<https://github.com/paseto-standard/paserk>, types/pid).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub [u8; 33]);
 
@@ -277,7 +284,8 @@ mod tests {
 
     #[test]
     fn personal_and_secret_values_print_nothing() {
-        let shown = format!("{:?} {:?} {:?}", "alice".parse::<Subject>().unwrap(), Hash([7; 32]), Salt([7; 32]));
+        let shown =
+            format!("{:?} {:?} {:?}", "alice".parse::<Subject>().unwrap(), Hash([7; 32]), Salt([7; 32]));
         assert_eq!(shown, "Subject(…) Hash(…) Salt(…)");
     }
 }

@@ -35,7 +35,8 @@ pub struct Active {
     pub claims: Option<Claims>,
 }
 
-/// What a token is judged by: who asks, the clock, the cut-offs and the registered clients of one state of the store.
+/// What a token is judged by: who asks, the clock, the cut-offs and the registered clients of one state of
+/// the store.
 pub struct Judgement<'a> {
     /// Who asks.
     pub caller: &'a Caller,
@@ -48,10 +49,21 @@ pub struct Judgement<'a> {
 }
 
 impl Judgement<'_> {
-    /// An access token whose signature is good. `session` is the one it names; `revoked` whether a token without session was revoked by itself.
-    pub fn access_token(&self, token: &AccessToken, issuer: &str, session: Option<&Session>, revoked: bool) -> Option<Active> {
+    /// An access token whose signature is good. `session` is the one it names; `revoked` whether a token
+    /// without session was revoked by itself.
+    pub fn access_token(
+        &self,
+        token: &AccessToken,
+        issuer: &str,
+        session: Option<&Session>,
+        revoked: bool,
+    ) -> Option<Active> {
         let now = self.now.seconds();
-        if *token.issuer != *issuer || now >= token.expires_at || now < token.not_before || !self.client_is_good() {
+        if *token.issuer != *issuer
+            || now >= token.expires_at
+            || now < token.not_before
+            || !self.client_is_good()
+        {
             return None;
         }
         if !self.may_read_access_token(token) {
@@ -66,7 +78,10 @@ impl Judgement<'_> {
             }
             Origin::Session { id, family, authentication, claims } => {
                 let session = session?;
-                if session.id != *id || !session.is_active(self.now, self.cuts) || session.has_revoked(&token.id) {
+                if session.id != *id
+                    || !session.is_active(self.now, self.cuts)
+                    || session.has_revoked(&token.id)
+                {
                     return None;
                 }
                 if family.is_some_and(|number| !session.family_is_active(number, self.cuts)) {
@@ -91,12 +106,21 @@ impl Judgement<'_> {
     }
 
     /// A genuine refresh token of `session`. Only the current one is active (C-09).
-    pub fn refresh_token(&self, session: &Session, family: u16, generation: u32, hash: &Hash) -> Option<Active> {
+    pub fn refresh_token(
+        &self,
+        session: &Session,
+        family: u16,
+        generation: u32,
+        hash: &Hash,
+    ) -> Option<Active> {
         let family = session.family(family)?;
         if !self.may_read_of_session(session, &family.client_id) || !self.client_is_good() {
             return None;
         }
-        if !session.is_active(self.now, self.cuts) || family.end(self.cuts).is_some() || !family.is_current(generation, hash) {
+        if !session.is_active(self.now, self.cuts)
+            || family.end(self.cuts).is_some()
+            || !family.is_current(generation, hash)
+        {
             return None;
         }
         Some(self.of_session(session, &family.client_id, family.scope.clone(), family.authentication.clone()))
@@ -110,10 +134,21 @@ impl Judgement<'_> {
         if !session.is_active(self.now, self.cuts) || !session.is_current_token(renewals, hash) {
             return None;
         }
-        Some(self.of_session(session, &session.client_id, session.scope.clone(), session.authentication.clone()))
+        Some(self.of_session(
+            session,
+            &session.client_id,
+            session.scope.clone(),
+            session.authentication.clone(),
+        ))
     }
 
-    fn of_session(&self, session: &Session, client: &ClientId, scope: ScopeSet, authentication: Authentication) -> Active {
+    fn of_session(
+        &self,
+        session: &Session,
+        client: &ClientId,
+        scope: ScopeSet,
+        authentication: Authentication,
+    ) -> Active {
         Active {
             subject: session.subject.clone(),
             client_id: client.clone(),
@@ -139,7 +174,9 @@ impl Judgement<'_> {
         self.caller.may(Permission::IntrospectAny)
             || match self.caller {
                 Caller::AdminSocket => true,
-                Caller::Client(caller) => caller.id == token.client_id || caller.serves.contains(&token.audience),
+                Caller::Client(caller) => {
+                    caller.id == token.client_id || caller.serves.contains(&token.audience)
+                }
             }
     }
 

@@ -44,7 +44,8 @@ pub enum KeyStatus {
 
 names!(KeyStatus { Next = "next", Active = "active", Retired = "retired" });
 
-/// Lets the next key sign, retires the one that did, and publishes `fresh` as the next. Answers which key signs now.
+/// Lets the next key sign, retires the one that did, and publishes `fresh` as the next. Answers which key
+/// signs now.
 pub fn rotate(keys: &mut Vec<KeyRecord>, fresh: KeyRecord, now: Timestamp) -> KeyId {
     for key in keys.iter_mut().filter(|key| key.status == KeyStatus::Active) {
         (key.status, key.retired_at) = (KeyStatus::Retired, Some(now));
@@ -52,8 +53,8 @@ pub fn rotate(keys: &mut Vec<KeyRecord>, fresh: KeyRecord, now: Timestamp) -> Ke
     promote(keys, fresh, now)
 }
 
-/// Takes a compromised key away: what it signed is dead at once. If it was the one that signs, the next one does; if it was the next one,
-/// `fresh` is. Answers which key signs now; `None` when there is no such key.
+/// Takes a compromised key away: what it signed is dead at once. If it was the one that signs, the next one
+/// does; if it was the next one, `fresh` is. Answers which key signs now; `None` when there is no such key.
 pub fn revoke(keys: &mut Vec<KeyRecord>, id: &KeyId, fresh: KeyRecord, now: Timestamp) -> Option<KeyId> {
     let at = keys.iter().position(|key| key.id == *id)?;
     match keys.remove(at).status {
@@ -66,10 +67,14 @@ pub fn revoke(keys: &mut Vec<KeyRecord>, id: &KeyId, fresh: KeyRecord, now: Time
     }
 }
 
-/// Whether it is time for the next key: the one that signs has done so for `every`, and the next has been published for long enough.
+/// Whether it is time for the next key: the one that signs has done so for `every`, and the next has been
+/// published for long enough.
 pub fn rotation_is_due(keys: &[KeyRecord], every: Duration, now: Timestamp) -> bool {
-    let old = keys.iter().any(|key| key.status == KeyStatus::Active && key.active_since.is_some_and(|since| since.plus(every) <= now));
-    let known = keys.iter().any(|key| key.status == KeyStatus::Next && key.created_at.plus(PUBLISHED_AHEAD) <= now);
+    let old = keys.iter().any(|key| {
+        key.status == KeyStatus::Active && key.active_since.is_some_and(|since| since.plus(every) <= now)
+    });
+    let known =
+        keys.iter().any(|key| key.status == KeyStatus::Next && key.created_at.plus(PUBLISHED_AHEAD) <= now);
     old && known
 }
 
@@ -106,7 +111,15 @@ mod tests {
     fn key(n: u8, status: KeyStatus) -> KeyRecord {
         let active_since = (status == KeyStatus::Active).then_some(Timestamp::from_seconds(0));
         let (public, sealed_seed, created_at) = ([n; 32], vec![], Timestamp::from_seconds(0));
-        KeyRecord { id: KeyId([n; 33]), status, public, sealed_seed, created_at, active_since, retired_at: None }
+        KeyRecord {
+            id: KeyId([n; 33]),
+            status,
+            public,
+            sealed_seed,
+            created_at,
+            active_since,
+            retired_at: None,
+        }
     }
 
     fn statuses(keys: &[KeyRecord]) -> Vec<(u8, &'static str)> {

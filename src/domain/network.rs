@@ -14,13 +14,16 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether `address` is in the block. An IPv4 address mapped into IPv6 counts as the IPv4 address that it is.
+    /// Whether `address` is in the block. An IPv4 address mapped into IPv6 counts as the IPv4 address that it
+    /// is.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(block), IpAddr::V4(address)) => {
                 same_prefix(u128::from(block.to_bits()), u128::from(address.to_bits()), 32, self.prefix_bits)
             }
-            (IpAddr::V6(block), IpAddr::V6(address)) => same_prefix(block.to_bits(), address.to_bits(), 128, self.prefix_bits),
+            (IpAddr::V6(block), IpAddr::V6(address)) => {
+                same_prefix(block.to_bits(), address.to_bits(), 128, self.prefix_bits)
+            }
             _ => false,
         }
     }
@@ -34,7 +37,8 @@ impl FromStr for Network {
     type Err = Malformed;
     /// Reads `address/bits` or a single address. Bits set behind the prefix are refused: they hide a slip.
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let (address, bits) =
+            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| Malformed)?;
         let (value, width) = match address {
             IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
@@ -42,7 +46,9 @@ impl FromStr for Network {
         };
         let prefix_bits = match bits {
             None => width,
-            Some(bits) if bits.len() <= 3 && bits.bytes().all(|b| b.is_ascii_digit()) => bits.parse().map_err(|_| Malformed)?,
+            Some(bits) if bits.len() <= 3 && bits.bytes().all(|b| b.is_ascii_digit()) => {
+                bits.parse().map_err(|_| Malformed)?
+            }
             Some(_) => return Err(Malformed),
         };
         if prefix_bits > width {
@@ -65,7 +71,8 @@ mod tests {
 
     #[test]
     fn an_address_is_in_a_block_when_the_prefix_is_the_same() {
-        let inside = |block: &str, address: &str| block.parse::<Network>().unwrap().contains(address.parse().unwrap());
+        let inside =
+            |block: &str, address: &str| block.parse::<Network>().unwrap().contains(address.parse().unwrap());
         assert!(inside("10.0.0.0/8", "10.255.0.1"));
         assert!(!inside("10.0.0.0/8", "11.0.0.1"));
         assert!(inside("0.0.0.0/0", "203.0.113.9"));
@@ -80,9 +87,18 @@ mod tests {
     fn a_block_has_no_bits_behind_its_prefix() {
         assert_eq!("10.0.0.0/8".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
         assert_eq!("::1".parse::<Network>().unwrap().to_string(), "::1/128");
-        for bad in
-            ["", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "10.0.0/8", "::1/129", "::1/0", "localhost", "10.0.0.0/8/8"]
-        {
+        for bad in [
+            "",
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0/8",
+            "::1/129",
+            "::1/0",
+            "localhost",
+            "10.0.0.0/8/8",
+        ] {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }
     }

@@ -70,8 +70,14 @@ impl Default for Policy {
         const DAY: u64 = 24 * HOUR;
         Self {
             access_token_ttl: Duration::from_secs(300),
-            lifetimes: Lifetimes { idle_timeout: Duration::from_secs(HOUR / 2), absolute_lifetime: Duration::from_secs(DAY) },
-            remember: Lifetimes { idle_timeout: Duration::from_secs(14 * DAY), absolute_lifetime: Duration::from_secs(30 * DAY) },
+            lifetimes: Lifetimes {
+                idle_timeout: Duration::from_secs(HOUR / 2),
+                absolute_lifetime: Duration::from_secs(DAY),
+            },
+            remember: Lifetimes {
+                idle_timeout: Duration::from_secs(14 * DAY),
+                absolute_lifetime: Duration::from_secs(30 * DAY),
+            },
             refresh_retry_window: Duration::from_secs(10),
             late_retry: LateRetry::EndSession,
             max_sessions_per_subject: 0,
@@ -94,15 +100,23 @@ impl Policy {
             return fault("access_token_ttl", "whole seconds, from \"1s\" to \"24h\"");
         }
         if self.refresh_retry_window > RETRY_WINDOW_MAX || self.refresh_retry_window * 2 > ttl {
-            return fault("refresh_retry_window", "from \"0s\" (strict) to \"5m\", and at most half of access_token_ttl");
+            return fault(
+                "refresh_retry_window",
+                "from \"0s\" (strict) to \"5m\", and at most half of access_token_ttl",
+            );
         }
-        for (lifetimes, idle_key, absolute_key) in
-            [(self.lifetimes, "idle_timeout", "absolute_lifetime"), (self.remember, "remember.idle_timeout", "remember.absolute_lifetime")]
-        {
-            if lifetimes.absolute_lifetime < Duration::from_secs(1) || lifetimes.absolute_lifetime > LIFETIME_MAX {
+        for (lifetimes, idle_key, absolute_key) in [
+            (self.lifetimes, "idle_timeout", "absolute_lifetime"),
+            (self.remember, "remember.idle_timeout", "remember.absolute_lifetime"),
+        ] {
+            if lifetimes.absolute_lifetime < Duration::from_secs(1)
+                || lifetimes.absolute_lifetime > LIFETIME_MAX
+            {
                 return fault(absolute_key, "from \"1s\" to \"400d\"");
             }
-            if lifetimes.idle_timeout < Duration::from_secs(1) || lifetimes.idle_timeout > lifetimes.absolute_lifetime {
+            if lifetimes.idle_timeout < Duration::from_secs(1)
+                || lifetimes.idle_timeout > lifetimes.absolute_lifetime
+            {
                 return fault(idle_key, "from \"1s\" to the absolute_lifetime beside it");
             }
         }

@@ -45,7 +45,9 @@ impl FromStr for ScopeSet {
         }
         let allowed = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         let mut names: Vec<&str> = text.split(' ').collect();
-        if text.len() > SCOPE_BYTES_MAX || names.iter().any(|name| name.is_empty() || !name.bytes().all(allowed)) {
+        if text.len() > SCOPE_BYTES_MAX
+            || names.iter().any(|name| name.is_empty() || !name.bytes().all(allowed))
+        {
             return Err(Malformed);
         }
         names.sort_unstable();
@@ -72,7 +74,18 @@ mod tests {
         assert!(set.contains_all(&"read".parse().unwrap()));
         assert!(!set.contains_all(&"Read".parse().unwrap()), "names are case-sensitive");
         assert!(set.contains_all(&ScopeSet::default()));
-        for bad in [" ", "a  b", " a", "a ", "a\"b", "a\\b", "a\tb", "ä", "a\u{7f}", &"x".repeat(SCOPE_BYTES_MAX + 1)] {
+        for bad in [
+            " ",
+            "a  b",
+            " a",
+            "a ",
+            "a\"b",
+            "a\\b",
+            "a\tb",
+            "ä",
+            "a\u{7f}",
+            &"x".repeat(SCOPE_BYTES_MAX + 1),
+        ] {
             assert!(bad.parse::<ScopeSet>().is_err(), "{bad:?}");
         }
     }

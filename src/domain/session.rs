@@ -1,4 +1,5 @@
-//! The aggregate: one sign-in of a subject on a device, and all that was issued for it. What ends a session ends it all.
+//! The aggregate: one sign-in of a subject on a device, and all that was issued for it. What ends a session
+//! ends it all.
 
 use std::time::Duration;
 
@@ -33,9 +34,11 @@ const ACTIVITY_GRACE_MIN: Duration = Duration::from_secs(2);
 pub const FAMILIES_MAX: usize = 64;
 /// How many ended families a session remembers, so that people can see what was there.
 const ENDED_FAMILIES_KEPT: usize = 8;
-/// How many unexpired access tokens of one session can be revoked one by one; the next ends their family, or the session.
+/// How many unexpired access tokens of one session can be revoked one by one; the next ends their family, or
+/// the session.
 pub const REVOKED_TOKENS_MAX: usize = 256;
-/// How long a revocation is remembered beyond its token's expiry, where there is room: a clock that was ahead may go back.
+/// How long a revocation is remembered beyond its token's expiry, where there is room: a clock that was ahead
+/// may go back.
 const REVOCATION_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// One sign-in.
@@ -233,8 +236,8 @@ impl<T> Decision<T> {
 }
 
 impl Session {
-    /// Whether it lives at `now`. What comes first counts: a session that had expired before everything was ended stays expired. What was
-    /// reported as expired is so for good, even if the clock goes back.
+    /// Whether it lives at `now`. What comes first counts: a session that had expired before everything was
+    /// ended stays expired. What was reported as expired is so for good, even if the clock goes back.
     pub fn standing(&self, now: Timestamp, cuts: &CutOffs) -> Standing {
         if let Some(end) = &self.end {
             return Standing::Ended(end.clone());
@@ -254,7 +257,8 @@ impl Session {
         self.standing(now, cuts) == Standing::Active
     }
 
-    /// Whether it is counted among those that live: until it is ended, cut off, or reported as expired. No clock is asked.
+    /// Whether it is counted among those that live: until it is ended, cut off, or reported as expired. No
+    /// clock is asked.
     pub fn counts_as_live(&self, cuts: &CutOffs) -> bool {
         self.end.is_none() && !self.expiry_reported && cuts.end_of(&self.client_id, self.issued).is_none()
     }
@@ -269,7 +273,8 @@ impl Session {
         self.last_used_at.plus(self.idle_timeout)
     }
 
-    /// How old its written use may get before a later one is written: a tenth of the idle timeout, and at most 45 seconds.
+    /// How old its written use may get before a later one is written: a tenth of the idle timeout, and at
+    /// most 45 seconds.
     pub fn activity_interval(&self) -> Duration {
         (self.idle_timeout / 10).min(ACTIVITY_INTERVAL_MAX)
     }
@@ -279,7 +284,8 @@ impl Session {
         (self.activity_interval() + ACTIVITY_WRITE).min(self.idle_timeout.max(ACTIVITY_GRACE_MIN))
     }
 
-    /// When the sweep should look at it: when it has expired beyond doubt, or, if it was ended, at once, to see how long it is to be kept.
+    /// When the sweep should look at it: when it has expired beyond doubt, or, if it was ended, at once, to
+    /// see how long it is to be kept.
     pub fn due(&self) -> Timestamp {
         let expired = self.idle_expires_at().plus(self.activity_grace()).min(self.expires_at);
         self.end.as_ref().map_or(expired, |end| end.at.min(expired))
@@ -316,7 +322,8 @@ impl Session {
         self.last_used_at = self.last_used_at.max(now);
     }
 
-    /// Counts a use that was found good when it happened, though it is written only now: what was written may have expired meanwhile.
+    /// Counts a use that was found good when it happened, though it is written only now: what was written may
+    /// have expired meanwhile.
     pub fn use_at(&mut self, used: Timestamp, cuts: &CutOffs) {
         let written = self.last_used_at;
         self.touch(used);
@@ -325,7 +332,8 @@ impl Session {
         }
     }
 
-    /// Ends the session and all it issued. Ending what has ended or expired changes nothing and tells nothing.
+    /// Ends the session and all it issued. Ending what has ended or expired changes nothing and tells
+    /// nothing.
     pub fn close(&mut self, end: End, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
         if self.is_active(now, cuts) { vec![self.finish(end)] } else { vec![] }
     }
@@ -356,8 +364,16 @@ impl Session {
         events
     }
 
-    /// Revokes one access token. A session that has too many of them loses the family instead, which is more and never less.
-    pub fn revoke_token(&mut self, token: RevokedToken, family: Option<u16>, by: &str, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
+    /// Revokes one access token. A session that has too many of them loses the family instead, which is more
+    /// and never less.
+    pub fn revoke_token(
+        &mut self,
+        token: RevokedToken,
+        family: Option<u16>,
+        by: &str,
+        now: Timestamp,
+        cuts: &CutOffs,
+    ) -> Vec<Event> {
         self.forget_old_revocations(now);
         if !self.is_active(now, cuts) || token.expires_at <= now.seconds() || self.has_revoked(&token.id) {
             return vec![];
@@ -365,7 +381,9 @@ impl Session {
         if !self.make_room_for_revocation(now) {
             return match family {
                 Some(number) => self.revoke_family(number, by, now, cuts),
-                None => self.close(End { at: now, reason: EndReason::TokenRevoked, by: by.into() }, now, cuts),
+                None => {
+                    self.close(End { at: now, reason: EndReason::TokenRevoked, by: by.into() }, now, cuts)
+                }
             };
         }
         self.revoked_tokens.push(token);
@@ -376,7 +394,13 @@ impl Session {
     }
 
     /// Adds a family, issued at `issued`; `None` when the session has as many as it may have.
-    pub fn add_family(&mut self, new: NewFamily, issued: Position, now: Timestamp, cuts: &CutOffs) -> Option<u16> {
+    pub fn add_family(
+        &mut self,
+        new: NewFamily,
+        issued: Position,
+        now: Timestamp,
+        cuts: &CutOffs,
+    ) -> Option<u16> {
         let live = self.families.iter().filter(|family| family.end(cuts).is_none()).count();
         if live >= FAMILIES_MAX || self.next_family == 0 {
             return None;
@@ -455,13 +479,19 @@ impl Session {
         if self.revoked_tokens.len() < REVOKED_TOKENS_MAX {
             return true;
         }
-        let oldest = (0..self.revoked_tokens.len()).min_by_key(|index| self.revoked_tokens[*index].expires_at);
+        let oldest =
+            (0..self.revoked_tokens.len()).min_by_key(|index| self.revoked_tokens[*index].expires_at);
         let expired = oldest.filter(|index| self.revoked_tokens[*index].expires_at <= now.seconds());
         expired.map(|index| self.revoked_tokens.remove(index)).is_some()
     }
 
     fn forget_old_families(&mut self, cuts: &CutOffs) {
-        let mut surplus = self.families.iter().filter(|f| f.end(cuts).is_some()).count().saturating_sub(ENDED_FAMILIES_KEPT);
+        let mut surplus = self
+            .families
+            .iter()
+            .filter(|f| f.end(cuts).is_some())
+            .count()
+            .saturating_sub(ENDED_FAMILIES_KEPT);
         self.families.retain(|family| {
             let forget = surplus > 0 && family.end(cuts).is_some();
             surplus -= usize::from(forget);

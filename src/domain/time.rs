@@ -17,7 +17,8 @@ pub struct Timestamp(i64);
 const LAST_MILLIS: i64 = 253_402_207_200_000;
 
 impl Timestamp {
-    /// The instant `millis` after 1970, held within what RFC 3339 can write in any time zone (1970 to nearly 10000).
+    /// The instant `millis` after 1970, held within what RFC 3339 can write in any time zone (1970 to nearly
+    /// 10000).
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(0, LAST_MILLIS))
     }
@@ -68,19 +69,24 @@ impl From<i64> for Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, with a fraction only if there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let instant = jiff::Timestamp::from_millisecond(self.0).expect("clamped at construction to what jiff can write");
+        let instant = jiff::Timestamp::from_millisecond(self.0)
+            .expect("clamped at construction to what jiff can write");
         instant.fmt(f)
     }
 }
 
 impl FromStr for Timestamp {
     type Err = Malformed;
-    /// RFC 3339 with an upper-case `T`, and `Z` in upper case where there is one; offsets are turned into UTC, fractions cut to milliseconds.
+    /// RFC 3339 with an upper-case `T`, and `Z` in upper case where there is one; offsets are turned into
+    /// UTC, fractions cut to milliseconds.
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let bytes = text.as_bytes();
-        // jiff reads more than RFC 3339 (spaces, lower case, years of six digits, zone names), so the shape is checked first.
-        let zone = text.get(19..).ok_or(Malformed)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-        let zoned = zone == "Z" || (zone.len() == 6 && zone.starts_with(['+', '-']) && zone.as_bytes()[3] == b':');
+        // jiff reads more than RFC 3339 (spaces, lower case, years of six digits, zone names), so the shape
+        // is checked first.
+        let zone =
+            text.get(19..).ok_or(Malformed)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
+        let zoned =
+            zone == "Z" || (zone.len() == 6 && zone.starts_with(['+', '-']) && zone.as_bytes()[3] == b':');
         if bytes[10] != b'T' || !bytes[0].is_ascii_digit() || !zoned {
             return Err(Malformed);
         }
@@ -90,7 +96,8 @@ impl FromStr for Timestamp {
     }
 }
 
-/// Reads a duration such as `90s`, `1h30m` or `14d`: whole numbers with the units `ms`, `s`, `m`, `h`, `d`, each at most once; `0` needs none.
+/// Reads a duration such as `90s`, `1h30m` or `14d`: whole numbers with the units `ms`, `s`, `m`, `h`, `d`,
+/// each at most once; `0` needs none.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -120,7 +127,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(sum)
 }
 
-/// One reading of the clocks: wall time, and a monotonic one that means something only within one run of the process.
+/// One reading of the clocks: wall time, and a monotonic one that means something only within one run of the
+/// process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// Wall time.

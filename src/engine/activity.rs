@@ -1,8 +1,10 @@
-//! Activity since the last write: kept in memory, written at most once per session and interval, never on the path of a read.
+//! Activity since the last write: kept in memory, written at most once per session and interval, never on the
+//! path of a read.
 //!
-//! Nobody expires early. In this run every use is known, written or not. What an earlier run knew and had not written counts in the person's
-//! favour: a session last used before this run began is taken for used a little later ([`Session::activity_grace`]), though not later than
-//! that beginning. What is only supposed is never written, or each restart would add to it.
+//! Nobody expires early. In this run every use is known, written or not. What an earlier run knew and had not
+//! written counts in the person's favour: a session last used before this run began is taken for used a
+//! little later ([`Session::activity_grace`]), though not later than that beginning. What is only supposed is
+//! never written, or each restart would add to it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -38,14 +40,17 @@ impl Activity {
         Self { began, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
-    /// The last use of a session that is known or must be supposed, if it is later than the one that is written.
+    /// The last use of a session that is known or must be supposed, if it is later than the one that is
+    /// written.
     pub fn later_use(&self, session: &Session) -> Option<Timestamp> {
         let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
-        let used = known.unwrap_or_else(|| session.last_used_at.plus(session.activity_grace()).min(self.began));
+        let used =
+            known.unwrap_or_else(|| session.last_used_at.plus(session.activity_grace()).min(self.began));
         (used > session.last_used_at).then_some(used)
     }
 
-    /// Brings a session, as it is written, to what is known or must be supposed of its use. Answers what is known.
+    /// Brings a session, as it is written, to what is known or must be supposed of its use. Answers what is
+    /// known.
     pub fn apply(&self, session: &mut Session) -> Option<Timestamp> {
         let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
         let favoured = session.last_used_at.plus(session.activity_grace()).min(self.began);
@@ -53,9 +58,14 @@ impl Activity {
         known
     }
 
-    /// Runs `decide` on a session as it is now. Unless the decision is a use itself, a known use is written only along with what else is, and
-    /// a supposed one never: a refused token must not buy a write.
-    pub fn decide<T>(&self, session: &mut Session, cuts: &CutOffs, decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>) -> Decision<T> {
+    /// Runs `decide` on a session as it is now. Unless the decision is a use itself, a known use is written
+    /// only along with what else is, and a supposed one never: a refused token must not buy a write.
+    pub fn decide<T>(
+        &self,
+        session: &mut Session,
+        cuts: &CutOffs,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>,
+    ) -> Decision<T> {
         let written = session.last_used_at;
         let known = self.apply(session);
         let applied = session.last_used_at;
@@ -69,11 +79,13 @@ impl Activity {
         decision
     }
 
-    /// Notes a use of a session whose last written use was at `written`. True when it is to be written now, because that one has grown old.
+    /// Notes a use of a session whose last written use was at `written`. True when it is to be written now,
+    /// because that one has grown old.
     pub fn note(&self, session: &Session, written: Timestamp, now: Timestamp) -> bool {
         let interval = session.activity_interval();
         let mut shard = self.shard(&session.id);
-        let known = shard.entry(session.id).or_insert(Use { last: now, due: written.plus(interval), interval });
+        let known =
+            shard.entry(session.id).or_insert(Use { last: now, due: written.plus(interval), interval });
         known.last = known.last.max(now);
         let due = known.due <= now;
         if due {
@@ -82,7 +94,8 @@ impl Activity {
         due
     }
 
-    /// The uses that are to be written by `now`. Whoever asks writes them: nobody is told of them again for an interval.
+    /// The uses that are to be written by `now`. Whoever asks writes them: nobody is told of them again for
+    /// an interval.
     pub fn due(&self, now: Timestamp) -> Vec<(SessionId, Timestamp)> {
         let mut found = vec![];
         for shard in &self.shards {
@@ -96,7 +109,10 @@ impl Activity {
 
     /// Every use, for the end of the run.
     pub fn all(&self) -> Vec<(SessionId, Timestamp)> {
-        self.shards.iter().flat_map(|shard| lock(shard).iter().map(|(id, known)| (*id, known.last)).collect::<Vec<_>>()).collect()
+        self.shards
+            .iter()
+            .flat_map(|shard| lock(shard).iter().map(|(id, known)| (*id, known.last)).collect::<Vec<_>>())
+            .collect()
     }
 
     /// This use is on the disk now, or its session is gone: if there was none since, nothing is left to know.

@@ -57,7 +57,9 @@ impl Authenticated {
     /// # Errors
     /// `Forbidden`, or `InsufficientScope` for a bearer.
     pub fn require(&self, permission: Permission) -> std::result::Result<(), Refused> {
-        let refused = |refused: Refused| if self.by_bearer { Refusal::InsufficientScope.because(refused.detail) } else { refused };
+        let refused = |refused: Refused| {
+            if self.by_bearer { Refusal::InsufficientScope.because(refused.detail) } else { refused }
+        };
         self.caller.require(permission).map_err(refused)
     }
 }
@@ -70,40 +72,54 @@ impl<S: Store> Engine<S> {
     pub async fn authenticate(&self, credentials: Credentials<'_>, source: Source) -> Result<Authenticated> {
         let caller = match credentials {
             Credentials::None if source.admin_socket => Caller::AdminSocket,
-            Credentials::None => return Err(Refusal::InvalidClient.because("authenticate with HTTP Basic or a bearer token").into()),
+            Credentials::None => {
+                return Err(Refusal::InvalidClient
+                    .because("authenticate with HTTP Basic or a bearer token")
+                    .into());
+            }
             Credentials::Bearer(token) => Caller::Client(self.bearer(token).await?),
             Credentials::Secret { id, secret } => Caller::Client(self.by_secret(id, secret, source)?),
-            Credentials::Name(id) => return Err(self.failed(why_not(self.client_named(id).as_deref()), id, source).into()),
+            Credentials::Name(id) => {
+                return Err(self.failed(why_not(self.client_named(id).as_deref()), id, source).into());
+            }
             Credentials::Malformed => return Err(self.failed(AuthFailure::Malformed, "", source).into()),
         };
         Ok(Authenticated { caller, by_bearer: matches!(credentials, Credentials::Bearer(_)) })
     }
 
-    /// Authenticates a client at the token and revocation endpoints, where public clients give only their name.
+    /// Authenticates a client at the token and revocation endpoints, where public clients give only their
+    /// name.
     ///
     /// # Errors
     /// `InvalidClient`, or `TooMany` after too many failures from one address.
     pub fn identify(&self, credentials: Credentials<'_>, source: Source) -> Result<Caller> {
         match credentials {
             Credentials::None if source.admin_socket => Ok(Caller::AdminSocket),
-            Credentials::None => {
-                Err(Refusal::InvalidClient.because("authenticate with HTTP Basic or with client_id and client_secret").into())
-            }
-            Credentials::Bearer(_) => Err(Refusal::InvalidClient.because("a bearer token does not authenticate a client here").into()),
+            Credentials::None => Err(Refusal::InvalidClient
+                .because("authenticate with HTTP Basic or with client_id and client_secret")
+                .into()),
+            Credentials::Bearer(_) => Err(Refusal::InvalidClient
+                .because("a bearer token does not authenticate a client here")
+                .into()),
             Credentials::Secret { id, secret } => Ok(Caller::Client(self.by_secret(id, secret, source)?)),
             Credentials::Malformed => Err(self.failed(AuthFailure::Malformed, "", source).into()),
             Credentials::Name(id) => match self.client_named(id) {
-                Some(client) if client.kind == ClientKind::Public && !client.disabled => Ok(Caller::Client(client)),
+                Some(client) if client.kind == ClientKind::Public && !client.disabled => {
+                    Ok(Caller::Client(client))
+                }
                 other => Err(self.failed(why_not(other.as_deref()), id, source).into()),
             },
         }
     }
 
-    /// Unknown clients, wrong secrets and disabled clients get the same answer; the secret is hashed for each of them (INT-32).
+    /// Unknown clients, wrong secrets and disabled clients get the same answer; the secret is hashed for each
+    /// of them (INT-32).
     fn by_secret(&self, id: &str, secret: &str, source: Source) -> std::result::Result<Arc<Client>, Refused> {
         let presented = hash_client_secret(secret);
         let now = self.clock.now().wall;
-        let good = |client: &Client| !client.disabled && presented.is_some_and(|hash| client.knows_secret(&hash, now));
+        let good = |client: &Client| {
+            !client.disabled && presented.is_some_and(|hash| client.knows_secret(&hash, now))
+        };
         match self.client_named(id) {
             Some(client) if good(&client) => Ok(client),
             other => Err(self.failed(why_not(other.as_deref()), id, source)),
@@ -128,8 +144,8 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// A bearer token opens a route only if it is a client's own (never a person's) and meant for us. The client's rights are read from its
-    /// record at this moment, not from the token.
+    /// A bearer token opens a route only if it is a client's own (never a person's) and meant for us. The
+    /// client's rights are read from its record at this moment, not from the token.
     async fn bearer(&self, text: &str) -> Result<Arc<Client>> {
         let refused = || {
             self.counts.auth_failed(AuthFailure::BearerToken, None, self.clock.now());
@@ -140,7 +156,10 @@ impl<S: Store> Engine<S> {
             return Err(refused().into());
         };
         let now = self.clock.now().wall.seconds();
-        if *token.issuer != *self.rules.issuer || *token.audience != *self.rules.issuer || now < token.not_before || now >= token.expires_at
+        if *token.issuer != *self.rules.issuer
+            || *token.audience != *self.rules.issuer
+            || now < token.not_before
+            || now >= token.expires_at
         {
             return Err(refused().into());
         }

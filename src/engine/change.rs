@@ -29,17 +29,32 @@ pub struct ChangeSession {
 }
 
 impl<S: Store> Engine<S> {
-    /// Changes a session; it is on the disk when this returns. Tokens that were issued keep the claims that they have.
+    /// Changes a session; it is on the disk when this returns. Tokens that were issued keep the claims that
+    /// they have.
     ///
     /// # Errors
-    /// `NotFound` when there is none, or it is not the caller's to see; `Forbidden` when the caller may only read and end it; `Invalid` naming
-    /// a field; `PreconditionFailed` at another version; `Conflict` for a session that lives no longer.
-    pub async fn change_session(&self, caller: &Caller, id: SessionId, change: ChangeSession) -> Result<View> {
+    /// `NotFound` when there is none, or it is not the caller's to see; `Forbidden` when the caller may only
+    /// read and end it; `Invalid` naming a field; `PreconditionFailed` at another version; `Conflict` for a
+    /// session that lives no longer.
+    pub async fn change_session(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+        change: ChangeSession,
+    ) -> Result<View> {
         caller.require(Permission::Sessions)?;
-        let claims =
-            change.claims.map(|claims| claims.map(|c| json_text("claims", &c, CLAIMS_BYTES_MAX).map(Claims)).transpose()).transpose()?;
-        let data = change.data.map(|data| json_text("data", &data.unwrap_or_default(), DATA_BYTES_MAX).map(Data)).transpose()?;
-        let label = change.label.map(|l| l.map(|l| short_text("device.label", l, TEXT_BYTES_MAX)).transpose()).transpose()?;
+        let claims = change
+            .claims
+            .map(|claims| claims.map(|c| json_text("claims", &c, CLAIMS_BYTES_MAX).map(Claims)).transpose())
+            .transpose()?;
+        let data = change
+            .data
+            .map(|data| json_text("data", &data.unwrap_or_default(), DATA_BYTES_MAX).map(Data))
+            .transpose()?;
+        let label = change
+            .label
+            .map(|l| l.map(|l| short_text("device.label", l, TEXT_BYTES_MAX)).transpose())
+            .transpose()?;
         if let Some(Some(claims)) = &claims {
             self.check_token_size(caller, id, claims).await?;
         }
@@ -50,10 +65,13 @@ impl<S: Store> Engine<S> {
                 return Decision::quiet(None);
             }
             if !who.may_change(session) {
-                return Decision::quiet(Some(Err(Refusal::Forbidden.because("only the session's opener and administrators change it"))));
+                return Decision::quiet(Some(Err(
+                    Refusal::Forbidden.because("only the session's opener and administrators change it")
+                )));
             }
             if if_version.as_ref().is_some_and(|versions| !versions.contains(&session.version)) {
-                let why = format!("If-Match names another version; the session is at version {}", session.version);
+                let why =
+                    format!("If-Match names another version; the session is at version {}", session.version);
                 return Decision::quiet(Some(Err(Refusal::PreconditionFailed.because(why))));
             }
             let Some(events) = session.change(&changes, who.name(), now, cuts) else {
@@ -61,13 +79,22 @@ impl<S: Store> Engine<S> {
             };
             Decision { answer: Some(Ok(session.clone())), events, data: data.clone() }
         });
-        let session = changed.await?.flatten().ok_or_else(|| Refusal::NotFound.because("there is no such session"))??;
+        let session = changed
+            .await?
+            .flatten()
+            .ok_or_else(|| Refusal::NotFound.because("there is no such session"))??;
         self.view(caller, session).await
     }
 
-    /// Claims that would make a token longer than any that we accept, of the session itself or of a family, are refused before they are written.
+    /// Claims that would make a token longer than any that we accept, of the session itself or of a family,
+    /// are refused before they are written.
     async fn check_token_size(&self, caller: &Caller, id: SessionId, claims: &Claims) -> Result<()> {
-        let Some(mut session) = self.read_session(id).await?.map(Arc::unwrap_or_clone).filter(|session| caller.may_change(session)) else {
+        let Some(mut session) = self
+            .read_session(id)
+            .await?
+            .map(Arc::unwrap_or_clone)
+            .filter(|session| caller.may_change(session))
+        else {
             return Ok(());
         };
         let (registry, now) = (self.store.registry(), self.clock.now().wall);

@@ -27,8 +27,8 @@ pub struct Present {
 }
 
 impl<S: Store> Engine<S> {
-    /// Who holds this token: a session token, or an access token of a session that is meant for `audience`. `None` when it is not good. A
-    /// refresh token says nothing here. Counts as activity.
+    /// Who holds this token: a session token, or an access token of a session that is meant for `audience`.
+    /// `None` when it is not good. A refresh token says nothing here. Counts as activity.
     ///
     /// # Errors
     /// A store that cannot answer.
@@ -48,11 +48,14 @@ impl<S: Store> Engine<S> {
 
     async fn by_session_token(&self, token: &Opaque, now: Timestamp) -> Result<Option<Present>> {
         let registry = self.store.registry();
-        let Some((session, written)) = self.read_session_and_written_use(token.session).await? else { return Ok(None) };
+        let Some((session, written)) = self.read_session_and_written_use(token.session).await? else {
+            return Ok(None);
+        };
         let good = session.is_active(now, &registry.cuts)
             && session.is_current_token(token.generation, &token.hash())
             && registry.clients.get(&session.client_id).is_some_and(|client| !client.disabled);
-        let (client_id, scope, authentication) = (session.client_id.clone(), session.scope.clone(), session.authentication.clone());
+        let (client_id, scope, authentication) =
+            (session.client_id.clone(), session.scope.clone(), session.authentication.clone());
         Ok(good.then_some(Present { session, client_id, scope, authentication, written }))
     }
 
@@ -69,7 +72,10 @@ impl<S: Store> Engine<S> {
         let Some(token) = self.verifier.verify(token, &self.keyring.load()) else { return Ok(None) };
         let Origin::Session { id, family, authentication, .. } = &token.origin else { return Ok(None) };
         let seconds = now.seconds();
-        if *token.issuer != *self.rules.issuer || *token.audience != *audience || seconds >= token.expires_at || seconds < token.not_before
+        if *token.issuer != *self.rules.issuer
+            || *token.audience != *audience
+            || seconds >= token.expires_at
+            || seconds < token.not_before
         {
             return Ok(None);
         }
@@ -79,7 +85,8 @@ impl<S: Store> Engine<S> {
             && !session.has_revoked(&token.id)
             && family.is_none_or(|number| session.family_is_active(number, &registry.cuts))
             && registry.clients.get(&token.client_id).is_some_and(|client| !client.disabled);
-        let (client_id, scope, authentication) = (token.client_id.clone(), token.scope.clone(), authentication.clone());
+        let (client_id, scope, authentication) =
+            (token.client_id.clone(), token.scope.clone(), authentication.clone());
         Ok(good.then_some(Present { session, client_id, scope, authentication, written }))
     }
 
@@ -88,7 +95,9 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// A store that cannot write.
     pub async fn log_out(&self, token: &str) -> Result<bool> {
-        let Some(token) = Opaque::decode(token, &self.opaque).filter(|token| token.kind == OpaqueKind::Session) else {
+        let Some(token) =
+            Opaque::decode(token, &self.opaque).filter(|token| token.kind == OpaqueKind::Session)
+        else {
             return Ok(false);
         };
         let now = self.clock.now().wall;

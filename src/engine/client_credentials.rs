@@ -9,13 +9,21 @@ use crate::domain::refusal::Refusal;
 use crate::store::Store;
 
 impl<S: Store> Engine<S> {
-    /// Issues a client's own token. It may always ask for the issuer, whatever its audiences: that is what opens our own routes to it.
+    /// Issues a client's own token. It may always ask for the issuer, whatever its audiences: that is what
+    /// opens our own routes to it.
     ///
     /// # Errors
     /// `UnauthorizedClient` without the grant; `InvalidScope`; `InvalidTarget`.
-    pub fn client_credentials(&self, client: &Client, scope: Option<&str>, resource: Option<&str>) -> Result<Issued> {
+    pub fn client_credentials(
+        &self,
+        client: &Client,
+        scope: Option<&str>,
+        resource: Option<&str>,
+    ) -> Result<Issued> {
         if !client.has_grant(Grant::ClientCredentials) {
-            return Err(Refusal::UnauthorizedClient.because("the client does not have the grant client_credentials").into());
+            return Err(Refusal::UnauthorizedClient
+                .because("the client does not have the grant client_credentials")
+                .into());
         }
         let asked = scope.map(parse_scope).transpose()?;
         let scope = client.grant_scope(asked.as_ref())?;

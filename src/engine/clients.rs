@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::open::{invalid, parse_scope};
 use super::{Engine, Result};
-use crate::domain::client::{Caller, Client, ClientKind, ClientSecret, Grant, Permission, SECRETS_MAX, TokenFormat};
+use crate::domain::client::{
+    Caller, Client, ClientKind, ClientSecret, Grant, Permission, SECRETS_MAX, TokenFormat,
+};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, Hash};
 use crate::domain::policy::LIFETIME_MAX;
@@ -54,7 +56,12 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `Forbidden` to all but administrators; `Conflict` when the name is taken; `Invalid` naming a field.
-    pub async fn create_client(&self, caller: &Caller, id: Option<ClientId>, fields: ClientFields) -> Result<WithSecret> {
+    pub async fn create_client(
+        &self,
+        caller: &Caller,
+        id: Option<ClientId>,
+        fields: ClientFields,
+    ) -> Result<WithSecret> {
         caller.require(Permission::Admin)?;
         let id = id.unwrap_or_else(|| self.random_client_id());
         let now = self.clock.now().wall;
@@ -85,11 +92,20 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `Forbidden` to all but administrators.
-    pub fn clients(&self, caller: &Caller, after: Option<&ClientId>, limit: usize) -> Result<(Vec<Arc<Client>>, Option<ClientId>)> {
+    pub fn clients(
+        &self,
+        caller: &Caller,
+        after: Option<&ClientId>,
+        limit: usize,
+    ) -> Result<(Vec<Arc<Client>>, Option<ClientId>)> {
         caller.require(Permission::Admin)?;
         let registry = self.store.registry();
-        let mut clients: Vec<_> =
-            registry.clients.values().filter(|client| after.is_none_or(|after| client.id > *after)).cloned().collect();
+        let mut clients: Vec<_> = registry
+            .clients
+            .values()
+            .filter(|client| after.is_none_or(|after| client.id > *after))
+            .cloned()
+            .collect();
         clients.sort_by(|a, b| a.id.cmp(&b.id));
         let more = clients.len() > limit;
         clients.truncate(limit);
@@ -100,23 +116,33 @@ impl<S: Store> Engine<S> {
     /// Changes a client; what `fields` leaves out stays.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; `NotFound`; `Conflict` for a declared client; `Invalid` naming a field.
+    /// `Forbidden` to all but administrators; `NotFound`; `Conflict` for a declared client; `Invalid` naming
+    /// a field.
     pub async fn change_client(&self, caller: &Caller, id: ClientId, fields: ClientFields) -> Result<Client> {
         let now = self.clock.now().wall;
-        // Judged outside the transaction, where the policies are; the transaction applies the same fields to the client as it is then.
+        // Judged outside the transaction, where the policies are; the transaction applies the same fields to
+        // the client as it is then.
         let current = self.client(caller, &id)?;
         if fields.kind.is_some_and(|kind| kind != current.kind) {
             return Err(invalid("kind", "cannot be changed: delete the client and register another").into());
         }
         self.apply((*current).clone(), &fields)?;
-        self.change(caller, id, now, move |client| apply_fields(client.clone(), &fields).map(|changed| *client = changed)).await
+        self.change(caller, id, now, move |client| {
+            apply_fields(client.clone(), &fields).map(|changed| *client = changed)
+        })
+        .await
     }
 
     /// Gives a client a new secret. The old one stays valid for `keep_old_for`.
     ///
     /// # Errors
     /// As for a change; `Invalid` for a public client, which has none.
-    pub async fn rotate_secret(&self, caller: &Caller, id: ClientId, keep_old_for: Duration) -> Result<WithSecret> {
+    pub async fn rotate_secret(
+        &self,
+        caller: &Caller,
+        id: ClientId,
+        keep_old_for: Duration,
+    ) -> Result<WithSecret> {
         if keep_old_for > LIFETIME_MAX {
             return Err(invalid("keep_old_for", "must be at most 400d").into());
         }
@@ -176,16 +202,24 @@ impl<S: Store> Engine<S> {
         Ok(created.await?)
     }
 
-    /// Brings the declared clients to what the configuration file says: made once, updated in place, disabled when they have left it.
+    /// Brings the declared clients to what the configuration file says: made once, updated in place, disabled
+    /// when they have left it.
     ///
     /// # Errors
-    /// `Invalid` naming a field; `Conflict` when a name was registered through the API; a store that cannot write.
+    /// `Invalid` naming a field; `Conflict` when a name was registered through the API; a store that cannot
+    /// write.
     pub async fn declare_clients(&self, declared: Vec<Client>) -> Result<()> {
         let now = self.clock.now().wall;
         let registry = self.store.registry();
-        let gone = registry.clients.values().filter(|client| client.declared && declared.iter().all(|other| other.id != client.id));
+        let gone = registry
+            .clients
+            .values()
+            .filter(|client| client.declared && declared.iter().all(|other| other.id != client.id));
         for client in gone {
-            tracing::warn!(client = client.id.as_str(), "a declared client has left the configuration: it is disabled");
+            tracing::warn!(
+                client = client.id.as_str(),
+                "a declared client has left the configuration: it is disabled"
+            );
             let leave = move |stored: &mut Option<Client>, _: &_| match stored {
                 Some(client) => {
                     (client.declared, client.disabled, client.updated_at) = (false, true, now);
@@ -260,7 +294,10 @@ impl<S: Store> Engine<S> {
         let client = apply_fields(client, fields)?;
         if !self.rules.policies.contains_key(&*client.policy) {
             let known: Vec<&str> = self.rules.policies.keys().map(String::as_str).collect();
-            return Err(invalid("policy", format!("must be one of the configured policies: {}", known.join(", "))));
+            return Err(invalid(
+                "policy",
+                format!("must be one of the configured policies: {}", known.join(", ")),
+            ));
         }
         Ok(client)
     }
@@ -297,8 +334,9 @@ fn apply_fields(mut client: Client, fields: &ClientFields) -> std::result::Resul
     client.permissions = fields.permissions.map_or(client.permissions, distinct);
     client.grants = fields.grants.map_or(client.grants, distinct);
     if let Some(scopes) = fields.scopes {
-        client.scopes = parse_scope(&scopes.join(" "))
-            .map_err(|_| invalid("scopes", "must be names without spaces, quotes or backslashes, 2048 bytes in all"))?;
+        client.scopes = parse_scope(&scopes.join(" ")).map_err(|_| {
+            invalid("scopes", "must be names without spaces, quotes or backslashes, 2048 bytes in all")
+        })?;
     }
     let boxed = |list: Vec<String>| list.into_iter().map(Into::into).collect();
     client.audiences = fields.audiences.map_or(client.audiences, boxed);

@@ -41,7 +41,11 @@ impl Clock {
             Source::System { boot, started } => {
                 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
                 let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                Moment { wall: Timestamp::from_millis(0).plus(since_1970), boot: *boot, elapsed_ms: whole_millis(started.elapsed()) }
+                Moment {
+                    wall: Timestamp::from_millis(0).plus(since_1970),
+                    boot: *boot,
+                    elapsed_ms: whole_millis(started.elapsed()),
+                }
             }
             Source::Manual(moment) => *moment.lock().unwrap_or_else(PoisonError::into_inner),
         }

@@ -160,14 +160,20 @@ impl Counts {
         }
     }
 
-    /// Counts a failed authentication, and logs it, though not more than once a minute for each cause. `client` is a registered one: what
-    /// else was given for a name may be anything, even a secret.
+    /// Counts a failed authentication, and logs it, though not more than once a minute for each cause.
+    /// `client` is a registered one: what else was given for a name may be anything, even a secret.
     pub(super) fn auth_failed(&self, why: AuthFailure, client: Option<&ClientId>, now: Moment) {
         self.auth_failures.one(why);
-        let said = AuthFailure::ALL.iter().zip(&self.said).find(|(cause, _)| **cause == why).map(|(_, said)| said);
+        let said =
+            AuthFailure::ALL.iter().zip(&self.said).find(|(cause, _)| **cause == why).map(|(_, said)| said);
         if let Some(failures) = said.and_then(|said| said.happened(now.elapsed_ms)) {
             let client = client.map(ClientId::as_str);
-            tracing::warn!(cause = why.as_str(), client, failures, "authentication failed; at most one line a minute for each cause");
+            tracing::warn!(
+                cause = why.as_str(),
+                client,
+                failures,
+                "authentication failed; at most one line a minute for each cause"
+            );
         }
     }
 

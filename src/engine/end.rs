@@ -24,7 +24,11 @@ impl<S: Store> Engine<S> {
                 return Decision::quiet(false);
             }
             let owns = who.opened(session) || who.is(&session.client_id);
-            let reason = if owns && !matches!(who, Caller::AdminSocket) { EndReason::Logout } else { EndReason::Admin };
+            let reason = if owns && !matches!(who, Caller::AdminSocket) {
+                EndReason::Logout
+            } else {
+                EndReason::Admin
+            };
             let end = End { at: now, reason, by: who.name().into() };
             Decision::told(true, session.close(end, now, cuts))
         });
@@ -34,12 +38,19 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Logs a subject out everywhere, but for the session `except`, in one transaction; answers how many sessions ended. An administrator
-    /// ends all of them; another client its own, and its families in others, which are not counted.
+    /// Logs a subject out everywhere, but for the session `except`, in one transaction; answers how many
+    /// sessions ended. An administrator ends all of them; another client its own, and its families in others,
+    /// which are not counted.
     ///
     /// # Errors
     /// `Forbidden` without the permission `sessions`.
-    pub async fn end_subject(&self, caller: &Caller, subject: Subject, except: Option<SessionId>, note: Option<String>) -> Result<usize> {
+    pub async fn end_subject(
+        &self,
+        caller: &Caller,
+        subject: Subject,
+        except: Option<SessionId>,
+        note: Option<String>,
+    ) -> Result<usize> {
         caller.require(Permission::Sessions)?;
         let now = self.clock.now().wall;
         let mut closing = Event::new(EventKind::SubjectRevoked, now, caller.name());
@@ -56,8 +67,16 @@ impl<S: Store> Engine<S> {
                 let events = session.close(end, now, cuts);
                 return Decision::told(!events.is_empty(), events);
             }
-            let own: Vec<u16> = session.families.iter().filter(|family| who.is(&family.client_id)).map(|family| family.number).collect();
-            let events = own.into_iter().flat_map(|number| session.close_family(number, end.clone(), now, cuts)).collect();
+            let own: Vec<u16> = session
+                .families
+                .iter()
+                .filter(|family| who.is(&family.client_id))
+                .map(|family| family.number)
+                .collect();
+            let events = own
+                .into_iter()
+                .flat_map(|number| session.close_family(number, end.clone(), now, cuts))
+                .collect();
             Decision::told(false, events)
         };
         let decide = move |session: &mut Session, cuts: &CutOffs| activity.decide(session, cuts, &decide);

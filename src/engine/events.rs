@@ -22,13 +22,20 @@ pub struct Events {
 }
 
 impl<S: Store> Engine<S> {
-    /// At most `limit` events after `after`. If there are none yet, waits for one for as long as `wait`, or until the server stops; a
-    /// waiting reader costs nothing.
+    /// At most `limit` events after `after`. If there are none yet, waits for one for as long as `wait`, or
+    /// until the server stops; a waiting reader costs nothing.
     ///
     /// # Errors
-    /// `Forbidden` without the permission `events`; `Gone` when events after `after` were forgotten, or `after` is in a history that a
-    /// restore has lost, as a place in the future is where there was a restore; `Invalid` for one where there was none.
-    pub async fn events(&self, caller: &Caller, after: Position, limit: usize, wait: Duration) -> Result<Events> {
+    /// `Forbidden` without the permission `events`; `Gone` when events after `after` were forgotten, or
+    /// `after` is in a history that a restore has lost, as a place in the future is where there was a
+    /// restore; `Invalid` for one where there was none.
+    pub async fn events(
+        &self,
+        caller: &Caller,
+        after: Position,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Events> {
         caller.require(Permission::Events)?;
         let registry = self.store.registry();
         let lost = || {
@@ -54,7 +61,9 @@ impl<S: Store> Engine<S> {
         let items = self.store.events(after, limit).await?;
         let first = items.first().map_or(head.next(), |(position, _)| *position);
         if first > next {
-            return Err(Refusal::Gone.because("events after this cursor were forgotten; begin again without a cursor").into());
+            return Err(Refusal::Gone
+                .because("events after this cursor were forgotten; begin again without a cursor")
+                .into());
         }
         Ok(Events { items, head })
     }

@@ -37,17 +37,26 @@ pub struct OpenedFamily {
 }
 
 impl<S: Store> Engine<S> {
-    /// Opens a family for a client in a session that the caller may change. It gives that client no right to the session.
+    /// Opens a family for a client in a session that the caller may change. It gives that client no right to
+    /// the session.
     ///
     /// # Errors
-    /// `NotFound`; `Forbidden` when the caller may only read and end the session, or may not open for the client; `UnauthorizedClient`
-    /// when the client does not have the grant `refresh_token`; `InvalidScope`, `InvalidTarget`; `Conflict` for a session that lives no
-    /// longer or has all the families that it may have.
-    pub async fn open_family(&self, caller: &Caller, id: SessionId, request: OpenFamily) -> Result<OpenedFamily> {
+    /// `NotFound`; `Forbidden` when the caller may only read and end the session, or may not open for the
+    /// client; `UnauthorizedClient` when the client does not have the grant `refresh_token`; `InvalidScope`,
+    /// `InvalidTarget`; `Conflict` for a session that lives no longer or has all the families that it may
+    /// have.
+    pub async fn open_family(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+        request: OpenFamily,
+    ) -> Result<OpenedFamily> {
         caller.require(Permission::Sessions)?;
         let client = self.client_opened_for(caller, request.client_id.as_deref())?;
         if !client.has_grant(Grant::RefreshToken) {
-            return Err(Refusal::UnauthorizedClient.because("the client does not have the grant refresh_token").into());
+            return Err(Refusal::UnauthorizedClient
+                .because("the client does not have the grant refresh_token")
+                .into());
         }
         let asked = request.scope.as_deref().map(parse_scope).transpose()?;
         let secret = Secret::new(self.clock.random());
@@ -64,15 +73,16 @@ impl<S: Store> Engine<S> {
                 return Decision::quiet(Err(no_such_session()));
             }
             if !who.may_change(session) {
-                return Decision::quiet(
-                    Err(Refusal::Forbidden.because("only the session's opener and administrators open families in it")),
-                );
+                return Decision::quiet(Err(Refusal::Forbidden
+                    .because("only the session's opener and administrators open families in it")));
             }
             if !session.is_active(now, cuts) {
                 return Decision::quiet(Err(Refusal::Conflict.because("the session lives no longer")));
             }
             let Some(number) = session.add_family(new.clone(), cuts.head.next(), now, cuts) else {
-                return Decision::quiet(Err(Refusal::Conflict.because("the session has all the families that it may have")));
+                return Decision::quiet(Err(
+                    Refusal::Conflict.because("the session has all the families that it may have")
+                ));
             };
             let mut event = session.event(EventKind::FamilyOpened, now, who.name());
             (event.client, event.family) = (Some(new.client_id.clone()), Some(number));
@@ -82,12 +92,29 @@ impl<S: Store> Engine<S> {
         let family = session.family(number).expect("the family was just opened in it");
         let access = self.issue_for_family(&session, family, &client, now)?;
         self.counts.tokens.one(client.access_token_format);
-        Ok(OpenedFamily { number, access, refresh_token: self.text(OpaqueKind::Refresh, id, number, 0, secret) })
+        Ok(OpenedFamily {
+            number,
+            access,
+            refresh_token: self.text(OpaqueKind::Refresh, id, number, 0, secret),
+        })
     }
 
-    /// Refuses, before anything is written, a family whose access token would be too long. What else is wrong is judged in the transaction.
-    async fn try_family(&self, caller: &Caller, id: SessionId, new: NewFamily, client: &Client, now: Timestamp) -> Result<()> {
-        let Some(mut session) = self.read_session(id).await?.map(Arc::unwrap_or_clone).filter(|session| caller.may_change(session)) else {
+    /// Refuses, before anything is written, a family whose access token would be too long. What else is wrong
+    /// is judged in the transaction.
+    async fn try_family(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+        new: NewFamily,
+        client: &Client,
+        now: Timestamp,
+    ) -> Result<()> {
+        let Some(mut session) = self
+            .read_session(id)
+            .await?
+            .map(Arc::unwrap_or_clone)
+            .filter(|session| caller.may_change(session))
+        else {
             return Ok(());
         };
         let number = session.add_family(new, Position::default(), now, &self.store.registry().cuts);
@@ -98,8 +125,19 @@ impl<S: Store> Engine<S> {
     }
 
     /// An access token of a family as it was granted.
-    pub(super) fn issue_for_family(&self, session: &Session, family: &Family, client: &Client, now: Timestamp) -> Result<Issued> {
-        let stamp = session.stamp(self.policy(client).access_token_ttl, self.keyring.load().active().id, client.access_token_format, now);
+    pub(super) fn issue_for_family(
+        &self,
+        session: &Session,
+        family: &Family,
+        client: &Client,
+        now: Timestamp,
+    ) -> Result<Issued> {
+        let stamp = session.stamp(
+            self.policy(client).access_token_ttl,
+            self.keyring.load().active().id,
+            client.access_token_format,
+            now,
+        );
         let grant = ForSession {
             family: Some(family.number),
             client_id: &family.client_id,

@@ -1,4 +1,5 @@
-//! Introspection (RFC 7662). What is told of which token is decided in `domain/introspection.rs`; here it is only looked up.
+//! Introspection (RFC 7662). What is told of which token is decided in `domain/introspection.rs`; here it is
+//! only looked up.
 
 use super::counts::{Introspected, TokenKind};
 use super::{Engine, Result};
@@ -22,10 +23,12 @@ pub struct Live {
 }
 
 impl<S: Store> Engine<S> {
-    /// What may be told of a token; `None` is inactive, whatever the reason. Changes nothing and is no activity (C-11).
+    /// What may be told of a token; `None` is inactive, whatever the reason. Changes nothing and is no
+    /// activity (C-11).
     ///
     /// # Errors
-    /// `Forbidden` (or `InsufficientScope` for a bearer) without the permission `introspect`; a store that cannot answer.
+    /// `Forbidden` (or `InsufficientScope` for a bearer) without the permission `introspect`; a store that
+    /// cannot answer.
     pub async fn introspect(&self, who: &Authenticated, token: &str) -> Result<Option<Live>> {
         if !who.caller.may(Permission::Introspect) && !who.caller.may(Permission::IntrospectAny) {
             self.counts.introspections.one((TokenKind::Unread, Introspected::Refused));
@@ -33,7 +36,9 @@ impl<S: Store> Engine<S> {
             return Err(refusal.because("the client does not have the permission introspect").into());
         }
         let (kind, live) = self.look_up(who, token).await?;
-        self.counts.introspections.one((kind, if live.is_some() { Introspected::Active } else { Introspected::Inactive }));
+        self.counts
+            .introspections
+            .one((kind, if live.is_some() { Introspected::Active } else { Introspected::Inactive }));
         Ok(live)
     }
 
@@ -54,20 +59,42 @@ impl<S: Store> Engine<S> {
             };
             let Some(session) = self.read_session(token.session).await? else { return Ok((kind, None)) };
             let active = match token.kind {
-                OpaqueKind::Session => judgement(&session.client_id).session_token(&session, token.generation, &token.hash()),
+                OpaqueKind::Session => {
+                    judgement(&session.client_id).session_token(&session, token.generation, &token.hash())
+                }
                 OpaqueKind::Refresh => {
                     let Some(family) = session.family(token.family) else { return Ok((kind, None)) };
-                    judgement(&family.client_id).refresh_token(&session, token.family, token.generation, &token.hash())
+                    judgement(&family.client_id).refresh_token(
+                        &session,
+                        token.family,
+                        token.generation,
+                        &token.hash(),
+                    )
                 }
             };
             (kind, active)
         } else {
-            let Some(token) = self.verifier.verify(token, &self.keyring.load()) else { return Ok((TokenKind::Unknown, None)) };
+            let Some(token) = self.verifier.verify(token, &self.keyring.load()) else {
+                return Ok((TokenKind::Unknown, None));
+            };
             let (session, revoked) = match &token.origin {
                 Origin::Session { id, .. } => (self.read_session(*id).await?, false),
-                Origin::Client { .. } => (None, self.store.is_revoked(RevokedToken { id: token.id, expires_at: token.expires_at }).await?),
+                Origin::Client { .. } => (
+                    None,
+                    self.store
+                        .is_revoked(RevokedToken { id: token.id, expires_at: token.expires_at })
+                        .await?,
+                ),
             };
-            (TokenKind::Access, judgement(&token.client_id).access_token(&token, &self.rules.issuer, session.as_deref(), revoked))
+            (
+                TokenKind::Access,
+                judgement(&token.client_id).access_token(
+                    &token,
+                    &self.rules.issuer,
+                    session.as_deref(),
+                    revoked,
+                ),
+            )
         };
         Ok((kind, active.map(|active| Live { active, as_of })))
     }

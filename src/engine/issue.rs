@@ -34,7 +34,12 @@ pub(super) struct ForSession<'a> {
 
 impl<S: Store> Engine<S> {
     /// An access token that lives by a session.
-    pub(super) fn issue_for_session(&self, session: &Session, grant: ForSession, now: Timestamp) -> Result<Issued> {
+    pub(super) fn issue_for_session(
+        &self,
+        session: &Session,
+        grant: ForSession,
+        now: Timestamp,
+    ) -> Result<Issued> {
         let token = AccessToken {
             issuer: self.rules.issuer.clone(),
             subject: session.subject.clone(),
@@ -55,7 +60,8 @@ impl<S: Store> Engine<S> {
         self.sign(&token, grant.stamp, now)
     }
 
-    /// A client's own access token: no session, the client as its subject, and the event position by which cut-offs judge it.
+    /// A client's own access token: no session, the client as its subject, and the event position by which
+    /// cut-offs judge it.
     pub(super) fn issue_for_client(
         &self,
         client: &ClientId,
@@ -81,8 +87,14 @@ impl<S: Store> Engine<S> {
 
     fn sign(&self, token: &AccessToken, stamp: &Stamp, now: Timestamp) -> Result<Issued> {
         let keyring = self.keyring.load();
-        let key = keyring.find(&stamp.key).ok_or_else(|| StoreError::Unavailable("the signing key was removed".into()))?;
+        let key = keyring
+            .find(&stamp.key)
+            .ok_or_else(|| StoreError::Unavailable("the signing key was removed".into()))?;
         let access_token = access::sign(token, stamp.format, key);
-        Ok(Issued { access_token, expires_in: (token.expires_at - now.seconds()).max(0), scope: token.scope.clone() })
+        Ok(Issued {
+            access_token,
+            expires_in: (token.expires_at - now.seconds()).max(0),
+            scope: token.scope.clone(),
+        })
     }
 }

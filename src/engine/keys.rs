@@ -96,7 +96,8 @@ impl<S: Store> Engine<S> {
         (now, keyring::generate(self.clock.random(), &self.keys, KeyStatus::Next, now))
     }
 
-    /// Signs and verifies with what is written. Two changes at once take over in any order, so what is stored last is read again.
+    /// Signs and verifies with what is written. Two changes at once take over in any order, so what is stored
+    /// last is read again.
     async fn take_over(&self, written: &[KeyRecord]) -> Result<()> {
         let mut records = written.to_vec();
         loop {
@@ -123,7 +124,10 @@ fn open(records: &[KeyRecord], keys: &Keys) -> std::result::Result<Keyring, Stor
 /// The keyring of the store. A new store gets a key that signs and one that is published ahead of its turn.
 pub(super) async fn load_or_create<S: Store>(store: &S, keys: &Keys, clock: &Clock) -> Result<Keyring> {
     let now = clock.now().wall;
-    let first = KeyRecord { active_since: Some(now), ..keyring::generate(clock.random(), keys, KeyStatus::Active, now) };
+    let first = KeyRecord {
+        active_since: Some(now),
+        ..keyring::generate(clock.random(), keys, KeyStatus::Active, now)
+    };
     let next = keyring::generate(clock.random(), keys, KeyStatus::Next, now);
     let records = store.keys().await?;
     let records = if records.is_empty() {

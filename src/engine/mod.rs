@@ -1,4 +1,5 @@
-//! The use cases: one file each. Draws secrets, runs the domain's decisions through the store, signs what was granted.
+//! The use cases: one file each. Draws secrets, runs the domain's decisions through the store, signs what was
+//! granted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -170,6 +171,8 @@ impl<S: Store> Engine<S> {
     /// The policy a client names. One whose policy has left the configuration falls back to the default.
     fn policy(&self, client: &Client) -> &Policy {
         let named = self.rules.policies.get(&*client.policy);
-        named.unwrap_or_else(|| self.rules.policies.get("default").expect("the configuration always makes a default policy"))
+        named.unwrap_or_else(|| {
+            self.rules.policies.get("default").expect("the configuration always makes a default policy")
+        })
     }
 }

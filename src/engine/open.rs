@@ -78,8 +78,8 @@ impl<S: Store> Engine<S> {
     /// Opens a session; it is on the disk when this returns.
     ///
     /// # Errors
-    /// `Forbidden` without the permission `sessions` or for a client that the caller may not open for; `Invalid` naming a field;
-    /// `InvalidScope`, `InvalidTarget`; `SessionsFull` under a policy that refuses.
+    /// `Forbidden` without the permission `sessions` or for a client that the caller may not open for;
+    /// `Invalid` naming a field; `InvalidScope`, `InvalidTarget`; `SessionsFull` under a policy that refuses.
     pub async fn open(&self, caller: &Caller, request: OpenSession) -> Result<Opened> {
         caller.require(Permission::Sessions)?;
         let client = self.client_opened_for(caller, request.client_id.as_deref())?;
@@ -89,7 +89,9 @@ impl<S: Store> Engine<S> {
         let lifetimes = policy.lifetimes(request.remember);
         let expires_at = authentication.at.plus(lifetimes.absolute_lifetime);
         if expires_at <= now.wall {
-            return Err(invalid("auth_time", "is so long ago that the session would have expired already").into());
+            return Err(
+                invalid("auth_time", "is so long ago that the session would have expired already").into()
+            );
         }
         let asked = request.scope.as_deref().map(parse_scope).transpose()?;
         let scope = client.grant_scope(asked.as_ref())?;
@@ -114,7 +116,10 @@ impl<S: Store> Engine<S> {
             renewals: 0,
             token: secret.hash(OpaqueKind::Session),
             device: device(request.device)?,
-            claims: request.claims.map(|claims| json_text("claims", &claims, CLAIMS_BYTES_MAX).map(Claims)).transpose()?,
+            claims: request
+                .claims
+                .map(|claims| json_text("claims", &claims, CLAIMS_BYTES_MAX).map(Claims))
+                .transpose()?,
             version: 1,
             claims_version: 1,
             families: vec![],
@@ -135,14 +140,18 @@ impl<S: Store> Engine<S> {
         let event = session.event(EventKind::SessionOpened, now.wall, caller.name());
         let uses = if cap.is_some() { self.unwritten_uses(&session.subject).await? } else { vec![] };
         let opened = self.store.open(Opening { session, data: data.clone(), cap, uses, event }).await?;
-        let session = opened.ok_or_else(|| Refusal::SessionsFull.because("the subject has all the sessions that it may have"))?;
+        let session = opened.ok_or_else(|| {
+            Refusal::SessionsFull.because("the subject has all the sessions that it may have")
+        })?;
         self.counts.tokens.one(client.access_token_format);
-        let refresh_token = refresh_secret.map(|secret| self.text(OpaqueKind::Refresh, session.id, 1, 0, secret));
+        let refresh_token =
+            refresh_secret.map(|secret| self.text(OpaqueKind::Refresh, session.id, 1, 0, secret));
         let session_token = self.text(OpaqueKind::Session, session.id, 0, 0, secret);
         Ok(Opened { session, data, session_token, access, refresh_token })
     }
 
-    /// What is known of the use of a subject's sessions besides what is written, so that a cap goes by who was really there last.
+    /// What is known of the use of a subject's sessions besides what is written, so that a cap goes by who
+    /// was really there last.
     async fn unwritten_uses(&self, subject: &Subject) -> Result<Vec<(SessionId, Timestamp)>> {
         let written = self.store.sessions(Some(subject.clone()), None, usize::MAX).await?;
         let uses = written.into_iter().filter_map(|mut session| {
@@ -153,25 +162,37 @@ impl<S: Store> Engine<S> {
         Ok(uses.collect())
     }
 
-    /// The client that a session or family is opened for. One that does not exist and one that was not named to the caller look the same;
-    /// that one is disabled is told to whoever may open for it.
-    pub(super) fn client_opened_for(&self, caller: &Caller, named: Option<&str>) -> std::result::Result<Arc<Client>, Refused> {
+    /// The client that a session or family is opened for. One that does not exist and one that was not named
+    /// to the caller look the same; that one is disabled is told to whoever may open for it.
+    pub(super) fn client_opened_for(
+        &self,
+        caller: &Caller,
+        named: Option<&str>,
+    ) -> std::result::Result<Arc<Client>, Refused> {
         match (caller, named) {
             (Caller::Client(client), None) => Ok(client.clone()),
-            (Caller::AdminSocket, None) => {
-                Err(invalid("client_id", "is needed here: through the admin socket an opening names its client"))
-            }
+            (Caller::AdminSocket, None) => Err(invalid(
+                "client_id",
+                "is needed here: through the admin socket an opening names its client",
+            )),
             (_, Some(id)) => {
                 let id = id.parse::<ClientId>().ok();
                 let permitted = |id: &ClientId| match caller {
                     Caller::AdminSocket => true,
-                    Caller::Client(client) => client.id == *id || caller.is_admin() || client.opens_for.contains(id),
+                    Caller::Client(client) => {
+                        client.id == *id || caller.is_admin() || client.opens_for.contains(id)
+                    }
                 };
-                let client = id.filter(permitted).and_then(|id| self.store.registry().clients.get(&id).cloned());
+                let client =
+                    id.filter(permitted).and_then(|id| self.store.registry().clients.get(&id).cloned());
                 let client = client.ok_or_else(|| {
                     // An administrator may ask for all of them; nobody else learns which there are.
                     let knows = caller.is_admin();
-                    let why = if knows { "there is no such client" } else { "the caller may not open for this client" };
+                    let why = if knows {
+                        "there is no such client"
+                    } else {
+                        "the caller may not open for this client"
+                    };
                     Refusal::Forbidden.because(format!("client_id: {why}"))
                 })?;
                 if client.disabled {
@@ -182,8 +203,14 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// The access token that comes with a sign-in. Refused if it would be longer than any token that we accept.
-    pub(super) fn issue_at_sign_in(&self, session: &Session, client: &Client, now: Timestamp) -> Result<Issued> {
+    /// The access token that comes with a sign-in. Refused if it would be longer than any token that we
+    /// accept.
+    pub(super) fn issue_at_sign_in(
+        &self,
+        session: &Session,
+        client: &Client,
+        now: Timestamp,
+    ) -> Result<Issued> {
         let key = self.keyring.load().active().id;
         let stamp = session.stamp(self.policy(client).access_token_ttl, key, client.access_token_format, now);
         let grant = ForSession {
@@ -198,7 +225,14 @@ impl<S: Store> Engine<S> {
         not_too_long(self.issue_for_session(session, grant, now)?)
     }
 
-    pub(super) fn text(&self, kind: OpaqueKind, session: SessionId, family: u16, generation: u32, secret: Secret) -> SecretText {
+    pub(super) fn text(
+        &self,
+        kind: OpaqueKind,
+        session: SessionId,
+        family: u16,
+        generation: u32,
+        secret: Secret,
+    ) -> SecretText {
         Opaque { kind, session, family, generation, secret }.encode(&self.opaque)
     }
 }
@@ -242,13 +276,17 @@ pub(super) fn authentication(
     if amr.len() > AMR_MAX {
         return Err(invalid("amr", "must name at most 16 methods"));
     }
-    let amr = amr.into_iter().map(|method| short_text("amr", method, TEXT_BYTES_MAX)).collect::<std::result::Result<_, _>>()?;
+    let amr = amr
+        .into_iter()
+        .map(|method| short_text("amr", method, TEXT_BYTES_MAX))
+        .collect::<std::result::Result<_, _>>()?;
     let acr = acr.map(|acr| short_text("acr", acr, TEXT_BYTES_MAX)).transpose()?;
     Ok(Authentication { at, acr, amr })
 }
 
 fn device(device: Device) -> std::result::Result<Device, Refused> {
-    let check = |field, text: Option<Box<str>>, max| text.map(|text| short_text(field, text.into(), max)).transpose();
+    let check =
+        |field, text: Option<Box<str>>, max| text.map(|text| short_text(field, text.into(), max)).transpose();
     Ok(Device {
         user_agent: check("device.user_agent", device.user_agent, USER_AGENT_BYTES_MAX)?,
         ip: check("device.ip", device.ip, TEXT_BYTES_MAX)?,
@@ -262,20 +300,33 @@ fn subject(text: &str) -> std::result::Result<Subject, Refused> {
 
 /// A scope as it was asked for.
 pub(super) fn parse_scope(text: &str) -> std::result::Result<ScopeSet, Refused> {
-    text.parse().map_err(|_| Refusal::InvalidScope.because("scope must be names joined by single spaces, at most 2048 bytes"))
+    text.parse().map_err(|_| {
+        Refusal::InvalidScope.because("scope must be names joined by single spaces, at most 2048 bytes")
+    })
 }
 
-pub(super) fn short_text(field: &'static str, text: String, bytes_max: usize) -> std::result::Result<Box<str>, Refused> {
+pub(super) fn short_text(
+    field: &'static str,
+    text: String,
+    bytes_max: usize,
+) -> std::result::Result<Box<str>, Refused> {
     if text.is_empty() || text.len() > bytes_max || text.chars().any(char::is_control) {
         return Err(invalid(field, format!("must have 1 to {bytes_max} bytes and no control characters")));
     }
     Ok(text.into())
 }
 
-pub(super) fn json_text(field: &'static str, object: &Map<String, Value>, bytes_max: usize) -> std::result::Result<Box<str>, Refused> {
+pub(super) fn json_text(
+    field: &'static str,
+    object: &Map<String, Value>,
+    bytes_max: usize,
+) -> std::result::Result<Box<str>, Refused> {
     let text = serde_json::to_string(object).map_err(|_| invalid(field, "cannot be written as JSON"))?;
     if text.len() > bytes_max {
-        return Err(invalid(field, format!("has {} bytes of JSON; at most {bytes_max} are kept", text.len())));
+        return Err(invalid(
+            field,
+            format!("has {} bytes of JSON; at most {bytes_max} are kept", text.len()),
+        ));
     }
     Ok(text.into())
 }

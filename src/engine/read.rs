@@ -11,7 +11,8 @@ use crate::domain::session::{Data, Session, Standing, State};
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 
-/// How many sessions one page may look at. A page whose filter rejects most of them is short, and its cursor leads on.
+/// How many sessions one page may look at. A page whose filter rejects most of them is short, and its cursor
+/// leads on.
 const LOOKED_AT_MAX: usize = 2_000;
 
 /// A session as a caller sees it.
@@ -50,8 +51,9 @@ impl<S: Store> Engine<S> {
         self.view(caller, Arc::unwrap_or_clone(session)).await
     }
 
-    /// At most `limit` sessions after the one named, in the order of their opening, and where to go on if there may be more.
-    /// An opening or an ending in between moves nothing: the cursor is a place, not a count.
+    /// At most `limit` sessions after the one named, in the order of their opening, and where to go on if
+    /// there may be more. An opening or an ending in between moves nothing: the cursor is a place, not a
+    /// count.
     ///
     /// # Errors
     /// `Forbidden` without the permission `sessions`.
@@ -74,7 +76,9 @@ impl<S: Store> Engine<S> {
                 }
                 looked_at += 1;
                 after = Some(session.id);
-                if !caller.may_see(&session) || filter.client_id.as_ref().is_some_and(|id| *id != session.client_id) {
+                if !caller.may_see(&session)
+                    || filter.client_id.as_ref().is_some_and(|id| *id != session.client_id)
+                {
                     continue;
                 }
                 self.activity.apply(&mut session);

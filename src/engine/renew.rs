@@ -25,18 +25,22 @@ pub struct RenewSession {
 }
 
 impl<S: Store> Engine<S> {
-    /// Renews a session: a new session token, both timeouts from their start, the family that came with the old token replaced.
+    /// Renews a session: a new session token, both timeouts from their start, the family that came with the
+    /// old token replaced.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden` when the caller may only read and end it; `Invalid` for an `auth_time` in the future, or before the last one;
-    /// `Conflict` for a session that lives no longer, or whose client is disabled.
+    /// `NotFound`, `Forbidden` when the caller may only read and end it; `Invalid` for an `auth_time` in the
+    /// future, or before the last one; `Conflict` for a session that lives no longer, or whose client is
+    /// disabled.
     pub async fn renew(&self, caller: &Caller, id: SessionId, request: RenewSession) -> Result<Opened> {
         caller.require(Permission::Sessions)?;
         let now = self.clock.now().wall;
         let found = self.read_session(id).await?.filter(|session| caller.may_see(session));
         let session = found.ok_or_else(|| Refusal::NotFound.because("there is no such session"))?;
         if !caller.may_change(&session) {
-            return Err(Refusal::Forbidden.because("only the session's opener and administrators renew it").into());
+            return Err(Refusal::Forbidden
+                .because("only the session's opener and administrators renew it")
+                .into());
         }
         let registry = self.store.registry();
         let client = registry.clients.get(&session.client_id).ok_or_else(over)?;
@@ -54,7 +58,9 @@ impl<S: Store> Engine<S> {
             by: caller.name().into(),
         };
         if renewal.authentication.at.plus(lifetimes.absolute_lifetime) <= now {
-            return Err(invalid("auth_time", "is so long ago that the session would have expired already").into());
+            return Err(
+                invalid("auth_time", "is so long ago that the session would have expired already").into()
+            );
         }
         // A token that would be too long is refused while the old session token still lives.
         let mut foretaste = Arc::unwrap_or_clone(session);
@@ -63,8 +69,9 @@ impl<S: Store> Engine<S> {
         let session = self.decide_renewal(id, renewal, now).await?;
         let access = self.issue_at_sign_in(&session, client, now)?;
         self.counts.tokens.one(client.access_token_format);
-        let refresh_token =
-            refresh_secret.zip(session.own_family).map(|(secret, family)| self.text(OpaqueKind::Refresh, session.id, family, 0, secret));
+        let refresh_token = refresh_secret
+            .zip(session.own_family)
+            .map(|(secret, family)| self.text(OpaqueKind::Refresh, session.id, family, 0, secret));
         let session_token = self.text(OpaqueKind::Session, session.id, 0, session.renewals, secret);
         let data = if owns(caller, &session, client) { self.store.data(id).await? } else { None };
         Ok(Opened { session, data, session_token, access, refresh_token })
@@ -73,7 +80,10 @@ impl<S: Store> Engine<S> {
     async fn decide_renewal(&self, id: SessionId, renewal: Renewal, now: Timestamp) -> Result<Session> {
         let renewed = self.update_session(id, Lane::Ordinary, move |session, cuts| {
             if renewal.authentication.at < session.authentication.at {
-                return Decision::quiet(Err(invalid("auth_time", "must not be before the previous authentication")));
+                return Decision::quiet(Err(invalid(
+                    "auth_time",
+                    "must not be before the previous authentication",
+                )));
             }
             match session.renew(renewal.clone(), now, cuts) {
                 Some(decision) => Decision::told(Ok(session.clone()), decision.events),

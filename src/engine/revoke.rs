@@ -1,4 +1,5 @@
-//! Revocation by token (RFC 7009). Unknown, dead and malformed tokens are answered like revoked ones; another client's is refused (C-05).
+//! Revocation by token (RFC 7009). Unknown, dead and malformed tokens are answered like revoked ones; another
+//! client's is refused (C-05).
 
 use super::{Engine, Result};
 use crate::domain::access::{AccessToken, Origin};
@@ -12,16 +13,19 @@ use crate::store::{Lane, Store};
 use crate::token::opaque::{Opaque, OpaqueKind};
 
 impl<S: Store> Engine<S> {
-    /// Revokes a token of any kind; it is final when this returns. A genuine token of any generation will do: logging out with a stale
-    /// one must log out (C-10).
+    /// Revokes a token of any kind; it is final when this returns. A genuine token of any generation will do:
+    /// logging out with a stale one must log out (C-10).
     ///
     /// # Errors
-    /// `InvalidGrant` when the token is another client's and the caller neither opened its session nor administers.
+    /// `InvalidGrant` when the token is another client's and the caller neither opened its session nor
+    /// administers.
     pub async fn revoke(&self, caller: &Caller, token: &str) -> Result<()> {
         let now = self.clock.now().wall;
         if let Some(token) = Opaque::decode(token, &self.opaque) {
             return match token.kind {
-                OpaqueKind::Refresh => self.revoke_family(caller.clone(), token.session, token.family, now).await,
+                OpaqueKind::Refresh => {
+                    self.revoke_family(caller.clone(), token.session, token.family, now).await
+                }
                 OpaqueKind::Session => self.revoke_session(caller.clone(), token.session, now).await,
             };
         }
@@ -33,7 +37,13 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    async fn revoke_family(&self, caller: Caller, session: SessionId, family: u16, now: Timestamp) -> Result<()> {
+    async fn revoke_family(
+        &self,
+        caller: Caller,
+        session: SessionId,
+        family: u16,
+        now: Timestamp,
+    ) -> Result<()> {
         let revoked = self.update_session(session, Lane::Revocation, move |session, cuts| {
             let Some(client) = session.family(family).map(|family| family.client_id.clone()) else {
                 return Decision::quiet(Ok(()));

@@ -13,7 +13,8 @@ use crate::store::{Lane, Store, Sweep, Swept};
 const SLICE: usize = 128;
 
 impl<S: Store> Engine<S> {
-    /// Notes a use of a session. If its written use has grown old, the new one is on its way to the disk when this returns; nobody waits for it.
+    /// Notes a use of a session. If its written use has grown old, the new one is on its way to the disk when
+    /// this returns; nobody waits for it.
     pub(super) fn note_use(&self, session: &Session, written: Timestamp, now: Timestamp) {
         if self.activity.note(session, written, now) {
             tokio::spawn(write_use(self.store.clone(), self.activity.clone(), session.id, now));
@@ -23,7 +24,8 @@ impl<S: Store> Engine<S> {
     /// Writes the uses whose time has come, and at the end of the run all of them.
     pub async fn write_uses(&self, all: bool) {
         let uses = if all { self.activity.all() } else { self.activity.due(self.clock.now().wall) };
-        let writes = uses.into_iter().map(|(id, used)| write_use(self.store.clone(), self.activity.clone(), id, used));
+        let writes =
+            uses.into_iter().map(|(id, used)| write_use(self.store.clone(), self.activity.clone(), id, used));
         // Spawned together, so that they share commits.
         let writes: Vec<_> = writes.map(tokio::spawn).collect();
         for write in writes {

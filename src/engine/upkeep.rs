@@ -13,7 +13,8 @@ use crate::domain::time::Timestamp;
 use crate::store::check::{Find, Note};
 use crate::store::{Pieces, Stats, Store, StoreError};
 
-/// How many backups and checks may go on at once: each keeps a snapshot, whose pages cannot be used again meanwhile.
+/// How many backups and checks may go on at once: each keeps a snapshot, whose pages cannot be used again
+/// meanwhile.
 pub(super) const WALKS_MAX: usize = 2;
 /// How fast a backup is read if nobody says how fast, in bytes a second.
 pub const RATE_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -33,7 +34,8 @@ pub struct Walk<T> {
 }
 
 impl<S: Store> Engine<S> {
-    /// A backup of the store as it is now, to be taken at no more than `rate` bytes a second. Writers go on meanwhile.
+    /// A backup of the store as it is now, to be taken at no more than `rate` bytes a second. Writers go on
+    /// meanwhile.
     ///
     /// # Errors
     /// `Forbidden` to all but administrators; `Invalid` for a rate below 1 MiB; `TooMany` while others go on.
@@ -48,7 +50,8 @@ impl<S: Store> Engine<S> {
         Ok(Walk { pieces: self.store.backup(at)?, rate: Some(rate), at, place })
     }
 
-    /// Holds every record and every index of the store as it is now against each other. Writers go on meanwhile.
+    /// Holds every record and every index of the store as it is now against each other. Writers go on
+    /// meanwhile.
     ///
     /// # Errors
     /// `Forbidden` to all but administrators; `TooMany` while others go on.
@@ -69,8 +72,12 @@ impl<S: Store> Engine<S> {
     }
 
     fn walk(&self) -> Result<OwnedSemaphorePermit> {
-        let busy =
-            || Error::from(Refusal::TooMany { retry_after: Duration::from_secs(60) }.because("two backups or checks are going on already"));
+        let busy = || {
+            Error::from(
+                Refusal::TooMany { retry_after: Duration::from_secs(60) }
+                    .because("two backups or checks are going on already"),
+            )
+        };
         self.walks.clone().try_acquire_owned().map_err(|_| busy())
     }
 }
@@ -78,7 +85,8 @@ impl<S: Store> Engine<S> {
 /// How many finds of a check are logged one by one: a broken index has one for each session.
 const FINDS_LOGGED: u64 = 10;
 
-/// Logs what a check finds, for somebody has to look at it, whoever asked: the first finds, and at the end how many there were.
+/// Logs what a check finds, for somebody has to look at it, whoever asked: the first finds, and at the end
+/// how many there were.
 #[derive(Debug, Default)]
 pub struct FindLog(u64);
 
@@ -95,7 +103,10 @@ impl FindLog {
                 tracing::error!(%error, "a check of the store found damage");
             }
             Note::Done(_) if self.0 > FINDS_LOGGED => {
-                tracing::error!(finds = self.0, "a check of the store found more damage than is logged: `keyfob db check` names it all");
+                tracing::error!(
+                    finds = self.0,
+                    "a check of the store found more damage than is logged: `keyfob db check` names it all"
+                );
             }
             Note::Done(_) | Note::Progress(_) => return false,
         }

@@ -22,7 +22,10 @@ pub struct AdminCredentials {
 
 impl fmt::Debug for AdminCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminCredentials").field("client_id", &self.client_id).field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("AdminCredentials")
+            .field("client_id", &self.client_id)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,11 +58,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.json");
         assert_eq!(AdminCredentials::read(&path), None);
-        let admin = AdminCredentials { client_id: "admin".into(), client_secret: "kfc_x".into(), issuer: "http://127.0.0.1:8080".into() };
+        let admin = AdminCredentials {
+            client_id: "admin".into(),
+            client_secret: "kfc_x".into(),
+            issuer: "http://127.0.0.1:8080".into(),
+        };
         admin.write(&path).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        assert_eq!(json, serde_json::json!({ "client_id": "admin", "client_secret": "kfc_x", "issuer": "http://127.0.0.1:8080" }));
+        assert_eq!(
+            json,
+            serde_json::json!({ "client_id": "admin", "client_secret": "kfc_x", "issuer": "http://127.0.0.1:8080" })
+        );
         assert_eq!(AdminCredentials::read(&path).as_ref(), Some(&admin));
         assert!(!format!("{admin:?}").contains("kfc_"));
     }

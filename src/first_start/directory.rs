@@ -16,8 +16,9 @@ const OWNER_ONLY: u32 = 0o700;
 const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Makes the directory with mode 0700 if it is not there, and sees to it that nobody else can write to it: one called `data` is
-/// tightened to 0700, any other is refused as it is, since it may not be ours alone. It must be writable.
+/// Makes the directory with mode 0700 if it is not there, and sees to it that nobody else can write to it:
+/// one called `data` is tightened to 0700, any other is refused as it is, since it may not be ours alone. It
+/// must be writable.
 ///
 /// # Errors
 /// `OpenDirectory`, `NotADirectory`, `ReadOnly`; `File` when it cannot be made.
@@ -25,7 +26,9 @@ pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
     let metadata = match fs::metadata(directory) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return make(directory),
-        Err(cause) if cause.kind() == io::ErrorKind::NotADirectory => return Err(StartError::NotADirectory(directory.to_owned())),
+        Err(cause) if cause.kind() == io::ErrorKind::NotADirectory => {
+            return Err(StartError::NotADirectory(directory.to_owned()));
+        }
         Err(cause) => return Err(failed("looking at", directory, directory, cause)),
     };
     if !metadata.is_dir() {
@@ -33,7 +36,9 @@ pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
     }
     let mode = metadata.permissions().mode() & 0o7777;
     let ours = directory.file_name().is_some_and(|name| name == OURS);
-    let tightened = ours && mode & OTHERS != 0 && fs::set_permissions(directory, Permissions::from_mode(OWNER_ONLY)).is_ok();
+    let tightened = ours
+        && mode & OTHERS != 0
+        && fs::set_permissions(directory, Permissions::from_mode(OWNER_ONLY)).is_ok();
     if mode & OTHERS_WRITE != 0 && !tightened {
         return Err(StartError::OpenDirectory { directory: directory.to_owned(), mode });
     }
@@ -49,7 +54,10 @@ fn make(directory: &Path) -> Result<(), StartError> {
     made.and_then(|()| DirBuilder::new().mode(OWNER_ONLY).create(directory))
         // The umask may have taken from the owner's bits too.
         .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(OWNER_ONLY)))
-        .and_then(|()| File::open(directory.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all())
+        .and_then(|()| {
+            File::open(directory.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+                .sync_all()
+        })
         .map_err(|cause| failed("making the directory", directory, directory, cause))
 }
 

@@ -16,8 +16,9 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StartError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = directory.join(format!(".{name}.new"));
-    let written =
-        write_through(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).and_then(|()| File::open(directory)?.sync_all());
+    let written = write_through(&temporary, bytes)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| File::open(directory)?.sync_all());
     written.map_err(|cause| {
         let _ = fs::remove_file(&temporary);
         failed("writing", path, directory, cause)
@@ -68,7 +69,10 @@ mod tests {
         let path = Path::new("data/master.key");
         for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
             let error = failed("writing", path, Path::new("data"), kind.into()).to_string();
-            assert!(error.starts_with("data cannot be written to") && error.contains("store.path"), "{error}");
+            assert!(
+                error.starts_with("data cannot be written to") && error.contains("store.path"),
+                "{error}"
+            );
         }
         let error = failed("writing", path, Path::new("data"), io::ErrorKind::StorageFull.into()).to_string();
         assert!(error.starts_with("writing data/master.key failed"), "{error}");

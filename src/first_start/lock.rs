@@ -1,4 +1,5 @@
-//! One process for one database: an advisory lock on `keyfob.pid` beside it, which ends with the process, however that ends.
+//! One process for one database: an advisory lock on `keyfob.pid` beside it, which ends with the process,
+//! however that ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -14,7 +15,8 @@ const FILE: &str = "keyfob.pid";
 /// More digits than a process id has.
 const PID_BYTES_MAX: u64 = 20;
 
-/// Held while a process has the database. The file itself stays: removing it would let two processes lock two files of one name.
+/// Held while a process has the database. The file itself stays: removing it would let two processes lock two
+/// files of one name.
 #[derive(Debug)]
 pub struct InstanceLock(File);
 
@@ -39,21 +41,29 @@ pub enum LockError {
 }
 
 impl InstanceLock {
-    /// Takes the lock for the process `pid`. A file that is left from a process that has ended is taken over. While another process has it,
-    /// `wait` lets some time pass, and answers whether it is worth another try.
+    /// Takes the lock for the process `pid`. A file that is left from a process that has ended is taken over.
+    /// While another process has it, `wait` lets some time pass, and answers whether it is worth another try.
     ///
     /// # Errors
     /// `Held`; `Start` when the file cannot be written.
     pub fn acquire(directory: &Path, pid: u32, mut wait: impl FnMut() -> bool) -> Result<Self, LockError> {
         let path = directory.join(FILE);
         let failed = |action, cause: io::Error| LockError::Start(failed(action, &path, directory, cause));
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY).open(&path);
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(OWNER_ONLY)
+            .open(&path);
         let mut file = opened.map_err(|cause| failed("opening", cause))?;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
                 Err(rustix::io::Errno::WOULDBLOCK) if wait() => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held { directory: directory.to_owned(), pid: holder(&file) }),
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(LockError::Held { directory: directory.to_owned(), pid: holder(&file) });
+                }
                 Err(errno) => return Err(failed("locking", errno.into())),
             }
         }
@@ -132,7 +142,10 @@ mod tests {
         let lock = acquire(directory.path(), 7).unwrap();
         lock.0.set_len(0).unwrap();
         let error = refused(directory.path());
-        assert!(matches!(error, LockError::Held { pid: None, .. }) && error.to_string().contains("just starting"), "{error}");
+        assert!(
+            matches!(error, LockError::Held { pid: None, .. }) && error.to_string().contains("just starting"),
+            "{error}"
+        );
         assert!(!error.to_string().contains("stop that process"), "nobody knows which: {error}");
     }
 

@@ -44,9 +44,12 @@ pub fn master_key_text(key: &SecretKey) -> Zeroizing<String> {
 /// Reads the master key from where it is. `variable` reads the environment.
 ///
 /// # Errors
-/// `MissingKey`, `MissingVariable`, `ReadableKey` when others can read the file (a systemd credential is guarded by systemd), `MalformedKey`,
-/// `File`.
-pub fn read_master_key(source: &MasterKeySource, variable: impl Fn(&str) -> Option<String>) -> Result<SecretKey, StartError> {
+/// `MissingKey`, `MissingVariable`, `ReadableKey` when others can read the file (a systemd credential is
+/// guarded by systemd), `MalformedKey`, `File`.
+pub fn read_master_key(
+    source: &MasterKeySource,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<SecretKey, StartError> {
     match source {
         MasterKeySource::File(path) => {
             let metadata = fs::metadata(path).map_err(|cause| unreadable(path, cause))?;
@@ -58,7 +61,8 @@ pub fn read_master_key(source: &MasterKeySource, variable: impl Fn(&str) -> Opti
         }
         MasterKeySource::Credential(path) => read_file(path),
         MasterKeySource::Environment(name) => {
-            let text = Zeroizing::new(variable(name).ok_or_else(|| StartError::MissingVariable(name.clone()))?);
+            let text =
+                Zeroizing::new(variable(name).ok_or_else(|| StartError::MissingVariable(name.clone()))?);
             parse(&text).ok_or_else(|| StartError::MalformedKey(format!("the environment variable {name}")))
         }
     }
@@ -115,7 +119,9 @@ mod tests {
         let read = read_master_key(&MasterKeySource::File(path.clone()), none).unwrap();
         assert_eq!(read.expose_bytes(), &[251; 32]);
         let text = master_key_text(&read);
-        let by_variable = read_master_key(&MasterKeySource::Environment("KEY".into()), |name| (name == "KEY").then(|| text.to_string()));
+        let by_variable = read_master_key(&MasterKeySource::Environment("KEY".into()), |name| {
+            (name == "KEY").then(|| text.to_string())
+        });
         assert_eq!(by_variable.unwrap().expose_bytes(), &[251; 32]);
     }
 
@@ -136,7 +142,10 @@ mod tests {
             let error = read_master_key(&MasterKeySource::File(path.clone()), none).unwrap_err();
             assert!(matches!(error, StartError::ReadableKey { .. }), "{error}");
             assert!(error.to_string().contains("chmod 600"), "{error}");
-            assert!(read_master_key(&MasterKeySource::Credential(path), none).is_ok(), "systemd guards it by the directory");
+            assert!(
+                read_master_key(&MasterKeySource::Credential(path), none).is_ok(),
+                "systemd guards it by the directory"
+            );
         }
     }
 
@@ -159,7 +168,8 @@ mod tests {
             let path = key_file(directory.path(), bad, 0o600);
             for error in [
                 read_master_key(&MasterKeySource::File(path), none).unwrap_err(),
-                read_master_key(&MasterKeySource::Environment("KEY".into()), |_| Some(bad.to_owned())).unwrap_err(),
+                read_master_key(&MasterKeySource::Environment("KEY".into()), |_| Some(bad.to_owned()))
+                    .unwrap_err(),
             ] {
                 assert!(matches!(error, StartError::MalformedKey(_)), "{bad:?}: {error}");
                 assert!(!error.to_string().contains("AAAA"), "{error}");
@@ -169,9 +179,12 @@ mod tests {
 
     #[test]
     fn a_missing_key_is_named() {
-        let missing = read_master_key(&MasterKeySource::File("/nonexistent/master.key".into()), none).unwrap_err().to_string();
+        let missing = read_master_key(&MasterKeySource::File("/nonexistent/master.key".into()), none)
+            .unwrap_err()
+            .to_string();
         assert!(missing.starts_with("the master key /nonexistent/master.key is missing"), "{missing}");
-        let unset = read_master_key(&MasterKeySource::Environment("KEY".into()), none).unwrap_err().to_string();
+        let unset =
+            read_master_key(&MasterKeySource::Environment("KEY".into()), none).unwrap_err().to_string();
         assert!(unset.contains("KEY") && unset.contains("not set"), "{unset}");
     }
 }

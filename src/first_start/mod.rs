@@ -46,7 +46,8 @@ pub enum StartState {
 /// Who is starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Starter {
-    /// The server, or a command in its own process: it must not take an installation that was moved or lost for a new one.
+    /// The server, or a command in its own process: it must not take an installation that was moved or lost
+    /// for a new one.
     Serve,
     /// `keyfob init`: somebody said that this is to be a new installation.
     Init,
@@ -96,10 +97,14 @@ pub enum StartError {
         mode: u32,
     },
     /// The key is not one.
-    #[error("the master key in {0} is malformed: it must be 43 characters of base64url (32 bytes); put the right one back from its copy")]
+    #[error(
+        "the master key in {0} is malformed: it must be 43 characters of base64url (32 bytes); put the right one back from its copy"
+    )]
     MalformedKey(String),
     /// The environment variable is not set.
-    #[error("the master key is missing: keys.master_key_env names the environment variable {0}, which is not set")]
+    #[error(
+        "the master key is missing: keys.master_key_env names the environment variable {0}, which is not set"
+    )]
     MissingVariable(String),
     /// The file is gone.
     #[error("the master key {} is missing: put it back from its copy, or set keys.master_key_file", .0.display())]
@@ -173,12 +178,17 @@ impl Places {
         }
     }
 
-    /// Looks at the files and says how to start. To be asked under the [`InstanceLock`], so that nobody changes them meanwhile.
-    /// `variable` reads the environment.
+    /// Looks at the files and says how to start. To be asked under the [`InstanceLock`], so that nobody
+    /// changes them meanwhile. `variable` reads the environment.
     ///
     /// # Errors
-    /// `DatabaseWithoutKey`, `DatabaseLost`, `InitFirst`, `OwnedByAnother`; `File` when the files cannot be looked at.
-    pub fn state(&self, starter: Starter, variable: impl Fn(&str) -> Option<String>) -> Result<StartState, StartError> {
+    /// `DatabaseWithoutKey`, `DatabaseLost`, `InitFirst`, `OwnedByAnother`; `File` when the files cannot be
+    /// looked at.
+    pub fn state(
+        &self,
+        starter: Starter,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<StartState, StartError> {
         let key = match &self.master_key {
             MasterKeySource::File(path) | MasterKeySource::Credential(path) => is_there(path)?,
             MasterKeySource::Environment(name) => variable(name).is_some(),
@@ -199,7 +209,8 @@ impl Places {
         Ok(state)
     }
 
-    /// Refuses root where this installation is another user's: what root makes here that user's server cannot write to.
+    /// Refuses root where this installation is another user's: what root makes here that user's server cannot
+    /// write to.
     ///
     /// # Errors
     /// `OwnedByAnother`.
@@ -227,7 +238,9 @@ impl Places {
         match (found.database, found.key) {
             (true, true) => Ok(StartState::Existing),
             (true, false) => Err(StartError::DatabaseWithoutKey { database, key: self.key_name() }),
-            (false, _) if found.admin_json => Err(StartError::DatabaseLost { database, admin_json: self.admin_json.clone() }),
+            (false, _) if found.admin_json => {
+                Err(StartError::DatabaseLost { database, admin_json: self.admin_json.clone() })
+            }
             (false, _) if !found.key_is_beside && starter == Starter::Serve => {
                 Err(StartError::InitFirst { database, key: self.key_name() })
             }
@@ -299,7 +312,10 @@ mod tests {
             assert!(matches!(judge(false, false, false), Ok(StartState::Fresh)));
             assert!(matches!(judge(false, true, false), Ok(StartState::Unfinished)));
             assert!(matches!(judge(true, true, true), Ok(StartState::Existing)));
-            assert!(matches!(judge(true, true, false), Ok(StartState::Existing)), "the credentials may be moved to a safe place");
+            assert!(
+                matches!(judge(true, true, false), Ok(StartState::Existing)),
+                "the credentials may be moved to a safe place"
+            );
             assert!(matches!(judge(true, false, true), Err(StartError::DatabaseWithoutKey { .. })));
             assert!(matches!(judge(true, false, false), Err(StartError::DatabaseWithoutKey { .. })));
             assert!(matches!(judge(false, true, true), Err(StartError::DatabaseLost { .. })));
@@ -310,7 +326,9 @@ mod tests {
     #[test]
     fn with_a_key_from_elsewhere_somebody_must_say_that_this_is_new() {
         let places = places(Path::new("data"), MasterKeySource::Environment("KEY".into()));
-        let judge = |key, admin_json, starter| places.judge(Found { key_is_beside: false, ..found(false, key, admin_json) }, starter);
+        let judge = |key, admin_json, starter| {
+            places.judge(Found { key_is_beside: false, ..found(false, key, admin_json) }, starter)
+        };
         assert!(matches!(judge(true, false, Starter::Serve), Err(StartError::InitFirst { .. })));
         assert!(matches!(judge(false, false, Starter::Serve), Err(StartError::InitFirst { .. })));
         assert!(matches!(judge(true, false, Starter::Init), Ok(StartState::Unfinished)));
@@ -322,11 +340,18 @@ mod tests {
         let places = places(Path::new("data"), MasterKeySource::Environment("KEY".into()));
         let say = |found, starter| places.judge(found, starter).unwrap_err().to_string();
         let lost = say(found(false, true, true), Starter::Serve);
-        assert!(lost.contains("keyfob db restore FILE") && lost.contains("remove data/admin.json and run `keyfob init`"), "{lost}");
+        assert!(
+            lost.contains("keyfob db restore FILE")
+                && lost.contains("remove data/admin.json and run `keyfob init`"),
+            "{lost}"
+        );
         let keyless = say(found(true, false, true), Starter::Serve);
         assert!(keyless.contains("environment variable KEY") && keyless.contains("keyfob init"), "{keyless}");
         let elsewhere = say(Found { key_is_beside: false, ..found(false, true, false) }, Starter::Serve);
-        assert!(elsewhere.contains("keyfob init") && elsewhere.contains("keyfob db restore FILE"), "{elsewhere}");
+        assert!(
+            elsewhere.contains("keyfob init") && elsewhere.contains("keyfob db restore FILE"),
+            "{elsewhere}"
+        );
     }
 
     #[test]
@@ -338,11 +363,18 @@ mod tests {
         assert!(matches!(state(&beside), Ok(StartState::Fresh)));
         fs::write(&key, "").unwrap();
         fs::write(&beside.database, "").unwrap();
-        assert!(matches!(state(&beside), Ok(StartState::Unfinished)), "an empty database file is what a crash leaves");
+        assert!(
+            matches!(state(&beside), Ok(StartState::Unfinished)),
+            "an empty database file is what a crash leaves"
+        );
         let by_variable = places(directory.path(), MasterKeySource::Environment("KEY".into()));
         assert!(matches!(state(&by_variable), Err(StartError::InitFirst { .. })));
-        let roundabout = places(directory.path(), MasterKeySource::File(directory.path().join("./master.key")));
-        assert!(matches!(state(&roundabout), Ok(StartState::Unfinished)), "beside is beside, however it is written");
+        let roundabout =
+            places(directory.path(), MasterKeySource::File(directory.path().join("./master.key")));
+        assert!(
+            matches!(state(&roundabout), Ok(StartState::Unfinished)),
+            "beside is beside, however it is written"
+        );
         fs::write(&beside.database, "redb").unwrap();
         assert!(matches!(state(&beside), Ok(StartState::Existing)));
         assert!(matches!(state(&by_variable), Ok(StartState::Existing)));

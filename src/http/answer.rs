@@ -32,7 +32,9 @@ impl<T: Serialize + Send> IntoResponse for Json<T> {
         match serde_json::to_writer(&mut body, &self.0) {
             Ok(()) => {
                 let mut response = Response::builder().body(body);
-                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response
             }
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -43,7 +45,13 @@ impl<T: Serialize + Send> IntoResponse for Json<T> {
 impl<T: Type + Serialize> ApiResponse for Json<T> {
     fn meta() -> MetaResponses {
         let content = vec![MetaMediaType { content_type: Self::CONTENT_TYPE, schema: Self::schema_ref() }];
-        let response = MetaResponse { description: "Done", status: Some(200), status_range: None, content, headers: vec![] };
+        let response = MetaResponse {
+            description: "Done",
+            status: Some(200),
+            status_range: None,
+            content,
+            headers: vec![],
+        };
         MetaResponses { responses: vec![response] }
     }
 

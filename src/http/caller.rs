@@ -29,8 +29,8 @@ impl<'a> FromRequest<'a> for Origin {
     }
 }
 
-/// The caller of a management route: a client by Basic or by its own bearer token, or the admin socket. It must have `permission`; whether it
-/// does is asked before anything else of the request is judged.
+/// The caller of a management route: a client by Basic or by its own bearer token, or the admin socket. It
+/// must have `permission`; whether it does is asked before anything else of the request is judged.
 pub async fn caller<S: Store>(
     engine: &Engine<S>,
     authorization: Authorization<BasicOrBearer>,
@@ -38,7 +38,10 @@ pub async fn caller<S: Store>(
     permission: Permission,
 ) -> Result<Caller, Problem> {
     let credentials = merge(authorization.presented, ClientFields::default())?;
-    let who = engine.authenticate(credentials.as_engine(), origin.0).await.map_err(|error| Problem::from(error).or_bearer())?;
+    let who = engine
+        .authenticate(credentials.as_engine(), origin.0)
+        .await
+        .map_err(|error| Problem::from(error).or_bearer())?;
     who.require(permission)?;
     Ok(who.caller)
 }

@@ -43,13 +43,15 @@ pub struct ClientObject {
     client_secret: Option<String>,
 }
 
-/// What can be said of a client. What is left out takes its default at a creation, and stays as it is in a change.
+/// What can be said of a client. What is left out takes its default at a creation, and stays as it is in a
+/// change.
 #[derive(Debug, Default, Object)]
 #[oai(deny_unknown_fields)]
 pub struct ClientSettings {
     /// Its name: 1 to 64 characters of `[A-Za-z0-9._~-]`; a random one if left out. Fixed at creation.
     pub client_id: Option<String>,
-    /// Whether it can keep a secret: a `public` client only refreshes and revokes its own tokens. Default `confidential`; fixed at creation.
+    /// Whether it can keep a secret: a `public` client only refreshes and revokes its own tokens. Default
+    /// `confidential`; fixed at creation.
     kind: Option<Word<ClientKind>>,
     /// What it may do. Default none.
     permissions: Option<Vec<Word<Permission>>>,

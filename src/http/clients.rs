@@ -64,7 +64,8 @@ struct ClientPage {
 impl<S: Store> ClientsApi<S> {
     /// Register a client.
     ///
-    /// For administrators. A confidential client gets a secret, which is in this answer and in no other; a public one has none.
+    /// For administrators. A confidential client gets a secret, which is in this answer and in no other; a
+    /// public one has none.
     #[oai(path = "/v1/clients", method = "post", tag = "Tag::Clients", operation_id = "createClient")]
     async fn create(
         &self,
@@ -74,7 +75,8 @@ impl<S: Store> ClientsApi<S> {
     ) -> Result<CreateResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let settings = body.read()?;
-        let malformed = |_| Problem::invalid("client_id", "client_id must have 1 to 64 characters of [A-Za-z0-9._~-]");
+        let malformed =
+            |_| Problem::invalid("client_id", "client_id must have 1 to 64 characters of [A-Za-z0-9._~-]");
         let id = settings.client_id.as_deref().map(|id| id.parse().map_err(malformed)).transpose()?;
         let created = self.0.create_client(&caller, id, settings.into()).await?;
         let location = format!("/v1/clients/{}", created.client.id);
@@ -119,7 +121,8 @@ impl<S: Store> ClientsApi<S> {
 
     /// Change a client.
     ///
-    /// For administrators. What is left out stays as it is. A client that the configuration file declares is changed there (409).
+    /// For administrators. What is left out stays as it is. A client that the configuration file declares is
+    /// changed there (409).
     #[oai(path = "/v1/clients/:id", method = "patch", tag = "Tag::Clients", operation_id = "changeClient")]
     async fn change(
         &self,
@@ -132,7 +135,10 @@ impl<S: Store> ClientsApi<S> {
         let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let settings = body.read()?;
         if settings.client_id.as_ref().is_some_and(|other| *other != id.0) {
-            return Err(Problem::invalid("client_id", "client_id cannot be changed: delete the client and register another"));
+            return Err(Problem::invalid(
+                "client_id",
+                "client_id cannot be changed: delete the client and register another",
+            ));
         }
         let changed = self.0.change_client(&caller, client_id(&id.0)?, settings.into()).await?;
         Ok(Json(ClientObject::new(&changed, None)))
@@ -156,8 +162,14 @@ impl<S: Store> ClientsApi<S> {
 
     /// Give a client a new secret.
     ///
-    /// For administrators. The new secret is in this answer and in no other; the old one can stay valid for a while.
-    #[oai(path = "/v1/clients/:id/secret", method = "post", tag = "Tag::Clients", operation_id = "rotateSecret")]
+    /// For administrators. The new secret is in this answer and in no other; the old one can stay valid for a
+    /// while.
+    #[oai(
+        path = "/v1/clients/:id/secret",
+        method = "post",
+        tag = "Tag::Clients",
+        operation_id = "rotateSecret"
+    )]
     async fn rotate_secret(
         &self,
         authorization: Authorization<BasicOrBearer>,
@@ -167,9 +179,16 @@ impl<S: Store> ClientsApi<S> {
         body: JsonBody<SecretRotation>,
     ) -> Result<Json<ClientObject>, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
-        let malformed = || Problem::invalid("keep_old_for", "keep_old_for must be a duration such as \"0s\", \"30m\" or \"24h\"");
+        let malformed = || {
+            Problem::invalid(
+                "keep_old_for",
+                "keep_old_for must be a duration such as \"0s\", \"30m\" or \"24h\"",
+            )
+        };
         let keep = body.read()?.keep_old_for;
-        let keep = keep.map_or(Some(Duration::ZERO), |text| crate::domain::time::parse_duration(&text)).ok_or_else(malformed)?;
+        let keep = keep
+            .map_or(Some(Duration::ZERO), |text| crate::domain::time::parse_duration(&text))
+            .ok_or_else(malformed)?;
         Ok(Json(with_secret(self.0.rotate_secret(&caller, client_id(&id.0)?, keep).await?)))
     }
 }

@@ -1,6 +1,7 @@
 //! The accept loop: connections in, requests to the endpoint, and a stop that lets begun requests finish.
 //!
-//! Ours and not poem's, which has no limit on how long a header may take, spins when descriptors run out, and leaves `TCP_NODELAY` off.
+//! Ours and not poem's, which has no limit on how long a header may take, spins when descriptors run out, and
+//! leaves `TCP_NODELAY` off.
 
 use std::convert::Infallible;
 use std::io;
@@ -54,17 +55,18 @@ impl<'a> FromRequest<'a> for Channel {
 pub struct ConnectionLimits {
     /// How many connections may be open; further ones wait to be accepted.
     pub connections_max: usize,
-    /// How long a request's head may take from its first byte; the first one of a connection from the beginning, after a handshake that may
-    /// take as long.
+    /// How long a request's head may take from its first byte; the first one of a connection from the
+    /// beginning, after a handshake that may take as long.
     pub header_timeout: Duration,
-    /// How long a connection may idle between two requests. While most places are taken it is `header_timeout`, where that is shorter.
+    /// How long a connection may idle between two requests. While most places are taken it is
+    /// `header_timeout`, where that is shorter.
     pub idle_timeout: Duration,
     /// How long begun requests may take after the stop.
     pub drain_timeout: Duration,
 }
 
-/// Serves `listener` until `stop` becomes true, or its sender is gone. Returns when every connection is closed: idle ones at once, begun
-/// requests when they are answered, all the rest after `drain_timeout`.
+/// Serves `listener` until `stop` becomes true, or its sender is gone. Returns when every connection is
+/// closed: idle ones at once, begun requests when they are answered, all the rest after `drain_timeout`.
 pub async fn serve<L, E>(
     listener: L,
     endpoint: Arc<E>,
@@ -76,7 +78,8 @@ pub async fn serve<L, E>(
     L: Listener,
     E: Endpoint<Output = Response> + 'static,
 {
-    let connections_max = u32::try_from(limits.connections_max).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4);
+    let connections_max =
+        u32::try_from(limits.connections_max).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4);
     let places = Arc::new(Semaphore::new(connections_max as usize));
     let (local, scheme) = (LocalAddr(listener.address()), listener.scheme());
     let mut back_off = BACK_OFF_MIN;
@@ -95,7 +98,15 @@ pub async fn serve<L, E>(
                 back_off = BACK_OFF_MIN;
                 let origin = (local.clone(), RemoteAddr(peer), scheme.clone());
                 let place = (place, connections.open());
-                tokio::spawn(connection::<L, E>(raw, origin, Arc::clone(&endpoint), channel, limits, stop.clone(), place));
+                tokio::spawn(connection::<L, E>(
+                    raw,
+                    origin,
+                    Arc::clone(&endpoint),
+                    channel,
+                    limits,
+                    stop.clone(),
+                    place,
+                ));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -117,9 +128,13 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Whether the failure is over with the connection that had it. All others (descriptors, memory) last, and retrying at once would spin.
+/// Whether the failure is over with the connection that had it. All others (descriptors, memory) last, and
+/// retrying at once would spin.
 fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
 }
 
 async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
@@ -152,9 +167,12 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
     });
     let mut http = http1::Builder::new();
     http.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
-    let mut serving = pin!(http.serve_connection(TokioIo::new(Watched::new(io, Arc::clone(&pulse))), service));
-    let mut patience = Patience::new(Arc::clone(&pulse), limits.header_timeout, || limits.idle_timeout_now(&place));
-    // How a connection ends (reset, timeout, bad HTTP) is its peer's affair; answers were given where there was somebody to hear them.
+    let mut serving =
+        pin!(http.serve_connection(TokioIo::new(Watched::new(io, Arc::clone(&pulse))), service));
+    let mut patience =
+        Patience::new(Arc::clone(&pulse), limits.header_timeout, || limits.idle_timeout_now(&place));
+    // How a connection ends (reset, timeout, bad HTTP) is its peer's affair; answers were given where there
+    // was somebody to hear them.
     tokio::select! {
         () = attended(serving.as_mut(), &mut patience) => {}
         () = stopped(stop) => {

@@ -15,7 +15,8 @@ pub struct Cookie {
 }
 
 impl Cookie {
-    /// The value of `Set-Cookie` that hands a session token out. Only a remembered session's cookie outlives the browser (CKE-13).
+    /// The value of `Set-Cookie` that hands a session token out. Only a remembered session's cookie outlives
+    /// the browser (CKE-13).
     pub fn set(&self, token: &SecretText, session: &Session) -> String {
         let mut header = self.header(token.expose());
         if session.remember {
@@ -25,7 +26,8 @@ impl Cookie {
         header
     }
 
-    /// The value of `Set-Cookie` that takes the cookie away: the same attributes, or the browser would ignore it (CKE-12).
+    /// The value of `Set-Cookie` that takes the cookie away: the same attributes, or the browser would ignore
+    /// it (CKE-12).
     pub fn delete(&self) -> String {
         self.header("") + "; Max-Age=0"
     }
@@ -34,11 +36,16 @@ impl Cookie {
         format!("{}={value}; Path=/; Secure; HttpOnly; SameSite={}", self.name, self.same_site)
     }
 
-    /// The value that a request brings. Two cookies of this name are none: one of them may be somebody else's doing (C-18).
+    /// The value that a request brings. Two cookies of this name are none: one of them may be somebody else's
+    /// doing (C-18).
     pub fn read<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         // As bytes: another application's cookie may hold anything.
-        let pairs = headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-        let mut ours = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"="));
+        let pairs = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+        let mut ours =
+            pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(self.name.as_bytes())?.strip_prefix(b"="));
         let value = ours.next()?;
         if ours.next().is_some() { None } else { std::str::from_utf8(value).ok() }
     }
@@ -51,7 +58,10 @@ mod tests {
     use super::*;
 
     fn read(cookies: &[&str]) -> Option<String> {
-        let headers = cookies.iter().map(|cookie| (header::COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap())).collect();
+        let headers = cookies
+            .iter()
+            .map(|cookie| (header::COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap()))
+            .collect();
         Cookie { name: "__Host-sid".into(), same_site: "Lax" }.read(&headers).map(Into::into)
     }
 
@@ -62,7 +72,11 @@ mod tests {
         assert_eq!(read(&["__host-sid=v"]), None, "another case is another name");
         assert_eq!(read(&["__Host-sid=v; __Host-sid=v"]), None);
         assert_eq!(read(&["__Host-sid=v", "__Host-sid=w"]), None);
-        assert_eq!(read(&["__Host-sid=\"v\""]).as_deref(), Some("\"v\""), "quotation marks are part of the value");
+        assert_eq!(
+            read(&["__Host-sid=\"v\""]).as_deref(),
+            Some("\"v\""),
+            "quotation marks are part of the value"
+        );
         assert_eq!(read(&["__Host-sid2=v", "x__Host-sid=v", "__Host-sid"]), None);
         assert_eq!(read(&[]), None);
     }

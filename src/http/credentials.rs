@@ -1,4 +1,5 @@
-//! What a request presents to say who calls. Reading it never fails: what it is worth is the engine's to judge.
+//! What a request presents to say who calls. Reading it never fails: what it is worth is the engine's to
+//! judge.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -79,7 +80,8 @@ impl Presented {
     }
 }
 
-/// The first colon separates; each part is form-decoded after that, so that either may hold a colon (CLI-01 to CLI-04).
+/// The first colon separates; each part is form-decoded after that, so that either may hold a colon (CLI-01
+/// to CLI-04).
 fn basic(encoded: &str) -> Option<Presented> {
     let joined = Zeroizing::new(Base64::decode_vec(encoded).ok()?);
     let colon = joined.iter().position(|b| *b == b':')?;
@@ -134,13 +136,16 @@ impl Credentials {
     }
 }
 
-/// Header and form together, or why they do not go together: a client uses one method (RFC 6749 §2.3; CLI-10, CLI-11, INT-38 to INT-40, C-07).
+/// Header and form together, or why they do not go together: a client uses one method (RFC 6749 §2.3; CLI-10,
+/// CLI-11, INT-38 to INT-40, C-07).
 pub fn merge(presented: Presented, form: ClientFields) -> Result<Credentials, Refused> {
     let invalid = |why: &'static str| Err(Refusal::InvalidRequest.because(why));
     if presented == Presented::Several {
         return invalid("more than one Authorization header");
     }
-    let methods = usize::from(presented != Presented::Nothing) + usize::from(form.secret.is_some()) + usize::from(form.assertion);
+    let methods = usize::from(presented != Presented::Nothing)
+        + usize::from(form.secret.is_some())
+        + usize::from(form.assertion);
     if methods > 1 {
         return invalid("authenticate in one way: by HTTP Basic, by client_secret or by a bearer token");
     }
@@ -148,20 +153,31 @@ pub fn merge(presented: Presented, form: ClientFields) -> Result<Credentials, Re
         return Err(Refusal::InvalidClient.because("client_assertion is not served"));
     }
     match (presented, form.id, form.secret) {
-        (Presented::Basic { id, .. }, Some(other), _) if id != other => invalid("client_id is not the client of the Authorization header"),
+        (Presented::Basic { id, .. }, Some(other), _) if id != other => {
+            invalid("client_id is not the client of the Authorization header")
+        }
         (Presented::Basic { id, secret }, ..) => Ok(Credentials::Secret { id, secret }),
-        (Presented::MalformedBasic, ..) => Err(Refusal::InvalidClient.because("the Basic credentials do not decode")),
-        (Presented::OtherScheme, ..) => Err(Refusal::InvalidClient.because("the Authorization scheme is not one of ours")),
+        (Presented::MalformedBasic, ..) => {
+            Err(Refusal::InvalidClient.because("the Basic credentials do not decode"))
+        }
+        (Presented::OtherScheme, ..) => {
+            Err(Refusal::InvalidClient.because("the Authorization scheme is not one of ours"))
+        }
         (Presented::Bearer(_), Some(_), _) => invalid("a bearer token says who calls: leave client_id out"),
         (Presented::Bearer(token), None, _) => Ok(Credentials::Bearer(token)),
-        (Presented::Nothing | Presented::Several, Some(id), Some(secret)) => Ok(Credentials::Secret { id, secret }),
+        (Presented::Nothing | Presented::Several, Some(id), Some(secret)) => {
+            Ok(Credentials::Secret { id, secret })
+        }
         (Presented::Nothing | Presented::Several, Some(id), None) => Ok(Credentials::Name(id)),
-        (Presented::Nothing | Presented::Several, None, Some(_)) => invalid("client_secret without client_id"),
+        (Presented::Nothing | Presented::Several, None, Some(_)) => {
+            invalid("client_secret without client_id")
+        }
         (Presented::Nothing | Presented::Several, None, None) => Ok(Credentials::Nothing),
     }
 }
 
-/// The security schemes that an endpoint documents. What it accepts is decided where the credentials are judged.
+/// The security schemes that an endpoint documents. What it accepts is decided where the credentials are
+/// judged.
 pub trait Schemes: Send + Sync + 'static {
     /// Their names, each enough by itself.
     const NAMES: &'static [&'static str];
@@ -237,24 +253,37 @@ impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
         S::OPTIONAL
     }
 
-    async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> Result<Self> {
         Ok(Self::of(request))
     }
 }
 
-/// The name by which the document calls the session cookie; [`super::document`] puts the configured one in its place.
+/// The name by which the document calls the session cookie; [`super::document`] puts the configured one in
+/// its place.
 pub const COOKIE_NAME: &str = "__Host-keyfob";
 
 fn scheme(name: &str) -> MetaSecurityScheme {
     let (ty, scheme, description) = match name {
-        "basic" => ("http", Some("basic"), "A client's name and secret. The administrator's are in `admin.json` beside the store."),
+        "basic" => (
+            "http",
+            Some("basic"),
+            "A client's name and secret. The administrator's are in `admin.json` beside the store.",
+        ),
         "bearer" => (
             "http",
             Some("bearer"),
             "A client's own access token for the issuer, as `client_credentials` gives it; at the routes for people, and only there, a session token \
              or a person's access token.",
         ),
-        _ => ("apiKey", None, "The session cookie. Browsers send it by themselves; a page like this one cannot set it."),
+        _ => (
+            "apiKey",
+            None,
+            "The session cookie. Browsers send it by themselves; a page like this one cannot set it.",
+        ),
     };
     MetaSecurityScheme {
         ty,
@@ -289,7 +318,11 @@ mod tests {
     }
 
     fn fields(id: Option<&str>, secret: Option<&str>) -> ClientFields {
-        ClientFields { id: id.map(str::to_owned), secret: secret.map(|s| Secret::new(s.to_owned())), assertion: false }
+        ClientFields {
+            id: id.map(str::to_owned),
+            secret: secret.map(|s| Secret::new(s.to_owned())),
+            assertion: false,
+        }
     }
 
     fn refusal(presented: Presented, form: ClientFields) -> Option<Refusal> {
@@ -317,7 +350,9 @@ mod tests {
         for malformed in [&b"no colon"[..], b"a%GG:b", b"a:%f", b"a:\xff", b"\xff:b"] {
             assert_eq!(basic_of(malformed), Presented::MalformedBasic);
         }
-        for malformed in ["Basic", "Basic ", "Basic !!!", "Basic YTpi YTpi", "Basic YTpi, Bearer x", "Basic YTpiYQ"] {
+        for malformed in
+            ["Basic", "Basic ", "Basic !!!", "Basic YTpi YTpi", "Basic YTpi, Bearer x", "Basic YTpiYQ"]
+        {
             assert_eq!(presented(&[malformed]), Presented::MalformedBasic, "{malformed}");
         }
         assert_eq!(refusal(Presented::MalformedBasic, fields(None, None)), Some(Refusal::InvalidClient));
@@ -343,7 +378,10 @@ mod tests {
             refusal(Presented::Nothing, ClientFields { assertion: true, ..fields(Some("a"), Some("s")) }),
             Some(Refusal::InvalidRequest)
         );
-        assert_eq!(refusal(Presented::OtherScheme, fields(Some("a"), Some("s"))), Some(Refusal::InvalidRequest));
+        assert_eq!(
+            refusal(Presented::OtherScheme, fields(Some("a"), Some("s"))),
+            Some(Refusal::InvalidRequest)
+        );
     }
 
     #[test]

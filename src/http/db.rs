@@ -153,8 +153,9 @@ enum CheckResponse {
 impl<S: Store> DbApi<S> {
     /// Back up.
     ///
-    /// One consistent state of the whole store, as it is when this is called; writers go on. The master key is not in it, and without that
-    /// it cannot be restored. `keyfob db backup FILE` is made of this, and sees to it that the file is whole.
+    /// One consistent state of the whole store, as it is when this is called; writers go on. The master key
+    /// is not in it, and without that it cannot be restored. `keyfob db backup FILE` is made of this, and
+    /// sees to it that the file is whole.
     #[oai(path = "/v1/db/backup", method = "get", tag = "Tag::Operation", operation_id = "backUp")]
     async fn backup(
         &self,
@@ -165,16 +166,24 @@ impl<S: Store> DbApi<S> {
     ) -> Result<BackupResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let walk = self.0.backup(&caller, rate.0)?;
-        let name = format!("attachment; filename=\"keyfob-{}.backup\"", walk.at.floor().to_string().replace(':', ""));
+        let name = format!(
+            "attachment; filename=\"keyfob-{}.backup\"",
+            walk.at.floor().to_string().replace(':', "")
+        );
         Ok(BackupResponse::Backup(Backup(stream::body(walk, |piece| piece)), name))
     }
 
     /// Check every record.
     ///
-    /// Holds every record and every index of the store as it is when this is called against each other; writers go on. Tells as it goes on,
-    /// one object a line: how far it is, what it finds, and at last that it is done.
+    /// Holds every record and every index of the store as it is when this is called against each other;
+    /// writers go on. Tells as it goes on, one object a line: how far it is, what it finds, and at last that
+    /// it is done.
     #[oai(path = "/v1/db/check", method = "get", tag = "Tag::Operation", operation_id = "checkStore")]
-    async fn check(&self, authorization: Authorization<BasicOrBearer>, origin: Origin) -> Result<CheckResponse, Problem> {
+    async fn check(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+    ) -> Result<CheckResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let walk = self.0.check_store(&caller)?;
         let mut log = FindLog::default();
@@ -190,7 +199,11 @@ impl<S: Store> DbApi<S> {
     ///
     /// Reads the whole file once: on a large store it takes seconds.
     #[oai(path = "/v1/db/stats", method = "get", tag = "Tag::Operation", operation_id = "readStats")]
-    async fn stats(&self, authorization: Authorization<BasicOrBearer>, origin: Origin) -> Result<Json<StatsObject>, Problem> {
+    async fn stats(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+    ) -> Result<Json<StatsObject>, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         Ok(Json(self.0.stats(&caller).await?.into()))
     }
@@ -204,7 +217,11 @@ impl From<Note> for CheckLine {
                 Self { progress: Some(progress), ..Self::default() }
             }
             Note::Find(find) => {
-                let find = CheckFind { table: find.table.to_owned(), key: find.key.into(), cause: find.cause.to_owned() };
+                let find = CheckFind {
+                    table: find.table.to_owned(),
+                    key: find.key.into(),
+                    cause: find.cause.to_owned(),
+                };
                 Self { find: Some(find), ..Self::default() }
             }
             Note::Done(Checked { entries, finds, sessions, live, clients }) => {
@@ -217,9 +234,13 @@ impl From<Note> for CheckLine {
 
 impl From<Stats> for StatsObject {
     fn from(stats: Stats) -> Self {
-        let entries = |name| stats.tables.iter().find(|(table, ..)| *table == name).map_or(0, |(_, entries, _)| *entries);
+        let entries = |name| {
+            stats.tables.iter().find(|(table, ..)| *table == name).map_or(0, |(_, entries, _)| *entries)
+        };
         let taken: u64 = stats.tables.iter().map(|(_, _, bytes)| bytes).sum();
-        let place = |event: Option<(Position, Timestamp)>| event.map(|(position, at)| Place { cursor: position.to_string(), at: Time(at) });
+        let place = |event: Option<(Position, Timestamp)>| {
+            event.map(|(position, at)| Place { cursor: position.to_string(), at: Time(at) })
+        };
         Self {
             sessions: entries("sessions"),
             events: entries("events"),
@@ -230,7 +251,11 @@ impl From<Stats> for StatsObject {
             file_bytes: stats.file.map(|file| file.bytes),
             free_bytes: stats.file.map(|file| file.bytes.saturating_sub(taken)),
             disk_free_bytes: stats.file.map(|file| file.disk_free_bytes),
-            tables: stats.tables.into_iter().map(|(name, entries, bytes)| TableObject { name: name.to_owned(), entries, bytes }).collect(),
+            tables: stats
+                .tables
+                .into_iter()
+                .map(|(name, entries, bytes)| TableObject { name: name.to_owned(), entries, bytes })
+                .collect(),
         }
     }
 }

@@ -19,7 +19,8 @@ const OUR_TITLE: &str = r#"<title>keyfob</title><link rel="icon" href="data:,">"
 
 /// Where the page calls its viewer.
 const CALL: &str = "dom_id: '#ui',";
-/// How it is called: what reads and makes stands before what ends, and the more that ends the later; the schemas wait until they are asked for.
+/// How it is called: what reads and makes stands before what ends, and the more that ends the later; the
+/// schemas wait until they are asked for.
 const OUR_CALL: &str = r"dom_id: '#ui',
         defaultModelsExpandDepth: 0,
         operationsSorter: (a, b) => {
@@ -59,15 +60,24 @@ pub struct Document {
 
 impl Document {
     /// The document of `service`, for this issuer and name of the session cookie.
-    pub fn new<T: OpenApi, W: Webhook>(service: &OpenApiService<T, W>, issuer: &str, cookie_name: &str) -> Self {
+    pub fn new<T: OpenApi, W: Webhook>(
+        service: &OpenApiService<T, W>,
+        issuer: &str,
+        cookie_name: &str,
+    ) -> Self {
         let generated = service.spec();
         let mut value = mended(&generated, issuer, cookie_name);
         let json = serde_json::to_vec_pretty(&value).expect("a JSON value has only text for keys");
-        // The page tries requests out where it was loaded from: the issuer may not be reachable from there, or be another origin.
+        // The page tries requests out where it was loaded from: the issuer may not be reachable from there,
+        // or be another origin.
         let servers = std::mem::replace(&mut value["servers"], json!([{"url": "/"}]));
         let shown = value.to_string().replace("</", "<\\/");
         value["servers"] = servers;
-        let page = service.swagger_ui_html().replacen(&generated, &shown, 1).replacen(TITLE, OUR_TITLE, 1).replacen(CALL, OUR_CALL, 1);
+        let page = service
+            .swagger_ui_html()
+            .replacen(&generated, &shown, 1)
+            .replacen(TITLE, OUR_TITLE, 1)
+            .replacen(CALL, OUR_CALL, 1);
         let page_policy = policy(&page);
         Self { value, json: json.into(), page: page.into(), page_policy }
     }
@@ -99,7 +109,8 @@ impl Document {
     }
 }
 
-/// Only the scripts that are in the page run, and it talks to nobody but its origin. Its styles set themselves, hence `unsafe-inline`.
+/// Only the scripts that are in the page run, and it talks to nobody but its origin. Its styles set
+/// themselves, hence `unsafe-inline`.
 fn policy(page: &str) -> HeaderValue {
     let mut sources = String::new();
     let mut rest = page;
@@ -155,7 +166,8 @@ mod tests {
 
     #[tokio::test]
     async fn methods_of_one_path_in_two_files_are_all_in_the_document() {
-        let served: Value = serde_json::from_str(&body(document().serve("/openapi.json").unwrap()).await).unwrap();
+        let served: Value =
+            serde_json::from_str(&body(document().serve("/openapi.json").unwrap()).await).unwrap();
         let methods: Vec<_> = served["paths"]["/v1/things"].as_object().unwrap().keys().collect();
         assert_eq!(methods.len(), 2, "{methods:?}");
     }
@@ -166,7 +178,11 @@ mod tests {
         assert!(!served.contains("charset"));
         let served: Value = serde_json::from_str(&served).unwrap();
         assert_eq!(served["servers"], json!([{"url": "https://id.example"}]));
-        assert!(served.pointer("/paths/~1v1~1things/get/responses/200/content/application~1json/schema").is_some());
+        assert!(
+            served
+                .pointer("/paths/~1v1~1things/get/responses/200/content/application~1json/schema")
+                .is_some()
+        );
     }
 
     #[tokio::test]
@@ -175,7 +191,11 @@ mod tests {
         let policy = response.header("content-security-policy").unwrap().to_owned();
         let script_src = policy.split("; ").find(|directive| directive.starts_with("script-src")).unwrap();
         assert_eq!(script_src.matches("'sha256-").count(), 2, "the bundle and its call: {script_src}");
-        assert!(!script_src.contains("unsafe") && policy.contains("connect-src 'self'") && policy.contains("frame-ancestors 'none'"));
+        assert!(
+            !script_src.contains("unsafe")
+                && policy.contains("connect-src 'self'")
+                && policy.contains("frame-ancestors 'none'")
+        );
 
         let page = body(response).await;
         let call = page.rsplit_once("<script>").unwrap().1.split_once("</script>").unwrap().0;

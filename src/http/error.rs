@@ -63,7 +63,9 @@ fn row(refusal: &Refusal) -> Row {
     use StatusCode as S;
     let row = |oauth_status, code, v1| Row { oauth: (oauth_status, code), v1 };
     match refusal {
-        Refusal::InvalidRequest | Refusal::Invalid { .. } => row(S::BAD_REQUEST, "invalid_request", S::BAD_REQUEST),
+        Refusal::InvalidRequest | Refusal::Invalid { .. } => {
+            row(S::BAD_REQUEST, "invalid_request", S::BAD_REQUEST)
+        }
         Refusal::InvalidClient => row(S::UNAUTHORIZED, "invalid_client", S::UNAUTHORIZED),
         Refusal::UnauthorizedClient => row(S::BAD_REQUEST, "unauthorized_client", S::FORBIDDEN),
         Refusal::InvalidToken => row(S::UNAUTHORIZED, "invalid_token", S::UNAUTHORIZED),
@@ -84,7 +86,8 @@ fn row(refusal: &Refusal) -> Row {
 /// What a caller learns when the store cannot answer. The cause is in the log.
 const UNAVAILABLE: &str = "the store cannot answer now; try again";
 
-/// A full queue is load, the rest is breakage. Whatever meets every request is told once a minute, with its number; a corrupt record each time.
+/// A full queue is load, the rest is breakage. Whatever meets every request is told once a minute, with its
+/// number; a corrupt record each time.
 fn log(error: &StoreError) {
     static BUSY: Seldom = Seldom::new();
     static BROKEN: Seldom = Seldom::new();
@@ -127,7 +130,12 @@ pub(super) fn json_response(status: StatusCode, media_type: &'static str, body: 
     response
 }
 
-fn put_headers(response: &mut Response, basic: bool, bearer: Option<BearerChallenge>, retry_after: Option<Duration>) {
+fn put_headers(
+    response: &mut Response,
+    basic: bool,
+    bearer: Option<BearerChallenge>,
+    retry_after: Option<Duration>,
+) {
     let headers = response.headers_mut();
     if basic {
         headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(BASIC_CHALLENGE));
@@ -142,7 +150,11 @@ fn put_headers(response: &mut Response, basic: bool, bearer: Option<BearerChalle
     }
 }
 
-fn meta(content_type: &'static str, schema: MetaSchemaRef, statuses: &[(u16, &'static str)]) -> MetaResponses {
+fn meta(
+    content_type: &'static str,
+    schema: MetaSchemaRef,
+    statuses: &[(u16, &'static str)],
+) -> MetaResponses {
     let one_header = |name: &str, description: &str, schema| MetaHeader {
         name: name.to_owned(),
         description: Some(description.to_owned()),
@@ -191,7 +203,10 @@ mod tests {
             [r#"Basic realm="keyfob", charset="UTF-8""#, r#"Bearer realm="keyfob""#]
         );
         let problem = Problem::from(Refusal::InvalidClient.because("no"));
-        assert_eq!(challenges(&problem.into_response()), [r#"Basic realm="keyfob", charset="UTF-8""#, r#"Bearer realm="keyfob""#]);
+        assert_eq!(
+            challenges(&problem.into_response()),
+            [r#"Basic realm="keyfob", charset="UTF-8""#, r#"Bearer realm="keyfob""#]
+        );
     }
 
     #[test]
@@ -203,9 +218,13 @@ mod tests {
 
     #[test]
     fn a_bearer_that_may_not_introspect_is_401_and_a_client_403_int_35_int_37() {
-        let error = |by_bearer| OAuthError::from(Refusal::Forbidden.because("no")).at_introspection(by_bearer);
+        let error =
+            |by_bearer| OAuthError::from(Refusal::Forbidden.because("no")).at_introspection(by_bearer);
         assert_eq!((error(true).status().as_u16(), error(true).code), (401, "insufficient_scope"));
-        assert_eq!(challenges(&error(true).into_response()), [r#"Bearer realm="keyfob", error="insufficient_scope""#]);
+        assert_eq!(
+            challenges(&error(true).into_response()),
+            [r#"Bearer realm="keyfob", error="insufficient_scope""#]
+        );
         assert_eq!((error(false).status().as_u16(), error(false).code), (403, "unauthorized_client"));
         assert!(challenges(&error(false).into_response()).is_empty());
     }
@@ -214,7 +233,10 @@ mod tests {
     fn a_bearer_without_the_privilege_is_403_at_v1_ber_07() {
         let problem = Problem::from(Refusal::InsufficientScope.because("no"));
         assert_eq!(problem.status(), 403);
-        assert_eq!(challenges(&problem.into_response()), [r#"Bearer realm="keyfob", error="insufficient_scope""#]);
+        assert_eq!(
+            challenges(&problem.into_response()),
+            [r#"Bearer realm="keyfob", error="insufficient_scope""#]
+        );
     }
 
     #[tokio::test]
@@ -243,7 +265,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_names_its_field_and_tells_what_rfc_9457_asks_for() {
-        let response = Problem::from(Refusal::Invalid { field: "subject" }.because("1 to 256 bytes")).into_response();
+        let response =
+            Problem::from(Refusal::Invalid { field: "subject" }.because("1 to 256 bytes")).into_response();
         assert_eq!(response.content_type(), Some("application/problem+json"));
         let (_, body) = sent(response).await;
         let expected = serde_json::json!({
@@ -254,7 +277,9 @@ mod tests {
 
     #[test]
     fn a_wait_is_told_in_whole_seconds_rounded_up_int_41() {
-        let response = OAuthError::from(Refusal::TooMany { retry_after: Duration::from_millis(1_001) }.because("wait")).into_response();
+        let response =
+            OAuthError::from(Refusal::TooMany { retry_after: Duration::from_millis(1_001) }.because("wait"))
+                .into_response();
         assert_eq!((response.status().as_u16(), response.header("retry-after")), (429, Some("2")));
     }
 }

@@ -72,7 +72,8 @@ struct EventObject {
     /// How many generations behind a reused refresh token was.
     #[oai(skip_serializing_if_is_none)]
     generations_behind: Option<u32>,
-    /// A keyed hash of the address that a reused refresh token came from: tells whether two are the same, and not which.
+    /// A keyed hash of the address that a reused refresh token came from: tells whether two are the same, and
+    /// not which.
     #[oai(skip_serializing_if_is_none)]
     address_hash: Option<String>,
     /// The caller's own words for why.
@@ -93,8 +94,9 @@ struct EventPage {
 impl<S: Store> EventsApi<S> {
     /// Read the event log.
     ///
-    /// In the order in which things were committed, without gaps. Needs the permission `events`: the log is whole, with all clients and
-    /// subjects. A cursor older than the retention, or from a history that was lost in a restore, is 410: begin again without `after`.
+    /// In the order in which things were committed, without gaps. Needs the permission `events`: the log is
+    /// whole, with all clients and subjects. A cursor older than the retention, or from a history that was
+    /// lost in a restore, is 410: begin again without `after`.
     #[oai(path = "/v1/events", method = "get", tag = "Tag::Operation", operation_id = "readEvents")]
     async fn read(
         &self,
@@ -105,8 +107,9 @@ impl<S: Store> EventsApi<S> {
         /// How many: 1 to 200.
         #[oai(default = "page_default")]
         limit: Query<usize>,
-        /// For how many seconds to wait for an event if there is none yet: 0 to 60. Counts only with `after`, and never for longer than nine
-        /// tenths of `[limits] request_timeout`: then the answer has no items, and the reader asks again.
+        /// For how many seconds to wait for an event if there is none yet: 0 to 60. Counts only with `after`,
+        /// and never for longer than nine tenths of `[limits] request_timeout`: then the answer has no items,
+        /// and the reader asks again.
         #[oai(default)]
         wait: Query<u64>,
     ) -> Result<Json<EventPage>, Problem> {
@@ -116,12 +119,18 @@ impl<S: Store> EventsApi<S> {
             return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX_S} seconds")));
         }
         let wait = Duration::from_secs(wait.0).min(self.request_timeout.mul_f32(0.9));
-        let after = after.0.as_deref().map(str::parse::<Position>).transpose().map_err(|_| Problem::invalid("after", NO_CURSOR))?;
+        let after = after
+            .0
+            .as_deref()
+            .map(str::parse::<Position>)
+            .transpose()
+            .map_err(|_| Problem::invalid("after", NO_CURSOR))?;
         let events = match after {
             Some(after) => self.engine.events(&caller, after, limit, wait).await?,
             None => self.engine.oldest_events(&caller, limit).await?,
         };
-        let items = events.items.into_iter().map(|(position, event)| EventObject::new(position, event)).collect();
+        let items =
+            events.items.into_iter().map(|(position, event)| EventObject::new(position, event)).collect();
         Ok(Json(EventPage { items, head: events.head.to_string() }))
     }
 }

@@ -1,4 +1,5 @@
-//! What is said when no endpoint answers: no such route, wrong method, a request that poem could not read, a timeout, a panic.
+//! What is said when no endpoint answers: no such route, wrong method, a request that poem could not read, a
+//! timeout, a panic.
 
 use poem::error::{MethodNotAllowedError, NotFoundError};
 use poem::http::{HeaderValue, Method, StatusCode, header};
@@ -34,7 +35,8 @@ impl RouteTable {
         self.routes.iter().map(|(template, methods)| (&**template, &**methods))
     }
 
-    /// The place of the route of `path` among [`Self::routes`], if it is one. A route that is no template is found without looking at each.
+    /// The place of the route of `path` among [`Self::routes`], if it is one. A route that is no template is
+    /// found without looking at each.
     pub fn place(&self, path: &str) -> Option<usize> {
         let exact = self.routes.binary_search_by(|(template, _)| (**template).cmp(path)).ok();
         exact.or_else(|| self.routes.iter().position(|(template, _)| fits(template, path)))
@@ -45,9 +47,11 @@ impl RouteTable {
         self.matching(path).any(|(_, methods)| methods.contains(method))
     }
 
-    /// The methods of `path`, as `Allow` lists them; `None` if it is not a route. Where there is `GET` there is `HEAD`.
+    /// The methods of `path`, as `Allow` lists them; `None` if it is not a route. Where there is `GET` there
+    /// is `HEAD`.
     pub fn allow(&self, path: &str) -> Option<String> {
-        let mut names: Vec<&str> = self.matching(path).flat_map(|(_, methods)| methods).map(Method::as_str).collect();
+        let mut names: Vec<&str> =
+            self.matching(path).flat_map(|(_, methods)| methods).map(Method::as_str).collect();
         if names.contains(&"GET") {
             names.push("HEAD");
         }
@@ -59,7 +63,9 @@ impl RouteTable {
     /// Only the most exact route counts, as it does for the router: `/v1/keys/rotate` is not a `{kid}`.
     fn matching<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a (Box<str>, Vec<Method>)> {
         let exact = self.routes.iter().any(|(template, _)| **template == *path);
-        self.routes.iter().filter(move |(template, _)| if exact { **template == *path } else { fits(template, path) })
+        self.routes
+            .iter()
+            .filter(move |(template, _)| if exact { **template == *path } else { fits(template, path) })
     }
 }
 
@@ -71,7 +77,8 @@ fn methods(operations: &Value) -> Vec<Method> {
 /// Whether `path` is one of those that `template` stands for.
 pub(super) fn fits(template: &str, path: &str) -> bool {
     let fits = |(t, p): (&str, &str)| if t.starts_with('{') { !p.is_empty() } else { t == p };
-    template.split('/').zip(path.split('/')).all(fits) && template.split('/').count() == path.split('/').count()
+    template.split('/').zip(path.split('/')).all(fits)
+        && template.split('/').count() == path.split('/').count()
 }
 
 /// An error in the shape of the surface: RFC 6749 at `/oauth2/*`, RFC 9457 elsewhere.
@@ -94,7 +101,11 @@ fn oauth_code(status: StatusCode) -> &'static str {
 pub fn no_route(routes: &RouteTable, surface: Surface, method: &Method, path: &str) -> Response {
     match routes.allow(path) {
         Some(allow) => {
-            let mut response = shaped(surface, StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not served here, but {allow}"));
+            let mut response = shaped(
+                surface,
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("{method} is not served here, but {allow}"),
+            );
             if let Ok(allow) = HeaderValue::try_from(allow) {
                 response.headers_mut().insert(header::ALLOW, allow);
             }
@@ -105,7 +116,13 @@ pub fn no_route(routes: &RouteTable, surface: Surface, method: &Method, path: &s
 }
 
 /// What a failure that is not one of our own answers becomes.
-pub fn failed(error: poem::Error, routes: &RouteTable, surface: Surface, method: &Method, path: &str) -> Response {
+pub fn failed(
+    error: poem::Error,
+    routes: &RouteTable,
+    surface: Surface,
+    method: &Method,
+    path: &str,
+) -> Response {
     if error.is_from_response() {
         return error.into_response();
     }
@@ -124,7 +141,8 @@ pub fn failed(error: poem::Error, routes: &RouteTable, surface: Surface, method:
     }
     let status = error.status();
     if status.is_server_error() {
-        let route = routes.place(path).and_then(|place| routes.routes().nth(place)).map(|(template, _)| template);
+        let route =
+            routes.place(path).and_then(|place| routes.routes().nth(place)).map(|(template, _)| template);
         tracing::error!(%error, route, %method, "an endpoint failed");
         return shaped(surface, status, "a bug; the log says more".to_owned());
     }
@@ -135,8 +153,14 @@ pub fn failed(error: poem::Error, routes: &RouteTable, surface: Surface, method:
 /// What an unacceptable body is answered. The connection ends with it: what is left of the body is not read.
 pub fn unacceptable(surface: Surface, why: Unacceptable, body_bytes_max: usize) -> Response {
     closing(match why {
-        Unacceptable::TooLarge => shaped(surface, StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {body_bytes_max} bytes")),
-        Unacceptable::Broken => shaped(surface, StatusCode::BAD_REQUEST, "the body ended in the middle".to_owned()),
+        Unacceptable::TooLarge => shaped(
+            surface,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is larger than {body_bytes_max} bytes"),
+        ),
+        Unacceptable::Broken => {
+            shaped(surface, StatusCode::BAD_REQUEST, "the body ended in the middle".to_owned())
+        }
     })
 }
 
@@ -175,7 +199,9 @@ mod tests {
         for unknown in ["/", "/v1/sessions", "/v1/sessions/", "/v1/sessions/a/b", "/oauth2/token/", "*", ""] {
             assert_eq!(table.allow(unknown), None, "{unknown}");
         }
-        let template = |path| table.place(path).and_then(|place| table.routes().nth(place)).map(|(template, _)| template);
+        let template = |path| {
+            table.place(path).and_then(|place| table.routes().nth(place)).map(|(template, _)| template)
+        };
         assert_eq!(template("/v1/keys/rotate"), Some("/v1/keys/rotate"));
         assert_eq!(template("/v1/keys/abc"), Some("/v1/keys/{kid}"));
         assert_eq!(template("/v1/keys/abc/d"), None);
@@ -186,15 +212,26 @@ mod tests {
     fn an_unknown_route_and_a_wrong_method_have_the_shape_of_their_surface_c_13() {
         let answer = |surface, path| no_route(&table(), surface, &Method::PUT, path);
         let oauth = answer(Surface::OAuth, "/oauth2/token");
-        assert_eq!((oauth.status().as_u16(), oauth.header("allow"), oauth.content_type()), (405, Some("POST"), Some("application/json")));
+        assert_eq!(
+            (oauth.status().as_u16(), oauth.header("allow"), oauth.content_type()),
+            (405, Some("POST"), Some("application/json"))
+        );
         let v1 = answer(Surface::V1, "/v1/nothing");
-        assert_eq!((v1.status().as_u16(), v1.header("allow"), v1.content_type()), (404, None, Some("application/problem+json")));
+        assert_eq!(
+            (v1.status().as_u16(), v1.header("allow"), v1.content_type()),
+            (404, None, Some("application/problem+json"))
+        );
     }
 
     #[test]
     fn poems_own_failures_lose_their_plain_text() {
-        let failed = |error: poem::Error| super::failed(error, &table(), Surface::V1, &Method::GET, "/v1/sessions/abc");
-        let parameter = ParseParamError { name: "limit", reason: "failed to parse \"integer\": invalid digit".to_owned() };
+        let failed = |error: poem::Error| {
+            super::failed(error, &table(), Surface::V1, &Method::GET, "/v1/sessions/abc")
+        };
+        let parameter = ParseParamError {
+            name: "limit",
+            reason: "failed to parse \"integer\": invalid digit".to_owned(),
+        };
         for (error, status) in [
             (poem::Error::from(parameter), 400),
             (ParsePathError { name: "id", reason: String::new() }.into(), 404),
@@ -203,7 +240,10 @@ mod tests {
             (MethodNotAllowedError.into(), 405),
         ] {
             let response = failed(error);
-            assert_eq!((response.status().as_u16(), response.content_type()), (status, Some("application/problem+json")));
+            assert_eq!(
+                (response.status().as_u16(), response.content_type()),
+                (status, Some("application/problem+json"))
+            );
         }
     }
 }

@@ -68,9 +68,14 @@ enum EndFamilyResponse {
 impl<S: Store> FamiliesApi<S> {
     /// Open a further family.
     ///
-    /// For another client, scope or audience in the same session (single sign-on). It ends with the session, and gives its client no right to the
-    /// session. For the session's opener and administrators.
-    #[oai(path = "/v1/sessions/:id/families", method = "post", tag = "Tag::Sessions", operation_id = "openFamily")]
+    /// For another client, scope or audience in the same session (single sign-on). It ends with the session,
+    /// and gives its client no right to the session. For the session's opener and administrators.
+    #[oai(
+        path = "/v1/sessions/:id/families",
+        method = "post",
+        tag = "Tag::Sessions",
+        operation_id = "openFamily"
+    )]
     async fn open(
         &self,
         authorization: Authorization<BasicOrBearer>,
@@ -81,7 +86,10 @@ impl<S: Store> FamiliesApi<S> {
     ) -> Result<OpenFamilyResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Sessions).await?;
         let OpenFamilyBody { client_id, scope, audience } = body.read()?;
-        let opened = self.0.open_family(&caller, session_id(&id.0)?, OpenFamily { client_id, scope, audience }).await?;
+        let opened = self
+            .0
+            .open_family(&caller, session_id(&id.0)?, OpenFamily { client_id, scope, audience })
+            .await?;
         Ok(OpenFamilyResponse::Opened(Json(OpenedFamilyBody {
             family: opened.number,
             token_type: "Bearer".into(),
@@ -95,7 +103,12 @@ impl<S: Store> FamiliesApi<S> {
     /// End a family.
     ///
     /// Its refresh token and its access tokens are dead when the answer comes; the session lives on.
-    #[oai(path = "/v1/sessions/:id/families/:family", method = "delete", tag = "Tag::Sessions", operation_id = "endFamily")]
+    #[oai(
+        path = "/v1/sessions/:id/families/:family",
+        method = "delete",
+        tag = "Tag::Sessions",
+        operation_id = "endFamily"
+    )]
     async fn end(
         &self,
         authorization: Authorization<BasicOrBearer>,

@@ -20,7 +20,8 @@ const CLIENT_NAMES: [&str; 3] = ["client_id", "client_secret", "client_assertion
 
 /// A type that is read from a form and described in the document by its schema.
 pub trait FromForm: Type + Sized {
-    /// The parameters that are recognised, besides those of client authentication. All others are ignored (RFC 6749 §3.2).
+    /// The parameters that are recognised, besides those of client authentication. All others are ignored
+    /// (RFC 6749 §3.2).
     const NAMES: &'static [&'static str];
 
     /// Reads it.
@@ -32,7 +33,8 @@ pub trait FromForm: Type + Sized {
 enum Held {
     #[default]
     Nothing,
-    /// It was there and empty, which is as if it were not (RFC 6749 §3.2), except that a second one repeats it.
+    /// It was there and empty, which is as if it were not (RFC 6749 §3.2), except that a second one repeats
+    /// it.
     Empty,
     Once(String),
     Repeated,
@@ -65,14 +67,15 @@ impl Form {
         Ok(form)
     }
 
-    /// Refuses recognised parameters in the query that the body lacks: they are not request parameters, and leak into logs
-    /// (INT-08, TOK-03; a secret there is refused whatever the body says, CLI-09).
+    /// Refuses recognised parameters in the query that the body lacks: they are not request parameters, and
+    /// leak into logs (INT-08, TOK-03; a secret there is refused whatever the body says, CLI-09).
     pub fn refuse_query(&self, query: &str) -> Result<(), Refused> {
         for pair in query.as_bytes().split(|b| *b == b'&') {
             let Some(name) = decode(split_pair(pair).0) else { continue };
             let Some(place) = self.place(&name) else { continue };
             if matches!(self.held[place], Held::Nothing | Held::Empty) || &*name == "client_secret" {
-                return Err(Refusal::Invalid { field: self.name(place) }.because("goes into the body, never into the URL"));
+                return Err(Refusal::Invalid { field: self.name(place) }
+                    .because("goes into the body, never into the URL"));
             }
         }
         Ok(())
@@ -88,7 +91,9 @@ impl Form {
         match std::mem::take(&mut self.held[place]) {
             Held::Nothing | Held::Empty => Ok(None),
             Held::Once(value) => Ok(Some(value)),
-            Held::Repeated => Err(Refusal::Invalid { field: self.name(place) }.because("is there more than once")),
+            Held::Repeated => {
+                Err(Refusal::Invalid { field: self.name(place) }.because("is there more than once"))
+            }
         }
     }
 
@@ -101,7 +106,8 @@ impl Form {
         self.take(name)?.ok_or_else(|| Refusal::Invalid { field: name }.because("is missing"))
     }
 
-    /// Whether a parameter is there more than once: for `resource`, whose repetition has an answer of its own (TOK-09).
+    /// Whether a parameter is there more than once: for `resource`, whose repetition has an answer of its own
+    /// (TOK-09).
     pub fn is_repeated(&self, name: &'static str) -> bool {
         self.place(name).is_some_and(|place| self.held[place] == Held::Repeated)
     }
@@ -118,7 +124,9 @@ impl Form {
     /// Refuses any recognised parameter that was given twice and that nobody read.
     fn refuse_repeated(&self) -> Result<(), Refused> {
         match self.held.iter().position(|held| *held == Held::Repeated) {
-            Some(place) => Err(Refusal::Invalid { field: self.name(place) }.because("is there more than once")),
+            Some(place) => {
+                Err(Refusal::Invalid { field: self.name(place) }.because("is there more than once"))
+            }
             None => Ok(()),
         }
     }
@@ -132,7 +140,8 @@ impl Form {
     }
 }
 
-/// An extractor for the form of an endpoint at `/oauth2/*`: its own fields, and those of client authentication.
+/// An extractor for the form of an endpoint at `/oauth2/*`: its own fields, and those of client
+/// authentication.
 pub struct OAuthForm<T> {
     /// The fields of the endpoint.
     pub fields: T,
@@ -154,7 +163,8 @@ impl<T: FromForm> OAuthForm<T> {
 
     fn read(content_type: Option<&str>, query: Option<&str>, body: &[u8]) -> Result<Self, Refused> {
         if !content_type.is_some_and(is_form) {
-            return Err(Refusal::InvalidRequest.because("the Content-Type has to be application/x-www-form-urlencoded"));
+            return Err(Refusal::InvalidRequest
+                .because("the Content-Type has to be application/x-www-form-urlencoded"));
         }
         let mut form = Form::parse(T::NAMES, body)?;
         if let Some(query) = query {
@@ -181,7 +191,11 @@ impl<'a, T: FromForm> ApiExtractor<'a> for OAuthForm<T> {
         Some(MetaRequest { description: None, content, required: true })
     }
 
-    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> Result<Self> {
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> Result<Self> {
         Self::take(request, body).await
     }
 }
@@ -202,7 +216,8 @@ fn malformed() -> Refused {
     Refusal::InvalidRequest.because("the form is not percent-encoded UTF-8")
 }
 
-/// Decodes one name or value of a form: `+` is a space, `%` begins two hexadecimal digits, and the result is UTF-8. Strict: `None` otherwise.
+/// Decodes one name or value of a form: `+` is a space, `%` begins two hexadecimal digits, and the result is
+/// UTF-8. Strict: `None` otherwise.
 pub(super) fn decode(encoded: &[u8]) -> Option<Cow<'_, str>> {
     // Twice through, a word at a time, is quicker than once byte by byte.
     if !encoded.contains(&b'%') && !encoded.contains(&b'+') {
@@ -248,7 +263,11 @@ mod tests {
             if form.is_repeated("resource") {
                 return Err(Refusal::InvalidTarget.because("one resource"));
             }
-            Ok(Self { token: form.require("token")?, token_type_hint: form.take("token_type_hint")?, resource: form.take("resource")? })
+            Ok(Self {
+                token: form.require("token")?,
+                token_type_hint: form.take("token_type_hint")?,
+                resource: form.take("resource")?,
+            })
         }
     }
 
@@ -256,7 +275,11 @@ mod tests {
         read_all(Some(FORM), None, body.as_bytes()).map(|form| form.fields)
     }
 
-    fn read_all(content_type: Option<&str>, query: Option<&str>, body: &[u8]) -> Result<OAuthForm<Introspect>, Refusal> {
+    fn read_all(
+        content_type: Option<&str>,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<OAuthForm<Introspect>, Refusal> {
         OAuthForm::read(content_type, query, body).map_err(|refused| refused.refusal)
     }
 
@@ -282,9 +305,13 @@ mod tests {
     fn the_content_type_is_compared_without_case_and_parameters_int_02_to_int_07() {
         let with = |content_type| read_all(content_type, None, b"token=a").map(|form| form.fields.token);
         assert_eq!(with(Some("Application/X-WWW-Form-URLencoded; charset=UTF-8")), Ok("a".to_owned()));
-        for wrong in
-            [None, Some("application/json"), Some("multipart/form-data; boundary=x"), Some("application/x-www-form-urlencodedx"), Some("")]
-        {
+        for wrong in [
+            None,
+            Some("application/json"),
+            Some("multipart/form-data; boundary=x"),
+            Some("application/x-www-form-urlencodedx"),
+            Some(""),
+        ] {
             assert_eq!(with(wrong), Err(Refusal::InvalidRequest), "{wrong:?}");
         }
     }
@@ -301,10 +328,16 @@ mod tests {
         for body in ["token=a&token=a", "token=&token=a", "token=a&token=", "token&t%6fken=a"] {
             assert_eq!(refused(read(body)), Refusal::Invalid { field: "token" }, "{body:?}");
         }
-        assert_eq!(refused(read("token=a&token_type_hint=x&token_type_hint=y")), Refusal::Invalid { field: "token_type_hint" });
+        assert_eq!(
+            refused(read("token=a&token_type_hint=x&token_type_hint=y")),
+            Refusal::Invalid { field: "token_type_hint" }
+        );
         assert_eq!(refused(read("token=a&unread=x&unread=y")), Refusal::Invalid { field: "unread" });
         assert_eq!(refused(read("token=a&client_id=x&client_id=x")), Refusal::Invalid { field: "client_id" });
-        assert_eq!(refused(read("token=a&client_assertion=&client_assertion=")), Refusal::Invalid { field: "client_assertion" });
+        assert_eq!(
+            refused(read("token=a&client_assertion=&client_assertion=")),
+            Refusal::Invalid { field: "client_assertion" }
+        );
     }
 
     #[test]
@@ -314,7 +347,9 @@ mod tests {
 
     #[test]
     fn bad_encoding_anywhere_is_refused_int_18() {
-        for body in ["token=%GG", "token=%", "token=%4", "token=%ff", "token=a&foo=%zz", "%ff=1&token=a", "token=%+1"] {
+        for body in
+            ["token=%GG", "token=%", "token=%4", "token=%ff", "token=a&foo=%zz", "%ff=1&token=a", "token=%+1"]
+        {
             assert_eq!(refused(read(body)), Refusal::InvalidRequest, "{body:?}");
         }
         assert_eq!(read_all(Some(FORM), None, b"token=\xff").err(), Some(Refusal::InvalidRequest));
@@ -322,18 +357,27 @@ mod tests {
 
     #[test]
     fn what_belongs_into_the_body_is_refused_in_the_query_int_08_cli_09() {
-        let with = |query, body: &str| read_all(Some(FORM), Some(query), body.as_bytes()).map(|form| form.fields.token);
+        let with = |query, body: &str| {
+            read_all(Some(FORM), Some(query), body.as_bytes()).map(|form| form.fields.token)
+        };
         assert_eq!(with("token=a", ""), Err(Refusal::Invalid { field: "token" }));
         assert_eq!(with("token_type_hint=x", "token=a"), Err(Refusal::Invalid { field: "token_type_hint" }));
-        assert_eq!(with("client_secret=s", "token=a&client_secret=s"), Err(Refusal::Invalid { field: "client_secret" }));
+        assert_eq!(
+            with("client_secret=s", "token=a&client_secret=s"),
+            Err(Refusal::Invalid { field: "client_secret" })
+        );
         assert_eq!(with("client_id=s", "token=a"), Err(Refusal::Invalid { field: "client_id" }));
         assert_eq!(with("token=b&foo=%GG", "token=a"), Ok("a".to_owned()), "the query is not read");
     }
 
     #[test]
     fn the_clients_fields_are_read_beside_those_of_the_endpoint() {
-        let client = read_all(Some(FORM), None, b"token=a&client_id=app&client_secret=s%2Bs").ok().unwrap().client;
-        assert_eq!((client.id.as_deref(), client.secret.as_ref().map(Secret::expose)), (Some("app"), Some("s+s")));
+        let client =
+            read_all(Some(FORM), None, b"token=a&client_id=app&client_secret=s%2Bs").ok().unwrap().client;
+        assert_eq!(
+            (client.id.as_deref(), client.secret.as_ref().map(Secret::expose)),
+            (Some("app"), Some("s+s"))
+        );
         assert!(!client.assertion);
     }
 }

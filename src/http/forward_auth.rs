@@ -1,4 +1,5 @@
-//! `GET /v1/forward-auth`: may this request pass? For nginx `auth_request`, Caddy `forward_auth`, Traefik `ForwardAuth`.
+//! `GET /v1/forward-auth`: may this request pass? For nginx `auth_request`, Caddy `forward_auth`, Traefik
+//! `ForwardAuth`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,8 +48,8 @@ enum Admission {
         /// What it allows: names joined by spaces (`%20`); empty if nothing.
         #[oai(header = "X-Keyfob-Scope")]
         String,
-        /// To which level the subject authenticated; empty if nobody said. Never absent: some versions of Caddy hand on their own placeholder
-        /// for a header that is.
+        /// To which level the subject authenticated; empty if nobody said. Never absent: some versions of
+        /// Caddy hand on their own placeholder for a header that is.
         #[oai(header = "X-Keyfob-Acr")]
         String,
     ),
@@ -58,9 +59,10 @@ enum Admission {
 impl<S: Store> ForwardAuthApi<S> {
     /// May this request pass?
     ///
-    /// By session cookie, session token or access token. Counts as activity. Reads no header of those that it answers with. 401 when nobody is
-    /// signed in, or a step-up is asked for (RFC 9470); 403 when the scope or the client is not enough. A question that is not understood is
-    /// 400, an unknown parameter included: proxies then let nobody in.
+    /// By session cookie, session token or access token. Counts as activity. Reads no header of those that it
+    /// answers with. 401 when nobody is signed in, or a step-up is asked for (RFC 9470); 403 when the scope
+    /// or the client is not enough. A question that is not understood is 400, an unknown parameter included:
+    /// proxies then let nobody in.
     #[oai(path = "/v1/forward-auth", method = "get", tag = "Tag::People", operation_id = "forwardAuth")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
     async fn forward_auth(
@@ -91,10 +93,20 @@ impl<S: Store> ForwardAuthApi<S> {
     }
 }
 
-fn gate(scope: Option<&str>, clients: &[String], acr: Option<&str>, max_age: Option<u64>) -> Result<Gate, Problem> {
-    let clients = clients.iter().map(|id| id.parse().map_err(|_| Problem::invalid("client_id", "client_id is malformed")));
+fn gate(
+    scope: Option<&str>,
+    clients: &[String],
+    acr: Option<&str>,
+    max_age: Option<u64>,
+) -> Result<Gate, Problem> {
+    let clients = clients
+        .iter()
+        .map(|id| id.parse().map_err(|_| Problem::invalid("client_id", "client_id is malformed")));
     Ok(Gate {
-        scope: scope.unwrap_or_default().parse().map_err(|_| Problem::invalid("scope", "scope must be names joined by single spaces"))?,
+        scope: scope
+            .unwrap_or_default()
+            .parse()
+            .map_err(|_| Problem::invalid("scope", "scope must be names joined by single spaces"))?,
         clients: clients.collect::<Result<_, _>>()?,
         acr: acr.unwrap_or_default().split(' ').filter(|acr| !acr.is_empty()).map(Into::into).collect(),
         max_age: max_age.map(Duration::from_secs),
@@ -125,7 +137,11 @@ fn turned_away(turned: Turned, gate: &Gate) -> Problem {
             let mut challenge = vec![("error", "insufficient_user_authentication")];
             challenge.extend((!acr.is_empty()).then_some(("acr_values", &*acr)));
             challenge.extend(max_age.as_deref().map(|max_age| ("max_age", max_age)));
-            Problem::challenged(StatusCode::UNAUTHORIZED, "the subject must authenticate again, or more strongly", &challenge)
+            Problem::challenged(
+                StatusCode::UNAUTHORIZED,
+                "the subject must authenticate again, or more strongly",
+                &challenge,
+            )
         }
     }
 }
@@ -145,6 +161,9 @@ mod tests {
     /// None of these gets into a subject or a level; should one ever, it still makes no line of its own.
     #[test]
     fn control_characters_never_travel_as_they_are() {
-        assert_eq!(visible("a\r\nX-Keyfob-Subject: root\0\u{7f}\u{85}"), "a%0D%0AX-Keyfob-Subject:%20root%00%7F%C2%85");
+        assert_eq!(
+            visible("a\r\nX-Keyfob-Subject: root\0\u{7f}\u{85}"),
+            "a%0D%0AX-Keyfob-Subject:%20root%00%7F%C2%85"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The headers that every answer carries, whatever its status (ASVS 5.0, 3.4.1, 3.4.3 to 3.4.6 and 14.3.2; INT-120 to INT-123).
+//! The headers that every answer carries, whatever its status (ASVS 5.0, 3.4.1, 3.4.3 to 3.4.6 and 14.3.2;
+//! INT-120 to INT-123).
 
 use poem::Response;
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -11,7 +12,8 @@ const STRICT: HeaderValue = HeaderValue::from_static("max-age=31536000; includeS
 const NO_PAGE: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// Puts them on an answer. There is none that names what serves it. `strict` is for answers that travel by TLS.
+/// Puts them on an answer. There is none that names what serves it. `strict` is for answers that travel by
+/// TLS.
 pub fn put(surface: Surface, strict: bool, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -34,8 +36,9 @@ pub fn put(surface: Surface, strict: bool, response: &mut Response) {
     }
 }
 
-/// Lets pages of `origin` read an answer, and their browser send the cookie for it. No other answer has a CORS header: the routes are for servers,
-/// and for pages of the same origin. `Cross-Origin-Resource-Policy` is not asked of what is fetched by CORS.
+/// Lets pages of `origin` read an answer, and their browser send the cookie for it. No other answer has a
+/// CORS header: the routes are for servers, and for pages of the same origin. `Cross-Origin-Resource-Policy`
+/// is not asked of what is fetched by CORS.
 pub fn let_read(origin: HeaderValue, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -43,10 +46,14 @@ pub fn let_read(origin: HeaderValue, response: &mut Response) {
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
 }
 
-/// What a browser is told that asks before it sends what a page wants sent. It may remember it for ten minutes.
+/// What a browser is told that asks before it sends what a page wants sent. It may remember it for ten
+/// minutes.
 pub fn preflight() -> Response {
     let response = Response::builder().status(StatusCode::NO_CONTENT);
-    response.header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, DELETE").header(header::ACCESS_CONTROL_MAX_AGE, "600").finish()
+    response
+        .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, DELETE")
+        .header(header::ACCESS_CONTROL_MAX_AGE, "600")
+        .finish()
 }
 
 #[cfg(test)]
@@ -57,9 +64,13 @@ mod tests {
     fn every_answer_of_oauth_and_v1_is_not_to_be_stored_even_if_it_says_otherwise_int_120() {
         for surface in [Surface::OAuth, Surface::V1] {
             for status in [StatusCode::OK, StatusCode::BAD_REQUEST, StatusCode::SERVICE_UNAVAILABLE] {
-                let mut response = Response::builder().status(status).header("cache-control", "max-age=60").finish();
+                let mut response =
+                    Response::builder().status(status).header("cache-control", "max-age=60").finish();
                 put(surface, false, &mut response);
-                assert_eq!((response.header("cache-control"), response.header("pragma")), (Some("no-store"), Some("no-cache")));
+                assert_eq!(
+                    (response.header("cache-control"), response.header("pragma")),
+                    (Some("no-store"), Some("no-cache"))
+                );
                 assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
             }
         }
@@ -96,7 +107,10 @@ mod tests {
     fn an_answer_is_no_page_and_a_page_keeps_its_own_policy() {
         let mut response = Response::builder().finish();
         put(Surface::V1, false, &mut response);
-        assert_eq!(response.header("content-security-policy"), Some("default-src 'none'; frame-ancestors 'none'"));
+        assert_eq!(
+            response.header("content-security-policy"),
+            Some("default-src 'none'; frame-ancestors 'none'")
+        );
         assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
         assert_eq!(response.header("cross-origin-resource-policy"), Some("same-origin"));
         assert_eq!(response.header("server"), None);

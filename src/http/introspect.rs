@@ -38,7 +38,12 @@ impl FromForm for IntrospectForm {
     const NAMES: &'static [&'static str] = &["token", "token_type_hint"];
 
     fn from_form(form: &mut Form) -> Result<Self, Refused> {
-        Ok(Self { token: form.require("token")?, token_type_hint: form.take("token_type_hint")?, client_id: None, client_secret: None })
+        Ok(Self {
+            token: form.require("token")?,
+            token_type_hint: form.take("token_type_hint")?,
+            client_id: None,
+            client_secret: None,
+        })
     }
 }
 
@@ -130,9 +135,10 @@ struct ActiveToken {
 impl<S: Store> IntrospectApi<S> {
     /// Is this token good?
     ///
-    /// Answers from the store at this moment: what was revoked is inactive in the next answer. Needs the permission `introspect`; a client learns
-    /// only of tokens issued to it or meant for a resource that it serves, and of refresh and session tokens of sessions that it opened.
-    /// Everything else looks the same: exactly `{"active":false}`.
+    /// Answers from the store at this moment: what was revoked is inactive in the next answer. Needs the
+    /// permission `introspect`; a client learns only of tokens issued to it or meant for a resource that it
+    /// serves, and of refresh and session tokens of sessions that it opened. Everything else looks the same:
+    /// exactly `{"active":false}`.
     #[oai(path = "/oauth2/introspect", method = "post", tag = "Tag::OAuth", operation_id = "introspect")]
     async fn introspect(
         &self,
@@ -172,7 +178,11 @@ impl ActiveToken {
             None => (None, None, None),
             Some(authentication) => {
                 let amr: Vec<String> = authentication.amr.into_iter().map(String::from).collect();
-                (authentication.acr.map(String::from), (!amr.is_empty()).then_some(amr), Some(authentication.at.seconds()))
+                (
+                    authentication.acr.map(String::from),
+                    (!amr.is_empty()).then_some(amr),
+                    Some(authentication.at.seconds()),
+                )
             }
         };
         let sub = String::from(active.subject.as_str());

@@ -20,7 +20,8 @@ const JSON: &str = "application/json";
 /// How deep a body may nest.
 const DEPTH_MAX: usize = 32;
 
-/// An extractor for a body that must be there. What is wrong with it is told to whoever may send one: after the caller was authenticated.
+/// An extractor for a body that must be there. What is wrong with it is told to whoever may send one: after
+/// the caller was authenticated.
 pub struct JsonBody<T>(Result<T, Problem>);
 
 /// An extractor for a body that may be absent: then it is as if it were `{}`.
@@ -42,7 +43,10 @@ impl<T> OptionalJsonBody<T> {
 
 fn read_body<T: ParseFromJSON + 'static>(content_type: Option<&str>, body: &[u8]) -> Result<T, Problem> {
     if !content_type.is_some_and(is_json) {
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the Content-Type has to be application/json"));
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the Content-Type has to be application/json",
+        ));
     }
     parse(body).and_then(read_value)
 }
@@ -60,7 +64,11 @@ impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for JsonBody<T> {
         Some(request_meta::<T>(true))
     }
 
-    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
         let body = body.take()?.into_bytes().await?;
         Ok(Self(read_body(content_type(request), &body)))
     }
@@ -79,14 +87,26 @@ impl<'a, T: ParseFromJSON + 'static> ApiExtractor<'a> for OptionalJsonBody<T> {
         Some(request_meta::<T>(false))
     }
 
-    async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
         let body = body.take()?.into_bytes().await?;
-        Ok(Self(if body.is_empty() { read_value(Map::new().into()) } else { read_body(content_type(request), &body) }))
+        Ok(Self(if body.is_empty() {
+            read_value(Map::new().into())
+        } else {
+            read_body(content_type(request), &body)
+        }))
     }
 }
 
 fn request_meta<T: Type>(required: bool) -> MetaRequest {
-    MetaRequest { description: None, content: vec![MetaMediaType { content_type: JSON, schema: T::schema_ref() }], required }
+    MetaRequest {
+        description: None,
+        content: vec![MetaMediaType { content_type: JSON, schema: T::schema_ref() }],
+        required,
+    }
 }
 
 fn content_type(request: &Request) -> Option<&str> {
@@ -97,20 +117,27 @@ fn is_json(content_type: &str) -> bool {
     content_type.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(JSON))
 }
 
-/// Reads JSON without repeated members (whose meaning depends on the reader, RFC 8259 §4) and of bounded depth.
+/// Reads JSON without repeated members (whose meaning depends on the reader, RFC 8259 §4) and of bounded
+/// depth.
 fn parse(body: &[u8]) -> Result<Value, Problem> {
-    let malformed = |error: serde_json::Error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON that we take: {error}"));
+    let malformed = |error: serde_json::Error| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON that we take: {error}"))
+    };
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = Strict { depth: DEPTH_MAX }.deserialize(&mut deserializer).map_err(malformed)?;
     deserializer.end().map_err(malformed)?;
     Ok(value)
 }
 
-/// Reads a value, which has to be what the document says: the parser alone would take a number for a string, and does not say which field
-/// it stopped at.
+/// Reads a value, which has to be what the document says: the parser alone would take a number for a string,
+/// and does not say which field it stopped at.
 fn read_value<T: ParseFromJSON + 'static>(value: Value) -> Result<T, Problem> {
     if let Some((field, detail)) = misfit(&schemas::<T>(), &T::schema_ref(), &value, "") {
-        return Err(if field.is_empty() { Problem::new(StatusCode::BAD_REQUEST, detail) } else { Problem::invalid(field, detail) });
+        return Err(if field.is_empty() {
+            Problem::new(StatusCode::BAD_REQUEST, detail)
+        } else {
+            Problem::invalid(field, detail)
+        });
     }
     T::parse_from_json(Some(value)).map_err(|error| {
         let words = plain_words(error.message());
@@ -139,7 +166,8 @@ fn quoted_field(message: &str) -> Option<&str> {
     message.split('`').nth(1)
 }
 
-/// A message of poem-openapi as a person would say it: without the names of our types, and without the value, which may be secret.
+/// A message of poem-openapi as a person would say it: without the names of our types, and without the value,
+/// which may be secret.
 pub(super) fn plain_words(message: &str) -> String {
     let message = message.split(" (occurred while parsing").next().unwrap_or(message);
     if let Some((_, rest)) = message.split_once("Expected input type \"") {
@@ -154,7 +182,9 @@ pub(super) fn plain_words(message: &str) -> String {
         None => message,
     };
     match message.trim_end_matches('.') {
-        "invalid digit found in string" | "cannot parse integer from empty string" => "expected a whole number, 0 or more".to_owned(),
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "expected a whole number, 0 or more".to_owned()
+        }
         "number too large to fit in target type" => "expected a smaller number".to_owned(),
         message => message.replace('`', ""),
     }
@@ -180,19 +210,30 @@ fn misfit(registry: &Registry, schema: &MetaSchemaRef, value: &Value, at: &str) 
     if let (Some("date-time"), Value::String(text)) = (schema.format, value)
         && text.parse::<Timestamp>().is_err()
     {
-        return Some((at.to_owned(), "expected an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"".to_owned()));
+        return Some((
+            at.to_owned(),
+            "expected an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"".to_owned(),
+        ));
     }
     match value {
         Value::Object(members) => misfit_member(registry, schema, members, at),
         Value::Array(items) => {
             let item = schema.items.as_ref()?;
-            items.iter().enumerate().find_map(|(index, value)| misfit(registry, item, value, &format!("{at}[{index}]")))
+            items
+                .iter()
+                .enumerate()
+                .find_map(|(index, value)| misfit(registry, item, value, &format!("{at}[{index}]")))
         }
         _ => None,
     }
 }
 
-fn misfit_member(registry: &Registry, schema: &MetaSchema, members: &Map<String, Value>, at: &str) -> Option<(String, String)> {
+fn misfit_member(
+    registry: &Registry,
+    schema: &MetaSchema,
+    members: &Map<String, Value>,
+    at: &str,
+) -> Option<(String, String)> {
     let place = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
     let known = |name: &str| schema.properties.iter().any(|(known, _)| *known == name);
     if let Some(unknown) = members.keys().find(|name| !schema.properties.is_empty() && !known(name)) {
@@ -206,9 +247,12 @@ fn misfit_member(registry: &Registry, schema: &MetaSchema, members: &Map<String,
     if let Some(missing) = schema.required.iter().find(null_or_absent) {
         return Some((place(missing), "is missing".to_owned()));
     }
-    let given = schema.properties.iter().filter_map(|(name, schema)| Some((name, schema, members.get(*name)?)));
+    let given =
+        schema.properties.iter().filter_map(|(name, schema)| Some((name, schema, members.get(*name)?)));
     // To the parser null is absent.
-    given.filter(|(.., value)| !value.is_null()).find_map(|(name, schema, value)| misfit(registry, schema, value, &place(name)))
+    given
+        .filter(|(.., value)| !value.is_null())
+        .find_map(|(name, schema, value)| misfit(registry, schema, value, &place(name)))
 }
 
 fn is_of(ty: &str, value: &Value) -> bool {
@@ -247,7 +291,10 @@ struct Strict {
 
 impl Strict {
     fn deeper<E: Error>(self) -> Result<Self, E> {
-        let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom(format_args!("nested deeper than {DEPTH_MAX}")))?;
+        let depth = self
+            .depth
+            .checked_sub(1)
+            .ok_or_else(|| E::custom(format_args!("nested deeper than {DEPTH_MAX}")))?;
         Ok(Self { depth })
     }
 }
@@ -376,15 +423,31 @@ mod tests {
         refused(r#"{"subject":5}"#, Some("subject"), "subject: expected a string, found a number");
         refused(r#"{}"#, Some("subject"), "subject: is missing");
         refused(r#"{"subject":null}"#, Some("subject"), "subject: is missing");
-        refused(r#"{"subject":"a","device":"hunter2"}"#, Some("device"), "device: expected an object, found a string");
+        refused(
+            r#"{"subject":"a","device":"hunter2"}"#,
+            Some("device"),
+            "device: expected an object, found a string",
+        );
         refused(
             r#"{"subject":"a","device":{"label":["hunter2"]}}"#,
             Some("device.label"),
             "device.label: expected a string, found an array",
         );
-        refused(r#"{"subject":"a","amr":["pwd",{}]}"#, Some("amr[1]"), "amr[1]: expected a string, found an object");
-        refused(r#"{"subject":"a","remember":"hunter2"}"#, Some("remember"), "remember: expected a boolean, found a string");
-        refused(r#"{"subject":"a","kind":"hunter2"}"#, Some("kind"), "kind: expected one of: public, confidential");
+        refused(
+            r#"{"subject":"a","amr":["pwd",{}]}"#,
+            Some("amr[1]"),
+            "amr[1]: expected a string, found an object",
+        );
+        refused(
+            r#"{"subject":"a","remember":"hunter2"}"#,
+            Some("remember"),
+            "remember: expected a boolean, found a string",
+        );
+        refused(
+            r#"{"subject":"a","kind":"hunter2"}"#,
+            Some("kind"),
+            "kind: expected one of: public, confidential",
+        );
         refused(r#"{"subject":"a","max":1.5}"#, Some("max"), "max: expected an integer, found a number");
         refused("[]", None, "expected an object, found an array");
     }
@@ -392,26 +455,37 @@ mod tests {
     #[test]
     fn an_unknown_field_and_a_validators_no_are_named_too() {
         let known = "known are: amr, claims, device, kind, max, remember, subject";
-        refused(r#"{"subject":"a","subjcet":"hunter2"}"#, Some("subjcet"), &format!("unknown field subjcet; {known}"));
+        refused(
+            r#"{"subject":"a","subjcet":"hunter2"}"#,
+            Some("subjcet"),
+            &format!("unknown field subjcet; {known}"),
+        );
         refused(
             r#"{"subject":"a","device":{"lable":"hunter2"}}"#,
             Some("device.lable"),
             "unknown field device.lable; known are: device.label",
         );
-        refused(r#"{"subject":"a","device":{"":null}}"#, Some("device."), "unknown field device.; known are: device.label");
+        refused(
+            r#"{"subject":"a","device":{"":null}}"#,
+            Some("device."),
+            "unknown field device.; known are: device.label",
+        );
         refused(r#"{"subject":""}"#, Some("subject"), "field subject verification failed. minLength(1)");
     }
 
     #[test]
     fn a_repeated_member_is_refused_at_any_depth() {
-        for body in [r#"{"subject":"a","subject":"b"}"#, r#"{"subject":"a","claims":{"x":[{"y":1,"y":1}]}}"#] {
+        for body in [r#"{"subject":"a","subject":"b"}"#, r#"{"subject":"a","claims":{"x":[{"y":1,"y":1}]}}"#]
+        {
             assert!(problem(body).contains("a member is there more than once"));
         }
     }
 
     #[test]
     fn what_nests_too_deep_is_refused() {
-        let nested = |depth: usize| format!(r#"{{"subject":"a","claims":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let nested = |depth: usize| {
+            format!(r#"{{"subject":"a","claims":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
+        };
         assert!(read_body::<Open>(Some(JSON), nested(DEPTH_MAX - 1).as_bytes()).is_ok());
         assert!(problem(&nested(DEPTH_MAX)).contains("nested deeper than 32"));
         assert!(problem(&nested(30_000)).contains("400"));
@@ -426,7 +500,9 @@ mod tests {
 
     #[test]
     fn another_content_type_is_415_and_so_is_none() {
-        for wrong in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")] {
+        for wrong in
+            [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")]
+        {
             assert_eq!(read_body::<Open>(wrong, b"{}").err().unwrap().status(), 415, "{wrong:?}");
         }
     }

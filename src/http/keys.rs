@@ -65,26 +65,36 @@ enum RevokeResponse {
 impl<S: Store> KeysApi<S> {
     /// List the signing keys.
     ///
-    /// In the order in which they were made. Their public halves are also at `/.well-known/paserk.json` and `/.well-known/jwks.json`.
+    /// In the order in which they were made. Their public halves are also at `/.well-known/paserk.json` and
+    /// `/.well-known/jwks.json`.
     #[oai(path = "/v1/keys", method = "get", tag = "Tag::Keys", operation_id = "listKeys")]
-    async fn list(&self, authorization: Authorization<BasicOrBearer>, origin: Origin) -> Result<Json<KeyList>, Problem> {
+    async fn list(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+    ) -> Result<Json<KeyList>, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         Ok(Json(KeyList { items: self.0.keys(&caller).await?.iter().map(Key::from).collect() }))
     }
 
     /// Rotate now.
     ///
-    /// The next key signs, the one that did is retired, and a new next one is published. Nobody is logged out. Rotation happens by itself
-    /// every `[keys] rotate_every`.
+    /// The next key signs, the one that did is retired, and a new next one is published. Nobody is logged
+    /// out. Rotation happens by itself every `[keys] rotate_every`.
     #[oai(path = "/v1/keys/rotate", method = "post", tag = "Tag::Keys", operation_id = "rotateKey")]
-    async fn rotate(&self, authorization: Authorization<BasicOrBearer>, origin: Origin) -> Result<Json<Rotated>, Problem> {
+    async fn rotate(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+    ) -> Result<Json<Rotated>, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         Ok(Json(Rotated { kid: self.0.rotate_key(&caller).await?.to_string() }))
     }
 
     /// Revoke a compromised key.
     ///
-    /// Every token that it signed is dead when the answer comes; refresh tokens and sessions live on and get tokens of another key.
+    /// Every token that it signed is dead when the answer comes; refresh tokens and sessions live on and get
+    /// tokens of another key.
     #[oai(path = "/v1/keys/:kid", method = "delete", tag = "Tag::Keys", operation_id = "revokeKey")]
     async fn revoke(
         &self,

@@ -36,7 +36,8 @@ pub enum Unacceptable {
 }
 
 impl Limits {
-    /// Reads a body up to the limit, whether or not its length was announced. Takes no memory above the limit.
+    /// Reads a body up to the limit, whether or not its length was announced. Takes no memory above the
+    /// limit.
     pub async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Unacceptable> {
         let mut body: BoxBody<Bytes, io::Error> = body.into();
         if announced(headers).is_some_and(|length| length > self.body_bytes_max as u64) {
@@ -64,7 +65,8 @@ impl Limits {
         Ok(if joined.is_empty() { first } else { joined.freeze() })
     }
 
-    /// Reads on for a little and keeps nothing: a connection closed with unread input is reset, and the answer may be lost with it.
+    /// Reads on for a little and keeps nothing: a connection closed with unread input is reset, and the
+    /// answer may be lost with it.
     async fn discard(&self, body: &mut BoxBody<Bytes, io::Error>) {
         let mut left = self.body_bytes_max.saturating_mul(4);
         while let Some(Ok(frame)) = body.frame().await {
@@ -75,7 +77,8 @@ impl Limits {
         }
     }
 
-    /// Whether `text`, a form or a query, has more parameters than the limit (INT-21). Counts separators: no parameter is looked at.
+    /// Whether `text`, a form or a query, has more parameters than the limit (INT-21). Counts separators: no
+    /// parameter is looked at.
     pub fn too_many_parameters(&self, text: &[u8]) -> bool {
         // Pieces short enough to be counted in bytes, many at a time.
         let separators = |piece: &[u8]| usize::from(piece.iter().map(|b| u8::from(*b == b'&')).sum::<u8>());
@@ -96,7 +99,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { body_bytes_max: 8, parameters_max: 3, request_timeout: Duration::from_secs(1) };
+    const LIMITS: Limits =
+        Limits { body_bytes_max: 8, parameters_max: 3, request_timeout: Duration::from_secs(1) };
 
     /// A body whose length nobody announced.
     struct Pieces(std::slice::Iter<'static, &'static str>);
@@ -104,7 +108,10 @@ mod tests {
     impl hyper::body::Body for Pieces {
         type Data = Bytes;
         type Error = io::Error;
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
             Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes())))))
         }
     }

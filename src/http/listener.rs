@@ -79,7 +79,8 @@ impl Listener for UnixListener {
     }
 }
 
-/// A listener that speaks TLS, and nothing else (SES-22). A handshake takes the certificate that is current when it begins.
+/// A listener that speaks TLS, and nothing else (SES-22). A handshake takes the certificate that is current
+/// when it begins.
 #[derive(Debug)]
 pub struct TlsListener<L> {
     listener: L,

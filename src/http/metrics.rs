@@ -1,4 +1,5 @@
-//! `GET /metrics`: what was counted, for Prometheus. Nothing is counted here but requests and connections; the rest is asked of whoever did it.
+//! `GET /metrics`: what was counted, for Prometheus. Nothing is counted here but requests and connections;
+//! the rest is asked of whoever did it.
 
 mod page;
 mod process;
@@ -67,7 +68,8 @@ impl Metrics {
         Self { public, ..Self::default() }
     }
 
-    /// Prints these requests from now on. They are known only when all routes are, that of the metrics included.
+    /// Prints these requests from now on. They are known only when all routes are, that of the metrics
+    /// included.
     pub fn watch(&self, requests: Arc<Requests>) {
         let _ = self.requests.set(requests);
     }
@@ -99,18 +101,29 @@ pub struct MetricsApi<S> {
 impl<S: Store> MetricsApi<S> {
     /// What is going on?
     ///
-    /// Metrics for Prometheus: as text, or as OpenMetrics for who accepts that. Needs the permission `metrics`, unless `[server] metrics_public`
-    /// tells them to everybody. There is no token, secret, subject or address in them.
+    /// Metrics for Prometheus: as text, or as OpenMetrics for who accepts that. Needs the permission
+    /// `metrics`, unless `[server] metrics_public` tells them to everybody. There is no token, secret,
+    /// subject or address in them.
     #[oai(path = "/metrics", method = "get", tag = "Tag::Operation", operation_id = "metrics")]
-    async fn metrics(&self, authorization: Authorization<BasicOrBearer>, origin: Origin, form: Accepted) -> Result<Exposition, Problem> {
+    async fn metrics(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        form: Accepted,
+    ) -> Result<Exposition, Problem> {
         if !self.metrics.public {
             caller(&self.engine, authorization, &origin, Permission::Metrics).await?;
         }
         let mut page = Page::new(form.0);
-        page.gauge("keyfob_build_info", "The version, as a label.").sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        page.gauge("keyfob_build_info", "The version, as a label.")
+            .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.metrics.print(&mut page);
         print_counts(&mut page, self.engine.counts());
-        page.one("keyfob_store_ready", "Whether the store can commit.", u8::from(self.engine.ready().is_ok()));
+        page.one(
+            "keyfob_store_ready",
+            "Whether the store can commit.",
+            u8::from(self.engine.ready().is_ok()),
+        );
         page.one("keyfob_event_log_head", "The position of the last event.", self.engine.head().0);
         match self.engine.figures() {
             Ok(figures) => {
@@ -118,7 +131,11 @@ impl<S: Store> MetricsApi<S> {
                 print_store(&mut page, &figures);
                 let now = self.engine.clock().now().wall;
                 let lag = figures.due.map_or(0.0, |due| now.since(due).as_secs_f64());
-                page.one("keyfob_sweep_lag_seconds", "For how long the first session that is due has waited for the sweep.", lag);
+                page.one(
+                    "keyfob_sweep_lag_seconds",
+                    "For how long the first session that is due has waited for the sweep.",
+                    lag,
+                );
             }
             // A store that cannot be read is when the rest is needed most.
             Err(error) => tracing::error!(%error, "the metrics are without those of the store"),
@@ -129,20 +146,25 @@ impl<S: Store> MetricsApi<S> {
 }
 
 fn print_counts(page: &mut Page, counts: &Counts) {
-    let mut samples =
-        page.counter("keyfob_introspections_total", "Introspections answered, by the form of the token and what was told of it.");
+    let mut samples = page.counter(
+        "keyfob_introspections_total",
+        "Introspections answered, by the form of the token and what was told of it.",
+    );
     for ((token, outcome), count) in counts.introspections.read() {
         samples.sample(&[("token", token.as_str()), ("outcome", outcome.as_str())], count);
     }
-    let mut samples = page.counter("keyfob_refreshes_total", "Refresh tokens presented, by what became of them.");
+    let mut samples =
+        page.counter("keyfob_refreshes_total", "Refresh tokens presented, by what became of them.");
     for (outcome, count) in counts.refreshes.read() {
         samples.sample(&[("outcome", outcome.as_str())], count);
     }
-    let mut samples = page.counter("keyfob_access_tokens_issued_total", "Access tokens handed out, by their form.");
+    let mut samples =
+        page.counter("keyfob_access_tokens_issued_total", "Access tokens handed out, by their form.");
     for (format, count) in counts.tokens.read() {
         samples.sample(&[("format", format.as_str())], count);
     }
-    let mut samples = page.counter("keyfob_authentication_failures_total", "Failed authentications of clients, by cause.");
+    let mut samples =
+        page.counter("keyfob_authentication_failures_total", "Failed authentications of clients, by cause.");
     for (cause, count) in counts.auth_failures.read() {
         samples.sample(&[("cause", cause.as_str())], count);
     }
@@ -155,18 +177,34 @@ fn print_counts(page: &mut Page, counts: &Counts) {
 }
 
 fn print_sessions(page: &mut Page, figures: &Figures) {
-    page.one("keyfob_sessions_live", "Sessions that live; those that have just expired until the sweep has seen it.", figures.live);
+    page.one(
+        "keyfob_sessions_live",
+        "Sessions that live; those that have just expired until the sweep has seen it.",
+        figures.live,
+    );
     let mut by_client: Vec<_> = figures.live_by_client.iter().collect();
     by_client.sort_by_key(|(client, number)| (std::cmp::Reverse(**number), *client));
     let beyond: u64 = by_client.iter().skip(CLIENTS_MAX).map(|(_, number)| **number).sum();
-    let mut samples =
-        page.gauge("keyfob_client_sessions_live", "Sessions that live, by client; beyond a hundred clients the rest have no name.");
-    by_client.iter().take(CLIENTS_MAX).for_each(|(client, number)| samples.sample(&[("client", client.as_str())], number));
+    let mut samples = page.gauge(
+        "keyfob_client_sessions_live",
+        "Sessions that live, by client; beyond a hundred clients the rest have no name.",
+    );
+    by_client
+        .iter()
+        .take(CLIENTS_MAX)
+        .for_each(|(client, number)| samples.sample(&[("client", client.as_str())], number));
     if beyond > 0 {
         samples.sample(&[("client", "")], beyond);
     }
-    page.one("keyfob_sessions_stored", "Sessions that are kept, dead ones that explain themselves included.", figures.sessions);
-    let mut samples = page.counter("keyfob_sessions_ended_total", "Sessions that were ended, by reason; those that expire are events.");
+    page.one(
+        "keyfob_sessions_stored",
+        "Sessions that are kept, dead ones that explain themselves included.",
+        figures.sessions,
+    );
+    let mut samples = page.counter(
+        "keyfob_sessions_ended_total",
+        "Sessions that were ended, by reason; those that expire are events.",
+    );
     figures.ended.iter().for_each(|(reason, count)| samples.sample(&[("reason", reason.as_str())], count));
     let mut samples = page.counter("keyfob_events_total", "Events written to the event log, by type.");
     figures.told.iter().for_each(|(kind, count)| samples.sample(&[("type", kind.as_str())], count));
@@ -174,19 +212,33 @@ fn print_sessions(page: &mut Page, figures: &Figures) {
 }
 
 fn print_store(page: &mut Page, figures: &Figures) {
-    page.counter("keyfob_store_commits_total", "Transactions committed to the disk.").sample(&[], figures.commits);
-    page.counter("keyfob_store_commit_failures_total", "Transactions that failed; the first is the last.").sample(&[], figures.failures);
-    page.counter("keyfob_store_decisions_total", "Decisions run in transactions, whether or not they changed anything.")
-        .sample(&[], figures.decisions);
-    page.histogram("keyfob_store_commit_duration_seconds", "How long a commit took, from its start to the disk.").distribution(
+    page.counter("keyfob_store_commits_total", "Transactions committed to the disk.")
+        .sample(&[], figures.commits);
+    page.counter("keyfob_store_commit_failures_total", "Transactions that failed; the first is the last.")
+        .sample(&[], figures.failures);
+    page.counter(
+        "keyfob_store_decisions_total",
+        "Decisions run in transactions, whether or not they changed anything.",
+    )
+    .sample(&[], figures.decisions);
+    page.histogram(
+        "keyfob_store_commit_duration_seconds",
+        "How long a commit took, from its start to the disk.",
+    )
+    .distribution(&[], &figures.commit_nanos, 1e9);
+    page.histogram("keyfob_store_batch_decisions", "How many decisions a commit had.").distribution(
         &[],
-        &figures.commit_nanos,
-        1e9,
+        &figures.batches,
+        1.0,
     );
-    page.histogram("keyfob_store_batch_decisions", "How many decisions a commit had.").distribution(&[], &figures.batches, 1.0);
     page.one("keyfob_store_queue_depth", "Writes that wait.", figures.waiting);
-    page.one("keyfob_store_queue_capacity", "Writes that may wait; revocations find places beyond.", figures.places);
-    let mut samples = page.counter("keyfob_store_busy_total", "Writes that found no place in the queue and were answered 503.");
+    page.one(
+        "keyfob_store_queue_capacity",
+        "Writes that may wait; revocations find places beyond.",
+        figures.places,
+    );
+    let mut samples = page
+        .counter("keyfob_store_busy_total", "Writes that found no place in the queue and were answered 503.");
     for (lane, count) in ["ordinary", "revocation"].into_iter().zip(figures.busy) {
         samples.sample(&[("lane", lane)], count);
     }
@@ -196,7 +248,10 @@ fn print_store(page: &mut Page, figures: &Figures) {
     if let Some(bytes) = figures.free_bytes {
         page.one("keyfob_store_free_bytes", "What the file system of the database has left.", bytes);
     }
-    let mut samples = page.gauge("keyfob_store_table_bytes", "What each table takes in the file, as of the last look (minutes ago).");
+    let mut samples = page.gauge(
+        "keyfob_store_table_bytes",
+        "What each table takes in the file, as of the last look (minutes ago).",
+    );
     figures.table_bytes.iter().for_each(|(table, bytes)| samples.sample(&[("table", table)], bytes));
 }
 
@@ -223,8 +278,15 @@ impl IntoResponse for Exposition {
 impl ApiResponse for Exposition {
     fn meta() -> MetaResponses {
         let content = ["text/plain", "application/openmetrics-text"];
-        let content = content.map(|content_type| MetaMediaType { content_type, schema: String::schema_ref() }).into();
-        let response = MetaResponse { description: "The metrics", status: Some(200), status_range: None, content, headers: vec![] };
+        let content =
+            content.map(|content_type| MetaMediaType { content_type, schema: String::schema_ref() }).into();
+        let response = MetaResponse {
+            description: "The metrics",
+            status: Some(200),
+            status_range: None,
+            content,
+            headers: vec![],
+        };
         MetaResponses { responses: vec![response] }
     }
 

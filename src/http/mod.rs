@@ -1,7 +1,8 @@
 //! The wire: parse, call, print. No rule lives here.
 //!
-//! A request comes in at [`connection`], passes [`wire`] (limits, routing, the shapes of failure, headers, in that order) and reaches an
-//! endpoint, which reads it with [`credentials`], [`form`] or [`json`], calls the engine, and prints. What refuses goes through [`error`].
+//! A request comes in at [`connection`], passes [`wire`] (limits, routing, the shapes of failure, headers, in
+//! that order) and reaches an endpoint, which reads it with [`credentials`], [`form`] or [`json`], calls the
+//! engine, and prints. What refuses goes through [`error`].
 
 use std::sync::Arc;
 
@@ -124,7 +125,12 @@ mod tests {
     use crate::store::memory::Memory;
     use crate::token::keys::{Keys, SecretKey};
 
-    async fn answer(wire: &wire::Wire, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, HeaderMap, String) {
+    async fn answer(
+        wire: &wire::Wire,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, HeaderMap, String) {
         let mut request = Request::builder().method(Method::POST).uri(path.parse::<Uri>().unwrap());
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -160,16 +166,40 @@ mod tests {
         let basic = ("authorization", "Basic YTpi");
         let permissions = Some(vec![Permission::Introspect]);
         let fields = ClientFields { permissions, ..ClientFields::default() };
-        let client = engine.create_client(&Caller::AdminSocket, Some("app".parse().unwrap()), fields).await.unwrap();
-        let good = format!("Basic {}", Base64::encode_string(format!("app:{}", client.secret.unwrap().expose()).as_bytes()));
+        let client =
+            engine.create_client(&Caller::AdminSocket, Some("app".parse().unwrap()), fields).await.unwrap();
+        let good = format!(
+            "Basic {}",
+            Base64::encode_string(format!("app:{}", client.secret.unwrap().expose()).as_bytes())
+        );
         let good = ("authorization", good.as_str());
         let mut statuses = std::collections::BTreeSet::new();
-        for path in ["/oauth2/introspect", "/oauth2/token", "/oauth2/introspect?token=a", "/oauth2/token/", "/oauth2/toke%6e"] {
-            for headers in
-                [&[form][..], &[form, good], &[form, basic], &[form, basic, basic], &[form, ("authorization", "Bearer x")], &[basic], &[]]
-            {
-                for body in ["", "token=a", "token=a&token=b", "grant_type=refresh_token&client_id=a", "grant_type=%", "client_secret=a"] {
-                    let (ours, its) = (answer(&short, path, headers, body).await, answer(&long, path, headers, body).await);
+        for path in [
+            "/oauth2/introspect",
+            "/oauth2/token",
+            "/oauth2/introspect?token=a",
+            "/oauth2/token/",
+            "/oauth2/toke%6e",
+        ] {
+            for headers in [
+                &[form][..],
+                &[form, good],
+                &[form, basic],
+                &[form, basic, basic],
+                &[form, ("authorization", "Bearer x")],
+                &[basic],
+                &[],
+            ] {
+                for body in [
+                    "",
+                    "token=a",
+                    "token=a&token=b",
+                    "grant_type=refresh_token&client_id=a",
+                    "grant_type=%",
+                    "client_secret=a",
+                ] {
+                    let (ours, its) =
+                        (answer(&short, path, headers, body).await, answer(&long, path, headers, body).await);
                     assert_eq!(ours, its, "{path} {headers:?} {body}");
                     statuses.insert(ours.0);
                 }

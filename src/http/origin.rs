@@ -3,7 +3,8 @@
 use poem::Request;
 use poem::http::{HeaderMap, HeaderValue, Method, header};
 
-/// The one path that a page of a further origin has leave for (the Fetch standard's CORS): who am I, and log out.
+/// The one path that a page of a further origin has leave for (the Fetch standard's CORS): who am I, and log
+/// out.
 const OPEN_TO_FURTHER: &str = "/v1/session";
 
 /// The origins whose pages may change things: the issuer, and those configured besides.
@@ -19,7 +20,8 @@ impl Origins {
         Self { issuer: issuer.to_owned(), further: further.to_vec() }
     }
 
-    /// The further origin whose page asks where it has leave to (ASVS 3.4.2): its answer is for that page to read.
+    /// The further origin whose page asks where it has leave to (ASVS 3.4.2): its answer is for that page to
+    /// read.
     pub fn reader_of(&self, request: &Request) -> Option<HeaderValue> {
         if self.further.is_empty() || request.uri().path() != OPEN_TO_FURTHER {
             return None;
@@ -39,13 +41,15 @@ impl Origins {
     }
 
     fn has(&self, headers: &HeaderMap) -> bool {
-        once(headers, "origin").is_some_and(|origin| self.issuer == origin || self.further.iter().any(|known| known == origin))
+        once(headers, "origin")
+            .is_some_and(|origin| self.issuer == origin || self.further.iter().any(|known| known == origin))
     }
 }
 
 /// Whether a browser asks, before it sends what a page wants sent.
 pub fn is_preflight(request: &Request) -> bool {
-    request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// A header that is there once.
@@ -69,7 +73,10 @@ mod tests {
         let origins = Origins::new("https://id.example", &["https://app.example".to_owned()]);
         assert!(origins.vouch_for(&headers(&[("sec-fetch-site", "same-origin")])));
         assert!(origins.vouch_for(&headers(&[("origin", "https://id.example")])));
-        assert!(origins.vouch_for(&headers(&[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")])));
+        assert!(
+            origins
+                .vouch_for(&headers(&[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")]))
+        );
         for bad in [
             &[][..],
             &[("sec-fetch-site", "same-site")],
@@ -85,7 +92,10 @@ mod tests {
     #[test]
     fn a_foreign_page_is_known_by_what_its_browser_says() {
         let origins = Origins::new("https://id.example", &[]);
-        assert!(origins.are_crossed_by(&headers(&[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")])));
+        assert!(origins.are_crossed_by(&headers(&[
+            ("sec-fetch-site", "cross-site"),
+            ("origin", "https://evil.example")
+        ])));
         assert!(origins.are_crossed_by(&headers(&[("sec-fetch-site", "cross-site")])));
         assert!(!origins.are_crossed_by(&headers(&[])), "programs send no such header");
         assert!(!origins.are_crossed_by(&headers(&[("sec-fetch-site", "same-origin")])));

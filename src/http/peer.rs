@@ -1,6 +1,8 @@
-//! Whose address a request came from. What proxies say is believed only from trusted ones, and only as far as they vouch for it.
+//! Whose address a request came from. What proxies say is believed only from trusted ones, and only as far as
+//! they vouch for it.
 //!
-//! Of `X-Forwarded-*` only `-For` is read at all: what is public about us is the configured issuer, whatever host or scheme a request names.
+//! Of `X-Forwarded-*` only `-For` is read at all: what is public about us is the configured issuer, whatever
+//! host or scheme a request names.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -34,7 +36,8 @@ impl TrustedProxies {
         Self(networks)
     }
 
-    /// Finds out where `request` came from. Who may connect to the admin socket is trusted, and forwards for nobody.
+    /// Finds out where `request` came from. Who may connect to the admin socket is trusted, and forwards for
+    /// nobody.
     pub fn speaker_of(&self, request: &Request) -> Speaker {
         let Some(connected) = connected(request) else {
             let is_trusted = request.extensions().get() == Some(&Channel::AdminSocket);
@@ -45,7 +48,8 @@ impl TrustedProxies {
         Speaker { peer: Peer(Some(address)), is_trusted }
     }
 
-    /// Each proxy appends whom it heard from, so the list is read from its end, for as long as the one who speaks is trusted.
+    /// Each proxy appends whom it heard from, so the list is read from its end, for as long as the one who
+    /// speaks is trusted.
     fn behind(&self, mut speaker: IpAddr, headers: &HeaderMap) -> IpAddr {
         let lists = headers.get_all("x-forwarded-for").into_iter().rev();
         for said in lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')) {
@@ -63,11 +67,14 @@ impl TrustedProxies {
     }
 }
 
-/// Who is at the other end of the connection. On a Unix socket it is a process of this machine, as on 127.0.0.1.
+/// Who is at the other end of the connection. On a Unix socket it is a process of this machine, as on
+/// 127.0.0.1.
 fn connected(request: &Request) -> Option<IpAddr> {
     match &request.remote_addr().0 {
         Addr::SocketAddr(address) => Some(address.ip().to_canonical()),
-        Addr::Custom(UNIX, _) if request.extensions().get() != Some(&Channel::AdminSocket) => Some(Ipv4Addr::LOCALHOST.into()),
+        Addr::Custom(UNIX, _) if request.extensions().get() != Some(&Channel::AdminSocket) => {
+            Some(Ipv4Addr::LOCALHOST.into())
+        }
         _ => None,
     }
 }
@@ -89,11 +96,18 @@ mod tests {
     fn request(connected: Addr, forwarded: &[&str]) -> Request {
         let mut request = Request::builder().finish();
         for list in forwarded {
-            request.headers_mut().append("x-forwarded-for", poem::http::HeaderValue::from_bytes(list.as_bytes()).unwrap());
+            request
+                .headers_mut()
+                .append("x-forwarded-for", poem::http::HeaderValue::from_bytes(list.as_bytes()).unwrap());
         }
         // What poem builds has no peer; the accept loop's requests have.
         let (mut parts, body) = request.into_parts();
-        parts = (http_parts(parts), poem::web::LocalAddr(Addr::default()), poem::web::RemoteAddr(connected), poem::http::uri::Scheme::HTTP)
+        parts = (
+            http_parts(parts),
+            poem::web::LocalAddr(Addr::default()),
+            poem::web::RemoteAddr(connected),
+            poem::http::uri::Scheme::HTTP,
+        )
             .into();
         Request::from_parts(parts, body)
     }
@@ -113,14 +127,34 @@ mod tests {
     fn a_forwarded_address_is_believed_from_trusted_proxies_alone() {
         assert_eq!(behind("192.0.2.1", &["198.51.100.7"]), "192.0.2.1", "anybody can send the header");
         assert_eq!(behind("127.0.0.1", &["198.51.100.7"]), "198.51.100.7");
-        assert_eq!(behind("127.0.0.1", &["1.1.1.1, 198.51.100.7"]), "198.51.100.7", "what the client itself sent is not believed");
-        assert_eq!(behind("127.0.0.1", &["198.51.100.7, 10.1.2.3"]), "198.51.100.7", "a chain of our own proxies");
-        assert_eq!(behind("127.0.0.1", &["1.1.1.1, 198.51.100.7, 10.1.2.3"]), "198.51.100.7", "and no further");
-        assert_eq!(behind("127.0.0.1", &["1.1.1.1", "198.51.100.7"]), "198.51.100.7", "two headers are one list");
+        assert_eq!(
+            behind("127.0.0.1", &["1.1.1.1, 198.51.100.7"]),
+            "198.51.100.7",
+            "what the client itself sent is not believed"
+        );
+        assert_eq!(
+            behind("127.0.0.1", &["198.51.100.7, 10.1.2.3"]),
+            "198.51.100.7",
+            "a chain of our own proxies"
+        );
+        assert_eq!(
+            behind("127.0.0.1", &["1.1.1.1, 198.51.100.7, 10.1.2.3"]),
+            "198.51.100.7",
+            "and no further"
+        );
+        assert_eq!(
+            behind("127.0.0.1", &["1.1.1.1", "198.51.100.7"]),
+            "198.51.100.7",
+            "two headers are one list"
+        );
         assert_eq!(behind("::ffff:127.0.0.1", &["2001:db8::1"]), "2001:db8::1");
         assert_eq!(behind("127.0.0.1", &["198.51.100.7:41312"]), "198.51.100.7", "some add the port");
         assert_eq!(behind("127.0.0.1", &["[2001:db8::1]:41312"]), "2001:db8::1");
-        assert_eq!(behind("127.0.0.1", &["1.1.1.1, rubbish"]), "127.0.0.1", "what is behind rubbish is not believed");
+        assert_eq!(
+            behind("127.0.0.1", &["1.1.1.1, rubbish"]),
+            "127.0.0.1",
+            "what is behind rubbish is not believed"
+        );
         assert_eq!(behind("127.0.0.1", &["1.1.1.1, caf\u{e9}"]), "127.0.0.1");
         assert_eq!(behind("127.0.0.1", &["1.1.1.1,"]), "127.0.0.1");
         assert_eq!(behind("127.0.0.1", &[]), "127.0.0.1");
@@ -135,6 +169,10 @@ mod tests {
         assert_eq!(TrustedProxies::default().speaker_of(&unix()), nobody);
         let mut admin = unix();
         admin.extensions_mut().insert(Channel::AdminSocket);
-        assert_eq!(proxies().speaker_of(&admin), Speaker { peer: Peer(None), is_trusted: true }, "the admin socket has no address");
+        assert_eq!(
+            proxies().speaker_of(&admin),
+            Speaker { peer: Peer(None), is_trusted: true },
+            "the admin socket has no address"
+        );
     }
 }

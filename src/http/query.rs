@@ -11,7 +11,8 @@ use super::form::decode;
 /// A question that is no change, and yet lets somebody in.
 const FORWARD_AUTH: &str = "/v1/forward-auth";
 
-/// A token in the address is not one (BER-02): it is never read, so whoever sends it is answered as if it were not there.
+/// A token in the address is not one (BER-02): it is never read, so whoever sends it is answered as if it
+/// were not there.
 const NEVER_READ: &str = "access_token";
 
 /// The query parameters of every operation that has some.
@@ -26,7 +27,8 @@ struct Operation {
     method: Method,
     /// Each with whether it may be repeated.
     parameters: Vec<(Box<str>, bool)>,
-    /// Whether one that it does not know is refused: a misspelt `except` must not end every session, nor a misspelt `acr` let anybody in.
+    /// Whether one that it does not know is refused: a misspelt `except` must not end every session, nor a
+    /// misspelt `acr` let anybody in.
     is_strict: bool,
 }
 
@@ -38,21 +40,34 @@ impl Queries {
             let methods = methods.as_object().into_iter().flatten();
             methods.filter_map(move |(method, operation)| Operation::of(path, method, operation))
         });
-        Self { operations: operations.filter(|operation| operation.is_strict || !operation.parameters.is_empty()).collect() }
+        Self {
+            operations: operations
+                .filter(|operation| operation.is_strict || !operation.parameters.is_empty())
+                .collect(),
+        }
     }
 
-    /// The parameter that is wrong, and why: it is there more than once, where which one counts would depend on the reader; or it is not text;
-    /// or nobody knows it, where that matters. Elsewhere what no operation knows is ignored, as it is in forms.
+    /// The parameter that is wrong, and why: it is there more than once, where which one counts would depend
+    /// on the reader; or it is not text; or nobody knows it, where that matters. Elsewhere what no operation
+    /// knows is ignored, as it is in forms.
     pub fn fault(&self, method: &Method, path: &str, query: &str) -> Option<(String, Cow<'static, str>)> {
-        let operation = self.operations.iter().find(|operation| operation.method == method && fits(&operation.path, path))?;
+        let operation = self
+            .operations
+            .iter()
+            .find(|operation| operation.method == method && fits(&operation.path, path))?;
         let mut seen = vec![false; operation.parameters.len()];
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name.as_bytes());
-            let place = operation.parameters.iter().position(|(known, _)| name.as_ref().is_some_and(|name| **known == **name));
+            let place = operation
+                .parameters
+                .iter()
+                .position(|(known, _)| name.as_ref().is_some_and(|name| **known == **name));
             let Some(place) = place else {
                 match name.unwrap_or_default() {
-                    name if operation.is_strict && name != NEVER_READ => return Some((name.to_string(), operation.unknown())),
+                    name if operation.is_strict && name != NEVER_READ => {
+                        return Some((name.to_string(), operation.unknown()));
+                    }
                     _ => continue,
                 }
             };
@@ -70,8 +85,14 @@ impl Queries {
 
 impl Operation {
     fn of(path: &str, method: &str, operation: &Value) -> Option<Self> {
-        let parameters = operation["parameters"].as_array().into_iter().flatten().filter(|parameter| parameter["in"] == "query");
-        let named = parameters.filter_map(|parameter| Some((parameter["name"].as_str()?.into(), parameter["schema"]["type"] == "array")));
+        let parameters = operation["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|parameter| parameter["in"] == "query");
+        let named = parameters.filter_map(|parameter| {
+            Some((parameter["name"].as_str()?.into(), parameter["schema"]["type"] == "array"))
+        });
         let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).ok()?;
         let is_strict = path.starts_with("/v1/") && (!method.is_safe() || path == FORWARD_AUTH);
         Some(Self { path: path.into(), method, parameters: named.collect(), is_strict })
@@ -112,14 +133,32 @@ mod tests {
 
     #[test]
     fn a_known_parameter_is_there_once_unless_it_is_a_list_and_is_text() {
-        for good in ["", "&", "except=a", "client_id=a&client_id=b", "other=a&other=b&other=%ff", "%ff=a", "except=%C5%BC"] {
+        for good in [
+            "",
+            "&",
+            "except=a",
+            "client_id=a&client_id=b",
+            "other=a&other=b&other=%ff",
+            "%ff=a",
+            "except=%C5%BC",
+        ] {
             assert_eq!(fault(Method::GET, SUBJECT, good), None, "{good}");
         }
-        for twice in ["except=a&except=b", "except=a&except=a", "except&except", "except=a&client_id=b&exc%65pt=c"] {
-            assert_eq!(fault(Method::GET, SUBJECT, twice).as_deref(), Some("except is there more than once"), "{twice}");
+        for twice in
+            ["except=a&except=b", "except=a&except=a", "except&except", "except=a&client_id=b&exc%65pt=c"]
+        {
+            assert_eq!(
+                fault(Method::GET, SUBJECT, twice).as_deref(),
+                Some("except is there more than once"),
+                "{twice}"
+            );
         }
         for broken in ["except=%ff", "except=%zz", "except=%"] {
-            assert_eq!(fault(Method::GET, SUBJECT, broken).as_deref(), Some("except is not percent-encoded UTF-8"), "{broken}");
+            assert_eq!(
+                fault(Method::GET, SUBJECT, broken).as_deref(),
+                Some("except is not percent-encoded UTF-8"),
+                "{broken}"
+            );
         }
         assert_eq!(fault(Method::GET, "/v1/keys", "a&a"), None);
     }
@@ -129,11 +168,25 @@ mod tests {
     fn a_change_or_an_admission_with_a_parameter_that_nobody_knows_is_refused() {
         for (method, path) in [(Method::DELETE, SUBJECT), (Method::GET, "/v1/forward-auth")] {
             let why = fault(method, path, "except=a&exept=b");
-            assert_eq!(why.as_deref(), Some("exept unknown parameter; known are: except, client_id"), "{path}");
+            assert_eq!(
+                why.as_deref(),
+                Some("exept unknown parameter; known are: except, client_id"),
+                "{path}"
+            );
         }
-        assert_eq!(fault(Method::POST, "/v1/keys/rotate", "now").as_deref(), Some("now unknown parameter; none is known"));
-        assert_eq!(fault(Method::DELETE, SUBJECT, "%ff=a").as_deref(), Some(" unknown parameter; known are: except, client_id"));
+        assert_eq!(
+            fault(Method::POST, "/v1/keys/rotate", "now").as_deref(),
+            Some("now unknown parameter; none is known")
+        );
+        assert_eq!(
+            fault(Method::DELETE, SUBJECT, "%ff=a").as_deref(),
+            Some(" unknown parameter; known are: except, client_id")
+        );
         assert_eq!(fault(Method::DELETE, SUBJECT, "&except=a&&"), None);
-        assert_eq!(fault(Method::GET, "/v1/forward-auth", "access_token=x"), None, "which is 401 or what else is presented says (BER-02)");
+        assert_eq!(
+            fault(Method::GET, "/v1/forward-auth", "access_token=x"),
+            None,
+            "which is 401 or what else is presented says (BER-02)"
+        );
     }
 }

@@ -36,7 +36,8 @@ impl RequestIds {
         Self { start, made: AtomicU64::new(0) }
     }
 
-    /// The name that a request has already, if who sent it is trusted and it can be printed as it is; otherwise a new one.
+    /// The name that a request has already, if who sent it is trusted and it can be printed as it is;
+    /// otherwise a new one.
     pub fn of(&self, headers: &HeaderMap, trusted: bool) -> RequestId {
         match headers.get(X_REQUEST_ID) {
             Some(given) if trusted && is_plain(given.as_bytes()) => RequestId::Given(given.clone()),
@@ -47,7 +48,8 @@ impl RequestIds {
 
 /// Visible ASCII without what would have to be escaped in a log.
 fn is_plain(id: &[u8]) -> bool {
-    (1..=LENGTH_MAX).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(byte))
+    (1..=LENGTH_MAX).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(byte))
 }
 
 impl RequestId {
@@ -60,7 +62,8 @@ impl RequestId {
     pub fn into_header(self) -> HeaderValue {
         match self {
             Self::Given(value) => value,
-            Self::Made(start, number) => HeaderValue::from_bytes(&written(start, number)).expect("hexadecimal digits are visible ASCII"),
+            Self::Made(start, number) => HeaderValue::from_bytes(&written(start, number))
+                .expect("hexadecimal digits are visible ASCII"),
         }
     }
 }
@@ -94,9 +97,21 @@ mod tests {
 
     #[test]
     fn a_name_is_taken_from_who_is_trusted_and_only_if_it_is_plain() {
-        for good in ["a", "7c0d1a52-9a4f-4e0f-9f61-5f8f6f0a2b11", "Root=1-67891233-abcdef012345678912345678", &"x".repeat(128)] {
-            assert_eq!(named(good.as_bytes(), true), RequestId::Given(HeaderValue::from_str(good).unwrap()), "{good}");
-            assert!(matches!(named(good.as_bytes(), false), RequestId::Made(..)), "anybody can send the header");
+        for good in [
+            "a",
+            "7c0d1a52-9a4f-4e0f-9f61-5f8f6f0a2b11",
+            "Root=1-67891233-abcdef012345678912345678",
+            &"x".repeat(128),
+        ] {
+            assert_eq!(
+                named(good.as_bytes(), true),
+                RequestId::Given(HeaderValue::from_str(good).unwrap()),
+                "{good}"
+            );
+            assert!(
+                matches!(named(good.as_bytes(), false), RequestId::Made(..)),
+                "anybody can send the header"
+            );
         }
         let long = "x".repeat(129);
         for bad in ["", "a b", "a\tb", "a\"b", "a\\b", "caf\u{e9}", &long] {
@@ -108,14 +123,23 @@ mod tests {
     fn made_names_are_distinct_and_all_alike_in_form() {
         let ids = RequestIds::new(0xa1b2_c3d4);
         let make = || ids.of(&HeaderMap::new(), true).into_header();
-        assert_eq!((make(), make()), (HeaderValue::from_static("a1b2c3d4-0000000000"), HeaderValue::from_static("a1b2c3d4-0000000001")));
+        assert_eq!(
+            (make(), make()),
+            (
+                HeaderValue::from_static("a1b2c3d4-0000000000"),
+                HeaderValue::from_static("a1b2c3d4-0000000001")
+            )
+        );
         assert_eq!(&written(0, 0x12_3456_789a), b"00000000-123456789a");
     }
 
     #[tokio::test]
     async fn a_request_has_its_name_while_it_is_answered() {
         assert_eq!(current(), None);
-        assert_eq!(RequestId::Made(1, 2).during(async { current() }).await.as_deref(), Some("00000001-0000000002"));
+        assert_eq!(
+            RequestId::Made(1, 2).during(async { current() }).await.as_deref(),
+            Some("00000001-0000000002")
+        );
         assert_eq!(current(), None);
     }
 }

@@ -33,7 +33,12 @@ impl FromForm for RevokeForm {
     const NAMES: &'static [&'static str] = &["token", "token_type_hint"];
 
     fn from_form(form: &mut Form) -> Result<Self, Refused> {
-        Ok(Self { token: form.require("token")?, token_type_hint: form.take("token_type_hint")?, client_id: None, client_secret: None })
+        Ok(Self {
+            token: form.require("token")?,
+            token_type_hint: form.take("token_type_hint")?,
+            client_id: None,
+            client_secret: None,
+        })
     }
 }
 
@@ -48,9 +53,10 @@ enum Revoked {
 impl<S: Store> RevokeApi<S> {
     /// Ends a token for good.
     ///
-    /// A refresh token: its family and the family's access tokens end, and the session if no family remains. A session token: the session
-    /// ends. An access token: only that token. What is unknown, expired or revoked already is answered in the same way; another client's token
-    /// is refused with `invalid_grant`. The answer comes when the end is on the disk.
+    /// A refresh token: its family and the family's access tokens end, and the session if no family remains.
+    /// A session token: the session ends. An access token: only that token. What is unknown, expired or
+    /// revoked already is answered in the same way; another client's token is refused with `invalid_grant`.
+    /// The answer comes when the end is on the disk.
     #[oai(path = "/oauth2/revoke", method = "post", tag = "Tag::OAuth", operation_id = "revoke")]
     async fn revoke(
         &self,

@@ -45,21 +45,32 @@ enum LogOutResponse {
 impl<S: Store> SessionApi<S> {
     /// Who am I?
     ///
-    /// By session cookie, session token, or access token whose audience is the issuer. Counts as activity: the idle timeout starts again.
+    /// By session cookie, session token, or access token whose audience is the issuer. Counts as activity:
+    /// the idle timeout starts again.
     #[oai(path = "/v1/session", method = "get", tag = "Tag::People", operation_id = "whoAmI")]
-    async fn who_am_i(&self, _authorization: Authorization<CookieOrBearer>, request: &Request) -> Result<Json<SessionObject>, Problem> {
+    async fn who_am_i(
+        &self,
+        _authorization: Authorization<CookieOrBearer>,
+        request: &Request,
+    ) -> Result<Json<SessionObject>, Problem> {
         let ticket = Ticket::read(request, &self.cookie)?;
         let token = ticket.token().ok_or_else(|| ticket.refused())?;
-        let present = self.engine.present(token, &self.engine.rules().issuer).await?.ok_or_else(|| ticket.refused())?;
+        let present =
+            self.engine.present(token, &self.engine.rules().issuer).await?.ok_or_else(|| ticket.refused())?;
         Ok(Json(self.engine.view_without_data(present.session).into()))
     }
 
     /// Log out.
     ///
-    /// By session cookie or session token. Ends the session and all that it issued, and takes the cookie away; a cookie whose session is over
-    /// already is taken away all the same. With a cookie the request must come from a page of our own origin or a configured one.
+    /// By session cookie or session token. Ends the session and all that it issued, and takes the cookie
+    /// away; a cookie whose session is over already is taken away all the same. With a cookie the request
+    /// must come from a page of our own origin or a configured one.
     #[oai(path = "/v1/session", method = "delete", tag = "Tag::People", operation_id = "logOut")]
-    async fn log_out(&self, _authorization: Authorization<CookieOrBearer>, request: &Request) -> Result<LogOutResponse, Problem> {
+    async fn log_out(
+        &self,
+        _authorization: Authorization<CookieOrBearer>,
+        request: &Request,
+    ) -> Result<LogOutResponse, Problem> {
         let ticket = Ticket::read(request, &self.cookie)?;
         let token = ticket.token().ok_or_else(|| ticket.refused())?;
         let browser = matches!(ticket, Ticket::Cookie(_));

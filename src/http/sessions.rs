@@ -45,7 +45,8 @@ pub struct SessionsApi<S> {
 struct OpenSessionBody {
     /// Who signed in: 1 to 256 bytes, opaque to us.
     subject: String,
-    /// The client to open it for; the caller itself if left out. The caller must administer, or name it in its `opens_for`.
+    /// The client to open it for; the caller itself if left out. The caller must administer, or name it in
+    /// its `opens_for`.
     client_id: Option<String>,
     /// Less than what the client may ask for; everything if left out.
     scope: Option<String>,
@@ -160,7 +161,8 @@ enum EndResponse {
 impl<S: Store> SessionsApi<S> {
     /// Open a session.
     ///
-    /// For a subject that the caller has authenticated. Needs the permission `sessions`. The answer comes when the session is on the disk.
+    /// For a subject that the caller has authenticated. Needs the permission `sessions`. The answer comes
+    /// when the session is on the disk.
     #[oai(path = "/v1/sessions", method = "post", tag = "Tag::Sessions", operation_id = "openSession")]
     async fn open(
         &self,
@@ -176,8 +178,8 @@ impl<S: Store> SessionsApi<S> {
 
     /// List sessions.
     ///
-    /// Those that the caller opened or that were opened for it; all for an administrator. In the order of their opening; a page may be
-    /// shorter than asked and still have a `next_cursor`.
+    /// Those that the caller opened or that were opened for it; all for an administrator. In the order of
+    /// their opening; a page may be shorter than asked and still have a `next_cursor`.
     #[oai(path = "/v1/sessions", method = "get", tag = "Tag::Sessions", operation_id = "listSessions")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
     async fn list(
@@ -204,12 +206,16 @@ impl<S: Store> SessionsApi<S> {
         };
         let after = parsed("cursor", cursor.0.as_deref())?;
         let (views, next) = self.engine.sessions(&caller, filter, after, page(limit.0)?).await?;
-        Ok(Json(SessionPage { items: views.into_iter().map(Into::into).collect(), next_cursor: next.map(|id| id.to_string()) }))
+        Ok(Json(SessionPage {
+            items: views.into_iter().map(Into::into).collect(),
+            next_cursor: next.map(|id| id.to_string()),
+        }))
     }
 
     /// End every session there is.
     ///
-    /// For administrators. One entry, whatever the number of sessions. Access tokens of clients themselves end as well.
+    /// For administrators. One entry, whatever the number of sessions. Access tokens of clients themselves
+    /// end as well.
     #[oai(path = "/v1/sessions", method = "delete", tag = "Tag::Sessions", operation_id = "endEverySession")]
     async fn end_all(
         &self,
@@ -225,8 +231,8 @@ impl<S: Store> SessionsApi<S> {
 
     /// Read a session.
     ///
-    /// For its opener, the client it was opened for, and administrators. One that has ended or expired still explains itself for as long as events
-    /// are kept.
+    /// For its opener, the client it was opened for, and administrators. One that has ended or expired still
+    /// explains itself for as long as events are kept.
     #[oai(path = "/v1/sessions/:id", method = "get", tag = "Tag::Sessions", operation_id = "readSession")]
     async fn read(
         &self,
@@ -241,8 +247,9 @@ impl<S: Store> SessionsApi<S> {
 
     /// Change a session.
     ///
-    /// Its claims, its private data, the label of its device: what is left out stays, what is null is taken away. Tokens that were issued keep the
-    /// claims that they have. For the session's opener and administrators.
+    /// Its claims, its private data, the label of its device: what is left out stays, what is null is taken
+    /// away. Tokens that were issued keep the claims that they have. For the session's opener and
+    /// administrators.
     #[oai(path = "/v1/sessions/:id", method = "patch", tag = "Tag::Sessions", operation_id = "changeSession")]
     async fn change(
         &self,
@@ -250,21 +257,31 @@ impl<S: Store> SessionsApi<S> {
         origin: Origin,
         /// Its identifier.
         id: Path<String>,
-        /// The `version` that must still be the current one, such as `"3"`, or several of which one must be; else 412.
+        /// The `version` that must still be the current one, such as `"3"`, or several of which one must be;
+        /// else 412.
         #[oai(name = "If-Match")]
         if_match: Header<Option<String>>,
         body: JsonBody<ChangeSessionBody>,
     ) -> Result<Json<SessionObject>, Problem> {
         let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
-        let change = ChangeSession { if_version: if_match.0.as_deref().map_or(Ok(None), versions)?, ..body.read()?.into() };
+        let change = ChangeSession {
+            if_version: if_match.0.as_deref().map_or(Ok(None), versions)?,
+            ..body.read()?.into()
+        };
         Ok(Json(self.engine.change_session(&caller, session_id(&id.0)?, change).await?.into()))
     }
 
     /// Renew a session.
     ///
-    /// The subject authenticated again (step-up). The old session token is dead, both timeouts start again, and the family that came with the
-    /// old token is replaced by a new one; other families live on as they were granted. For the session's opener and administrators.
-    #[oai(path = "/v1/sessions/:id/renew", method = "post", tag = "Tag::Sessions", operation_id = "renewSession")]
+    /// The subject authenticated again (step-up). The old session token is dead, both timeouts start again,
+    /// and the family that came with the old token is replaced by a new one; other families live on as they
+    /// were granted. For the session's opener and administrators.
+    #[oai(
+        path = "/v1/sessions/:id/renew",
+        method = "post",
+        tag = "Tag::Sessions",
+        operation_id = "renewSession"
+    )]
     async fn renew(
         &self,
         authorization: Authorization<BasicOrBearer>,
@@ -275,7 +292,8 @@ impl<S: Store> SessionsApi<S> {
     ) -> Result<Json<OpenedBody>, Problem> {
         let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
         let RenewSessionBody { acr, amr, auth_time } = body.read()?;
-        let request = RenewSession { acr, amr: amr.unwrap_or_default(), auth_time: auth_time.map(|time| time.0) };
+        let request =
+            RenewSession { acr, amr: amr.unwrap_or_default(), auth_time: auth_time.map(|time| time.0) };
         Ok(Json(self.opened_body(self.engine.renew(&caller, session_id(&id.0)?, request).await?)))
     }
 
@@ -355,12 +373,20 @@ fn page_default() -> usize {
 
 /// The size of a page, within its bounds.
 pub(super) fn page(limit: usize) -> Result<usize, Problem> {
-    if (1..=PAGE_MAX).contains(&limit) { Ok(limit) } else { Err(Problem::invalid("limit", format!("limit must be from 1 to {PAGE_MAX}"))) }
+    if (1..=PAGE_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(Problem::invalid("limit", format!("limit must be from 1 to {PAGE_MAX}")))
+    }
 }
 
 /// A parameter that must have a certain form.
-pub(super) fn parsed<T: std::str::FromStr>(field: &'static str, text: Option<&str>) -> Result<Option<T>, Problem> {
-    text.map(|text| text.parse().map_err(|_| Problem::invalid(field, format!("{field} is malformed")))).transpose()
+pub(super) fn parsed<T: std::str::FromStr>(
+    field: &'static str,
+    text: Option<&str>,
+) -> Result<Option<T>, Problem> {
+    text.map(|text| text.parse().map_err(|_| Problem::invalid(field, format!("{field} is malformed"))))
+        .transpose()
 }
 
 /// What is not an identifier names nothing: 404, like any unknown one.

@@ -1,4 +1,5 @@
-//! Bodies that are made while they are sent: piece by piece, at no more than a given rate, and cut short when what makes them fails.
+//! Bodies that are made while they are sent: piece by piece, at no more than a given rate, and cut short when
+//! what makes them fails.
 
 use std::io;
 use std::pin::Pin;
@@ -40,7 +41,10 @@ impl<T, F: FnMut(T) -> Bytes + Unpin> Body for Walking<T, F> {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let Some(pace) = &mut self.pace {
             ready!(pace.next.as_mut().poll(context));
         }
@@ -82,19 +86,24 @@ mod tests {
 
     use super::*;
 
-    async fn read(pieces: impl IntoIterator<Item = crate::store::Result<Option<&'static str>>>) -> Result<Vec<u8>, io::Error> {
+    async fn read(
+        pieces: impl IntoIterator<Item = crate::store::Result<Option<&'static str>>>,
+    ) -> Result<Vec<u8>, io::Error> {
         let (sender, receiver) = mpsc::channel(8);
         for piece in pieces {
             sender.try_send(piece).unwrap();
         }
         drop(sender);
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let walk = Walk { pieces: receiver, rate: None, at: crate::domain::time::Timestamp::from_millis(0), place };
-        let body: http_body_util::combinators::BoxBody<Bytes, io::Error> = body(walk, |piece: &'static str| Bytes::from(piece)).into();
+        let walk =
+            Walk { pieces: receiver, rate: None, at: crate::domain::time::Timestamp::from_millis(0), place };
+        let body: http_body_util::combinators::BoxBody<Bytes, io::Error> =
+            body(walk, |piece: &'static str| Bytes::from(piece)).into();
         Ok(body.collect().await?.to_bytes().to_vec())
     }
 
-    /// Only what says that it is whole ends like it: everything else breaks the answer off, which clients notice.
+    /// Only what says that it is whole ends like it: everything else breaks the answer off, which clients
+    /// notice.
     #[tokio::test]
     async fn a_body_ends_cleanly_only_after_the_last_piece() {
         assert_eq!(read([Ok(Some("a")), Ok(Some("b")), Ok(None)]).await.unwrap(), b"ab");

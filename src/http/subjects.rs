@@ -30,9 +30,14 @@ struct EndedCount {
 impl<S: Store> SubjectsApi<S> {
     /// Log a subject out everywhere.
     ///
-    /// All in one transaction: who signs in after the answer stays signed in. An administrator ends all of the subject's sessions; another client its
-    /// own, and its families in others, which are not counted.
-    #[oai(path = "/v1/subjects/:subject/sessions", method = "delete", tag = "Tag::Sessions", operation_id = "endSubject")]
+    /// All in one transaction: who signs in after the answer stays signed in. An administrator ends all of
+    /// the subject's sessions; another client its own, and its families in others, which are not counted.
+    #[oai(
+        path = "/v1/subjects/:subject/sessions",
+        method = "delete",
+        tag = "Tag::Sessions",
+        operation_id = "endSubject"
+    )]
     async fn end(
         &self,
         authorization: Authorization<BasicOrBearer>,
@@ -45,7 +50,8 @@ impl<S: Store> SubjectsApi<S> {
         reason: Query<Option<String>>,
     ) -> Result<Json<EndedCount>, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Sessions).await?;
-        let malformed = |_| Problem::invalid("subject", "subject must have 1 to 256 bytes and no control characters");
+        let malformed =
+            |_| Problem::invalid("subject", "subject must have 1 to 256 bytes and no control characters");
         let subject: Subject = subject.0.parse().map_err(malformed)?;
         let except = parsed("except", except.0.as_deref())?;
         Ok(Json(EndedCount { ended: self.0.end_subject(&caller, subject, except, reason.0).await? }))

@@ -21,7 +21,9 @@ impl Ticket {
     /// Reads the request. A bearer token goes before a cookie; Basic is some proxy's and says nothing here.
     pub fn read(request: &Request, cookie: &Cookie) -> Result<Self, Problem> {
         match Presented::read(request.headers()) {
-            Presented::Several => Err(Problem::new(StatusCode::BAD_REQUEST, "more than one Authorization header")),
+            Presented::Several => {
+                Err(Problem::new(StatusCode::BAD_REQUEST, "more than one Authorization header"))
+            }
             Presented::Bearer(token) => Ok(Self::Bearer(token)),
             _ => Ok(Self::of_cookie(request.headers(), cookie)),
         }
@@ -39,7 +41,8 @@ impl Ticket {
         }
     }
 
-    /// Why this ticket was not good enough. Without one there is no error to tell (BER-04); with one it is not valid (BER-06).
+    /// Why this ticket was not good enough. Without one there is no error to tell (BER-04); with one it is
+    /// not valid (BER-06).
     pub fn refused(&self) -> Problem {
         match self {
             Self::None => Problem::challenged(StatusCode::UNAUTHORIZED, "nobody is signed in", &[]),

@@ -43,7 +43,8 @@ impl FromForm for TokenForm {
 
     fn from_form(form: &mut Form) -> Result<Self, Refused> {
         if form.is_repeated("resource") {
-            return Err(Refusal::InvalidTarget.because("resource is there more than once; an access token has one audience"));
+            return Err(Refusal::InvalidTarget
+                .because("resource is there more than once; an access token has one audience"));
         }
         Ok(Self {
             grant_type: form.require("grant_type")?,
@@ -79,7 +80,13 @@ impl Tokens {
     /// An access token, and the refresh token that goes with it.
     pub fn new(access: Issued, refresh_token: Option<String>) -> Self {
         let scope = (!access.scope.is_empty()).then(|| access.scope.as_str().into());
-        Self { access_token: access.access_token, token_type: "Bearer".into(), expires_in: access.expires_in, refresh_token, scope }
+        Self {
+            access_token: access.access_token,
+            token_type: "Bearer".into(),
+            expires_in: access.expires_in,
+            refresh_token,
+            scope,
+        }
     }
 }
 
@@ -87,9 +94,10 @@ impl Tokens {
 impl<S: Store> TokenApi<S> {
     /// Refreshes a pair, or issues a client's own token.
     ///
-    /// `refresh_token`: the refresh token is spent and its successor answered, both on the disk. A retry within the policy's window gets
-    /// the same pair; a spent token after that ends the session. `client_credentials`: a token of the client itself, which opens the management
-    /// routes if its audience is the issuer.
+    /// `refresh_token`: the refresh token is spent and its successor answered, both on the disk. A retry
+    /// within the policy's window gets the same pair; a spent token after that ends the session.
+    /// `client_credentials`: a token of the client itself, which opens the management routes if its audience
+    /// is the issuer.
     #[oai(path = "/oauth2/token", method = "post", tag = "Tag::OAuth", operation_id = "token")]
     async fn token(
         &self,
@@ -100,7 +108,11 @@ impl<S: Store> TokenApi<S> {
         let credentials = merge(authorization.presented, form.client)?;
         let client = match self.0.identify(credentials.as_engine(), origin.0)? {
             Caller::Client(client) => client,
-            Caller::AdminSocket => return Err(Refusal::InvalidClient.because("tokens are issued to clients: authenticate as one").into()),
+            Caller::AdminSocket => {
+                return Err(Refusal::InvalidClient
+                    .because("tokens are issued to clients: authenticate as one")
+                    .into());
+            }
         };
         let form = form.fields;
         let (scope, resource) = (form.scope.as_deref(), form.resource.as_deref());
@@ -111,8 +123,12 @@ impl<S: Store> TokenApi<S> {
                 let refreshed = self.0.refresh(&client, token, scope, resource, origin.0).await?;
                 Ok(Json(Tokens::new(refreshed.access, Some(refreshed.refresh_token.expose().into()))))
             }
-            "client_credentials" => Ok(Json(Tokens::new(self.0.client_credentials(&client, scope, resource)?, None))),
-            _ => Err(Refusal::UnsupportedGrantType.because("grant_type must be refresh_token or client_credentials").into()),
+            "client_credentials" => {
+                Ok(Json(Tokens::new(self.0.client_credentials(&client, scope, resource)?, None)))
+            }
+            _ => Err(Refusal::UnsupportedGrantType
+                .because("grant_type must be refresh_token or client_credentials")
+                .into()),
         }
     }
 }

@@ -48,7 +48,9 @@ inline_type!(Time, "date-time", MetaSchema::new_with_format("string", "date-time
 impl ParseFromJSON for Time {
     fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
         let text = value.as_ref().and_then(Value::as_str).and_then(|text| text.parse().ok());
-        text.map(Self).ok_or_else(|| ParseError::custom("must be an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\""))
+        text.map(Self).ok_or_else(|| {
+            ParseError::custom("must be an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"")
+        })
     }
 }
 
@@ -96,7 +98,10 @@ macro_rules! word {
         inline_type!(
             Word<$type>,
             $name,
-            MetaSchema { enum_items: <$type>::ALL.iter().map(|value| Value::from(value.as_str())).collect(), ..MetaSchema::new("string") }
+            MetaSchema {
+                enum_items: <$type>::ALL.iter().map(|value| Value::from(value.as_str())).collect(),
+                ..MetaSchema::new("string")
+            }
         );
 
         impl ParseFromJSON for Word<$type> {

@@ -1,4 +1,5 @@
-//! The three documents under `/.well-known`: metadata (RFC 8414) and the public keys, as JWKs (RFC 8037) and as PASERK.
+//! The three documents under `/.well-known`: metadata (RFC 8414) and the public keys, as JWKs (RFC 8037) and
+//! as PASERK.
 
 use std::sync::Arc;
 
@@ -33,7 +34,8 @@ enum Document<T: poem_openapi::types::Type + Serialize> {
     ),
 }
 
-/// Authorization server metadata (RFC 8414). There is no authorization endpoint: the caller authenticates people.
+/// Authorization server metadata (RFC 8414). There is no authorization endpoint: the caller authenticates
+/// people.
 #[derive(Debug, Serialize, Object)]
 struct Metadata {
     issuer: String,
@@ -101,7 +103,12 @@ impl<S: Store> WellKnownApi<S> {
     /// What this server is and can do.
     ///
     /// Authorization server metadata (RFC 8414). May be kept for five minutes.
-    #[oai(path = "/.well-known/oauth-authorization-server", method = "get", tag = "Tag::Discovery", operation_id = "metadata")]
+    #[oai(
+        path = "/.well-known/oauth-authorization-server",
+        method = "get",
+        tag = "Tag::Discovery",
+        operation_id = "metadata"
+    )]
     async fn metadata(&self) -> Document<Metadata> {
         let issuer = &self.0.rules().issuer;
         let or_none = texts(&["client_secret_basic", "client_secret_post", "none"]);
@@ -124,7 +131,8 @@ impl<S: Store> WellKnownApi<S> {
 
     /// The public keys, as JSON Web Keys.
     ///
-    /// Ed25519 keys as RFC 8037 writes them; `kid` is the PASERK identifier that stands in the footer of a token. May be kept for five minutes.
+    /// Ed25519 keys as RFC 8037 writes them; `kid` is the PASERK identifier that stands in the footer of a
+    /// token. May be kept for five minutes.
     #[oai(path = "/.well-known/jwks.json", method = "get", tag = "Tag::Discovery", operation_id = "jwks")]
     async fn jwks(&self) -> Document<JwkSet> {
         let keyring = self.0.keyring();
@@ -136,13 +144,15 @@ impl<S: Store> WellKnownApi<S> {
             kid,
             x: Base64UrlUnpadded::encode_string(key),
         };
-        found(JwkSet { keys: keyring.published().map(|(kid, public, _)| jwk(public, kid.to_string())).collect() })
+        found(JwkSet {
+            keys: keyring.published().map(|(kid, public, _)| jwk(public, kid.to_string())).collect(),
+        })
     }
 
     /// The public keys, as PASERK.
     ///
-    /// The same keys in the form that PASETO libraries read, with the one that signs now, the next one and the retired. May be kept for five
-    /// minutes.
+    /// The same keys in the form that PASETO libraries read, with the one that signs now, the next one and
+    /// the retired. May be kept for five minutes.
     #[oai(path = "/.well-known/paserk.json", method = "get", tag = "Tag::Discovery", operation_id = "paserk")]
     async fn paserk(&self) -> Document<PaserkSet> {
         let keyring = self.0.keyring();

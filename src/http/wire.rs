@@ -45,7 +45,8 @@ impl Surface {
     }
 }
 
-/// Every endpoint, behind the limits and in front of the headers. A request in, an answer out, never an error.
+/// Every endpoint, behind the limits and in front of the headers. A request in, an answer out, never an
+/// error.
 pub struct Wire {
     endpoints: BoxEndpoint<'static, Response>,
     busy: Vec<(&'static str, BoxEndpoint<'static, Response>)>,
@@ -82,8 +83,8 @@ impl Wire {
         }
     }
 
-    /// Has `endpoint` answer every `POST` to `path` without the router, which takes longer than the rest of a small answer. It must be the
-    /// endpoint that the router has there.
+    /// Has `endpoint` answer every `POST` to `path` without the router, which takes longer than the rest of a
+    /// small answer. It must be the endpoint that the router has there.
     pub fn without_router(mut self, path: &'static str, endpoint: BoxEndpoint<'static, Response>) -> Self {
         self.busy.push((path, endpoint));
         self
@@ -149,15 +150,30 @@ impl Wire {
     }
 
     async fn answer(&self, surface: Surface, mut request: Request, pending: &Pending<'_>) -> Response {
-        if surface == Surface::V1 && !request.method().is_safe() && self.origins.are_crossed_by(request.headers()) {
-            return fallback::shaped(surface, StatusCode::FORBIDDEN, "a page of another origin may not change anything here".to_owned());
+        if surface == Surface::V1
+            && !request.method().is_safe()
+            && self.origins.are_crossed_by(request.headers())
+        {
+            return fallback::shaped(
+                surface,
+                StatusCode::FORBIDDEN,
+                "a page of another origin may not change anything here".to_owned(),
+            );
         }
-        let too_many =
-            |what| fallback::shaped(surface, StatusCode::BAD_REQUEST, format!("more than {} {what}", self.limits.parameters_max));
+        let too_many = |what| {
+            fallback::shaped(
+                surface,
+                StatusCode::BAD_REQUEST,
+                format!("more than {} {what}", self.limits.parameters_max),
+            )
+        };
         if request.uri().query().is_some_and(|query| self.limits.too_many_parameters(query.as_bytes())) {
             return too_many("parameters in the query");
         }
-        let fault = request.uri().query().and_then(|query| self.queries.fault(request.method(), request.uri().path(), query));
+        let fault = request
+            .uri()
+            .query()
+            .and_then(|query| self.queries.fault(request.method(), request.uri().path(), query));
         if let Some((name, why)) = fault {
             return Problem::invalid(name, why).into_response();
         }
@@ -165,7 +181,9 @@ impl Wire {
         if !body.is_empty() {
             let reading = self.limits.read(request.headers(), body);
             match tokio::time::timeout(self.limits.request_timeout, reading).await {
-                Ok(Ok(body)) if surface == Surface::OAuth && self.limits.too_many_parameters(&body) => return too_many("parameters"),
+                Ok(Ok(body)) if surface == Surface::OAuth && self.limits.too_many_parameters(&body) => {
+                    return too_many("parameters");
+                }
                 Ok(Ok(body)) => request.set_body(Body::from_bytes(body)),
                 Ok(Err(why)) => return fallback::unacceptable(surface, why, self.limits.body_bytes_max),
                 Err(_) => return fallback::too_slow(surface),
@@ -189,14 +207,23 @@ impl Wire {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(error))) => fallback::failed(error, &self.routes, surface, &method, uri.path()),
             Ok(Err(panic)) => {
-                // What the panic says is printed by the panic hook; it is not repeated, for nobody has looked at what it may hold.
+                // What the panic says is printed by the panic hook; it is not repeated, for nobody has looked
+                // at what it may hold.
                 drop(panic);
                 tracing::error!(route = pending.route(), %method, "an endpoint panicked");
-                fallback::shaped(surface, StatusCode::INTERNAL_SERVER_ERROR, "a bug; the log says more".to_owned())
+                fallback::shaped(
+                    surface,
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "a bug; the log says more".to_owned(),
+                )
             }
             Err(_) => {
                 tracing::error!(route = pending.route(), %method, "an endpoint took longer than request_timeout");
-                fallback::shaped(surface, StatusCode::SERVICE_UNAVAILABLE, "no answer in time; it may have been done".to_owned())
+                fallback::shaped(
+                    surface,
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "no answer in time; it may have been done".to_owned(),
+                )
             }
         }
     }
@@ -222,7 +249,8 @@ async fn unwound<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>>
 
 /// Keeps the length that the body would have had.
 fn without_body(response: &mut Response) {
-    let body: http_body_util::combinators::BoxBody<bytes::Bytes, std::io::Error> = response.take_body().into();
+    let body: http_body_util::combinators::BoxBody<bytes::Bytes, std::io::Error> =
+        response.take_body().into();
     if let Some(length) = hyper::body::Body::size_hint(&body).exact() {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -283,13 +311,18 @@ pub(super) mod tests {
         ) -> Result<Json<String>, OAuthError> {
             let credentials = merge(auth.presented, form.client)?;
             if form.fields.token == "refuse" {
-                return Err(OAuthError::from(Refusal::InvalidClient.because("no")).at_introspection(credentials.is_bearer()));
+                return Err(OAuthError::from(Refusal::InvalidClient.because("no"))
+                    .at_introspection(credentials.is_bearer()));
             }
             Ok(Json(form.fields.token))
         }
 
         #[oai(path = "/v1/things", method = "post")]
-        async fn create(&self, _auth: Authorization<BasicOrBearer>, thing: JsonBody<Thing>) -> Result<Json<String>, Problem> {
+        async fn create(
+            &self,
+            _auth: Authorization<BasicOrBearer>,
+            thing: JsonBody<Thing>,
+        ) -> Result<Json<String>, Problem> {
             match thing.read()?.name.as_str() {
                 "panic" => panic!("a bug"),
                 "slow" => std::future::pending().await,
@@ -298,12 +331,21 @@ pub(super) mod tests {
         }
 
         #[oai(path = "/v1/things/:id", method = "get")]
-        async fn read(&self, id: Path<String>, limit: Query<Option<u32>>, channel: Channel) -> Result<Json<String>, Problem> {
+        async fn read(
+            &self,
+            id: Path<String>,
+            limit: Query<Option<u32>>,
+            channel: Channel,
+        ) -> Result<Json<String>, Problem> {
             Ok(Json(format!("{} {:?} {channel:?}", id.0, limit.0)))
         }
 
         #[oai(path = "/v1/things/:id/options", method = "post")]
-        async fn options(&self, _id: Path<String>, options: OptionalJsonBody<Options>) -> Result<Json<String>, Problem> {
+        async fn options(
+            &self,
+            _id: Path<String>,
+            options: OptionalJsonBody<Options>,
+        ) -> Result<Json<String>, Problem> {
             Ok(Json(options.read()?.keep.unwrap_or_default()))
         }
     }
@@ -312,7 +354,8 @@ pub(super) mod tests {
     pub fn wire() -> Wire {
         let service = OpenApiService::new(Demo, "demo", "1");
         let document = Document::new(&service, "https://id.example", "__Host-keyfob");
-        let limits = Limits { body_bytes_max: 1024, parameters_max: 4, request_timeout: Duration::from_secs(30) };
+        let limits =
+            Limits { body_bytes_max: 1024, parameters_max: 4, request_timeout: Duration::from_secs(30) };
         Wire::new(service, document, Origins::new("http://127.0.0.1:8080", &[]), limits)
     }
 
@@ -331,14 +374,21 @@ pub(super) mod tests {
     /// The status, the media type and the body, after asserting what every answer carries.
     async fn answer(request: Request) -> (u16, String, Value) {
         let response = wire().respond(request).await;
-        for (name, value) in [("cache-control", "no-store"), ("pragma", "no-cache"), ("x-content-type-options", "nosniff")] {
+        for (name, value) in
+            [("cache-control", "no-store"), ("pragma", "no-cache"), ("x-content-type-options", "nosniff")]
+        {
             assert_eq!(response.header(name), Some(value), "{name}");
         }
         for name in ["etag", "last-modified", "access-control-allow-origin"] {
             assert_eq!(response.header(name), None, "{name}");
         }
-        let (status, media_type) = (response.status().as_u16(), response.content_type().unwrap_or_default().to_owned());
-        (status, media_type, serde_json::from_slice(&response.into_body().into_vec().await.unwrap()).unwrap_or_default())
+        let (status, media_type) =
+            (response.status().as_u16(), response.content_type().unwrap_or_default().to_owned());
+        (
+            status,
+            media_type,
+            serde_json::from_slice(&response.into_body().into_vec().await.unwrap()).unwrap_or_default(),
+        )
     }
 
     const PROBLEM: &str = "application/problem+json";
@@ -352,7 +402,8 @@ pub(super) mod tests {
     #[tokio::test]
     async fn every_refusal_of_oauth_has_its_shape() {
         let too_many = form("/oauth2/introspect", "token=a&b&c&d&e");
-        let not_a_form = request(Method::POST, "/oauth2/introspect").content_type("application/json").body("{}");
+        let not_a_form =
+            request(Method::POST, "/oauth2/introspect").content_type("application/json").body("{}");
         let no_content_type = request(Method::POST, "/oauth2/introspect").body("token=a");
         let two_headers = request(Method::POST, "/oauth2/introspect")
             .content_type("application/x-www-form-urlencoded")
@@ -368,12 +419,22 @@ pub(super) mod tests {
             (form("/oauth2/introspect", "token=refuse"), 401, "invalid_client"),
             (form("/oauth2/introspect", "token=".to_owned() + &"a".repeat(1024)), 413, "invalid_request"),
             (request(Method::GET, "/oauth2/introspect?token=a").finish(), 405, "invalid_request"),
-            (request(Method::OPTIONS, "/oauth2/introspect").header("origin", "https://evil.example").finish(), 405, "invalid_request"),
+            (
+                request(Method::OPTIONS, "/oauth2/introspect")
+                    .header("origin", "https://evil.example")
+                    .finish(),
+                405,
+                "invalid_request",
+            ),
             (request(Method::HEAD, "/oauth2/nothing").finish(), 404, "invalid_request"),
         ] {
             let shown = format!("{request:?}");
             let (got, media_type, body) = answer(request).await;
-            assert_eq!((got, media_type.as_str(), &body["error"]), (status, "application/json", &code.into()), "{shown}");
+            assert_eq!(
+                (got, media_type.as_str(), &body["error"]),
+                (status, "application/json", &code.into()),
+                "{shown}"
+            );
             assert!(body["error_description"].is_string());
         }
     }
@@ -398,14 +459,21 @@ pub(super) mod tests {
         ] {
             let shown = format!("{request:?}");
             let (got, media_type, body) = answer(request).await;
-            assert_eq!((got, media_type.as_str(), &body["status"]), (status, PROBLEM, &status.into()), "{shown}");
+            assert_eq!(
+                (got, media_type.as_str(), &body["status"]),
+                (status, PROBLEM, &status.into()),
+                "{shown}"
+            );
         }
     }
 
     #[tokio::test]
     async fn a_wrong_parameter_is_named_in_plain_words() {
         let (_, _, body) = answer(request(Method::GET, "/v1/things/a?limit=hunter2").finish()).await;
-        assert_eq!((&body["field"], &body["detail"]), (&"limit".into(), &"limit: expected a whole number, 0 or more".into()));
+        assert_eq!(
+            (&body["field"], &body["detail"]),
+            (&"limit".into(), &"limit: expected a whole number, 0 or more".into())
+        );
     }
 
     #[tokio::test]

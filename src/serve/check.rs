@@ -1,4 +1,5 @@
-//! Checking a database that nobody has open: without an engine, so that damage that keeps one from starting is found too.
+//! Checking a database that nobody has open: without an engine, so that damage that keeps one from starting
+//! is found too.
 
 use super::{AppError, lock_existing, open_patiently, places, variable};
 use crate::config::Config;
@@ -13,11 +14,16 @@ use crate::token::keys::Keys;
 ///
 /// # Errors
 /// `NotInitialised`, and whatever keeps the file from being opened; not what is found in it.
-pub fn check(config: &Config, now: Timestamp, tell: &mut dyn FnMut(Note) -> Result<()>) -> std::result::Result<(), AppError> {
+pub fn check(
+    config: &Config,
+    now: Timestamp,
+    tell: &mut dyn FnMut(Note) -> Result<()>,
+) -> std::result::Result<(), AppError> {
     let places = places(config);
     let _lock = lock_existing(&places)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
-    let checked = open_patiently(|| check_file(&places.database, &keys, config.store.cache_bytes, now, &mut *tell));
+    let checked =
+        open_patiently(|| check_file(&places.database, &keys, config.store.cache_bytes, now, &mut *tell));
     checked.map_err(|cause| match cause {
         // Whoever is told stops it so.
         OpenError::Store(StoreError::Unavailable(why)) => AppError::Interrupted(why),

@@ -41,7 +41,8 @@ pub struct Listeners {
 /// A socket file that was made here.
 pub struct SocketFile {
     path: PathBuf,
-    /// Which file it was, for another server may have put its own in the place since: device, inode, which is soon used again, and time.
+    /// Which file it was, for another server may have put its own in the place since: device, inode, which is
+    /// soon used again, and time.
     made: Option<[i128; 3]>,
 }
 
@@ -54,14 +55,22 @@ pub enum Public {
 }
 
 impl Listeners {
-    /// Binds both, or takes the sockets that were passed in the place of `listen`. The admin socket is for its owner alone (0600). A socket
-    /// file that nobody listens on any more is removed.
-    pub async fn bind(listen: &Listen, passed: Vec<Passed>, admin_socket: &Path) -> Result<Self, ListenError> {
+    /// Binds both, or takes the sockets that were passed in the place of `listen`. The admin socket is for
+    /// its owner alone (0600). A socket file that nobody listens on any more is removed.
+    pub async fn bind(
+        listen: &Listen,
+        passed: Vec<Passed>,
+        admin_socket: &Path,
+    ) -> Result<Self, ListenError> {
         let mut files = vec![];
         let passed_on = |cause| ListenError::new("a socket passed by systemd", cause);
         let public = match listen {
-            _ if !passed.is_empty() => passed.into_iter().map(Passed::into_listener).collect::<io::Result<_>>().map_err(passed_on)?,
-            Listen::Tcp(address) => vec![Public::Tcp(TcpListener::bind(address).await.map_err(|cause| ListenError::new(address, cause))?)],
+            _ if !passed.is_empty() => {
+                passed.into_iter().map(Passed::into_listener).collect::<io::Result<_>>().map_err(passed_on)?
+            }
+            Listen::Tcp(address) => vec![Public::Tcp(
+                TcpListener::bind(address).await.map_err(|cause| ListenError::new(address, cause))?,
+            )],
             Listen::Unix(path) => {
                 // Who may connect is for the directory to say; the API authenticates by itself.
                 let public = bind_socket(path, 0o666)?;
@@ -99,17 +108,38 @@ impl Listeners {
         for public in self.public {
             let (wire, stopped, open) = (wire.clone(), stopped.clone(), of(Channel::Public));
             match (public, current.clone()) {
-                (Public::Tcp(tcp), None) => serving.spawn(serve(tcp, wire, Channel::Public, limits, open, stopped)),
-                (Public::Unix(unix), None) => serving.spawn(serve(unix, wire, Channel::Public, limits, open, stopped)),
-                (Public::Tcp(tcp), Some(by)) => {
-                    serving.spawn(serve(TlsListener::new(tcp, by), wire, Channel::Public, limits, open, stopped))
+                (Public::Tcp(tcp), None) => {
+                    serving.spawn(serve(tcp, wire, Channel::Public, limits, open, stopped))
                 }
-                (Public::Unix(unix), Some(by)) => {
-                    serving.spawn(serve(TlsListener::new(unix, by), wire, Channel::Public, limits, open, stopped))
+                (Public::Unix(unix), None) => {
+                    serving.spawn(serve(unix, wire, Channel::Public, limits, open, stopped))
                 }
+                (Public::Tcp(tcp), Some(by)) => serving.spawn(serve(
+                    TlsListener::new(tcp, by),
+                    wire,
+                    Channel::Public,
+                    limits,
+                    open,
+                    stopped,
+                )),
+                (Public::Unix(unix), Some(by)) => serving.spawn(serve(
+                    TlsListener::new(unix, by),
+                    wire,
+                    Channel::Public,
+                    limits,
+                    open,
+                    stopped,
+                )),
             };
         }
-        serving.spawn(serve(self.admin, wire, Channel::AdminSocket, limits, of(Channel::AdminSocket), stopped));
+        serving.spawn(serve(
+            self.admin,
+            wire,
+            Channel::AdminSocket,
+            limits,
+            of(Channel::AdminSocket),
+            stopped,
+        ));
         serving.join_all().await;
     }
 }
@@ -137,15 +167,18 @@ impl fmt::Display for Public {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(listener) => listener.local_addr().map_or(Err(fmt::Error), |address| address.fmt(f)),
-            Self::Unix(listener) => match listener.local_addr().ok().as_ref().and_then(|address| address.as_pathname()) {
-                Some(path) => write!(f, "unix:{}", path.display()),
-                None => f.write_str("unix:"),
-            },
+            Self::Unix(listener) => {
+                match listener.local_addr().ok().as_ref().and_then(|address| address.as_pathname()) {
+                    Some(path) => write!(f, "unix:{}", path.display()),
+                    None => f.write_str("unix:"),
+                }
+            }
         }
     }
 }
 
-/// Binds a socket file. It has its mode from the first moment on: there is no time at which others could connect.
+/// Binds a socket file. It has its mode from the first moment on: there is no time at which others could
+/// connect.
 fn bind_socket(path: &Path, mode: u32) -> Result<UnixListener, ListenError> {
     let failed = |cause| ListenError::new(&path.display().to_string(), cause);
     if is_socket(path) {
@@ -170,9 +203,15 @@ fn is_socket(path: &Path) -> bool {
 impl ListenError {
     fn new(address: &str, cause: io::Error) -> Self {
         let mend = match cause.kind() {
-            io::ErrorKind::AddrInUse => "; another program listens there: stop it, or set [server] listen to another address",
-            io::ErrorKind::PermissionDenied => "; the operating system does not let this user: choose a port above 1023 or another place",
-            io::ErrorKind::AddrNotAvailable => "; this machine has no such address: set [server] listen to one that it has",
+            io::ErrorKind::AddrInUse => {
+                "; another program listens there: stop it, or set [server] listen to another address"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "; the operating system does not let this user: choose a port above 1023 or another place"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "; this machine has no such address: set [server] listen to one that it has"
+            }
             _ => "",
         };
         Self { address: address.into(), cause, mend }
@@ -183,7 +222,8 @@ impl ListenError {
 mod tests {
     use super::*;
 
-    /// A second server took the first one's socket away without a word, and lost its own when the first one stopped.
+    /// A second server took the first one's socket away without a word, and lost its own when the first one
+    /// stopped.
     #[tokio::test]
     async fn a_socket_that_somebody_listens_on_is_not_taken_away_nor_is_another_ones_removed() {
         let directory = tempfile::tempdir().unwrap();

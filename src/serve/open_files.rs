@@ -5,7 +5,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// What is open besides connections: the store, the log, the sockets, the runtime's own.
 const OTHERS: u64 = 64;
 
-/// Takes as many as the system gives. `Some` with a sentence for the log when that is too few for `connections_max`.
+/// Takes as many as the system gives. `Some` with a sentence for the log when that is too few for
+/// `connections_max`.
 pub fn allow(connections_max: usize) -> Option<String> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -32,6 +33,11 @@ mod tests {
         assert_eq!(too_few(10_000, None), None, "no limit");
         assert_eq!(too_few(10_000, Some(10_064)), None);
         let warning = too_few(10_000, Some(1024)).unwrap();
-        assert!(warning.contains("1024") && warning.contains("connections_max = 10000") && warning.contains("10064"), "{warning}");
+        assert!(
+            warning.contains("1024")
+                && warning.contains("connections_max = 10000")
+                && warning.contains("10064"),
+            "{warning}"
+        );
     }
 }

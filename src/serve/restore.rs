@@ -1,4 +1,5 @@
-//! Restoring a backup: a new database is made beside the old one, checked, begun in a new epoch, and put into its place by one rename.
+//! Restoring a backup: a new database is made beside the old one, checked, begun in a new epoch, and put into
+//! its place by one rename.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
@@ -48,8 +49,9 @@ pub enum Progress {
     Check(Note),
 }
 
-/// Restores the backup at `file`; - is standard input. Until the last moment nothing that is there is changed; `go_on` hears how far it is,
-/// and stops it by answering false. With `accept_damage`, records that are damaged in the backup are no reason to refuse it.
+/// Restores the backup at `file`; - is standard input. Until the last moment nothing that is there is
+/// changed; `go_on` hears how far it is, and stops it by answering false. With `accept_damage`, records that
+/// are damaged in the backup are no reason to refuse it.
 ///
 /// # Errors
 /// Whatever keeps it from being restored, and how to go on.
@@ -72,15 +74,24 @@ pub fn restore(
     let (head, bytes) = fill(&mut backup, &mut restoring, go_on).map_err(damaged)?;
     let (checked, first) = checked(&restoring, head.made_at, go_on).map_err(|cause| damaged(cause.into()))?;
     if let Some(find) = first.filter(|_| !accept_damage) {
-        let cause =
-            format!("{} records in it are damaged; the first is {} in table {}: {}", checked.finds, find.key, find.table, find.cause);
-        return Err(AppError::Backup { file: file.into(), cause, mend: "; take another backup, or this one with --accept-damage" });
+        let cause = format!(
+            "{} records in it are damaged; the first is {} in table {}: {}",
+            checked.finds, find.key, find.table, find.cause
+        );
+        return Err(AppError::Backup {
+            file: file.into(),
+            cause,
+            mend: "; take another backup, or this one with --accept-damage",
+        });
     }
     let event = restored(&head, checked.live, clock.now().wall);
     let chance = u32::from_le_bytes(clock.random());
     let lost = reached(&places.database, &keys, config.store.cache_bytes);
-    let began = restoring.begin_epoch(&event, &signing_keys(&keys, event.at, clock), lost, chance).map_err(damaged)?;
-    let kept = replace(&unfinished.0, &places.database, event.at).map_err(|error| places_error(&places, &error))?;
+    let began = restoring
+        .begin_epoch(&event, &signing_keys(&keys, event.at, clock), lost, chance)
+        .map_err(damaged)?;
+    let kept =
+        replace(&unfinished.0, &places.database, event.at).map_err(|error| places_error(&places, &error))?;
     Ok(Restored { head, bytes, checked, began, kept })
 }
 
@@ -109,7 +120,11 @@ fn open(file: &Path) -> Result<(Box<dyn Read>, &Path), AppError> {
 }
 
 /// Reads the whole backup into the new database.
-fn fill(backup: &mut dyn Read, restoring: &mut Restoring, go_on: &mut dyn FnMut(Progress) -> bool) -> Result<(Head, u64), RestoreError> {
+fn fill(
+    backup: &mut dyn Read,
+    restoring: &mut Restoring,
+    go_on: &mut dyn FnMut(Progress) -> bool,
+) -> Result<(Head, u64), RestoreError> {
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -157,7 +172,13 @@ fn stopped() -> StoreError {
 
 fn restored(head: &Head, live: u64, now: Timestamp) -> Event {
     let mut event = Event::new(EventKind::StoreRestored, now, ADMIN_SOCKET);
-    event.note = Some(format!("from the backup made at {}; {live} sessions that lived then have ended", head.made_at.floor()).into());
+    event.note = Some(
+        format!(
+            "from the backup made at {}; {live} sessions that lived then have ended",
+            head.made_at.floor()
+        )
+        .into(),
+    );
     event
 }
 
@@ -171,7 +192,8 @@ fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
 pub(super) struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// Where it is made. What is there already was left by a restore that was killed: under the lock, dropping this removes it.
+    /// Where it is made. What is there already was left by a restore that was killed: under the lock,
+    /// dropping this removes it.
     pub(super) fn of(places: &Places) -> Self {
         Self(unfinished(places))
     }
@@ -187,10 +209,11 @@ impl Drop for Unfinished {
     }
 }
 
-/// Puts the new database in its place. One that is there gets a second name first, and is let go of by the rename alone: at every moment
-/// there is one under the database's own name.
+/// Puts the new database in its place. One that is there gets a second name first, and is let go of by the
+/// rename alone: at every moment there is one under the database's own name.
 fn replace(new: &Path, database: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
-    let directory = database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory =
+        database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let sync = || File::open(directory)?.sync_all();
     forget_second_names(directory, database)?;
     let kept = match database.metadata() {
@@ -224,13 +247,16 @@ fn keep(database: &Path, now: Timestamp) -> io::Result<PathBuf> {
 /// What the extension of a database that was replaced begins with.
 const REPLACED: &str = "replaced-";
 
-/// Removes second names of the database that is in its place: a restore that was killed just before its end has left them.
+/// Removes second names of the database that is in its place: a restore that was killed just before its end
+/// has left them.
 fn forget_second_names(directory: &Path, database: &Path) -> io::Result<()> {
     let Ok(current) = database.metadata() else { return Ok(()) };
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let named = path.extension().is_some_and(|extension| extension.to_string_lossy().starts_with(REPLACED));
-        let same = |metadata: fs::Metadata| (metadata.dev(), metadata.ino()) == (current.dev(), current.ino());
+        let named =
+            path.extension().is_some_and(|extension| extension.to_string_lossy().starts_with(REPLACED));
+        let same =
+            |metadata: fs::Metadata| (metadata.dev(), metadata.ino()) == (current.dev(), current.ino());
         if named && path.symlink_metadata().is_ok_and(same) {
             fs::remove_file(path)?;
         }
@@ -250,9 +276,10 @@ impl AppError {
     fn restore(file: &Path, places: &Places, cause: RestoreError) -> Self {
         let of_backup = |cause: String, mend| Self::Backup { file: file.into(), cause, mend };
         match cause {
-            RestoreError::Open(OpenError::WrongKey) => {
-                of_backup("it was made under another master key".into(), "; bring back the key that its database had: nothing was changed")
-            }
+            RestoreError::Open(OpenError::WrongKey) => of_backup(
+                "it was made under another master key".into(),
+                "; bring back the key that its database had: nothing was changed",
+            ),
             RestoreError::Open(OpenError::NotOurs(what)) => {
                 of_backup(format!("it holds no keyfob database: {what}"), "; nothing was changed")
             }

@@ -1,4 +1,5 @@
-//! Running: listen, sweep, read the certificate again when told to, and on a signal answer what was begun, then close the store.
+//! Running: listen, sweep, read the certificate again when told to, and on a signal answer what was begun,
+//! then close the store.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Weak};
@@ -26,8 +27,8 @@ use crate::store::{Store, StoreError};
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long begun requests may take after the stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may idle between two requests: longer than a proxy keeps one (nginx: 60 s), so that it is the proxy that closes, and
-/// no request meets a connection that we are just closing.
+/// How long a connection may idle between two requests: longer than a proxy keeps one (nginx: 60 s), so that
+/// it is the proxy that closes, and no request meets a connection that we are just closing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// When the sizes of the tables are looked at first, and how often at most.
 const MEASURE_FIRST: Duration = Duration::from_secs(5);
@@ -89,8 +90,11 @@ async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
     let (stop, stopped) = watch::channel(false);
     let limits = connection_limits(config);
     let serving = {
-        let (wire, metrics, certificate, stopped) = (app.wire().clone(), app.metrics.clone(), certificate.clone(), stopped.clone());
-        tokio::spawn(async move { listeners.serve(wire, certificate.as_deref(), limits, &metrics, stopped).await })
+        let (wire, metrics, certificate, stopped) =
+            (app.wire().clone(), app.metrics.clone(), certificate.clone(), stopped.clone());
+        tokio::spawn(
+            async move { listeners.serve(wire, certificate.as_deref(), limits, &metrics, stopped).await },
+        )
     };
     let failed = tokio::spawn(sweep(app.engine.clone(), stopped));
     service_manager::ready(&serves);
@@ -103,7 +107,8 @@ async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
     service_manager::stopping();
     app.engine.stop_waiting();
     let _ = stop.send(true);
-    // A connection that cannot be drained is cut, and all are when we are told twice; the store is closed all the same.
+    // A connection that cannot be drained is cut, and all are when we are told twice; the store is closed all
+    // the same.
     tokio::select! {
         _ = serving => {}
         () = signals.stop(|| {}) => tracing::warn!("told again to stop: what was begun is cut off"),
@@ -118,9 +123,13 @@ async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
 fn reload(certificate: Option<&Certificate>, serves: &str) {
     service_manager::reloading();
     match certificate.map(Certificate::reload) {
-        None => tracing::info!("there is no certificate to read again; other settings count from the next start"),
+        None => {
+            tracing::info!("there is no certificate to read again; other settings count from the next start")
+        }
         Some(Ok(())) => tracing::info!("the certificate was read again: handshakes take it from now on"),
-        Some(Err(error)) => tracing::error!("the certificate is not renewed, and the one from before stays: {error}; then reload again"),
+        Some(Err(error)) => tracing::error!(
+            "the certificate is not renewed, and the one from before stays: {error}; then reload again"
+        ),
     }
     service_manager::ready(serves);
 }
@@ -141,8 +150,8 @@ fn log_start(config: &Config, app: &App, addresses: &str, watch: &Stopwatch) {
     );
 }
 
-/// Looks at the sizes of the tables, which walks the whole file: so seldom that it takes a thousandth of the time. In a thread that nobody
-/// waits for: the end of the process ends it.
+/// Looks at the sizes of the tables, which walks the whole file: so seldom that it takes a thousandth of the
+/// time. In a thread that nobody waits for: the end of the process ends it.
 fn measure(store: &Weak<Redb>) {
     thread::sleep(MEASURE_FIRST);
     while let Some(store) = store.upgrade() {
@@ -185,7 +194,8 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// What the server is told: SIGTERM and SIGINT to stop, SIGHUP to reload. From `listen` on they no longer end the process by themselves.
+/// What the server is told: SIGTERM and SIGINT to stop, SIGHUP to reload. From `listen` on they no longer end
+/// the process by themselves.
 struct Signals {
     term: Signal,
     int: Signal,
@@ -194,7 +204,11 @@ struct Signals {
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hup: signal(SignalKind::hangup())? })
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Returns when told to stop; until then reloads when told to.
@@ -223,7 +237,11 @@ fn greet(config: &Config, places: &Places, addresses: &str, first: bool) {
     let issuer = &config.server.issuer;
     let mut lines = vec![format!("keyfob {} listens on {addresses}", env!("CARGO_PKG_VERSION"))];
     lines.push(format!("  documentation   {issuer}/docs"));
-    lines.push(format!("  administrator   {}{}", places.admin_json.display(), if first { " (just made)" } else { "" }));
+    lines.push(format!(
+        "  administrator   {}{}",
+        places.admin_json.display(),
+        if first { " (just made)" } else { "" }
+    ));
     lines.push(format!("  try it          {}", try_it(places)));
     let mut out = io::stdout().lock();
     for line in lines {

@@ -1,4 +1,5 @@
-//! What systemd, or who speaks like it, passes to us and is told: sockets, readiness, the watchdog. Without it all of this does nothing.
+//! What systemd, or who speaks like it, passes to us and is told: sockets, readiness, the watchdog. Without
+//! it all of this does nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ pub enum Passed {
     Unix(std::os::unix::net::UnixListener),
 }
 
-/// Takes the sockets that were passed to this very process. To be called before there is another thread: it changes the environment.
+/// Takes the sockets that were passed to this very process. To be called before there is another thread: it
+/// changes the environment.
 ///
 /// # Errors
 /// A descriptor that is neither kind of stream socket.
@@ -91,8 +93,8 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Tells the watchdog, at half of the time that it waits, that we live: from a task, so for as long as the runtime runs tasks, and only while
-/// the engine can do its work. Does nothing where nobody watches.
+/// Tells the watchdog, at half of the time that it waits, that we live: from a task, so for as long as the
+/// runtime runs tasks, and only while the engine can do its work. Does nothing where nobody watches.
 pub async fn watch<S: Store>(engine: Arc<Engine<S>>) {
     if let Some(patience) = sd_notify::watchdog_enabled() {
         beat(patience, || engine.ready().is_ok(), || tell(&[NotifyState::Watchdog])).await;
@@ -122,7 +124,9 @@ mod tests {
         let (well, told) = (Cell::new(true), Cell::new(0));
         let patience = Duration::from_secs(30);
         let mut beating = std::pin::pin!(beat(patience, || well.get(), || told.set(told.get() + 1)));
-        let mut pass = async |seconds| timeout(Duration::from_secs(seconds), beating.as_mut()).await.expect_err("it goes on");
+        let mut pass = async |seconds| {
+            timeout(Duration::from_secs(seconds), beating.as_mut()).await.expect_err("it goes on")
+        };
         pass(61).await;
         assert_eq!(told.get(), 5, "at once, and every 15 seconds");
         well.set(false);

@@ -1,4 +1,5 @@
-//! The certificate that we speak TLS with: read at the start, and again when somebody says that it was renewed.
+//! The certificate that we speak TLS with: read at the start, and again when somebody says that it was
+//! renewed.
 
 use std::fs;
 use std::io;
@@ -71,11 +72,16 @@ impl Certificate {
 fn read(files: &Tls) -> Result<ServerConfig, TlsError> {
     let chain = file("server.tls.cert", &files.cert)?;
     let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>();
-    let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| TlsError::NoCertificate(files.cert.clone()))?;
+    let chain = chain
+        .ok()
+        .filter(|chain| !chain.is_empty())
+        .ok_or_else(|| TlsError::NoCertificate(files.cert.clone()))?;
     let key = key(&files.key)?;
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().expect("the provider has suites for both versions");
-    let mut config = builder.with_no_client_auth().with_single_cert(chain, key).map_err(|cause| unusable(files, cause))?;
+    let builder =
+        builder.with_safe_default_protocol_versions().expect("the provider has suites for both versions");
+    let mut config =
+        builder.with_no_client_auth().with_single_cert(chain, key).map_err(|cause| unusable(files, cause))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -103,7 +109,9 @@ fn file(setting: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsErr
 fn unusable(files: &Tls, cause: rustls::Error) -> TlsError {
     let Tls { cert, key } = files.clone();
     match cause {
-        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => TlsError::Mismatch { cert, key },
+        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => {
+            TlsError::Mismatch { cert, key }
+        }
         rustls::Error::InvalidCertificate(_) => TlsError::NoCertificate(cert),
         cause => TlsError::Unsupported { cert, key, cause },
     }
@@ -117,8 +125,12 @@ mod tests {
     use super::*;
 
     fn made(directory: &TempDir, name: &str) -> (String, Tls) {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let files = Tls { cert: directory.path().join(format!("{name}.pem")), key: directory.path().join(format!("{name}.key")) };
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let files = Tls {
+            cert: directory.path().join(format!("{name}.pem")),
+            key: directory.path().join(format!("{name}.key")),
+        };
         fs::write(&files.cert, cert.pem()).unwrap();
         fs::write(&files.key, signing_key.serialize_pem()).unwrap();
         fs::set_permissions(&files.key, fs::Permissions::from_mode(0o640)).unwrap();
@@ -137,7 +149,10 @@ mod tests {
         assert!(Certificate::load(&good).is_ok(), "a key that its group can read is as many systems have it");
 
         let error = refused(&Tls { cert: "/nonexistent/c.pem".into(), ..good.clone() });
-        assert!(error.starts_with("server.tls.cert names /nonexistent/c.pem, which cannot be read (No such file"), "{error}");
+        assert!(
+            error.starts_with("server.tls.cert names /nonexistent/c.pem, which cannot be read (No such file"),
+            "{error}"
+        );
         let error = refused(&Tls { key: directory.path().into(), ..good.clone() });
         assert!(error.starts_with("server.tls.key names ") && error.contains("not a file"), "{error}");
         let error = refused(&Tls { cert: good.key.clone(), ..good.clone() });
@@ -145,11 +160,19 @@ mod tests {
         let error = refused(&Tls { key: good.cert.clone(), ..good.clone() });
         assert!(error.contains("chmod o=") || error.contains("holds no private key"), "{error}");
         let error = refused(&Tls { key: other.key, ..good.clone() });
-        assert!(error.contains("b.key") && error.contains("is not that of the first certificate in") && error.contains("a.pem"), "{error}");
+        assert!(
+            error.contains("b.key")
+                && error.contains("is not that of the first certificate in")
+                && error.contains("a.pem"),
+            "{error}"
+        );
 
         fs::set_permissions(&good.key, fs::Permissions::from_mode(0o644)).unwrap();
         let error = refused(&good);
-        assert!(error.contains("other users can read") && error.contains("0644") && error.contains("chmod o= "), "{error}");
+        assert!(
+            error.contains("other users can read") && error.contains("0644") && error.contains("chmod o= "),
+            "{error}"
+        );
         fs::set_permissions(&good.key, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&good.key, pem.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY")).unwrap();
         let error = refused(&good);

@@ -1,8 +1,9 @@
-//! The form of a backup: a line that says what it is, frames with a checksum each, and at the end a digest of it all, so that what is cut off
-//! or altered is always noticed.
+//! The form of a backup: a line that says what it is, frames with a checksum each, and at the end a digest of
+//! it all, so that what is cut off or altered is always noticed.
 //!
-//! A frame is one byte for its kind, the length of its body, the body, and a CRC-32 over those; numbers are big-endian. Entries are the bytes
-//! that the store keeps, as sealed as they are there: neither writing a backup nor reading one takes the master key.
+//! A frame is one byte for its kind, the length of its body, the body, and a CRC-32 over those; numbers are
+//! big-endian. Entries are the bytes that the store keeps, as sealed as they are there: neither writing a
+//! backup nor reading one takes the master key.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,9 @@ pub enum Damage {
     #[error("it is not a keyfob backup")]
     NotOurs,
     /// It was made by a later version.
-    #[error("it has the form {0}, which this keyfob does not know: use the keyfob that made it, or a newer one")]
+    #[error(
+        "it has the form {0}, which this keyfob does not know: use the keyfob that made it, or a newer one"
+    )]
     UnknownVersion(String),
     /// It has no end.
     #[error("it is cut off after {0} bytes")]
@@ -79,7 +82,8 @@ impl<E, S: FnMut(Bytes) -> Result<(), E>> Encoder<S> {
     pub fn begin(sink: S, head: &Head) -> Result<Self, E> {
         let mut encoder = Self { sink, digest: Sha256::new(), entries: vec![] };
         encoder.send(FIRST_LINE.to_vec())?;
-        let head = postcard::to_allocvec(head).expect("numbers and texts are all that it holds, and memory is not limited here");
+        let head = postcard::to_allocvec(head)
+            .expect("numbers and texts are all that it holds, and memory is not limited here");
         encoder.frame(HEAD, &head)?;
         Ok(encoder)
     }
@@ -93,7 +97,8 @@ impl<E, S: FnMut(Bytes) -> Result<(), E>> Encoder<S> {
     /// Adds an entry to the table.
     pub fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), E> {
         for part in [key, value] {
-            self.entries.extend(u32::try_from(part.len()).expect("redb takes no part of 4 GiB").to_be_bytes());
+            self.entries
+                .extend(u32::try_from(part.len()).expect("redb takes no part of 4 GiB").to_be_bytes());
         }
         self.entries.extend(key);
         self.entries.extend(value);
@@ -158,9 +163,13 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Takes the next bytes, and hands over what they complete. What is handed over is whole frames; whether the backup is, says
-    /// [`Self::finish`].
-    pub fn push<E: From<Damage>>(&mut self, bytes: &[u8], mut take: impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+    /// Takes the next bytes, and hands over what they complete. What is handed over is whole frames; whether
+    /// the backup is, says [`Self::finish`].
+    pub fn push<E: From<Damage>>(
+        &mut self,
+        bytes: &[u8],
+        mut take: impl FnMut(Piece) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut left = std::mem::take(&mut self.left);
         left.extend(bytes);
         let mut taken = 0;
@@ -182,7 +191,11 @@ impl Decoder {
     pub fn finish(self) -> Result<Head, Damage> {
         let cut_off = Damage::CutOff(self.bytes());
         match self.head {
-            _ if !self.begun => Err(if FIRST_LINE.starts_with(&self.left) && !self.left.is_empty() { cut_off } else { Damage::NotOurs }),
+            _ if !self.begun => Err(if FIRST_LINE.starts_with(&self.left) && !self.left.is_empty() {
+                cut_off
+            } else {
+                Damage::NotOurs
+            }),
             Some(head) if self.ended && self.left.is_empty() => Ok(head),
             _ => Err(cut_off),
         }
@@ -194,7 +207,13 @@ impl Decoder {
             return match bytes.get(..FIRST_LINE.len()) {
                 Some(FIRST_LINE) => Ok(Some(FIRST_LINE)),
                 Some(line) => Err(line.strip_prefix(FIRST_WORDS).map_or(Damage::NotOurs, |version| {
-                    Damage::UnknownVersion(String::from_utf8_lossy(version).trim_end().chars().filter(|c| !c.is_control()).collect())
+                    Damage::UnknownVersion(
+                        String::from_utf8_lossy(version)
+                            .trim_end()
+                            .chars()
+                            .filter(|c| !c.is_control())
+                            .collect(),
+                    )
                 })),
                 None if FIRST_LINE.starts_with(bytes) => Ok(None),
                 None => Err(Damage::NotOurs),
@@ -211,7 +230,11 @@ impl Decoder {
         Ok(bytes.get(..BEGIN_BYTES + length + SUM_BYTES))
     }
 
-    fn take<E: From<Damage>>(&mut self, whole: &[u8], take: &mut impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+    fn take<E: From<Damage>>(
+        &mut self,
+        whole: &[u8],
+        take: &mut impl FnMut(Piece) -> Result<(), E>,
+    ) -> Result<(), E> {
         if self.begun {
             let (frame, sum) = whole.split_at(whole.len() - SUM_BYTES);
             if crc32fast::hash(frame).to_be_bytes() != *sum {
@@ -225,14 +248,22 @@ impl Decoder {
         Ok(())
     }
 
-    fn frame<E: From<Damage>>(&mut self, kind: u8, body: &[u8], take: &mut impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+    fn frame<E: From<Damage>>(
+        &mut self,
+        kind: u8,
+        body: &[u8],
+        take: &mut impl FnMut(Piece) -> Result<(), E>,
+    ) -> Result<(), E> {
         match (kind, &self.head) {
             (HEAD, None) => {
-                let head = postcard::from_bytes(body).map_err(|_| self.altered("it does not say what is in it"))?;
+                let head =
+                    postcard::from_bytes(body).map_err(|_| self.altered("it does not say what is in it"))?;
                 take(Piece::Head(self.head.insert(head)))
             }
             (TABLE, Some(head)) if self.missing == 0 => {
-                let Some((name, entries)) = head.tables.get(self.tables).filter(|(name, _)| name.as_bytes() == body) else {
+                let Some((name, entries)) =
+                    head.tables.get(self.tables).filter(|(name, _)| name.as_bytes() == body)
+                else {
                     return Err(self.altered("a table that was not announced").into());
                 };
                 (self.tables, self.missing) = (self.tables + 1, *entries);
@@ -251,7 +282,11 @@ impl Decoder {
         }
     }
 
-    fn entries<E: From<Damage>>(&mut self, mut body: &[u8], take: &mut impl FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+    fn entries<E: From<Damage>>(
+        &mut self,
+        mut body: &[u8],
+        take: &mut impl FnMut(Piece) -> Result<(), E>,
+    ) -> Result<(), E> {
         while !body.is_empty() {
             let lengths = body.split_first_chunk::<8>();
             let entry = lengths.and_then(|(lengths, rest)| {

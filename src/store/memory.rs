@@ -1,4 +1,5 @@
-//! The model: what the port promises, as simply as it can be said. For tests, and to compare the real backend with; nothing is kept.
+//! The model: what the port promises, as simply as it can be said. For tests, and to compare the real backend
+//! with; nothing is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,7 +61,11 @@ impl Memory {
 
 impl State {
     fn ready(&self) -> Result<()> {
-        if self.writes_left == Some(0) { Err(StoreError::Unavailable("it was told to fail".into())) } else { Ok(()) }
+        if self.writes_left == Some(0) {
+            Err(StoreError::Unavailable("it was told to fail".into()))
+        } else {
+            Ok(())
+        }
     }
 
     fn cuts(&self) -> &CutOffs {
@@ -75,7 +80,11 @@ impl State {
         }
     }
 
-    fn decide<T>(&mut self, mut session: Session, decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>) -> T {
+    fn decide<T>(
+        &mut self,
+        mut session: Session,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>,
+    ) -> T {
         let decision = decide(&mut session, self.cuts());
         if let Some(data) = decision.data {
             self.data.insert(session.id, data);
@@ -106,7 +115,11 @@ impl State {
         }
         if let Some(cap) = cap {
             let mut peers = self.of_subject(&session.subject);
-            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, &uses, event.at, self.cuts()) else { return Ok(None) };
+            let Some(evictions) =
+                make_room(cap, &session.client_id, &mut peers, &uses, event.at, self.cuts())
+            else {
+                return Ok(None);
+            };
             self.sessions.extend(peers.into_iter().map(|peer| (peer.id, peer)));
             self.tell(evictions);
         }
@@ -122,7 +135,11 @@ impl State {
         Ok(Some(session))
     }
 
-    fn update_client<T>(&mut self, id: ClientId, decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T>) -> T {
+    fn update_client<T>(
+        &mut self,
+        id: ClientId,
+        decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T>,
+    ) -> T {
         let before = self.registry.clients.remove(&id);
         let mut after = before.as_deref().cloned();
         let decision = decide(&mut after, self.cuts());
@@ -131,7 +148,10 @@ impl State {
                 self.registry.clients.insert(id, Arc::new(client));
             }
             (Some(before), None) => {
-                let (at, by) = decision.events.first().map_or((before.updated_at, ENGINE.into()), |event| (event.at, event.by.clone()));
+                let (at, by) = decision
+                    .events
+                    .first()
+                    .map_or((before.updated_at, ENGINE.into()), |event| (event.at, event.by.clone()));
                 let cut = CutOff { position: self.cuts().head.next(), at, by };
                 self.registry.cuts.clients.insert(id, cut);
             }
@@ -144,12 +164,15 @@ impl State {
     fn sweep(&mut self, sweep: Sweep) -> Swept {
         let (now, max) = (sweep.now.wall, sweep.entries_max);
         let mut swept = Swept::default();
-        // A session is looked at when its deadline has passed, or when it was ended; one that only a cut-off ended waits for its deadline.
-        let due: Vec<Session> = self.sessions.values().filter(|session| session.due() <= now).cloned().collect();
+        // A session is looked at when its deadline has passed, or when it was ended; one that only a cut-off
+        // ended waits for its deadline.
+        let due: Vec<Session> =
+            self.sessions.values().filter(|session| session.due() <= now).cloned().collect();
         let mut touched = 0;
         for mut session in due {
             let reported = session.report_expiry(now, self.cuts());
-            let purge = session.kept_until(sweep.retention, now, self.cuts()).is_some_and(|until| until <= now);
+            let purge =
+                session.kept_until(sweep.retention, now, self.cuts()).is_some_and(|until| until <= now);
             if reported.is_empty() && !purge {
                 continue;
             }
@@ -167,7 +190,12 @@ impl State {
                 self.data.remove(&session.id);
             }
         }
-        for window in self.sessions.values_mut().flat_map(|session| &mut session.families).map(|family| &mut family.window) {
+        for window in self
+            .sessions
+            .values_mut()
+            .flat_map(|session| &mut session.families)
+            .map(|family| &mut family.window)
+        {
             let closes_at = window.as_ref().map(|window| window.closes_at());
             if closes_at.is_some_and(|at| at <= now || at > now.plus(RETRY_WINDOW_MAX)) {
                 if swept.windows == max {
@@ -252,7 +280,10 @@ impl Store for Memory {
         Ok(self.write()?.update_client(id, decide))
     }
 
-    async fn update_keys<T: Send + 'static>(&self, decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static) -> Result<T> {
+    async fn update_keys<T: Send + 'static>(
+        &self,
+        decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static,
+    ) -> Result<T> {
         let mut state = self.write()?;
         let decision = decide(&mut state.keys);
         state.tell(decision.events);
@@ -280,9 +311,17 @@ impl Store for Memory {
         Ok(self.lock().data.get(&id).cloned())
     }
 
-    async fn sessions(&self, subject: Option<Subject>, after: Option<SessionId>, limit: usize) -> Result<Vec<Session>> {
+    async fn sessions(
+        &self,
+        subject: Option<Subject>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>> {
         let state = self.lock();
-        let wanted = |s: &&Session| after.is_none_or(|after| s.id > after) && subject.as_ref().is_none_or(|subject| s.subject == *subject);
+        let wanted = |s: &&Session| {
+            after.is_none_or(|after| s.id > after)
+                && subject.as_ref().is_none_or(|subject| s.subject == *subject)
+        };
         Ok(state.sessions.values().filter(wanted).take(limit).cloned().collect())
     }
 
@@ -296,7 +335,12 @@ impl Store for Memory {
 
     async fn events(&self, after: Position, limit: usize) -> Result<Vec<(Position, Event)>> {
         let state = self.lock();
-        Ok(state.events.range(after.next()..).take(limit).map(|(position, event)| (*position, event.clone())).collect())
+        Ok(state
+            .events
+            .range(after.next()..)
+            .take(limit)
+            .map(|(position, event)| (*position, event.clone()))
+            .collect())
     }
 
     fn registry(&self) -> Arc<Registry> {
@@ -320,7 +364,13 @@ impl Store for Memory {
     fn figures(&self) -> Result<Figures> {
         let state = self.lock();
         let (live, sessions) = (state.live(), state.sessions.len() as u64);
-        Ok(Figures { live: live.values().sum(), live_by_client: live, sessions, events: state.events.len() as u64, ..Figures::default() })
+        Ok(Figures {
+            live: live.values().sum(),
+            live_by_client: live,
+            sessions,
+            events: state.events.len() as u64,
+            ..Figures::default()
+        })
     }
 
     fn ready(&self) -> Result<()> {

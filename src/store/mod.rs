@@ -1,10 +1,12 @@
-//! The port: what every backend promises. One verb for change, no transaction handle escapes, no rule lives here.
+//! The port: what every backend promises. One verb for change, no transaction handle escapes, no rule lives
+//! here.
 //!
-//! What holds for every backend is written as one conformance suite (`tests/it/conformance.rs`):
-//! an unknown id is `None`; a change survives a refusal; racing updates are serial; a write is durable before its answer and survives
-//! reopening; an unchanged record is not written; state and event are one commit; event positions have no gaps (but where a restore began an
-//! epoch), and nobody sees a later one before an earlier one; a corrupt record is an error that names its key; the sweep is bounded; after a failed commit nothing is
-//! acknowledged and readiness turns false.
+//! What holds for every backend is written as one conformance suite (`tests/it/conformance.rs`): an unknown
+//! id is `None`; a change survives a refusal; racing updates are serial; a write is durable before its answer
+//! and survives reopening; an unchanged record is not written; state and event are one commit; event
+//! positions have no gaps (but where a restore began an epoch), and nobody sees a later one before an earlier
+//! one; a corrupt record is an error that names its key; the sweep is bounded; after a failed commit nothing
+//! is acknowledged and readiness turns false.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -31,7 +33,8 @@ pub mod redb;
 /// What a backend answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// Breakage: the store could not do what was asked. Whether anything was written is unknown only after `Failed`.
+/// Breakage: the store could not do what was asked. Whether anything was written is unknown only after
+/// `Failed`.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Too many writes are waiting, or one waits too long for the disk; nothing was done.
@@ -118,7 +121,8 @@ pub struct Swept {
     pub more: bool,
 }
 
-/// What a backend holds, and what it has done since it was opened. A backend that does not know a thing tells nothing of it.
+/// What a backend holds, and what it has done since it was opened. A backend that does not know a thing tells
+/// nothing of it.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Sessions that live: [`Session::counts_as_live`].
@@ -161,9 +165,9 @@ pub struct Figures {
 
 /// A backend.
 ///
-/// Decisions run on the stored state in one transaction, which keeps whatever they leave behind, together with the events they return, even
-/// when their answer is a refusal. They see the cut-offs of the same transaction. They may run more than once, and so must be pure, and
-/// they must not panic.
+/// Decisions run on the stored state in one transaction, which keeps whatever they leave behind, together
+/// with the events they return, even when their answer is a refusal. They see the cut-offs of the same
+/// transaction. They may run more than once, and so must be pure, and they must not panic.
 pub trait Store: Send + Sync + 'static {
     /// Runs `decide` on a session. `None` if there is no such session.
     fn update<T: Send + 'static>(
@@ -173,10 +177,12 @@ pub trait Store: Send + Sync + 'static {
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> impl Future<Output = Result<Option<T>>> + Send;
 
-    /// Opens a session. `None` if its subject has all it may have. Sessions evicted for it end in the same transaction.
+    /// Opens a session. `None` if its subject has all it may have. Sessions evicted for it end in the same
+    /// transaction.
     fn open(&self, opening: Opening) -> impl Future<Output = Result<Option<Session>>> + Send;
 
-    /// Runs `decide` on every session of a subject, and writes `closing` after their events if `decide` ever answered true. Answers how often it did.
+    /// Runs `decide` on every session of a subject, and writes `closing` after their events if `decide` ever
+    /// answered true. Answers how often it did.
     fn update_subject(
         &self,
         subject: Subject,
@@ -184,11 +190,12 @@ pub trait Store: Send + Sync + 'static {
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
     ) -> impl Future<Output = Result<usize>> + Send;
 
-    /// Ends everything issued so far, by a cut-off at the position of `event`. Costs the same however many sessions there are.
+    /// Ends everything issued so far, by a cut-off at the position of `event`. Costs the same however many
+    /// sessions there are.
     fn end_everything(&self, event: Event) -> impl Future<Output = Result<()>> + Send;
 
-    /// Creates, changes or deletes a client: `decide` sees `None` if there is none, and leaves `None` to delete, which makes a cut-off at
-    /// the position of its first event.
+    /// Creates, changes or deletes a client: `decide` sees `None` if there is none, and leaves `None` to
+    /// delete, which makes a cut-off at the position of its first event.
     fn update_client<T: Send + 'static>(
         &self,
         id: ClientId,
@@ -201,11 +208,13 @@ pub trait Store: Send + Sync + 'static {
         decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static,
     ) -> impl Future<Output = Result<T>> + Send;
 
-    /// Revokes an access token that has no session, and writes `event`. False if it was revoked already; then nothing is written.
+    /// Revokes an access token that has no session, and writes `event`. False if it was revoked already; then
+    /// nothing is written.
     fn revoke_token(&self, token: RevokedToken, event: Event) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Removes what has had its time: bounded, and called again while there is `more`. A session is looked at when its deadline has passed
-    /// or it was ended; one that only a cut-off ended waits for its deadline, so that a cut-off touches no session.
+    /// Removes what has had its time: bounded, and called again while there is `more`. A session is looked at
+    /// when its deadline has passed or it was ended; one that only a cut-off ended waits for its deadline, so
+    /// that a cut-off touches no session.
     fn sweep(&self, sweep: Sweep) -> impl Future<Output = Result<Swept>> + Send;
 
     /// The session: shared, because a backend may remember it for as long as it is what a read would find.
@@ -229,18 +238,24 @@ pub trait Store: Send + Sync + 'static {
     fn is_revoked(&self, token: RevokedToken) -> impl Future<Output = Result<bool>> + Send;
 
     /// At most `limit` events after `after`, in order.
-    fn events(&self, after: Position, limit: usize) -> impl Future<Output = Result<Vec<(Position, Event)>>> + Send;
+    fn events(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(Position, Event)>>> + Send;
 
     /// The clients and cut-offs of the last commit. Cheap: no I/O.
     fn registry(&self) -> Arc<Registry>;
 
-    /// The position of the last committed event. Read it before reading state: then the state is at least as new.
+    /// The position of the last committed event. Read it before reading state: then the state is at least as
+    /// new.
     fn head(&self) -> Position;
 
     /// Waits until the last committed event is later than `position`. Costs nothing while it waits.
     fn head_after(&self, position: Position) -> impl Future<Output = ()> + Send;
 
-    /// How many sessions of each client live ([`Session::counts_as_live`]); nobody has none. Costs the same however many there are.
+    /// How many sessions of each client live ([`Session::counts_as_live`]); nobody has none. Costs the same
+    /// however many there are.
     fn live(&self) -> impl Future<Output = Result<BTreeMap<ClientId, u64>>> + Send;
 
     /// What it holds and has done. Costs the same however many sessions there are.
@@ -249,19 +264,21 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the store can commit.
     fn ready(&self) -> Result<()>;
 
-    /// One state of the store as a backup (its form is in [`backup`]), in pieces as they are taken. Writers go on. A store that is kept
-    /// nowhere has none.
+    /// One state of the store as a backup (its form is in [`backup`]), in pieces as they are taken. Writers
+    /// go on. A store that is kept nowhere has none.
     fn backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>>;
 
-    /// Holds every record and index of one state of the store against each other, and tells as it goes on. Writers go on.
+    /// Holds every record and index of one state of the store against each other, and tells as it goes on.
+    /// Writers go on.
     fn check(&self, now: Timestamp) -> Result<Pieces<check::Note>>;
 
     /// What is in the store, and how large it is.
     fn stats(&self) -> impl Future<Output = Result<Stats>> + Send;
 }
 
-/// What takes long comes in pieces: few are ready ahead of who takes them, and nothing goes on when nobody does any more. The last piece is
-/// an error, or `None`, which says that there is no more; without either it did not come to its end.
+/// What takes long comes in pieces: few are ready ahead of who takes them, and nothing goes on when nobody
+/// does any more. The last piece is an error, or `None`, which says that there is no more; without either it
+/// did not come to its end.
 pub type Pieces<T> = tokio::sync::mpsc::Receiver<Result<Option<T>>>;
 
 /// What is in the store.
@@ -269,7 +286,8 @@ pub type Pieces<T> = tokio::sync::mpsc::Receiver<Result<Option<T>>>;
 pub struct Stats {
     /// Each table with how many entries it has, and how many bytes of the file it takes.
     pub tables: Vec<(&'static str, u64, u64)>,
-    /// The file's length, and how much of its file system is free; of a store that is in a file of this machine.
+    /// The file's length, and how much of its file system is free; of a store that is in a file of this
+    /// machine.
     pub file: Option<FileStats>,
     /// The first event that is kept, and when it happened.
     pub oldest_event: Option<(Position, Timestamp)>,

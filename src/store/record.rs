@@ -1,4 +1,5 @@
-//! How records are written, whatever the backend: versioned, checked against decay, and sealed where they are personal or secret.
+//! How records are written, whatever the backend: versioned, checked against decay, and sealed where they are
+//! personal or secret.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
@@ -49,7 +50,12 @@ pub struct Codec {
 impl Codec {
     /// A codec under the engine's keys.
     pub fn new(keys: &Keys) -> Self {
-        Self { keys: keys.clone(), sealer: Sealer::new(&keys.seal), index: keys.index.clone(), check: mac(&keys.check, CHECK_LABEL) }
+        Self {
+            keys: keys.clone(),
+            sealer: Sealer::new(&keys.seal),
+            index: keys.index.clone(),
+            check: mac(&keys.check, CHECK_LABEL),
+        }
     }
 
     /// What a store of this master key, and of no other, keeps to be recognised by.
@@ -66,7 +72,9 @@ impl Codec {
 
     /// Why these signing keys could not be used, if they could not.
     pub fn keyring_fault(&self, records: &[KeyRecord]) -> Option<Fault> {
-        Keyring::open(records, &self.keys).err().map(|_| "they do not open under the master key, or are not as keys should be")
+        Keyring::open(records, &self.keys)
+            .err()
+            .map(|_| "they do not open under the master key, or are not as keys should be")
     }
 
     /// A session's private data.
@@ -215,7 +223,8 @@ fn checksum(name: &[u8], body: &[u8]) -> [u8; 4] {
 }
 
 fn postcard(value: &impl Serialize) -> Vec<u8> {
-    postcard::to_allocvec(value).expect("records hold nothing that postcard cannot write, and memory is not limited here")
+    postcard::to_allocvec(value)
+        .expect("records hold nothing that postcard cannot write, and memory is not limited here")
 }
 
 fn unpostcard<T: DeserializeOwned>(bytes: &[u8]) -> Decoded<T> {

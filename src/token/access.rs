@@ -1,7 +1,7 @@
 //! Access tokens: what they say, in both their forms: PASETO v4.public and JWT.
 //!
-//! A token is read as strictly as it is written. A member that we do not write makes it foreign, even with a good signature: whatever else
-//! these keys may sign one day, it is no access token.
+//! A token is read as strictly as it is written. A member that we do not write makes it foreign, even with a
+//! good signature: whatever else these keys may sign one day, it is no access token.
 
 use std::borrow::Cow;
 
@@ -21,8 +21,8 @@ mod time;
 
 use time::{NumericDate, Rfc3339, Rounding, Time};
 
-/// The payload, member by member in the order in which they are written (contract, section 6). The forms differ only in how they write
-/// the time; `auth_time` is a number in both.
+/// The payload, member by member in the order in which they are written (contract, section 6). The forms
+/// differ only in how they write the time; `auth_time` is a number in both.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Payload<'a, T> {
@@ -84,8 +84,9 @@ impl<'a, T: Time> Payload<'a, T> {
                 payload.auth_time = Some(u64::try_from(authentication.at.seconds()).unwrap_or(0));
                 payload.acr = authentication.acr.as_deref().map(Cow::Borrowed);
                 payload.amr = authentication.amr.iter().map(|method| Cow::Borrowed(&**method)).collect();
-                payload.claims =
-                    claims.as_ref().map(|Claims(text)| serde_json::from_str(text).expect("claims are JSON, or there would be no Claims"));
+                payload.claims = claims.as_ref().map(|Claims(text)| {
+                    serde_json::from_str(text).expect("claims are JSON, or there would be no Claims")
+                });
             }
             Origin::Client { issued } => payload.rh = Some(issued.0.to_string()),
         }
@@ -107,7 +108,12 @@ impl<'a, T: Time> Payload<'a, T> {
                     Some(claims) => Some(claims_of(claims.get())?),
                 },
             },
-            (None, None, Some(rh)) if self.fam.is_none() && self.acr.is_none() && self.amr.is_empty() && self.claims.is_none() => {
+            (None, None, Some(rh))
+                if self.fam.is_none()
+                    && self.acr.is_none()
+                    && self.amr.is_empty()
+                    && self.claims.is_none() =>
+            {
                 Origin::Client { issued: cursor(&rh)? }
             }
             _ => return None,
@@ -147,13 +153,14 @@ pub fn sign(token: &AccessToken, format: TokenFormat, key: &SigningKeyEntry) -> 
     key.sign(message.expect("the payload has nothing that JSON cannot write"), format)
 }
 
-/// What a token says, if a key of the ring signed it. Times are not judged here: a token that has expired is still genuine.
+/// What a token says, if a key of the ring signed it. Times are not judged here: a token that has expired is
+/// still genuine.
 pub fn verify(text: &str, keyring: &Keyring) -> Option<AccessToken> {
     verify_with_key(text, keyring).map(|(token, _)| token)
 }
 
-/// What a token says, and which key of the ring signed it. Its first bytes say of which form it must be; what fails there is not tried as
-/// the other.
+/// What a token says, and which key of the ring signed it. Its first bytes say of which form it must be; what
+/// fails there is not tried as the other.
 pub(super) fn verify_with_key(text: &str, keyring: &Keyring) -> Option<(AccessToken, KeyId)> {
     if text.starts_with(paseto::HEADER) {
         let unverified = paseto::Unverified::parse(text)?;

@@ -19,8 +19,8 @@ pub fn client_secret(random: &[u8; 32]) -> SecretText {
     SecretText::new(text)
 }
 
-/// What is stored of a secret and compared: the SHA-256 of its text, enough for 256 random bits. `None` if `text` cannot be one of ours:
-/// anything but `kfc_` and 43 characters is wrong, however it hashes.
+/// What is stored of a secret and compared: the SHA-256 of its text, enough for 256 random bits. `None` if
+/// `text` cannot be one of ours: anything but `kfc_` and 43 characters is wrong, however it hashes.
 pub fn hash_client_secret(text: &str) -> Option<Hash> {
     let mut random = Zeroizing::new([0; 32]);
     let decoded = Base64UrlUnpadded::decode(text.strip_prefix(PREFIX)?, &mut *random).ok()?;

@@ -1,4 +1,5 @@
-//! JSON read strictly: no object names the same key twice, at any depth. serde_json keeps the last one silently.
+//! JSON read strictly: no object names the same key twice, at any depth. serde_json keeps the last one
+//! silently.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -7,7 +8,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Whether `text` is JSON in which no object has two keys of one name. Nesting is limited to what serde_json allows (128).
+/// Whether `text` is JSON in which no object has two keys of one name. Nesting is limited to what serde_json
+/// allows (128).
 pub fn has_unique_keys(text: &str) -> bool {
     serde_json::from_str::<UniqueKeys>(text).is_ok()
 }
@@ -70,7 +72,9 @@ impl<'de> Visitor<'de> for UniqueKeys {
 }
 
 /// Reads a member that may be absent and, if present, may not be null.
-pub(super) fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(super) fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -81,10 +85,20 @@ mod tests {
     /// PAS-20.
     #[test]
     fn a_key_may_be_in_an_object_once() {
-        for unique in ["null", "1", "-1.5e3", "\"a\"", "[]", "{}", r#"{"a":{"a":[{"a":true},{"a":1}]},"b":null}"#] {
+        for unique in
+            ["null", "1", "-1.5e3", "\"a\"", "[]", "{}", r#"{"a":{"a":[{"a":true},{"a":1}]},"b":null}"#]
+        {
             assert!(has_unique_keys(unique), "{unique}");
         }
-        for not in ["", "{", "{} {}", r#"{"a":1,"a":1}"#, r#"{"b":[{"a":1,"a":2}]}"#, r#"{"a":1,"\u0061":2}"#, &"[".repeat(200)] {
+        for not in [
+            "",
+            "{",
+            "{} {}",
+            r#"{"a":1,"a":1}"#,
+            r#"{"b":[{"a":1,"a":2}]}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            &"[".repeat(200),
+        ] {
             assert!(!has_unique_keys(not), "{not}");
         }
     }

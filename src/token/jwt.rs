@@ -1,5 +1,5 @@
-//! JWTs of one kind: access tokens (RFC 9068) signed with Ed25519 (RFC 8037), as compact JWS (RFC 7515 §7.1). No other type or algorithm is
-//! known here.
+//! JWTs of one kind: access tokens (RFC 9068) signed with Ed25519 (RFC 8037), as compact JWS (RFC 7515 §7.1).
+//! No other type or algorithm is known here.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signer, SigningKey};
@@ -9,7 +9,8 @@ use super::json::has_unique_keys;
 use super::paseto::{PublicKey, TOKEN_BYTES_MAX};
 use crate::domain::id::KeyId;
 
-/// The header of the tokens that the key of this name signs, as it is in them. To verify it is never read, only compared.
+/// The header of the tokens that the key of this name signs, as it is in them. To verify it is never read,
+/// only compared.
 pub(super) fn encoded_header(key: &KeyId) -> String {
     Base64UrlUnpadded::encode_string(format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{key}"}}"#).as_bytes())
 }
@@ -62,14 +63,17 @@ impl<'a> Unverified<'a> {
         self.header
     }
 
-    /// The header and the message, which anybody may have written: to be shown to a person, never to be believed.
+    /// The header and the message, which anybody may have written: to be shown to a person, never to be
+    /// believed.
     ///
     /// # Errors
     /// When the header is none that we could have written, whoever signed it.
     pub fn expose_unverified(&self) -> Result<(Value, Vec<u8>), ForeignHeader> {
         let decode = |part: &str| Base64UrlUnpadded::decode_vec(part).map_err(|_| ForeignHeader::Unreadable);
         let header = String::from_utf8(decode(self.header)?).map_err(|_| ForeignHeader::Unreadable)?;
-        let header = Some(header).filter(|text| has_unique_keys(text)).and_then(|text| serde_json::from_str(&text).ok());
+        let header = Some(header)
+            .filter(|text| has_unique_keys(text))
+            .and_then(|text| serde_json::from_str(&text).ok());
         let header: Value = header.filter(Value::is_object).ok_or(ForeignHeader::Unreadable)?;
         match (&header["alg"], header.get("crit")) {
             (Value::String(alg), None) if alg == "EdDSA" => Ok((header, decode(self.payload)?)),

@@ -66,13 +66,15 @@ pub struct SigningKeyEntry {
 impl SigningKeyEntry {
     fn open(record: &KeyRecord, sealer: &Sealer) -> Result<Self, KeyringError> {
         let id = record.id;
-        let public = PublicKey::from_bytes(&record.public).map_err(|cause| KeyringError::Unsound(id, cause))?;
+        let public =
+            PublicKey::from_bytes(&record.public).map_err(|cause| KeyringError::Unsound(id, cause))?;
         let should = paserk::public_id(&record.public);
         if should != id {
             return Err(KeyringError::Misnamed { named: id, should });
         }
         let seed = Zeroizing::new(sealer.open(&id.0, &record.sealed_seed).ok_or(KeyringError::Sealed(id))?);
-        let signing = SigningKey::from_bytes(seed.as_slice().try_into().map_err(|_| KeyringError::Mismatch(id))?);
+        let signing =
+            SigningKey::from_bytes(seed.as_slice().try_into().map_err(|_| KeyringError::Mismatch(id))?);
         if signing.verifying_key().as_bytes() != public.as_bytes() {
             return Err(KeyringError::Mismatch(id));
         }
@@ -90,8 +92,8 @@ impl SigningKeyEntry {
         })
     }
 
-    /// Signs `message` as a token of this form that names this key. One key serves both forms: what is signed begins with another byte in
-    /// each (docs/decisions/0010).
+    /// Signs `message` as a token of this form that names this key. One key serves both forms: what is signed
+    /// begins with another byte in each (docs/decisions/0010).
     pub(super) fn sign(&self, message: Vec<u8>, format: TokenFormat) -> String {
         match format {
             TokenFormat::Paseto => paseto::sign(&self.signing, message, self.footer.as_bytes(), b""),
@@ -117,11 +119,17 @@ impl Keyring {
     /// Opens and checks every key. Exactly one is active.
     pub fn open(records: &[KeyRecord], keys: &Keys) -> Result<Self, KeyringError> {
         let sealer = Sealer::new(&keys.wrap);
-        let keys = records.iter().map(|record| SigningKeyEntry::open(record, &sealer)).collect::<Result<Vec<_>, _>>()?;
-        if let Some((_, twice)) = keys.iter().enumerate().find(|(at, key)| keys[..*at].iter().any(|earlier| earlier.id == key.id)) {
+        let keys = records
+            .iter()
+            .map(|record| SigningKeyEntry::open(record, &sealer))
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some((_, twice)) =
+            keys.iter().enumerate().find(|(at, key)| keys[..*at].iter().any(|earlier| earlier.id == key.id))
+        {
             return Err(KeyringError::Twice(twice.id));
         }
-        let mut active = keys.iter().enumerate().filter(|(_, key)| key.status == KeyStatus::Active).map(|(at, _)| at);
+        let mut active =
+            keys.iter().enumerate().filter(|(_, key)| key.status == KeyStatus::Active).map(|(at, _)| at);
         match (active.next(), active.count()) {
             (Some(active), 0) => Ok(Self { keys, active }),
             (first, more) => Err(KeyringError::Active(usize::from(first.is_some()) + more)),
@@ -138,12 +146,14 @@ impl Keyring {
         self.keys.iter().find(|key| key.id == *id)
     }
 
-    /// The key whose PASETOs have this footer. Footers are compared as text, so that nothing in one is ever read before it is verified.
+    /// The key whose PASETOs have this footer. Footers are compared as text, so that nothing in one is ever
+    /// read before it is verified.
     pub(super) fn find_by_footer(&self, encoded_footer: &str) -> Option<&SigningKeyEntry> {
         self.keys.iter().find(|key| key.encoded_footer == encoded_footer)
     }
 
-    /// The key whose JWTs have this header, compared as text too: another algorithm, type, key or member is another text (JWP-02).
+    /// The key whose JWTs have this header, compared as text too: another algorithm, type, key or member is
+    /// another text (JWP-02).
     pub(super) fn find_by_jwt_header(&self, encoded_header: &str) -> Option<&SigningKeyEntry> {
         self.keys.iter().find(|key| key.jwt_header == encoded_header)
     }
@@ -190,44 +200,71 @@ mod tests {
 
     #[test]
     fn the_keys_that_were_generated_are_found_published_and_one_of_them_signs() {
-        let records = [record(1, KeyStatus::Retired), record(2, KeyStatus::Active), record(3, KeyStatus::Next)];
+        let records =
+            [record(1, KeyStatus::Retired), record(2, KeyStatus::Active), record(3, KeyStatus::Next)];
         let ring = Keyring::open(&records, &keys()).unwrap();
         assert_eq!(ring.active().id, records[1].id);
         assert_eq!(records[1].active_since, Some(Timestamp::from_seconds(1)));
         assert_eq!(records[2].active_since, None);
-        assert!(records.iter().all(|record| ring.find(&record.id).is_some_and(|key| key.public.as_bytes() == &record.public)));
+        assert!(
+            records.iter().all(|record| ring
+                .find(&record.id)
+                .is_some_and(|key| key.public.as_bytes() == &record.public))
+        );
         assert!(ring.find(&record(4, KeyStatus::Next).id).is_none());
         let published: Vec<_> = ring.published().map(|(id, public, status)| (id, *public, status)).collect();
         assert_eq!(published, records.each_ref().map(|record| (record.id, record.public, record.status)));
         assert!(records.iter().all(|record| record.id == paserk::public_id(&record.public)), "PAS-45");
         let shown = format!("{ring:?}");
-        assert!(shown.contains(&format!("SigningKeyEntry({}, active)", records[1].id)) && !shown.contains("SigningKey {"), "{shown}");
+        assert!(
+            shown.contains(&format!("SigningKeyEntry({}, active)", records[1].id))
+                && !shown.contains("SigningKey {"),
+            "{shown}"
+        );
     }
 
     #[test]
     fn exactly_one_key_is_active() {
         let opened = |records: &[KeyRecord]| Keyring::open(records, &keys()).map(|_| ());
         assert_eq!(opened(&[]), Err(KeyringError::Active(0)));
-        assert_eq!(opened(&[record(1, KeyStatus::Next), record(2, KeyStatus::Retired)]), Err(KeyringError::Active(0)));
-        assert_eq!(opened(&[record(1, KeyStatus::Active), record(2, KeyStatus::Active)]), Err(KeyringError::Active(2)));
+        assert_eq!(
+            opened(&[record(1, KeyStatus::Next), record(2, KeyStatus::Retired)]),
+            Err(KeyringError::Active(0))
+        );
+        assert_eq!(
+            opened(&[record(1, KeyStatus::Active), record(2, KeyStatus::Active)]),
+            Err(KeyringError::Active(2))
+        );
         let twice = record(2, KeyStatus::Retired);
-        assert_eq!(opened(&[record(1, KeyStatus::Active), twice.clone(), twice.clone()]), Err(KeyringError::Twice(twice.id)));
+        assert_eq!(
+            opened(&[record(1, KeyStatus::Active), twice.clone(), twice.clone()]),
+            Err(KeyringError::Twice(twice.id))
+        );
     }
 
     /// PAS-40, PAS-43, PAS-46: every half and every name is checked when the keys are loaded.
     #[test]
     fn a_key_whose_parts_do_not_belong_together_is_refused() {
         let (good, other) = (record(2, KeyStatus::Next), record(3, KeyStatus::Next));
-        assert_eq!(refused(KeyRecord { id: other.id, ..good.clone() }), KeyringError::Misnamed { named: other.id, should: good.id });
+        assert_eq!(
+            refused(KeyRecord { id: other.id, ..good.clone() }),
+            KeyringError::Misnamed { named: other.id, should: good.id }
+        );
         assert_eq!(
             refused(KeyRecord { public: other.public, ..good.clone() }),
             KeyringError::Misnamed { named: good.id, should: other.id }
         );
-        assert_eq!(refused(KeyRecord { sealed_seed: other.sealed_seed.clone(), ..good.clone() }), KeyringError::Sealed(good.id));
+        assert_eq!(
+            refused(KeyRecord { sealed_seed: other.sealed_seed.clone(), ..good.clone() }),
+            KeyringError::Sealed(good.id)
+        );
         let sealer = Sealer::new(&keys().wrap);
         for seed in [&[3; 32][..], &[2; 31], &[2; 33], &[]] {
             let resealed = sealer.seal(&good.id.0, seed);
-            assert_eq!(refused(KeyRecord { sealed_seed: resealed, ..good.clone() }), KeyringError::Mismatch(good.id));
+            assert_eq!(
+                refused(KeyRecord { sealed_seed: resealed, ..good.clone() }),
+                KeyringError::Mismatch(good.id)
+            );
         }
         let elsewhere = Keys::derive(&SecretKey::new([9; 32]));
         assert_eq!(
@@ -236,14 +273,20 @@ mod tests {
         );
     }
 
-    /// EDS-03, EDS-04: correctly named and sealed, and still refused. The other encodings are with the vectors.
+    /// EDS-03, EDS-04: correctly named and sealed, and still refused. The other encodings are with the
+    /// vectors.
     #[test]
     fn a_weak_or_off_curve_key_is_refused() {
         let off_curve: Vec<u8> = (0x70..0x90).collect();
-        for (public, cause) in [([0; 32], UnsoundKey::SmallOrder), (off_curve.try_into().unwrap(), UnsoundKey::OffCurve)] {
+        for (public, cause) in
+            [([0; 32], UnsoundKey::SmallOrder), (off_curve.try_into().unwrap(), UnsoundKey::OffCurve)]
+        {
             let id = paserk::public_id(&public);
             let sealed_seed = Sealer::new(&keys().wrap).seal(&id.0, &[2; 32]);
-            assert_eq!(refused(KeyRecord { id, public, sealed_seed, ..record(2, KeyStatus::Next) }), KeyringError::Unsound(id, cause));
+            assert_eq!(
+                refused(KeyRecord { id, public, sealed_seed, ..record(2, KeyStatus::Next) }),
+                KeyringError::Unsound(id, cause)
+            );
         }
     }
 }

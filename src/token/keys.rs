@@ -33,7 +33,8 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// Every key of the engine, derived from the master key by HKDF-SHA256 with info = label ‖ key index. Distinct labels, distinct keys.
+/// Every key of the engine, derived from the master key by HKDF-SHA256 with info = label ‖ key index.
+/// Distinct labels, distinct keys.
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// Authenticates refresh tokens.
@@ -62,7 +63,8 @@ impl Keys {
         let hkdf = Hkdf::<Sha256>::new(None, master.expose_bytes());
         let derive = |label: &str| {
             let mut key = [0; 32];
-            hkdf.expand_multi_info(&[label.as_bytes(), &[KEY_INDEX]], &mut key).expect("32 bytes are within what HKDF-SHA256 gives");
+            hkdf.expand_multi_info(&[label.as_bytes(), &[KEY_INDEX]], &mut key)
+                .expect("32 bytes are within what HKDF-SHA256 gives");
             SecretKey::new(key)
         };
         Self {
@@ -80,7 +82,8 @@ impl Keys {
 
     /// What the event log keeps of an address: enough to see whether two are the same, and not which.
     pub fn address_hash(&self, address: IpAddr) -> [u8; 16] {
-        let keyed = Hmac::<Sha256>::new_from_slice(self.address.expose_bytes()).expect("HMAC takes keys of any length");
+        let keyed = Hmac::<Sha256>::new_from_slice(self.address.expose_bytes())
+            .expect("HMAC takes keys of any length");
         let full: [u8; 32] = keyed.chain_update(address.to_string()).finalize().into_bytes().into();
         let mut hash = [0; 16];
         hash.copy_from_slice(&full[..16]);
@@ -98,7 +101,17 @@ mod tests {
     #[test]
     fn every_purpose_has_a_key_of_its_own() {
         let k = Keys::derive(&SecretKey::new([7; 32]));
-        let all = [&k.refresh_mac, &k.session_mac, &k.rotation, &k.token_id, &k.seal, &k.wrap, &k.index, &k.address, &k.check];
+        let all = [
+            &k.refresh_mac,
+            &k.session_mac,
+            &k.rotation,
+            &k.token_id,
+            &k.seal,
+            &k.wrap,
+            &k.index,
+            &k.address,
+            &k.check,
+        ];
         let distinct: HashSet<&[u8; 32]> = all.iter().map(|key| key.expose_bytes()).collect();
         assert_eq!(distinct.len(), all.len());
         assert!(!distinct.contains(&[7; 32]));

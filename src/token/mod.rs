@@ -1,4 +1,5 @@
-//! What travels and what rests: token codecs, the keyring, and encryption at rest. Knows the domain's words and none of its decisions.
+//! What travels and what rests: token codecs, the keyring, and encryption at rest. Knows the domain's words
+//! and none of its decisions.
 
 pub mod access;
 pub mod client_secret;

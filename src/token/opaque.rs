@@ -1,4 +1,5 @@
-//! Refresh tokens (`kfr_`) and session tokens (`kfs_`): one layout that only we can write (standards, section 6.3).
+//! Refresh tokens (`kfr_`) and session tokens (`kfs_`): one layout that only we can write (standards, section
+//! 6.3).
 
 use std::fmt;
 
@@ -106,7 +107,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A refresh or session token. One that was decoded is genuine: we wrote it. Whether it is still good, the session knows.
+/// A refresh or session token. One that was decoded is genuine: we wrote it. Whether it is still good, the
+/// session knows.
 #[derive(Clone, Debug)]
 pub struct Opaque {
     /// Refresh or session.
@@ -134,7 +136,8 @@ impl Opaque {
         Some(Self { kind, session, family, generation, secret: Secret(array(&authenticated[24..])) })
     }
 
-    /// What a token says of itself besides its secret, which anybody may have written: to be shown to a person, never to be believed.
+    /// What a token says of itself besides its secret, which anybody may have written: to be shown to a
+    /// person, never to be believed.
     pub fn expose_unverified(text: &str) -> Option<(OpaqueKind, Link)> {
         let (kind, bytes) = take_apart(text)?;
         Some((kind, link_of(kind, &*bytes)?))
@@ -201,7 +204,9 @@ pub struct OpaqueKeys {
 impl OpaqueKeys {
     /// The ones among `keys`.
     pub fn new(keys: &Keys) -> Self {
-        let keyed = |key: &SecretKey| Hmac::new_from_slice(key.expose_bytes()).expect("HMAC takes keys of any length");
+        let keyed = |key: &SecretKey| {
+            Hmac::new_from_slice(key.expose_bytes()).expect("HMAC takes keys of any length")
+        };
         Self {
             refresh_mac: keyed(&keys.refresh_mac),
             session_mac: keyed(&keys.session_mac),
@@ -215,19 +220,29 @@ impl OpaqueKeys {
             OpaqueKind::Refresh => (&self.refresh_mac, b"kf/rt/mac/v1"),
             OpaqueKind::Session => (&self.session_mac, b"kf/st/mac/v1"),
         };
-        let mac: [u8; 32] = keyed.clone().chain_update(label).chain_update(authenticated).finalize().into_bytes().into();
+        let mac: [u8; 32] =
+            keyed.clone().chain_update(label).chain_update(authenticated).finalize().into_bytes().into();
         array(&mac[..MAC_BYTES])
     }
 
-    /// The secret of `link`, whose predecessor's is `secret`: the same for the same salt, so that a retry is answered with the same token
-    /// although nothing that could make one is stored.
+    /// The secret of `link`, whose predecessor's is `secret`: the same for the same salt, so that a retry is
+    /// answered with the same token although nothing that could make one is stored.
     pub fn successor(&self, link: Link, secret: &Secret, salt: &Salt) -> Secret {
-        let successor = link.bind(&self.rotation, b"kf/rt/next/v1").chain_update(secret.0).chain_update(salt.0);
+        let successor =
+            link.bind(&self.rotation, b"kf/rt/next/v1").chain_update(secret.0).chain_update(salt.0);
         Secret(successor.finalize().into_bytes().into())
     }
 
-    /// The name of the access token that goes with the refresh token of `link`: the same for the same salt, scope, audience and format.
-    pub fn token_id(&self, link: Link, salt: &Salt, scope: &ScopeSet, audience: &str, format: TokenFormat) -> TokenId {
+    /// The name of the access token that goes with the refresh token of `link`: the same for the same salt,
+    /// scope, audience and format.
+    pub fn token_id(
+        &self,
+        link: Link,
+        salt: &Salt,
+        scope: &ScopeSet,
+        audience: &str,
+        format: TokenFormat,
+    ) -> TokenId {
         let asked = Sha256::new()
             .chain_update(scope.as_str())
             .chain_update([0])
@@ -235,8 +250,13 @@ impl OpaqueKeys {
             .chain_update([0])
             .chain_update(format.as_str())
             .finalize();
-        let id: [u8; 32] =
-            link.bind(&self.token_id, b"kf/at/jti/v1").chain_update(salt.0).chain_update(asked).finalize().into_bytes().into();
+        let id: [u8; 32] = link
+            .bind(&self.token_id, b"kf/at/jti/v1")
+            .chain_update(salt.0)
+            .chain_update(asked)
+            .finalize()
+            .into_bytes()
+            .into();
         TokenId(array(&id[..16]))
     }
 }
@@ -279,15 +299,26 @@ mod tests {
     }
 
     fn link() -> Link {
-        Link { session: SessionId(std::array::from_fn(|at| at as u8)), family: 0x0102, generation: 0x0304_0506 }
+        Link {
+            session: SessionId(std::array::from_fn(|at| at as u8)),
+            family: 0x0102,
+            generation: 0x0304_0506,
+        }
     }
 
     fn token(kind: OpaqueKind) -> Opaque {
         let Link { session, family, generation } = link();
-        Opaque { kind, session, family: if kind == OpaqueKind::Refresh { family } else { 0 }, generation, secret: Secret::new([0xaa; 32]) }
+        Opaque {
+            kind,
+            session,
+            family: if kind == OpaqueKind::Refresh { family } else { 0 },
+            generation,
+            secret: Secret::new([0xaa; 32]),
+        }
     }
 
-    /// The layout, the labels and the derivations, as computed apart from this program: tokens in the field depend on each of them.
+    /// The layout, the labels and the derivations, as computed apart from this program: tokens in the field
+    /// depend on each of them.
     #[test]
     fn tokens_hashes_and_successors_have_the_bytes_that_the_layout_says() {
         let keys = keys(7);
@@ -301,10 +332,19 @@ mod tests {
         );
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let secret = Secret::new([0xaa; 32]);
-        assert_eq!(hex(&secret.hash(OpaqueKind::Refresh).0), "5f245f97e8208f9661a65ad5893b483a36d656ed22e5cda955b32bcfef444256");
-        assert_eq!(hex(&secret.hash(OpaqueKind::Session).0), "fc6339f7a2477fb258c215304a87742ba1fb7ecd518c08a212cfbfb89d1e6ecd");
+        assert_eq!(
+            hex(&secret.hash(OpaqueKind::Refresh).0),
+            "5f245f97e8208f9661a65ad5893b483a36d656ed22e5cda955b32bcfef444256"
+        );
+        assert_eq!(
+            hex(&secret.hash(OpaqueKind::Session).0),
+            "fc6339f7a2477fb258c215304a87742ba1fb7ecd518c08a212cfbfb89d1e6ecd"
+        );
         let salt = Salt([0xbb; 32]);
-        assert_eq!(hex(&keys.successor(link(), &secret, &salt).0), "0822df01a0d9cc00de26518210ea061f23a44330c13b4eba8a9e907322b0df02");
+        assert_eq!(
+            hex(&keys.successor(link(), &secret, &salt).0),
+            "0822df01a0d9cc00de26518210ea061f23a44330c13b4eba8a9e907322b0df02"
+        );
         let scope = "write read".parse().unwrap();
         let id = keys.token_id(link(), &salt, &scope, "https://api.example", TokenFormat::Paseto);
         assert_eq!(id.to_string(), "Erre6lb0n4fhpQMF1nXJjQ");
@@ -335,7 +375,8 @@ mod tests {
             for bit in 0..text.len() * 8 {
                 let mut changed = text.clone().into_bytes();
                 changed[bit / 8] ^= 1 << (bit % 8);
-                let refused = String::from_utf8(changed).map_or(true, |changed| Opaque::decode(&changed, &keys).is_none());
+                let refused = String::from_utf8(changed)
+                    .map_or(true, |changed| Opaque::decode(&changed, &keys).is_none());
                 assert!(refused, "bit {bit}");
             }
             for length in 0..text.len() {
@@ -355,7 +396,10 @@ mod tests {
                 assert!(Opaque::decode(&wrong, &keys).is_none(), "{wrong}");
             }
         }
-        assert!(Opaque::decode(&"ż".repeat(OPAQUE_TEXT_BYTES / 2), &keys).is_none(), "not cut inside a character");
+        assert!(
+            Opaque::decode(&"ż".repeat(OPAQUE_TEXT_BYTES / 2), &keys).is_none(),
+            "not cut inside a character"
+        );
     }
 
     /// Tokens of a later layout or another master key are not read as ours, even with a good MAC.
@@ -371,10 +415,16 @@ mod tests {
             bytes[AUTHENTICATED_BYTES..].copy_from_slice(&mac);
             format!("{}{}", kind.prefix(), Base64UrlUnpadded::encode_string(&bytes))
         };
-        assert!(Opaque::decode(&forged(OpaqueKind::Refresh, 30, 1), &keys).is_some(), "the forgery is otherwise good");
-        for (kind, at, value) in
-            [(OpaqueKind::Refresh, 0, 2), (OpaqueKind::Refresh, 0, 0), (OpaqueKind::Refresh, 1, 1), (OpaqueKind::Session, 19, 1)]
-        {
+        assert!(
+            Opaque::decode(&forged(OpaqueKind::Refresh, 30, 1), &keys).is_some(),
+            "the forgery is otherwise good"
+        );
+        for (kind, at, value) in [
+            (OpaqueKind::Refresh, 0, 2),
+            (OpaqueKind::Refresh, 0, 0),
+            (OpaqueKind::Refresh, 1, 1),
+            (OpaqueKind::Session, 19, 1),
+        ] {
             assert!(Opaque::decode(&forged(kind, at, value), &keys).is_none(), "{at} {value}");
         }
     }
@@ -383,13 +433,19 @@ mod tests {
     fn a_successor_and_a_token_id_depend_on_everything_they_are_made_from() {
         let keys = keys(7);
         let (secret, salt, scope) = (Secret::new([1; 32]), Salt([2; 32]), "read".parse().unwrap());
-        let links =
-            [link(), Link { session: SessionId([9; 16]), ..link() }, Link { family: 1, ..link() }, Link { generation: 1, ..link() }];
-        let mut successors: Vec<_> = links.iter().map(|link| keys.successor(*link, &secret, &salt).0).collect();
+        let links = [
+            link(),
+            Link { session: SessionId([9; 16]), ..link() },
+            Link { family: 1, ..link() },
+            Link { generation: 1, ..link() },
+        ];
+        let mut successors: Vec<_> =
+            links.iter().map(|link| keys.successor(*link, &secret, &salt).0).collect();
         successors.push(keys.successor(link(), &Secret::new([9; 32]), &salt).0);
         successors.push(keys.successor(link(), &secret, &Salt([9; 32])).0);
         successors.push(super::tests::keys(8).successor(link(), &secret, &salt).0);
-        let mut ids: Vec<_> = links.iter().map(|link| keys.token_id(*link, &salt, &scope, "a", TokenFormat::Paseto)).collect();
+        let mut ids: Vec<_> =
+            links.iter().map(|link| keys.token_id(*link, &salt, &scope, "a", TokenFormat::Paseto)).collect();
         ids.push(keys.token_id(link(), &Salt([9; 32]), &scope, "a", TokenFormat::Paseto));
         ids.push(keys.token_id(link(), &salt, &"write".parse().unwrap(), "a", TokenFormat::Paseto));
         ids.push(keys.token_id(link(), &salt, &scope, "b", TokenFormat::Paseto));
@@ -401,7 +457,15 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_printed() {
-        let shown = format!("{:?} {:?} {:?}", token(OpaqueKind::Refresh), token(OpaqueKind::Refresh).encode(&keys(7)), keys(7));
-        assert!(shown.contains("secret: Secret(…)") && shown.ends_with("SecretText(…) OpaqueKeys(…)"), "{shown}");
+        let shown = format!(
+            "{:?} {:?} {:?}",
+            token(OpaqueKind::Refresh),
+            token(OpaqueKind::Refresh).encode(&keys(7)),
+            keys(7)
+        );
+        assert!(
+            shown.contains("secret: Secret(…)") && shown.ends_with("SecretText(…) OpaqueKeys(…)"),
+            "{shown}"
+        );
     }
 }

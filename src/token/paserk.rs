@@ -1,6 +1,7 @@
 //! Keys as text: PASERK `k4.public`, `k4.secret` and their ids (<https://github.com/paseto-standard/paserk>).
 //!
-//! Text to bytes and back, no more: whether the bytes are a sound key is for [`super::paseto::PublicKey`] to say.
+//! Text to bytes and back, no more: whether the bytes are a sound key is for [`super::paseto::PublicKey`] to
+//! say.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use blake2::digest::consts::U33;
@@ -66,8 +67,13 @@ mod tests {
         assert_eq!(parse_public(&public), Some([7; 32]));
         assert_eq!(parse_secret(&secret).as_deref(), Some(&[7; 64]));
         let other_versions = ["k2.public.", "k3.public.", "K4.public.", "k4.secret.", "k4.local.", ""];
-        let mut wrong: Vec<String> = other_versions.iter().map(|header| public.replace(PUBLIC, header)).collect();
-        wrong.extend(["k2.secret.", "k3.secret.", "k4.public.", "k4.local."].iter().map(|header| secret.replace(SECRET, header)));
+        let mut wrong: Vec<String> =
+            other_versions.iter().map(|header| public.replace(PUBLIC, header)).collect();
+        wrong.extend(
+            ["k2.secret.", "k3.secret.", "k4.public.", "k4.local."]
+                .iter()
+                .map(|header| secret.replace(SECRET, header)),
+        );
         wrong.extend([0, 31, 33, 63, 65].iter().flat_map(|length| {
             let encoded = Base64UrlUnpadded::encode_string(&vec![7; *length]);
             [format!("{PUBLIC}{encoded}"), format!("{SECRET}{encoded}")]
@@ -77,7 +83,13 @@ mod tests {
         for text in [&public, &secret] {
             let (rest, last) = text.split_at(text.len() - 1);
             let next = char::from(last.as_bytes()[0] + 1);
-            wrong.extend([format!("{text}="), format!("{text}=="), format!("{text} "), format!("{rest}{next}"), rest.to_owned()]);
+            wrong.extend([
+                format!("{text}="),
+                format!("{text}=="),
+                format!("{text} "),
+                format!("{rest}{next}"),
+                rest.to_owned(),
+            ]);
         }
         for text in wrong {
             assert!(parse_public(&text).is_none() && parse_secret(&text).is_none(), "{text}");

@@ -1,4 +1,5 @@
-//! PASETO v4.public, and nothing else (<https://github.com/paseto-standard/paseto-spec>, Version 4): no other version or purpose is known here.
+//! PASETO v4.public, and nothing else (<https://github.com/paseto-standard/paseto-spec>, Version 4): no other
+//! version or purpose is known here.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
@@ -39,7 +40,8 @@ impl PublicKey {
         self.0.as_bytes()
     }
 
-    /// Whether `signature` is this key's over `message`, under the strictest rule there is: nobody else can make another that passes.
+    /// Whether `signature` is this key's over `message`, under the strictest rule there is: nobody else can
+    /// make another that passes.
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
@@ -67,7 +69,8 @@ pub struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Takes a token of permitted length apart; `None` if it is not of the form `v4.public.body` or `v4.public.body.footer`.
+    /// Takes a token of permitted length apart; `None` if it is not of the form `v4.public.body` or
+    /// `v4.public.body.footer`.
     pub fn parse(text: &'a str) -> Option<Self> {
         if text.len() > TOKEN_BYTES_MAX {
             return None;
@@ -78,7 +81,8 @@ impl<'a> Unverified<'a> {
             Some((_, "")) => return None,
             Some(parts) => parts,
         };
-        (!footer.contains('.') && footer.len() <= (FOOTER_BYTES_MAX * 4).div_ceil(3)).then_some(Self { body, footer })
+        (!footer.contains('.') && footer.len() <= (FOOTER_BYTES_MAX * 4).div_ceil(3))
+            .then_some(Self { body, footer })
     }
 
     /// The footer as it is in the token: encoded, and empty if there is none.
@@ -90,7 +94,8 @@ impl<'a> Unverified<'a> {
     pub fn verify(&self, key: &PublicKey, implicit: &[u8]) -> Option<Vec<u8>> {
         let (mut message, signature) = self.split()?;
         let footer = Base64UrlUnpadded::decode_vec(self.footer).ok()?;
-        let signed = pre_authentication_encoding(&[HEADER.as_bytes(), &message[..signature], &footer, implicit]);
+        let signed =
+            pre_authentication_encoding(&[HEADER.as_bytes(), &message[..signature], &footer, implicit]);
         if !key.has_signed(&signed, message[signature..].try_into().ok()?) {
             return None;
         }
@@ -98,7 +103,8 @@ impl<'a> Unverified<'a> {
         Some(message)
     }
 
-    /// The message and the footer, which anybody may have written: to be shown to a person, never to be believed.
+    /// The message and the footer, which anybody may have written: to be shown to a person, never to be
+    /// believed.
     pub fn expose_unverified(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         let (mut message, signature) = self.split()?;
         message.truncate(signature);
@@ -145,7 +151,8 @@ mod tests {
 
     /// Verifies with the implicit assertion of 4-S-3, or with none.
     fn verifies(token: &str, implicit: &str) -> bool {
-        Unverified::parse(token).is_some_and(|unverified| unverified.verify(&public(), implicit.as_bytes()).is_some())
+        Unverified::parse(token)
+            .is_some_and(|unverified| unverified.verify(&public(), implicit.as_bytes()).is_some())
     }
 
     const IMPLICIT: &str = r#"{"test-vector":"4-S-3"}"#;
@@ -155,7 +162,10 @@ mod tests {
     fn pieces_are_encoded_with_their_number_and_lengths() {
         assert_eq!(pre_authentication_encoding(&[]), unhex("0000000000000000"));
         assert_eq!(pre_authentication_encoding(&[b""]), unhex("01000000000000000000000000000000"));
-        assert_eq!(pre_authentication_encoding(&[b"test"]), unhex("0100000000000000040000000000000074657374"));
+        assert_eq!(
+            pre_authentication_encoding(&[b"test"]),
+            unhex("0100000000000000040000000000000074657374")
+        );
         assert_eq!(le64(0x0102_0304), [4, 3, 2, 1, 0, 0, 0, 0]);
         assert_eq!(le64(usize::MAX), [255, 255, 255, 255, 255, 255, 255, 127]);
     }
@@ -168,7 +178,10 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut changed = good.clone().into_bytes();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(String::from_utf8(changed).map_or(true, |changed| !verifies(&changed, IMPLICIT)), "bit {bit} of the text");
+            assert!(
+                String::from_utf8(changed).map_or(true, |changed| !verifies(&changed, IMPLICIT)),
+                "bit {bit} of the text"
+            );
         }
         for length in 0..good.len() {
             assert!(!verifies(&good[..length], IMPLICIT), "{length} bytes");
@@ -179,7 +192,10 @@ mod tests {
             for bit in 0..bytes.len() * 8 {
                 let mut changed = bytes.clone();
                 changed[bit / 8] ^= 1 << (bit % 8);
-                assert!(!verifies(&good.replace(part, &Base64UrlUnpadded::encode_string(&changed)), IMPLICIT), "bit {bit} of a part");
+                assert!(
+                    !verifies(&good.replace(part, &Base64UrlUnpadded::encode_string(&changed)), IMPLICIT),
+                    "bit {bit} of a part"
+                );
             }
         }
     }
@@ -206,7 +222,8 @@ mod tests {
         assert!(!verifies(malleated, ""));
     }
 
-    /// PAS-04, PAS-05, PAS-06, PAS-08, ASV-02: one header, two or one parts after it, and base64url as it is written.
+    /// PAS-04, PAS-05, PAS-06, PAS-08, ASV-02: one header, two or one parts after it, and base64url as it is
+    /// written.
     #[test]
     fn only_the_canonical_form_is_read() {
         let bare = token("4-S-1");
@@ -236,7 +253,12 @@ mod tests {
             assert_ne!(wrong, bare);
             assert!(!verifies(&wrong, ""), "{wrong}");
         }
-        for wrong in [format!("{footed}."), format!("{footed}.{footer}"), format!("{footed}="), format!("v4.public.{footer}.{body}")] {
+        for wrong in [
+            format!("{footed}."),
+            format!("{footed}.{footer}"),
+            format!("{footed}="),
+            format!("v4.public.{footer}.{body}"),
+        ] {
             assert!(!verifies(&wrong, IMPLICIT), "{wrong}");
         }
         assert!(Unverified::parse(&format!("{footed}.{footer}")).is_none(), "not even to be shown");
@@ -246,7 +268,10 @@ mod tests {
     #[test]
     fn a_body_that_cannot_hold_a_signature_is_refused() {
         for length in 0..64 {
-            assert!(!verifies(&format!("v4.public.{}", Base64UrlUnpadded::encode_string(&vec![0; length])), ""), "{length}");
+            assert!(
+                !verifies(&format!("v4.public.{}", Base64UrlUnpadded::encode_string(&vec![0; length])), ""),
+                "{length}"
+            );
         }
     }
 
@@ -266,7 +291,10 @@ mod tests {
         let (one, two) = (sign(&key, b"1".to_vec(), b"a", b""), sign(&key, b"2".to_vec(), b"b", b""));
         let swapped = format!("{}.{}", one.rsplit_once('.').unwrap().0, two.rsplit_once('.').unwrap().1);
         assert!(Unverified::parse(&one).unwrap().verify(&public, b"").is_some());
-        assert!(Unverified::parse(&swapped).unwrap().verify(&public, b"").is_none(), "footer of another token");
+        assert!(
+            Unverified::parse(&swapped).unwrap().verify(&public, b"").is_none(),
+            "footer of another token"
+        );
     }
 
     /// PAS-13: nothing is decoded before its length is known to be permitted.
@@ -275,7 +303,9 @@ mod tests {
         let of_length = |length: usize| format!("v4.public.{}", "A".repeat(length - HEADER.len()));
         assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX)).is_some());
         assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX + 1)).is_none());
-        let with_footer = |length: usize| format!("v4.public.AAAA.{}", Base64UrlUnpadded::encode_string(&vec![b'x'; length]));
+        let with_footer = |length: usize| {
+            format!("v4.public.AAAA.{}", Base64UrlUnpadded::encode_string(&vec![b'x'; length]))
+        };
         assert!(Unverified::parse(&with_footer(FOOTER_BYTES_MAX)).is_some());
         assert!(Unverified::parse(&with_footer(FOOTER_BYTES_MAX + 1)).is_none());
     }

@@ -8,7 +8,8 @@ use super::keys::SecretKey;
 /// How many bytes sealing adds.
 pub const SEAL_BYTES: usize = 16;
 
-/// Seals and opens what is personal or secret in the store. A sealed text is bound to its name: moved under another, it does not open.
+/// Seals and opens what is personal or secret in the store. A sealed text is bound to its name: moved under
+/// another, it does not open.
 #[derive(Clone)]
 pub struct Sealer(Aes256GcmSiv);
 
@@ -18,10 +19,12 @@ impl Sealer {
         Self(Aes256GcmSiv::new_from_slice(key.expose_bytes()).expect("the key has 32 bytes"))
     }
 
-    /// Seals `plain` under `name`, which is at least the record's key. The nonce is drawn from the name alone: with GCM-SIV a
-    /// repetition only shows that two versions of one record are equal.
+    /// Seals `plain` under `name`, which is at least the record's key. The nonce is drawn from the name
+    /// alone: with GCM-SIV a repetition only shows that two versions of one record are equal.
     pub fn seal(&self, name: &[u8], plain: &[u8]) -> Vec<u8> {
-        self.0.encrypt(&nonce(name), Payload { msg: plain, aad: name }).expect("records are far below the cipher's limit of 64 GiB")
+        self.0
+            .encrypt(&nonce(name), Payload { msg: plain, aad: name })
+            .expect("records are far below the cipher's limit of 64 GiB")
     }
 
     /// Opens what was sealed under the same name and key; `None` if it was not.

@@ -1,4 +1,5 @@
-//! The published vectors, and a second implementation, against ours. Sources and licences: `tests/vectors/README.md`.
+//! The published vectors, and a second implementation, against ours. Sources and licences:
+//! `tests/vectors/README.md`.
 
 use ed25519_dalek::{Signer, SigningKey};
 use pasetors::keys::{AsymmetricPublicKey, AsymmetricSecretKey};
@@ -49,10 +50,15 @@ fn open(token: &str, implicit: &str) -> Option<Vec<u8>> {
 fn the_vectors_of_paseto_v4_public_are_signed_and_verified_byte_for_byte() {
     for name in ["4-S-1", "4-S-2", "4-S-3"] {
         let row = paseto_v4(name);
-        let (token, payload, implicit) = (text(&row, "token"), text(&row, "payload"), text(&row, "implicit-assertion"));
+        let (token, payload, implicit) =
+            (text(&row, "token"), text(&row, "payload"), text(&row, "implicit-assertion"));
         assert_eq!(open(token, implicit).as_deref(), Some(payload.as_bytes()), "{name}");
         let signing = SigningKey::from_bytes(&key(&row, "secret-key-seed").unwrap());
-        assert_eq!(paseto::sign(&signing, payload.into(), text(&row, "footer").as_bytes(), implicit.as_bytes()), token, "{name}");
+        assert_eq!(
+            paseto::sign(&signing, payload.into(), text(&row, "footer").as_bytes(), implicit.as_bytes()),
+            token,
+            "{name}"
+        );
         let (shown, footer) = Unverified::parse(token).unwrap().expose_unverified().unwrap();
         assert_eq!((shown, footer), (payload.into(), text(&row, "footer").into()), "{name}");
     }
@@ -72,25 +78,35 @@ fn no_failing_vector_and_no_local_token_verifies() {
     assert_eq!(refused, 14);
 }
 
-/// VEC-03, PAS-45, EDS-04: no key is asked whether it is sound; rows 2 and 3 are off the curve, row 1 has order 4.
+/// VEC-03, PAS-45, EDS-04: no key is asked whether it is sound; rows 2 and 3 are off the curve, row 1 has
+/// order 4.
 #[test]
 fn keys_and_their_names_have_the_published_text() {
     let mut rows = 0;
-    let mut check = |file: Value, serialised: fn(&Value) -> Option<String>, parsed: fn(&str) -> Option<Vec<u8>>| {
-        for row in file["tests"].as_array().unwrap() {
-            let expected = row["paserk"].as_str();
-            assert_eq!(serialised(row).as_deref(), expected, "{row}");
-            assert_eq!(row["expect-fail"].as_bool().unwrap(), expected.is_none(), "{row}");
-            if let Some(bytes) = expected.and_then(parsed) {
-                assert_eq!(bytes, unhex(text(row, "key")), "{row}");
+    let mut check =
+        |file: Value, serialised: fn(&Value) -> Option<String>, parsed: fn(&str) -> Option<Vec<u8>>| {
+            for row in file["tests"].as_array().unwrap() {
+                let expected = row["paserk"].as_str();
+                assert_eq!(serialised(row).as_deref(), expected, "{row}");
+                assert_eq!(row["expect-fail"].as_bool().unwrap(), expected.is_none(), "{row}");
+                if let Some(bytes) = expected.and_then(parsed) {
+                    assert_eq!(bytes, unhex(text(row, "key")), "{row}");
+                }
+                rows += 1;
             }
-            rows += 1;
-        }
-    };
+        };
     let secret = |row: &Value| Some(paserk::secret_text(&key(row, "key")?).expose().to_owned());
-    check(vectors!("paserk-k4.public.json"), |row| Some(paserk::public_text(&key(row, "key")?)), |t| Some(paserk::parse_public(t)?.into()));
+    check(
+        vectors!("paserk-k4.public.json"),
+        |row| Some(paserk::public_text(&key(row, "key")?)),
+        |t| Some(paserk::parse_public(t)?.into()),
+    );
     check(vectors!("paserk-k4.secret.json"), secret, |t| Some(paserk::parse_secret(t).unwrap().to_vec()));
-    check(vectors!("paserk-k4.pid.json"), |row| Some(paserk::public_id(&key(row, "key")?).to_string()), |_| None);
+    check(
+        vectors!("paserk-k4.pid.json"),
+        |row| Some(paserk::public_id(&key(row, "key")?).to_string()),
+        |_| None,
+    );
     check(vectors!("paserk-k4.sid.json"), |row| Some(paserk::secret_id(&key(row, "key")?)), |_| None);
     assert_eq!(rows, 4 + 5 + 5 + 4);
     let signer = key(&paseto_v4("4-S-1"), "public-key").unwrap();
@@ -106,8 +122,7 @@ fn accepts(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
 /// RFC 8032 §7.1: tests 1, 2, 3 and SHA(abc). The one of 1023 bytes is among Wycheproof's.
 #[test]
 fn the_signatures_of_rfc_8032_are_made_and_accepted() {
-    let abc =
-        "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+    let abc = "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
     for (seed, public, message, signature) in [
         (
             "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
@@ -145,8 +160,11 @@ fn the_signatures_of_rfc_8032_are_made_and_accepted() {
 #[test]
 fn of_the_doubtful_signatures_of_speccheck_only_the_unambiguous_one_is_accepted() {
     let cases = vectors!("ed25519-speccheck.json");
-    let verdict = |case: &Value| accepts(&unhex(text(case, "pub_key")), &unhex(text(case, "message")), &unhex(text(case, "signature")));
-    let bitmap: String = cases.as_array().unwrap().iter().map(|case| if verdict(case) { '1' } else { '0' }).collect();
+    let verdict = |case: &Value| {
+        accepts(&unhex(text(case, "pub_key")), &unhex(text(case, "message")), &unhex(text(case, "signature")))
+    };
+    let bitmap: String =
+        cases.as_array().unwrap().iter().map(|case| if verdict(case) { '1' } else { '0' }).collect();
     assert_eq!(bitmap, "000100000000");
 }
 
@@ -159,7 +177,11 @@ fn wycheproofs_valid_signatures_are_accepted_and_the_others_refused() {
         let public = unhex(text(&group["publicKey"], "pk"));
         for test in group["tests"].as_array().unwrap() {
             let expected = test["result"] == "valid";
-            assert_eq!(accepts(&public, &unhex(text(test, "msg")), &unhex(text(test, "sig"))), expected, "{test}");
+            assert_eq!(
+                accepts(&public, &unhex(text(test, "msg")), &unhex(text(test, "sig"))),
+                expected,
+                "{test}"
+            );
             *(if expected { &mut valid } else { &mut invalid }) += 1;
         }
     }
@@ -213,7 +235,8 @@ fn a_second_implementation_writes_the_same_tokens_and_reads_ours() {
         assert_eq!(PublicToken::sign(&their_secret, &message, Some(&footer), Some(&implicit)).unwrap(), ours);
         let untrusted = UntrustedToken::try_from(ours.as_str()).unwrap();
         assert!(
-            PublicToken::verify(&their_public, &untrusted, None, Some(&implicit)).is_ok_and(|read| read.payload().as_bytes() == message)
+            PublicToken::verify(&their_public, &untrusted, None, Some(&implicit))
+                .is_ok_and(|read| read.payload().as_bytes() == message)
         );
         assert_eq!(Unverified::parse(&ours).unwrap().verify(&public, &implicit), Some(message));
     }

@@ -1,4 +1,5 @@
-//! The memory of verified access tokens, so that the signature of a token seen again need not be checked again.
+//! The memory of verified access tokens, so that the signature of a token seen again need not be checked
+//! again.
 
 use std::sync::Arc;
 
@@ -18,8 +19,9 @@ const MEMORY_BYTES: u64 = 8 * 1024 * 1024;
 /// What one remembered token costs apart from its text, about.
 const ENTRY_BYTES: usize = 512;
 
-/// Verifies access tokens and remembers those that were good, so that a token seen again costs one hash. What is remembered is only that
-/// the signature was good: whether the key is still trusted is asked each time, and everything else is the caller's to judge each time.
+/// Verifies access tokens and remembers those that were good, so that a token seen again costs one hash. What
+/// is remembered is only that the signature was good: whether the key is still trusted is asked each time,
+/// and everything else is the caller's to judge each time.
 #[derive(Debug)]
 pub struct AccessVerifier {
     verified: Cache<[u8; 32], Verified, Weight>,
@@ -44,7 +46,9 @@ impl Weighter<[u8; 32], Verified> for Weight {
 impl AccessVerifier {
     /// With an empty memory.
     pub fn new() -> Self {
-        Self { verified: Cache::with_weighter(MEMORY_BYTES as usize / (2 * ENTRY_BYTES), MEMORY_BYTES, Weight) }
+        Self {
+            verified: Cache::with_weighter(MEMORY_BYTES as usize / (2 * ENTRY_BYTES), MEMORY_BYTES, Weight),
+        }
     }
 
     /// As [`super::access::verify`].
@@ -88,7 +92,9 @@ mod tests {
             let second = verifier.verify(&text, &ring).unwrap();
             assert!(Arc::ptr_eq(&first, &second), "the second is from memory");
             assert!(*first == of_session());
-            let rotated = Keyring::open(&[record(2, KeyStatus::Retired), record(3, KeyStatus::Active)], &keys()).unwrap();
+            let rotated =
+                Keyring::open(&[record(2, KeyStatus::Retired), record(3, KeyStatus::Active)], &keys())
+                    .unwrap();
             assert!(verifier.verify(&text, &rotated).is_some(), "a retired key still verifies");
             let revoked = Keyring::open(&[record(3, KeyStatus::Active)], &keys()).unwrap();
             assert!(verifier.verify(&text, &revoked).is_none());
@@ -100,7 +106,11 @@ mod tests {
     fn what_was_refused_is_not_remembered_and_the_memory_has_an_end() {
         let (ring, verifier) = (keyring(), AccessVerifier::new());
         let text = sign(&of_client(), TokenFormat::Paseto, ring.active());
-        let foreign = sign(&of_client(), TokenFormat::Paseto, Keyring::open(&[record(9, KeyStatus::Active)], &keys()).unwrap().active());
+        let foreign = sign(
+            &of_client(),
+            TokenFormat::Paseto,
+            Keyring::open(&[record(9, KeyStatus::Active)], &keys()).unwrap().active(),
+        );
         for refused in [&foreign, &text[1..], &"x".repeat(TOKEN_BYTES_MAX + 1)] {
             assert!(verifier.verify(refused, &ring).is_none());
         }

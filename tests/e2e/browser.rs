@@ -1,4 +1,5 @@
-//! The example application in a real browser (Chromium), behind real TLS: everything that a person does with a session.
+//! The example application in a real browser (Chromium), behind real TLS: everything that a person does with
+//! a session.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,7 +26,10 @@ fn tour(proxy: Proxy) {
     house.run_example();
     // `KEYFOB_TOUR=docs/tour` keeps the pictures.
     let pictures = std::env::var_os("KEYFOB_TOUR").unwrap_or_else(|| house.directory.path().into());
-    let toured = output(Command::new("node").arg(script("tour.mjs")).args([&house.url, chromium()]).arg(pictures), "nodejs npm");
+    let toured = output(
+        Command::new("node").arg(script("tour.mjs")).args([&house.url, chromium()]).arg(pictures),
+        "nodejs npm",
+    );
     let (said, errors) = (String::from_utf8_lossy(&toured.stdout), String::from_utf8_lossy(&toured.stderr));
     assert!(toured.status.success(), "{proxy:?}\n{said}\n{errors}");
 }
@@ -39,6 +43,7 @@ pub fn script(name: &str) -> PathBuf {
 
 /// The browser.
 pub fn chromium() -> &'static str {
-    let chromium = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].into_iter().find(|path| Path::new(path).exists());
+    let chromium =
+        ["/usr/bin/chromium", "/usr/bin/chromium-browser"].into_iter().find(|path| Path::new(path).exists());
     chromium.expect("`apt-get install chromium`")
 }

@@ -11,9 +11,15 @@ use crate::house::{administrator, curl, echo, free_port, output, start_keyfob};
 #[test]
 fn only_a_page_of_a_configured_origin_reads_and_ends_the_session() {
     let directory = tempfile::TempDir::new().unwrap();
-    let [keyfob, ours, theirs] = [free_port(), free_port(), free_port()].map(|port| (port, format!("http://localhost:{port}")));
+    let [keyfob, ours, theirs] =
+        [free_port(), free_port(), free_port()].map(|port| (port, format!("http://localhost:{port}")));
     let origins = format!("[\"{}\"]", ours.1);
-    let _keyfob = start_keyfob(directory.path(), &format!("127.0.0.1:{}", keyfob.0), &keyfob.1, &[("KEYFOB_COOKIE__ORIGINS", &origins)]);
+    let _keyfob = start_keyfob(
+        directory.path(),
+        &format!("127.0.0.1:{}", keyfob.0),
+        &keyfob.1,
+        &[("KEYFOB_COOKIE__ORIGINS", &origins)],
+    );
     let _pages = [echo(ours.0), echo(theirs.0)];
     let credentials = format!("admin:{}", administrator(directory.path()));
     let (url, body) = (format!("{}/v1/sessions", keyfob.1), json!({"subject": "alice"}).to_string());

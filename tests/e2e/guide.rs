@@ -29,14 +29,20 @@ fn walk(proxy: Proxy) {
     let place = house.directory.path();
     std::os::unix::fs::symlink(root.join("examples"), place.join("examples")).unwrap();
     // What the guide starts in the background goes with it.
-    std::fs::write(place.join("guide.sh"), format!("trap 'jobs -p | xargs -r kill' EXIT\n{}", house.with_our_ports(&lines))).unwrap();
-    let walked = output(Command::new("bash").args(["-euo", "pipefail", "guide.sh"]).current_dir(place), "bash");
+    std::fs::write(
+        place.join("guide.sh"),
+        format!("trap 'jobs -p | xargs -r kill' EXIT\n{}", house.with_our_ports(&lines)),
+    )
+    .unwrap();
+    let walked =
+        output(Command::new("bash").args(["-euo", "pipefail", "guide.sh"]).current_dir(place), "bash");
     let (said, errors) = (String::from_utf8_lossy(&walked.stdout), String::from_utf8_lossy(&walked.stderr));
     assert!(walked.status.success(), "{proxy:?}\n{said}\n{errors}");
     let mut rest = &*said;
     for expected in shown {
-        let found =
-            rest.find(expected).unwrap_or_else(|| panic!("{proxy:?} does not show: {expected}\nin what is left:\n{rest}\n{errors}"));
+        let found = rest.find(expected).unwrap_or_else(|| {
+            panic!("{proxy:?} does not show: {expected}\nin what is left:\n{rest}\n{errors}")
+        });
         rest = &rest[found + expected.len()..];
     }
 }

@@ -1,4 +1,5 @@
-//! keyfob, a proxy in front of it with the configuration that `examples/web` ships, and an application behind: on free ports, gone when dropped.
+//! keyfob, a proxy in front of it with the configuration that `examples/web` ships, and an application
+//! behind: on free ports, gone when dropped.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -84,7 +85,12 @@ impl House {
         let (port, keyfob) = (self.application.to_string(), format!("http://{}", self.keyfob));
         let mut app = Command::new("python3");
         app.arg("-B").arg(example("app.py"));
-        app.envs([("KEYFOB", &*keyfob), ("CLIENT_ID", "web"), ("CLIENT_SECRET", &self.secret), ("PORT", &port)]);
+        app.envs([
+            ("KEYFOB", &*keyfob),
+            ("CLIENT_ID", "web"),
+            ("CLIENT_SECRET", &self.secret),
+            ("PORT", &port),
+        ]);
         self.running.push(Running(start(&mut app, "python3")));
         wait_for(self.application);
     }
@@ -141,14 +147,16 @@ fn register(directory: &Path, keyfob: &str) -> String {
     let credentials = format!("admin:{}", administrator(directory));
     let fields = json!({"client_id": "web", "permissions": ["sessions"], "grants": ["refresh_token"], "scopes": ["read", "write"]});
     let url = format!("http://{keyfob}/v1/clients");
-    let answer = curl(&["-u", &credentials, "-H", "content-type: application/json", "-d", &fields.to_string(), &url]);
+    let answer =
+        curl(&["-u", &credentials, "-H", "content-type: application/json", "-d", &fields.to_string(), &url]);
     assert_eq!(answer.status, 201, "{answer:?}");
     serde_json::from_str::<Value>(&answer.body).unwrap()["client_secret"].as_str().unwrap().to_owned()
 }
 
 /// The administrator's secret.
 pub fn administrator(directory: &Path) -> String {
-    let admin: Value = serde_json::from_slice(&std::fs::read(directory.join("data/admin.json")).unwrap()).unwrap();
+    let admin: Value =
+        serde_json::from_slice(&std::fs::read(directory.join("data/admin.json")).unwrap()).unwrap();
     admin["client_secret"].as_str().unwrap().to_owned()
 }
 
@@ -165,7 +173,11 @@ fn start_proxy(proxy: Proxy, directory: &Path, keyfob: u16, application: u16, tl
     }
     let file = directory.join(names[0]);
     let mut command = Command::new(package);
-    command.current_dir(directory).env("XDG_DATA_HOME", directory).env("HOME", directory).stdin(Stdio::null());
+    command
+        .current_dir(directory)
+        .env("XDG_DATA_HOME", directory)
+        .env("HOME", directory)
+        .stdin(Stdio::null());
     // What they say is for a person who looks: `cargo test -- --nocapture`.
     let log = std::fs::File::create(directory.join("proxy.log")).unwrap();
     command.stdout(Stdio::null()).stderr(log);
@@ -187,16 +199,28 @@ fn start_proxy(proxy: Proxy, directory: &Path, keyfob: u16, application: u16, tl
 /// Makes `cert.pem` and `key.pem`, for a day.
 pub fn certify(directory: &Path, host: &str) {
     let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]);
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "1",
+    ]);
     openssl.args(["-subj", &format!("/CN={host}"), "-addext", &format!("subjectAltName=DNS:{host}")]);
-    let made = output(openssl.args(["-keyout", "key.pem", "-out", "cert.pem"]).current_dir(directory), "openssl");
+    let made =
+        output(openssl.args(["-keyout", "key.pem", "-out", "cert.pem"]).current_dir(directory), "openssl");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 fn with_ports(text: &str, keyfob: u16, application: u16, tls: u16) -> String {
     let ours = [("8080", keyfob), ("9000", application), ("8443", tls)];
     // By way of letters: one of our ports may hold the digits of one of theirs.
-    let marked = ours.iter().fold(text.to_owned(), |text, (theirs, _)| text.replace(theirs, &format!("<{theirs}>")));
+    let marked =
+        ours.iter().fold(text.to_owned(), |text, (theirs, _)| text.replace(theirs, &format!("<{theirs}>")));
     ours.iter().fold(marked, |text, (theirs, port)| text.replace(&format!("<{theirs}>"), &port.to_string()))
 }
 
@@ -205,7 +229,8 @@ pub fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/web").join(name)
 }
 
-/// An application that answers with the head of whatever request reaches it, and hands the heads to who wants to see them.
+/// An application that answers with the head of whatever request reaches it, and hands the heads to who wants
+/// to see them.
 pub fn echo(port: u16) -> Receiver<String> {
     let (hands, heads) = channel();
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -215,12 +240,18 @@ pub fn echo(port: u16) -> Receiver<String> {
             let mut head = String::new();
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
-            let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length = head
+                .lines()
+                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
             let mut body = vec![0; length.unwrap_or(0)];
             let _ = reader.read_exact(&mut body);
             let answer = format!("{head}{}", String::from_utf8_lossy(&body));
             let _ = hands.send(head);
-            let _ = write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{answer}",
+                answer.len()
+            );
         }
     });
     heads
@@ -228,13 +259,19 @@ pub fn echo(port: u16) -> Receiver<String> {
 
 /// Runs curl, which believes our own certificates.
 pub fn curl(arguments: &[&str]) -> Answer {
-    let shown = output(Command::new("curl").args(["-k", "-s", "-S", "-i", "--max-time", "20"]).args(arguments), "curl");
+    let shown = output(
+        Command::new("curl").args(["-k", "-s", "-S", "-i", "--max-time", "20"]).args(arguments),
+        "curl",
+    );
     let text = String::from_utf8(shown.stdout).unwrap();
     assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let mut lines = head.lines();
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.into(), value.into())).collect();
+    let headers = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
     Answer { status, headers, body: body.into() }
 }
 

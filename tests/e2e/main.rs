@@ -1,4 +1,5 @@
-//! keyfob behind the real proxies and in a real browser: `cargo test --features e2e --test e2e`. Needs what its messages name.
+//! keyfob behind the real proxies and in a real browser: `cargo test --features e2e --test e2e`. Needs what
+//! its messages name.
 
 mod browser;
 mod docs;

@@ -1,4 +1,5 @@
-//! What passes through real nginx, real Caddy and real Traefik, with the configurations that `examples/web` ships.
+//! What passes through real nginx, real Caddy and real Traefik, with the configurations that `examples/web`
+//! ships.
 
 use std::time::Duration;
 
@@ -50,17 +51,35 @@ fn the_application_is_told_who_it_is_and_nobody_else_can_tell_it(proxy: Proxy) {
     let alice = house.open(&json!({"subject": "Zoë 100%", "acr": "aal1"}));
     let cookie = cookie(&alice);
     let id = alice["session"]["id"].as_str().unwrap();
-    let known = ["acr: aal1", "client: web", "scope: read%20write", &format!("session: {id}"), "subject: zo%c3%ab%20100%25"];
+    let known = [
+        "acr: aal1",
+        "client: web",
+        "scope: read%20write",
+        &format!("session: {id}"),
+        "subject: zo%c3%ab%20100%25",
+    ];
     assert_eq!(told(&house.ask("/api/me", &["-H", &cookie])), known);
-    assert_eq!(told(&house.ask("/api/me", &[&["-H", &cookie][..], &SPOOFED].concat())), known, "spoofed headers");
+    assert_eq!(
+        told(&house.ask("/api/me", &[&["-H", &cookie][..], &SPOOFED].concat())),
+        known,
+        "spoofed headers"
+    );
     let bearer = format!("Authorization: Bearer {}", alice["session_token"].as_str().unwrap());
     assert_eq!(told(&house.ask("/api/me", &["-H", &bearer])), known);
     let theirs = "/api/me?audience=https://api.example&scope=root&max_age=soon&x=%ff";
-    assert_eq!(told(&house.ask(theirs, &["-H", &cookie])), known, "a visitor's query is no part of the question");
+    assert_eq!(
+        told(&house.ask(theirs, &["-H", &cookie])),
+        known,
+        "a visitor's query is no part of the question"
+    );
     // Where keyfob says nothing, nobody else says it.
     let nobody_said = house.open(&json!({"subject": "bob", "scope": "read"}));
-    let told_of_bob = told(&house.ask("/api/me", &[&["-H", &self::cookie(&nobody_said)][..], &SPOOFED].concat()));
-    assert!(!told_of_bob.iter().any(|line| line.starts_with("acr") || line.contains("root")), "{told_of_bob:?}");
+    let told_of_bob =
+        told(&house.ask("/api/me", &[&["-H", &self::cookie(&nobody_said)][..], &SPOOFED].concat()));
+    assert!(
+        !told_of_bob.iter().any(|line| line.starts_with("acr") || line.contains("root")),
+        "{told_of_bob:?}"
+    );
     assert_eq!(told(&house.ask("/", &SPOOFED)), [""; 0], "where nobody is asked for either");
     // A body is the application's alone.
     let posted = house.ask("/api/notes", &["-H", &cookie, "-d", "a note"]);
@@ -74,7 +93,10 @@ fn who_is_not_let_in_is_told_so_by_keyfob(proxy: Proxy) {
     let nobody = house.ask("/api/me", &SPOOFED);
     assert_eq!((nobody.status, nobody.header("www-authenticate")), (401, r#"Bearer realm="keyfob""#));
     let invalid = house.ask("/api/me", &["-H", "Cookie: __Host-keyfob=kfs_x"]);
-    assert_eq!((invalid.status, invalid.header("www-authenticate")), (401, r#"Bearer realm="keyfob", error="invalid_token""#));
+    assert_eq!(
+        (invalid.status, invalid.header("www-authenticate")),
+        (401, r#"Bearer realm="keyfob", error="invalid_token""#)
+    );
     let twice = format!("{cookie}; {}", cookie.split("; ").last().unwrap());
     assert_eq!(house.ask("/api/me", &["-H", &twice]).status, 401, "CKE-16");
     // BER-10: the challenge arrives whole.
@@ -82,14 +104,31 @@ fn who_is_not_let_in_is_told_so_by_keyfob(proxy: Proxy) {
     let challenge = r#"Bearer realm="keyfob", error="insufficient_user_authentication", acr_values="aal2", max_age="300""#;
     assert_eq!((step_up.status, step_up.header("www-authenticate")), (401, challenge));
     let strong = house.open(&json!({"subject": "alice", "acr": "aal2"}));
-    assert!(told(&house.ask("/api/secret", &["-H", &self::cookie(&strong)])).contains(&"acr: aal2".to_owned()));
+    assert!(
+        told(&house.ask("/api/secret", &["-H", &self::cookie(&strong)])).contains(&"acr: aal2".to_owned())
+    );
     // Of keyfob itself only /v1/session is outside.
-    assert!(house.ask("/v1/sessions", &["-u", &format!("web:{}", house.secret)]).body.starts_with("GET /v1/sessions"));
+    assert!(
+        house
+            .ask("/v1/sessions", &["-u", &format!("web:{}", house.secret)])
+            .body
+            .starts_with("GET /v1/sessions")
+    );
     // A session of another client is nobody's here: 403.
-    let admin: Value = serde_json::from_slice(&std::fs::read(house.directory.path().join("data/admin.json")).unwrap()).unwrap();
+    let admin: Value =
+        serde_json::from_slice(&std::fs::read(house.directory.path().join("data/admin.json")).unwrap())
+            .unwrap();
     let credentials = format!("admin:{}", admin["client_secret"].as_str().unwrap());
     let url = format!("http://{}/v1/sessions", house.keyfob);
-    let opened = crate::house::curl(&["-u", &credentials, "-H", "content-type: application/json", "-d", r#"{"subject":"root"}"#, &url]);
+    let opened = crate::house::curl(&[
+        "-u",
+        &credentials,
+        "-H",
+        "content-type: application/json",
+        "-d",
+        r#"{"subject":"root"}"#,
+        &url,
+    ]);
     let foreign = self::cookie(&serde_json::from_str(&opened.body).unwrap());
     assert_eq!(house.ask("/api/me", &["-H", &foreign]).status, 403);
 }
@@ -98,14 +137,19 @@ fn who_is_not_let_in_is_told_so_by_keyfob(proxy: Proxy) {
 fn logging_out_passes_through(proxy: Proxy) {
     let house = house(proxy);
     let cookie = cookie(&house.open(&json!({"subject": "alice"})));
-    let log_out = |headers: &[&str]| house.ask("/v1/session", &[&["-X", "DELETE", "-H", &cookie][..], headers].concat());
+    let log_out = |headers: &[&str]| {
+        house.ask("/v1/session", &[&["-X", "DELETE", "-H", &cookie][..], headers].concat())
+    };
     assert_eq!(house.ask("/v1/session", &["-H", &cookie]).status, 200);
     assert_eq!(log_out(&[]).status, 403);
     assert_eq!(log_out(&["-H", "Sec-Fetch-Site: cross-site"]).status, 403);
     assert_eq!(log_out(&["-H", "Origin: https://evil.example"]).status, 403);
     let done = log_out(&["-H", &format!("Origin: {}", house.url)]);
     assert_eq!(done.status, 204, "the issuer is what people come to");
-    assert_eq!(done.header("set-cookie"), "__Host-keyfob=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
+    assert_eq!(
+        done.header("set-cookie"),
+        "__Host-keyfob=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0"
+    );
     assert_eq!(done.header("clear-site-data"), "\"cache\"");
     assert!(done.header("strict-transport-security").starts_with("max-age=31536000"));
     assert_eq!(house.ask("/api/me", &["-H", &cookie]).status, 401);
@@ -121,7 +165,8 @@ fn without_keyfob_nobody_is_let_in(proxy: Proxy) {
     assert!((500..=504).contains(&status), "{status}");
 }
 
-/// A visitor who writes what keyfob believes of a proxy chooses neither the address that is throttled nor the name that the log has.
+/// A visitor who writes what keyfob believes of a proxy chooses neither the address that is throttled nor the
+/// name that the log has.
 fn nobody_outside_says_where_a_request_is_from_or_what_it_is_called(proxy: Proxy) {
     let mut house = house(proxy);
     house.stop_keyfob();
@@ -130,7 +175,10 @@ fn nobody_outside_says_where_a_request_is_from_or_what_it_is_called(proxy: Proxy
     for path in ["/v1/session", "/api/me", "/api/secret"] {
         assert_eq!(house.ask(path, &spoofed).status, 200, "{path}");
         let asked = keyfob.recv_timeout(Duration::from_secs(20)).unwrap().to_ascii_lowercase();
-        assert!(asked.contains("\r\nx-forwarded-for: 127.0.0.1\r\n") && asked.contains(" /v1/"), "{path}: {asked}");
+        assert!(
+            asked.contains("\r\nx-forwarded-for: 127.0.0.1\r\n") && asked.contains(" /v1/"),
+            "{path}: {asked}"
+        );
         assert!(!asked.contains("203.0.113.7") && !asked.contains("theirs"), "{path}: {asked}");
         // Who can make names gives the request one, for its own log too.
         assert_eq!(asked.contains("\r\nx-request-id: "), proxy != Proxy::Traefik, "{path}: {asked}");
@@ -140,7 +188,14 @@ fn nobody_outside_says_where_a_request_is_from_or_what_it_is_called(proxy: Proxy
 /// Pages of other origins ask first, and are not answered with what they need (no CORS header).
 fn a_preflight_is_answered_without_leave(proxy: Proxy) {
     let house = house(proxy);
-    let preflight = ["-X", "OPTIONS", "-H", "Origin: https://localhost:9443", "-H", "Access-Control-Request-Method: DELETE"];
+    let preflight = [
+        "-X",
+        "OPTIONS",
+        "-H",
+        "Origin: https://localhost:9443",
+        "-H",
+        "Access-Control-Request-Method: DELETE",
+    ];
     let answer = house.ask("/v1/session", &preflight);
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (405, ""));
 }

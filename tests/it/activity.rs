@@ -1,4 +1,5 @@
-//! Sliding expiry (SES-14 to SES-16, SES-23): what counts as activity, when it is written, and that nobody expires early.
+//! Sliding expiry (SES-14 to SES-16, SES-23): what counts as activity, when it is written, and that nobody
+//! expires early.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -38,7 +39,8 @@ async fn without_activity_a_session_expires_at_its_idle_timeout() {
 /// SES-14: each of these is somebody being there.
 #[tokio::test]
 async fn who_am_i_the_proxys_question_and_a_refresh_are_activity() {
-    let people = signed_in_with(&[("policy.default.access_token_ttl", "2h")], json!({"subject": "alice"})).await;
+    let people =
+        signed_in_with(&[("policy.default.access_token_ttl", "2h")], json!({"subject": "alice"})).await;
     let access_token = text(&people.opened["access_token"]);
     let mut refresh_token = text(&people.opened["refresh_token"]);
     for round in 0..8 {
@@ -57,7 +59,8 @@ async fn who_am_i_the_proxys_question_and_a_refresh_are_activity() {
         assert_eq!(status, 200, "round {round}");
     }
     assert!(people.lives().await);
-    let people = signed_in_with(&[("policy.default.access_token_ttl", "2h")], json!({"subject": "alice"})).await;
+    let people =
+        signed_in_with(&[("policy.default.access_token_ttl", "2h")], json!({"subject": "alice"})).await;
     let by_access_token = text(&people.opened["access_token"]);
     people.server.hand.advance(seconds(IDLE_S - 1));
     assert_eq!(people.server.who_am_i(&by_access_token).await.status, 200);
@@ -66,7 +69,8 @@ async fn who_am_i_the_proxys_question_and_a_refresh_are_activity() {
     let _ = access_token;
 }
 
-/// C-11: others asking about somebody is not somebody being there; neither is a client that reads or changes the session.
+/// C-11: others asking about somebody is not somebody being there; neither is a client that reads or changes
+/// the session.
 #[tokio::test]
 async fn introspection_reading_and_changing_are_not_activity() {
     let people = signed_in().await;
@@ -74,7 +78,8 @@ async fn introspection_reading_and_changing_are_not_activity() {
     assert!(people.server.is_active(&people.app, &people.session_token()).await);
     assert!(people.lives().await);
     assert_eq!(people.patch(json!({"device": {"label": "the den"}})).await.status, 200);
-    let foreign = people.server.browse(Method::GET, "/v1/session", &format!("{0}; {0}", people.cookie()), &[]).await;
+    let foreign =
+        people.server.browse(Method::GET, "/v1/session", &format!("{0}; {0}", people.cookie()), &[]).await;
     assert_eq!(foreign.status, 401);
     people.server.hand.advance(seconds(1));
     assert!(!people.lives().await);
@@ -83,7 +88,8 @@ async fn introspection_reading_and_changing_are_not_activity() {
 /// SES-15: authentication + A, whatever the activity; NST-04.
 #[tokio::test]
 async fn activity_never_moves_the_absolute_lifetime() {
-    let people = signed_in_with(&[("policy.default.absolute_lifetime", "1h")], json!({"subject": "alice"})).await;
+    let people =
+        signed_in_with(&[("policy.default.absolute_lifetime", "1h")], json!({"subject": "alice"})).await;
     for _ in 0..2 {
         people.server.hand.advance(seconds(IDLE_S - 1));
         assert!(people.is_there().await);
@@ -150,7 +156,10 @@ async fn what_is_refused_writes_nothing() {
     let before = people.server.commits().await;
     for _ in 0..5 {
         assert_eq!(people.server.delete("/v1/session", Auth::Bearer(&old)).await.status, 401);
-        assert_eq!(people.server.refresh(&people.app, &text(&people.opened["refresh_token"])).await.status, 400);
+        assert_eq!(
+            people.server.refresh(&people.app, &text(&people.opened["refresh_token"])).await.status,
+            400
+        );
         let except = format!("/v1/subjects/alice/sessions?except={}", text(&people.opened["session"]["id"]));
         assert_eq!(people.server.delete(&except, Auth::Basic(&people.app)).await.json()["ended"], 0);
     }
@@ -193,7 +202,8 @@ async fn a_session_that_nobody_used_is_favoured_by_a_minute_at_most() {
     assert!(!people.lives().await);
 }
 
-/// Once each restart gave another minute, because what was only supposed had been written by whatever came along.
+/// Once each restart gave another minute, because what was only supposed had been written by whatever came
+/// along.
 #[tokio::test]
 async fn restarts_do_not_add_up() {
     let mut people = signed_in().await;

@@ -1,4 +1,5 @@
-//! `max_sessions_per_subject` over HTTP (SES-13): how many at once, which goes, and that no race makes one too many.
+//! `max_sessions_per_subject` over HTTP (SES-13): how many at once, which goes, and that no race makes one
+//! too many.
 
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use crate::people::{path, seconds};
 use crate::server::{Answer, Auth, Client, Server, text};
 
 async fn capped(max: &str, when_full: &str) -> (Server, Client) {
-    let settings = [("policy.default.max_sessions_per_subject", max), ("policy.default.when_full", when_full)];
+    let settings =
+        [("policy.default.max_sessions_per_subject", max), ("policy.default.when_full", when_full)];
     let server = Server::with(&settings).await;
     let app = server.application("app").await;
     (server, app)
@@ -20,7 +22,9 @@ async fn try_open(server: &Server, client: &Client, subject: &str) -> Answer {
 }
 
 async fn live(server: &Server, subject: &str) -> usize {
-    let listed = server.get(&format!("/v1/sessions?state=active&limit=200&subject={subject}"), Auth::Basic(&server.admin)).await;
+    let listed = server
+        .get(&format!("/v1/sessions?state=active&limit=200&subject={subject}"), Auth::Basic(&server.admin))
+        .await;
     listed.json()["items"].as_array().unwrap().len()
 }
 
@@ -102,7 +106,8 @@ async fn no_race_makes_one_too_many() {
 async fn a_renewal_evicts_nobody() {
     let (server, app) = capped("2", "evict_oldest").await;
     let (first, second) = (server.open(&app).await, server.open(&app).await);
-    let renewed = server.json(Method::POST, &format!("{}/renew", path(&first)), Auth::Basic(&app), json!({})).await;
+    let renewed =
+        server.json(Method::POST, &format!("{}/renew", path(&first)), Auth::Basic(&app), json!({})).await;
     assert_eq!(renewed.status, 200);
     assert!(is_there(&server, &second).await);
     assert_eq!(live(&server, "alice").await, 2);

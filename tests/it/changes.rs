@@ -13,13 +13,23 @@ async fn what_is_left_out_stays_and_null_takes_away() {
     let people = signed_in_with(&[], fields).await;
     let shown = people.patch(json!({"device": {"label": "the attic"}})).await.json();
     assert_eq!(shown["device"], json!({"user_agent": "Lynx", "ip": "192.0.2.7", "label": "the attic"}));
-    assert_eq!((&shown["claims"], &shown["data"], &shown["version"]), (&json!({"role": "editor"}), &json!({"cart": 7}), &json!(2)));
+    assert_eq!(
+        (&shown["claims"], &shown["data"], &shown["version"]),
+        (&json!({"role": "editor"}), &json!({"cart": 7}), &json!(2))
+    );
     let shown = people.patch(json!({"claims": {"role": "owner"}, "data": {"cart": 8}})).await.json();
-    assert_eq!((&shown["claims"], &shown["data"], &shown["version"]), (&json!({"role": "owner"}), &json!({"cart": 8}), &json!(3)));
+    assert_eq!(
+        (&shown["claims"], &shown["data"], &shown["version"]),
+        (&json!({"role": "owner"}), &json!({"cart": 8}), &json!(3))
+    );
     let shown = people.patch(json!({"claims": null, "data": null, "device": {"label": null}})).await.json();
-    assert_eq!((&shown["claims"], &shown["data"], &shown["device"].get("label")), (&json!({}), &json!({}), &None));
+    assert_eq!(
+        (&shown["claims"], &shown["data"], &shown["device"].get("label")),
+        (&json!({}), &json!({}), &None)
+    );
     assert_eq!(shown, people.shown().await);
-    let updates = people.server.event_types().await.into_iter().filter(|kind| kind == "session.updated").count();
+    let updates =
+        people.server.event_types().await.into_iter().filter(|kind| kind == "session.updated").count();
     assert_eq!(updates, 3);
 }
 
@@ -53,7 +63,9 @@ async fn if_match_lets_only_the_first_of_two_writers_change_it() {
         patch(garbage, "third").await.assert_problem(400, Some("If-Match"));
     }
     // What is no version of ours is another one; a weak tag is never strongly equal (RFC 9110 §8.8.3.2).
-    for other in ["W/\"3\"", "\"1\", \"2\"", "\"4\",W/\"3\"", "\"\"", "\"99999999999\"", "\"-3\"", "\"+3\"", "\"abc\""] {
+    for other in
+        ["W/\"3\"", "\"1\", \"2\"", "\"4\",W/\"3\"", "\"\"", "\"99999999999\"", "\"-3\"", "\"+3\"", "\"abc\""]
+    {
         patch(other, "third").await.assert_problem(412, None);
     }
     assert_eq!(people.shown().await["device"]["label"], "second");
@@ -66,7 +78,10 @@ async fn what_does_not_fit_is_refused_by_its_name() {
     let people = signed_in().await;
     people.patch(json!({"claims": {"c": "x".repeat(4096)}})).await.assert_problem(400, Some("claims"));
     people.patch(json!({"data": {"d": "x".repeat(16384)}})).await.assert_problem(400, Some("data"));
-    people.patch(json!({"device": {"label": "x".repeat(257)}})).await.assert_problem(400, Some("device.label"));
+    people
+        .patch(json!({"device": {"label": "x".repeat(257)}}))
+        .await
+        .assert_problem(400, Some("device.label"));
     people.patch(json!({"device": {"label": "a\u{7}b"}})).await.assert_problem(400, Some("device.label"));
     people.patch(json!({"subject": "bob"})).await.assert_problem(400, Some("subject"));
     people.patch(json!({"device": {"ip": "192.0.2.1"}})).await.assert_problem(400, Some("device.ip"));
@@ -75,7 +90,8 @@ async fn what_does_not_fit_is_refused_by_its_name() {
     people.patch(json!({"claims": {}})).await.assert_problem(409, None);
 }
 
-/// Contract, section 6: the retry of a refresh gets the same access token only while that one could still be issued.
+/// Contract, section 6: the retry of a refresh gets the same access token only while that one could still be
+/// issued.
 #[tokio::test]
 async fn after_a_change_of_claims_a_retry_gets_a_fresh_access_token() {
     let people = signed_in_with(&[], json!({"subject": "alice", "claims": {"role": "editor"}})).await;
@@ -88,9 +104,14 @@ async fn after_a_change_of_claims_a_retry_gets_a_fresh_access_token() {
     let retried = people.server.refresh(&people.app, &first).await.json();
     assert_eq!(retried["refresh_token"], refreshed["refresh_token"]);
     assert_ne!(retried["access_token"], refreshed["access_token"]);
-    let told = async |token: &Value| people.server.introspect(&people.app, &text(token)).await["claims"].clone();
+    let told =
+        async |token: &Value| people.server.introspect(&people.app, &text(token)).await["claims"].clone();
     assert_eq!(told(&retried["access_token"]).await, json!({"role": "owner"}));
-    assert_eq!(told(&refreshed["access_token"]).await, json!({"role": "editor"}), "what was issued says what it said");
+    assert_eq!(
+        told(&refreshed["access_token"]).await,
+        json!({"role": "editor"}),
+        "what was issued says what it said"
+    );
 }
 
 async fn list(server: &Server, client: &Client, query: &str) -> (Vec<String>, Option<String>) {
@@ -135,7 +156,9 @@ async fn sessions_are_listed_by_subject_client_and_state() {
     assert_eq!(listed(&app, "?subject=alice&client_id=other").await, [""; 0]);
     assert_eq!(listed(&server.admin, "?client_id=other").await, [id(&foreign[0])]);
     assert_eq!(listed(&server.admin, "?subject=alice&state=expired").await, [id(&foreign[0])]);
-    for (query, field) in [("?state=asleep", "state"), ("?limit=0", "limit"), ("?limit=201", "limit"), ("?cursor=x", "cursor")] {
+    for (query, field) in
+        [("?state=asleep", "state"), ("?limit=0", "limit"), ("?limit=201", "limit"), ("?cursor=x", "cursor")]
+    {
         server.get(&format!("/v1/sessions{query}"), Auth::Basic(&app)).await.assert_problem(400, Some(field));
     }
 }
@@ -171,7 +194,8 @@ async fn sign_out_everywhere_else_leaves_this_device_signed_in() {
     let foreign = open_each(&server, &other, &["alice"]).await;
     let here = &opened[1];
     let there = async |opened: &Value| server.who_am_i(&text(&opened["session_token"])).await.status == 200;
-    let everywhere_else = format!("/v1/subjects/alice/sessions?except={}&reason=password%20changed", id(here));
+    let everywhere_else =
+        format!("/v1/subjects/alice/sessions?except={}&reason=password%20changed", id(here));
     let answer: Answer = server.delete(&everywhere_else, Auth::Basic(&app)).await;
     assert_eq!((answer.status, answer.json()), (200, json!({"ended": 2})));
     assert!(there(here).await && there(&opened[3]).await && there(&foreign[0]).await);
@@ -180,7 +204,10 @@ async fn sign_out_everywhere_else_leaves_this_device_signed_in() {
     let shown = server.get(&path(&opened[0]), Auth::Basic(&app)).await.json();
     assert_eq!(shown["ended"]["reason"], "subject_revoked");
     // SES-08: an administrator ends them all.
-    assert_eq!(server.delete("/v1/subjects/alice/sessions", Auth::Basic(&server.admin)).await.json(), json!({"ended": 2}));
+    assert_eq!(
+        server.delete("/v1/subjects/alice/sessions", Auth::Basic(&server.admin)).await.json(),
+        json!({"ended": 2})
+    );
     assert!(!there(here).await && !there(&foreign[0]).await && there(&opened[3]).await);
 }
 
@@ -195,13 +222,23 @@ async fn an_administrator_ends_one_subject_or_everybody_and_the_log_tells() {
     let before = server.commits().await;
     assert_eq!(end("/v1/sessions?reason=a%20leak").await, json!({"ended": "all"}));
     assert_eq!(server.commits().await, before + 1, "one write, however many there are");
-    for (opened, reason) in opened.iter().zip(["subject_revoked", "subject_revoked", "all_revoked", "all_revoked"]) {
+    for (opened, reason) in
+        opened.iter().zip(["subject_revoked", "subject_revoked", "all_revoked", "all_revoked"])
+    {
         let shown = server.get(&path(opened), Auth::Basic(&app)).await.json();
-        assert_eq!((&shown["state"], &shown["ended"]["reason"], &shown["ended"]["by"]), (&json!("ended"), &json!(reason), &json!("admin")));
+        assert_eq!(
+            (&shown["state"], &shown["ended"]["reason"], &shown["ended"]["by"]),
+            (&json!("ended"), &json!(reason), &json!("admin"))
+        );
         assert_eq!(server.who_am_i(&text(&opened["session_token"])).await.status, 401);
     }
     let log = server.get("/v1/events?limit=200", Auth::Basic(&server.admin)).await.json();
-    let told: Vec<_> = log["items"].as_array().unwrap().iter().map(|event| (text(&event["type"]), event["note"].clone())).collect();
+    let told: Vec<_> = log["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (text(&event["type"]), event["note"].clone()))
+        .collect();
     let (fired, leak) = (("subject.revoked".into(), json!("fired")), ("all.revoked".into(), json!("a leak")));
     assert!(told.contains(&fired) && told.last() == Some(&leak), "{told:?}");
     let later = server.open(&app).await;

@@ -27,7 +27,8 @@ fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// CLI-01, CLI-04, CLI-05: names and secrets keep to the unreserved alphabet, and are form-decoded; the scheme has no case.
+/// CLI-01, CLI-04, CLI-05: names and secrets keep to the unreserved alphabet, and are form-decoded; the
+/// scheme has no case.
 #[tokio::test]
 async fn basic_is_form_decoded() {
     let (server, app) = setting().await;
@@ -50,7 +51,8 @@ async fn basic_is_form_decoded() {
     }
 }
 
-/// Decoding happens after the split and once: an encoded colon, plus or blank is part of its half, and no other name fits.
+/// Decoding happens after the split and once: an encoded colon, plus or blank is part of its half, and no
+/// other name fits.
 #[tokio::test]
 async fn what_is_decoded_is_compared_whole() {
     let (server, app) = setting().await;
@@ -63,7 +65,10 @@ async fn what_is_decoded_is_compared_whole() {
         format!("{}:{}", app.id.to_uppercase(), app.secret),
         format!("{}:{}", app.id, percent(&percent(&app.secret))),
     ] {
-        server.form(PATH, Auth::Header(&header(joined.as_bytes())), &[GRANT]).await.assert_error(401, "invalid_client");
+        server
+            .form(PATH, Auth::Header(&header(joined.as_bytes())), &[GRANT])
+            .await
+            .assert_error(401, "invalid_client");
     }
 }
 
@@ -72,8 +77,21 @@ async fn what_is_decoded_is_compared_whole() {
 async fn malformed_basic_is_401() {
     let (server, app) = setting().await;
     let good = basic(&app.id, &app.secret);
-    let mut rows: Vec<String> = [&b"no colon"[..], b"a%GG:b", b"app:%f", b"app:\xff", b"\xff:b", b":"].map(header).into();
-    rows.extend(["Basic", "Basic ", "Basic !!!!", "Basic YTpi YTpi", "Basic YTpiYQ", "Digest x", "Negotiate", "garbage"].map(String::from));
+    let mut rows: Vec<String> =
+        [&b"no colon"[..], b"a%GG:b", b"app:%f", b"app:\xff", b"\xff:b", b":"].map(header).into();
+    rows.extend(
+        [
+            "Basic",
+            "Basic ",
+            "Basic !!!!",
+            "Basic YTpi YTpi",
+            "Basic YTpiYQ",
+            "Digest x",
+            "Negotiate",
+            "garbage",
+        ]
+        .map(String::from),
+    );
     rows.push(good.trim_end_matches('=')[..good.len() - 5].to_owned());
     rows.push(basic(&app.id, "wrong"));
     for value in rows {
@@ -85,7 +103,8 @@ async fn malformed_basic_is_401() {
     }
 }
 
-/// CLI-08, CLI-12 (any client may use either), CLI-11 (C-07): header or form; the name beside the header must be the same.
+/// CLI-08, CLI-12 (any client may use either), CLI-11 (C-07): header or form; the name beside the header must
+/// be the same.
 #[tokio::test]
 async fn header_and_form_are_equally_good() {
     let (server, app) = setting().await;
@@ -97,7 +116,10 @@ async fn header_and_form_are_equally_good() {
     server.form(PATH, Auth::Basic(&other), &[GRANT, id]).await.assert_error(400, "invalid_request");
     server.form(PATH, Auth::Basic(&app), &[GRANT, id, secret]).await.assert_error(400, "invalid_request");
     server.form(PATH, Auth::None, &[GRANT, secret]).await.assert_error(400, "invalid_request");
-    server.form(PATH, Auth::None, &[GRANT, ("client_id", "other"), secret]).await.assert_error(401, "invalid_client");
+    server
+        .form(PATH, Auth::None, &[GRANT, ("client_id", "other"), secret])
+        .await
+        .assert_error(401, "invalid_client");
 }
 
 /// CLI-09: a secret in the URL is refused, even beside good credentials; it is not logged and not repeated.
@@ -107,9 +129,11 @@ async fn a_secret_in_the_url_is_refused() {
     let (logged, _guard) = Logged::listen();
     let path = format!("{PATH}?client_id={}&client_secret={}", app.id, app.secret);
     let form = format!("grant_type=client_credentials&client_id={}&client_secret={}", app.id, app.secret);
-    for (auth, body) in
-        [(Auth::None, "grant_type=client_credentials"), (Auth::Basic(&app), "grant_type=client_credentials"), (Auth::None, &form)]
-    {
+    for (auth, body) in [
+        (Auth::None, "grant_type=client_credentials"),
+        (Auth::Basic(&app), "grant_type=client_credentials"),
+        (Auth::None, &form),
+    ] {
         let answer = server.raw_form(&path, auth, body).await;
         answer.assert_error(400, "invalid_request");
         assert!(!answer.text().contains(&app.secret));
@@ -138,10 +162,14 @@ async fn two_ways_at_once_are_an_invalid_request() {
         all.extend(headers.iter().map(|value| ("authorization", *value)));
         for path in [PATH, "/oauth2/revoke", "/oauth2/introspect"] {
             let body = format!("grant_type=client_credentials&token=x{body}");
-            server.send(Method::POST, path, Auth::None, &all, body).await.assert_error(400, "invalid_request");
+            server
+                .send(Method::POST, path, Auth::None, &all, body)
+                .await
+                .assert_error(400, "invalid_request");
         }
     }
-    let alone = server.raw_form(PATH, Auth::None, &format!("grant_type=client_credentials{named}{assertion}")).await;
+    let alone =
+        server.raw_form(PATH, Auth::None, &format!("grant_type=client_credentials{named}{assertion}")).await;
     alone.assert_error(401, "invalid_client");
 }
 
@@ -173,9 +201,15 @@ async fn a_confidential_client_does_not_refresh_by_name() {
 async fn a_secret_of_another_form_is_wrong() {
     let (server, app) = setting().await;
     let padded = format!("{}=", app.secret);
-    for secret in
-        ["", "kfc_", &app.secret[4..], &app.secret[..46], &*padded, &app.secret.to_uppercase(), &app.secret.replace("kfc_", "kfs_")]
-    {
+    for secret in [
+        "",
+        "kfc_",
+        &app.secret[4..],
+        &app.secret[..46],
+        &*padded,
+        &app.secret.to_uppercase(),
+        &app.secret.replace("kfc_", "kfs_"),
+    ] {
         let client = Client { id: app.id.clone(), secret: secret.into() };
         server.form(PATH, Auth::Basic(&client), &[GRANT]).await.assert_error(401, "invalid_client");
     }

@@ -61,8 +61,14 @@ async fn the_defaults_allow_nothing() {
     for member in ["permissions", "grants", "scopes", "audiences", "serves", "opens_for"] {
         assert_eq!(created[member], json!([]), "{member}");
     }
-    assert_eq!((&created["kind"], &created["policy"], &created["disabled"]), (&json!("confidential"), &json!("default"), &json!(false)));
-    assert_ne!(as_admin(&server, Method::POST, PATH, json!({})).await.json()["client_id"], created["client_id"]);
+    assert_eq!(
+        (&created["kind"], &created["policy"], &created["disabled"]),
+        (&json!("confidential"), &json!("default"), &json!(false))
+    );
+    assert_ne!(
+        as_admin(&server, Method::POST, PATH, json!({})).await.json()["client_id"],
+        created["client_id"]
+    );
 }
 
 /// What cannot be is named, at a creation and in a change alike, and nothing is kept of it.
@@ -92,11 +98,17 @@ async fn what_a_client_cannot_be_is_named() {
         for (method, path) in [(Method::POST, PATH), (Method::PATCH, "/v1/clients/app")] {
             let answer = as_admin(&server, method.clone(), path, json!({field: value})).await;
             let named = text(&answer.json()["field"]);
-            assert!(answer.status == 400 && named.split('[').next() == Some(field), "{method} {field}: {}", answer.text());
+            assert!(
+                answer.status == 400 && named.split('[').next() == Some(field),
+                "{method} {field}: {}",
+                answer.text()
+            );
         }
     }
     for id in ["", "a b", "a/b", "ä", "a:b", &"x".repeat(65)] {
-        as_admin(&server, Method::POST, PATH, json!({"client_id": id})).await.assert_problem(400, Some("client_id"));
+        as_admin(&server, Method::POST, PATH, json!({"client_id": id}))
+            .await
+            .assert_problem(400, Some("client_id"));
     }
     change(&server, "app", json!({"kind": "public"})).await.assert_problem(400, Some("kind"));
     change(&server, "app", json!({"client_id": "other"})).await.assert_problem(400, Some("client_id"));
@@ -110,7 +122,13 @@ async fn what_a_client_cannot_be_is_named() {
 #[tokio::test]
 async fn a_public_client_has_nothing_that_needs_a_secret() {
     let server = Server::start().await;
-    let created = as_admin(&server, Method::POST, PATH, json!({"client_id": "spa", "kind": "public", "grants": ["refresh_token"]})).await;
+    let created = as_admin(
+        &server,
+        Method::POST,
+        PATH,
+        json!({"client_id": "spa", "kind": "public", "grants": ["refresh_token"]}),
+    )
+    .await;
     assert_eq!((created.status, created.json().get("client_secret")), (201, None));
     for (field, value) in [
         ("permissions", json!(["introspect"])),
@@ -123,9 +141,14 @@ async fn a_public_client_has_nothing_that_needs_a_secret() {
         as_admin(&server, Method::POST, PATH, body).await.assert_problem(400, Some(field));
         change(&server, "spa", json!({field: value})).await.assert_problem(400, Some(field));
     }
-    as_admin(&server, Method::POST, "/v1/clients/spa/secret", json!({})).await.assert_problem(400, Some("kind"));
+    as_admin(&server, Method::POST, "/v1/clients/spa/secret", json!({}))
+        .await
+        .assert_problem(400, Some("kind"));
     let token = ("grant_type", "client_credentials");
-    server.form("/oauth2/token", Auth::None, &[token, ("client_id", "spa")]).await.assert_error(400, "unauthorized_client");
+    server
+        .form("/oauth2/token", Auth::None, &[token, ("client_id", "spa")])
+        .await
+        .assert_error(400, "unauthorized_client");
     for header in ["Basic c3BhOg==", "Basic c3BhOmtmY194"] {
         server.get("/v1/sessions", Auth::Header(header)).await.assert_problem(401, None);
     }
@@ -147,7 +170,10 @@ async fn clients_are_listed_by_name() {
     }
     assert_eq!(found, ["B", "a-1", "admin", "b", "zed"]);
     for (query, field) in [("limit=0", "limit"), ("limit=201", "limit"), ("cursor=a%20b", "cursor")] {
-        server.get(&format!("{PATH}?{query}"), Auth::Basic(&server.admin)).await.assert_problem(400, Some(field));
+        server
+            .get(&format!("{PATH}?{query}"), Auth::Basic(&server.admin))
+            .await
+            .assert_problem(400, Some(field));
     }
 }
 
@@ -157,12 +183,29 @@ async fn a_change_keeps_what_it_leaves_out() {
     let server = Server::start().await;
     let app = server.application("app").await;
     server.hand.advance(Duration::from_secs(1));
-    let changed = change(&server, "app", json!({"permissions": ["introspect"], "client_id": "app", "kind": "confidential"})).await.json();
-    assert_eq!((&changed["scopes"], &changed["grants"]), (&json!(["read", "write"]), &json!(["refresh_token"])));
-    assert_eq!((&changed["created_at"], &changed["updated_at"]), (&json!("2027-01-15T08:00:00Z"), &json!("2027-01-15T08:00:01Z")));
-    server.json(Method::POST, "/v1/sessions", Auth::Basic(&app), json!({"subject": "a"})).await.assert_problem(403, None);
+    let changed = change(
+        &server,
+        "app",
+        json!({"permissions": ["introspect"], "client_id": "app", "kind": "confidential"}),
+    )
+    .await
+    .json();
+    assert_eq!(
+        (&changed["scopes"], &changed["grants"]),
+        (&json!(["read", "write"]), &json!(["refresh_token"]))
+    );
+    assert_eq!(
+        (&changed["created_at"], &changed["updated_at"]),
+        (&json!("2027-01-15T08:00:00Z"), &json!("2027-01-15T08:00:01Z"))
+    );
+    server
+        .json(Method::POST, "/v1/sessions", Auth::Basic(&app), json!({"subject": "a"}))
+        .await
+        .assert_problem(403, None);
     assert!(authenticates(&server, &app).await, "the secret stays");
-    for (method, path) in [(Method::GET, ""), (Method::PATCH, ""), (Method::DELETE, ""), (Method::POST, "/secret")] {
+    for (method, path) in
+        [(Method::GET, ""), (Method::PATCH, ""), (Method::DELETE, ""), (Method::POST, "/secret")]
+    {
         for id in ["nobody", "a%20b"] {
             let answer = as_admin(&server, method.clone(), &format!("{PATH}/{id}{path}"), json!({})).await;
             answer.assert_problem(404, None);
@@ -170,7 +213,8 @@ async fn a_change_keeps_what_it_leaves_out() {
     }
 }
 
-/// By default the old secret dies at once; two can be good at a time, never three; and the end of the older is never put off.
+/// By default the old secret dies at once; two can be good at a time, never three; and the end of the older
+/// is never put off.
 #[tokio::test]
 async fn a_secret_is_rotated() {
     let server = Server::start().await;
@@ -189,7 +233,11 @@ async fn a_secret_is_rotated() {
     server.hand.advance(Duration::from_secs(1800));
     assert!(authenticates(&server, &second).await && authenticates(&server, &third).await);
     let fourth = rotate(json!({"keep_old_for": "24h"})).await;
-    assert!(!authenticates(&server, &second).await && authenticates(&server, &third).await && authenticates(&server, &fourth).await);
+    assert!(
+        !authenticates(&server, &second).await
+            && authenticates(&server, &third).await
+            && authenticates(&server, &fourth).await
+    );
     server.hand.advance(Duration::from_secs(24 * 3600));
     assert!(!authenticates(&server, &third).await && authenticates(&server, &fourth).await);
     let fifth = rotate(json!({"keep_old_for": "0s"})).await;
@@ -212,7 +260,12 @@ async fn a_disabled_client_is_restored() {
         .client(json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"]}))
         .await;
     let (opened, own) = (server.open(&app).await, server.own_token(&app).await);
-    let tokens = [text(&opened["access_token"]), text(&opened["refresh_token"]), text(&opened["session_token"]), own.clone()];
+    let tokens = [
+        text(&opened["access_token"]),
+        text(&opened["refresh_token"]),
+        text(&opened["session_token"]),
+        own.clone(),
+    ];
     change(&server, "app", json!({"disabled": true})).await;
     for token in &tokens {
         assert!(!server.is_active(&server.admin, token).await);
@@ -226,7 +279,8 @@ async fn a_disabled_client_is_restored() {
     assert_eq!(server.refresh(&app, &tokens[1]).await.status, 200);
 }
 
-/// Deleting ends all that it was issued, for good: whoever takes the name later gets none of it, also after a restart.
+/// Deleting ends all that it was issued, for good: whoever takes the name later gets none of it, also after a
+/// restart.
 #[tokio::test]
 async fn a_deleted_clients_tokens_do_not_come_back_with_its_name() {
     let mut server = Server::start().await;
@@ -237,23 +291,34 @@ async fn a_deleted_clients_tokens_do_not_come_back_with_its_name() {
     server.delete("/v1/clients/app", Auth::Basic(&server.admin)).await.assert_problem(404, None);
     assert!(!authenticates(&server, &app).await);
     let again = server.client(fields).await;
-    assert!(!authenticates(&server, &app).await && authenticates(&server, &again).await, "the old secret is gone with it");
+    assert!(
+        !authenticates(&server, &app).await && authenticates(&server, &again).await,
+        "the old secret is gone with it"
+    );
     let lives = server.open(&again).await;
     for _ in 0..2 {
-        for token in ["access_token", "refresh_token", "session_token"].map(|name| text(&opened[name])).iter().chain([&own]) {
+        for token in ["access_token", "refresh_token", "session_token"]
+            .map(|name| text(&opened[name]))
+            .iter()
+            .chain([&own])
+        {
             assert!(!server.is_active(&server.admin, token).await);
         }
         server.refresh(&again, &text(&opened["refresh_token"])).await.assert_error(400, "invalid_grant");
         server.get("/v1/sessions", Auth::Bearer(&own)).await.assert_problem(401, None);
         let path = format!("/v1/sessions/{}", text(&opened["session"]["id"]));
         let session = server.get(&path, Auth::Basic(&server.admin)).await.json();
-        assert_eq!((&session["state"], &session["ended"]["reason"]), (&json!("ended"), &json!("client_deleted")));
+        assert_eq!(
+            (&session["state"], &session["ended"]["reason"]),
+            (&json!("ended"), &json!("client_deleted"))
+        );
         assert!(server.is_active(&again, &text(&lives["access_token"])).await);
         server.restart().await;
     }
 }
 
-/// A client of the configuration file is changed there: the API answers 409, and one that leaves the file is shut out.
+/// A client of the configuration file is changed there: the API answers 409, and one that leaves the file is
+/// shut out.
 #[tokio::test]
 async fn a_declared_client_is_the_files() {
     let secret = format!("kfc_{}", "A".repeat(43));
@@ -282,14 +347,21 @@ async fn a_declared_client_is_the_files() {
     server.configure(&declaration("\"read\", \"write\""));
     server.restart().await;
     assert!(server.is_active(&web, &token).await, "updated in place");
-    assert_eq!(server.get("/v1/clients/web", Auth::Basic(&server.admin)).await.json()["scopes"], json!(["read", "write"]));
+    assert_eq!(
+        server.get("/v1/clients/web", Auth::Basic(&server.admin)).await.json()["scopes"],
+        json!(["read", "write"])
+    );
     server.configure("");
     server.restart().await;
     assert!(!authenticates(&server, &web).await && !server.is_active(&server.admin, &token).await);
-    assert_eq!(server.get("/v1/clients/web", Auth::Basic(&server.admin)).await.json()["disabled"], json!(true));
+    assert_eq!(
+        server.get("/v1/clients/web", Auth::Basic(&server.admin)).await.json()["disabled"],
+        json!(true)
+    );
 }
 
-/// What a client may introspect (contract, section 4): what it was issued, what it serves; with `introspect:any` all of it.
+/// What a client may introspect (contract, section 4): what it was issued, what it serves; with
+/// `introspect:any` all of it.
 #[tokio::test]
 async fn the_permission_decides_what_is_introspected() {
     let server = Server::start().await;
@@ -303,11 +375,19 @@ async fn the_permission_decides_what_is_introspected() {
     let any = reader("any", "introspect:any", json!([])).await;
     let serving = reader("serving", "introspect", json!([ISSUER])).await;
     let nothing = reader("nothing", "introspect", json!([])).await;
-    for (client, expected) in
-        [(&any, [true, true, true]), (&serving, [true, false, false]), (&nothing, [false; 3]), (&server.admin, [true; 3])]
-    {
+    for (client, expected) in [
+        (&any, [true, true, true]),
+        (&serving, [true, false, false]),
+        (&nothing, [false; 3]),
+        (&server.admin, [true; 3]),
+    ] {
         for (name, active) in ["access_token", "refresh_token", "session_token"].into_iter().zip(expected) {
-            assert_eq!(server.is_active(client, &text(&opened[name])).await, active, "{name} for {}", client.id);
+            assert_eq!(
+                server.is_active(client, &text(&opened[name])).await,
+                active,
+                "{name} for {}",
+                client.id
+            );
         }
     }
 }

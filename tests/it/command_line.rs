@@ -1,4 +1,5 @@
-//! What holds for every command: exit codes, one line for a refusal, tables that fit the terminal, quiet ends of pipes, manual pages.
+//! What holds for every command: exit codes, one line for a refusal, tables that fit the terminal, quiet ends
+//! of pipes, manual pages.
 
 use std::fs::{File, Permissions};
 use std::io::{Read, Write};
@@ -50,7 +51,10 @@ const COMMANDS: &[(&str, i32)] = &[
 
 /// The names of all commands that do something, such as `client create`.
 fn leaves(command: &clap::Command, before: &str) -> Vec<String> {
-    let below: Vec<_> = command.get_subcommands().flat_map(|sub| leaves(sub, &format!("{before} {}", sub.get_name()))).collect();
+    let below: Vec<_> = command
+        .get_subcommands()
+        .flat_map(|sub| leaves(sub, &format!("{before} {}", sub.get_name())))
+        .collect();
     if below.is_empty() { vec![before.trim_start().to_owned()] } else { below }
 }
 
@@ -67,7 +71,10 @@ fn initialised() -> TempDir {
 #[test]
 fn every_command_is_among_those_tried_here() {
     for leaf in leaves(&keyfob::cli::command(), "") {
-        assert!(COMMANDS.iter().any(|(line, _)| *line == leaf || line.starts_with(&format!("{leaf} "))), "{leaf} is not tried");
+        assert!(
+            COMMANDS.iter().any(|(line, _)| *line == leaf || line.starts_with(&format!("{leaf} "))),
+            "{leaf} is not tried"
+        );
     }
 }
 
@@ -93,7 +100,10 @@ fn a_refusal_is_1_with_one_line_on_standard_error_and_nothing_else() {
             assert_eq!(output.status.code(), Some(*code), "{line}: {error}");
             if *code == 1 {
                 assert!(output.stdout.is_empty(), "{line}");
-                assert!(error.starts_with("keyfob: ") && error.lines().count() == 1 && error.len() > 30, "{line}: {error}");
+                assert!(
+                    error.starts_with("keyfob: ") && error.lines().count() == 1 && error.len() > 30,
+                    "{line}: {error}"
+                );
             } else {
                 assert!(error.is_empty() && !output.stdout.is_empty(), "{line}: {error}");
             }
@@ -106,17 +116,38 @@ fn a_refusal_is_1_with_one_line_on_standard_error_and_nothing_else() {
 #[test]
 fn a_pipe_that_is_closed_ends_a_command_quietly() {
     let directory = initialised();
-    for line in ["client list", "--json client list", "session list", "events tail", "openapi", "config show", "config reference", "--help"]
-    {
+    for line in [
+        "client list",
+        "--json client list",
+        "session list",
+        "events tail",
+        "openapi",
+        "config show",
+        "config reference",
+        "--help",
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output =
-            keyfob(directory.path(), &words(line)).stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
-        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""), "{line}");
+        let output = keyfob(directory.path(), &words(line))
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
+        assert_eq!(
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
+            (Some(0), ""),
+            "{line}"
+        );
     }
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    assert_eq!(keyfob(directory.path(), &["session", "show", "x"]).stderr(writer).status().unwrap().code(), Some(1), "no panic either");
+    assert_eq!(
+        keyfob(directory.path(), &["session", "show", "x"]).stderr(writer).status().unwrap().code(),
+        Some(1),
+        "no panic either"
+    );
 }
 
 /// A full disk keeps nobody's words, and is no closed pipe.
@@ -126,26 +157,54 @@ fn what_cannot_be_printed_is_a_failure_and_a_lost_secret_says_how_to_go_on() {
     assert!(run(directory.path(), &["client", "create", "app"]).status.success());
     let full = |line: &str| {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let output =
-            keyfob(directory.path(), &words(line)).stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let output = keyfob(directory.path(), &words(line))
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{line}: {error}");
         error
     };
-    for line in ["client list", "client show app", "session list", "--json session list", "key list", "events tail", "--json events tail"] {
+    for line in [
+        "client list",
+        "client show app",
+        "session list",
+        "--json session list",
+        "key list",
+        "events tail",
+        "--json events tail",
+    ] {
         assert!(full(line).starts_with("keyfob: standard output cannot be written: No space"), "{line}");
     }
-    for line in ["openapi", "config check", "config show", "config reference", "completions bash", "db stats", "db check", "init"] {
+    for line in [
+        "openapi",
+        "config check",
+        "config show",
+        "config reference",
+        "completions bash",
+        "db stats",
+        "db check",
+        "init",
+    ] {
         assert!(full(line).contains("standard output"), "{line}");
     }
-    for line in ["client create secret", "client rotate-secret secret", "--json client rotate-secret secret"] {
+    for line in ["client create secret", "client rotate-secret secret", "--json client rotate-secret secret"]
+    {
         let error = full(line);
-        assert!(error.contains("secret that could not be shown") && error.contains("`keyfob client rotate-secret secret`"), "{error}");
+        assert!(
+            error.contains("secret that could not be shown")
+                && error.contains("`keyfob client rotate-secret secret`"),
+            "{error}"
+        );
     }
     assert!(full("session create --subject alice --client-id app").contains("`keyfob session revoke 0"));
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let closed = keyfob(directory.path(), &["client", "rotate-secret", "app"]).stdout(writer).output().unwrap();
+    let closed =
+        keyfob(directory.path(), &["client", "rotate-secret", "app"]).stdout(writer).output().unwrap();
     assert_eq!(closed.status.code(), Some(1), "a closed pipe has lost the secret too");
 }
 
@@ -158,7 +217,11 @@ fn on_terminal(directory: &Path, arguments: &[&str], columns: u16, environment: 
     let side = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
     tcsetwinsize(&side, Winsize { ws_col: columns, ws_row: 24, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     let mut command = keyfob(directory, arguments);
-    command.envs(environment.iter().copied()).env("TERM", "xterm").stdout(side.try_clone().unwrap()).stderr(side);
+    command
+        .envs(environment.iter().copied())
+        .env("TERM", "xterm")
+        .stdout(side.try_clone().unwrap())
+        .stderr(side);
     let mut child = command.spawn().unwrap();
     drop(command);
     let mut printed = vec![];
@@ -174,8 +237,14 @@ fn a_table_fits_the_terminal_and_is_as_wide_as_it_likes_in_a_pipe() {
     for number in 0..3 {
         let id = format!("a-client-with-quite-a-long-name-{number}");
         let permissions = "sessions,introspect,introspect:any,events,metrics";
-        assert!(run(directory.path(), &["client", "create", &id, "--permission", permissions]).status.success());
-        assert!(run(directory.path(), &["session", "create", "--subject", "alice", "--client-id", &id]).status.success());
+        assert!(
+            run(directory.path(), &["client", "create", &id, "--permission", permissions]).status.success()
+        );
+        assert!(
+            run(directory.path(), &["session", "create", "--subject", "alice", "--client-id", &id])
+                .status
+                .success()
+        );
     }
     for line in ["client list", "session list", "key list"] {
         let piped = String::from_utf8(run(directory.path(), &words(line)).stdout).unwrap();
@@ -184,7 +253,10 @@ fn a_table_fits_the_terminal_and_is_as_wide_as_it_likes_in_a_pipe() {
         let shown = on_terminal(directory.path(), &words(line), 80, &[]);
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
         // Names and states; times move between the two.
-        for word in piped.split_whitespace().filter(|word| word.len() > 3 && !word.contains(['(', ')']) && !word.ends_with('Z')) {
+        for word in piped
+            .split_whitespace()
+            .filter(|word| word.len() > 3 && !word.contains(['(', ')']) && !word.ends_with('Z'))
+        {
             assert!(shown.contains(word), "{word} is missing: {shown}");
         }
         let wide = on_terminal(directory.path(), &words(line), 500, &[]);
@@ -196,7 +268,11 @@ fn a_table_fits_the_terminal_and_is_as_wide_as_it_likes_in_a_pipe() {
 fn an_event_is_folded_on_a_terminal_and_a_line_in_a_pipe() {
     let directory = initialised();
     let subject = "somebody-with-quite-a-long-name@somewhere-with-quite-a-long-name.example.com";
-    assert!(run(directory.path(), &["session", "create", "--subject", subject, "--client-id", "admin"]).status.success());
+    assert!(
+        run(directory.path(), &["session", "create", "--subject", subject, "--client-id", "admin"])
+            .status
+            .success()
+    );
     let piped = String::from_utf8(run(directory.path(), &["events", "tail"]).stdout).unwrap();
     assert_eq!(piped.lines().count(), 2, "{piped}");
     let shown = on_terminal(directory.path(), &["events", "tail"], 80, &[]);
@@ -219,7 +295,9 @@ fn there_is_a_manual_page_for_every_command_that_is_not_hidden() {
     let directory = TempDir::new().unwrap();
     assert!(run(directory.path(), &["man", "."]).status.success());
     for leaf in leaves(&keyfob::cli::command(), "").iter().filter(|leaf| *leaf != "man") {
-        let page = std::fs::read_to_string(directory.path().join(format!("keyfob-{}.1", leaf.replace(' ', "-")))).unwrap();
+        let page =
+            std::fs::read_to_string(directory.path().join(format!("keyfob-{}.1", leaf.replace(' ', "-"))))
+                .unwrap();
         assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{leaf}: {page}");
     }
     let page = std::fs::read_to_string(directory.path().join("keyfob.1")).unwrap();
@@ -230,7 +308,10 @@ fn there_is_a_manual_page_for_every_command_that_is_not_hidden() {
 fn readiness_is_that_of_the_server_and_never_of_the_command() {
     let directory = initialised();
     let refused = String::from_utf8(run(directory.path(), &["ready"]).stderr).unwrap();
-    assert!(refused.contains("no server answers at data/admin.sock") && refused.contains("keyfob serve"), "{refused}");
+    assert!(
+        refused.contains("no server answers at data/admin.sock") && refused.contains("keyfob serve"),
+        "{refused}"
+    );
     let server = crate::process::Process::start(directory.path());
     let ready = run(directory.path(), &["ready"]);
     assert_eq!((ready.status.code(), ready.stdout.as_slice()), (Some(0), &b"the server is ready\n"[..]));
@@ -239,7 +320,11 @@ fn readiness_is_that_of_the_server_and_never_of_the_command() {
     assert_eq!(hangs.status.code(), Some(1));
     assert!(String::from_utf8(hangs.stderr).unwrap().contains("did not answer within 3 s"));
     server.kill();
-    assert_eq!(run(directory.path(), &["ready"]).status.code(), Some(1), "the socket that it left behind is no server");
+    assert_eq!(
+        run(directory.path(), &["ready"]).status.code(),
+        Some(1),
+        "the socket that it left behind is no server"
+    );
 }
 
 /// Root may go everywhere, so root becomes nobody for this.
@@ -258,12 +343,16 @@ fn who_may_not_use_the_socket_is_told_who_may() {
             command.uid(65_534).gid(65_534);
         }
         let error = String::from_utf8(command.output().unwrap().stderr).unwrap();
-        assert!(error.contains("only the owner of data may use it") && error.contains("sudo keyfob"), "{line}: {error}");
+        assert!(
+            error.contains("only the owner of data may use it") && error.contains("sudo keyfob"),
+            "{line}: {error}"
+        );
     }
     mode(&directory.path().join("data"), 0o700);
 }
 
-/// A server that goes away in the middle: one that only begins to answer, since a real one cannot be made to die at that very moment.
+/// A server that goes away in the middle: one that only begins to answer, since a real one cannot be made to
+/// die at that very moment.
 #[test]
 fn a_server_that_goes_away_in_the_middle_may_have_done_it() {
     let directory = initialised();
@@ -278,6 +367,9 @@ fn a_server_that_goes_away_in_the_middle_may_have_done_it() {
         let output = child.wait_with_output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1));
-        assert!(error.contains("the server went away before it answered") && error.contains("may have been done"), "{begun:?}: {error}");
+        assert!(
+            error.contains("the server went away before it answered") && error.contains("may have been done"),
+            "{begun:?}: {error}"
+        );
     }
 }

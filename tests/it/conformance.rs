@@ -90,7 +90,11 @@ async fn an_opening_is_kept_whole_and_knows_its_place_in_the_log(store: Arc<impl
 
 async fn an_id_is_opened_once(store: Arc<impl Store>) {
     let first = open(&*store, 1, "alice", "app").await;
-    assert!(is_corrupt(&store.open(opening(session(1, "mallory", "app"))).await, "sessions", &first.id.to_string()));
+    assert!(is_corrupt(
+        &store.open(opening(session(1, "mallory", "app"))).await,
+        "sessions",
+        &first.id.to_string()
+    ));
     assert_eq!(store.session(first.id).await.unwrap(), Some(Arc::new(first)));
     assert_eq!(store.head(), Position(1));
 }
@@ -100,7 +104,8 @@ async fn data_lies_beside_its_session(store: Arc<impl Store>) {
     open(&*store, 2, "alice", "app").await;
     assert_eq!(store.data(session_id(1)).await.unwrap(), Some(data("{}")));
     assert_eq!(store.data(session_id(2)).await.unwrap(), None);
-    let decide = |_: &mut Session, _: &CutOffs| Decision { data: Some(data(r#"{"a":1}"#)), ..Decision::quiet(()) };
+    let decide =
+        |_: &mut Session, _: &CutOffs| Decision { data: Some(data(r#"{"a":1}"#)), ..Decision::quiet(()) };
     store.update(session_id(1), Lane::Ordinary, decide).await.unwrap();
     assert_eq!(store.data(session_id(1)).await.unwrap(), Some(data(r#"{"a":1}"#)));
 }
@@ -115,7 +120,10 @@ async fn a_change_survives_a_refusal(store: Arc<impl Store>) {
     let session = store.session(first.session).await.unwrap().unwrap();
     assert_eq!(session.end.as_ref().map(|end| end.reason), Some(EndReason::RefreshReuse));
     assert_eq!(rotate(&*store, &third, [4; 32], moment(4)).await, Err(NotRefreshed::Dead));
-    assert_eq!(kinds(&*store).await, [EventKind::SessionOpened, EventKind::RefreshReused, EventKind::SessionEnded]);
+    assert_eq!(
+        kinds(&*store).await,
+        [EventKind::SessionOpened, EventKind::RefreshReused, EventKind::SessionEnded]
+    );
 }
 
 async fn racing_updates_are_serial(store: Arc<impl Store>) {
@@ -130,7 +138,8 @@ async fn racing_updates_are_serial(store: Arc<impl Store>) {
     assert_eq!(store.session(session_id(1)).await.unwrap().unwrap().version, 65);
 }
 
-/// Many readers keep the session in every memory there may be; none finds it older than an answer that was there before it asked.
+/// Many readers keep the session in every memory there may be; none finds it older than an answer that was
+/// there before it asked.
 async fn a_change_that_was_answered_is_in_every_later_read(store: Arc<impl Store>) {
     const CHANGES: u32 = 300;
     open(&*store, 1, "alice", "app").await;
@@ -179,7 +188,14 @@ async fn without_a_window_one_of_racing_refreshes_wins(store: Arc<impl Store>) {
     let attempt = |n| {
         let store = store.clone();
         let decide = refresh(&Token::first(1), "app", &strict, [n; 32], moment(5));
-        async move { store.update(session_id(1), Lane::Ordinary, decide).await.unwrap().unwrap().map(|granted| granted.retried) }
+        async move {
+            store
+                .update(session_id(1), Lane::Ordinary, decide)
+                .await
+                .unwrap()
+                .unwrap()
+                .map(|granted| granted.retried)
+        }
     };
     let answers = together((0..32).map(attempt)).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
@@ -293,14 +309,21 @@ async fn logging_out_everywhere_ends_each_session_and_counts(store: Arc<impl Sto
     }
     open(&*store, 9, "bob", "app").await;
     let decide = |session: &mut Session, cuts: &CutOffs| {
-        let events = if session.id == session_id(3) { vec![] } else { session.close(end(EndReason::SubjectRevoked, 7), at(7), cuts) };
+        let events = if session.id == session_id(3) {
+            vec![]
+        } else {
+            session.close(end(EndReason::SubjectRevoked, 7), at(7), cuts)
+        };
         Decision::told(!events.is_empty(), events)
     };
     let run = || store.update_subject(subject("alice"), event(EventKind::SubjectRevoked, 7), decide);
     assert_eq!(run().await.unwrap(), 4);
     assert_eq!(live(&*store, "alice", "app").await, 1);
     assert_eq!(live(&*store, "bob", "app").await, 1);
-    assert_eq!(kinds(&*store).await[6..], [[EventKind::SessionEnded; 4].as_slice(), &[EventKind::SubjectRevoked]].concat());
+    assert_eq!(
+        kinds(&*store).await[6..],
+        [[EventKind::SessionEnded; 4].as_slice(), &[EventKind::SubjectRevoked]].concat()
+    );
     assert_eq!(run().await.unwrap(), 0);
     assert_eq!(store.head(), Position(11), "nothing ended, nothing told");
 }
@@ -340,9 +363,11 @@ async fn a_client_is_created_changed_and_read_from_the_registry(store: Arc<impl 
     let changed = Client { disabled: true, ..client("app") };
     put_client(&*store, Some(changed.clone()), EventKind::ClientUpdated).await;
     assert_eq!(*store.registry().clients[&client_id("app")], changed);
-    let seen = store.update_client(client_id("app"), |client, _| Decision::quiet(client.clone())).await.unwrap();
+    let seen =
+        store.update_client(client_id("app"), |client, _| Decision::quiet(client.clone())).await.unwrap();
     assert_eq!(seen, Some(changed));
-    let deleted = store.update_client(client_id("nobody"), |client, _| Decision::quiet(client.take())).await.unwrap();
+    let deleted =
+        store.update_client(client_id("nobody"), |client, _| Decision::quiet(client.take())).await.unwrap();
     assert_eq!(deleted, None);
     assert!(store.registry().cuts.clients.is_empty());
     assert_eq!(store.head(), Position(2));
@@ -411,7 +436,9 @@ async fn after_a_failed_write_the_model_acknowledges_nothing() {
 }
 
 /// Runs them all at once and answers in their order.
-async fn together<T: Send + 'static>(futures: impl Iterator<Item = impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+async fn together<T: Send + 'static>(
+    futures: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
     let tasks: Vec<_> = futures.map(tokio::spawn).collect();
     let mut answers = vec![];
     for task in tasks {
@@ -423,7 +450,10 @@ async fn together<T: Send + 'static>(futures: impl Iterator<Item = impl Future<O
 async fn live(store: &impl Store, who: &str, client: &str) -> usize {
     let sessions = store.sessions(Some(subject(who)), None, 1000).await.unwrap();
     let cuts = store.registry().cuts.clone();
-    sessions.iter().filter(|session| session.client_id == client_id(client) && session.is_active(at(5), &cuts)).count()
+    sessions
+        .iter()
+        .filter(|session| session.client_id == client_id(client) && session.is_active(at(5), &cuts))
+        .count()
 }
 
 async fn put_client(store: &impl Store, new: Option<Client>, kind: EventKind) {

@@ -1,4 +1,5 @@
-//! The session cookie over HTTP (standards, section 4.1): how it is set, how it is read, how it goes, and what it may not do.
+//! The session cookie over HTTP (standards, section 4.1): how it is set, how it is read, how it goes, and
+//! what it may not do.
 
 use http::Method;
 use serde_json::json;
@@ -8,12 +9,14 @@ use crate::server::{Answer, Auth, ISSUER, Server, text};
 
 const DAY_S: u64 = 86_400;
 
-/// CKE-01, CKE-02, CKE-03, CKE-06, CKE-07, CKE-08, CKE-09, CKE-13, CKE-19, NST-08, SES-20: to the letter what a browser keeps until it closes.
+/// CKE-01, CKE-02, CKE-03, CKE-06, CKE-07, CKE-08, CKE-09, CKE-13, CKE-19, NST-08, SES-20: to the letter what
+/// a browser keeps until it closes.
 #[tokio::test]
 async fn the_cookie_is_to_the_letter_what_the_standards_ask_for() {
     let server = Server::start().await;
     let app = server.application("app").await;
-    let answer = server.json(Method::POST, "/v1/sessions", Auth::Basic(&app), json!({"subject": "alice"})).await;
+    let answer =
+        server.json(Method::POST, "/v1/sessions", Auth::Basic(&app), json!({"subject": "alice"})).await;
     let opened = answer.json();
     let token = text(&opened["session_token"]);
     let set_cookie = text(&opened["set_cookie"]);
@@ -31,7 +34,10 @@ async fn name_and_same_site_are_as_configured() {
     for same_site in ["Strict", "None"] {
         let settings = [("cookie.name", "__Host-Http-sid"), ("cookie.same_site", same_site)];
         let people = signed_in_with(&settings, json!({"subject": "alice"})).await;
-        let expected = format!("__Host-Http-sid={}; Path=/; Secure; HttpOnly; SameSite={same_site}", people.session_token());
+        let expected = format!(
+            "__Host-Http-sid={}; Path=/; Secure; HttpOnly; SameSite={same_site}",
+            people.session_token()
+        );
         assert_eq!(text(&people.opened["set_cookie"]), expected);
         assert_eq!(people.browse(Method::GET, "/v1/session").await.status, 200);
         let usual = format!("__Host-keyfob={}", people.session_token());
@@ -43,7 +49,8 @@ async fn name_and_same_site_are_as_configured() {
 #[tokio::test]
 async fn a_remembered_session_has_a_persistent_cookie_and_the_longer_policy() {
     let people = signed_in_with(&[], json!({"subject": "alice", "remember": true})).await;
-    let expected = format!("{}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}", people.cookie(), 30 * DAY_S);
+    let expected =
+        format!("{}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}", people.cookie(), 30 * DAY_S);
     assert_eq!(text(&people.opened["set_cookie"]), expected);
     assert_eq!(people.opened["session"]["idle_expires_at"], "2027-01-29T08:00:00Z");
     assert_eq!(people.opened["session"]["expires_at"], "2027-02-14T08:00:00Z");
@@ -74,7 +81,8 @@ async fn a_cookie_that_outlives_its_session_lets_nobody_in() {
     assert_eq!(answer.header("set-cookie"), "", "CKE-18");
 }
 
-/// CKE-15, CKE-16, CKE-17, SES-04: what is not exactly our cookie, once, is nobody; and nobody's session begins by being named.
+/// CKE-15, CKE-16, CKE-17, SES-04: what is not exactly our cookie, once, is nobody; and nobody's session
+/// begins by being named.
 #[tokio::test]
 async fn only_the_exact_cookie_that_was_issued_counts_and_only_once() {
     let people = signed_in().await;
@@ -94,7 +102,8 @@ async fn only_the_exact_cookie_that_was_issued_counts_and_only_once() {
     ] {
         assert_eq!(server.browse(Method::GET, "/v1/session", &cookie, &[]).await.status, 401, "{cookie}");
     }
-    let two_headers = server.browse(Method::GET, "/v1/session", &people.cookie(), &[("cookie", &people.cookie())]).await;
+    let two_headers =
+        server.browse(Method::GET, "/v1/session", &people.cookie(), &[("cookie", &people.cookie())]).await;
     assert_eq!(two_headers.status, 401);
     let among_others = format!("a=b;{};c=\"d\"; e=f=g", people.cookie());
     assert_eq!(server.browse(Method::GET, "/v1/session", &among_others, &[]).await.status, 200);
@@ -132,7 +141,8 @@ async fn logging_out_takes_the_cookie_away_and_ends_all_that_the_session_issued(
 /// SES-21, CKE-18: SameSite is not the defence.
 #[tokio::test]
 async fn a_cookie_ends_its_session_only_from_our_own_pages() {
-    let people = signed_in_with(&[("cookie.origins", "[\"https://app.example\"]")], json!({"subject": "alice"})).await;
+    let people =
+        signed_in_with(&[("cookie.origins", "[\"https://app.example\"]")], json!({"subject": "alice"})).await;
     let server = &people.server;
     for headers in [
         &[][..],
@@ -149,7 +159,9 @@ async fn a_cookie_ends_its_session_only_from_our_own_pages() {
         assert_eq!((answer.status, answer.header("set-cookie")), (403, ""), "{headers:?}");
         assert!(people.is_there().await, "{headers:?}");
     }
-    for headers in [&[("origin", ISSUER)][..], &[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")]] {
+    for headers in
+        [&[("origin", ISSUER)][..], &[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")]]
+    {
         let opened = server.open(&people.app).await;
         let answer = server.browse(Method::DELETE, "/v1/session", &cookie(&opened), headers).await;
         assert_eq!(answer.status, 204, "{headers:?}");
@@ -159,10 +171,15 @@ async fn a_cookie_ends_its_session_only_from_our_own_pages() {
 /// SES-21: browsers remember Basic, so no change at `/v1` comes from a foreign page, whatever vouches for it.
 #[tokio::test]
 async fn a_foreign_page_changes_nothing_at_v1_whatever_its_credentials() {
-    let people = signed_in_with(&[("cookie.origins", "[\"https://app.example\"]")], json!({"subject": "alice"})).await;
+    let people =
+        signed_in_with(&[("cookie.origins", "[\"https://app.example\"]")], json!({"subject": "alice"})).await;
     let server = &people.server;
     let bearer = people.session_token();
-    let foreign = [("content-type", "application/json"), ("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")];
+    let foreign = [
+        ("content-type", "application/json"),
+        ("sec-fetch-site", "cross-site"),
+        ("origin", "https://evil.example"),
+    ];
     let renew = format!("{}/renew", people.path());
     for (method, path, auth) in [
         (Method::POST, "/v1/sessions", Auth::Basic(&people.app)),
@@ -178,14 +195,21 @@ async fn a_foreign_page_changes_nothing_at_v1_whatever_its_credentials() {
     assert_eq!(people.shown().await["version"], 1);
     let read = server.send(Method::GET, &people.path(), Auth::Basic(&people.app), &foreign, "").await;
     assert_eq!(read.status, 200, "a read changes nothing");
-    let known = [("content-type", "application/json"), ("sec-fetch-site", "cross-site"), ("origin", "https://app.example")];
-    let ours = server.send(Method::POST, "/v1/sessions", Auth::Basic(&people.app), &known, r#"{"subject":"alice"}"#).await;
+    let known = [
+        ("content-type", "application/json"),
+        ("sec-fetch-site", "cross-site"),
+        ("origin", "https://app.example"),
+    ];
+    let ours = server
+        .send(Method::POST, "/v1/sessions", Auth::Basic(&people.app), &known, r#"{"subject":"alice"}"#)
+        .await;
     assert_eq!(ours.status, 201);
 }
 
 /// What an answer gives a browser leave to, for a page of another origin.
 fn leave(answer: &Answer) -> [String; 3] {
-    ["access-control-allow-origin", "access-control-allow-credentials", "vary"].map(|name| answer.header(name).to_owned())
+    ["access-control-allow-origin", "access-control-allow-credentials", "vary"]
+        .map(|name| answer.header(name).to_owned())
 }
 
 const FURTHER: (&str, &str) = ("origin", "https://app.example");
@@ -201,7 +225,10 @@ async fn a_page_of_a_further_origin_has_the_leave_that_its_browser_asks_for() {
     let preflight = server.send(Method::OPTIONS, "/v1/session", Auth::None, &[FURTHER, ASKS], "").await;
     assert_eq!((preflight.status, leave(&preflight)), (204, given.map(Into::into)));
     assert_eq!(preflight.header("access-control-allow-methods"), "GET, DELETE");
-    assert_eq!((preflight.header("access-control-max-age"), preflight.header("access-control-allow-headers")), ("600", ""));
+    assert_eq!(
+        (preflight.header("access-control-max-age"), preflight.header("access-control-allow-headers")),
+        ("600", "")
+    );
     assert!(preflight.body.is_empty() && people.is_there().await);
     let crossing = [FURTHER, ("sec-fetch-site", "same-site")];
     for (method, cookie, status) in [
@@ -238,7 +265,11 @@ async fn no_other_page_and_no_other_route_has_leave() {
         (Method::DELETE, "/v1/session", [elsewhere, ASKS], 403),
     ] {
         let answer = people.server.browse(method.clone(), path, &people.cookie(), &headers).await;
-        assert_eq!((answer.status, leave(&answer)), (status, ["", "", ""].map(Into::into)), "{method} {path} {headers:?}");
+        assert_eq!(
+            (answer.status, leave(&answer)),
+            (status, ["", "", ""].map(Into::into)),
+            "{method} {path} {headers:?}"
+        );
     }
     assert!(people.is_there().await);
 }

@@ -1,4 +1,5 @@
-//! The real server under load: killed at any moment, it keeps all that it has answered; and many clients at once see one order of things.
+//! The real server under load: killed at any moment, it keeps all that it has answered; and many clients at
+//! once see one order of things.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -19,8 +20,10 @@ const ANSWERS: usize = 600;
 const KILLS: usize = 4;
 
 /// Retries are answered for as long as these tests take.
-const SETTINGS: &[(&str, &str)] =
-    &[("KEYFOB_POLICY__DEFAULT__REFRESH_RETRY_WINDOW", "120s"), ("KEYFOB_POLICY__DEFAULT__ACCESS_TOKEN_TTL", "300s")];
+const SETTINGS: &[(&str, &str)] = &[
+    ("KEYFOB_POLICY__DEFAULT__REFRESH_RETRY_WINDOW", "120s"),
+    ("KEYFOB_POLICY__DEFAULT__ACCESS_TOKEN_TTL", "300s"),
+];
 
 /// A directory with a server whose application is registered.
 fn begin(directory: &Path) -> (Process, u16, Client) {
@@ -35,7 +38,8 @@ fn begin(directory: &Path) -> (Process, u16, Client) {
 
 /// Sends a request; `None` when the server was gone before it had answered.
 fn ask(server: &Process, app: &Client, path: &str, body: &str) -> Option<Answer> {
-    let content_type = if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
+    let content_type =
+        if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
     server.send("POST", path, Some(app), content_type, body).ok()
 }
 
@@ -80,7 +84,8 @@ struct Known {
     access_in_doubt: Option<usize>,
 }
 
-/// One client's life: sessions one after the other, each refreshed and revoked in turns, until the server is gone. Tells of every answer.
+/// One client's life: sessions one after the other, each refreshed and revoked in turns, until the server is
+/// gone. Tells of every answer.
 fn live(server: &Process, app: &Client, number: usize, answered: &Sender<()>) -> Vec<Known> {
     let mut sessions = vec![];
     for turn in 0.. {
@@ -100,8 +105,15 @@ fn live(server: &Process, app: &Client, number: usize, answered: &Sender<()>) ->
     sessions
 }
 
-/// Refreshes a session some times, revokes an access token in every second one, and everything in every third. `None` when the server is gone.
-fn go_on(server: &Process, app: &Client, known: &mut Known, turn: usize, answered: &Sender<()>) -> Option<()> {
+/// Refreshes a session some times, revokes an access token in every second one, and everything in every
+/// third. `None` when the server is gone.
+fn go_on(
+    server: &Process,
+    app: &Client,
+    known: &mut Known,
+    turn: usize,
+    answered: &Sender<()>,
+) -> Option<()> {
     for _ in 0..=turn % 4 {
         known.in_doubt = true;
         let answer = refresh(server, app, known.chain.last().unwrap())?;
@@ -142,13 +154,18 @@ fn verify(server: &Process, app: &Client, known: &Known) {
     } else if !known.in_doubt {
         assert!(is_active(server, app, last), "a rotation that was answered was lost: {known:?}");
         if let [.., before, last] = &known.chain[..] {
-            assert_eq!(text(&refreshed(server, app, before)["refresh_token"]), *last, "a retry gets what was answered");
+            assert_eq!(
+                text(&refreshed(server, app, before)["refresh_token"]),
+                *last,
+                "a retry gets what was answered"
+            );
         }
     }
 }
 
-/// INT-113, ROT-15, ROT-16, ROT-11: sixteen clients open, refresh and revoke until the server is killed, again and again. Whatever was
-/// answered holds; whatever was not is either done or not, and a retry finds out.
+/// INT-113, ROT-15, ROT-16, ROT-11: sixteen clients open, refresh and revoke until the server is killed,
+/// again and again. Whatever was answered holds; whatever was not is either done or not, and a retry finds
+/// out.
 #[test]
 fn nothing_that_was_answered_is_lost_by_kill_9() {
     let directory = tempfile::tempdir().unwrap();
@@ -165,7 +182,11 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
                 })
                 .collect();
             drop(sender);
-            assert_eq!(answers.iter().take(ANSWERS).count(), ANSWERS, "the clients stopped before the server did");
+            assert_eq!(
+                answers.iter().take(ANSWERS).count(),
+                ANSWERS,
+                "the clients stopped before the server did"
+            );
             server.signal(Signal::KILL);
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
         });
@@ -182,18 +203,21 @@ fn nothing_that_was_answered_is_lost_by_kill_9() {
         }
     }
     assert!(in_doubt > 0, "no request was ever cut off: the kill came at no interesting moment");
-    let reused = lives.iter().find(|known| !known.revoked && !known.in_doubt && known.chain.len() > 2).unwrap();
+    let reused =
+        lives.iter().find(|known| !known.revoked && !known.in_doubt && known.chain.len() > 2).unwrap();
     assert_eq!(refresh(&server, &app, &reused.chain[0]).unwrap().error(), "invalid_grant");
     assert!(!is_active(&server, &app, reused.chain.last().unwrap()), "reuse is detected after a restart");
     assert_eq!(server.stop(), 0);
 }
 
-/// ROT-15, ROT-16: a refresh that was cut off was done or was not. Either way the same request again is answered, and always the same.
+/// ROT-15, ROT-16: a refresh that was cut off was done or was not. Either way the same request again is
+/// answered, and always the same.
 #[test]
 fn a_refresh_that_was_cut_off_can_be_repeated() {
     let directory = tempfile::tempdir().unwrap();
     let (mut server, port, app) = begin(directory.path());
-    let tokens: Vec<String> = (0..CLIENTS).map(|number| text(&open(&server, &app, &number.to_string())["refresh_token"])).collect();
+    let tokens: Vec<String> =
+        (0..CLIENTS).map(|number| text(&open(&server, &app, &number.to_string())["refresh_token"])).collect();
     let mut chains: Vec<Vec<String>> = tokens.into_iter().map(|token| vec![token]).collect();
     for _ in 0..KILLS {
         let (sender, answers) = channel();
@@ -239,13 +263,20 @@ fn sixty_four_connections_with_one_token_get_one_pair() {
     let pairs = pairs.into_inner().unwrap();
     assert_eq!(pairs.len(), 64);
     for pair in &pairs {
-        assert_eq!((&pair["refresh_token"], &pair["access_token"]), (&pairs[0]["refresh_token"], &pairs[0]["access_token"]));
+        assert_eq!(
+            (&pair["refresh_token"], &pair["access_token"]),
+            (&pairs[0]["refresh_token"], &pairs[0]["access_token"])
+        );
     }
     let path = format!("/v1/sessions/{}", text(&opened["session"]["id"]));
-    assert_eq!(through_socket(directory.path(), "GET", &path, &Value::Null).json()["families"][0]["generation"], 1);
+    assert_eq!(
+        through_socket(directory.path(), "GET", &path, &Value::Null).json()["families"][0]["generation"],
+        1
+    );
 }
 
-/// ROT-14, REV-29: a chain of refreshes on one connection races a revocation on another; nothing that it issued works afterwards.
+/// ROT-14, REV-29: a chain of refreshes on one connection races a revocation on another; nothing that it
+/// issued works afterwards.
 #[test]
 fn no_refresh_outruns_a_revocation() {
     let directory = tempfile::tempdir().unwrap();
@@ -275,9 +306,23 @@ fn no_refresh_outruns_a_revocation() {
             assert_eq!(begun.iter().take(1 + round % 4).count(), 1 + round % 4);
             let revoked = match round % 3 {
                 0 => revoke(&server, &app, &first).unwrap(),
-                1 => server.send("DELETE", &format!("/v1/subjects/{subject}/sessions"), Some(&app), "application/json", "").unwrap(),
+                1 => server
+                    .send(
+                        "DELETE",
+                        &format!("/v1/subjects/{subject}/sessions"),
+                        Some(&app),
+                        "application/json",
+                        "",
+                    )
+                    .unwrap(),
                 _ => server
-                    .send("DELETE", &format!("/v1/sessions/{}", text(&opened["session"]["id"])), Some(&app), "application/json", "")
+                    .send(
+                        "DELETE",
+                        &format!("/v1/sessions/{}", text(&opened["session"]["id"])),
+                        Some(&app),
+                        "application/json",
+                        "",
+                    )
                     .unwrap(),
             };
             assert!(revoked.status < 300, "{}", revoked.text());
@@ -305,7 +350,8 @@ fn concurrent_introspections_never_go_back_to_active() {
         let (sender, seen) = channel();
         thread::scope(|scope| {
             for _ in 0..6 {
-                let (sender, server, app, token, seen_dead) = (sender.clone(), &server, &app, &token, &seen_dead);
+                let (sender, server, app, token, seen_dead) =
+                    (sender.clone(), &server, &app, &token, &seen_dead);
                 scope.spawn(move || {
                     let mut after = 0;
                     while after < 5 {

@@ -73,7 +73,15 @@ impl House {
 
 /// A client that opens sessions, refreshes, introspects, and has tokens of its own.
 fn client(directory: &Path, id: &str) -> Client {
-    let create = ["client", "create", id, "--permission", "sessions,introspect", "--grant", "refresh_token,client_credentials"];
+    let create = [
+        "client",
+        "create",
+        id,
+        "--permission",
+        "sessions,introspect",
+        "--grant",
+        "refresh_token,client_credentials",
+    ];
     let created = json_of(directory, &create);
     Client { id: id.into(), secret: text(&created["client_secret"]) }
 }
@@ -105,7 +113,8 @@ fn said(output: &Output) -> String {
 /// The names in a directory, sorted.
 fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }

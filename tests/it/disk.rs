@@ -46,7 +46,8 @@ impl Disk {
         self.0.lock().unwrap().syncs
     }
 
-    /// The disk as it is found after a power cut at this moment: of what was not synced, each sector is there or not, as `seed` has it.
+    /// The disk as it is found after a power cut at this moment: of what was not synced, each sector is there
+    /// or not, as `seed` has it.
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let state = self.0.lock().unwrap();
         let mut found = state.safe.clone();
@@ -96,7 +97,10 @@ impl Operation {
             Self::Length(length) => bytes.resize(*length, 0),
             Self::Write(offset, new) => {
                 let end = offset + new.len();
-                bytes.get_mut(*offset..end).ok_or_else(|| io::Error::other("a write past the end"))?.copy_from_slice(new);
+                bytes
+                    .get_mut(*offset..end)
+                    .ok_or_else(|| io::Error::other("a write past the end"))?
+                    .copy_from_slice(new);
             }
         }
         Ok(())
@@ -111,7 +115,12 @@ impl StorageBackend for Disk {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let state = self.0.lock().unwrap();
         let start = usize::try_from(offset).unwrap();
-        out.copy_from_slice(state.seen.get(start..start + out.len()).ok_or_else(|| io::Error::other("a read past the end"))?);
+        out.copy_from_slice(
+            state
+                .seen
+                .get(start..start + out.len())
+                .ok_or_else(|| io::Error::other("a read past the end"))?,
+        );
         Ok(())
     }
 

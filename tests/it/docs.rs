@@ -33,7 +33,10 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 /// The anchors of a page, as its headings get them where Markdown is shown.
 fn anchors(page: &Path) -> Vec<String> {
     let text = fs::read_to_string(page).unwrap();
-    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    let headings = text
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim().to_lowercase());
     let kept = |c: &char| c.is_alphanumeric() || *c == '-' || *c == ' ' || *c == '_';
     headings.map(|heading| heading.chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
 }
@@ -43,9 +46,12 @@ fn every_relative_link_leads_somewhere() {
     let mut broken = vec![];
     for page in pages() {
         for link in links(&prose(&page)).filter(|link| !link.contains("://")) {
-            let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+            let (file, anchor) =
+                link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
             let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
-            let lost = anchor.is_some_and(|anchor| target.is_file() && !anchors(&target).iter().any(|known| known == anchor));
+            let lost = anchor.is_some_and(|anchor| {
+                target.is_file() && !anchors(&target).iter().any(|known| known == anchor)
+            });
             if !target.exists() || lost {
                 broken.push(format!("{}: {link}", page.strip_prefix(root()).unwrap().display()));
             }
@@ -59,7 +65,10 @@ fn every_page_is_in_the_index() {
     let index = fs::read_to_string(root().join("docs/README.md")).unwrap();
     for page in pages().iter().filter(|page| page.parent() == Some(&root().join("docs"))) {
         let name = page.file_name().unwrap().to_str().unwrap();
-        assert!(name == "README.md" || index.contains(&format!("({name})")), "{name} is not in docs/README.md");
+        assert!(
+            name == "README.md" || index.contains(&format!("({name})")),
+            "{name} is not in docs/README.md"
+        );
     }
 }
 
@@ -71,9 +80,9 @@ fn every_command_that_the_documents_show_is_one() {
         let text = fs::read_to_string(&page).unwrap();
         for block in text.split("```sh").skip(1).filter_map(|rest| rest.split("```").next()) {
             for line in block.lines().filter_map(|line| line.split(['|', '>', '#']).next()) {
-                let Some(at) =
-                    line.find("keyfob ").filter(|at| matches!(&line[..*at], "" | "sudo " | "sudo -u keyfob " | "target/release/"))
-                else {
+                let Some(at) = line.find("keyfob ").filter(|at| {
+                    matches!(&line[..*at], "" | "sudo " | "sudo -u keyfob " | "target/release/")
+                }) else {
                     continue;
                 };
                 let words = line[at..].split_whitespace();

@@ -1,4 +1,5 @@
-//! What only a store on a disk can promise or break: reopening, power cuts, decay, queues, and what the file shows to a thief.
+//! What only a store on a disk can promise or break: reopening, power cuts, decay, queues, and what the file
+//! shows to a thief.
 
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
@@ -27,7 +28,9 @@ async fn everything_is_there_after_reopening() {
     let token = RevokedToken { id: TokenId([5; 16]), expires_at: at(10_000).seconds() };
     store.open(Opening { data: Some(data("{}")), ..opening(session(1, "alice", "app")) }).await.unwrap();
     rotate(&store, &Token::first(1), [1; 32], moment(1)).await.unwrap();
-    let decide = |c: &mut Option<_>, _: &CutOffs| Decision::told(c.replace(client("app")), vec![event(EventKind::ClientCreated, 1)]);
+    let decide = |c: &mut Option<_>, _: &CutOffs| {
+        Decision::told(c.replace(client("app")), vec![event(EventKind::ClientCreated, 1)])
+    };
     store.update_client(client_id("app"), decide).await.unwrap();
     store.update_client(client_id("gone"), |c, _| Decision::quiet(c.replace(client("gone")))).await.unwrap();
     store.update_client(client_id("gone"), |c, _| Decision::quiet(c.take())).await.unwrap();
@@ -77,7 +80,8 @@ fn another_master_key_is_told_so_and_changes_nothing() {
 #[test]
 fn a_file_of_something_else_is_refused() {
     let place = Place::new();
-    std::fs::write(place.file(), "not a database, but long enough to be taken for one\n".repeat(1000)).unwrap();
+    std::fs::write(place.file(), "not a database, but long enough to be taken for one\n".repeat(1000))
+        .unwrap();
     assert!(matches!(place.try_open(), Err(OpenError::NotOurs(_))));
 
     let place = Place::new();
@@ -200,7 +204,10 @@ async fn a_decision_runs_even_if_its_caller_has_gone() {
     store.close();
     assert_eq!(store.session(session_id(1)).await.unwrap().unwrap().version, 2);
     assert!(store.ready().is_err());
-    assert!(matches!(store.update(session_id(1), Lane::Ordinary, bump).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(
+        store.update(session_id(1), Lane::Ordinary, bump).await,
+        Err(StoreError::Unavailable(_))
+    ));
 }
 
 /// A corrupt record is told by its name, is nobody else's business, and does not stop the sweep.
@@ -223,10 +230,11 @@ async fn a_corrupt_record_is_an_error_that_names_it_and_harms_nobody_else() {
     assert!(is_corrupt(&store.session(session_id(1)).await, "sessions", &name));
     assert!(is_corrupt(&store.sessions(None, None, 10).await, "sessions", &name));
     assert!(is_corrupt(&store.sessions(Some(subject("alice")), None, 10).await, "sessions", &name));
-    let everywhere = store.update_subject(subject("alice"), event(EventKind::SubjectRevoked, 1), |session, cuts| {
-        let events = session.close(end(keyfob::domain::session::EndReason::Admin, 1), at(1), cuts);
-        Decision::told(true, events)
-    });
+    let everywhere =
+        store.update_subject(subject("alice"), event(EventKind::SubjectRevoked, 1), |session, cuts| {
+            let events = session.close(end(keyfob::domain::session::EndReason::Admin, 1), at(1), cuts);
+            Decision::told(true, events)
+        });
     assert!(is_corrupt(&everywhere.await, "sessions", &name));
 
     let release = hold_the_writer_on(&store, 2).await;
@@ -263,13 +271,26 @@ async fn the_file_shows_neither_secrets_nor_salts_nor_people() {
     }
     let bytes = std::fs::read(place.file()).unwrap();
     let shown = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    assert!(shown(&bytes, b"https://api.example"), "what is in clear is found, so this looks in the right place");
+    assert!(
+        shown(&bytes, b"https://api.example"),
+        "what is in clear is found, so this looks in the right place"
+    );
     for text in &hidden {
         assert!(!shown(&bytes, text), "{}", String::from_utf8_lossy(text));
     }
     let windows: HashSet<&[u8]> = bytes.windows(32).collect();
     let k = keys();
-    for key in [&k.refresh_mac, &k.session_mac, &k.rotation, &k.token_id, &k.seal, &k.wrap, &k.index, &k.address, &k.check] {
+    for key in [
+        &k.refresh_mac,
+        &k.session_mac,
+        &k.rotation,
+        &k.token_id,
+        &k.seal,
+        &k.wrap,
+        &k.index,
+        &k.address,
+        &k.check,
+    ] {
         assert!(!windows.contains(&key.expose_bytes()[..]));
     }
     // And once the window has closed there is not even a sealed salt in a live record.
@@ -302,7 +323,10 @@ async fn purging_leaves_no_residue() {
     assert_eq!(store.head(), Position(40), "20 opened, 7 ended, 13 expired");
     drop(store);
     change(&place, |transaction| {
-        fn is_empty<K: redb::Key + 'static, V: redb::Value + 'static>(t: &redb::WriteTransaction, name: &str) -> bool {
+        fn is_empty<K: redb::Key + 'static, V: redb::Value + 'static>(
+            t: &redb::WriteTransaction,
+            name: &str,
+        ) -> bool {
             t.open_table(TableDefinition::<K, V>::new(name)).unwrap().first().unwrap().is_none()
         }
         assert!(is_empty::<&[u8; 16], &[u8]>(transaction, "sessions"));
@@ -358,7 +382,14 @@ fn change(place: &Place, change: impl FnOnce(&redb::WriteTransaction)) {
 fn record(place: &Place, n: u64) -> Vec<u8> {
     let mut bytes = vec![];
     change(place, |transaction| {
-        bytes = transaction.open_table(SESSIONS).unwrap().get(&session_id(n).0).unwrap().unwrap().value().to_vec();
+        bytes = transaction
+            .open_table(SESSIONS)
+            .unwrap()
+            .get(&session_id(n).0)
+            .unwrap()
+            .unwrap()
+            .value()
+            .to_vec();
     });
     bytes
 }

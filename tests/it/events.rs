@@ -34,7 +34,8 @@ async fn the_log_tells_what_happened_in_order_and_in_pages() {
     assert_eq!(page["items"][3]["reason"], "token_revoked");
     assert_eq!(page["items"][0]["subject"], "alice");
     assert_eq!(page["items"][3]["cursor"], page["head"]);
-    let second = read(&server, &reader, &format!("?after={}&limit=2", text(&page["items"][0]["cursor"]))).await;
+    let second =
+        read(&server, &reader, &format!("?after={}&limit=2", text(&page["items"][0]["cursor"]))).await;
     assert_eq!(kinds(&second), ["token.revoked", "family.ended"]);
     assert_eq!(kinds(&read(&server, &reader, &format!("?after={}", text(&page["head"]))).await), [""; 0]);
 }
@@ -49,8 +50,12 @@ async fn a_reused_refresh_token_is_told_without_the_token() {
     server.refresh(&app, &spent).await;
     assert_eq!(server.refresh(&app, &spent).await.error(), "invalid_grant");
     let page = read(&server, &reader, "").await;
-    let reused = page["items"].as_array().unwrap().iter().find(|event| event["type"] == "refresh.reused").unwrap();
-    assert_eq!((&reused["family"], &reused["generations_behind"], &reused["client_id"]), (&json!(1), &json!(1), &json!("app")));
+    let reused =
+        page["items"].as_array().unwrap().iter().find(|event| event["type"] == "refresh.reused").unwrap();
+    assert_eq!(
+        (&reused["family"], &reused["generations_behind"], &reused["client_id"]),
+        (&json!(1), &json!(1), &json!("app"))
+    );
     assert!(!page.to_string().contains(&spent[4..]));
 }
 
@@ -95,5 +100,8 @@ async fn the_log_is_for_those_who_may_read_all_of_it() {
     let app = server.application("app").await;
     assert_eq!(server.get("/v1/events", Auth::Basic(&app)).await.status, 403);
     assert_eq!(server.get("/v1/events", Auth::None).await.status, 401);
-    assert_eq!(server.send(Method::POST, "/v1/events", Auth::Basic(&server.admin), &[], "").await.header("allow"), "GET, HEAD");
+    assert_eq!(
+        server.send(Method::POST, "/v1/events", Auth::Basic(&server.admin), &[], "").await.header("allow"),
+        "GET, HEAD"
+    );
 }

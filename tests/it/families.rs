@@ -16,7 +16,8 @@ struct House {
 
 async fn house() -> House {
     let server = Server::start().await;
-    let mobile = json!({"client_id": "mobile", "kind": "public", "grants": ["refresh_token"], "scopes": ["read"]});
+    let mobile =
+        json!({"client_id": "mobile", "kind": "public", "grants": ["refresh_token"], "scopes": ["read"]});
     let mobile = server.client(mobile).await;
     let shop = server.application("shop").await;
     let fields = json!({"client_id": "backend", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
@@ -36,7 +37,11 @@ impl House {
 
     /// A public client presents its name alone.
     async fn refresh_mobile(&self, token: &Value) -> Answer {
-        let fields = [("grant_type", "refresh_token"), ("client_id", "mobile"), ("refresh_token", token.as_str().unwrap())];
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("client_id", "mobile"),
+            ("refresh_token", token.as_str().unwrap()),
+        ];
         self.server.form("/oauth2/token", Auth::None, &fields).await
     }
 }
@@ -45,12 +50,19 @@ impl House {
 #[tokio::test]
 async fn a_backend_signs_in_its_mobile_client_without_being_an_administrator() {
     let house = house().await;
-    let opened = house.server.open_with(&house.backend, json!({"subject": "alice", "client_id": "mobile"})).await;
+    let opened =
+        house.server.open_with(&house.backend, json!({"subject": "alice", "client_id": "mobile"})).await;
     let session = &opened["session"];
-    assert_eq!((&session["client_id"], &session["opened_by"], &session["scope"]), (&json!("mobile"), &json!("backend"), &json!("read")));
+    assert_eq!(
+        (&session["client_id"], &session["opened_by"], &session["scope"]),
+        (&json!("mobile"), &json!("backend"), &json!("read"))
+    );
     let refreshed = house.refresh_mobile(&opened["refresh_token"]).await;
     assert_eq!(refreshed.status, 200, "{}", refreshed.text());
-    let answer = house.server.json(Method::PATCH, &path(&opened), Auth::Basic(&house.backend), json!({"claims": {"a": 1}})).await;
+    let answer = house
+        .server
+        .json(Method::PATCH, &path(&opened), Auth::Basic(&house.backend), json!({"claims": {"a": 1}}))
+        .await;
     assert_eq!(answer.status, 200, "the opener changes what it opened: {}", answer.text());
     assert!(house.server.is_active(&house.backend, &text(&opened["session_token"])).await);
 }
@@ -63,24 +75,35 @@ async fn nobody_opens_for_a_client_that_it_does_not_name() {
         let fields = json!({"subject": "alice", "client_id": client_id});
         house.server.json(Method::POST, "/v1/sessions", Auth::Basic(caller), fields).await
     };
-    let (not_named, unknown, named_but_gone) =
-        (open(&house.backend, "admin").await, open(&house.backend, "nobody").await, open(&house.backend, "ghost").await);
+    let (not_named, unknown, named_but_gone) = (
+        open(&house.backend, "admin").await,
+        open(&house.backend, "nobody").await,
+        open(&house.backend, "ghost").await,
+    );
     not_named.assert_problem(403, None);
     assert_eq!((&not_named.body, &not_named.body), (&unknown.body, &named_but_gone.body));
-    assert_eq!(open(&house.shop, "mobile").await.status, 403, "opens_for is its holder's own, not its client's");
+    assert_eq!(
+        open(&house.shop, "mobile").await.status,
+        403,
+        "opens_for is its holder's own, not its client's"
+    );
     assert_eq!(open(&house.backend, "backend").await.status, 201);
     assert_eq!(open(&house.server.admin, "mobile").await.status, 201);
     house.server.client(json!({"client_id": "ghost", "kind": "public", "grants": ["refresh_token"]})).await;
     assert_eq!(open(&house.backend, "ghost").await.status, 201);
 }
 
-/// A disabled client's requests are refused and its tokens inactive; opening for it would be neither. Who may open for it learns why.
+/// A disabled client's requests are refused and its tokens inactive; opening for it would be neither. Who may
+/// open for it learns why.
 #[tokio::test]
 async fn nothing_is_opened_for_a_disabled_client_and_who_may_know_is_told_so() {
     let house = house().await;
     let opened = house.server.open(&house.backend).await;
     let admin = Auth::Basic(&house.server.admin);
-    assert_eq!(house.server.json(Method::PATCH, "/v1/clients/shop", admin, json!({"disabled": true})).await.status, 200);
+    assert_eq!(
+        house.server.json(Method::PATCH, "/v1/clients/shop", admin, json!({"disabled": true})).await.status,
+        200
+    );
     let fields = json!({"subject": "alice", "client_id": "shop"});
     for auth in [Auth::Basic(&house.backend), admin, Auth::Socket] {
         let answers = [
@@ -89,7 +112,10 @@ async fn nothing_is_opened_for_a_disabled_client_and_who_may_know_is_told_so() {
         ];
         for answer in answers {
             answer.assert_problem(403, None);
-            assert_eq!(answer.json()["detail"], "client_id: the client is disabled: nothing is issued to it until it is enabled again");
+            assert_eq!(
+                answer.json()["detail"],
+                "client_id: the client is disabled: nothing is issued to it until it is enabled again"
+            );
         }
     }
     let other = house.server.application("other").await;
@@ -100,11 +126,18 @@ async fn nothing_is_opened_for_a_disabled_client_and_who_may_know_is_told_so() {
 #[tokio::test]
 async fn the_client_that_a_session_is_for_reads_and_ends_it_but_does_not_change_it() {
     let house = house().await;
-    let opened = house.server.open_with(&house.backend, json!({"subject": "alice", "client_id": "shop", "data": {"a": 1}})).await;
+    let opened = house
+        .server
+        .open_with(&house.backend, json!({"subject": "alice", "client_id": "shop", "data": {"a": 1}}))
+        .await;
     let shop = Auth::Basic(&house.shop);
     let read = house.server.get(&path(&opened), shop).await;
     assert_eq!((read.status, &read.json()["data"]), (200, &json!({"a": 1})));
-    house.server.json(Method::PATCH, &path(&opened), shop, json!({"claims": {"a": 2}})).await.assert_problem(403, None);
+    house
+        .server
+        .json(Method::PATCH, &path(&opened), shop, json!({"claims": {"a": 2}}))
+        .await
+        .assert_problem(403, None);
     house.open_family(shop, &opened, json!({})).await.assert_problem(403, None);
     assert_eq!(house.server.delete(&path(&opened), shop).await.status, 204);
     assert_eq!(house.shown(&opened).await["ended"]["by"], "shop");
@@ -113,17 +146,28 @@ async fn the_client_that_a_session_is_for_reads_and_ends_it_but_does_not_change_
 #[tokio::test]
 async fn a_further_family_signs_in_another_client_under_the_same_session() {
     let house = house().await;
-    let opened = house.server.open_with(&house.backend, json!({"subject": "alice", "acr": "aal2", "claims": {"role": "editor"}})).await;
-    let answer = house.open_family(Auth::Basic(&house.backend), &opened, json!({"client_id": "shop", "scope": "read"})).await;
+    let opened = house
+        .server
+        .open_with(&house.backend, json!({"subject": "alice", "acr": "aal2", "claims": {"role": "editor"}}))
+        .await;
+    let answer = house
+        .open_family(Auth::Basic(&house.backend), &opened, json!({"client_id": "shop", "scope": "read"}))
+        .await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let family = answer.json();
-    assert_eq!((&family["family"], &family["scope"], &family["token_type"]), (&json!(2), &json!("read"), &json!("Bearer")));
+    assert_eq!(
+        (&family["family"], &family["scope"], &family["token_type"]),
+        (&json!(2), &json!("read"), &json!("Bearer"))
+    );
     let told = house.server.introspect(&house.shop, &text(&family["access_token"])).await;
     assert_eq!((&told["sid"], &told["client_id"]), (&opened["session"]["id"], &json!("shop")));
     assert_eq!((&told["acr"], &told["claims"]), (&json!("aal2"), &json!({"role": "editor"})));
     assert_eq!(house.server.refresh(&house.shop, &text(&family["refresh_token"])).await.status, 200);
     let shown = house.shown(&opened).await;
-    assert_eq!((&shown["families"][1]["client_id"], &shown["families"][1]["generation"]), (&json!("shop"), &json!(1)));
+    assert_eq!(
+        (&shown["families"][1]["client_id"], &shown["families"][1]["generation"]),
+        (&json!("shop"), &json!(1))
+    );
     assert_eq!(shown["version"], 1, "neither a family nor a refresh is a change of the session");
     assert_eq!(house.server.event_types().await.last().unwrap(), "family.opened");
     // What ends the session ends it everywhere.
@@ -136,13 +180,18 @@ async fn a_further_family_signs_in_another_client_under_the_same_session() {
 async fn the_client_of_a_family_neither_sees_nor_touches_the_session() {
     let house = house().await;
     let opened = house.server.open(&house.backend).await;
-    let family = house.open_family(Auth::Basic(&house.backend), &opened, json!({"client_id": "shop"})).await.json();
+    let family =
+        house.open_family(Auth::Basic(&house.backend), &opened, json!({"client_id": "shop"})).await.json();
     let shop = Auth::Basic(&house.shop);
     let one = format!("{}/families/2", path(&opened));
     house.server.get(&path(&opened), shop).await.assert_problem(404, None);
     house.server.delete(&path(&opened), shop).await.assert_problem(404, None);
     house.server.json(Method::PATCH, &path(&opened), shop, json!({})).await.assert_problem(404, None);
-    house.server.json(Method::POST, &format!("{}/renew", path(&opened)), shop, json!({})).await.assert_problem(404, None);
+    house
+        .server
+        .json(Method::POST, &format!("{}/renew", path(&opened)), shop, json!({}))
+        .await
+        .assert_problem(404, None);
     house.open_family(shop, &opened, json!({})).await.assert_problem(404, None);
     house.server.delete(&one, shop).await.assert_problem(404, None);
     assert_eq!(house.server.get("/v1/sessions", shop).await.json()["items"], json!([]));
@@ -152,7 +201,8 @@ async fn the_client_of_a_family_neither_sees_nor_touches_the_session() {
     let shown = house.shown(&opened).await;
     assert_eq!((&shown["state"], &shown["families"][1]["state"]), (&json!("active"), &json!("ended")));
     // Logging a subject out ends the caller's families elsewhere, uncounted.
-    let family = house.open_family(Auth::Basic(&house.backend), &opened, json!({"client_id": "shop"})).await.json();
+    let family =
+        house.open_family(Auth::Basic(&house.backend), &opened, json!({"client_id": "shop"})).await.json();
     let ended = house.server.delete("/v1/subjects/alice/sessions", shop).await.json();
     assert_eq!(ended, json!({"ended": 0}));
     assert!(!house.server.is_active(&house.shop, &text(&family["access_token"])).await);
@@ -168,13 +218,23 @@ async fn a_family_is_opened_only_for_whom_its_opener_may_open() {
     house.open_family(backend, &opened, json!({"client_id": "ghost"})).await.assert_problem(403, None);
     house.server.client(json!({"client_id": "ghost", "permissions": ["sessions"]})).await;
     house.open_family(backend, &opened, json!({"client_id": "ghost"})).await.assert_problem(403, None);
-    house.open_family(backend, &opened, json!({"client_id": "shop", "scope": "pay"})).await.assert_problem(400, Some("scope"));
+    house
+        .open_family(backend, &opened, json!({"client_id": "shop", "scope": "pay"}))
+        .await
+        .assert_problem(400, Some("scope"));
     let elsewhere = json!({"client_id": "shop", "audience": "https://elsewhere"});
     house.open_family(backend, &opened, elsewhere).await.assert_problem(400, Some("audience"));
-    assert_eq!(house.open_family(Auth::Basic(&house.server.admin), &opened, json!({"client_id": "mobile"})).await.status, 201);
+    assert_eq!(
+        house
+            .open_family(Auth::Basic(&house.server.admin), &opened, json!({"client_id": "mobile"}))
+            .await
+            .status,
+        201
+    );
     assert_eq!(house.open_family(Auth::Socket, &opened, json!({"client_id": "mobile"})).await.status, 201);
     house.open_family(Auth::Socket, &opened, json!({})).await.assert_problem(400, Some("client_id"));
-    let alone = house.server.send(Method::POST, &format!("{}/families", path(&opened)), backend, &[], "").await;
+    let alone =
+        house.server.send(Method::POST, &format!("{}/families", path(&opened)), backend, &[], "").await;
     assert_eq!(alone.status, 201, "without a body it is the caller's own: {}", alone.text());
 }
 
@@ -206,7 +266,8 @@ async fn ending_a_family_ends_its_tokens_and_nothing_else() {
 async fn theft_in_one_family_ends_the_whole_session() {
     let house = house().await;
     let opened = house.server.open(&house.backend).await;
-    let mobile = house.open_family(Auth::Basic(&house.backend), &opened, json!({"client_id": "mobile"})).await.json();
+    let mobile =
+        house.open_family(Auth::Basic(&house.backend), &opened, json!({"client_id": "mobile"})).await.json();
     assert_eq!(house.refresh_mobile(&mobile["refresh_token"]).await.status, 200);
     house.server.hand.advance(crate::people::seconds(11));
     assert_eq!(house.refresh_mobile(&mobile["refresh_token"]).await.error(), "invalid_grant");
@@ -240,9 +301,20 @@ async fn a_family_whose_token_would_be_too_long_is_refused_before_it_is_opened()
     let fields = json!({"opens_for": ["mobile", "shop", "wide"]});
     let wide = json!({"client_id": "wide", "kind": "public", "grants": ["refresh_token"], "scopes": long});
     house.server.client(wide).await;
-    assert_eq!(house.server.json(Method::PATCH, "/v1/clients/backend", Auth::Basic(&house.server.admin), fields).await.status, 200);
+    assert_eq!(
+        house
+            .server
+            .json(Method::PATCH, "/v1/clients/backend", Auth::Basic(&house.server.admin), fields)
+            .await
+            .status,
+        200
+    );
     let claims = json!({"c": "x".repeat(4000)});
-    let opened = house.server.open_with(&house.backend, json!({"subject": "a".repeat(256), "claims": claims})).await;
-    house.open_family(Auth::Basic(&house.backend), &opened, json!({"client_id": "wide"})).await.assert_problem(400, Some("claims"));
+    let opened =
+        house.server.open_with(&house.backend, json!({"subject": "a".repeat(256), "claims": claims})).await;
+    house
+        .open_family(Auth::Basic(&house.backend), &opened, json!({"client_id": "wide"}))
+        .await
+        .assert_problem(400, Some("claims"));
     assert_eq!(house.shown(&opened).await["families"].as_array().unwrap().len(), 1);
 }

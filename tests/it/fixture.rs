@@ -10,7 +10,9 @@ use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::family::{Family, Presented};
 use keyfob::domain::id::{ClientId, Hash, KeyId, Position, Salt, SessionId, Subject};
 use keyfob::domain::policy::Policy;
-use keyfob::domain::session::{Cap, Data, Decision, Device, End, EndReason, Grant as Granted, NotRefreshed, Refresh, Session};
+use keyfob::domain::session::{
+    Cap, Data, Decision, Device, End, EndReason, Grant as Granted, NotRefreshed, Refresh, Session,
+};
 use keyfob::domain::time::{Moment, Timestamp};
 use keyfob::store::redb::{OpenError, Options, Redb};
 use keyfob::store::{Lane, Opening, Result, Store, Sweep};
@@ -115,7 +117,11 @@ pub fn session(n: u64, who: &str, client: &str) -> Session {
         audience: "https://api.example".into(),
         renewals: 0,
         token: hash(&digest(&[b"session token", &n.to_be_bytes()])),
-        device: Device { user_agent: Some("Lynx of Finsterwalde".into()), ip: Some("192.0.2.77".into()), label: Some("the den".into()) },
+        device: Device {
+            user_agent: Some("Lynx of Finsterwalde".into()),
+            ip: Some("192.0.2.77".into()),
+            label: Some("the den".into()),
+        },
         claims: Some(Claims(r#"{"tier":"obsidian"}"#.into())),
         version: 1,
         claims_version: 0,
@@ -179,7 +185,11 @@ impl Token {
     }
 
     pub fn successor(&self, salt: &[u8; 32]) -> Self {
-        Self { generation: self.generation + 1, secret: digest(&[b"next", &self.secret, salt]), ..self.clone() }
+        Self {
+            generation: self.generation + 1,
+            secret: digest(&[b"next", &self.secret, salt]),
+            ..self.clone()
+        }
     }
 
     pub fn presented(&self, salt: [u8; 32]) -> Presented {
@@ -195,7 +205,11 @@ pub fn refresh(
     policy: &Policy,
     salt: [u8; 32],
     now: Moment,
-) -> impl Fn(&mut Session, &CutOffs) -> Decision<std::result::Result<Granted, NotRefreshed>> + Send + Clone + 'static + use<> {
+) -> impl Fn(&mut Session, &CutOffs) -> Decision<std::result::Result<Granted, NotRefreshed>>
++ Send
++ Clone
++ 'static
++ use<> {
     let (token, client, policy) = (token.clone(), client_id(client), policy.clone());
     let presented = token.presented(salt);
     move |session, cuts| {
@@ -215,7 +229,12 @@ pub fn refresh(
 }
 
 /// Refreshes under the default policy; the new token, or why there is none.
-pub async fn rotate(store: &impl Store, token: &Token, salt: [u8; 32], now: Moment) -> std::result::Result<Token, NotRefreshed> {
+pub async fn rotate(
+    store: &impl Store,
+    token: &Token,
+    salt: [u8; 32],
+    now: Moment,
+) -> std::result::Result<Token, NotRefreshed> {
     let session = store.session(token.session).await.unwrap().expect("it is open");
     let decide = refresh(token, session.client_id.as_str(), &Policy::default(), salt, now);
     let answer = store.update(token.session, Lane::Ordinary, decide).await.unwrap().expect("it is open");

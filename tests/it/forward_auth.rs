@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::people::{SignedIn, cookie, seconds, signed_in, signed_in_with};
 use crate::server::{Answer, Auth, Server, text};
 
-const HEADERS: [&str; 5] = ["x-keyfob-subject", "x-keyfob-session", "x-keyfob-client", "x-keyfob-scope", "x-keyfob-acr"];
+const HEADERS: [&str; 5] =
+    ["x-keyfob-subject", "x-keyfob-session", "x-keyfob-client", "x-keyfob-scope", "x-keyfob-acr"];
 
 impl SignedIn {
     async fn ask(&self, query: &str) -> Answer {
@@ -70,7 +71,11 @@ async fn a_scope_that_is_not_enough_is_403_and_named() {
     let people = signed_in_with(&[], json!({"subject": "alice", "scope": "read"})).await;
     assert_eq!(people.ask("?scope=read").await.status, 200);
     let refused = people.ask("?scope=read%20write").await;
-    assert_turned_away(&refused, 403, &[r#"Bearer realm="keyfob", error="insufficient_scope", scope="read write""#]);
+    assert_turned_away(
+        &refused,
+        403,
+        &[r#"Bearer realm="keyfob", error="insufficient_scope", scope="read write""#],
+    );
     assert_eq!(people.ask("?scope=read%20%20write").await.status, 400, "not a scope");
 }
 
@@ -98,15 +103,22 @@ async fn an_access_token_must_be_for_the_audience_or_without_one_for_the_issuer(
     let audiences = json!(["https://api.example", "https://shop.example"]);
     let fields = json!({"client_id": "app", "permissions": ["sessions"], "grants": ["refresh_token"], "audiences": audiences});
     let app = server.client(fields).await;
-    let for_api = server.open_with(&app, json!({"subject": "alice", "audience": "https://api.example"})).await;
+    let for_api =
+        server.open_with(&app, json!({"subject": "alice", "audience": "https://api.example"})).await;
     let plain = server.application("plain").await;
     let for_issuer = server.open(&plain).await;
-    let ask = async |token: &Value, query: &str| server.get(&format!("/v1/forward-auth{query}"), Auth::Bearer(&text(token))).await;
+    let ask = async |token: &Value, query: &str| {
+        server.get(&format!("/v1/forward-auth{query}"), Auth::Bearer(&text(token))).await
+    };
     let (api, issuer) = (&for_api["access_token"], &for_issuer["access_token"]);
     let (for_us, for_shop, for_it) = ("", "?audience=https://shop.example", "?audience=https://api.example");
     assert_eq!(ask(api, for_it).await.status, 200);
     for (token, query) in [(api, for_us), (api, for_shop), (issuer, for_it)] {
-        assert_turned_away(&ask(token, query).await, 401, &[r#"Bearer realm="keyfob", error="invalid_token""#]);
+        assert_turned_away(
+            &ask(token, query).await,
+            401,
+            &[r#"Bearer realm="keyfob", error="invalid_token""#],
+        );
     }
     assert_eq!(ask(issuer, for_us).await.status, 200);
     assert_eq!(ask(&for_api["session_token"], for_shop).await.status, 200);
@@ -115,7 +127,8 @@ async fn an_access_token_must_be_for_the_audience_or_without_one_for_the_issuer(
 #[tokio::test]
 async fn a_refresh_token_and_a_clients_own_token_are_nobody() {
     let people = signed_in().await;
-    let machine = people.server.client(json!({"permissions": ["admin"], "grants": ["client_credentials"]})).await;
+    let machine =
+        people.server.client(json!({"permissions": ["admin"], "grants": ["client_credentials"]})).await;
     for token in [text(&people.opened["refresh_token"]), people.server.own_token(&machine).await] {
         let answer = people.server.get("/v1/forward-auth", Auth::Bearer(&token)).await;
         assert_turned_away(&answer, 401, &[r#"Bearer realm="keyfob", error="invalid_token""#]);
@@ -123,7 +136,8 @@ async fn a_refresh_token_and_a_clients_own_token_are_nobody() {
     assert_eq!(people.server.get("/v1/forward-auth", Auth::Basic(&people.server.admin)).await.status, 401);
 }
 
-/// BER-10, SES-12: what is asked for is named, so that the application knows what to do, and doing it opens the way.
+/// BER-10, SES-12: what is asked for is named, so that the application knows what to do, and doing it opens
+/// the way.
 #[tokio::test]
 async fn a_step_up_is_asked_for_by_level_and_by_age() {
     let people = signed_in_with(&[], json!({"subject": "alice", "acr": "aal1"})).await;
@@ -139,11 +153,16 @@ async fn a_step_up_is_asked_for_by_level_and_by_age() {
     ] {
         assert_turned_away(&people.ask(query).await, 401, &[&format!("{start}{what}")]);
     }
-    for query in ["?acr=aal1", "?acr=aal2%20aal1", "?max_age=61", "?acr=&scope=", "?max_age=18446744073709551615"] {
+    for query in
+        ["?acr=aal1", "?acr=aal2%20aal1", "?max_age=61", "?acr=&scope=", "?max_age=18446744073709551615"]
+    {
         assert_eq!(people.ask(query).await.status, 200, "{query}");
     }
     let renewed = people.renew(json!({"acr": "aal2"})).await.json();
-    let answer = people.server.browse(Method::GET, "/v1/forward-auth?acr=aal2&max_age=60", &cookie(&renewed), &[]).await;
+    let answer = people
+        .server
+        .browse(Method::GET, "/v1/forward-auth?acr=aal2&max_age=60", &cookie(&renewed), &[])
+        .await;
     assert_eq!((answer.status, answer.header("x-keyfob-acr")), (200, "aal2"));
     assert_eq!(people.ask("").await.status, 401, "the old cookie is dead");
 }
@@ -152,7 +171,10 @@ async fn a_step_up_is_asked_for_by_level_and_by_age() {
 #[tokio::test]
 async fn a_token_granted_under_a_lower_level_stays_there() {
     let people = signed_in_with(&[], json!({"subject": "alice", "acr": "aal1"})).await;
-    let body = people.server.json(Method::POST, &format!("{}/families", people.path()), Auth::Basic(&people.app), json!({})).await;
+    let body = people
+        .server
+        .json(Method::POST, &format!("{}/families", people.path()), Auth::Basic(&people.app), json!({}))
+        .await;
     assert_eq!(body.status, 201, "{}", body.text());
     let lower = text(&body.json()["access_token"]);
     assert_eq!(people.renew(json!({"acr": "aal2"})).await.status, 200);
@@ -161,14 +183,22 @@ async fn a_token_granted_under_a_lower_level_stays_there() {
     assert_eq!(people.server.get("/v1/forward-auth?acr=aal2", Auth::Bearer(&lower)).await.status, 401);
 }
 
-/// What is not understood, or asked twice, would let in whoever the question was meant to keep out. Once the first of two scopes counted,
-/// and `acr_values=`, as RFC 9470 calls it, was no question at all.
+/// What is not understood, or asked twice, would let in whoever the question was meant to keep out. Once the
+/// first of two scopes counted, and `acr_values=`, as RFC 9470 calls it, was no question at all.
 #[tokio::test]
 async fn a_question_that_is_not_understood_lets_nobody_in() {
     let people = signed_in_with(&[], json!({"subject": "alice", "acr": "aal1"})).await;
     for (query, field, what) in [
-        ("?acr_values=aal2", "acr_values", "acr_values: unknown parameter; known are: scope, audience, client_id, acr, max_age"),
-        ("?Scope=pay", "Scope", "Scope: unknown parameter; known are: scope, audience, client_id, acr, max_age"),
+        (
+            "?acr_values=aal2",
+            "acr_values",
+            "acr_values: unknown parameter; known are: scope, audience, client_id, acr, max_age",
+        ),
+        (
+            "?Scope=pay",
+            "Scope",
+            "Scope: unknown parameter; known are: scope, audience, client_id, acr, max_age",
+        ),
         ("?scope=read&scope=pay", "scope", "scope: is there more than once"),
         ("?acr=aal1&acr=aal2", "acr", "acr: is there more than once"),
         ("?max_age=9&max_age=1", "max_age", "max_age: is there more than once"),
@@ -205,8 +235,16 @@ async fn a_strange_question_does_not_break_out_of_the_challenge() {
 #[tokio::test]
 async fn a_navigation_from_elsewhere_is_a_read_like_any_other() {
     let people = signed_in().await;
-    let headers = [("sec-fetch-site", "cross-site"), ("x-forwarded-method", "GET"), ("x-forwarded-uri", "/inbox")];
-    assert_eq!(people.server.browse(Method::GET, "/v1/forward-auth", &people.cookie(), &headers).await.status, 200);
+    let headers =
+        [("sec-fetch-site", "cross-site"), ("x-forwarded-method", "GET"), ("x-forwarded-uri", "/inbox")];
+    assert_eq!(
+        people.server.browse(Method::GET, "/v1/forward-auth", &people.cookie(), &headers).await.status,
+        200
+    );
     let twice = format!("{0}; {0}", people.cookie());
-    assert_eq!(people.server.browse(Method::GET, "/v1/forward-auth", &twice, &[]).await.status, 401, "CKE-16");
+    assert_eq!(
+        people.server.browse(Method::GET, "/v1/forward-auth", &twice, &[]).await.status,
+        401,
+        "CKE-16"
+    );
 }

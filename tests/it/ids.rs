@@ -1,17 +1,21 @@
-//! Which lines of the standards are covered by a test that cites them, and that the others are explained in `docs/conformance.md`.
+//! Which lines of the standards are covered by a test that cites them, and that the others are explained in
+//! `docs/conformance.md`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The families of ids that tests cite.
-const PREFIXES: [&str; 16] =
-    ["INT", "REV", "TOK", "CLI", "RFR", "MET", "PAS", "VEC", "EDS", "ROT", "ASV", "NST", "CKE", "SES", "BER", "OAS"];
+const PREFIXES: [&str; 16] = [
+    "INT", "REV", "TOK", "CLI", "RFR", "MET", "PAS", "VEC", "EDS", "ROT", "ASV", "NST", "CKE", "SES", "BER",
+    "OAS",
+];
 
 #[test]
 fn every_line_of_the_standards_is_covered_by_a_test_or_explained() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let required = cited(&without_comments(&fs::read_to_string(root.join("tests/standards-ids.txt")).unwrap()));
+    let required =
+        cited(&without_comments(&fs::read_to_string(root.join("tests/standards-ids.txt")).unwrap()));
     let covered: BTreeSet<String> = tests(root).iter().flat_map(|text| cited(text)).collect();
     let explained = cited(&explained(&fs::read_to_string(root.join("docs/conformance.md")).unwrap()));
     assert!(required.len() > 200 && covered.len() > 20, "the files were not found");
@@ -20,7 +24,8 @@ fn every_line_of_the_standards_is_covered_by_a_test_or_explained() {
     println!("{of_required} of {} lines are covered by a test: {}", required.len(), list(&covered));
     println!("{} are explained in docs/conformance.md: {}", explained.len(), list(&explained));
 
-    let open: BTreeSet<String> = required.iter().filter(|id| !covered.contains(*id) && !explained.contains(*id)).cloned().collect();
+    let open: BTreeSet<String> =
+        required.iter().filter(|id| !covered.contains(*id) && !explained.contains(*id)).cloned().collect();
     let stale: BTreeSet<String> = explained.intersection(&covered).cloned().collect();
     let unknown: BTreeSet<String> = explained.difference(&required).cloned().collect();
     let faults = [
@@ -28,12 +33,16 @@ fn every_line_of_the_standards_is_covered_by_a_test_or_explained() {
         ("cited by a test and still explained as not covered in docs/conformance.md", &stale),
         ("explained in docs/conformance.md and not in tests/standards-ids.txt", &unknown),
     ];
-    let faults: Vec<String> =
-        faults.iter().filter(|(_, ids)| !ids.is_empty()).map(|(what, ids)| format!("{what}: {}", list(ids))).collect();
+    let faults: Vec<String> = faults
+        .iter()
+        .filter(|(_, ids)| !ids.is_empty())
+        .map(|(what, ids)| format!("{what}: {}", list(ids)))
+        .collect();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
-/// The ids that a text cites: `INT-03`, `int_03` in a name, `INT-12 to INT-14` and `int_12_to_int_14` as a range.
+/// The ids that a text cites: `INT-03`, `int_03` in a name, `INT-12 to INT-14` and `int_12_to_int_14` as a
+/// range.
 fn cited(text: &str) -> BTreeSet<String> {
     let text = text.to_uppercase().replace('_', "-");
     let mut ids = BTreeSet::new();
@@ -80,7 +89,9 @@ fn tests(root: &Path) -> Vec<String> {
     for path in files(&root.join("src")) {
         let text = fs::read_to_string(path).unwrap();
         match text.split_once("\n#[cfg(test)]\n") {
-            Some((_, tests)) if tests.contains("#[test]") || tests.contains("#[tokio::test]") => texts.push(tests.to_owned()),
+            Some((_, tests)) if tests.contains("#[test]") || tests.contains("#[tokio::test]") => {
+                texts.push(tests.to_owned())
+            }
             // A file that is all tests is declared so by the one above it.
             None if text.contains("#[test]") || text.contains("#[tokio::test]") => texts.push(text),
             _ => {}
@@ -121,12 +132,18 @@ fn citations_are_found_in_sentences_in_names_and_in_ranges() {
     let found = |text: &str| list(&cited(text));
     assert_eq!(found("/// INT-03, INT-120 (C-13)."), "INT-03 INT-120");
     assert_eq!(found("fn a_401_names_it_int_30_int_31() {"), "INT-30 INT-31");
-    assert_eq!(found("CLI-01 to CLI-03; fn it_works_tok_09_to_tok_11()"), "CLI-01 CLI-02 CLI-03 TOK-09 TOK-10 TOK-11");
+    assert_eq!(
+        found("CLI-01 to CLI-03; fn it_works_tok_09_to_tok_11()"),
+        "CLI-01 CLI-02 CLI-03 TOK-09 TOK-10 TOK-11"
+    );
     assert_eq!(found("INT-03 to REV-05"), "INT-03 REV-05", "a range stays in its family");
     assert_eq!(found("PRINT-03 HINT_10 INT-1 INT-1234 INTO-12 żINT-05 point-12"), "");
 }
 
 #[test]
 fn a_page_explains_only_what_is_in_the_first_column() {
-    assert_eq!(list(&cited(&explained("INT-01\n| id | why |\n|---|---|\n| INT-02, INT-03 | needs INT-04 |\n"))), "INT-02 INT-03");
+    assert_eq!(
+        list(&cited(&explained("INT-01\n| id | why |\n|---|---|\n| INT-02, INT-03 | needs INT-04 |\n"))),
+        "INT-02 INT-03"
+    );
 }

@@ -21,7 +21,12 @@ async fn setting() -> (Server, Client, String) {
 
 /// The answer without its position in the event log, which other tests' events would move.
 fn told(answer: &Answer) -> Value {
-    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"), "{}", answer.text());
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, "application/json"),
+        "{}",
+        answer.text()
+    );
     answer.json()
 }
 
@@ -40,8 +45,14 @@ async fn the_media_type_may_be_written_in_any_case() {
     let (server, app, token) = setting().await;
     let body = format!("token={token}");
     let usual = server.raw_form(PATH, Auth::Basic(&app), &body).await;
-    for media_type in ["Application/X-WWW-Form-URLencoded; charset=UTF-8", "APPLICATION/x-www-form-urlencoded", &format!("{FORM} ; a=b")] {
-        let answer = server.send(Method::POST, PATH, Auth::Basic(&app), &[("content-type", media_type)], body.clone()).await;
+    for media_type in [
+        "Application/X-WWW-Form-URLencoded; charset=UTF-8",
+        "APPLICATION/x-www-form-urlencoded",
+        &format!("{FORM} ; a=b"),
+    ] {
+        let answer = server
+            .send(Method::POST, PATH, Auth::Basic(&app), &[("content-type", media_type)], body.clone())
+            .await;
         assert_eq!(told(&answer), told(&usual), "{media_type}");
     }
 }
@@ -51,7 +62,8 @@ async fn the_media_type_may_be_written_in_any_case() {
 async fn every_other_method_is_405() {
     let (server, app, token) = setting().await;
     for method in [Method::GET, Method::PUT, Method::DELETE, Method::PATCH, Method::HEAD, Method::OPTIONS] {
-        let answer = server.send(method.clone(), &format!("{PATH}?token={token}"), Auth::Basic(&app), &[], "").await;
+        let answer =
+            server.send(method.clone(), &format!("{PATH}?token={token}"), Auth::Basic(&app), &[], "").await;
         assert_eq!((answer.status, answer.header("allow")), (405, "POST"), "{method}");
         assert!(!answer.text().contains("active"), "{method}");
     }
@@ -62,7 +74,8 @@ async fn every_other_method_is_405() {
 async fn what_is_not_a_form_is_an_invalid_request() {
     let (server, app, token) = setting().await;
     let json = json!({"token": token}).to_string();
-    let multipart = format!("--b\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n{token}\r\n--b--\r\n");
+    let multipart =
+        format!("--b\r\nContent-Disposition: form-data; name=\"token\"\r\n\r\n{token}\r\n--b--\r\n");
     let form = format!("token={token}");
     for (headers, body) in [
         (&[("content-type", "application/json")][..], json),
@@ -71,7 +84,10 @@ async fn what_is_not_a_form_is_an_invalid_request() {
         (&[("content-type", "application/x-www-form-urlencodedx")], form.clone()),
         (&[], form),
     ] {
-        server.send(Method::POST, PATH, Auth::Basic(&app), headers, body).await.assert_error(400, "invalid_request");
+        server
+            .send(Method::POST, PATH, Auth::Basic(&app), headers, body)
+            .await
+            .assert_error(400, "invalid_request");
     }
 }
 
@@ -99,9 +115,14 @@ async fn a_malformed_form_is_an_invalid_request() {
     ] {
         server.raw_form(PATH, Auth::Basic(&app), &body).await.assert_error(400, "invalid_request");
     }
-    let raw = server.send(Method::POST, PATH, Auth::Basic(&app), &[("content-type", FORM)], &b"token=\xff\xfe"[..]).await;
+    let raw = server
+        .send(Method::POST, PATH, Auth::Basic(&app), &[("content-type", FORM)], &b"token=\xff\xfe"[..])
+        .await;
     raw.assert_error(400, "invalid_request");
-    server.raw_form(&format!("{PATH}?token={token}"), Auth::Basic(&app), "").await.assert_error(400, "invalid_request");
+    server
+        .raw_form(&format!("{PATH}?token={token}"), Auth::Basic(&app), "")
+        .await
+        .assert_error(400, "invalid_request");
 }
 
 /// INT-15, INT-16 (C-02), INT-72: what is not recognised is ignored, even when it is there twice.
@@ -133,9 +154,17 @@ async fn what_is_not_recognised_changes_nothing() {
 async fn a_wrong_hint_does_no_harm() {
     let (server, app, _) = setting().await;
     let opened = server.open(&app).await;
-    for (token, hint) in [("refresh_token", "access_token"), ("access_token", "refresh_token"), ("session_token", "access_token")] {
+    for (token, hint) in [
+        ("refresh_token", "access_token"),
+        ("access_token", "refresh_token"),
+        ("session_token", "access_token"),
+    ] {
         let fields = [("token", &*text(&opened[token])), ("token_type_hint", hint)];
-        assert_eq!(told(&server.form(PATH, Auth::Basic(&app), &fields).await)["active"], json!(true), "{token}");
+        assert_eq!(
+            told(&server.form(PATH, Auth::Basic(&app), &fields).await)["active"],
+            json!(true),
+            "{token}"
+        );
     }
 }
 
@@ -155,7 +184,13 @@ async fn a_body_over_the_limit_is_413() {
 async fn every_text_that_is_no_token_is_inactive() {
     let (server, app, token) = setting().await;
     let noise = "aZ09".repeat(15 * 1024);
-    let near = [format!(" {token}"), format!("{token} "), format!("{token}\n"), format!("{token}\0"), format!("\u{feff}{token}")];
+    let near = [
+        format!(" {token}"),
+        format!("{token} "),
+        format!("{token}\n"),
+        format!("{token}\0"),
+        format!("\u{feff}{token}"),
+    ];
     let odd = [
         "\0",
         "\0\0\0",
@@ -198,7 +233,10 @@ impl Logged {
     pub fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
         let logged = Self::default();
         let writer = logged.clone();
-        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(move || writer.clone());
+        let all = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || writer.clone());
         (logged, tracing::subscriber::set_default(all.finish()))
     }
 
@@ -225,7 +263,9 @@ async fn a_secret_in_the_url_is_not_logged() {
     let (logged, _guard) = Logged::listen();
     tracing::info!("the listener listens");
     let by_token = server.raw_form(&format!("{PATH}?token={token}"), Auth::Basic(&app), "").await;
-    let by_secret = server.raw_form(&format!("{PATH}?client_id=app&client_secret={}", app.secret), Auth::None, "token=x").await;
+    let by_secret = server
+        .raw_form(&format!("{PATH}?client_id=app&client_secret={}", app.secret), Auth::None, "token=x")
+        .await;
     for answer in [&by_token, &by_secret] {
         answer.assert_error(400, "invalid_request");
     }

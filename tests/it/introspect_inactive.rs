@@ -26,7 +26,8 @@ async fn assert_inactive(server: &Server, client: &Client, token: &str, why: &st
         "referrer-policy=no-referrer",
         "x-content-type-options=nosniff",
     ];
-    let mut sent: Vec<_> = answer.headers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+    let mut sent: Vec<_> =
+        answer.headers.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
     sent.sort();
     assert_eq!(sent, headers, "{why}");
 }
@@ -114,12 +115,17 @@ async fn a_token_whose_ground_was_taken_away() {
             "session" => server.delete(&format!("/v1/sessions/{id}"), admin).await.status,
             "subject" => server.delete("/v1/subjects/alice/sessions", admin).await.status,
             "everything" => server.delete("/v1/sessions", admin).await.status,
-            "client disabled" => server.json(Method::PATCH, "/v1/clients/app", admin, json!({"disabled": true})).await.status,
+            "client disabled" => {
+                server.json(Method::PATCH, "/v1/clients/app", admin, json!({"disabled": true})).await.status
+            }
             "client deleted" => server.delete("/v1/clients/app", admin).await.status,
             _ => {
                 let once = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
                 server.refresh(&app, &text(&once["refresh_token"])).await;
-                assert_eq!(server.refresh(&app, &text(&opened["refresh_token"])).await.error(), "invalid_grant");
+                assert_eq!(
+                    server.refresh(&app, &text(&opened["refresh_token"])).await.error(),
+                    "invalid_grant"
+                );
                 200
             }
         };
@@ -136,7 +142,8 @@ async fn a_token_with_a_flipped_bit() {
     let (server, app) = setting().await;
     let opened = server.open(&app).await;
     for byte in 0..64 {
-        let forged = flipped(&text(&opened["access_token"]), "v4.public.", byte, u8::try_from(byte % 8).unwrap());
+        let forged =
+            flipped(&text(&opened["access_token"]), "v4.public.", byte, u8::try_from(byte % 8).unwrap());
         assert_inactive(&server, &app, &forged, "signature").await;
     }
     for (token, prefix) in [("refresh_token", "kfr_"), ("session_token", "kfs_")] {
@@ -149,7 +156,8 @@ async fn a_token_with_a_flipped_bit() {
     assert!(server.is_active(&app, &text(&opened["access_token"])).await);
 }
 
-/// INT-55: another key, although all else is the same: issuer, client, audience; and a `kid` that is not the signer's.
+/// INT-55: another key, although all else is the same: issuer, client, audience; and a `kid` that is not the
+/// signer's.
 #[tokio::test]
 async fn a_token_of_an_unknown_key() {
     let ((server, app), (stranger, their_app)) = (setting().await, setting().await);
@@ -171,8 +179,10 @@ async fn a_token_that_is_not_for_the_caller() {
     let app = |id: &str| json!({"client_id": id, "permissions": ["sessions", "introspect"], "grants": ["refresh_token"], "audiences": ["https://a"]});
     let (owner, other) = (server.client(app("owner")).await, server.client(app("other")).await);
     let rs = |id: &str, serves: &str| json!({"client_id": id, "permissions": ["introspect", "sessions"], "serves": [serves]});
-    let (rs_a, rs_b) = (server.client(rs("rs-a", "https://a")).await, server.client(rs("rs-b", "https://b")).await);
-    let backend = json!({"client_id": "backend", "permissions": ["sessions", "introspect"], "opens_for": ["owner"]});
+    let (rs_a, rs_b) =
+        (server.client(rs("rs-a", "https://a")).await, server.client(rs("rs-b", "https://b")).await);
+    let backend =
+        json!({"client_id": "backend", "permissions": ["sessions", "introspect"], "opens_for": ["owner"]});
     let backend = server.client(backend).await;
     let opened = server.open(&owner).await;
     let for_owner = server.open_with(&backend, json!({"subject": "bob", "client_id": "owner"})).await;
@@ -198,7 +208,8 @@ async fn a_token_that_is_not_for_the_caller() {
     }
 }
 
-/// INT-58 (C-09): a refresh token that was rotated out, within the window and after it; and asking is not using it again.
+/// INT-58 (C-09): a refresh token that was rotated out, within the window and after it; and asking is not
+/// using it again.
 #[tokio::test]
 async fn a_rotated_refresh_token() {
     let (server, app) = setting().await;
@@ -230,7 +241,8 @@ async fn a_token_of_another_issuer() {
     assert_eq!(server.introspect(&app, &own).await["iss"], json!("https://id.example"));
 }
 
-/// INT-63: a genuine token about which nothing is known: its MAC is right and its session is not in this store.
+/// INT-63: a genuine token about which nothing is known: its MAC is right and its session is not in this
+/// store.
 #[tokio::test]
 async fn a_genuine_token_of_an_unknown_session() {
     let (wired, elsewhere) = (Wired::start().await, Wired::start().await);

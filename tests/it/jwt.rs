@@ -1,4 +1,5 @@
-//! Clients whose access tokens are JWTs (RFC 9068): the same life as with PASETO, and a second implementation that reads them.
+//! Clients whose access tokens are JWTs (RFC 9068): the same life as with PASETO, and a second implementation
+//! that reads them.
 
 mod second_implementation;
 
@@ -23,7 +24,9 @@ async fn application(server: &Server, id: &str, format: &str) -> Client {
 
 async fn set_format(server: &Server, client: &Client, format: &str) {
     let path = format!("/v1/clients/{}", client.id);
-    let answer = server.json(Method::PATCH, &path, Auth::Basic(&server.admin), json!({"access_token_format": format})).await;
+    let answer = server
+        .json(Method::PATCH, &path, Auth::Basic(&server.admin), json!({"access_token_format": format}))
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
@@ -36,7 +39,8 @@ fn is_paseto(token: &str) -> bool {
 }
 
 fn part(token: &str, number: usize) -> Value {
-    serde_json::from_slice(&Base64UrlUnpadded::decode_vec(token.split('.').nth(number).unwrap()).unwrap()).unwrap()
+    serde_json::from_slice(&Base64UrlUnpadded::decode_vec(token.split('.').nth(number).unwrap()).unwrap())
+        .unwrap()
 }
 
 /// A signature by a key that is not ours.
@@ -53,17 +57,36 @@ fn base64url(bytes: impl AsRef<[u8]>) -> String {
 async fn a_session_with_jwts_lives_and_dies_like_any_other() {
     let mut server = Server::start().await;
     let app = application(&server, "app", "jwt").await;
-    let opening = json!({"subject": "alice", "acr": "aal2", "amr": ["pwd", "otp"], "claims": {"team": "blue"}});
+    let opening =
+        json!({"subject": "alice", "acr": "aal2", "amr": ["pwd", "otp"], "claims": {"team": "blue"}});
     let opened = server.open_with(&app, opening).await;
     let first = text(&opened["access_token"]);
     assert_eq!(part(&first, 0).as_object().unwrap().keys().collect::<Vec<_>>(), ["alg", "kid", "typ"]);
     assert_eq!((&part(&first, 0)["typ"], &part(&first, 0)["alg"]), (&json!("at+jwt"), &json!("EdDSA")));
     let claims = part(&first, 1);
     let told = server.introspect(&app, &first).await;
-    for name in ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "client_id", "scope", "auth_time", "acr", "amr", "claims"] {
+    for name in [
+        "iss",
+        "sub",
+        "aud",
+        "exp",
+        "nbf",
+        "iat",
+        "jti",
+        "sid",
+        "client_id",
+        "scope",
+        "auth_time",
+        "acr",
+        "amr",
+        "claims",
+    ] {
         assert_eq!((&told[name], told[name].is_null()), (&claims[name], false), "{name}");
     }
-    assert_eq!((&told["active"], &told["token_type"], &claims["fam"]), (&json!(true), &json!("Bearer"), &json!(1)));
+    assert_eq!(
+        (&told["active"], &told["token_type"], &claims["fam"]),
+        (&json!(true), &json!("Bearer"), &json!(1))
+    );
 
     let refreshed = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
     let second = text(&refreshed["access_token"]);
@@ -74,14 +97,20 @@ async fn a_session_with_jwts_lives_and_dies_like_any_other() {
             server.restart().await;
         }
         let again = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
-        assert_eq!(again["access_token"], refreshed["access_token"], "byte for byte (ROT-02), restarted: {restarted}");
+        assert_eq!(
+            again["access_token"], refreshed["access_token"],
+            "byte for byte (ROT-02), restarted: {restarted}"
+        );
         assert_eq!(again["refresh_token"], refreshed["refresh_token"]);
     }
 
     assert_eq!(server.revoke(&app, &second).await.status, 200);
     assert!(server.is_active(&app, &first).await && !server.is_active(&app, &second).await, "only that one");
     let again = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
-    assert_ne!(again["access_token"], refreshed["access_token"], "a retry does not bring a revoked token back");
+    assert_ne!(
+        again["access_token"], refreshed["access_token"],
+        "a retry does not bring a revoked token back"
+    );
     assert!(is_jwt(&text(&again["access_token"])));
     assert_eq!(server.revoke(&app, &text(&refreshed["refresh_token"])).await.status, 200);
     for token in [&first, &second, &text(&again["access_token"])] {
@@ -105,7 +134,8 @@ async fn a_jwt_expires_in_the_second_of_its_exp() {
 #[tokio::test]
 async fn each_client_gets_its_own_form() {
     let server = Server::start().await;
-    let (jwt, paseto) = (application(&server, "jwt", "jwt").await, application(&server, "paseto", "paseto").await);
+    let (jwt, paseto) =
+        (application(&server, "jwt", "jwt").await, application(&server, "paseto", "paseto").await);
     let (with_jwt, with_paseto) = (server.open(&jwt).await, server.open(&paseto).await);
     assert!(is_jwt(&text(&with_jwt["access_token"])) && is_paseto(&text(&with_paseto["access_token"])));
     assert!(is_jwt(&server.own_token(&jwt).await) && is_paseto(&server.own_token(&paseto).await));
@@ -129,7 +159,10 @@ async fn a_retry_after_the_form_was_changed_gets_a_fresh_token_in_the_new_form()
     let (old, new) = (text(&before["access_token"]), text(&after["access_token"]));
     assert!(is_paseto(&old) && is_jwt(&new));
     assert_ne!(part(&new, 1)["jti"], server.introspect(&app, &old).await["jti"], "two tokens, two names");
-    assert!(server.is_active(&app, &old).await && server.is_active(&app, &new).await, "what was issued stays good");
+    assert!(
+        server.is_active(&app, &old).await && server.is_active(&app, &new).await,
+        "what was issued stays good"
+    );
     assert_eq!(server.revoke(&app, &new).await.status, 200);
     assert!(server.is_active(&app, &old).await && !server.is_active(&app, &new).await);
     set_format(&server, &app, "paseto").await;
@@ -152,13 +185,17 @@ async fn a_jwt_as_bearer_is_judged_like_a_paseto() {
     let told = server.form("/oauth2/introspect", Auth::Bearer(&own), &introspection).await.json();
     assert_eq!(told["active"], true);
     assert_eq!(server.get(&path, Auth::Bearer(&of_alice)).await.status, 401);
-    server.form("/oauth2/introspect", Auth::Bearer(&of_alice), &introspection).await.assert_error(401, "invalid_token");
+    server
+        .form("/oauth2/introspect", Auth::Bearer(&of_alice), &introspection)
+        .await
+        .assert_error(401, "invalid_token");
 
     assert_eq!(server.revoke(&app, &own).await.status, 200);
     assert_eq!(server.get(&path, Auth::Bearer(&own)).await.status, 401, "revoked");
 }
 
-/// JWP-02, ASV-02, ASV-05: what could be taken for one of our JWTs is inactive, opens nothing and revokes nothing.
+/// JWP-02, ASV-02, ASV-05: what could be taken for one of our JWTs is inactive, opens nothing and revokes
+/// nothing.
 #[tokio::test]
 async fn a_jwt_that_we_did_not_sign_exactly_so_is_nothing_anywhere() {
     let server = Server::start().await;
@@ -175,20 +212,37 @@ async fn a_jwt_that_we_did_not_sign_exactly_so_is_nothing_anywhere() {
     let foreign = foreign_signature(&format!("{header}.{claims}"));
     let body = Base64UrlUnpadded::decode_vec(paseto.split('.').nth(2).unwrap()).unwrap();
     let (message, paseto_signature) = body.split_at(body.len() - 64);
-    let jwt_body = [Base64UrlUnpadded::decode_vec(claims).unwrap(), Base64UrlUnpadded::decode_vec(signature).unwrap()].concat();
+    let jwt_body =
+        [Base64UrlUnpadded::decode_vec(claims).unwrap(), Base64UrlUnpadded::decode_vec(signature).unwrap()]
+            .concat();
     for (what, token) in [
         ("alg none", format!("{}.", under(format!(r#"{{"typ":"at+jwt","alg":"none","kid":"{kid}"}}"#)))),
         ("a MAC under the public key", format!("{hs256}.{}", base64url(mac))),
-        ("another type", format!("{}.{signature}", under(format!(r#"{{"typ":"JWT","alg":"EdDSA","kid":"{kid}"}}"#)))),
+        (
+            "another type",
+            format!("{}.{signature}", under(format!(r#"{{"typ":"JWT","alg":"EdDSA","kid":"{kid}"}}"#))),
+        ),
         ("a foreign signature", format!("{header}.{claims}.{}", base64url(foreign.as_ref()))),
-        ("a PASETO's payload and signature in a JWT", format!("{header}.{}.{}", base64url(message), base64url(paseto_signature))),
-        ("a JWT's payload and signature in a PASETO", format!("v4.public.{}.{}", base64url(jwt_body), paseto.split('.').nth(3).unwrap())),
+        (
+            "a PASETO's payload and signature in a JWT",
+            format!("{header}.{}.{}", base64url(message), base64url(paseto_signature)),
+        ),
+        (
+            "a JWT's payload and signature in a PASETO",
+            format!("v4.public.{}.{}", base64url(jwt_body), paseto.split('.').nth(3).unwrap()),
+        ),
         ("a JWT behind the prefix of a PASETO", format!("v4.public.{own}")),
         ("a PASETO without its prefix", paseto["v4.public.".len()..].to_owned()),
     ] {
         assert_eq!(server.introspect(&app, &token).await, json!({"active": false}), "{what}");
-        server.form("/oauth2/introspect", Auth::Bearer(&token), &[("token", &own)]).await.assert_error(401, "invalid_token");
+        server
+            .form("/oauth2/introspect", Auth::Bearer(&token), &[("token", &own)])
+            .await
+            .assert_error(401, "invalid_token");
         assert_eq!(server.revoke(&app, &token).await.status, 200, "{what}");
     }
-    assert!(server.is_active(&app, &own).await && server.is_active(&server.admin, &paseto).await, "nothing was revoked");
+    assert!(
+        server.is_active(&app, &own).await && server.is_active(&server.admin, &paseto).await,
+        "nothing was revoked"
+    );
 }

@@ -62,7 +62,8 @@ async fn a_revoked_keys_tokens_die_at_once_and_sessions_live_on() {
     assert_eq!(server.delete(&format!("/v1/keys/{signing}"), Auth::Basic(&server.admin)).await.status, 404);
 }
 
-/// ROT-31 when the key was compromised in between: the same refresh token, and a fresh access token of another key.
+/// ROT-31 when the key was compromised in between: the same refresh token, and a fresh access token of
+/// another key.
 #[tokio::test]
 async fn a_retry_after_its_key_was_revoked_gets_a_fresh_access_token() {
     let server = Server::start().await;
@@ -84,7 +85,10 @@ async fn keys_rotate_by_themselves_and_old_ones_are_forgotten() {
     server.hand.advance(Duration::from_secs(30 * 86_400));
     server.app().engine().tend_keys().await.unwrap();
     let second = kids(&server).await;
-    assert_eq!((second[1].0.clone(), statuses(&second)), (first[1].0.clone(), vec!["retired", "active", "next"]));
+    assert_eq!(
+        (second[1].0.clone(), statuses(&second)),
+        (first[1].0.clone(), vec!["retired", "active", "next"])
+    );
     server.hand.advance(Duration::from_secs(86_400));
     server.app().engine().tend_keys().await.unwrap();
     assert_eq!(statuses(&kids(&server).await), ["active", "next"]);

@@ -24,15 +24,28 @@ fn no_arrow_runs_the_other_way() {
 fn only_the_composition_root_names_a_backend() {
     let named = |path: &Path| fs::read_to_string(path).unwrap().contains("store::redb");
     let by: Vec<PathBuf> = sources().into_iter().map(|(_, path)| path).filter(|path| named(path)).collect();
-    let allowed =
-        |path: &PathBuf| path.ends_with("src/serve.rs") || path.components().any(|c| c.as_os_str() == "store" || c.as_os_str() == "serve");
+    let allowed = |path: &PathBuf| {
+        path.ends_with("src/serve.rs")
+            || path.components().any(|c| c.as_os_str() == "store" || c.as_os_str() == "serve")
+    };
     assert!(by.iter().all(allowed), "{by:?}");
 }
 
 #[test]
 fn the_rules_know_no_framework_no_io_and_no_clock() {
-    let foreign =
-        ["tokio", "poem", "redb", "hyper", "async fn", "std::fs", "TcpStream", "UnixStream", "SystemTime", "Instant::now", "getrandom"];
+    let foreign = [
+        "tokio",
+        "poem",
+        "redb",
+        "hyper",
+        "async fn",
+        "std::fs",
+        "TcpStream",
+        "UnixStream",
+        "SystemTime",
+        "Instant::now",
+        "getrandom",
+    ];
     for (_, path) in sources().into_iter().filter(|(room, _)| room == "domain") {
         let text = fs::read_to_string(&path).unwrap();
         for (number, line) in code_lines(&text) {
@@ -47,7 +60,9 @@ fn faults_in(room: &str, path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     let mut faults = vec![];
     for (number, line) in code_lines(&text) {
-        for named in ["crate::", "keyfob::"].iter().flat_map(|prefix| line.match_indices(prefix).map(|(at, _)| &line[at + prefix.len()..]))
+        for named in ["crate::", "keyfob::"]
+            .iter()
+            .flat_map(|prefix| line.match_indices(prefix).map(|(at, _)| &line[at + prefix.len()..]))
         {
             let named: String = named.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if !may_name(room, &named) {
@@ -74,7 +89,9 @@ fn may_name(room: &str, named: &str) -> bool {
 /// The code of a file, without comments and without the unit tests at its end.
 fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
-    lines.take_while(|(_, line)| !line.starts_with("#[cfg(test)]")).filter(|(_, line)| !line.trim_start().starts_with("//"))
+    lines
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
 /// Every source file with the room that it is in.

@@ -1,4 +1,5 @@
-//! `GET /metrics`: who may read it, that it counts what happens, and that nothing in it is anybody's secret or unbounded.
+//! `GET /metrics`: who may read it, that it counts what happens, and that nothing in it is anybody's secret
+//! or unbounded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,13 +27,21 @@ impl Page {
         for line in page.lines() {
             if let Some((name, text)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
                 help = Some((name, text));
-            } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            } else if let Some((name, kind)) =
+                line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+            {
                 let (of, text) = help.take().expect("HELP stands before TYPE");
                 assert_eq!(of, name);
-                assert!(families.insert(name.to_owned(), (kind.to_owned(), text.to_owned())).is_none(), "{name} is there twice");
+                assert!(
+                    families.insert(name.to_owned(), (kind.to_owned(), text.to_owned())).is_none(),
+                    "{name} is there twice"
+                );
             } else if !line.starts_with('#') {
                 let (name, value) = line.rsplit_once(' ').unwrap();
-                assert!(samples.insert(name.to_owned(), value.parse().unwrap()).is_none(), "{name} is there twice");
+                assert!(
+                    samples.insert(name.to_owned(), value.parse().unwrap()).is_none(),
+                    "{name} is there twice"
+                );
             }
         }
         Self { families, samples }
@@ -50,7 +59,9 @@ impl Page {
     }
 
     fn requests(&self, route: &str, method: &str, status: &str) -> f64 {
-        self.get(&format!("keyfob_http_requests_total{{route=\"{route}\",method=\"{method}\",status=\"{status}\"}}"))
+        self.get(&format!(
+            "keyfob_http_requests_total{{route=\"{route}\",method=\"{method}\",status=\"{status}\"}}"
+        ))
     }
 }
 
@@ -61,8 +72,12 @@ fn status_and_challenges(answer: &Answer) -> (u16, usize) {
 #[tokio::test]
 async fn metrics_are_for_who_has_the_permission_and_for_the_admin_socket() {
     let server = Server::start().await;
-    let scraper = server.client(json!({"client_id": "scraper", "permissions": ["metrics"], "grants": ["client_credentials"]})).await;
-    let other = server.client(json!({"client_id": "other", "permissions": ["sessions", "introspect:any", "events"]})).await;
+    let scraper = server
+        .client(json!({"client_id": "scraper", "permissions": ["metrics"], "grants": ["client_credentials"]}))
+        .await;
+    let other = server
+        .client(json!({"client_id": "other", "permissions": ["sessions", "introspect:any", "events"]}))
+        .await;
     let wrong = Client { secret: other.secret.clone(), ..scraper.clone() };
     let own = server.own_token(&scraper).await;
     let person = text(&server.open(&server.application("app").await).await["access_token"]);
@@ -91,13 +106,17 @@ async fn metrics_are_public_only_where_the_configuration_says_so() {
 #[tokio::test]
 async fn who_accepts_openmetrics_gets_it_and_all_others_text() {
     let server = Server::start().await;
-    let get = async |accept| server.send(Method::GET, "/metrics", Auth::Socket, &[("accept", accept)], "").await;
+    let get =
+        async |accept| server.send(Method::GET, "/metrics", Auth::Socket, &[("accept", accept)], "").await;
     let text = get("*/*").await;
     assert_eq!(text.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     assert!(text.text().contains("# TYPE keyfob_refreshes_total counter\nkeyfob_refreshes_total{"));
     let open = get("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4").await;
     assert_eq!(open.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
-    assert!(open.text().contains("# TYPE keyfob_refreshes counter\nkeyfob_refreshes_total{") && open.text().ends_with("# EOF\n"));
+    assert!(
+        open.text().contains("# TYPE keyfob_refreshes counter\nkeyfob_refreshes_total{")
+            && open.text().ends_with("# EOF\n")
+    );
     assert_eq!(open.header("cache-control"), "no-store");
 }
 
@@ -117,7 +136,10 @@ async fn sixty_four_refreshes_at_once_are_one_rotation_and_63_retries() {
     let refreshes = |outcome| page.get(&format!("keyfob_refreshes_total{{outcome=\"{outcome}\"}}"));
     assert_eq!((refreshes("rotated"), refreshes("retried"), refreshes("refused")), (1.0, 63.0, 0.0));
     assert_eq!(page.requests("/oauth2/token", "POST", "200"), 64.0, "past the router too");
-    assert_eq!(page.get("keyfob_http_request_duration_seconds_count{route=\"/oauth2/token\",method=\"POST\"}"), 64.0);
+    assert_eq!(
+        page.get("keyfob_http_request_duration_seconds_count{route=\"/oauth2/token\",method=\"POST\"}"),
+        64.0
+    );
     assert_eq!(page.get("keyfob_access_tokens_issued_total{format=\"paseto\"}"), 65.0);
 }
 
@@ -139,7 +161,10 @@ async fn what_happens_is_counted_under_its_name() {
     }
     assert!(!server.is_active(&app, "rubbish").await);
     let stranger = server.client(json!({"client_id": "stranger"})).await;
-    assert_eq!(server.form("/oauth2/introspect", Auth::Basic(&stranger), &[("token", "x")]).await.status, 403);
+    assert_eq!(
+        server.form("/oauth2/introspect", Auth::Basic(&stranger), &[("token", "x")]).await.status,
+        403
+    );
     for guess in [("app", "kfc_no"), ("nobody", "x")] {
         let guess = Client { id: guess.0.into(), secret: guess.1.into() };
         assert_eq!(server.get("/v1/sessions", Auth::Basic(&guess)).await.status, 401);
@@ -211,13 +236,16 @@ async fn no_label_holds_what_somebody_asked_for_int_09() {
     let app = server.application("app").await;
     let opened = server.open(&app).await;
     let series = async || Page::of(&server).await.samples.into_keys().collect::<BTreeSet<_>>();
-    let tokens: Vec<String> = ["access_token", "refresh_token", "session_token"].map(|kind| text(&opened[kind])).into();
+    let tokens: Vec<String> =
+        ["access_token", "refresh_token", "session_token"].map(|kind| text(&opened[kind])).into();
     let ask = async |round: usize| {
         for token in tokens.iter().map(String::as_str).chain(["alice"]) {
             let made_up = format!("{token}{round}");
             server.get(&format!("/v1/sessions/{made_up}"), Auth::Basic(&app)).await;
             server.get(&format!("/{made_up}/x?token={made_up}"), Auth::Bearer(&made_up)).await;
-            server.get("/v1/sessions", Auth::Basic(&Client { id: made_up.clone(), secret: made_up.clone() })).await;
+            server
+                .get("/v1/sessions", Auth::Basic(&Client { id: made_up.clone(), secret: made_up.clone() }))
+                .await;
             server.form("/oauth2/introspect", Auth::Basic(&app), &[("token", &made_up)]).await;
             let method = Method::from_bytes(format!("M{round}").as_bytes()).unwrap();
             server.send(method, "/oauth2/token", Auth::None, &[], made_up).await;
@@ -247,7 +275,9 @@ async fn the_lag_of_the_sweep_and_what_it_removed_are_told() {
     server.open(&app).await;
     server.hand.advance(std::time::Duration::from_secs(3 * 86_400));
     let behind = Page::of(&server).await;
-    assert!(behind.get("keyfob_sweep_lag_seconds") > 2.0 * 86_400.0 && behind.get("keyfob_sessions_live") == 1.0);
+    assert!(
+        behind.get("keyfob_sweep_lag_seconds") > 2.0 * 86_400.0 && behind.get("keyfob_sessions_live") == 1.0
+    );
     server.tend().await;
     let page = Page::of(&server).await;
     assert_eq!((page.get("keyfob_sweep_lag_seconds"), page.get("keyfob_sessions_live")), (0.0, 0.0));
@@ -255,7 +285,10 @@ async fn the_lag_of_the_sweep_and_what_it_removed_are_told() {
     server.hand.advance(std::time::Duration::from_secs(40 * 86_400));
     server.tend().await;
     let page = Page::of(&server).await;
-    assert_eq!((page.get("keyfob_sweep_removed_total{what=\"sessions\"}"), page.get("keyfob_sessions_stored")), (1.0, 0.0));
+    assert_eq!(
+        (page.get("keyfob_sweep_removed_total{what=\"sessions\"}"), page.get("keyfob_sessions_stored")),
+        (1.0, 0.0)
+    );
 }
 
 /// Names, kinds and sentences of the page are those of the documentation, one for one.
@@ -268,15 +301,25 @@ async fn the_documentation_lists_every_metric_and_no_other() {
     let mut documented = BTreeMap::new();
     for row in rows {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let (name, labels) = cells[0].trim_matches('`').split_once('{').unwrap_or((cells[0].trim_matches('`'), "}"));
-        documented.insert(name.to_owned(), (cells[1].to_owned(), cells[2].to_owned(), labels.trim_end_matches('}').to_owned()));
+        let (name, labels) =
+            cells[0].trim_matches('`').split_once('{').unwrap_or((cells[0].trim_matches('`'), "}"));
+        documented.insert(
+            name.to_owned(),
+            (cells[1].to_owned(), cells[2].to_owned(), labels.trim_end_matches('}').to_owned()),
+        );
     }
     for (name, (kind, help)) in &page.families {
-        let (as_kind, as_help, labels) =
-            documented.get(name).unwrap_or_else(|| panic!("docs/metrics.md does not list {name}: {kind}, {help}"));
+        let (as_kind, as_help, labels) = documented
+            .get(name)
+            .unwrap_or_else(|| panic!("docs/metrics.md does not list {name}: {kind}, {help}"));
         assert_eq!((as_kind, as_help), (kind, help), "{name}");
-        let sample = page.samples.keys().find(|sample| sample.split(['{', ' ']).next().unwrap().starts_with(name.as_str()));
-        let has = sample.and_then(|sample| sample.split_once('{')).map_or(String::new(), |(_, labels)| names_of(labels));
+        let sample = page
+            .samples
+            .keys()
+            .find(|sample| sample.split(['{', ' ']).next().unwrap().starts_with(name.as_str()));
+        let has = sample
+            .and_then(|sample| sample.split_once('{'))
+            .map_or(String::new(), |(_, labels)| names_of(labels));
         if sample.is_some() {
             assert_eq!(*labels, has, "{name}");
         }

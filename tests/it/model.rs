@@ -1,4 +1,5 @@
-//! ROT-36: random histories, applied to the real backend and to the model at once, with clocks that jump and power that fails.
+//! ROT-36: random histories, applied to the real backend and to the model at once, with clocks that jump and
+//! power that fails.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -64,13 +65,17 @@ impl World {
 
     fn family_begins(&mut self, session: SessionId, family: u16, secret: [u8; 32], owner: usize) {
         let first = Token { session, family, generation: 0, secret };
-        assert!(self.chains.insert((session, family), vec![first]).is_none(), "family numbers are never used again");
+        assert!(
+            self.chains.insert((session, family), vec![first]).is_none(),
+            "family numbers are never used again"
+        );
         self.owners.insert((session, family), owner);
     }
 
     fn family(&self, n: usize, family: usize) -> Option<(SessionId, u16)> {
         let session = self.session(n)?;
-        let mut families: Vec<u16> = self.chains.keys().filter(|(id, _)| *id == session).map(|(_, family)| *family).collect();
+        let mut families: Vec<u16> =
+            self.chains.keys().filter(|(id, _)| *id == session).map(|(_, family)| *family).collect();
         families.sort_unstable();
         (!families.is_empty()).then(|| (session, families[family % families.len()]))
     }
@@ -87,13 +92,19 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
             new.authentication.at = new.created_at;
             new.remember = *remember;
             let lifetimes = lifetimes(*remember, 0);
-            (new.idle_timeout, new.expires_at) = (lifetimes.idle_timeout, new.created_at.plus(lifetimes.absolute_lifetime));
+            (new.idle_timeout, new.expires_at) =
+                (lifetimes.idle_timeout, new.created_at.plus(lifetimes.absolute_lifetime));
             new.families[0].authentication = new.authentication.clone();
             new.families[0].current = hash(&secret);
             new.families[0].refreshed_at = new.created_at;
-            let used = used.and_then(|(n, ago)| Some((world.session(n)?, at(world.wall).minus(Duration::from_millis(ago)))));
+            let used = used.and_then(|(n, ago)| {
+                Some((world.session(n)?, at(world.wall).minus(Duration::from_millis(ago))))
+            });
             let data = (*who == 0).then(|| data("{}"));
-            Action::Open(Box::new(Opening { cap: *cap, data, uses: used.into_iter().collect(), ..opening(new) }), secret)
+            Action::Open(
+                Box::new(Opening { cap: *cap, data, uses: used.into_iter().collect(), ..opening(new) }),
+                secret,
+            )
         }
         Step::Refresh { session, family, which, client, policy } => {
             let salt = world.draw();
@@ -105,7 +116,12 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
                 Which::Forked => Token { secret: salt, ..newest },
                 Which::Future => Token { generation: newest.generation + 1, secret: salt, ..newest },
             };
-            Action::Refresh { token, salt, client: client.unwrap_or(world.owners[&key]), policy: policy.clone() }
+            Action::Refresh {
+                token,
+                salt,
+                client: client.unwrap_or(world.owners[&key]),
+                policy: policy.clone(),
+            }
         }
         Step::Renew { session, with_family } => {
             let (secret, token) = (world.draw(), world.draw());
@@ -115,7 +131,9 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
             let secret = world.draw();
             Action::AddFamily { session: world.session(*session)?, client: *client, secret }
         }
-        Step::ChangeData { session } => Action::ChangeData { session: world.session(*session)?, text: format!("{:?}", world.draw()) },
+        Step::ChangeData { session } => {
+            Action::ChangeData { session: world.session(*session)?, text: format!("{:?}", world.draw()) }
+        }
         Step::Change { session, claims, label, first } => {
             let said = |text: &Option<u8>, words: fn(u8) -> Box<str>| text.map(|n| (n > 0).then(|| words(n)));
             let claims = said(claims, |n| format!(r#"{{"n":{n}}}"#).into()).map(|claims| claims.map(Claims));
@@ -146,7 +164,9 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
             let expires_at = at(0).seconds() + i64::from(*token) * 600;
             Action::RevokeOwnToken(RevokedToken { id: TokenId([*token; 16]), expires_at })
         }
-        Step::EndSubject { who, except, by } => Action::EndSubject { who: *who, except: except.and_then(|n| world.session(n)), by: *by },
+        Step::EndSubject { who, except, by } => {
+            Action::EndSubject { who: *who, except: except.and_then(|n| world.session(n)), by: *by }
+        }
         Step::EndEverything => Action::EndEverything,
         Step::PutClient { client } => Action::PutClient(*client),
         Step::DeleteClient { client } => Action::DeleteClient(*client),
@@ -161,14 +181,18 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
         (Action::Open(opening, secret), Answer::Opened(Some(opened))) => {
             let first = Token { session: opened.id, family: 1, generation: 0, secret: *secret };
             world.sessions.push(opened.id);
-            let owner = CLIENTS.iter().position(|client| client_id(client) == opening.session.client_id).unwrap();
+            let owner =
+                CLIENTS.iter().position(|client| client_id(client) == opening.session.client_id).unwrap();
             world.owners.insert((opened.id, 1), owner);
             world.own.insert(opened.id, 1);
             world.chains.insert((opened.id, 1), vec![first]);
         }
         (Action::Refresh { token, .. }, Answer::Refreshed(Some(Ok((next, _, retried))))) => {
             let key = (token.session, token.family);
-            assert!(!world.dead_sessions.contains(&token.session), "a refresh succeeded after its session was ended");
+            assert!(
+                !world.dead_sessions.contains(&token.session),
+                "a refresh succeeded after its session was ended"
+            );
             assert!(!world.dead_families.contains(&key), "a refresh succeeded after its family was ended");
             let chain = world.chains.get_mut(&key).unwrap();
             match chain.get(next.generation as usize) {
@@ -179,7 +203,10 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
                 }
             }
         }
-        (Action::Refresh { token, .. }, Answer::Refreshed(Some(Err(NotRefreshed::Reused | NotRefreshed::StoreRollback)))) => {
+        (
+            Action::Refresh { token, .. },
+            Answer::Refreshed(Some(Err(NotRefreshed::Reused | NotRefreshed::StoreRollback))),
+        ) => {
             world.dead_sessions.insert(token.session);
         }
         (Action::Renew { session, secret, .. }, Answer::Renewed(Some(Some(number)))) => {
@@ -195,13 +222,19 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
         (Action::CloseSession(session), Answer::Told(Some(true))) => {
             world.dead_sessions.insert(*session);
         }
-        (Action::CloseFamily(session, family) | Action::RevokeFamily(session, family), Answer::Told(Some(true))) => {
+        (
+            Action::CloseFamily(session, family) | Action::RevokeFamily(session, family),
+            Answer::Told(Some(true)),
+        ) => {
             world.dead_families.insert((*session, *family));
         }
         (Action::EndEverything, _) => world.dead_sessions.extend(world.sessions.iter().copied()),
         (Action::DeleteClient(client), Answer::Told(Some(true))) => {
-            world.dead_families.extend(world.owners.iter().filter(|(_, owner)| *owner == client).map(|(key, _)| *key));
-            let of_client = world.owners.iter().filter(|((_, family), owner)| *family == 1 && *owner == client);
+            world
+                .dead_families
+                .extend(world.owners.iter().filter(|(_, owner)| *owner == client).map(|(key, _)| *key));
+            let of_client =
+                world.owners.iter().filter(|((_, family), owner)| *family == 1 && *owner == client);
             world.dead_sessions.extend(of_client.map(|((session, _), _)| *session));
         }
         _ => {}
@@ -221,7 +254,11 @@ fn check(world: &mut World, state: &Everything) {
         }
         let lifetimes = lifetimes(session.remember, session.renewals);
         assert_eq!(session.idle_timeout, lifetimes.idle_timeout);
-        assert_eq!(session.expires_at, session.authentication.at.plus(lifetimes.absolute_lifetime), "only authentication moves it");
+        assert_eq!(
+            session.expires_at,
+            session.authentication.at.plus(lifetimes.absolute_lifetime),
+            "only authentication moves it"
+        );
         for family in &session.families {
             let key = (session.id, family.number);
             if family.end.is_some() {
@@ -229,18 +266,34 @@ fn check(world: &mut World, state: &Everything) {
             }
             assert!(!world.dead_families.contains(&key) || family.end(&state.cuts).is_some());
             if log_is_whole {
-                let ends =
-                    |event: &Event| event.kind == EventKind::FamilyEnded && (event.session, event.family) == (Some(key.0), Some(key.1));
-                let told: Vec<_> =
-                    state.events.iter().map(|(_, event)| event).filter(|event| ends(event)).map(|event| event.reason).collect();
-                assert_eq!(told, family.end.iter().map(|end| Some(end.reason)).collect::<Vec<_>>(), "told once, and only what is so");
+                let ends = |event: &Event| {
+                    event.kind == EventKind::FamilyEnded
+                        && (event.session, event.family) == (Some(key.0), Some(key.1))
+                };
+                let told: Vec<_> = state
+                    .events
+                    .iter()
+                    .map(|(_, event)| event)
+                    .filter(|event| ends(event))
+                    .map(|event| event.reason)
+                    .collect();
+                assert_eq!(
+                    told,
+                    family.end.iter().map(|end| Some(end.reason)).collect::<Vec<_>>(),
+                    "told once, and only what is so"
+                );
             }
             let before = world.generations.insert(key, family.generation);
             assert!(before.is_none_or(|before| before <= family.generation), "a generation went back");
-            let places: Vec<Place> = world.chains[&key].iter().map(|token| family.place(&token.presented([0; 32]), now)).collect();
+            let places: Vec<Place> =
+                world.chains[&key].iter().map(|token| family.place(&token.presented([0; 32]), now)).collect();
             assert_eq!(places.iter().filter(|place| **place == Place::Current).count(), 1);
             assert!(places.iter().filter(|place| **place == Place::Retry).count() <= 1);
-            assert_eq!(places.last(), Some(&Place::Current), "the newest that was given out is the current one");
+            assert_eq!(
+                places.last(),
+                Some(&Place::Current),
+                "the newest that was given out is the current one"
+            );
         }
     }
     let positions: Vec<u64> = state.events.iter().map(|(position, _)| position.0).collect();
@@ -252,7 +305,8 @@ fn reopen(disk: &Disk) -> Redb {
     Redb::open_backend(disk.clone(), &keys(), OPTIONS).unwrap()
 }
 
-/// Runs a history. `fail` is where the power goes off in the middle of a step: the step, after how many operations of the disk, and how.
+/// Runs a history. `fail` is where the power goes off in the middle of a step: the step, after how many
+/// operations of the disk, and how.
 async fn run(steps: Vec<Step>, fail: (usize, u64, u64)) {
     let fail = (fail.0 % steps.len(), fail.1, fail.2);
     let (mut world, model, mut disk) = (World::default(), Memory::new(), Disk::default());
@@ -265,7 +319,11 @@ async fn run(steps: Vec<Step>, fail: (usize, u64, u64)) {
             }
             Step::Jump(ms) => world.wall += ms,
             Step::Reopen | Step::PowerCut { .. } => {
-                let found = if let Step::PowerCut { seed } = step { disk.after_power_cut(seed) } else { disk.clone() };
+                let found = if let Step::PowerCut { seed } = step {
+                    disk.after_power_cut(seed)
+                } else {
+                    disk.clone()
+                };
                 drop(real);
                 disk = found;
                 real = reopen(&disk);
@@ -297,7 +355,8 @@ async fn run(steps: Vec<Step>, fail: (usize, u64, u64)) {
                 (world.boot, world.elapsed_ms) = (world.boot + 1, 0);
             }
             if !did {
-                // Not answered: it happened whole, or not at all. A sweep is many commits, and is simply done again.
+                // Not answered: it happened whole, or not at all. A sweep is many commits, and is simply done
+                // again.
                 if matches!(action, Action::Sweep(_)) {
                     act(&real, action.clone(), now).await.unwrap();
                 }

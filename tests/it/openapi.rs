@@ -49,7 +49,12 @@ impl Operation {
     /// The path with the examples of its parameters, or with what `substitute` says.
     fn concrete_path(&self, substitute: impl Fn(&str) -> Option<String>) -> String {
         let mut path = self.path.clone();
-        for parameter in self.body["parameters"].as_array().into_iter().flatten().filter(|parameter| parameter["in"] == "path") {
+        for parameter in self.body["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|parameter| parameter["in"] == "path")
+        {
             let name = parameter["name"].as_str().unwrap();
             let value = substitute(name).unwrap_or_else(|| plain(&parameter["example"]));
             path = path.replace(&format!("{{{name}}}"), &value);
@@ -79,7 +84,8 @@ fn operations(document: &Value) -> Vec<Operation> {
 
 /// The examples of a body, whether it has one or several with names.
 fn examples(content: &Value) -> Vec<Value> {
-    let named = content["examples"].as_object().into_iter().flatten().map(|(_, example)| example["value"].clone());
+    let named =
+        content["examples"].as_object().into_iter().flatten().map(|(_, example)| example["value"].clone());
     named.chain(content.get("example").cloned()).collect()
 }
 
@@ -90,10 +96,17 @@ async fn document(server: &Server) -> Value {
 }
 
 /// Sends `body` as the operation takes it.
-async fn send(server: &Server, operation: &Operation, path: &str, auth: Auth<'_>, body: Option<&Value>) -> Answer {
+async fn send(
+    server: &Server,
+    operation: &Operation,
+    path: &str,
+    auth: Auth<'_>,
+    body: Option<&Value>,
+) -> Answer {
     match (operation.request(), body) {
         (Some((FORM, _)), Some(Value::Object(fields))) => {
-            let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+            let fields: Vec<(&str, &str)> =
+                fields.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
             server.form(path, auth, &fields).await
         }
         (Some(_), Some(body)) => server.json(operation.method.clone(), path, auth, body.clone()).await,
@@ -105,18 +118,22 @@ async fn send(server: &Server, operation: &Operation, path: &str, auth: Auth<'_>
 #[track_caller]
 fn assert_documented(document: &Value, operation: &Operation, answer: &Answer) {
     let (id, status) = (operation.id(), answer.status);
-    let promised =
-        operation.body["responses"].get(status.to_string()).unwrap_or_else(|| panic!("{id} answers {status}: {}", answer.text()));
+    let promised = operation.body["responses"]
+        .get(status.to_string())
+        .unwrap_or_else(|| panic!("{id} answers {status}: {}", answer.text()));
     match promised["content"].as_object() {
         None => assert!(answer.body.is_empty(), "{id} {status} has a body: {}", answer.text()),
         Some(contents) => {
             // JSON has no parameters; text may say its version and charset.
             let sent = answer.header("content-type");
             let media_type = if sent.contains("json") { sent } else { sent.split(';').next().unwrap() };
-            let content = contents.get(media_type).unwrap_or_else(|| panic!("{id} {status} answers {media_type}"));
+            let content =
+                contents.get(media_type).unwrap_or_else(|| panic!("{id} {status} answers {media_type}"));
             let bodies: Vec<Value> = match media_type {
                 "application/octet-stream" => vec![],
-                "application/x-ndjson" => answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+                "application/x-ndjson" => {
+                    answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+                }
                 _ if sent.contains("json") => vec![answer.json()],
                 _ => vec![answer.text().into()],
             };
@@ -126,7 +143,10 @@ fn assert_documented(document: &Value, operation: &Operation, answer: &Answer) {
         }
     }
     for (name, header) in promised["headers"].as_object().into_iter().flatten() {
-        assert!(header["required"] != true || answer.headers.contains_key(name), "{id} {status} has no {name}");
+        assert!(
+            header["required"] != true || answer.headers.contains_key(name),
+            "{id} {status} has no {name}"
+        );
     }
 }
 
@@ -145,7 +165,9 @@ async fn every_body_has_an_example_and_every_example_fits_its_schema() {
     for operation in operations(&document) {
         let requests = operation.request().map(|(_, content)| content.clone());
         let responses = operation.body["responses"].as_object().unwrap().values();
-        let answers = responses.flat_map(|response| response["content"].as_object().into_iter().flatten().map(|(_, c)| c.clone()));
+        let answers = responses.flat_map(|response| {
+            response["content"].as_object().into_iter().flatten().map(|(_, c)| c.clone())
+        });
         for content in requests.into_iter().chain(answers) {
             let examples = examples(&content);
             assert!(!examples.is_empty(), "{} has no example", operation.id());
@@ -183,10 +205,13 @@ async fn every_example_succeeds_against_a_live_server() {
         for mut example in examples {
             // As it stands where that says something, and with a token that lives.
             if matches!(id, "introspect" | "revoke") {
-                let answer = send(&server, &operation, &path, Auth::Basic(&server.admin), Some(&example)).await;
+                let answer =
+                    send(&server, &operation, &path, Auth::Basic(&server.admin), Some(&example)).await;
                 assert_eq!(answer.status, 200, "{id}: {}", answer.text());
             }
-            for (name, token) in [("token", &tokens["access_token"]), ("refresh_token", &tokens["refresh_token"])] {
+            for (name, token) in
+                [("token", &tokens["access_token"]), ("refresh_token", &tokens["refresh_token"])]
+            {
                 if let Some(value) = example.get_mut(name) {
                     *value = token.clone();
                 }
@@ -208,14 +233,19 @@ async fn every_example_succeeds_against_a_live_server() {
     assert!(forgotten.is_empty(), "add to the order: {forgotten:?}");
 }
 
-/// OAS-03. The page sends every field of a form, filled with its example; without one it made up `string`, which was taken for credentials.
+/// OAS-03. The page sends every field of a form, filled with its example; without one it made up `string`,
+/// which was taken for credentials.
 #[tokio::test]
 async fn a_form_as_the_page_sends_it_succeeds() {
     let server = Server::start().await;
     let document = document(&server).await;
     for operation in operations(&document).iter().filter(|operation| operation.path.starts_with("/oauth2/")) {
         let schema = resolve(&document, operation.request().unwrap().1["schema"]["$ref"].as_str().unwrap());
-        let fields = schema["properties"].as_object().unwrap().iter().map(|(name, field)| (name.clone(), field["example"].clone()));
+        let fields = schema["properties"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, field)| (name.clone(), field["example"].clone()));
         let form: Value = fields.collect::<serde_json::Map<_, _>>().into();
         let answer = send(&server, operation, &operation.path, Auth::Basic(&server.admin), Some(&form)).await;
         assert_eq!(answer.status, 200, "{}: {}", operation.id(), answer.text());
@@ -226,7 +256,10 @@ async fn a_form_as_the_page_sends_it_succeeds() {
 #[tokio::test]
 async fn the_oauth_endpoints_take_forms_and_answer_errors_of_rfc_6749() {
     let document = document(&Server::start().await).await;
-    let oauth: Vec<_> = operations(&document).into_iter().filter(|operation| operation.path.starts_with("/oauth2/")).collect();
+    let oauth: Vec<_> = operations(&document)
+        .into_iter()
+        .filter(|operation| operation.path.starts_with("/oauth2/"))
+        .collect();
     assert_eq!(oauth.len(), 3);
     for operation in oauth {
         assert_eq!(operation.request().unwrap().0, FORM, "{}", operation.id());
@@ -257,7 +290,11 @@ async fn the_documented_security_schemes_are_those_that_work() {
         for scheme in ["basic", "bearer", "none"].into_iter().chain(with_cookie) {
             // A new one each time: some operations end those that there are.
             let person = text(&server.open(&server.admin).await["session_token"]);
-            let bearer = if operation.is_for_people() { person.clone() } else { server.own_token(&server.admin).await };
+            let bearer = if operation.is_for_people() {
+                person.clone()
+            } else {
+                server.own_token(&server.admin).await
+            };
             let cookie = [("cookie", &*format!("__Host-keyfob={person}")), ("sec-fetch-site", "same-origin")];
             let auth = match scheme {
                 "basic" => Auth::Basic(&server.admin),
@@ -273,13 +310,17 @@ async fn the_documented_security_schemes_are_those_that_work() {
             assert_eq!(accepted, schemes.is_empty() || schemes.contains(scheme), "{id} by {scheme}");
         }
     }
-    let used: BTreeSet<String> =
-        operations(&document).iter().flat_map(|o| o.schemes().into_iter().map(str::to_owned).collect::<Vec<_>>()).collect();
-    let described: BTreeSet<String> = document["components"]["securitySchemes"].as_object().unwrap().keys().cloned().collect();
+    let used: BTreeSet<String> = operations(&document)
+        .iter()
+        .flat_map(|o| o.schemes().into_iter().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let described: BTreeSet<String> =
+        document["components"]["securitySchemes"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(used, described);
 }
 
-/// OAS-04: what a careless or a hostile client would send is answered as the document says, in every operation.
+/// OAS-04: what a careless or a hostile client would send is answered as the document says, in every
+/// operation.
 #[tokio::test]
 async fn no_answer_is_undocumented() {
     let server = Server::start().await;
@@ -293,19 +334,46 @@ async fn no_answer_is_undocumented() {
         let admin = Auth::Basic(&server.admin);
         let mut answers = vec![];
         if !operation.schemes().is_empty() {
-            for auth in
-                [Auth::Basic(&powerless), Auth::Basic(&wrong), Auth::Bearer("nonsense"), Auth::Header("Digest x"), Auth::Header("Basic !")]
-            {
+            for auth in [
+                Auth::Basic(&powerless),
+                Auth::Basic(&wrong),
+                Auth::Bearer("nonsense"),
+                Auth::Header("Digest x"),
+                Auth::Header("Basic !"),
+            ] {
                 let example = operation.request().map(|(_, content)| examples(content).remove(0));
                 answers.push(send(&server, &operation, &path, auth, example.as_ref()).await);
             }
-            answers
-                .push(send(&server, &operation, &format!("{path}?limit=0&state=odd&cursor=odd&except=odd&reason=%00"), admin, None).await);
+            answers.push(
+                send(
+                    &server,
+                    &operation,
+                    &format!("{path}?limit=0&state=odd&cursor=odd&except=odd&reason=%00"),
+                    admin,
+                    None,
+                )
+                .await,
+            );
         }
         if operation.request().is_some() {
             for content_type in [FORM, JSON, "text/plain"] {
-                for body in ["", "{", "[]", "null", "{}", r#"{"subject":1}"#, "a=%GG", "token=a&token=b", "grant_type=x", &large] {
-                    answers.push(server.send(method(), &path, admin, &[("content-type", content_type)], body.to_owned()).await);
+                for body in [
+                    "",
+                    "{",
+                    "[]",
+                    "null",
+                    "{}",
+                    r#"{"subject":1}"#,
+                    "a=%GG",
+                    "token=a&token=b",
+                    "grant_type=x",
+                    &large,
+                ] {
+                    answers.push(
+                        server
+                            .send(method(), &path, admin, &[("content-type", content_type)], body.to_owned())
+                            .await,
+                    );
                 }
             }
         }
@@ -346,12 +414,21 @@ async fn every_documented_route_answers_other_methods_with_405_and_allow() {
     let all = operations(&document);
     for operation in &all {
         let path = operation.concrete_path(|_| Some("nobody".into()));
-        let mut allowed: BTreeSet<&str> = all.iter().filter(|o| o.path == operation.path).map(|o| o.method.as_str()).collect();
+        let mut allowed: BTreeSet<&str> =
+            all.iter().filter(|o| o.path == operation.path).map(|o| o.method.as_str()).collect();
         if allowed.contains("GET") {
             allowed.insert("HEAD");
         }
-        for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS, Method::TRACE]
-        {
+        for method in [
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+            Method::TRACE,
+        ] {
             if allowed.contains(method.as_str()) {
                 continue;
             }
@@ -362,7 +439,8 @@ async fn every_documented_route_answers_other_methods_with_405_and_allow() {
     }
 }
 
-/// Every operation, parameter and member is explained, so that the page can be read by somebody who knows nothing yet.
+/// Every operation, parameter and member is explained, so that the page can be read by somebody who knows
+/// nothing yet.
 #[tokio::test]
 async fn everything_in_the_document_is_explained() {
     let document = document(&Server::start().await).await;
@@ -370,7 +448,9 @@ async fn everything_in_the_document_is_explained() {
     let mut silent = vec![];
     for operation in operations(&document) {
         let parameters = operation.body["parameters"].as_array().into_iter().flatten();
-        silent.extend(parameters.filter(|p| !explained(p)).map(|p| format!("{} {}", operation.id(), p["name"])));
+        silent.extend(
+            parameters.filter(|p| !explained(p)).map(|p| format!("{} {}", operation.id(), p["name"])),
+        );
         if operation.body["summary"].as_str().is_none_or(str::is_empty)
             || !explained(&operation.body)
             || operation.body["tags"].as_array().unwrap().len() != 1
@@ -379,11 +459,14 @@ async fn everything_in_the_document_is_explained() {
         }
     }
     // What RFC 8414 calls its members is explained there.
-    let ours = document["components"]["schemas"].as_object().unwrap().iter().filter(|(name, _)| *name != "Metadata");
+    let ours =
+        document["components"]["schemas"].as_object().unwrap().iter().filter(|(name, _)| *name != "Metadata");
     for (name, schema) in ours {
         let members = schema["properties"].as_object().into_iter().flatten();
         silent.extend(
-            members.filter(|(_, member)| !explained(member) && member.get("$ref").is_none()).map(|(member, _)| format!("{name}.{member}")),
+            members
+                .filter(|(_, member)| !explained(member) && member.get("$ref").is_none())
+                .map(|(member, _)| format!("{name}.{member}")),
         );
     }
     assert!(silent.is_empty(), "{silent:?}");

@@ -19,14 +19,16 @@ fn assert_unavailable(answer: &Answer) {
     }
 }
 
-/// INT-115, REV-28, TOK-20: 503 with `Retry-After`: neither a verdict on a token, nor anything of the cause. What was asked was not done.
+/// INT-115, REV-28, TOK-20: 503 with `Retry-After`: neither a verdict on a token, nor anything of the cause.
+/// What was asked was not done.
 #[tokio::test]
 async fn without_its_disk_the_server_knows_nothing() {
     let wired = Wired::start().await;
     let app = wired.application("app").await;
     let opened = wired.open(&app).await;
     let tokens = ["access_token", "refresh_token", "session_token"].map(|name| text(&opened[name]));
-    let own = text(&wired.form(TOKEN, &app, &[("grant_type", "client_credentials")]).await.json()["access_token"]);
+    let own =
+        text(&wired.form(TOKEN, &app, &[("grant_type", "client_credentials")]).await.json()["access_token"]);
     wired.unplug();
     for token in tokens.iter().chain([&own]) {
         assert_unavailable(&wired.form(INTROSPECT, &app, &[("token", token)]).await);
@@ -34,7 +36,9 @@ async fn without_its_disk_the_server_knows_nothing() {
     for token in &tokens {
         assert_unavailable(&wired.form(REVOKE, &app, &[("token", token)]).await);
     }
-    assert_unavailable(&wired.form(TOKEN, &app, &[("grant_type", "refresh_token"), ("refresh_token", &tokens[1])]).await);
+    assert_unavailable(
+        &wired.form(TOKEN, &app, &[("grant_type", "refresh_token"), ("refresh_token", &tokens[1])]).await,
+    );
     let opening = wired.json("/v1/sessions", Auth::Basic(&app), json!({"subject": "bob"})).await;
     opening.assert_problem(503, None);
     let ready = send(&wired.wire, Method::GET, "/readyz", Auth::None, &[], "").await;
@@ -46,7 +50,8 @@ async fn without_its_disk_the_server_knows_nothing() {
     }
 }
 
-/// INT-115: a commit that failed leaves the truth unknown, so nothing is called active from then on, although the disk can still be read.
+/// INT-115: a commit that failed leaves the truth unknown, so nothing is called active from then on, although
+/// the disk can still be read.
 #[tokio::test]
 async fn after_a_failed_commit_nothing_is_called_active() {
     let wired = Wired::start().await;
@@ -86,7 +91,8 @@ async fn no_token_comes_back_to_life() {
     for _ in 0..20 {
         let opened = wired.open(&app).await;
         let token = text(&opened["access_token"]);
-        let asking: Vec<_> = (0..3).map(|_| tokio::spawn(watch(wired.wire.clone(), app.clone(), token.clone()))).collect();
+        let asking: Vec<_> =
+            (0..3).map(|_| tokio::spawn(watch(wired.wire.clone(), app.clone(), token.clone()))).collect();
         let revoked = wired.form(REVOKE, &app, &[("token", &text(&opened["refresh_token"]))]).await;
         assert_eq!(revoked.status, 200);
         assert!(!wired.is_active(&app, &token).await, "inactive in the next answer after the 200");
@@ -101,13 +107,15 @@ async fn no_token_comes_back_to_life() {
 async fn watch(wire: std::sync::Arc<keyfob::http::wire::Wire>, app: Client, token: String) -> Vec<bool> {
     let mut history: Vec<bool> = vec![];
     while history.iter().filter(|active| !**active).count() < 5 {
-        history.push(form(&wire, INTROSPECT, &app, &[("token", &token)]).await.json()["active"] == json!(true));
+        history
+            .push(form(&wire, INTROSPECT, &app, &[("token", &token)]).await.json()["active"] == json!(true));
         tokio::task::yield_now().await;
     }
     history
 }
 
-/// REV-29 (a shipped server minted tokens that outlived the revocation): whichever of the two is first, nothing is usable afterwards.
+/// REV-29 (a shipped server minted tokens that outlived the revocation): whichever of the two is first,
+/// nothing is usable afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_that_races_a_revocation_wins_nothing() {
     let wired = Wired::start().await;
@@ -117,7 +125,9 @@ async fn a_refresh_that_races_a_revocation_wins_nothing() {
         let refresh_token = text(&wired.open(&app).await["refresh_token"]);
         let refreshing = tokio::spawn({
             let (wire, app, token) = (wired.wire.clone(), app.clone(), refresh_token.clone());
-            async move { form(&wire, TOKEN, &app, &[("grant_type", "refresh_token"), ("refresh_token", &token)]).await }
+            async move {
+                form(&wire, TOKEN, &app, &[("grant_type", "refresh_token"), ("refresh_token", &token)]).await
+            }
         });
         assert_eq!(wired.form(REVOKE, &app, &[("token", &refresh_token)]).await.status, 200);
         let refreshed = refreshing.await.unwrap();
@@ -130,7 +140,8 @@ async fn a_refresh_that_races_a_revocation_wins_nothing() {
         for name in ["access_token", "refresh_token"] {
             assert!(!wired.is_active(&app, &text(&refreshed.json()[name])).await);
         }
-        let again = [("grant_type", "refresh_token"), ("refresh_token", &*text(&refreshed.json()["refresh_token"]))];
+        let again =
+            [("grant_type", "refresh_token"), ("refresh_token", &*text(&refreshed.json()["refresh_token"]))];
         wired.form(TOKEN, &app, &again).await.assert_error(400, "invalid_grant");
     }
     assert!(granted > 0 && refused > 0, "both orders happen: {granted} {refused}");

@@ -1,4 +1,5 @@
-//! What the tests of people begin with: somebody who is signed in, and the requests that their browser or program sends.
+//! What the tests of people begin with: somebody who is signed in, and the requests that their browser or
+//! program sends.
 
 use std::time::Duration;
 
@@ -70,7 +71,9 @@ impl SignedIn {
     }
 
     pub async fn renew(&self, fields: Value) -> Answer {
-        self.server.json(Method::POST, &format!("{}/renew", self.path()), Auth::Basic(&self.app), fields).await
+        self.server
+            .json(Method::POST, &format!("{}/renew", self.path()), Auth::Basic(&self.app), fields)
+            .await
     }
 
     pub async fn patch(&self, fields: Value) -> Answer {

@@ -12,8 +12,8 @@ use crate::disk::Disk;
 use crate::durability::{hold_the_writer, on, start};
 use crate::fixture::*;
 
-/// ROT-15, ROT-16, ROT-17: the power fails at each operation of the disk in turn, and of what was not synced any sectors are lost.
-/// What was answered is there; what was not is there whole or not at all.
+/// ROT-15, ROT-16, ROT-17: the power fails at each operation of the disk in turn, and of what was not synced
+/// any sectors are lost. What was answered is there; what was not is there whole or not at all.
 #[tokio::test]
 async fn no_answered_rotation_is_ever_lost_to_a_power_cut() {
     let mut finished = false;
@@ -49,8 +49,15 @@ async fn no_answered_rotation_is_ever_lost_to_a_power_cut() {
             let found = on(&disk.after_power_cut(seed));
             let family = found.session(session_id(1)).await.unwrap().unwrap().families[0].clone();
             let kept = family.generation == token.generation && family.current == hash(&token.secret);
-            let next = asked.as_ref().is_some_and(|next| family.generation == next.generation && family.current == hash(&next.secret));
-            assert!(kept || next, "answered {}, found {} after {operations}, seed {seed}", token.generation, family.generation);
+            let next = asked.as_ref().is_some_and(|next| {
+                family.generation == next.generation && family.current == hash(&next.secret)
+            });
+            assert!(
+                kept || next,
+                "answered {}, found {} after {operations}, seed {seed}",
+                token.generation,
+                family.generation
+            );
             assert_eq!(family.window.is_some(), family.generation > 0);
             assert_eq!(found.head(), Position(1));
             // Whoever asked and was not answered asks again, and is.
@@ -89,7 +96,8 @@ async fn after_a_failed_commit_nobody_is_acknowledged() {
     assert!(store.registry().cuts.everything.is_none());
 }
 
-/// A panic through a write transaction would leave quick repair off without a word, so it must not get that far.
+/// A panic through a write transaction would leave quick repair off without a word, so it must not get that
+/// far.
 #[test]
 fn a_panic_in_a_decision_ends_the_process() {
     const CHILD: &str = "KEYFOB_TEST_PANIC";
@@ -111,7 +119,8 @@ fn a_panic_in_a_decision_ends_the_process() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("the writer panicked"));
 }
 
-/// After a crash the next opening is quick: nothing is repaired, because every commit left behind what is needed.
+/// After a crash the next opening is quick: nothing is repaired, because every commit left behind what is
+/// needed.
 #[tokio::test]
 async fn no_repair_is_needed_after_a_power_cut() {
     let disk = Disk::default();

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::server::{Auth, Server, text};
 
-/// NST-03, NST-04: inactivity ends a session at 15 minutes, and no activity carries it beyond 12 hours, remembered or not.
+/// NST-03, NST-04: inactivity ends a session at 15 minutes, and no activity carries it beyond 12 hours,
+/// remembered or not.
 #[tokio::test]
 async fn under_aal3_either_timeout_ends_a_session_and_activity_moves_only_one() {
     let server = Server::with(&[("policy.default.preset", "aal3")]).await;

@@ -38,15 +38,18 @@ impl Process {
         Self::with(directory, &[])
     }
 
-    /// The same, with settings in its environment, such as `("KEYFOB_LOG__LEVEL", "debug")`. Its log goes to `log.txt`.
+    /// The same, with settings in its environment, such as `("KEYFOB_LOG__LEVEL", "debug")`. Its log goes to
+    /// `log.txt`.
     pub fn with(directory: &Path, environment: &[(&str, &str)]) -> Self {
         Self::at(directory, free_port(), environment)
     }
 
-    /// The same on a port: one that starts again where it was has the same issuer, so that its tokens stay good.
+    /// The same on a port: one that starts again where it was has the same issuer, so that its tokens stay
+    /// good.
     pub fn at(directory: &Path, port: u16, environment: &[(&str, &str)]) -> Self {
         let address = format!("127.0.0.1:{port}");
-        let mut command = keyfob(directory, &["serve", "--listen", &address, "--issuer", &format!("http://{address}")]);
+        let mut command =
+            keyfob(directory, &["serve", "--listen", &address, "--issuer", &format!("http://{address}")]);
         command.envs(environment.iter().copied());
         Self::by(directory, &mut command, address)
     }
@@ -59,7 +62,11 @@ impl Process {
         let mut greeting = String::new();
         // The greeting ends with the line to try; a server that fails closes its output.
         while !greeting.contains("try it") && lines.read_line(&mut greeting).unwrap() > 0 {}
-        assert!(greeting.contains("try it"), "{}", std::fs::read_to_string(directory.join("log.txt")).unwrap());
+        assert!(
+            greeting.contains("try it"),
+            "{}",
+            std::fs::read_to_string(directory.join("log.txt")).unwrap()
+        );
         Self { child, address, greeting }
     }
 
@@ -93,8 +100,11 @@ impl Process {
 
     /// Posts a form.
     pub fn form(&self, path: &str, client: Option<&Client>, fields: &[(&str, &str)]) -> Answer {
-        let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-        let body: Vec<String> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let encode = |text: &str| {
+            percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+        };
+        let body: Vec<String> =
+            fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
         self.send("POST", path, client, "application/x-www-form-urlencoded", &body.join("&")).unwrap()
     }
 
@@ -104,7 +114,14 @@ impl Process {
     }
 
     /// Sends a request on a connection of its own. `Err` when the server goes away in the middle.
-    pub fn send(&self, method: &str, path: &str, client: Option<&Client>, content_type: &str, body: &str) -> std::io::Result<Answer> {
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        client: Option<&Client>,
+        content_type: &str,
+        body: &str,
+    ) -> std::io::Result<Answer> {
         let mut stream = TcpStream::connect(&self.address)?;
         exchange(&mut stream, method, path, client, content_type, body)
     }
@@ -143,7 +160,9 @@ pub fn exchange(
     content_type: &str,
     body: &str,
 ) -> std::io::Result<Answer> {
-    let authorization = client.map(|client| format!("Authorization: {}\r\n", basic(&client.id, &client.secret))).unwrap_or_default();
+    let authorization = client
+        .map(|client| format!("Authorization: {}\r\n", basic(&client.id, &client.secret)))
+        .unwrap_or_default();
     let length = body.len();
     write!(
         stream,
@@ -160,7 +179,8 @@ pub fn exchange(
         headers.append(name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap());
     }
     let body = received.split_off(head + 4);
-    let announced = headers.get("content-length").and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        headers.get("content-length").and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|announced| announced != body.len()) {
         return Err(gone());
     }

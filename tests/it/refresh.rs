@@ -19,7 +19,13 @@ async fn setting() -> (Server, Client, Value) {
 }
 
 async fn narrowed(server: &Server, app: &Client, token: &str, scope: &str) -> Answer {
-    server.form(PATH, Auth::Basic(app), &[("grant_type", "refresh_token"), ("refresh_token", token), ("scope", scope)]).await
+    server
+        .form(
+            PATH,
+            Auth::Basic(app),
+            &[("grant_type", "refresh_token"), ("refresh_token", token), ("scope", scope)],
+        )
+        .await
 }
 
 /// RFR-01: a new pair, for confidential and public clients alike; the old token is spent.
@@ -30,12 +36,26 @@ async fn a_refresh_rotates() {
     let refreshed = server.refresh(&app, &old).await.json();
     assert_ne!(refreshed["access_token"], opened["access_token"]);
     assert_ne!(text(&refreshed["refresh_token"]), old);
-    assert!(server.is_active(&app, &text(&refreshed["access_token"])).await && !server.is_active(&app, &old).await);
-    assert!(server.is_active(&app, &text(&opened["access_token"])).await, "earlier access tokens stay until their exp");
+    assert!(
+        server.is_active(&app, &text(&refreshed["access_token"])).await
+            && !server.is_active(&app, &old).await
+    );
+    assert!(
+        server.is_active(&app, &text(&opened["access_token"])).await,
+        "earlier access tokens stay until their exp"
+    );
 
-    server.client(json!({"client_id": "spa", "kind": "public", "grants": ["refresh_token"], "scopes": ["read"]})).await;
+    server
+        .client(
+            json!({"client_id": "spa", "kind": "public", "grants": ["refresh_token"], "scopes": ["read"]}),
+        )
+        .await;
     let opened = server.open_with(&server.admin, json!({"subject": "alice", "client_id": "spa"})).await;
-    let fields = [("grant_type", "refresh_token"), ("client_id", "spa"), ("refresh_token", &*text(&opened["refresh_token"]))];
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "spa"),
+        ("refresh_token", &*text(&opened["refresh_token"])),
+    ];
     let refreshed = server.form(PATH, Auth::None, &fields).await;
     assert_eq!((refreshed.status, &refreshed.json()["scope"]), (200, &json!("read")));
     assert_ne!(refreshed.json()["refresh_token"], opened["refresh_token"]);
@@ -54,7 +74,8 @@ async fn a_narrower_scope_narrows_only_the_access_token() {
     assert_eq!(server.introspect(&app, &text(&full["access_token"])).await["scope"], json!("read write"));
 }
 
-/// RFR-03, RFR-05: wider, malformed or of another case is refused and spends nothing; order and repetition do not matter.
+/// RFR-03, RFR-05: wider, malformed or of another case is refused and spends nothing; order and repetition do
+/// not matter.
 #[tokio::test]
 async fn a_wider_or_malformed_scope_spends_nothing() {
     let (server, app, opened) = setting().await;
@@ -62,10 +83,24 @@ async fn a_wider_or_malformed_scope_spends_nothing() {
     let only_read = text(&server.open_with(&app, fields).await["refresh_token"]);
     narrowed(&server, &app, &only_read, "read write").await.assert_error(400, "invalid_scope");
     let mut token = text(&opened["refresh_token"]);
-    for scope in ["admin", "read admin", "Read", "read  write", " read", "read ", "re\"ad", "re\\ad", "re\tad", "read\nwrite", "rëad"] {
+    for scope in [
+        "admin",
+        "read admin",
+        "Read",
+        "read  write",
+        " read",
+        "read ",
+        "re\"ad",
+        "re\\ad",
+        "re\tad",
+        "read\nwrite",
+        "rëad",
+    ] {
         narrowed(&server, &app, &token, scope).await.assert_error(400, "invalid_scope");
     }
-    for (scope, granted) in [("write read", "read write"), ("write write", "write"), ("read write read", "read write")] {
+    for (scope, granted) in
+        [("write read", "read write"), ("write write", "write"), ("read write read", "read write")]
+    {
         let answer = narrowed(&server, &app, &token, scope).await.json();
         assert_eq!(answer["scope"], json!(granted));
         token = text(&answer["refresh_token"]);
@@ -83,10 +118,20 @@ async fn another_clients_refresh_token_is_refused_and_stays_current() {
     }
     let token = text(&opened["refresh_token"]);
     server.refresh(&other, &token).await.assert_error(400, "invalid_grant");
-    let public = text(&server.open_with(&server.admin, json!({"subject": "alice", "client_id": "spa"})).await["refresh_token"]);
+    let public = text(
+        &server.open_with(&server.admin, json!({"subject": "alice", "client_id": "spa"})).await["refresh_token"],
+    );
     let as_public = |id: &'static str, token: String| {
         let server = &server;
-        async move { server.form(PATH, Auth::None, &[("grant_type", "refresh_token"), ("refresh_token", &token), ("client_id", id)]).await }
+        async move {
+            server
+                .form(
+                    PATH,
+                    Auth::None,
+                    &[("grant_type", "refresh_token"), ("refresh_token", &token), ("client_id", id)],
+                )
+                .await
+        }
     };
     as_public("spa2", public.clone()).await.assert_error(400, "invalid_grant");
     as_public("spa", token.clone()).await.assert_error(400, "invalid_grant");
@@ -115,7 +160,8 @@ async fn a_refresh_without_a_token_is_an_invalid_request() {
     assert!(answer.text().contains("refresh_token"), "{}", answer.text());
 }
 
-/// RFR-11: the layout of the contract, with 256 bits that are new each time, also from one rotation to the next.
+/// RFR-11: the layout of the contract, with 256 bits that are new each time, also from one rotation to the
+/// next.
 #[tokio::test]
 async fn a_refresh_token_holds_256_secret_bits() {
     let (server, app, opened) = setting().await;
@@ -124,13 +170,18 @@ async fn a_refresh_token_holds_256_secret_bits() {
     for number in 0..40 {
         let bytes = Base64UrlUnpadded::decode_vec(token.strip_prefix("kfr_").unwrap()).unwrap();
         assert_eq!(bytes.len(), 72);
-        assert!(secrets.insert(bytes[24..56].to_vec()) && secrets.insert(bytes[56..72].to_vec()), "secret and MAC are new");
-        let next = if number % 2 == 0 { server.refresh(&app, &token).await.json() } else { server.open(&app).await };
+        assert!(
+            secrets.insert(bytes[24..56].to_vec()) && secrets.insert(bytes[56..72].to_vec()),
+            "secret and MAC are new"
+        );
+        let next =
+            if number % 2 == 0 { server.refresh(&app, &token).await.json() } else { server.open(&app).await };
         token = text(&next["refresh_token"]);
     }
 }
 
-/// RFR-12, CLI-14: neither the secret bytes nor the text of anything issued is in the file or beside it, but for what is for the administrator.
+/// RFR-12, CLI-14: neither the secret bytes nor the text of anything issued is in the file or beside it, but
+/// for what is for the administrator.
 #[tokio::test]
 async fn nothing_issued_can_be_read_from_the_store() {
     let (mut server, app, opened) = setting().await;
@@ -143,7 +194,9 @@ async fn nothing_issued_can_be_read_from_the_store() {
         assert!(!holds(&bytes[24..56]) && !holds(&token.as_bytes()[4..]));
     }
     for secret in [&app.secret, &server.admin.secret] {
-        assert!(!holds(&secret.as_bytes()[4..]) && !holds(&Base64UrlUnpadded::decode_vec(&secret[4..]).unwrap()));
+        assert!(
+            !holds(&secret.as_bytes()[4..]) && !holds(&Base64UrlUnpadded::decode_vec(&secret[4..]).unwrap())
+        );
     }
     assert!(!holds(b"alice"), "and nothing personal");
     assert!(holds(b"sessions"), "the search finds what is there");
@@ -161,12 +214,15 @@ async fn an_idle_family_expires() {
     server.refresh(&app, &next).await.assert_error(400, "invalid_grant");
 }
 
-/// RFR-14, RFR-15, RFR-18, RFR-20: no activity moves the end that the authentication set; no token outlives it; `acr` and `auth_time` stay.
+/// RFR-14, RFR-15, RFR-18, RFR-20: no activity moves the end that the authentication set; no token outlives
+/// it; `acr` and `auth_time` stay.
 #[tokio::test]
 async fn nothing_outlives_the_absolute_lifetime() {
     let server = Server::start().await;
     let app = server.application("app").await;
-    let opened = server.open_with(&app, json!({"subject": "alice", "acr": "aal2", "auth_time": "2027-01-15T07:00:00Z"})).await;
+    let opened = server
+        .open_with(&app, json!({"subject": "alice", "acr": "aal2", "auth_time": "2027-01-15T07:00:00Z"}))
+        .await;
     let end_s = NOW_S - 3600 + 24 * 3600;
     let mut token = text(&opened["refresh_token"]);
     for quarter in 1..23 * 4 {
@@ -199,7 +255,8 @@ async fn another_resource_than_the_one_granted_is_refused() {
     let with = |resource: &'static str| {
         let (server, app, token) = (&server, &app, &token);
         async move {
-            let fields = [("grant_type", "refresh_token"), ("refresh_token", &**token), ("resource", resource)];
+            let fields =
+                [("grant_type", "refresh_token"), ("refresh_token", &**token), ("resource", resource)];
             server.form(PATH, Auth::Basic(app), &fields).await
         }
     };
@@ -208,7 +265,10 @@ async fn another_resource_than_the_one_granted_is_refused() {
     }
     let refreshed = with("https://a").await;
     assert_eq!(refreshed.status, 200, "{}", refreshed.text());
-    assert_eq!(server.introspect(&app, &text(&refreshed.json()["access_token"])).await["aud"], json!("https://a"));
+    assert_eq!(
+        server.introspect(&app, &text(&refreshed.json()["access_token"])).await["aud"],
+        json!("https://a")
+    );
 }
 
 /// A disabled client is no client, and its families wait for it (contract, section 4).
@@ -216,7 +276,14 @@ async fn another_resource_than_the_one_granted_is_refused() {
 async fn a_disabled_clients_families_wait_for_it() {
     let (server, app, opened) = setting().await;
     let token = text(&opened["refresh_token"]);
-    let set = |disabled: bool| server.json(Method::PATCH, "/v1/clients/app", Auth::Basic(&server.admin), json!({"disabled": disabled}));
+    let set = |disabled: bool| {
+        server.json(
+            Method::PATCH,
+            "/v1/clients/app",
+            Auth::Basic(&server.admin),
+            json!({"disabled": disabled}),
+        )
+    };
     set(true).await;
     server.refresh(&app, &token).await.assert_error(401, "invalid_client");
     set(false).await;

@@ -30,14 +30,22 @@ fn wrong_secret(client: &Client) -> Client {
     Client { id: client.id.clone(), secret: format!("kfc_{}", "A".repeat(43)) }
 }
 
-/// REV-01, REV-22, REV-23, REV-24: a refresh token: the family, its access tokens, and the session that has no other family.
+/// REV-01, REV-22, REV-23, REV-24: a refresh token: the family, its access tokens, and the session that has
+/// no other family.
 #[tokio::test]
 async fn a_refresh_token_takes_its_family_and_the_session_along() {
     let (server, app, opened) = setting().await;
     let refreshed = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
     let answer = server.revoke(&app, &text(&refreshed["refresh_token"])).await;
-    assert_eq!((answer.status, answer.text(), answer.header("cache-control")), (200, String::new(), "no-store"));
-    for token in ALL.map(|name| &opened[name]).into_iter().chain(["access_token", "refresh_token"].map(|name| &refreshed[name])) {
+    assert_eq!(
+        (answer.status, answer.text(), answer.header("cache-control")),
+        (200, String::new(), "no-store")
+    );
+    for token in ALL
+        .map(|name| &opened[name])
+        .into_iter()
+        .chain(["access_token", "refresh_token"].map(|name| &refreshed[name]))
+    {
         assert!(!server.is_active(&app, &text(token)).await);
     }
     server.refresh(&app, &text(&refreshed["refresh_token"])).await.assert_error(400, "invalid_grant");
@@ -77,7 +85,10 @@ async fn a_clients_own_token_is_revoked_by_its_name() {
     assert_eq!(server.revoke(&rs, &one).await.status, 200);
     server.restart().await;
     assert!(!server.is_active(&rs, &one).await && server.is_active(&rs, &other).await);
-    server.form("/oauth2/introspect", Auth::Bearer(&one), &[("token", &other)]).await.assert_error(401, "invalid_token");
+    server
+        .form("/oauth2/introspect", Auth::Bearer(&one), &[("token", &other)])
+        .await
+        .assert_error(401, "invalid_token");
 }
 
 /// REV-03 (C-13): POST alone, and no JSONP.
@@ -90,7 +101,8 @@ async fn every_other_method_is_405() {
         assert_eq!((answer.status, answer.header("allow")), (405, "POST"), "{method}");
     }
     assert!(server.is_active(&app, &text(&opened["refresh_token"])).await);
-    let answer = server.raw_form(&format!("{PATH}?callback=f"), Auth::Basic(&app), "token=x&callback=f").await;
+    let answer =
+        server.raw_form(&format!("{PATH}?callback=f"), Auth::Basic(&app), "token=x&callback=f").await;
     assert_eq!((answer.status, answer.text()), (200, String::new()));
 }
 
@@ -111,8 +123,14 @@ async fn a_malformed_request_revokes_nothing() {
     ] {
         server.raw_form(PATH, Auth::Basic(&app), &body).await.assert_error(400, "invalid_request");
     }
-    server.raw_form(&format!("{PATH}?token={token}"), Auth::Basic(&app), "").await.assert_error(400, "invalid_request");
-    server.json(Method::POST, PATH, Auth::Basic(&app), json!({"token": token})).await.assert_error(400, "invalid_request");
+    server
+        .raw_form(&format!("{PATH}?token={token}"), Auth::Basic(&app), "")
+        .await
+        .assert_error(400, "invalid_request");
+    server
+        .json(Method::POST, PATH, Auth::Basic(&app), json!({"token": token}))
+        .await
+        .assert_error(400, "invalid_request");
     assert!(server.is_active(&app, &token).await);
 }
 
@@ -127,7 +145,9 @@ async fn without_its_secret_a_client_revokes_nothing() {
             server.form(PATH, Auth::None, &[("token", token)]).await,
             server.form(PATH, Auth::Basic(&wrong_secret(&app)), &[("token", token)]).await,
             server.form(PATH, Auth::None, &[("token", token), ("client_id", "app")]).await,
-            server.form(PATH, Auth::None, &[("token", token), ("client_id", "app"), ("client_secret", "wrong")]).await,
+            server
+                .form(PATH, Auth::None, &[("token", token), ("client_id", "app"), ("client_secret", "wrong")])
+                .await,
             server.form(PATH, Auth::Bearer(&own), &[("token", token)]).await,
         ] {
             answer.assert_error(401, "invalid_client");
@@ -148,7 +168,10 @@ async fn a_public_client_revokes_its_own_tokens() {
     let open = || server.open_with(&server.admin, json!({"subject": "alice", "client_id": "spa"}));
     for name in ALL {
         let token = text(&open().await[name]);
-        server.form(PATH, Auth::None, &[("token", &token), ("client_id", "other")]).await.assert_error(400, "invalid_grant");
+        server
+            .form(PATH, Auth::None, &[("token", &token), ("client_id", "other")])
+            .await
+            .assert_error(400, "invalid_grant");
         assert!(server.is_active(&server.admin, &token).await);
         let answer = server.form(PATH, Auth::None, &[("token", &token), ("client_id", "spa")]).await;
         assert_eq!(answer.status, 200, "{name}: {}", answer.text());
@@ -156,12 +179,15 @@ async fn a_public_client_revokes_its_own_tokens() {
     }
 }
 
-/// REV-07, REV-08 (C-05; a shipped server answered 200 and revoked nothing): another client's token is refused, and lives.
+/// REV-07, REV-08 (C-05; a shipped server answered 200 and revoked nothing): another client's token is
+/// refused, and lives.
 #[tokio::test]
 async fn another_clients_token_is_refused_and_lives() {
     let (server, app, opened) = setting().await;
     // Even the resource server that it is meant for.
-    let rs = server.client(json!({"client_id": "rs", "permissions": ["introspect:any", "sessions"], "serves": [ISSUER]})).await;
+    let rs = server
+        .client(json!({"client_id": "rs", "permissions": ["introspect:any", "sessions"], "serves": [ISSUER]}))
+        .await;
     for name in ALL {
         server.revoke(&rs, &text(&opened[name])).await.assert_error(400, "invalid_grant");
         assert!(server.is_active(&app, &text(&opened[name])).await, "{name}");
@@ -177,31 +203,41 @@ async fn another_clients_token_is_refused_and_lives() {
 async fn the_opener_and_administrators_revoke_what_they_opened() {
     let server = Server::start().await;
     let app = server.application("app").await;
-    let backend = server.client(json!({"client_id": "backend", "permissions": ["sessions"], "opens_for": ["app"]})).await;
+    let backend = server
+        .client(json!({"client_id": "backend", "permissions": ["sessions"], "opens_for": ["app"]}))
+        .await;
     for caller in [&backend, &server.admin] {
         for name in ALL {
             let opened = server.open_with(&backend, json!({"subject": "alice", "client_id": "app"})).await;
-            assert_eq!(server.revoke(caller, &text(&opened[name])).await.status, 200, "{name} by {}", caller.id);
+            assert_eq!(
+                server.revoke(caller, &text(&opened[name])).await.status,
+                200,
+                "{name} by {}",
+                caller.id
+            );
             assert!(!server.is_active(&app, &text(&opened[name])).await, "{name} by {}", caller.id);
         }
     }
 }
 
-/// REV-09, REV-10, REV-11: a wrong hint extends the search, an invalid one is ignored, and `unsupported_token_type` is never the answer.
+/// REV-09, REV-10, REV-11: a wrong hint extends the search, an invalid one is ignored, and
+/// `unsupported_token_type` is never the answer.
 #[tokio::test]
 async fn a_hint_does_no_harm() {
     let (server, app, _) = setting().await;
     for name in ALL {
         for hint in ["access_token", "refresh_token", "banana", "Access_Token", "urn:x:saml", ""] {
             let token = text(&server.open(&app).await[name]);
-            let answer = server.form(PATH, Auth::Basic(&app), &[("token", &token), ("token_type_hint", hint)]).await;
+            let answer =
+                server.form(PATH, Auth::Basic(&app), &[("token", &token), ("token_type_hint", hint)]).await;
             assert_eq!((answer.status, answer.text()), (200, String::new()), "{name} as {hint}");
             assert!(!server.is_active(&app, &token).await, "{name} as {hint}");
         }
     }
 }
 
-/// REV-20: what is no token, or none any more, is answered like success; also another client's dead access token.
+/// REV-20: what is no token, or none any more, is answered like success; also another client's dead access
+/// token.
 #[tokio::test]
 async fn what_is_dead_already_is_200() {
     let (server, app, opened) = setting().await;
@@ -212,7 +248,16 @@ async fn what_is_dead_already_is_200() {
     let of_gone = server.open(&gone).await;
     server.delete("/v1/clients/gone", Auth::Basic(&server.admin)).await;
     server.hand.advance(Duration::from_secs(300));
-    for token in [&*token, &*revoked, "x", "kfr_", "v4.public.x", "🔑", &*"a".repeat(60_000), &*text(&of_gone["access_token"])] {
+    for token in [
+        &*token,
+        &*revoked,
+        "x",
+        "kfr_",
+        "v4.public.x",
+        "🔑",
+        &*"a".repeat(60_000),
+        &*text(&of_gone["access_token"]),
+    ] {
         let answer = server.revoke(&app, token).await;
         assert_eq!((answer.status, answer.text()), (200, String::new()), "{token:.40}");
     }
@@ -233,18 +278,24 @@ async fn revoking_twice_is_told_once() {
         let before = head(&server, &app, &live).await;
         assert_eq!(server.revoke(&app, &token).await.status, 200);
         let after = head(&server, &app, &live).await;
-        assert_eq!(after - before, events, "{name}: token.revoked; family.ended and session.ended; session.ended");
+        assert_eq!(
+            after - before,
+            events,
+            "{name}: token.revoked; family.ended and session.ended; session.ended"
+        );
         assert_eq!(server.revoke(&app, &token).await.status, 200);
         assert_eq!(head(&server, &app, &live).await, after, "{name}");
     }
 }
 
-/// REV-26 (C-10): logging out with a stale token logs out, within the retry window and after it, and is no reuse.
+/// REV-26 (C-10): logging out with a stale token logs out, within the retry window and after it, and is no
+/// reuse.
 #[tokio::test]
 async fn a_rotated_refresh_token_still_logs_out() {
     for seconds in [1, 120] {
         let (server, app, opened) = setting().await;
-        let current = text(&server.refresh(&app, &text(&opened["refresh_token"])).await.json()["refresh_token"]);
+        let current =
+            text(&server.refresh(&app, &text(&opened["refresh_token"])).await.json()["refresh_token"]);
         server.hand.advance(Duration::from_secs(seconds));
         assert_eq!(server.revoke(&app, &text(&opened["refresh_token"])).await.status, 200);
         assert!(!server.is_active(&app, &current).await);
@@ -262,10 +313,12 @@ async fn a_forged_token_ends_nothing() {
         for byte in [0, 1, 20, 40, 56, 71] {
             let mut forged = genuine.clone();
             forged[byte] ^= 1;
-            let answer = server.revoke(&app, &format!("{prefix}{}", Base64UrlUnpadded::encode_string(&forged))).await;
+            let answer =
+                server.revoke(&app, &format!("{prefix}{}", Base64UrlUnpadded::encode_string(&forged))).await;
             assert_eq!((answer.status, answer.text()), (200, String::new()));
         }
-        let relabelled = format!("{}{}", if prefix == "kfr_" { "kfs_" } else { "kfr_" }, &text(&opened[name])[4..]);
+        let relabelled =
+            format!("{}{}", if prefix == "kfr_" { "kfs_" } else { "kfr_" }, &text(&opened[name])[4..]);
         assert_eq!(server.revoke(&app, &relabelled).await.status, 200);
     }
     for name in ALL {
@@ -273,7 +326,8 @@ async fn a_forged_token_ends_nothing() {
     }
 }
 
-/// REV-41: a request that comes in by plain HTTP behind a proxy is honoured, and REV-40: only the https address is published.
+/// REV-41: a request that comes in by plain HTTP behind a proxy is honoured, and REV-40: only the https
+/// address is published.
 #[tokio::test]
 async fn only_the_https_address_is_published() {
     let server = Server::with(&[("server.issuer", "https://id.example")]).await;

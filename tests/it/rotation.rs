@@ -113,7 +113,9 @@ async fn a_refresh_token_is_spent_by_its_use() {
     let second = case.next(&first).await;
     assert_ne!(first, second);
     let third = case.next(&second).await;
-    assert!(!case.server.is_active(&case.app, &second).await && case.server.is_active(&case.app, &third).await);
+    assert!(
+        !case.server.is_active(&case.app, &second).await && case.server.is_active(&case.app, &third).await
+    );
     case.server.hand.advance(seconds(10));
     case.is_refused(&second).await;
     let case = opened().await;
@@ -132,7 +134,11 @@ async fn a_retry_within_the_window_gets_the_same_pair() {
     assert_eq!(again["refresh_token"], answered["refresh_token"]);
     assert_eq!(again["access_token"], answered["access_token"]);
     assert_ne!(again["refresh_token"], json!(case.first()));
-    assert_eq!((answered["expires_in"].as_i64(), again["expires_in"].as_i64()), (Some(300), Some(297)), "what is left");
+    assert_eq!(
+        (answered["expires_in"].as_i64(), again["expires_in"].as_i64()),
+        (Some(300), Some(297)),
+        "what is left"
+    );
     assert_eq!(case.shown().await["families"][0]["generation"], 1);
     assert!(case.server.is_active(&case.app, &text(&again["access_token"])).await);
     case.refresh(&text(&again["refresh_token"])).await;
@@ -175,7 +181,8 @@ async fn earlier_access_tokens_live_until_they_expire() {
     assert!(!case.server.is_active(&case.app, &early).await);
 }
 
-/// The sixty-fifth retry of one token is too many; it comes with a time to wait, and the session is none the worse for it.
+/// The sixty-fifth retry of one token is too many; it comes with a time to wait, and the session is none the
+/// worse for it.
 #[tokio::test]
 async fn retries_have_a_limit() {
     let case = opened().await;
@@ -224,8 +231,15 @@ async fn a_bad_scope_or_resource_consumes_nothing() {
 async fn a_disabled_client_keeps_its_families() {
     let case = opened().await;
     let disable = async |disabled: bool| {
-        let answer =
-            case.server.json(Method::PATCH, "/v1/clients/app", Auth::Basic(&case.server.admin), json!({"disabled": disabled})).await;
+        let answer = case
+            .server
+            .json(
+                Method::PATCH,
+                "/v1/clients/app",
+                Auth::Basic(&case.server.admin),
+                json!({"disabled": disabled}),
+            )
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     };
     let access = text(&case.session["access_token"]);

@@ -8,7 +8,9 @@ use crate::server::{Auth, Server, text};
 /// Every path of the document, with a value for each parameter, and its methods.
 fn routes(server: &Server) -> Vec<(String, Vec<String>)> {
     let document = server.app().wire().document();
-    let methods = |operations: &serde_json::Value| operations.as_object().unwrap().keys().map(|name| name.to_uppercase()).collect();
+    let methods = |operations: &serde_json::Value| {
+        operations.as_object().unwrap().keys().map(|name| name.to_uppercase()).collect()
+    };
     let paths = document["paths"].as_object().unwrap().iter();
     paths.map(|(path, operations)| (path.replace(['{', '}'], ""), methods(operations))).collect()
 }
@@ -23,16 +25,29 @@ async fn a_method_that_a_route_lacks_is_405() {
         let mut allow = methods.clone();
         allow.extend(methods.contains(&"GET".to_owned()).then(|| "HEAD".to_owned()));
         allow.sort();
-        for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS, Method::TRACE]
-        {
+        for method in [
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+            Method::TRACE,
+        ] {
             let answer = server.send(method.clone(), &path, Auth::Basic(&server.admin), &[], "").await;
             if allow.contains(&method.to_string()) {
                 assert_ne!(answer.status, 405, "{method} {path}");
                 continue;
             }
             assert_eq!((answer.status, answer.header("allow")), (405, &*allow.join(", ")), "{method} {path}");
-            let media_type = if path.starts_with("/oauth2/") { "application/json" } else { "application/problem+json" };
-            assert_eq!((answer.header("content-type"), answer.header("cache-control")), (media_type, "no-store"), "{method} {path}");
+            let media_type =
+                if path.starts_with("/oauth2/") { "application/json" } else { "application/problem+json" };
+            assert_eq!(
+                (answer.header("content-type"), answer.header("cache-control")),
+                (media_type, "no-store"),
+                "{method} {path}"
+            );
         }
     }
 }
@@ -44,9 +59,20 @@ async fn a_body_over_the_limit_is_413_everywhere() {
     for (path, methods) in routes(&server) {
         for method in methods.iter().filter(|method| ["POST", "PATCH"].contains(&method.as_str())) {
             let method: Method = method.parse().unwrap();
-            let answer =
-                server.send(method, &path, Auth::Basic(&server.admin), &[("content-type", "application/json")], "x".repeat(1025)).await;
-            assert_eq!((answer.status, answer.header("connection"), answer.header("cache-control")), (413, "close", "no-store"), "{path}");
+            let answer = server
+                .send(
+                    method,
+                    &path,
+                    Auth::Basic(&server.admin),
+                    &[("content-type", "application/json")],
+                    "x".repeat(1025),
+                )
+                .await;
+            assert_eq!(
+                (answer.status, answer.header("connection"), answer.header("cache-control")),
+                (413, "close", "no-store"),
+                "{path}"
+            );
         }
     }
 }
@@ -56,24 +82,37 @@ async fn a_body_over_the_limit_is_413_everywhere() {
 async fn no_route_is_open_to_other_origins() {
     let server = Server::start().await;
     let headers = [("origin", "https://evil.example"), ("access-control-request-method", "POST")];
-    for (path, methods) in
-        routes(&server).into_iter().chain([("/docs".into(), vec!["GET".into()]), ("/openapi.json".into(), vec!["GET".into()])])
+    for (path, methods) in routes(&server)
+        .into_iter()
+        .chain([("/docs".into(), vec!["GET".into()]), ("/openapi.json".into(), vec!["GET".into()])])
     {
         for method in methods.into_iter().chain(["OPTIONS".into()]) {
             let answer = server.send(method.parse().unwrap(), &path, Auth::None, &headers, "").await;
-            assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control-")), "{method} {path}");
+            assert!(
+                !answer.headers.keys().any(|name| name.as_str().starts_with("access-control-")),
+                "{method} {path}"
+            );
         }
     }
 }
 
-/// Nothing that carries or judges a token or a secret may be kept: at `/oauth2` and `/v1`, success and error alike.
+/// Nothing that carries or judges a token or a secret may be kept: at `/oauth2` and `/v1`, success and error
+/// alike.
 #[tokio::test]
 async fn no_answer_about_a_secret_may_be_kept() {
     let server = Server::start().await;
     let app = server.application("app").await;
-    let opened = server.json(Method::POST, "/v1/sessions", Auth::Basic(&app), json!({"subject": "alice"})).await;
+    let opened =
+        server.json(Method::POST, "/v1/sessions", Auth::Basic(&app), json!({"subject": "alice"})).await;
     let id = text(&opened.json()["session"]["id"]);
-    let rotated = server.json(Method::POST, "/v1/clients/app/secret", Auth::Basic(&server.admin), json!({"keep_old_for": "1h"})).await;
+    let rotated = server
+        .json(
+            Method::POST,
+            "/v1/clients/app/secret",
+            Auth::Basic(&server.admin),
+            json!({"keep_old_for": "1h"}),
+        )
+        .await;
     for answer in [
         opened.clone(),
         rotated,
@@ -99,7 +138,11 @@ async fn v1_asks_for_credentials() {
     let server = Server::start().await;
     let own = server.own_token(&server.admin).await;
     for scheme in ["Bearer", "bearer", "BEARER"] {
-        assert_eq!(server.get("/v1/clients", Auth::Header(&format!("{scheme} {own}"))).await.status, 200, "{scheme}");
+        assert_eq!(
+            server.get("/v1/clients", Auth::Header(&format!("{scheme} {own}"))).await.status,
+            200,
+            "{scheme}"
+        );
     }
     let nobody = server.get("/v1/clients", Auth::None).await;
     nobody.assert_problem(401, None);
@@ -118,12 +161,17 @@ async fn v1_asks_for_credentials() {
 #[tokio::test]
 async fn a_bearer_without_the_permission_is_told_that_it_is_not_enough() {
     let server = Server::start().await;
-    let machine = server.client(json!({"permissions": ["introspect"], "grants": ["client_credentials"]})).await;
+    let machine =
+        server.client(json!({"permissions": ["introspect"], "grants": ["client_credentials"]})).await;
     let own = server.own_token(&machine).await;
     for path in ["/v1/clients", "/v1/sessions", "/v1/events", "/v1/keys"] {
         let by_bearer = server.get(path, Auth::Bearer(&own)).await;
         by_bearer.assert_problem(403, None);
-        assert_eq!(by_bearer.challenges(), [r#"Bearer realm="keyfob", error="insufficient_scope""#], "{path}");
+        assert_eq!(
+            by_bearer.challenges(),
+            [r#"Bearer realm="keyfob", error="insufficient_scope""#],
+            "{path}"
+        );
         let by_secret = server.get(path, Auth::Basic(&machine)).await;
         by_secret.assert_problem(403, None);
         assert_eq!(by_secret.challenges(), [""; 0], "{path}");
@@ -144,12 +192,20 @@ async fn a_wrong_body_names_its_field() {
         ("", 400, None),
     ] {
         let headers = [("content-type", "application/json")];
-        let answer = server.send(Method::POST, "/v1/sessions", Auth::Basic(&server.admin), &headers, body.to_owned()).await;
+        let answer = server
+            .send(Method::POST, "/v1/sessions", Auth::Basic(&server.admin), &headers, body.to_owned())
+            .await;
         answer.assert_problem(status, field);
     }
     let form = [("content-type", "application/x-www-form-urlencoded")];
-    server.send(Method::POST, "/v1/sessions", Auth::Basic(&server.admin), &form, "subject=a").await.assert_problem(415, None);
-    server.send(Method::POST, "/v1/sessions", Auth::Basic(&server.admin), &[], r#"{"subject":"a"}"#).await.assert_problem(415, None);
+    server
+        .send(Method::POST, "/v1/sessions", Auth::Basic(&server.admin), &form, "subject=a")
+        .await
+        .assert_problem(415, None);
+    server
+        .send(Method::POST, "/v1/sessions", Auth::Basic(&server.admin), &[], r#"{"subject":"a"}"#)
+        .await
+        .assert_problem(415, None);
     let none = server.get("/v1/sessions", Auth::Basic(&server.admin)).await.json();
     assert_eq!(none["items"], json!([]));
 }
@@ -182,5 +238,8 @@ async fn administration_is_for_administrators() {
         }
         server.json(method.clone(), path, Auth::None, body).await.assert_problem(401, None);
     }
-    assert_eq!(server.get("/v1/clients", Auth::Basic(&server.admin)).await.json()["items"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        server.get("/v1/clients", Auth::Basic(&server.admin)).await.json()["items"].as_array().unwrap().len(),
+        2
+    );
 }

@@ -1,5 +1,5 @@
-//! What must never be written down: secrets, tokens and personal data, searched for in the database file, the log and the output of the
-//! real server, as text and as raw bytes.
+//! What must never be written down: secrets, tokens and personal data, searched for in the database file, the
+//! log and the output of the real server, as text and as raw bytes.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -48,7 +48,8 @@ impl Finds {
         self.0.push(Needle(name.to_owned(), bytes.to_vec()));
     }
 
-    /// A secret of ours: its text, without its prefix too, and the bytes that it stands for; of an opaque token the random part and the MAC.
+    /// A secret of ours: its text, without its prefix too, and the bytes that it stands for; of an opaque
+    /// token the random part and the MAC.
     fn secret(&mut self, name: &str, secret: &str) {
         let encoded = secret.split_once('_').unwrap().1;
         let bytes = Base64UrlUnpadded::decode_vec(encoded).unwrap();
@@ -63,7 +64,8 @@ impl Finds {
         }
     }
 
-    /// An access token: its body and its signature, as text and as bytes. The claims are there in clear for whoever decodes it.
+    /// An access token: its body and its signature, as text and as bytes. The claims are there in clear for
+    /// whoever decodes it.
     fn access_token(&mut self, name: &str, token: &str) {
         let body = token.strip_prefix("v4.public.").unwrap().split('.').next().unwrap();
         let bytes = Base64UrlUnpadded::decode_vec(body).unwrap();
@@ -95,12 +97,19 @@ impl Finds {
 }
 
 fn ask(server: &Process, method: &str, path: &str, client: Option<&Client>, body: &str) -> Answer {
-    let content_type = if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
+    let content_type =
+        if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
     server.send(method, path, client, content_type, body).unwrap()
 }
 
 fn refresh(server: &Process, client: &Client, token: &str) -> Answer {
-    ask(server, "POST", "/oauth2/token", Some(client), &format!("grant_type=refresh_token&refresh_token={token}"))
+    ask(
+        server,
+        "POST",
+        "/oauth2/token",
+        Some(client),
+        &format!("grant_type=refresh_token&refresh_token={token}"),
+    )
 }
 
 fn opening() -> Value {
@@ -112,11 +121,12 @@ fn opening() -> Value {
 
 /// Everything that works.
 fn go_the_right_way(server: &Process, directory: &Path, finds: &mut Finds) -> (Client, Value) {
-    let fields =
-        json!({"client_id": "backend", "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"]});
+    let fields = json!({"client_id": "backend", "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"]});
     let created = server.json("POST", "/v1/clients", Some(&admin(directory)), &fields).json();
     finds.secret("first client secret", &text(&created["client_secret"]));
-    let rotated = server.json("POST", "/v1/clients/backend/secret", Some(&admin(directory)), &json!({"keep_old_for": "1h"})).json();
+    let rotated = server
+        .json("POST", "/v1/clients/backend/secret", Some(&admin(directory)), &json!({"keep_old_for": "1h"}))
+        .json();
     finds.secret("second client secret", &text(&rotated["client_secret"]));
     let backend = Client { id: "backend".into(), secret: text(&rotated["client_secret"]) };
     let opened = server.json("POST", "/v1/sessions", Some(&backend), &opening()).json();
@@ -130,7 +140,8 @@ fn go_the_right_way(server: &Process, directory: &Path, finds: &mut Finds) -> (C
         finds.pair(name, &current);
     }
     for token in [&current["access_token"], &current["refresh_token"], &opened["session_token"]] {
-        let seen = ask(server, "POST", "/oauth2/introspect", Some(&backend), &format!("token={}", text(token)));
+        let seen =
+            ask(server, "POST", "/oauth2/introspect", Some(&backend), &format!("token={}", text(token)));
         assert!(seen.text().contains(PERSONAL[0]), "{}", seen.text());
     }
     let own = ask(server, "POST", "/oauth2/token", Some(&backend), "grant_type=client_credentials").json();
@@ -142,7 +153,13 @@ fn go_the_right_way(server: &Process, directory: &Path, finds: &mut Finds) -> (C
     let opened = through_socket(directory, "POST", "/v1/sessions", &by_admin).json();
     finds.secret("session token of the socket", &text(&opened["session_token"]));
     finds.pair("socket's", &opened);
-    let revoked = ask(server, "POST", "/oauth2/revoke", Some(&backend), &format!("token={}", text(&opened["access_token"])));
+    let revoked = ask(
+        server,
+        "POST",
+        "/oauth2/revoke",
+        Some(&backend),
+        &format!("token={}", text(&opened["access_token"])),
+    );
     assert_eq!(revoked.status, 200);
     (backend, current)
 }
@@ -167,12 +184,28 @@ fn go_all_wrong_ways(server: &Process, backend: &Client, pair: &Value, finds: &m
         ("POST", format!("/oauth2/introspect?token={access}"), String::new()),
         ("GET", format!("/oauth2/introspect?token={spent}&client_secret={secret}"), String::new()),
         ("POST", "/oauth2/token".into(), format!("grant_type={spent}&scope={access}")),
-        ("POST", "/oauth2/token".into(), format!("grant_type=refresh_token&refresh_token={spent}&scope={secret}\"")),
-        ("POST", "/oauth2/token".into(), format!("grant_type=refresh_token&refresh_token={spent}&refresh_token={spent}")),
-        ("POST", "/oauth2/token".into(), format!("client_id={spent}&client_secret={secret}&grant_type=refresh_token")),
+        (
+            "POST",
+            "/oauth2/token".into(),
+            format!("grant_type=refresh_token&refresh_token={spent}&scope={secret}\""),
+        ),
+        (
+            "POST",
+            "/oauth2/token".into(),
+            format!("grant_type=refresh_token&refresh_token={spent}&refresh_token={spent}"),
+        ),
+        (
+            "POST",
+            "/oauth2/token".into(),
+            format!("client_id={spent}&client_secret={secret}&grant_type=refresh_token"),
+        ),
         ("POST", "/v1/sessions".into(), format!("{{\"subject\": \"{}\", ", PERSONAL[9])),
         ("POST", "/v1/sessions".into(), format!("{{\"subject\": \"{}\", \"{spent}\": 1}}", PERSONAL[9])),
-        ("POST", "/v1/sessions".into(), format!("{{\"subject\": \"{}\", \"client_id\": \"{secret}\"}}", PERSONAL[9])),
+        (
+            "POST",
+            "/v1/sessions".into(),
+            format!("{{\"subject\": \"{}\", \"client_id\": \"{secret}\"}}", PERSONAL[9]),
+        ),
         ("POST", "/v1/clients".into(), format!("{{\"client_id\": \"{secret}\"}}")),
         ("GET", format!("/v1/sessions/{access}"), String::new()),
         ("GET", format!("/{spent}"), String::new()),
@@ -206,7 +239,12 @@ fn opened_up(directory: &Path) -> (SecretKey, Keys, Redb) {
     let source = MasterKeySource::File(data(directory, "master.key"));
     let master = read_master_key(&source, |_| None).unwrap();
     let keys = Keys::derive(&master);
-    let store = Redb::open(&data(directory, "keyfob.redb"), &keys, Options { cache_bytes: 1 << 20, write_queue_max: 8 }).unwrap();
+    let store = Redb::open(
+        &data(directory, "keyfob.redb"),
+        &keys,
+        Options { cache_bytes: 1 << 20, write_queue_max: 8 },
+    )
+    .unwrap();
     (master, keys, store)
 }
 
@@ -217,7 +255,10 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// The keys under which everything lies, and what they open.
 fn keys_of(directory: &Path, finds: &mut Finds) {
     let (master, keys, store) = opened_up(directory);
-    finds.bytes("master key, text", fs::read_to_string(data(directory, "master.key")).unwrap().trim_end().as_bytes());
+    finds.bytes(
+        "master key, text",
+        fs::read_to_string(data(directory, "master.key")).unwrap().trim_end().as_bytes(),
+    );
     for (name, key) in [
         ("master key", &master),
         ("refresh MAC key", &keys.refresh_mac),
@@ -238,24 +279,34 @@ fn keys_of(directory: &Path, finds: &mut Finds) {
     }
 }
 
-/// ROT-20, RFR-12, CLI-14, INT-09: after all of it, with the log at its most talkative, killed once and stopped once, nothing is found.
+/// ROT-20, RFR-12, CLI-14, INT-09: after all of it, with the log at its most talkative, killed once and
+/// stopped once, nothing is found.
 #[test]
 fn no_secret_token_or_personal_datum_is_ever_written_down() {
     let log = nothing_is_written_down("text");
     assert!(log.contains(" INFO listening version=") && log.contains(" INFO stopped ran_for_s="), "{log}");
-    assert!(log.contains("authentication failed; at most one line a minute for each cause cause=\"wrong_secret\""), "{log}");
+    assert!(
+        log.contains(
+            "authentication failed; at most one line a minute for each cause cause=\"wrong_secret\""
+        ),
+        "{log}"
+    );
 }
 
 /// The same for the log that machines read: every line is an object of its own.
 #[test]
 fn no_secret_token_or_personal_datum_is_ever_written_down_as_json() {
     let log = nothing_is_written_down("json");
-    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
-    let reuse = lines.iter().find(|line| text(&line["message"]).contains("a spent refresh token came back")).unwrap();
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let reuse =
+        lines.iter().find(|line| text(&line["message"]).contains("a spent refresh token came back")).unwrap();
     assert_eq!((&reuse["level"], &reuse["client"]), (&json!("WARN"), &json!("backend")));
     assert!(text(&reuse["session"]).parse::<keyfob::domain::id::SessionId>().is_ok());
     let start = lines.iter().find(|line| line["message"] == "listening").unwrap();
-    for field in ["version", "address", "issuer", "store", "store_bytes", "sessions_live", "clients", "took_ms"] {
+    for field in
+        ["version", "address", "issuer", "store", "store_bytes", "sessions_live", "clients", "took_ms"]
+    {
         assert!(!start[field].is_null(), "{field}");
     }
     let failures = lines.iter().filter(|line| line["cause"] == "wrong_secret");
@@ -292,8 +343,12 @@ fn nothing_is_written_down(format: &str) -> String {
         assert_eq!(finds.within(bytes), [""; 0], "in {place}");
     }
     // The search itself works, and there was something to search in.
-    let everything: Vec<u8> = finds.0.iter().flat_map(|Needle(_, bytes)| [bytes, &b"|"[..]].concat()).collect();
-    assert_eq!(finds.within(&everything).len(), finds.0.iter().map(|needle| &needle.0).collect::<std::collections::HashSet<_>>().len());
+    let everything: Vec<u8> =
+        finds.0.iter().flat_map(|Needle(_, bytes)| [bytes, &b"|"[..]].concat()).collect();
+    assert_eq!(
+        finds.within(&everything).len(),
+        finds.0.iter().map(|needle| &needle.0).collect::<std::collections::HashSet<_>>().len()
+    );
     let log = String::from_utf8(log).unwrap();
     assert!(database.len() > 100_000 && log.contains("spent refresh token"));
     log

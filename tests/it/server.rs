@@ -66,29 +66,44 @@ impl Server {
         Self::with(&[]).await
     }
 
-    /// A server with these settings over the defaults, such as `("policy.default.refresh_retry_window", "0s")`.
+    /// A server with these settings over the defaults, such as `("policy.default.refresh_retry_window",
+    /// "0s")`.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().unwrap();
-        let mut settings: Vec<_> = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let mut settings: Vec<_> =
+            settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let data = directory.path().join("data");
         settings.push(("store.path".into(), data.join("keyfob.redb").display().to_string()));
         settings.push(("keys.master_key_file".into(), data.join("master.key").display().to_string()));
         let (clock, hand) = Clock::manual(Timestamp::from_seconds(NOW_S));
-        let mut server = Self { app: None, directory, settings, clock, hand, admin: Client { id: String::new(), secret: String::new() } };
+        let mut server = Self {
+            app: None,
+            directory,
+            settings,
+            clock,
+            hand,
+            admin: Client { id: String::new(), secret: String::new() },
+        };
         server.open_app().await;
-        let admin: Value = serde_json::from_slice(&std::fs::read(server.file("admin.json")).unwrap()).unwrap();
+        let admin: Value =
+            serde_json::from_slice(&std::fs::read(server.file("admin.json")).unwrap()).unwrap();
         server.admin = Client { id: text(&admin["client_id"]), secret: text(&admin["client_secret"]) };
         server
     }
 
     async fn open_app(&mut self) {
-        let sources = Sources { directory: self.directory.path().into(), overrides: self.settings.clone(), ..Sources::default() };
+        let sources = Sources {
+            directory: self.directory.path().into(),
+            overrides: self.settings.clone(),
+            ..Sources::default()
+        };
         let config = Config::load(&sources).unwrap();
         let (app, _) = App::start(&config, Starter::Serve, self.clock.clone()).await.unwrap();
         self.app = Some(app);
     }
 
-    /// Stops the server and starts another on the same files: what was only in memory is gone, and monotonic time begins again.
+    /// Stops the server and starts another on the same files: what was only in memory is gone, and monotonic
+    /// time begins again.
     pub async fn restart(&mut self) {
         self.stop().await;
         self.resume().await;
@@ -120,7 +135,8 @@ impl Server {
                 tokio::task::yield_now().await;
             }
             // The writer goes by order of arrival.
-            let answer = self.app().store().update(nobody, Lane::Revocation, |_, _| Decision::quiet(())).await;
+            let answer =
+                self.app().store().update(nobody, Lane::Revocation, |_, _| Decision::quiet(())).await;
             assert_eq!(answer.unwrap(), None);
         }
     }
@@ -158,7 +174,14 @@ impl Server {
     }
 
     /// Sends a request as it is.
-    pub async fn send(&self, method: Method, path: &str, auth: Auth<'_>, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        auth: Auth<'_>,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         send(self.app().wire(), method, path, auth, headers, body).await
     }
 
@@ -169,7 +192,14 @@ impl Server {
 
     /// Posts a form as it is written.
     pub async fn raw_form(&self, path: &str, auth: Auth<'_>, body: &str) -> Answer {
-        self.send(Method::POST, path, auth, &[("content-type", "application/x-www-form-urlencoded")], body.to_owned()).await
+        self.send(
+            Method::POST,
+            path,
+            auth,
+            &[("content-type", "application/x-www-form-urlencoded")],
+            body.to_owned(),
+        )
+        .await
     }
 
     /// Sends JSON.
@@ -192,10 +222,14 @@ impl Server {
         let answer = self.json(Method::POST, "/v1/clients", Auth::Basic(&self.admin), fields).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         let created = answer.json();
-        Client { id: text(&created["client_id"]), secret: created["client_secret"].as_str().unwrap_or_default().to_owned() }
+        Client {
+            id: text(&created["client_id"]),
+            secret: created["client_secret"].as_str().unwrap_or_default().to_owned(),
+        }
     }
 
-    /// An application: opens sessions, refreshes, and introspects its own tokens, with the scopes `read` and `write`.
+    /// An application: opens sessions, refreshes, and introspects its own tokens, with the scopes `read` and
+    /// `write`.
     pub async fn application(&self, id: &str) -> Client {
         let permissions = ["sessions", "introspect"];
         self.client(json!({"client_id": id, "permissions": permissions, "grants": ["refresh_token"], "scopes": ["read", "write"]})).await
@@ -215,7 +249,12 @@ impl Server {
 
     /// Presents a refresh token.
     pub async fn refresh(&self, client: &Client, refresh_token: &str) -> Answer {
-        self.form("/oauth2/token", Auth::Basic(client), &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await
+        self.form(
+            "/oauth2/token",
+            Auth::Basic(client),
+            &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)],
+        )
+        .await
     }
 
     /// Introspects.
@@ -237,7 +276,8 @@ impl Server {
 
     /// A client's own access token.
     pub async fn own_token(&self, client: &Client) -> String {
-        let answer = self.form("/oauth2/token", Auth::Basic(client), &[("grant_type", "client_credentials")]).await;
+        let answer =
+            self.form("/oauth2/token", Auth::Basic(client), &[("grant_type", "client_credentials")]).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         text(&answer.json()["access_token"])
     }
@@ -268,7 +308,12 @@ impl Answer {
     #[track_caller]
     pub fn assert_error(&self, status: u16, code: &str) {
         let error = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
-        assert_eq!((self.status, error["error"].as_str().unwrap_or_default()), (status, code), "{}", self.text());
+        assert_eq!(
+            (self.status, error["error"].as_str().unwrap_or_default()),
+            (status, code),
+            "{}",
+            self.text()
+        );
         let headers = ["content-type", "cache-control", "pragma"].map(|name| self.header(name));
         assert_eq!(headers, ["application/json", "no-store", "no-cache"]);
     }
@@ -278,7 +323,10 @@ impl Answer {
     pub fn assert_problem(&self, status: u16, field: Option<&str>) {
         let problem = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
         assert_eq!((self.status, problem["field"].as_str()), (status, field), "{}", self.text());
-        assert_eq!((self.header("content-type"), self.header("cache-control")), ("application/problem+json", "no-store"));
+        assert_eq!(
+            (self.header("content-type"), self.header("cache-control")),
+            ("application/problem+json", "no-store")
+        );
         assert!(problem["detail"].is_string() && problem["status"] == json!(status), "{}", self.text());
     }
 
@@ -289,7 +337,14 @@ impl Answer {
 }
 
 /// Sends a request to these routes.
-pub async fn send(wire: &Wire, method: Method, path: &str, auth: Auth<'_>, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+pub async fn send(
+    wire: &Wire,
+    method: Method,
+    path: &str,
+    auth: Auth<'_>,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Answer {
     let mut builder = poem::Request::builder().method(method).uri(path.parse().unwrap());
     match auth {
         Auth::None => {}
@@ -310,8 +365,11 @@ pub async fn send(wire: &Wire, method: Method, path: &str, auth: Auth<'_>, heade
 
 /// A form as it travels.
 pub fn encoded(fields: &[(&str, &str)]) -> String {
-    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    let encode = |text: &str| {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
+    let pairs: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     pairs.join("&")
 }
 

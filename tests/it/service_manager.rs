@@ -60,7 +60,11 @@ fn the_manager_is_told_of_the_start_a_reload_and_the_stop() {
     let ready = manager.told();
     let address = &server.address;
     assert_eq!(ready, format!("READY=1\nSTATUS=serving http://{address} on {address}\n"));
-    assert_eq!(server.send("GET", "/readyz", None, "text/plain", "").unwrap().status, 200, "it is as it says");
+    assert_eq!(
+        server.send("GET", "/readyz", None, "text/plain", "").unwrap().status,
+        200,
+        "it is as it says"
+    );
 
     server.signal(Signal::HUP);
     let reloading = manager.told();
@@ -85,13 +89,19 @@ fn the_watchdog_is_fed() {
     }
 }
 
-/// A server to which `socket` is passed as descriptor 3. Between this process and it there is a shell, since only a new process knows its id.
+/// A server to which `socket` is passed as descriptor 3. Between this process and it there is a shell, since
+/// only a new process knows its id.
 fn activated(directory: &Path, socket: impl Into<OwnedFd>, pid: &str) -> Process {
     let listen = format!("127.0.0.1:{}", free_port());
     let mut command = Command::new("sh");
-    let script =
-        format!("exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID={pid} exec \"$0\" serve --listen {listen} --issuer http://{listen}");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_keyfob")]).current_dir(directory).env_clear().stdin(Stdio::from(socket.into()));
+    let script = format!(
+        "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID={pid} exec \"$0\" serve --listen {listen} --issuer http://{listen}"
+    );
+    command
+        .args(["-c", &script, env!("CARGO_BIN_EXE_keyfob")])
+        .current_dir(directory)
+        .env_clear()
+        .stdin(Stdio::from(socket.into()));
     Process::by(directory, &mut command, listen)
 }
 
@@ -122,7 +132,11 @@ fn a_passed_unix_socket_is_served_and_its_file_is_left_to_who_made_it() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("public.sock");
     let server = activated(directory.path(), UnixListener::bind(&path).unwrap(), "$$");
-    assert!(server.greeting.contains(&format!("listens on unix:{}\n", path.display())), "{}", server.greeting);
+    assert!(
+        server.greeting.contains(&format!("listens on unix:{}\n", path.display())),
+        "{}",
+        server.greeting
+    );
     is_well(UnixStream::connect(&path).unwrap());
     assert_eq!(server.stop(), 0);
     assert!(path.exists() && !data(directory.path(), "admin.sock").exists());
@@ -148,6 +162,9 @@ fn a_passed_descriptor_that_is_no_such_socket_is_refused() {
     let refused = command.output().unwrap();
     let error = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1));
-    assert!(error.contains("neither TCP nor a Unix stream socket") && error.contains("ListenStream="), "{error}");
+    assert!(
+        error.contains("neither TCP nor a Unix stream socket") && error.contains("ListenStream="),
+        "{error}"
+    );
     assert!(keyfob(directory.path(), &["init"]).output().unwrap().status.success(), "nothing was begun");
 }

@@ -44,27 +44,47 @@ async fn a_session_is_opened_with_every_field() {
         "ended": null, "version": 1,
     });
     assert_eq!(opened["session"], expected);
-    assert_eq!((&opened["token_type"], &opened["expires_in"], &opened["scope"]), (&json!("Bearer"), &json!(300), &json!("write")));
-    for (member, prefix) in [("session_token", "kfs_"), ("refresh_token", "kfr_"), ("access_token", "v4.public.")] {
+    assert_eq!(
+        (&opened["token_type"], &opened["expires_in"], &opened["scope"]),
+        (&json!("Bearer"), &json!(300), &json!("write"))
+    );
+    for (member, prefix) in
+        [("session_token", "kfs_"), ("refresh_token", "kfr_"), ("access_token", "v4.public.")]
+    {
         assert!(text(&opened[member]).starts_with(prefix), "{member}");
     }
-    let cookie = format!("__Host-keyfob={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=2591970", text(&opened["session_token"]));
+    let cookie = format!(
+        "__Host-keyfob={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=2591970",
+        text(&opened["session_token"])
+    );
     assert_eq!(opened["set_cookie"], json!(cookie));
     assert_eq!(server.get(&path_of(&opened), Auth::Basic(&app)).await.json(), expected);
     let told = server.introspect(&app, &text(&opened["access_token"])).await;
-    assert_eq!((&told["aud"], &told["claims"], told.get("data")), (&json!("https://b"), &expected["claims"], None));
+    assert_eq!(
+        (&told["aud"], &told["claims"], told.get("data")),
+        (&json!("https://b"), &expected["claims"], None)
+    );
 }
 
-/// Only the subject is needed; what is not there is left out or empty. Without the grant there is neither refresh token nor family.
+/// Only the subject is needed; what is not there is left out or empty. Without the grant there is neither
+/// refresh token nor family.
 #[tokio::test]
 async fn a_subject_is_enough() {
     let server = Server::start().await;
     let app = server.client(json!({"client_id": "app", "permissions": ["sessions"]})).await;
     let opened = server.open(&app).await;
     let session = &opened["session"];
-    assert_eq!((opened.get("refresh_token"), &session["families"], session.get("acr")), (None, &json!([]), None));
-    for (member, expected) in [("amr", json!([])), ("scope", json!("")), ("device", json!({})), ("claims", json!({})), ("data", json!({}))]
-    {
+    assert_eq!(
+        (opened.get("refresh_token"), &session["families"], session.get("acr")),
+        (None, &json!([]), None)
+    );
+    for (member, expected) in [
+        ("amr", json!([])),
+        ("scope", json!("")),
+        ("device", json!({})),
+        ("claims", json!({})),
+        ("data", json!({})),
+    ] {
         assert_eq!(session[member], expected, "{member}");
     }
     assert_eq!((&session["authenticated_at"], &session["remember"]), (&session["created_at"], &json!(false)));
@@ -111,15 +131,17 @@ async fn a_field_beyond_its_bounds_is_named() {
             }
         }
     }
-    for (body, what) in
-        [(json!({"subject": "a", "scope": "admin"}), "scope"), (json!({"subject": "a", "audience": "https://x"}), "audience")]
-    {
+    for (body, what) in [
+        (json!({"subject": "a", "scope": "admin"}), "scope"),
+        (json!({"subject": "a", "audience": "https://x"}), "audience"),
+    ] {
         let answer = server.json(Method::POST, PATH, Auth::Basic(&app), body).await;
         assert!(answer.status == 400 && answer.text().contains(what), "{}", answer.text());
     }
 }
 
-/// For another client: an administrator, or a client that names it in its `opens_for`, to which unknown and not named look the same.
+/// For another client: an administrator, or a client that names it in its `opens_for`, to which unknown and
+/// not named look the same.
 #[tokio::test]
 async fn a_session_is_opened_for_a_client_that_is_named() {
     let server = Server::start().await;
@@ -133,26 +155,49 @@ async fn a_session_is_opened_for_a_client_that_is_named() {
         let opened = server.open_with(opener, json!({"subject": "alice", "client_id": "spa"})).await;
         let session = &opened["session"];
         assert_eq!((&session["client_id"], &session["opened_by"]), (&json!("spa"), &json!(opener.id)));
-        assert_eq!((&session["scope"], &session["families"][0]["audience"]), (&json!("s"), &json!("https://spa")), "those of the client");
+        assert_eq!(
+            (&session["scope"], &session["families"][0]["audience"]),
+            (&json!("s"), &json!("https://spa")),
+            "those of the client"
+        );
     }
-    let refused = server.json(Method::POST, PATH, Auth::Basic(&other), json!({"subject": "alice", "client_id": "spa"})).await;
+    let refused = server
+        .json(Method::POST, PATH, Auth::Basic(&other), json!({"subject": "alice", "client_id": "spa"}))
+        .await;
     refused.assert_problem(403, None);
     for (caller, client) in [(&other, "nobody"), (&other, "a b"), (&backend, "other")] {
-        let answer = server.json(Method::POST, PATH, Auth::Basic(caller), json!({"subject": "alice", "client_id": client})).await;
+        let answer = server
+            .json(Method::POST, PATH, Auth::Basic(caller), json!({"subject": "alice", "client_id": client}))
+            .await;
         assert_eq!((answer.status, answer.body), (refused.status, refused.body.clone()), "{client}");
     }
     for administrator in [Auth::Basic(&server.admin), Auth::Socket] {
-        let unknown = server.json(Method::POST, PATH, administrator, json!({"subject": "alice", "client_id": "nobody"})).await;
-        assert!(unknown.status == 403 && unknown.text().contains("there is no such client"), "{}", unknown.text());
+        let unknown = server
+            .json(Method::POST, PATH, administrator, json!({"subject": "alice", "client_id": "nobody"}))
+            .await;
+        assert!(
+            unknown.status == 403 && unknown.text().contains("there is no such client"),
+            "{}",
+            unknown.text()
+        );
     }
-    let off = server.json(Method::POST, PATH, Auth::Basic(&backend), json!({"subject": "alice", "client_id": "off"})).await;
+    let off = server
+        .json(Method::POST, PATH, Auth::Basic(&backend), json!({"subject": "alice", "client_id": "off"}))
+        .await;
     assert!(off.status == 403 && off.text().contains("is disabled"), "{}", off.text());
-    let through_socket = server.json(Method::POST, PATH, Auth::Socket, json!({"subject": "alice", "client_id": "spa"})).await.json();
+    let through_socket = server
+        .json(Method::POST, PATH, Auth::Socket, json!({"subject": "alice", "client_id": "spa"}))
+        .await
+        .json();
     assert_eq!(through_socket["session"]["opened_by"], json!("admin.sock"));
-    server.json(Method::POST, PATH, Auth::Socket, json!({"subject": "alice"})).await.assert_problem(400, Some("client_id"));
+    server
+        .json(Method::POST, PATH, Auth::Socket, json!({"subject": "alice"}))
+        .await
+        .assert_problem(400, Some("client_id"));
 }
 
-/// Every session once, in the order of opening, however small the pages, and whatever is opened or ended in between.
+/// Every session once, in the order of opening, however small the pages, and whatever is opened or ended in
+/// between.
 #[tokio::test]
 async fn a_list_is_walked_page_by_page() {
     let server = Server::start().await;
@@ -197,7 +242,8 @@ async fn a_list_is_filtered() {
     };
     let expired = open("app", "alice").await;
     server.hand.advance(Duration::from_secs(31 * 60));
-    let (one, two, three) = (open("app", "alice").await, open("app", "bob & co").await, open("other", "alice").await);
+    let (one, two, three) =
+        (open("app", "alice").await, open("app", "bob & co").await, open("other", "alice").await);
     let ended = open("app", "alice").await;
     server.delete(&format!("{PATH}/{ended}"), Auth::Basic(&app)).await;
     for (query, expected) in [
@@ -250,7 +296,11 @@ async fn a_session_is_ended_once_and_for_all() {
         }
         server.hand.advance(Duration::from_secs(5));
         server.delete(&path_of(&opened), Auth::Basic(&server.admin)).await;
-        assert_eq!(server.get(&path_of(&opened), Auth::Basic(&app)).await.json()["ended"], session["ended"], "the first end counts");
+        assert_eq!(
+            server.get(&path_of(&opened), Auth::Basic(&app)).await.json()["ended"],
+            session["ended"],
+            "the first end counts"
+        );
     }
 }
 
@@ -268,7 +318,10 @@ async fn everything_is_ended_at_once() {
     for _ in 0..2 {
         for opened in &before {
             let session = server.get(&path_of(opened), Auth::Basic(&app)).await.json();
-            assert_eq!((&session["state"], &session["ended"]["reason"]), (&json!("ended"), &json!("all_revoked")));
+            assert_eq!(
+                (&session["state"], &session["ended"]["reason"]),
+                (&json!("ended"), &json!("all_revoked"))
+            );
             server.refresh(&app, &text(&opened["refresh_token"])).await.assert_error(400, "invalid_grant");
         }
         assert!(server.is_active(&app, &text(&after["access_token"])).await);
@@ -283,8 +336,13 @@ async fn everything_is_ended_at_once() {
 #[tokio::test]
 async fn a_cap_evicts_or_refuses() {
     for (when_full, status) in [("evict_oldest", 201), ("refuse", 409)] {
-        let server = Server::with(&[("policy.default.max_sessions_per_subject", "2"), ("policy.default.when_full", when_full)]).await;
-        let (app, other): (Client, Client) = (server.application("app").await, server.application("other").await);
+        let server = Server::with(&[
+            ("policy.default.max_sessions_per_subject", "2"),
+            ("policy.default.when_full", when_full),
+        ])
+        .await;
+        let (app, other): (Client, Client) =
+            (server.application("app").await, server.application("other").await);
         let first = server.open(&app).await;
         server.hand.advance(Duration::from_secs(1));
         server.open(&app).await;

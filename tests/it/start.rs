@@ -1,4 +1,5 @@
-//! The start and the stop of the real server (contract, section 1): what the first makes, what the second finds, and what is refused and how.
+//! The start and the stop of the real server (contract, section 1): what the first makes, what the second
+//! finds, and what is refused and how.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,8 +25,10 @@ fn mode(path: &Path) -> u32 {
 
 /// The names in `data/`, sorted.
 fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(directory.join("data")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(directory.join("data"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -41,13 +44,23 @@ fn the_first_start_makes_everything_for_its_owner_only() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
     assert_eq!(mode(&directory.path().join("data")), 0o700);
-    assert_eq!(names(directory.path()), ["admin.json", "admin.sock", "keyfob.pid", "keyfob.redb", "master.key"]);
+    assert_eq!(
+        names(directory.path()),
+        ["admin.json", "admin.sock", "keyfob.pid", "keyfob.redb", "master.key"]
+    );
     for name in names(directory.path()) {
         assert_eq!(mode(&data(directory.path(), &name)), 0o600, "{name}");
     }
-    let credentials: Value = serde_json::from_slice(&fs::read(data(directory.path(), "admin.json")).unwrap()).unwrap();
-    assert_eq!(credentials.as_object().unwrap().keys().collect::<Vec<_>>(), ["client_id", "client_secret", "issuer"]);
-    assert_eq!((&credentials["client_id"], &credentials["issuer"]), (&json!("admin"), &json!(format!("http://{}", server.address))));
+    let credentials: Value =
+        serde_json::from_slice(&fs::read(data(directory.path(), "admin.json")).unwrap()).unwrap();
+    assert_eq!(
+        credentials.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["client_id", "client_secret", "issuer"]
+    );
+    assert_eq!(
+        (&credentials["client_id"], &credentials["issuer"]),
+        (&json!("admin"), &json!(format!("http://{}", server.address)))
+    );
     let administrator = get(&server, "/v1/clients/admin", Some(&admin(directory.path())));
     assert_eq!(
         (&administrator["permissions"], &administrator["grants"]),
@@ -119,17 +132,24 @@ fn a_second_start_finds_everything_and_changes_nothing() {
     assert!(first.4.contains("just made") && !second.4.contains("just made"));
 }
 
-/// A first start that is killed at any point is completed by the next, and whatever credentials it left are good.
+/// A first start that is killed at any point is completed by the next, and whatever credentials it left are
+/// good.
 #[test]
 fn a_first_start_that_was_cut_off_is_completed() {
     // The unfinished database is there for a moment only; whoever misses it comes when it has its name.
     for name in ["keyfob.pid", "master.key", "keyfob.new", "keyfob.redb", "admin.json"] {
-        let there = |directory: &Path| data(directory, name).exists() || (name == "keyfob.new" && data(directory, "keyfob.redb").exists());
+        let there = |directory: &Path| {
+            data(directory, name).exists()
+                || (name == "keyfob.new" && data(directory, "keyfob.redb").exists())
+        };
         for _ in 0..3 {
             let directory = tempdir().unwrap();
             let address = format!("127.0.0.1:{}", free_port());
-            let mut cut_off =
-                keyfob(directory.path(), &["serve", "--listen", &address]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut cut_off = keyfob(directory.path(), &["serve", "--listen", &address])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
             let appeared = (0..5_000_000).any(|_| there(directory.path()));
             cut_off.kill().unwrap();
             cut_off.wait().unwrap();
@@ -137,7 +157,11 @@ fn a_first_start_that_was_cut_off_is_completed() {
             let server = Process::start(directory.path());
             get(&server, "/v1/clients/admin", Some(&admin(directory.path())));
             assert_eq!(server.stop(), 0);
-            assert_eq!(names(directory.path()), ["admin.json", "keyfob.pid", "keyfob.redb", "master.key"], "after {name}");
+            assert_eq!(
+                names(directory.path()),
+                ["admin.json", "keyfob.pid", "keyfob.redb", "master.key"],
+                "after {name}"
+            );
         }
     }
 }
@@ -199,7 +223,8 @@ fn a_request_that_was_begun_is_answered_before_the_stop() {
     assert_eq!(server.wait(), 0);
 }
 
-/// What cannot start: runs it, and answers what it said on standard error. One that starts all the same is stopped.
+/// What cannot start: runs it, and answers what it said on standard error. One that starts all the same is
+/// stopped.
 fn refused_by(mut command: Command, code: i32) -> String {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();

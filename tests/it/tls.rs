@@ -17,11 +17,13 @@ use crate::server::Answer;
 use crate::service_manager::Manager;
 
 const ISSUER: &str = "https://id.example.test";
-const FILES: [(&str, &str); 2] = [("KEYFOB_SERVER__TLS__CERT", "cert.pem"), ("KEYFOB_SERVER__TLS__KEY", "key.pem")];
+const FILES: [(&str, &str); 2] =
+    [("KEYFOB_SERVER__TLS__CERT", "cert.pem"), ("KEYFOB_SERVER__TLS__KEY", "key.pem")];
 
 /// Makes a certificate and its key, and puts them where the settings name them.
 fn certify(directory: &Path) -> CertificateDer<'static> {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["id.example.test".to_owned()]).unwrap();
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["id.example.test".to_owned()]).unwrap();
     fs::write(directory.join("cert.pem"), cert.pem()).unwrap();
     fs::write(directory.join("key.pem"), signing_key.serialize_pem()).unwrap();
     fs::set_permissions(directory.join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -47,7 +49,8 @@ fn ask(
     let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let client = ClientConnection::new(Arc::new(config), ServerName::try_from("id.example.test").unwrap()).unwrap();
+    let client =
+        ClientConnection::new(Arc::new(config), ServerName::try_from("id.example.test").unwrap()).unwrap();
     let mut stream = StreamOwned::new(client, TcpStream::connect(&server.address)?);
     let answer = exchange(&mut stream, "GET", path, None, "text/plain", "")?;
     Ok((answer, stream))
@@ -60,13 +63,17 @@ fn where_tls_is_spoken_nothing_else_is_and_browsers_are_told_to_stay() {
     let certificate = certify(directory.path());
     let server = start(directory.path(), &[]);
     for version in [&version::TLS12, &version::TLS13] {
-        let (answer, stream) = ask(&server, &certificate, version, "/.well-known/oauth-authorization-server").unwrap();
+        let (answer, stream) =
+            ask(&server, &certificate, version, "/.well-known/oauth-authorization-server").unwrap();
         assert_eq!((answer.status, answer.json()["issuer"].as_str()), (200, Some(ISSUER)));
         assert_eq!(stream.conn.protocol_version(), Some(version.version));
         assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
         assert_eq!(answer.header("strict-transport-security"), "max-age=31536000; includeSubDomains");
         let (refused, _) = ask(&server, &certificate, version, "/v1/nothing").unwrap();
-        assert_eq!((refused.status, refused.header("strict-transport-security")), (404, "max-age=31536000; includeSubDomains"));
+        assert_eq!(
+            (refused.status, refused.header("strict-transport-security")),
+            (404, "max-age=31536000; includeSubDomains")
+        );
     }
     let plain = server.send("GET", "/readyz", None, "text/plain", "");
     assert!(plain.is_err(), "no answer by plain http: {plain:?}");
@@ -82,7 +89,8 @@ fn a_renewed_certificate_is_taken_by_the_next_handshake_and_a_bad_one_never() {
     let first = certify(directory.path());
     let server = start(directory.path(), &[manager.environment()]);
     manager.until_ready();
-    let served = |certificate: &CertificateDer<'static>| ask(&server, certificate, &version::TLS13, "/readyz").is_ok();
+    let served =
+        |certificate: &CertificateDer<'static>| ask(&server, certificate, &version::TLS13, "/readyz").is_ok();
     let reload = || {
         server.signal(Signal::HUP);
         manager.until_ready();
@@ -97,7 +105,8 @@ fn a_renewed_certificate_is_taken_by_the_next_handshake_and_a_bad_one_never() {
     reload();
     assert!(served(&first) && !served(&second));
     let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
-    let line = log.lines().find(|line| line.contains("ERROR")).unwrap_or_else(|| panic!("nothing is said: {log}"));
+    let line =
+        log.lines().find(|line| line.contains("ERROR")).unwrap_or_else(|| panic!("nothing is said: {log}"));
     for word in ["the one from before stays", "key.pem", "cert.pem", "then reload again"] {
         assert!(line.contains(word), "{word:?} in {line}");
     }
@@ -118,12 +127,18 @@ fn a_start_without_a_usable_certificate_is_refused_before_anything_is_made() {
         String::from_utf8(output.stderr).unwrap()
     };
     let error = refused(&FILES);
-    assert!(error.contains("server.tls.cert names cert.pem, which cannot be read (No such file or directory"), "{error}");
+    assert!(
+        error.contains("server.tls.cert names cert.pem, which cannot be read (No such file or directory"),
+        "{error}"
+    );
     let error = refused(&FILES[..1]);
     assert!(error.contains("server.tls.cert") && error.contains("needs both cert and key"), "{error}");
     certify(directory.path());
     fs::set_permissions(directory.path().join("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
     let error = refused(&FILES);
-    assert!(error.contains("other users can read the private key key.pem") && error.contains("chmod o= key.pem"), "{error}");
+    assert!(
+        error.contains("other users can read the private key key.pem") && error.contains("chmod o= key.pem"),
+        "{error}"
+    );
     assert!(!directory.path().join("data").exists());
 }

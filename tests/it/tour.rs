@@ -11,7 +11,12 @@ async fn a_session_is_opened_introspected_refreshed_and_revoked() {
     let refreshed = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
     assert!(server.is_active(&app, &text(&refreshed["access_token"])).await);
     assert_eq!(server.revoke(&app, &text(&refreshed["refresh_token"])).await.status, 200);
-    for token in [&opened["access_token"], &refreshed["access_token"], &refreshed["refresh_token"], &opened["session_token"]] {
+    for token in [
+        &opened["access_token"],
+        &refreshed["access_token"],
+        &refreshed["refresh_token"],
+        &opened["session_token"],
+    ] {
         assert_eq!(server.introspect(&app, &text(token)).await, serde_json::json!({"active": false}));
     }
 }
@@ -25,7 +30,8 @@ async fn issued_values_are_as_long_as_the_readme_says() {
     let server = Server::start().await;
     let app = server.application("app").await;
     let claims = serde_json::json!({"padding": "x".repeat(4_000)});
-    let opened = server.open_with(&app, serde_json::json!({"subject": "s".repeat(256), "claims": claims})).await;
+    let opened =
+        server.open_with(&app, serde_json::json!({"subject": "s".repeat(256), "claims": claims})).await;
     assert_eq!(text(&opened["refresh_token"]).len(), 100);
     assert_eq!(text(&opened["session_token"]).len(), 100);
     assert_eq!(app.secret.len(), 47);

@@ -81,11 +81,25 @@ async fn what_is_advertised_works_and_what_is_not_fails() {
         "urn:ietf:params:oauth:grant-type:device_code",
     ] {
         let refresh_token = text(&server.open(&app).await["refresh_token"]);
-        let answer = server.form("/oauth2/token", Auth::Basic(&app), &[("grant_type", grant), ("refresh_token", &refresh_token)]).await;
-        assert_eq!(answer.status == 200, metadata["grant_types_supported"].as_array().unwrap().contains(&json!(grant)), "{grant}");
+        let answer = server
+            .form(
+                "/oauth2/token",
+                Auth::Basic(&app),
+                &[("grant_type", grant), ("refresh_token", &refresh_token)],
+            )
+            .await;
+        assert_eq!(
+            answer.status == 200,
+            metadata["grant_types_supported"].as_array().unwrap().contains(&json!(grant)),
+            "{grant}"
+        );
     }
     for uri in ["jwks_uri", "paserk_keys_uri", "service_documentation"] {
-        assert_eq!(server.get(&text(&metadata[uri]).replace(ISSUER, ""), Auth::None).await.status, 200, "{uri}");
+        assert_eq!(
+            server.get(&text(&metadata[uri]).replace(ISSUER, ""), Auth::None).await.status,
+            200,
+            "{uri}"
+        );
     }
 }
 
@@ -94,7 +108,11 @@ async fn probe(server: &Server, path: &str, endpoint: &str, method: &str, app: &
     let client = if method == "none" { "spa" } else { "app" };
     let opened = server.open_with(&server.admin, json!({"subject": "alice", "client_id": client})).await;
     let token = text(&opened["refresh_token"]);
-    let mut body = if endpoint == "token" { format!("grant_type=refresh_token&refresh_token={token}") } else { format!("token={token}") };
+    let mut body = if endpoint == "token" {
+        format!("grant_type=refresh_token&refresh_token={token}")
+    } else {
+        format!("token={token}")
+    };
     let mut headers = vec![FORM];
     let (by_basic, by_bearer) = (basic(&app.id, &app.secret), format!("Bearer {own}"));
     match method {
@@ -123,7 +141,8 @@ async fn the_keys_are_published_in_both_forms() {
         let x = text(&jwk["x"]);
         assert_eq!(Base64UrlUnpadded::decode_vec(&x).unwrap().len(), 32);
         assert_eq!(paserk["key"], json!(format!("k4.public.{x}")));
-        let expected = json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x});
+        let expected =
+            json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x});
         assert_eq!(jwk, &expected, "and nothing private");
         let public: [u8; 32] = Base64UrlUnpadded::decode_vec(&x).unwrap().try_into().unwrap();
         assert_eq!(keyfob::token::paserk::public_id(&public).to_string(), kid);
@@ -135,14 +154,19 @@ async fn the_keys_are_published_in_both_forms() {
     assert_eq!(serde_json::from_slice::<Value>(&footer).unwrap(), json!({"kid": paserks[0]["kid"]}));
 }
 
-/// MET-12: GET and HEAD alone; HEAD says what GET says; kept for less than a key is published ahead, and only these.
+/// MET-12: GET and HEAD alone; HEAD says what GET says; kept for less than a key is published ahead, and only
+/// these.
 #[tokio::test]
 async fn the_documents_may_be_kept_for_a_while() {
     let server = Server::start().await;
     for path in DOCUMENTS {
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
             let answer = server.send(method, path, Auth::None, &[], "").await;
-            assert_eq!((answer.status, answer.header("allow"), answer.header("cache-control")), (405, "GET, HEAD", "no-store"), "{path}");
+            assert_eq!(
+                (answer.status, answer.header("allow"), answer.header("cache-control")),
+                (405, "GET, HEAD", "no-store"),
+                "{path}"
+            );
         }
         let got = server.get(path, Auth::None).await;
         let head = server.send(Method::HEAD, path, Auth::None, &[], "").await;

@@ -18,11 +18,18 @@ fn assert_challenge(answer: &Answer, challenge: &str) {
 
 #[tokio::test]
 async fn cookie_session_token_and_access_token_are_the_same_person() {
-    let people = signed_in_with(&[], json!({"subject": "alice", "acr": "aal1", "data": {"cart": 7}, "claims": {"role": "editor"}})).await;
+    let people = signed_in_with(
+        &[],
+        json!({"subject": "alice", "acr": "aal1", "data": {"cart": 7}, "claims": {"role": "editor"}}),
+    )
+    .await;
     let by_cookie = people.browse(Method::GET, "/v1/session").await;
     assert_eq!(by_cookie.status, 200, "{}", by_cookie.text());
     let me = by_cookie.json();
-    assert_eq!((&me["subject"], &me["acr"], &me["claims"]), (&json!("alice"), &json!("aal1"), &json!({"role": "editor"})));
+    assert_eq!(
+        (&me["subject"], &me["acr"], &me["claims"]),
+        (&json!("alice"), &json!("aal1"), &json!({"role": "editor"}))
+    );
     assert_eq!(me.get("data"), None, "private to the clients whose session it is");
     for token in ["session_token", "access_token"] {
         assert_eq!(people.server.who_am_i(&text(&people.opened[token])).await.json(), me, "{token}");
@@ -34,7 +41,10 @@ async fn the_answer_tells_the_deadline_as_it_is_from_now_on() {
     let people = signed_in().await;
     people.server.hand.advance(seconds(600));
     let me = people.browse(Method::GET, "/v1/session").await.json();
-    assert_eq!((&me["last_used_at"], &me["idle_expires_at"]), (&json!("2027-01-15T08:10:00Z"), &json!("2027-01-15T08:40:00Z")));
+    assert_eq!(
+        (&me["last_used_at"], &me["idle_expires_at"]),
+        (&json!("2027-01-15T08:10:00Z"), &json!("2027-01-15T08:40:00Z"))
+    );
 }
 
 /// BER-01: whatever the case of the scheme.
@@ -52,7 +62,11 @@ async fn the_scheme_is_read_in_any_case() {
 async fn who_presents_nothing_is_asked_for_a_token_and_told_of_no_error() {
     let people = signed_in().await;
     let token = people.session_token();
-    for path in ["/v1/session".to_owned(), format!("/v1/session?access_token={token}"), format!("/v1/forward-auth?access_token={token}")] {
+    for path in [
+        "/v1/session".to_owned(),
+        format!("/v1/session?access_token={token}"),
+        format!("/v1/forward-auth?access_token={token}"),
+    ] {
         assert_challenge(&people.server.get(&path, Auth::None).await, CHALLENGE);
     }
     let basic = people.server.get("/v1/session", Auth::Basic(&people.app)).await;
@@ -66,13 +80,20 @@ async fn a_token_that_comes_twice_is_a_bad_request() {
     let people = signed_in().await;
     let header = format!("Bearer {}", people.session_token());
     for path in ["/v1/session", "/v1/forward-auth"] {
-        let answer = people.server.send(Method::GET, path, Auth::Header(&header), &[("authorization", &header)], "").await;
+        let answer = people
+            .server
+            .send(Method::GET, path, Auth::Header(&header), &[("authorization", &header)], "")
+            .await;
         assert_eq!(answer.status, 400);
     }
-    let machine = people.server.client(json!({"permissions": ["sessions"], "grants": ["client_credentials"]})).await;
+    let machine =
+        people.server.client(json!({"permissions": ["sessions"], "grants": ["client_credentials"]})).await;
     let token = people.server.own_token(&machine).await;
     let body = json!({"subject": "alice", "access_token": token});
-    assert_eq!(people.server.json(Method::POST, "/v1/sessions", Auth::Bearer(&token), body).await.status, 400);
+    assert_eq!(
+        people.server.json(Method::POST, "/v1/sessions", Auth::Bearer(&token), body).await.status,
+        400
+    );
 }
 
 /// BER-06, SES-07: what is not good, for whatever reason, looks the same.
@@ -83,7 +104,9 @@ async fn a_token_that_is_not_good_is_told_so_and_no_more() {
     let machine = server.client(json!({"permissions": ["admin"], "grants": ["client_credentials"]})).await;
     let of_machine = server.own_token(&machine).await;
     let mut answers = vec![];
-    for token in [&*text(&people.opened["refresh_token"]), &of_machine, "v4.public.AAAA", "kfs_AAAA", "kfc_AAAA", ""] {
+    for token in
+        [&*text(&people.opened["refresh_token"]), &of_machine, "v4.public.AAAA", "kfs_AAAA", "kfc_AAAA", ""]
+    {
         answers.push(server.who_am_i(token).await);
     }
     let (session_token, access_token) = (people.session_token(), text(&people.opened["access_token"]));
@@ -102,8 +125,7 @@ async fn a_token_that_is_not_good_is_told_so_and_no_more() {
 #[tokio::test]
 async fn an_access_token_for_an_api_says_nothing_here() {
     let server = Server::start().await;
-    let fields =
-        json!({"client_id": "app", "permissions": ["sessions"], "grants": ["refresh_token"], "audiences": ["https://api.example"]});
+    let fields = json!({"client_id": "app", "permissions": ["sessions"], "grants": ["refresh_token"], "audiences": ["https://api.example"]});
     let app = server.client(fields).await;
     let opened = server.open(&app).await;
     assert_challenge(&server.who_am_i(&text(&opened["access_token"])).await, INVALID_TOKEN);
@@ -130,7 +152,8 @@ async fn nobody_is_there_while_the_client_is_disabled() {
     let people = signed_in().await;
     let disable = async |people: &SignedIn, disabled: bool| {
         let admin = Auth::Basic(&people.server.admin);
-        let answer = people.server.json(Method::PATCH, "/v1/clients/app", admin, json!({"disabled": disabled})).await;
+        let answer =
+            people.server.json(Method::PATCH, "/v1/clients/app", admin, json!({"disabled": disabled})).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     };
     disable(&people, true).await;
@@ -146,9 +169,15 @@ async fn a_bearer_token_counts_before_a_cookie() {
     let people = signed_in().await;
     let bob = people.server.open_with(&people.app, json!({"subject": "bob"})).await;
     let bearer = format!("Bearer {}", text(&bob["session_token"]));
-    let both = people.server.browse(Method::GET, "/v1/session", &people.cookie(), &[("authorization", &bearer)]).await;
+    let both = people
+        .server
+        .browse(Method::GET, "/v1/session", &people.cookie(), &[("authorization", &bearer)])
+        .await;
     assert_eq!(both.json()["subject"], "bob");
-    let bad = people.server.browse(Method::GET, "/v1/session", &people.cookie(), &[("authorization", "Bearer x")]).await;
+    let bad = people
+        .server
+        .browse(Method::GET, "/v1/session", &people.cookie(), &[("authorization", "Bearer x")])
+        .await;
     assert_challenge(&bad, INVALID_TOKEN);
 }
 

@@ -48,7 +48,8 @@ impl Wired {
         let options = Options { cache_bytes: 0, write_queue_max: 4096 };
         let cable = Cable { disk: disk.clone(), unplugged: unplugged.clone() };
         let store = Arc::new(Redb::open_backend(cable, &keys(), options).unwrap());
-        let config = Config::load(&Sources { directory: "/nonexistent".into(), ..Sources::default() }).unwrap();
+        let config =
+            Config::load(&Sources { directory: "/nonexistent".into(), ..Sources::default() }).unwrap();
         let rules = Rules {
             issuer: ISSUER.into(),
             policies: config.policies.clone(),
@@ -59,7 +60,13 @@ impl Wired {
         let (clock, _) = Clock::manual(Timestamp::from_seconds(NOW_S));
         let engine = Arc::new(Engine::start(store, keys(), rules, clock).await.unwrap());
         let cookie = Cookie { name: config.cookie.name.clone(), same_site: "Lax" };
-        let wire = Arc::new(keyfob::http::wire(&engine, cookie, Origins::new(ISSUER, &[]), Limits::default(), &Arc::default()));
+        let wire = Arc::new(keyfob::http::wire(
+            &engine,
+            cookie,
+            Origins::new(ISSUER, &[]),
+            Limits::default(),
+            &Arc::default(),
+        ));
         Self { wire, disk, unplugged }
     }
 
@@ -75,7 +82,8 @@ impl Wired {
 
     /// Sends JSON.
     pub async fn json(&self, path: &str, auth: Auth<'_>, body: Value) -> Answer {
-        send(&self.wire, Method::POST, path, auth, &[("content-type", "application/json")], body.to_string()).await
+        send(&self.wire, Method::POST, path, auth, &[("content-type", "application/json")], body.to_string())
+            .await
     }
 
     /// An application like [`crate::server::Server::application`].
@@ -102,12 +110,24 @@ impl Wired {
 
 /// Posts a form to these routes.
 pub async fn form(wire: &Wire, path: &str, client: &Client, fields: &[(&str, &str)]) -> Answer {
-    send(wire, Method::POST, path, Auth::Basic(client), &[("content-type", "application/x-www-form-urlencoded")], encoded(fields)).await
+    send(
+        wire,
+        Method::POST,
+        path,
+        Auth::Basic(client),
+        &[("content-type", "application/x-www-form-urlencoded")],
+        encoded(fields),
+    )
+    .await
 }
 
 impl Cable {
     fn plugged(&self) -> io::Result<&Disk> {
-        if self.unplugged.load(Ordering::SeqCst) { Err(io::Error::other("unplugged")) } else { Ok(&self.disk) }
+        if self.unplugged.load(Ordering::SeqCst) {
+            Err(io::Error::other("unplugged"))
+        } else {
+            Ok(&self.disk)
+        }
     }
 }
 

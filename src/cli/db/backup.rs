@@ -28,7 +28,8 @@ const OWNER_ONLY: u32 = 0o600;
 /// Where to, and how.
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// Where to write it; - is standard output. While it is written it has another name, which ends with .partial.
+    /// Where to write it; - is standard output. While it is written it has another name, which ends with
+    /// .partial.
     file: PathBuf,
     /// Replaces the file if there is one.
     #[arg(long)]
@@ -66,8 +67,15 @@ impl Backup {
         self.tell(&written, config, output)
     }
 
-    fn tell(&self, Written { head, bytes, took }: &Written, config: &Config, output: Output) -> Result<(), Failure> {
-        let entries = |name: &str| head.tables.iter().find(|(table, _)| **table == *name).map_or(0, |(_, entries)| *entries);
+    fn tell(
+        &self,
+        Written { head, bytes, took }: &Written,
+        config: &Config,
+        output: Output,
+    ) -> Result<(), Failure> {
+        let entries = |name: &str| {
+            head.tables.iter().find(|(table, _)| **table == *name).map_or(0, |(_, entries)| *entries)
+        };
         let key = places(config).key_name();
         let json = json!({
             "file": self.file.display().to_string(), "bytes": bytes, "seconds": took, "made_at": head.made_at.to_string(),
@@ -83,7 +91,9 @@ impl Backup {
                 when_at(head.made_at, Clock::system().now().wall),
                 bytes_text(*bytes)
             ),
-            format!("The master key is not in it ({key}). Keep a copy of that elsewhere: without it the backup cannot be restored."),
+            format!(
+                "The master key is not in it ({key}). Keep a copy of that elsewhere: without it the backup cannot be restored."
+            ),
         ];
         if self.file == Path::new("-") {
             let told = if output == Output::Json { format!("{json:#}") } else { lines.join("\n") };
@@ -107,7 +117,9 @@ async fn copy(door: &mut Door, rate: Option<usize>, target: &mut Target) -> Resu
     let (mut decoder, mut progress) = (Decoder::default(), Progress::new());
     let (mut all, mut done) = (0, 0);
     while let Some(frame) = body.frame().await {
-        let broken = |cause| Failure::refused(format!("the backup broke off: {cause}; its log says more if a server runs"));
+        let broken = |cause| {
+            Failure::refused(format!("the backup broke off: {cause}; its log says more if a server runs"))
+        };
         let Ok(bytes) = frame.map_err(broken)?.into_data() else { continue };
         let count = |piece: Piece| {
             match piece {
@@ -122,7 +134,8 @@ async fn copy(door: &mut Door, rate: Option<usize>, target: &mut Target) -> Resu
         progress.show(|| format!("backing up: {}  {}", percent(done, all), bytes_text(decoder.bytes())));
     }
     let bytes = decoder.bytes();
-    let head = decoder.finish().map_err(|damage| Failure::refused(format!("the backup broke off: {damage}")))?;
+    let head =
+        decoder.finish().map_err(|damage| Failure::refused(format!("the backup broke off: {damage}")))?;
     let took = Timestamp::since(clock.now().wall, begun.wall).as_secs_f64();
     Ok(Written { head, bytes, took })
 }
@@ -141,7 +154,11 @@ impl Target {
         if let Ok(there) = path.symlink_metadata() {
             refuse_our_own(config, path)?;
             if !there.is_file() || !overwrite {
-                let mend = if there.is_file() { "name another, or replace it with --overwrite" } else { "name a file" };
+                let mend = if there.is_file() {
+                    "name another, or replace it with --overwrite"
+                } else {
+                    "name a file"
+                };
                 return Err(Failure::refused(format!("{} is there already: {mend}", path.display())));
             }
         }
@@ -150,38 +167,61 @@ impl Target {
         let partial = path.with_file_name(name);
         let failed = |cause: io::Error| unwritable(&partial, &cause);
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(OWNER_ONLY).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(OWNER_ONLY)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let file = loop {
             let file = options.open(&partial).map_err(failed)?;
             // One that is left from a backup that was killed is taken over; one that is being written is not.
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-                return Err(Failure::refused(format!("another backup is being written to {}", partial.display())));
+                return Err(Failure::refused(format!(
+                    "another backup is being written to {}",
+                    partial.display()
+                )));
             }
             // One that was finished in between has its own name now, and is nobody's to write to.
             if is_at(&file, &partial).map_err(failed)? {
                 break file;
             }
         };
-        file.set_permissions(Permissions::from_mode(OWNER_ONLY)).and_then(|()| file.set_len(0)).map_err(failed)?;
+        file.set_permissions(Permissions::from_mode(OWNER_ONLY))
+            .and_then(|()| file.set_len(0))
+            .map_err(failed)?;
         Ok(Self::File { file, partial, path: path.into(), overwrite, finished: false })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         match self {
-            Self::Out => io::stdout().lock().write_all(bytes).map_err(|cause| Failure::refused(format!("standard output: {cause}"))),
-            Self::File { file, partial, .. } => file.write_all(bytes).map_err(|cause| unwritable(partial, &cause)),
+            Self::Out => io::stdout()
+                .lock()
+                .write_all(bytes)
+                .map_err(|cause| Failure::refused(format!("standard output: {cause}"))),
+            Self::File { file, partial, .. } => {
+                file.write_all(bytes).map_err(|cause| unwritable(partial, &cause))
+            }
         }
     }
 
     /// It is whole: gives the file its name, durably.
     fn finish(&mut self) -> Result<(), Failure> {
         match self {
-            Self::Out => io::stdout().lock().flush().map_err(|cause| Failure::refused(format!("standard output: {cause}"))),
+            Self::Out => io::stdout()
+                .lock()
+                .flush()
+                .map_err(|cause| Failure::refused(format!("standard output: {cause}"))),
             Self::File { file, partial, path, overwrite, finished } => {
-                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let named = file.sync_all().and_then(|()| if *overwrite { fs::rename(&*partial, &*path) } else { name_new(partial, path) });
+                let directory =
+                    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let named = file.sync_all().and_then(|()| {
+                    if *overwrite { fs::rename(&*partial, &*path) } else { name_new(partial, path) }
+                });
                 *finished = named.is_ok();
-                named.and_then(|()| File::open(directory)?.sync_all()).map_err(|cause| unwritable(path, &cause))
+                named
+                    .and_then(|()| File::open(directory)?.sync_all())
+                    .map_err(|cause| unwritable(path, &cause))
             }
         }
     }
@@ -205,7 +245,8 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Renames to a name that must be free, and takes it from nobody who came first. Not every file system can do that in one step.
+/// Renames to a name that must be free, and takes it from nobody who came first. Not every file system can do
+/// that in one step.
 fn name_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(from, to).and_then(|()| fs::remove_file(from)),
@@ -215,7 +256,9 @@ fn name_new(from: &Path, to: &Path) -> io::Result<()> {
 
 fn unwritable(path: &Path, cause: &io::Error) -> Failure {
     let mend = match cause.kind() {
-        io::ErrorKind::StorageFull => "; make room, or write it to another disk: nothing of it was left behind",
+        io::ErrorKind::StorageFull => {
+            "; make room, or write it to another disk: nothing of it was left behind"
+        }
         io::ErrorKind::AlreadyExists => "; name another, or replace it with --overwrite",
         io::ErrorKind::NotFound => "; make its directory first",
         _ => "",
@@ -233,7 +276,10 @@ fn refuse_our_own(config: &Config, path: &Path) -> Result<(), Failure> {
     let inode = |path: &Path| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
     let same = |ours: &PathBuf| inode(ours).is_some() && inode(ours) == inode(path);
     if [Some(places.database), Some(places.admin_json), key].iter().flatten().any(same) {
-        return Err(Failure::refused(format!("{} is a file of this installation itself: name another", path.display())));
+        return Err(Failure::refused(format!(
+            "{} is a file of this installation itself: name another",
+            path.display()
+        )));
     }
     Ok(())
 }

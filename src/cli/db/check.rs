@@ -42,7 +42,11 @@ impl Report {
         let mut body = door.stream("/v1/db/check").await?;
         let mut left = vec![];
         while let Some(frame) = body.frame().await {
-            let Ok(bytes) = frame.map_err(|cause| Failure::refused(format!("the check broke off: {cause}")))?.into_data() else { continue };
+            let Ok(bytes) =
+                frame.map_err(|cause| Failure::refused(format!("the check broke off: {cause}")))?.into_data()
+            else {
+                continue;
+            };
             left.extend(bytes);
             while let Some(end) = left.iter().position(|byte| *byte == b'\n') {
                 let line: Value = serde_json::from_slice(&left[..end]).map_err(Failure::refused)?;
@@ -56,7 +60,11 @@ impl Report {
     fn hear(&mut self, line: &Value) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         if let Some(at) = line.get("progress") {
-            self.progress(&text(&at["table"]), at["done"].as_u64().unwrap_or_default(), at["of"].as_u64().unwrap_or_default());
+            self.progress(
+                &text(&at["table"]),
+                at["done"].as_u64().unwrap_or_default(),
+                at["of"].as_u64().unwrap_or_default(),
+            );
         } else if let Some(find) = line.get("find") {
             self.finds.push(["table", "key", "cause"].map(|name| text(&find[name])));
         } else if let Some(done) = line.get("done") {
@@ -70,10 +78,14 @@ impl Report {
         let mut told = |note| {
             match note {
                 Note::Progress(at) => self.progress(at.table, at.done, at.of),
-                Note::Find(find) => self.finds.push([find.table.to_owned(), find.key.into(), find.cause.to_owned()]),
+                Note::Find(find) => {
+                    self.finds.push([find.table.to_owned(), find.key.into(), find.cause.to_owned()])
+                }
                 Note::Done(done) => {
                     let clients = done.clients.len();
-                    self.done = Some(json!({ "entries": done.entries, "sessions": done.sessions, "live": done.live, "clients": clients }));
+                    self.done = Some(
+                        json!({ "entries": done.entries, "sessions": done.sessions, "live": done.live, "clients": clients }),
+                    );
                 }
             }
             let stop = interrupted.load(Ordering::Relaxed);
@@ -91,11 +103,14 @@ impl Report {
         let finds = self.finds.len();
         let counts = self.finds.iter().filter(|[table, ..]| table == COUNTS).count();
         let Some(done) = self.done else {
-            return Err(Failure::refused("the check broke off before its end; the log of the server says why"));
+            return Err(Failure::refused(
+                "the check broke off before its end; the log of the server says why",
+            ));
         };
         let printed = match output {
             Output::Json => {
-                let find = |[table, key, cause]: &[String; 3]| json!({ "table": table, "key": key, "cause": cause });
+                let find =
+                    |[table, key, cause]: &[String; 3]| json!({ "table": table, "key": key, "cause": cause });
                 let items: Vec<Value> = self.finds.iter().map(find).collect();
                 let counts = ["entries", "sessions", "live", "clients"].map(|name| done[name].clone());
                 let [entries, sessions, live, clients] = counts;
@@ -133,8 +148,8 @@ impl Report {
 }
 
 /// What to do about a wrong number of live sessions: they are all there.
-const RECOUNT: &str = "stop the server and run `keyfob db check`, which has the next start count anew; nothing else is damaged";
+const RECOUNT: &str =
+    "stop the server and run `keyfob db check`, which has the next start count anew; nothing else is damaged";
 const RECOUNTED: &str = "the next start counts anew; nothing else is damaged";
 /// What to do about damage.
-const MEND: &str =
-    "copy the database away as it is, look to the disk, and restore the last sound backup with `keyfob db restore FILE` (docs/backup.md)";
+const MEND: &str = "copy the database away as it is, look to the disk, and restore the last sound backup with `keyfob db restore FILE` (docs/backup.md)";

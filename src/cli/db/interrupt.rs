@@ -7,7 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Waits for the first of them.
 pub async fn interrupted() {
-    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -16,7 +17,8 @@ pub async fn interrupted() {
     }
 }
 
-/// Becomes true at the first of them; the second ends the program at once, which is safe too and leaves more behind.
+/// Becomes true at the first of them; the second ends the program at once, which is safe too and leaves more
+/// behind.
 pub fn flag() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let raised = flag.clone();

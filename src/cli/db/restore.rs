@@ -26,13 +26,18 @@ pub fn run(config: &Config, file: &Path, accept_damage: bool, output: Output) ->
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     let mut go_on = |at| {
         match at {
-            RestoreProgress::Read(bytes) => progress.show(|| format!("restoring: {}  {}", percent(bytes, length), bytes_text(bytes))),
-            RestoreProgress::Check(Note::Progress(at)) => progress.show(|| format!("checking {}: {}", at.table, percent(at.done, at.of))),
+            RestoreProgress::Read(bytes) => {
+                progress.show(|| format!("restoring: {}  {}", percent(bytes, length), bytes_text(bytes)))
+            }
+            RestoreProgress::Check(Note::Progress(at)) => {
+                progress.show(|| format!("checking {}: {}", at.table, percent(at.done, at.of)))
+            }
             RestoreProgress::Check(_) => {}
         }
         !interrupted.load(Ordering::Relaxed)
     };
-    let restored = serve::restore(config, file, accept_damage, &clock, &mut go_on).map_err(Failure::refused)?;
+    let restored =
+        serve::restore(config, file, accept_damage, &clock, &mut go_on).map_err(Failure::refused)?;
     progress.clear();
     match output {
         Output::Human => print_lines(&lines(&restored, &places(config), clock.now().wall)),
@@ -43,7 +48,9 @@ pub fn run(config: &Config, file: &Path, accept_damage: bool, output: Output) ->
 fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
     let Restored { head, checked, kept, .. } = restored;
     let made = when_at(head.made_at, now);
-    let entries = |name: &str| head.tables.iter().find(|(table, _)| **table == *name).map_or(0, |(_, entries)| *entries);
+    let entries = |name: &str| {
+        head.tables.iter().find(|(table, _)| **table == *name).map_or(0, |(_, entries)| *entries)
+    };
     let mut lines = vec![format!(
         "restored the backup made {made}: {} sessions, {} clients, {} events",
         checked.sessions,
@@ -51,10 +58,16 @@ fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
         entries("events")
     )];
     if checked.finds > 0 {
-        lines.push(format!("{} damaged records are as damaged as they were; `keyfob db check` names them.", checked.finds));
+        lines.push(format!(
+            "{} damaged records are as damaged as they were; `keyfob db check` names them.",
+            checked.finds
+        ));
     }
     if let Some(kept) = kept {
-        lines.push(format!("The database that was there is now {}; remove it when you are sure that you do not need it.", kept.display()));
+        lines.push(format!(
+            "The database that was there is now {}; remove it when you are sure that you do not need it.",
+            kept.display()
+        ));
     }
     lines.extend([
         String::new(),
@@ -69,7 +82,9 @@ fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
         "  rotated since are the old ones. If one of these was because of a leak, do it again. The last changes before the backup:"
             .to_owned(),
     ]);
-    lines.extend(checked.clients.iter().take(NAMED_MAX).map(|(id, at)| format!("    {id}, {}", when_at(*at, now))));
+    lines.extend(
+        checked.clients.iter().take(NAMED_MAX).map(|(id, at)| format!("    {id}, {}", when_at(*at, now))),
+    );
     if checked.clients.len() > NAMED_MAX {
         lines.push(format!("    and {} more: `keyfob client list`", checked.clients.len() - NAMED_MAX));
     }

@@ -19,7 +19,8 @@ use crate::token::paseto::{self, PublicKey};
 pub struct Decode {
     #[command(flatten)]
     token: TokenArgument,
-    /// The public key to verify it with: k4.public.… from /.well-known/paserk.json, which is k4.public. and the x of the JWK.
+    /// The public key to verify it with: k4.public.… from /.well-known/paserk.json, which is k4.public. and
+    /// the x of the JWK.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 }
@@ -36,7 +37,9 @@ impl Decode {
         let (parts, lines) = match opaque_kind {
             Some(kind) => opaque(kind, &text, key.is_some())?,
             None if text.starts_with("kfc_") => {
-                return Err(Failure::refused("this is a client's secret and no token; whoever has it is that client"));
+                return Err(Failure::refused(
+                    "this is a client's secret and no token; whoever has it is that client",
+                ));
             }
             None => access_token(&text, key.as_ref())?,
         };
@@ -44,32 +47,47 @@ impl Decode {
         match output {
             Output::Json => {
                 let verified = [("verified", json!(kid.is_some())), ("verified_with", json!(kid))];
-                let told: Map<_, _> = verified.into_iter().chain(parts).map(|(name, value)| (name.to_owned(), value)).collect();
+                let told: Map<_, _> =
+                    verified.into_iter().chain(parts).map(|(name, value)| (name.to_owned(), value)).collect();
                 print_json(&told.into())
             }
-            Output::Human => print_lines(&[vec![verdict(kid.as_deref(), opaque_kind.is_none())], lines].concat()),
+            Output::Human => {
+                print_lines(&[vec![verdict(kid.as_deref(), opaque_kind.is_none())], lines].concat())
+            }
         }
     }
 }
 
 /// Never repeats what it refuses: it might be a secret key.
 fn public_key(text: &str) -> Result<PublicKey, Failure> {
-    let bytes = parse_public(text).ok_or_else(|| Failure::refused("--key is no public key: expected k4.public. and 43 characters"))?;
-    PublicKey::from_bytes(&bytes).map_err(|unsound| Failure::refused(format!("--key is no public key: {unsound}")))
+    let bytes = parse_public(text)
+        .ok_or_else(|| Failure::refused("--key is no public key: expected k4.public. and 43 characters"))?;
+    PublicKey::from_bytes(&bytes)
+        .map_err(|unsound| Failure::refused(format!("--key is no public key: {unsound}")))
 }
 
 fn verdict(kid: Option<&str>, verifiable: bool) -> String {
     let unverified = "NOT VERIFIED: anybody may have written this.";
     match kid {
-        Some(kid) => format!("VERIFIED: signed by the key {kid}. Whether it was revoked only the server knows: keyfob token introspect"),
-        None if verifiable => format!("{unverified} Verify it with --key k4.public.…, or ask: keyfob token introspect"),
-        None => format!("{unverified} Only the server can say whether it is genuine and good: keyfob token introspect"),
+        Some(kid) => format!(
+            "VERIFIED: signed by the key {kid}. Whether it was revoked only the server knows: keyfob token introspect"
+        ),
+        None if verifiable => {
+            format!("{unverified} Verify it with --key k4.public.…, or ask: keyfob token introspect")
+        }
+        None => format!(
+            "{unverified} Only the server can say whether it is genuine and good: keyfob token introspect"
+        ),
     }
 }
 
 /// An access token of either form, verified if there is a key.
 fn access_token(text: &str, key: Option<&PublicKey>) -> Result<(Parts, Vec<String>), Failure> {
-    let foreign = || Failure::refused("this is no token of keyfob's: expected v4.public.…, a JWT (three parts), kfr_… or kfs_…");
+    let foreign = || {
+        Failure::refused(
+            "this is no token of keyfob's: expected v4.public.…, a JWT (three parts), kfr_… or kfs_…",
+        )
+    };
     let (parts, verified) = if let Some(token) = paseto::Unverified::parse(text) {
         let (payload, footer) = token.expose_unverified().ok_or_else(foreign)?;
         let verified = key.is_none_or(|key| token.verify(key, b"").is_some());
@@ -78,13 +96,17 @@ fn access_token(text: &str, key: Option<&PublicKey>) -> Result<(Parts, Vec<Strin
         let token = jwt::Unverified::parse(text).ok_or_else(foreign)?;
         let (header, payload) = token.expose_unverified().map_err(|why| match why {
             ForeignHeader::Unreadable => foreign(),
-            ForeignHeader::Algorithm | ForeignHeader::Critical => Failure::refused(format!("this JWT is none of keyfob's: {why}")),
+            ForeignHeader::Algorithm | ForeignHeader::Critical => {
+                Failure::refused(format!("this JWT is none of keyfob's: {why}"))
+            }
         })?;
         let verified = key.is_none_or(|key| token.verify(key).is_some());
         (vec![("header", header), ("payload", json_or_text(&payload))], verified)
     };
     if !verified {
-        return Err(Failure::refused("this key did not sign this token: it was changed, or another key signed it"));
+        return Err(Failure::refused(
+            "this key did not sign this token: it was changed, or another key signed it",
+        ));
     }
     let lines = shown(&parts, Clock::system().now().wall);
     Ok((parts, lines))
@@ -97,11 +119,14 @@ fn json_or_text(bytes: &[u8]) -> Value {
 fn shown(parts: &Parts, now: Timestamp) -> Vec<String> {
     let present = parts.iter().filter(|(_, part)| *part != json!(""));
     let mut lines: Vec<_> = present.map(|(name, part)| format!("{name} {part:#}")).collect();
-    let payload = parts.iter().find(|(name, _)| *name == "payload").map_or(&Value::Null, |(_, payload)| payload);
+    let payload =
+        parts.iter().find(|(name, _)| *name == "payload").map_or(&Value::Null, |(_, payload)| payload);
     for (name, verb) in [("iat", "issued"), ("exp", "expires")] {
         match &payload[name] {
             Value::String(at) => lines.push(format!("{verb} {}", when(at, now))),
-            Value::Number(at) => lines.extend(at.as_i64().map(|at| format!("{verb} {}", when_at(Timestamp::from_seconds(at), now)))),
+            Value::Number(at) => lines.extend(
+                at.as_i64().map(|at| format!("{verb} {}", when_at(Timestamp::from_seconds(at), now))),
+            ),
             _ => {}
         }
     }
@@ -114,8 +139,11 @@ fn opaque(kind: OpaqueKind, text: &str, with_key: bool) -> Result<(Parts, Vec<St
         OpaqueKind::Refresh => ("refresh_token", "refresh token"),
         OpaqueKind::Session => ("session_token", "session token"),
     };
-    let broken =
-        || Failure::refused(format!("this begins like a {words} and is none: it was cut off or changed, or is of another version"));
+    let broken = || {
+        Failure::refused(format!(
+            "this begins like a {words} and is none: it was cut off or changed, or is of another version"
+        ))
+    };
     let (_, Link { session, family, generation }) = Opaque::expose_unverified(text).ok_or_else(broken)?;
     if with_key {
         let why = format!(
@@ -128,7 +156,10 @@ fn opaque(kind: OpaqueKind, text: &str, with_key: bool) -> Result<(Parts, Vec<St
         OpaqueKind::Refresh => vec![("family", json!(family)), ("generation", json!(generation))],
         OpaqueKind::Session => vec![("renewals", json!(generation))],
     });
-    let said = parts.iter().skip(1).map(|(name, value)| format!("{name:<12} {}", value.as_str().map_or(value.to_string(), Into::into)));
+    let said = parts
+        .iter()
+        .skip(1)
+        .map(|(name, value)| format!("{name:<12} {}", value.as_str().map_or(value.to_string(), Into::into)));
     let lines = std::iter::once(format!("a {words}; its secret is not shown")).chain(said);
     let lines = lines.collect();
     Ok((parts, lines))

@@ -8,15 +8,24 @@ const HOUR_S: u64 = 60 * MINUTE_S;
 const DAY_S: u64 = 24 * HOUR_S;
 
 fn lifetimes(idle_s: u64, absolute_s: u64) -> Lifetimes {
-    Lifetimes { idle_timeout: Duration::from_secs(idle_s), absolute_lifetime: Duration::from_secs(absolute_s) }
+    Lifetimes {
+        idle_timeout: Duration::from_secs(idle_s),
+        absolute_lifetime: Duration::from_secs(absolute_s),
+    }
 }
 
 /// With the warning that every loopback issuer brings taken away.
 fn warnings(config: &Config) -> Vec<&str> {
-    config.warnings.iter().map(String::as_str).filter(|warning| !warning.starts_with("server.issuer")).collect()
+    config
+        .warnings
+        .iter()
+        .map(String::as_str)
+        .filter(|warning| !warning.starts_with("server.issuer"))
+        .collect()
 }
 
-/// NST-01, NST-02, NST-03: the numbers of the final text, with an end to each session, also to a remembered one.
+/// NST-01, NST-02, NST-03: the numbers of the final text, with an end to each session, also to a remembered
+/// one.
 #[test]
 fn a_preset_gives_both_timeouts_also_to_remembered_sessions() {
     for (preset, expected) in [
@@ -37,11 +46,18 @@ fn a_preset_gives_both_timeouts_also_to_remembered_sessions() {
 fn what_a_preset_gives_and_what_it_changed_is_told() {
     let config = place("[policy.default]\npreset = \"aal2\"\nidle_timeout = \"20m\"\n").load();
     assert_eq!(origin_of(&config, "policy.default.absolute_lifetime"), ("24h".into(), "preset aal2".into()));
-    assert_eq!(origin_of(&config, "policy.default.remember.idle_timeout"), ("1h".into(), "preset aal2".into()));
+    assert_eq!(
+        origin_of(&config, "policy.default.remember.idle_timeout"),
+        ("1h".into(), "preset aal2".into())
+    );
     assert_eq!(origin_of(&config, "policy.default.preset").0, "aal2");
-    assert!(origin_of(&config, "policy.default.idle_timeout").1.ends_with("config.toml"), "what the file says wins");
+    assert!(
+        origin_of(&config, "policy.default.idle_timeout").1.ends_with("config.toml"),
+        "what the file says wins"
+    );
     let changes = config.preset_changes.iter();
-    let changes: Vec<_> = changes.map(|change| (change.preset, &*change.key, &*change.value, &*change.otherwise)).collect();
+    let changes: Vec<_> =
+        changes.map(|change| (change.preset, &*change.key, &*change.value, &*change.otherwise)).collect();
     let expected = [
         ("aal2", "policy.default.remember.idle_timeout", "1h", "14d"),
         ("aal2", "policy.default.remember.absolute_lifetime", "24h", "30d"),
@@ -59,14 +75,29 @@ fn more_than_aal3_shall_have_is_refused_with_the_rule_and_its_section() {
          preset aal3 (config.toml) SHALL not exceed that (NIST SP 800-63B-4 §2.3.3)"
     );
     let remembered = aal3("[policy.default.remember]\nabsolute_lifetime = \"30d\"\n");
-    assert!(remembered.starts_with("policy.default.remember.absolute_lifetime = \"30d\" (config.toml): expected at most"), "{remembered}");
+    assert!(
+        remembered.starts_with(
+            "policy.default.remember.absolute_lifetime = \"30d\" (config.toml): expected at most"
+        ),
+        "{remembered}"
+    );
     let heir = aal3("[policy.kiosk]\nabsolute_lifetime = \"13h\"\n");
-    assert!(heir.starts_with("policy.kiosk.absolute_lifetime = \"13h\" (config.toml): expected at most"), "{heir}");
+    assert!(
+        heir.starts_with("policy.kiosk.absolute_lifetime = \"13h\" (config.toml): expected at most"),
+        "{heir}"
+    );
     assert!(heir.contains("preset aal3 (policy.default)"), "{heir}");
     let both = aal3("absolute_lifetime = \"13h\"\n[policy.kiosk]\n");
     assert_eq!(both.lines().count(), 1, "what is inherited is said once: {both}");
-    let variable = place("[policy.kiosk]\npreset = \"aal3\"\n").env("KEYFOB_POLICY__KIOSK__ABSOLUTE_LIFETIME", "13h").error();
-    assert!(variable.starts_with("policy.kiosk.absolute_lifetime = \"13h\" (environment variable KEYFOB_POLICY__KIOSK__"), "{variable}");
+    let variable = place("[policy.kiosk]\npreset = \"aal3\"\n")
+        .env("KEYFOB_POLICY__KIOSK__ABSOLUTE_LIFETIME", "13h")
+        .error();
+    assert!(
+        variable.starts_with(
+            "policy.kiosk.absolute_lifetime = \"13h\" (environment variable KEYFOB_POLICY__KIOSK__"
+        ),
+        "{variable}"
+    );
     place("[policy.default]\npreset = \"aal3\"\nabsolute_lifetime = \"12h\"\n").load();
 }
 
@@ -83,20 +114,34 @@ fn more_than_a_preset_should_have_is_warned_of_with_its_section() {
         let config = place(&format!("[policy.web]\npreset = \"{preset}\"\n{key} = \"{value}\"\n")).load();
         let [warning] = warnings(&config)[..] else { panic!("{preset} {key}: {:?}", config.warnings) };
         assert!(warning.starts_with(&format!("policy.web.{key} is \"{value}\" (")), "{warning}");
-        assert!(warning.ends_with(&format!("preset {preset} SHOULD not exceed {most:?} (NIST SP 800-63B-4 {section})")), "{warning}");
+        assert!(
+            warning.ends_with(&format!(
+                "preset {preset} SHOULD not exceed {most:?} (NIST SP 800-63B-4 {section})"
+            )),
+            "{warning}"
+        );
         let within = place(&format!("[policy.web]\npreset = \"{preset}\"\n{key} = \"{most}\"\n")).load();
         assert_eq!(warnings(&within), [""; 0], "{preset} {key}");
     }
     let heirs = place("[policy.default]\npreset = \"aal2\"\nidle_timeout = \"2h\"\n[policy.a]\n[policy.b]\nidle_timeout = \"3h\"\n").load();
-    let keys: Vec<_> = warnings(&heirs).iter().map(|warning| warning.split(' ').next().unwrap().to_owned()).collect();
-    assert_eq!(keys, ["policy.default.idle_timeout", "policy.b.idle_timeout"], "what is inherited is said once");
+    let keys: Vec<_> =
+        warnings(&heirs).iter().map(|warning| warning.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(
+        keys,
+        ["policy.default.idle_timeout", "policy.b.idle_timeout"],
+        "what is inherited is said once"
+    );
 }
 
 #[test]
 fn a_preset_stands_before_what_would_be_inherited_and_is_inherited_itself() {
     let own = place("[policy.default]\nidle_timeout = \"10m\"\nabsolute_lifetime = \"20m\"\n[policy.kiosk]\npreset = \"aal3\"\n").load();
     assert_eq!(own.policies["kiosk"].lifetimes, lifetimes(15 * MINUTE_S, 12 * HOUR_S));
-    assert_eq!(own.policies["default"].lifetimes, lifetimes(10 * MINUTE_S, 20 * MINUTE_S), "the others are left alone");
+    assert_eq!(
+        own.policies["default"].lifetimes,
+        lifetimes(10 * MINUTE_S, 20 * MINUTE_S),
+        "the others are left alone"
+    );
     assert!(own.effective().iter().all(|setting| setting.key != "policy.default.preset"));
     assert_eq!(own.preset_changes[0].otherwise, "10m", "otherwise it would be inherited");
     let heir =
@@ -105,9 +150,20 @@ fn a_preset_stands_before_what_would_be_inherited_and_is_inherited_itself() {
     assert_eq!(heir.policies["plain"].lifetimes, lifetimes(5 * MINUTE_S, 12 * HOUR_S));
     assert_eq!(origin_of(&heir, "policy.plain.preset"), ("aal3".into(), "policy.default".into()));
     assert_eq!(origin_of(&heir, "policy.plain.absolute_lifetime"), ("12h".into(), "policy.default".into()));
-    assert_eq!(heir.policies["web"].lifetimes, lifetimes(14 * DAY_S, 30 * DAY_S), "a preset of its own replaces the inherited one");
-    let again = place("[policy.default]\npreset = \"aal3\"\nidle_timeout = \"5m\"\n[policy.web]\npreset = \"aal3\"\n").load();
-    assert_eq!(again.policies["web"].lifetimes, lifetimes(15 * MINUTE_S, 12 * HOUR_S), "named again, it begins anew");
+    assert_eq!(
+        heir.policies["web"].lifetimes,
+        lifetimes(14 * DAY_S, 30 * DAY_S),
+        "a preset of its own replaces the inherited one"
+    );
+    let again = place(
+        "[policy.default]\npreset = \"aal3\"\nidle_timeout = \"5m\"\n[policy.web]\npreset = \"aal3\"\n",
+    )
+    .load();
+    assert_eq!(
+        again.policies["web"].lifetimes,
+        lifetimes(15 * MINUTE_S, 12 * HOUR_S),
+        "named again, it begins anew"
+    );
 }
 
 #[test]

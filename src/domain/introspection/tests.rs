@@ -116,7 +116,12 @@ fn case() -> Case {
         id: TOKEN,
         client_id: "mobile".parse().unwrap(),
         scope: "read".parse().unwrap(),
-        origin: Origin::Session { id: session().id, family: Some(1), authentication: authentication(), claims: Some(Claims("{}".into())) },
+        origin: Origin::Session {
+            id: session().id,
+            family: Some(1),
+            authentication: authentication(),
+            claims: Some(Claims("{}".into())),
+        },
     };
     Case {
         token,
@@ -177,8 +182,14 @@ fn deleted(client: &str) -> CutOffs {
 #[test]
 fn a_good_access_token_is_told_as_it_was_issued() {
     let told = case().access().unwrap();
-    assert_eq!((told.subject.as_str(), told.client_id.as_str(), told.scope.as_str()), ("alice", "mobile", "read"));
-    assert_eq!((told.audience.as_deref(), told.id, told.session), (Some("api"), Some(TOKEN), Some(session().id)));
+    assert_eq!(
+        (told.subject.as_str(), told.client_id.as_str(), told.scope.as_str()),
+        ("alice", "mobile", "read")
+    );
+    assert_eq!(
+        (told.audience.as_deref(), told.id, told.session),
+        (Some("api"), Some(TOKEN), Some(session().id))
+    );
     let times = (told.expires_at, told.issued_at, told.not_before);
     assert_eq!(times, (at(400).seconds(), Some(at(100).seconds()), Some(at(100).seconds())));
     assert_eq!((told.authentication, told.claims), (Some(authentication()), Some(Claims("{}".into()))));
@@ -208,13 +219,17 @@ fn each_doubt_makes_an_access_token_inactive() {
         ("the session has ended", |c| c.session().end = Some(end())),
         ("the session is idle", |c| c.session().idle_timeout = Duration::from_secs(200)),
         ("the session is old", |c| c.session().expires_at = at(200)),
-        ("the token was revoked", |c| c.session().revoked_tokens = vec![RevokedToken { id: TOKEN, expires_at: at(400).seconds() }]),
+        ("the token was revoked", |c| {
+            c.session().revoked_tokens = vec![RevokedToken { id: TOKEN, expires_at: at(400).seconds() }]
+        }),
         ("its family has ended", |c| c.session().families[0].end = Some(end())),
         ("its family is forgotten", |c| c.session().families.clear()),
         ("everything was ended", |c| c.cuts = everything_ended_at(6)),
         ("the session's client was deleted", |c| c.cuts = deleted("app")),
         ("the family's client was deleted", |c| c.cuts = deleted("mobile")),
-        ("the caller is another", |c| c.caller = Caller::Client(Arc::new(client("other", &[Permission::Introspect])))),
+        ("the caller is another", |c| {
+            c.caller = Caller::Client(Arc::new(client("other", &[Permission::Introspect])))
+        }),
     ];
     for (doubt, make) in doubts {
         let mut case = case();
@@ -222,7 +237,8 @@ fn each_doubt_makes_an_access_token_inactive() {
         assert_eq!(case.access(), None, "{doubt}");
     }
     let mut case = case();
-    case.session().revoked_tokens = vec![RevokedToken { id: TokenId([8; 16]), expires_at: at(400).seconds() }];
+    case.session().revoked_tokens =
+        vec![RevokedToken { id: TokenId([8; 16]), expires_at: at(400).seconds() }];
     assert!(case.access().is_some(), "another token's revocation is not its own");
 }
 
@@ -244,16 +260,19 @@ fn each_doubt_makes_a_clients_own_token_inactive() {
     assert!(later.access().is_some(), "it was issued at the cut-off, not before it");
 }
 
-/// A family that a token does not name is no doubt: the tokens of a session without families live by the session.
+/// A family that a token does not name is no doubt: the tokens of a session without families live by the
+/// session.
 #[test]
 fn a_token_without_family_lives_by_its_session_alone() {
     let mut case = case();
     case.session().families.clear();
-    case.token.origin = Origin::Session { id: session().id, family: None, authentication: authentication(), claims: None };
+    case.token.origin =
+        Origin::Session { id: session().id, family: None, authentication: authentication(), claims: None };
     assert!(case.access().is_some());
 }
 
-/// Contract, section 4: `introspect` answers for the caller's own tokens and those meant for a resource that it is.
+/// Contract, section 4: `introspect` answers for the caller's own tokens and those meant for a resource that
+/// it is.
 #[test]
 fn an_access_token_is_told_to_its_client_its_resource_and_to_nobody_else() {
     let mut resource = client("api-server", &[Permission::Introspect]);
@@ -275,7 +294,8 @@ fn an_access_token_is_told_to_its_client_its_resource_and_to_nobody_else() {
     assert!(Case { caller: Caller::AdminSocket, ..case() }.access().is_some());
 }
 
-/// Contract, section 4: refresh and session tokens are told to whom they were issued to and to the session's opener, never to resources.
+/// Contract, section 4: refresh and session tokens are told to whom they were issued to and to the session's
+/// opener, never to resources.
 #[test]
 fn refresh_and_session_tokens_are_told_to_their_client_and_the_opener() {
     let mut resource = client("api-server", &[Permission::Introspect]);
@@ -318,7 +338,11 @@ fn spent_forged_and_future_refresh_tokens_are_inactive() {
     for (generation, hash) in [(1, [1; 32]), (1, [2; 32]), (2, [1; 32]), (3, [2; 32]), (0, [0; 32])] {
         assert_eq!(case.refresh(generation, Hash(hash)), None);
     }
-    assert_eq!(case.judgement().refresh_token(case.session.as_ref().unwrap(), 2, 2, &Hash([2; 32])), None, "another family");
+    assert_eq!(
+        case.judgement().refresh_token(case.session.as_ref().unwrap(), 2, 2, &Hash([2; 32])),
+        None,
+        "another family"
+    );
 }
 
 #[test]
@@ -343,7 +367,11 @@ fn each_doubt_makes_refresh_and_session_tokens_inactive() {
     for (doubt, make) in doubts {
         let mut case = Case { caller: Caller::AdminSocket, ..case() };
         make(&mut case);
-        assert_eq!((case.refresh(2, Hash([2; 32])), case.session_token(1, Hash([9; 32]))), (None, None), "{doubt}");
+        assert_eq!(
+            (case.refresh(2, Hash([2; 32])), case.session_token(1, Hash([9; 32]))),
+            (None, None),
+            "{doubt}"
+        );
     }
     let of_the_family: [Doubt; 2] = [
         ("the family has ended", |c| c.session().families[0].end = Some(end())),

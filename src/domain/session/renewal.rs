@@ -24,16 +24,23 @@ pub struct Renewal {
 }
 
 impl Session {
-    /// The subject authenticated again: a new session token, both timeouts from their start, and the family that came with the old token
-    /// replaced. That family's tokens are dead without being counted as reuse, and the log says so: to whoever follows it they were revoked.
-    /// `None` for a session that is no longer alive.
-    pub fn renew(&mut self, renewal: Renewal, now: Timestamp, cuts: &CutOffs) -> Option<Decision<Option<u16>>> {
+    /// The subject authenticated again: a new session token, both timeouts from their start, and the family
+    /// that came with the old token replaced. That family's tokens are dead without being counted as reuse,
+    /// and the log says so: to whoever follows it they were revoked. `None` for a session that is no longer
+    /// alive.
+    pub fn renew(
+        &mut self,
+        renewal: Renewal,
+        now: Timestamp,
+        cuts: &CutOffs,
+    ) -> Option<Decision<Option<u16>>> {
         let renewals = self.renewals.checked_add(1)?;
         if !self.is_active(now, cuts) {
             return None;
         }
         let replaced = End { at: now, reason: EndReason::TokenRevoked, by: renewal.by.clone() };
-        let mut events = self.own_family.take().map_or_else(Vec::new, |old| self.close_family(old, replaced, now, cuts));
+        let mut events =
+            self.own_family.take().map_or_else(Vec::new, |old| self.close_family(old, replaced, now, cuts));
         self.renewals = renewals;
         self.token = renewal.token;
         self.expires_at = renewal.authentication.at.plus(renewal.lifetimes.absolute_lifetime);

@@ -16,8 +16,9 @@ pub struct Cap {
     pub when_full: WhenFull,
 }
 
-/// Makes room for one more session of a subject and client, or says that there is none. `peers` are the subject's sessions, of any client, and
-/// `uses` what is known of their use besides what is written. The sessions that must go are ended in place; nothing else is touched.
+/// Makes room for one more session of a subject and client, or says that there is none. `peers` are the
+/// subject's sessions, of any client, and `uses` what is known of their use besides what is written. The
+/// sessions that must go are ended in place; nothing else is touched.
 pub fn make_room(
     cap: Cap,
     client: &ClientId,

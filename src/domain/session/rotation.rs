@@ -1,4 +1,5 @@
-//! Refreshing: where a spent token is told from a stolen one. Every row of the table of standards section 6.4 is decided here.
+//! Refreshing: where a spent token is told from a stolen one. Every row of the table of standards section 6.4
+//! is decided here.
 
 use super::{Decision, ENGINE, End, EndReason, Session, Standing};
 use crate::domain::client::TokenFormat;
@@ -74,11 +75,18 @@ pub enum NotRefreshed {
 }
 
 impl Session {
-    /// Takes part in the table of standards section 6.4: rotates, answers a retry, or refuses; detected theft ends the session.
-    pub fn refresh(&mut self, refresh: &Refresh, now: Moment, cuts: &CutOffs) -> Decision<Result<Grant, NotRefreshed>> {
+    /// Takes part in the table of standards section 6.4: rotates, answers a retry, or refuses; detected theft
+    /// ends the session.
+    pub fn refresh(
+        &mut self,
+        refresh: &Refresh,
+        now: Moment,
+        cuts: &CutOffs,
+    ) -> Decision<Result<Grant, NotRefreshed>> {
         let refused = |why| Decision::quiet(Err(why));
         let Some(index) = self.families.iter().position(|family| family.number == refresh.family) else {
-            // A family forgotten long ago, or one that this store has never seen: it was restored from before its opening.
+            // A family forgotten long ago, or one that this store has never seen: it was restored from before
+            // its opening.
             let never_seen = self.next_family != 0 && refresh.family >= self.next_family;
             return if never_seen && self.is_active(now.wall, cuts) {
                 self.rolled_back(now.wall)
@@ -96,14 +104,19 @@ impl Session {
         }
         let place = family.place(refresh.presented, now);
         if !self.is_active(now.wall, cuts) || family.end(cuts).is_some() {
-            // Nothing is left to end: a restore has ended it. That its token is newer than the backup is worth an alert all the same.
-            let lost = place == Place::Unknown && family.end.is_none() && self.was_cut_off_by_restore(now.wall, cuts);
+            // Nothing is left to end: a restore has ended it. That its token is newer than the backup is
+            // worth an alert all the same.
+            let lost = place == Place::Unknown
+                && family.end.is_none()
+                && self.was_cut_off_by_restore(now.wall, cuts);
             return refused(if lost { NotRefreshed::StoreRollback } else { NotRefreshed::Dead });
         }
         match place {
             Place::Unknown => return self.rolled_back(now.wall),
             Place::Spent(behind) => return self.reused(refresh, behind, now.wall),
-            Place::Late if refresh.policy.late_retry == LateRetry::EndSession => return self.reused(refresh, 1, now.wall),
+            Place::Late if refresh.policy.late_retry == LateRetry::EndSession => {
+                return self.reused(refresh, 1, now.wall);
+            }
             Place::Late => return refused(NotRefreshed::Late),
             Place::Current | Place::Retry => {}
         }
@@ -118,18 +131,30 @@ impl Session {
         if place == Place::Retry { self.retry(index, scope) } else { self.rotate(index, scope, refresh, now) }
     }
 
-    fn rotate(&mut self, index: usize, scope: ScopeSet, refresh: &Refresh, now: Moment) -> Decision<Result<Grant, NotRefreshed>> {
+    fn rotate(
+        &mut self,
+        index: usize,
+        scope: ScopeSet,
+        refresh: &Refresh,
+        now: Moment,
+    ) -> Decision<Result<Grant, NotRefreshed>> {
         if self.families[index].generation == u32::MAX {
             return Decision::quiet(Err(NotRefreshed::Exhausted));
         }
         let stamp = self.stamp(refresh.policy.access_token_ttl, refresh.key, refresh.format, now.wall);
-        self.families[index].rotate(refresh.presented, stamp.clone(), refresh.policy.refresh_retry_window, now);
+        self.families[index].rotate(
+            refresh.presented,
+            stamp.clone(),
+            refresh.policy.refresh_retry_window,
+            now,
+        );
         self.touch(now.wall);
         self.forget_old_revocations(now.wall);
         self.granted(index, scope, refresh.presented.salt.clone(), stamp, false)
     }
 
-    /// Answers the same pair again. Neither the generation, the window nor the idle deadline moves (ROT-08, ROT-09).
+    /// Answers the same pair again. Neither the generation, the window nor the idle deadline moves (ROT-08,
+    /// ROT-09).
     fn retry(&mut self, index: usize, scope: ScopeSet) -> Decision<Result<Grant, NotRefreshed>> {
         let Some(window) = &mut self.families[index].window else {
             return Decision::quiet(Err(NotRefreshed::Dead));
@@ -142,12 +167,24 @@ impl Session {
         self.granted(index, scope, salt, stamp, true)
     }
 
-    fn granted(&self, index: usize, scope: ScopeSet, salt: Salt, stamp: Stamp, retried: bool) -> Decision<Result<Grant, NotRefreshed>> {
+    fn granted(
+        &self,
+        index: usize,
+        scope: ScopeSet,
+        salt: Salt,
+        stamp: Stamp,
+        retried: bool,
+    ) -> Decision<Result<Grant, NotRefreshed>> {
         let family = self.families[index].number;
         Decision::quiet(Ok(Grant { session: self.clone(), family, scope, salt, stamp, retried }))
     }
 
-    fn reused(&mut self, refresh: &Refresh, behind: u32, now: Timestamp) -> Decision<Result<Grant, NotRefreshed>> {
+    fn reused(
+        &mut self,
+        refresh: &Refresh,
+        behind: u32,
+        now: Timestamp,
+    ) -> Decision<Result<Grant, NotRefreshed>> {
         let mut reused = self.event(EventKind::RefreshReused, now, ENGINE);
         reused.client = Some(refresh.client.clone());
         reused.family = Some(refresh.family);
@@ -159,7 +196,8 @@ impl Session {
 
     fn was_cut_off_by_restore(&self, now: Timestamp, cuts: &CutOffs) -> bool {
         let standing = self.standing(now, cuts);
-        self.end.is_none() && matches!(standing, Standing::Ended(End { reason: EndReason::StoreRollback, .. }))
+        self.end.is_none()
+            && matches!(standing, Standing::Ended(End { reason: EndReason::StoreRollback, .. }))
     }
 
     fn rolled_back(&mut self, now: Timestamp) -> Decision<Result<Grant, NotRefreshed>> {

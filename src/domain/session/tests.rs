@@ -1,4 +1,5 @@
-//! The session by itself: what it decides, with time and randomness as arguments. The parts share one session and its chain of tokens.
+//! The session by itself: what it decides, with time and randomness as arguments. The parts share one session
+//! and its chain of tokens.
 
 use super::*;
 use crate::domain::cutoff::CutOff;
@@ -61,7 +62,12 @@ fn token(generation: u32) -> Presented {
 }
 
 fn family(name: &str) -> NewFamily {
-    NewFamily { client_id: client(name), scope: "read write".parse().unwrap(), audience: "api".into(), secret: link(0) }
+    NewFamily {
+        client_id: client(name),
+        scope: "read write".parse().unwrap(),
+        audience: "api".into(),
+        secret: link(0),
+    }
 }
 
 /// A session of the client `app` with the family 1, opened at 0.

@@ -1,6 +1,8 @@
-//! How long a connection may keep us waiting: not long for a head that was begun, longer between two requests.
+//! How long a connection may keep us waiting: not long for a head that was begun, longer between two
+//! requests.
 //!
-//! Ours and not hyper's, whose one timer for a head also runs while there is none, and is set anew for every request.
+//! Ours and not hyper's, whose one timer for a head also runs while there is none, and is set anew for every
+//! request.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -65,7 +67,11 @@ impl<I> Watched<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
         if buffer.filled().len() > before && self.pulse.is(Phase::Idle) {
@@ -76,12 +82,20 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let count = Pin::new(&mut self.io).poll_write(context, bytes);
         self.written(count)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let count = Pin::new(&mut self.io).poll_write_vectored(context, slices);
         self.written(count)
     }
@@ -99,7 +113,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
     }
 }
 
-/// The time that is left. Its timer is only ever moved to an earlier time, or when it has run out: under load it is not touched.
+/// The time that is left. Its timer is only ever moved to an earlier time, or when it has run out: under load
+/// it is not touched.
 pub(super) struct Patience<F> {
     pulse: Arc<Pulse>,
     header_timeout: Duration,

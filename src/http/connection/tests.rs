@@ -32,15 +32,20 @@ async fn a_request_over_tcp_passes_the_whole_stack_and_the_stop_ends_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
+    let server =
+        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
 
     let answer = exchange(&mut TcpStream::connect(address).await.unwrap(), GET).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("cache-control: no-store"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("cache-control: no-store"),
+        "{answer}"
+    );
     assert!(answer.ends_with("\"a None Public\""), "{answer}");
 
     let head = "HEAD /openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answer = exchange(&mut TcpStream::connect(address).await.unwrap(), head).await;
-    let length: usize = answer.split_once("content-length: ").unwrap().1.split("\r\n").next().unwrap().parse().unwrap();
+    let length: usize =
+        answer.split_once("content-length: ").unwrap().1.split("\r\n").next().unwrap().parse().unwrap();
     assert!(length > 1000 && answer.ends_with("\r\n\r\n"), "{answer}");
 
     // An idle connection does not hold up the stop.
@@ -67,7 +72,8 @@ async fn a_body_over_the_limit_is_413_and_the_connection_ends_announced_or_not_i
     let address = listener.local_addr().unwrap();
     let (_stop, stopping) = watch::channel(false);
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
-    let head = "POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    let head =
+        "POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
     let body = "a".repeat(3000);
     for request in [
         format!("{head}Content-Length: 3000\r\n\r\n{body}"),
@@ -84,8 +90,7 @@ async fn a_panic_costs_one_request_and_not_the_connection() {
     let (mut client, listener) = memory();
     let (_stop, stopping) = watch::channel(false);
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
-    let panicking =
-        "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"name\":\"panic\"}";
+    let panicking = "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"name\":\"panic\"}";
     let answer = exchange(&mut client.connect().await, &format!("{panicking}{GET}")).await;
     assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("HTTP/1.1 200 OK"), "{answer}");
 }
@@ -105,7 +110,11 @@ async fn a_body_that_does_not_arrive_is_408() {
     let (mut client, listener) = memory();
     let (_stop, stopping) = watch::channel(false);
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
-    let answer = exchange(&mut client.connect().await, "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{").await;
+    let answer = exchange(
+        &mut client.connect().await,
+        "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{",
+    )
+    .await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
 }
 
@@ -130,7 +139,8 @@ async fn running_out_of_descriptors_does_not_spin() {
     listener.failing = true;
     let accepted = Arc::clone(&listener.accepted);
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
+    let server =
+        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     // The clock stands still except for this: ten seconds in which nothing else happens.
     let _ = timeout(Duration::from_secs(10), std::future::pending::<()>()).await;
     let attempts = accepted.load(Ordering::Relaxed);
@@ -169,7 +179,8 @@ fn patient(connections_max: usize) -> (MemoryClient, watch::Sender<bool>) {
     (client, stop)
 }
 
-/// A proxy keeps connections for a minute or so; one that we close first meets its next request, which it may not repeat.
+/// A proxy keeps connections for a minute or so; one that we close first meets its next request, which it may
+/// not repeat.
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_lives_longer_than_a_head_may_take() {
     let (mut client, _stop) = patient(100);
@@ -243,7 +254,8 @@ async fn a_handshake_that_does_not_go_on_is_ended_by_the_timeout_and_by_the_stop
     let (mut client, mut listener) = memory();
     listener.unready = true;
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
+    let server =
+        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     assert_eq!(closes_after(&mut client.connect().await).await, LIMITS.header_timeout);
     let _waiting = client.connect().await;
     settle().await;
@@ -273,7 +285,14 @@ async fn a_begun_request_is_answered_after_the_stop() {
     let (mut client, listener) = memory();
     let endpoint = Arc::new(Waiting { begun: Notify::new(), go: Notify::new() });
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, Arc::default(), stopping));
+    let server = tokio::spawn(serve(
+        listener,
+        Arc::clone(&endpoint),
+        Channel::Public,
+        LIMITS,
+        Arc::default(),
+        stopping,
+    ));
     let mut stream = client.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     endpoint.begun.notified().await;
@@ -292,7 +311,14 @@ async fn a_request_that_never_ends_does_not_hold_up_the_stop_for_ever() {
     let (mut client, listener) = memory();
     let endpoint = Arc::new(Waiting { begun: Notify::new(), go: Notify::new() });
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, Arc::default(), stopping));
+    let server = tokio::spawn(serve(
+        listener,
+        Arc::clone(&endpoint),
+        Channel::Public,
+        LIMITS,
+        Arc::default(),
+        stopping,
+    ));
     let mut stream = client.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     endpoint.begun.notified().await;
@@ -314,7 +340,10 @@ struct MemoryClient(mpsc::UnboundedSender<DuplexStream>);
 
 fn memory() -> (MemoryClient, Memory) {
     let (sender, waiting) = mpsc::unbounded_channel();
-    (MemoryClient(sender), Memory { waiting: Mutex::new(waiting), accepted: Arc::default(), failing: false, unready: false })
+    (
+        MemoryClient(sender),
+        Memory { waiting: Mutex::new(waiting), accepted: Arc::default(), failing: false, unready: false },
+    )
 }
 
 impl MemoryClient {
@@ -334,7 +363,9 @@ impl Listener for Memory {
             self.accepted.fetch_add(1, Ordering::Relaxed);
             return Err(io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error()));
         }
-        let Some(stream) = self.waiting.lock().await.recv().await else { return std::future::pending().await };
+        let Some(stream) = self.waiting.lock().await.recv().await else {
+            return std::future::pending().await;
+        };
         self.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(((stream, self.unready), Addr::default()))
     }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use self::joined::Joined;
 use super::super::credentials::COOKIE_NAME;
 
-/// What the generator cannot know: examples of requests and answers by operation, and what the schemas do not say.
+/// What the generator cannot know: examples of requests and answers by operation, and what the schemas do not
+/// say.
 const SUPPLEMENT: &str = include_str!("supplement.json");
 /// The order in which the page shows the groups.
 const TAGS: [&str; 7] = ["Sessions", "OAuth", "People", "Clients", "Keys", "Discovery", "Operation"];
@@ -17,7 +18,9 @@ const TAGS: [&str; 7] = ["Sessions", "OAuth", "People", "Clients", "Keys", "Disc
 pub(super) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value {
     let Joined(mut value) = serde_json::from_str(generated).expect("the generator writes JSON");
     value["servers"] = json!([{"url": issuer}]);
-    if let Some(cookie) = value.pointer_mut("/components/securitySchemes/cookie/name").filter(|name| **name == *COOKIE_NAME) {
+    if let Some(cookie) =
+        value.pointer_mut("/components/securitySchemes/cookie/name").filter(|name| **name == *COOKIE_NAME)
+    {
         *cookie = cookie_name.into();
     }
     strip_charset(&mut value);
@@ -49,15 +52,22 @@ pub(super) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value 
 
 fn operations(document: &mut Value) -> impl Iterator<Item = (String, &mut Value)> {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
-    paths.flat_map(|(path, methods)| methods.as_object_mut().into_iter().flatten().map(|(_, operation)| (path.clone(), operation)))
+    paths.flat_map(|(path, methods)| {
+        methods.as_object_mut().into_iter().flatten().map(|(_, operation)| (path.clone(), operation))
+    })
 }
 
 /// The generator gives every operation every error of its surface. What cannot happen is not documented.
 fn drop_impossible_answers(path: &str, operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let has_credentials = operation.get("security").is_some();
-    let by_secret = operation["security"].as_array().into_iter().flatten().any(|scheme| scheme.get("basic").is_some());
-    let has_match = operation["parameters"].as_array().into_iter().flatten().any(|parameter| parameter["name"] == "If-Match");
+    let by_secret =
+        operation["security"].as_array().into_iter().flatten().any(|scheme| scheme.get("basic").is_some());
+    let has_match = operation["parameters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|parameter| parameter["name"] == "If-Match");
     let changes_client = operation["operationId"] == "deleteClient";
     let reads_log = operation["operationId"] == "readEvents";
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
@@ -75,16 +85,21 @@ fn drop_impossible_answers(path: &str, operation: &mut Value) {
     });
 }
 
-/// Puts the examples of one operation where they belong. Those of a form are also those of its fields: that is where pages look for them.
+/// Puts the examples of one operation where they belong. Those of a form are also those of its fields: that
+/// is where pages look for them.
 fn put_examples(operation: &mut Value, examples: &Value, forms: &mut Vec<(String, Value)>) {
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(example) = parameter["name"].as_str().and_then(|name| examples["parameters"].get(name)) {
             parameter["example"] = example.clone();
         }
     }
-    for (media_type, content) in operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut).into_iter().flatten() {
+    for (media_type, content) in
+        operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut).into_iter().flatten()
+    {
         put_example(content, &examples["request"]);
-        if let Some(schema) = schema_name(content).filter(|_| media_type == "application/x-www-form-urlencoded") {
+        if let Some(schema) =
+            schema_name(content).filter(|_| media_type == "application/x-www-form-urlencoded")
+        {
             forms.push((schema.to_owned(), examples["fields"].clone()));
         }
     }
@@ -99,7 +114,9 @@ fn put_examples(operation: &mut Value, examples: &Value, forms: &mut Vec<(String
 fn put_parameter_rules(operation: &mut Value, rules: &Value) {
     let tag = operation["tags"][0].as_str().unwrap_or_default().to_owned();
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(rule) = parameter["name"].as_str().and_then(|name| values::of_parameter(rules, &tag, name)) {
+        if let Some(rule) =
+            parameter["name"].as_str().and_then(|name| values::of_parameter(rules, &tag, name))
+        {
             merge(&mut parameter["schema"], rule);
         }
     }
@@ -125,14 +142,17 @@ fn schema_name(content: &Value) -> Option<&str> {
 fn put_example(content: &mut Value, example: &Value) {
     match example {
         Value::Null => {}
-        Value::Object(named) if !named.is_empty() && named.values().all(|named| named.get("value").is_some()) => {
+        Value::Object(named)
+            if !named.is_empty() && named.values().all(|named| named.get("value").is_some()) =>
+        {
             content["examples"] = example.clone();
         }
         one => content["example"] = one.clone(),
     }
 }
 
-/// A page sends the example of every field. Those without one are shown empty, which is as if they were not there; else they would be `string`.
+/// A page sends the example of every field. Those without one are shown empty, which is as if they were not
+/// there; else they would be `string`.
 fn put_field_examples(properties: &mut Value, examples: &Value) {
     for (name, property) in properties.as_object_mut().into_iter().flatten() {
         property["example"] = examples.get(name).cloned().unwrap_or_else(|| "".into());
@@ -151,11 +171,13 @@ fn merge(value: &mut Value, more: &Value) {
     }
 }
 
-/// JSON has no `charset` parameter (RFC 8259 §11), and tools that look for `application/json` do not find it with one.
+/// JSON has no `charset` parameter (RFC 8259 §11), and tools that look for `application/json` do not find it
+/// with one.
 fn strip_charset(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            let wrong: Vec<String> = members.keys().filter(|key| key.ends_with("; charset=utf-8")).cloned().collect();
+            let wrong: Vec<String> =
+                members.keys().filter(|key| key.ends_with("; charset=utf-8")).cloned().collect();
             for key in wrong {
                 if let Some(member) = members.remove(&key) {
                     members.insert(key.trim_end_matches("; charset=utf-8").to_owned(), member);
@@ -196,7 +218,11 @@ mod tests {
             left("/v1/things", json!({"security": [{"basic": []}], "requestBody": {}})),
             "200 400 401 403 408 409 413 415 429 500 503"
         );
-        assert_eq!(left("/v1/things", json!({"security": [{"cookie": []}]})), "200 400 401 403 500 503", "nothing to guess");
+        assert_eq!(
+            left("/v1/things", json!({"security": [{"cookie": []}]})),
+            "200 400 401 403 500 503",
+            "nothing to guess"
+        );
         let with_match = json!({"security": [{"basic": []}], "parameters": [{"name": "If-Match"}]});
         assert_eq!(left("/v1/things/{id}", with_match), "200 400 401 403 404 412 429 500 503");
         let log = json!({"operationId": "readEvents", "security": [{"basic": []}]});
@@ -215,8 +241,14 @@ mod tests {
         let mut forms = vec![];
         put_examples(&mut operation, &examples, &mut forms);
         assert_eq!(operation["parameters"], json!([{"name": "id", "example": "x"}, {"name": "other"}]));
-        assert_eq!(operation.pointer("/requestBody/content/application~1x-www-form-urlencoded/examples/one/value"), Some(&json!(1)));
-        assert_eq!(operation["responses"]["200"]["content"]["application/json"]["example"], json!({"ok": true}));
+        assert_eq!(
+            operation.pointer("/requestBody/content/application~1x-www-form-urlencoded/examples/one/value"),
+            Some(&json!(1))
+        );
+        assert_eq!(
+            operation["responses"]["200"]["content"]["application/json"]["example"],
+            json!({"ok": true})
+        );
         assert_eq!(operation["responses"]["400"]["content"]["application/json"], json!({}));
         assert_eq!(forms, [("F".to_owned(), json!({"a": "b"}))]);
 

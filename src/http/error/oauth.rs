@@ -11,7 +11,8 @@ use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 
 use super::{
-    BearerChallenge, STORE_RETRY_AFTER, UNAVAILABLE, bearer_challenge, json_response, log, meta, named, put_headers, retry_after, row,
+    BearerChallenge, STORE_RETRY_AFTER, UNAVAILABLE, bearer_challenge, json_response, log, meta, named,
+    put_headers, retry_after, row,
 };
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine;
@@ -45,8 +46,8 @@ impl OAuthError {
         Self { status, code, description: description.into(), basic: false, bearer: None, retry_after }
     }
 
-    /// The same, as introspection says it: bearer tokens are accepted there too, and a bearer whose client may not introspect is 401, not 403
-    /// (RFC 7662 §2.3; INT-30, INT-34, INT-35).
+    /// The same, as introspection says it: bearer tokens are accepted there too, and a bearer whose client
+    /// may not introspect is 401, not 403 (RFC 7662 §2.3; INT-30, INT-34, INT-35).
     pub fn at_introspection(mut self, by_bearer: bool) -> Self {
         if by_bearer && self.status == StatusCode::FORBIDDEN {
             (self.status, self.code) = (StatusCode::UNAUTHORIZED, "insufficient_scope");
@@ -105,7 +106,10 @@ impl From<OAuthError> for poem::Error {
 
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
-        let body = OAuthErrorBody { error: self.code.to_owned(), error_description: in_the_permitted_set(&self.description) };
+        let body = OAuthErrorBody {
+            error: self.code.to_owned(),
+            error_description: in_the_permitted_set(&self.description),
+        };
         let mut response = json_response(self.status, "application/json", &body);
         put_headers(&mut response, self.basic, self.bearer, self.retry_after);
         response
@@ -132,7 +136,8 @@ impl ApiResponse for OAuthError {
     }
 }
 
-/// `error_description` holds only %x20-21, %x23-5B and %x5D-7E (RFC 6749 §5.2, TOK-16); all else becomes an apostrophe or a question mark.
+/// `error_description` holds only %x20-21, %x23-5B and %x5D-7E (RFC 6749 §5.2, TOK-16); all else becomes an
+/// apostrophe or a question mark.
 fn in_the_permitted_set(text: &str) -> String {
     let permitted = |c| match c {
         '"' => '\'',

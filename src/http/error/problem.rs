@@ -11,14 +11,15 @@ use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 
 use super::{
-    BearerChallenge, PROBLEM_JSON, STORE_RETRY_AFTER, UNAVAILABLE, bearer_challenge, json_response, log, meta, named, put_headers,
-    retry_after, row,
+    BearerChallenge, PROBLEM_JSON, STORE_RETRY_AFTER, UNAVAILABLE, bearer_challenge, json_response, log,
+    meta, named, put_headers, retry_after, row,
 };
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine;
 use crate::store::StoreError;
 
-/// An error at `/v1/*` (RFC 9457). Its `type` is `about:blank`: the status says what it is, `detail` and `field` say what to mend.
+/// An error at `/v1/*` (RFC 9457). Its `type` is `about:blank`: the status says what it is, `detail` and
+/// `field` say what to mend.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,
@@ -53,15 +54,28 @@ impl Problem {
     /// A problem of this status.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(STORE_RETRY_AFTER);
-        Self { status, detail: detail.into(), field: None, basic: false, bearer: None, challenge: None, retry_after }
+        Self {
+            status,
+            detail: detail.into(),
+            field: None,
+            basic: false,
+            bearer: None,
+            challenge: None,
+            retry_after,
+        }
     }
 
-    /// A problem that asks for a bearer token with these parameters besides the realm (RFC 6750 §3, RFC 9470 §3). What cannot stand
-    /// between quotation marks must have been encoded.
-    pub fn challenged(status: StatusCode, detail: impl Into<Cow<'static, str>>, parameters: &[(&str, &str)]) -> Self {
+    /// A problem that asks for a bearer token with these parameters besides the realm (RFC 6750 §3, RFC 9470
+    /// §3). What cannot stand between quotation marks must have been encoded.
+    pub fn challenged(
+        status: StatusCode,
+        detail: impl Into<Cow<'static, str>>,
+        parameters: &[(&str, &str)],
+    ) -> Self {
         let mut challenge = r#"Bearer realm="keyfob""#.to_owned();
         for (name, value) in parameters {
-            let value: String = value.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
+            let value: String =
+                value.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\')).collect();
             challenge.push_str(&format!(r#", {name}="{value}""#));
         }
         Self { challenge: HeaderValue::try_from(challenge).ok(), ..Self::new(status, detail) }
@@ -82,7 +96,8 @@ impl Problem {
         self
     }
 
-    /// The same, asking only for a bearer token: browsers open a password window when they are asked for Basic.
+    /// The same, asking only for a bearer token: browsers open a password window when they are asked for
+    /// Basic.
     pub fn only_bearer(mut self) -> Self {
         self.basic = false;
         self.or_bearer()
@@ -107,7 +122,8 @@ impl From<Refused> for Problem {
             status,
             field,
             basic: refused.refusal == Refusal::InvalidClient,
-            bearer: bearer_challenge(&refused.refusal).or((status == StatusCode::UNAUTHORIZED).then_some(BearerChallenge::Accepted)),
+            bearer: bearer_challenge(&refused.refusal)
+                .or((status == StatusCode::UNAUTHORIZED).then_some(BearerChallenge::Accepted)),
             challenge: None,
             retry_after: retry_after(&refused.refusal),
             detail,

@@ -76,7 +76,8 @@ impl Page {
         let _ = writeln!(self.text, "# HELP {family} {help}");
         let _ = writeln!(self.text, "# TYPE {family} {kind}");
         if self.form == Form::OpenMetrics
-            && let Some(unit) = ["seconds", "bytes"].into_iter().find(|unit| family.ends_with(&format!("_{unit}")))
+            && let Some(unit) =
+                ["seconds", "bytes"].into_iter().find(|unit| family.ends_with(&format!("_{unit}")))
         {
             let _ = writeln!(self.text, "# UNIT {family} {unit}");
         }
@@ -137,7 +138,8 @@ mod tests {
         let mut page = Page::new(form);
         page.counter("a_total", "Things.").sample(&[("name", "a\"b\\c\nd"), ("kind", "x")], 3);
         page.one("b_bytes", "Size.", 1.5);
-        let seen = Distribution { buckets: vec![(100_000, 1), (1_000_000_000, 2)], count: 3, sum: 3_500_000_000 };
+        let seen =
+            Distribution { buckets: vec![(100_000, 1), (1_000_000_000, 2)], count: 3, sum: 3_500_000_000 };
         page.histogram("c_seconds", "Time.").distribution(&[("of", "it")], &seen, 1e9);
         page.finish()
     }
@@ -165,9 +167,16 @@ c_seconds_count{of="it"} 3
     fn who_asks_for_openmetrics_gets_units_and_families_without_the_suffix() {
         let page = page(Form::OpenMetrics);
         assert!(page.starts_with("# HELP a Things.\n# TYPE a counter\na_total{"), "{page}");
-        assert!(page.contains("# UNIT b_bytes bytes\nb_bytes") && page.contains("# UNIT c_seconds seconds\nc_seconds_bucket"), "{page}");
+        assert!(
+            page.contains("# UNIT b_bytes bytes\nb_bytes")
+                && page.contains("# UNIT c_seconds seconds\nc_seconds_bucket"),
+            "{page}"
+        );
         assert!(page.ends_with("\n# EOF\n"), "{page}");
-        assert_eq!(Form::accepted("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"), Form::OpenMetrics);
+        assert_eq!(
+            Form::accepted("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"),
+            Form::OpenMetrics
+        );
         assert_eq!(Form::accepted("*/*"), Form::Text);
     }
 }

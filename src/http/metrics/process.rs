@@ -1,4 +1,5 @@
-//! The process as the operating system sees it, under the names that every exporter uses. What the system does not tell is left out.
+//! The process as the operating system sees it, under the names that every exporter uses. What the system
+//! does not tell is left out.
 
 use std::fs;
 
@@ -10,9 +11,13 @@ use super::page::Page;
 /// Prints it.
 pub fn print(page: &mut Page) {
     let used = clock_gettime(ClockId::ProcessCPUTime);
-    #[expect(clippy::cast_precision_loss, reason = "samples are floating-point numbers for whoever reads them")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "samples are floating-point numbers for whoever reads them"
+    )]
     let seconds = used.tv_sec as f64 + used.tv_nsec as f64 / 1e9;
-    page.counter("process_cpu_seconds_total", "Processor time that the process has used.").sample(&[], seconds);
+    page.counter("process_cpu_seconds_total", "Processor time that the process has used.")
+        .sample(&[], seconds);
     if let Some(status) = Status::read() {
         page.one("process_resident_memory_bytes", "Memory that is really there.", status.resident_bytes);
         page.one("process_virtual_memory_bytes", "Memory that is addressable.", status.virtual_bytes);
@@ -38,8 +43,15 @@ struct Status {
 impl Status {
     fn read() -> Option<Self> {
         let text = fs::read_to_string("/proc/self/status").ok()?;
-        let number = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok());
-        Some(Self { resident_bytes: number("VmRSS:")? * 1024, virtual_bytes: number("VmSize:")? * 1024, threads: number("Threads:")? })
+        let number = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok())
+        };
+        Some(Self {
+            resident_bytes: number("VmRSS:")? * 1024,
+            virtual_bytes: number("VmSize:")? * 1024,
+            threads: number("Threads:")?,
+        })
     }
 }
 

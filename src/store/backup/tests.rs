@@ -92,12 +92,17 @@ fn a_backup_with_whole_frames_of_another_is_noticed() {
     let at = bytes.len() - 60;
     assert_eq!(&bytes[at - 4..at], [43; 4], "inside the last frame of entries");
     other[at - 1] ^= 1;
-    let begin = bytes.windows(9).rposition(|frame| frame[0] == ENTRIES && frame[5..] == [0, 0, 0, 2]).unwrap();
+    let begin =
+        bytes.windows(9).rposition(|frame| frame[0] == ENTRIES && frame[5..] == [0, 0, 0, 2]).unwrap();
     let length = u32::from_be_bytes(bytes[begin + 1..begin + 5].try_into().unwrap()) as usize;
     let sum = crc32fast::hash(&other[begin..begin + 5 + length]).to_be_bytes();
     other[begin + 5 + length..begin + 9 + length].copy_from_slice(&sum);
     let (pieces, whole) = read(&other, 50_000);
-    assert!(pieces.len() == 306 && matches!(&whole, Err(Damage::Altered { cause, .. }) if cause.contains("digest")), "{whole:?}");
+    assert!(
+        pieces.len() == 306
+            && matches!(&whole, Err(Damage::Altered { cause, .. }) if cause.contains("digest")),
+        "{whole:?}"
+    );
 }
 
 #[test]
@@ -107,5 +112,8 @@ fn what_is_no_backup_or_of_a_later_form_says_so() {
     let later = [&b"keyfob backup, version 2\n"[..], &written()[FIRST_LINE.len()..]].concat();
     assert_eq!(read(&later, 100).1, Err(Damage::UnknownVersion("2".into())));
     let longer = [&written()[..], b"x"].concat();
-    assert!(matches!(read(&longer, usize::MAX).1, Err(Damage::Altered { cause: "there is more after the end", .. })));
+    assert!(matches!(
+        read(&longer, usize::MAX).1,
+        Err(Damage::Altered { cause: "there is more after the end", .. })
+    ));
 }

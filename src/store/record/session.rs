@@ -1,4 +1,5 @@
-//! A session's record: what every request needs in clear, small because most of it repeats; then what is personal, sealed.
+//! A session's record: what every request needs in clear, small because most of it repeats; then what is
+//! personal, sealed.
 
 use std::time::Duration;
 
@@ -122,9 +123,14 @@ impl Codec {
     pub fn decode_session(&self, id: SessionId, bytes: &[u8]) -> Decoded<SessionRecord> {
         let name = name("sessions", &id.0);
         let body = unframe(&name, bytes)?;
-        let (clear, sealed) = postcard::take_from_bytes::<Clear>(body).map_err(|_| "its clear part does not read")?;
-        let opened = self.sealer.open(&name, sealed).ok_or("its sealed part does not open under its name and the master key")?;
-        let personal = postcard::from_bytes::<Personal>(&opened).map_err(|_| "its sealed part does not read")?;
+        let (clear, sealed) =
+            postcard::take_from_bytes::<Clear>(body).map_err(|_| "its clear part does not read")?;
+        let opened = self
+            .sealer
+            .open(&name, sealed)
+            .ok_or("its sealed part does not open under its name and the master key")?;
+        let personal =
+            postcard::from_bytes::<Personal>(&opened).map_err(|_| "its sealed part does not read")?;
         restore(id, &clear, &personal)
     }
 }
@@ -163,7 +169,8 @@ fn chain<'a>(f: &'a Family, s: &'a Session) -> Chain<'a> {
         client_id: (f.client_id != s.client_id).then(|| f.client_id.as_str()),
         scope: (f.scope != s.scope).then(|| f.scope.as_str()),
         audience: (f.audience != s.audience).then_some(&*f.audience),
-        authentication: (f.authentication != s.authentication).then(|| authenticated(&f.authentication, base)),
+        authentication: (f.authentication != s.authentication)
+            .then(|| authenticated(&f.authentication, base)),
         issued: f.issued.0.wrapping_sub(s.issued.0),
         end: f.end.as_ref().map(|end| ended(end, base)),
         generation: f.generation,
@@ -185,7 +192,11 @@ fn personal(s: &Session) -> Personal<'_> {
 }
 
 fn authenticated(a: &Authentication, base: Timestamp) -> Authenticated<'_> {
-    Authenticated { at: offset(a.at, base), acr: a.acr.as_deref(), amr: a.amr.iter().map(|method| &**method).collect() }
+    Authenticated {
+        at: offset(a.at, base),
+        acr: a.acr.as_deref(),
+        amr: a.amr.iter().map(|method| &**method).collect(),
+    }
 }
 
 fn ended(end: &End, base: Timestamp) -> Ended<'_> {
@@ -210,7 +221,11 @@ fn restore(id: SessionId, c: &Clear, p: &Personal) -> Decoded<SessionRecord> {
         audience: c.audience.into(),
         renewals: c.renewals,
         token: c.token,
-        device: Device { user_agent: p.user_agent.map(Into::into), ip: p.ip.map(Into::into), label: p.label.map(Into::into) },
+        device: Device {
+            user_agent: p.user_agent.map(Into::into),
+            ip: p.ip.map(Into::into),
+            label: p.label.map(Into::into),
+        },
         claims: p.claims.map(|claims| Claims(claims.into())),
         version: c.version,
         claims_version: c.claims_version,
@@ -238,7 +253,10 @@ fn restore_family(c: &Chain, session: &Session) -> Decoded<Family> {
         client_id: c.client_id.map_or_else(|| Ok(session.client_id.clone()), client_id)?,
         scope: c.scope.map_or_else(|| Ok(session.scope.clone()), scope)?,
         audience: c.audience.map_or_else(|| session.audience.clone(), Into::into),
-        authentication: c.authentication.as_ref().map_or_else(|| session.authentication.clone(), |a| authentication(a, base)),
+        authentication: c
+            .authentication
+            .as_ref()
+            .map_or_else(|| session.authentication.clone(), |a| authentication(a, base)),
         issued: Position(session.issued.0.wrapping_add(c.issued)),
         end: c.end.as_ref().map(|end| restore_end(end, base)),
         generation: c.generation,
@@ -250,7 +268,11 @@ fn restore_family(c: &Chain, session: &Session) -> Decoded<Family> {
 }
 
 fn authentication(a: &Authenticated, base: Timestamp) -> Authentication {
-    Authentication { at: instant(a.at, base), acr: a.acr.map(Into::into), amr: a.amr.iter().map(|&method| method.into()).collect() }
+    Authentication {
+        at: instant(a.at, base),
+        acr: a.acr.map(Into::into),
+        amr: a.amr.iter().map(|&method| method.into()).collect(),
+    }
 }
 
 fn restore_end(end: &Ended, base: Timestamp) -> End {

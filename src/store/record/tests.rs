@@ -25,14 +25,22 @@ fn window() -> RetryWindow {
         opened: Reading { wall: at(60), boot: 77, elapsed_ms: 61_000 },
         length: Duration::from_secs(10),
         retries: 3,
-        stamp: Stamp { issued_at: 60, expires_at: 360, key: KeyId([3; 33]), format: TokenFormat::Jwt, claims_version: 2 },
+        stamp: Stamp {
+            issued_at: 60,
+            expires_at: 360,
+            key: KeyId([3; 33]),
+            format: TokenFormat::Jwt,
+            claims_version: 2,
+        },
     }
 }
 
 /// Every member has a value that no other could be mistaken for.
 fn session() -> Session {
-    let authentication = Authentication { at: at(-5), acr: Some("aal2".into()), amr: vec!["pwd".into(), "otp".into()] };
-    let end = |seconds, by: &str| Some(End { at: at(seconds), reason: EndReason::SubjectRevoked, by: by.into() });
+    let authentication =
+        Authentication { at: at(-5), acr: Some("aal2".into()), amr: vec!["pwd".into(), "otp".into()] };
+    let end =
+        |seconds, by: &str| Some(End { at: at(seconds), reason: EndReason::SubjectRevoked, by: by.into() });
     let own = Family {
         number: 4,
         client_id: "app".parse().unwrap(),
@@ -196,7 +204,10 @@ fn a_changed_or_shortened_record_is_a_fault() {
     let id = session().id;
     type Read<'a> = Box<dyn Fn(&[u8]) -> bool + 'a>;
     let records: [(Vec<u8>, Read); 6] = [
-        (codec.encode_session(&session(), at(99)), Box::new(|bytes| codec.decode_session(id, bytes).is_err())),
+        (
+            codec.encode_session(&session(), at(99)),
+            Box::new(|bytes| codec.decode_session(id, bytes).is_err()),
+        ),
         (codec.encode_window(&key, &window()), Box::new(|bytes| codec.decode_window(&key, bytes).is_err())),
         (codec.encode_event(7, &event()), Box::new(|bytes| codec.decode_event(7, bytes).is_err())),
         (codec.encode_data(id, &Data("{}".into())), Box::new(|bytes| codec.decode_data(id, bytes).is_err())),
@@ -242,7 +253,10 @@ fn a_record_is_bound_to_its_place_and_its_master_key() {
     let record = codec.encode_session(&session(), at(99));
     assert_eq!(codec.decode_session(elsewhere, &record).unwrap_err(), "its checksum is wrong");
     let other = Codec::new(&Keys::derive(&SecretKey::new([8; 32])));
-    assert_eq!(other.decode_session(id, &record).unwrap_err(), "its sealed part does not open under its name and the master key");
+    assert_eq!(
+        other.decode_session(id, &record).unwrap_err(),
+        "its sealed part does not open under its name and the master key"
+    );
     assert_ne!(other.key_check(), codec.key_check());
     assert_ne!(other.subject_index(&session().subject), codec.subject_index(&session().subject));
     assert!(codec.decode_event(8, &codec.encode_event(7, &event())).is_err());

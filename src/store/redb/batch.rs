@@ -1,4 +1,5 @@
-//! One write transaction as decisions see it: read, decide, then write; so a decision that fails to read leaves nothing behind.
+//! One write transaction as decisions see it: read, decide, then write; so a decision that fails to read
+//! leaves nothing behind.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,10 +52,18 @@ pub(super) struct Batch<'t> {
 
 impl<'t> Batch<'t> {
     pub fn new(transaction: &'t WriteTransaction, codec: &'t Codec, state: &'t mut State) -> Result<Self> {
-        Ok(Self { tables: Tables::open(transaction)?, codec, state, broken: None, changed: false, touched: vec![] })
+        Ok(Self {
+            tables: Tables::open(transaction)?,
+            codec,
+            state,
+            broken: None,
+            changed: false,
+            touched: vec![],
+        })
     }
 
-    /// Writes what the batch as a whole leaves behind, and answers every session that it may have changed; `None` if there is nothing to commit.
+    /// Writes what the batch as a whole leaves behind, and answers every session that it may have changed;
+    /// `None` if there is nothing to commit.
     pub fn finish(mut self) -> Result<Option<Vec<SessionId>>> {
         if self.changed {
             let head = self.state.cuts.head.0.to_be_bytes();
@@ -67,7 +76,11 @@ impl<'t> Batch<'t> {
     }
 
     /// Runs `decide` on a session.
-    pub fn update<T>(&mut self, id: SessionId, decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>) -> Result<Option<T>> {
+    pub fn update<T>(
+        &mut self,
+        id: SessionId,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>,
+    ) -> Result<Option<T>> {
         let Some(loaded) = self.load(id)? else { return Ok(None) };
         self.decide(loaded, decide).map(Some)
     }
@@ -81,7 +94,9 @@ impl<'t> Batch<'t> {
         if let Some(cap) = cap {
             let loaded = self.load_subject(&session.subject)?;
             let mut peers: Vec<Session> = loaded.iter().map(|peer| peer.session.clone()).collect();
-            let Some(evictions) = make_room(cap, &session.client_id, &mut peers, &uses, event.at, &self.state.cuts) else {
+            let Some(evictions) =
+                make_room(cap, &session.client_id, &mut peers, &uses, event.at, &self.state.cuts)
+            else {
                 return Ok(None);
             };
             for (before, after) in loaded.iter().zip(&peers) {
@@ -131,14 +146,21 @@ impl<'t> Batch<'t> {
     }
 
     /// Runs `decide` on a client. A deletion leaves a cut-off where its first event goes.
-    pub fn update_client<T>(&mut self, id: ClientId, decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T>) -> Result<T> {
+    pub fn update_client<T>(
+        &mut self,
+        id: ClientId,
+        decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T>,
+    ) -> Result<T> {
         let before = self.state.clients.get(&id).cloned();
         let mut after = before.as_deref().cloned();
         let decision = decide(&mut after, &self.state.cuts);
         if before.as_deref() != after.as_ref() {
             match (before, after) {
                 (_, Some(client)) => {
-                    self.tables.clients.insert(id.as_str(), &*record::encode_client(&client)).map_err(failed)?;
+                    self.tables
+                        .clients
+                        .insert(id.as_str(), &*record::encode_client(&client))
+                        .map_err(failed)?;
                     self.state.clients.insert(id, Arc::new(client));
                 }
                 (Some(before), None) => self.delete_client(id, &before, decision.events.first())?,
@@ -151,12 +173,16 @@ impl<'t> Batch<'t> {
         Ok(decision.answer)
     }
 
-    /// The engine always tells of a deletion. Should it not, the cut-off still goes where the next event will be.
+    /// The engine always tells of a deletion. Should it not, the cut-off still goes where the next event will
+    /// be.
     fn delete_client(&mut self, id: ClientId, before: &Client, event: Option<&Event>) -> Result<()> {
         let (at, by) = event.map_or((before.updated_at, ENGINE.into()), |event| (event.at, event.by.clone()));
         let cut = CutOff { position: self.state.cuts.head.next(), at, by };
         self.tables.clients.remove(id.as_str()).map_err(failed)?;
-        self.tables.cut_offs.insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut)).map_err(failed)?;
+        self.tables
+            .cut_offs
+            .insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut))
+            .map_err(failed)?;
         self.state.clients.remove(&id);
         self.state.told.ended(EndReason::ClientDeleted, self.state.live.client_cut_off(&id));
         self.state.cuts.clients.insert(id, cut);
@@ -166,7 +192,9 @@ impl<'t> Batch<'t> {
     /// Runs `decide` on the signing keys.
     pub fn update_keys<T>(&mut self, decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T>) -> Result<T> {
         let before = match self.tables.meta.get(KEYS).map_err(failed)? {
-            Some(bytes) => record::decode_keys(bytes.value()).map_err(|fault| corrupt(META.name(), KEYS, fault))?,
+            Some(bytes) => {
+                record::decode_keys(bytes.value()).map_err(|fault| corrupt(META.name(), KEYS, fault))?
+            }
             None => vec![],
         };
         let mut after = before.clone();
@@ -199,7 +227,11 @@ impl<'t> Batch<'t> {
         ids.filter_map(|id| id.and_then(|id| self.load(id)).transpose()).collect()
     }
 
-    fn decide<T>(&mut self, before: Loaded, decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>) -> Result<T> {
+    fn decide<T>(
+        &mut self,
+        before: Loaded,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>,
+    ) -> Result<T> {
         let mut after = before.session.clone();
         let decision = decide(&mut after, &self.state.cuts);
         self.rewrite(&before, &after)?;
@@ -208,7 +240,8 @@ impl<'t> Batch<'t> {
         Ok(decision.answer)
     }
 
-    /// Writes what differs, and nothing if nothing does. The index entry moves only if it would come too late.
+    /// Writes what differs, and nothing if nothing does. The index entry moves only if it would come too
+    /// late.
     pub(super) fn rewrite(&mut self, before: &Loaded, after: &Session) -> Result<()> {
         if before.session == *after {
             return Ok(());
@@ -240,7 +273,8 @@ impl<'t> Batch<'t> {
     pub(super) fn put_session(&mut self, session: &Session, slot: Timestamp) -> Result<()> {
         self.touched.push(session.id);
         let bytes = self.codec.encode_session(session, slot);
-        let same = self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some_and(|old| old.value() == bytes);
+        let same =
+            self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some_and(|old| old.value() == bytes);
         if !same {
             self.tables.sessions.insert(&session.id.0, &*bytes).map_err(failed)?;
             self.changed = true;
@@ -248,10 +282,17 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    fn replace_windows(&mut self, old: &[(WindowKey, Option<&RetryWindow>)], session: &Session) -> Result<()> {
+    fn replace_windows(
+        &mut self,
+        old: &[(WindowKey, Option<&RetryWindow>)],
+        session: &Session,
+    ) -> Result<()> {
         let keep = |family: u16, window: &RetryWindow| window_key(window.closes_at(), session.id, family);
-        let new: Vec<(WindowKey, &RetryWindow)> =
-            session.families.iter().filter_map(|f| f.window.as_ref().map(|window| (keep(f.number, window), window))).collect();
+        let new: Vec<(WindowKey, &RetryWindow)> = session
+            .families
+            .iter()
+            .filter_map(|f| f.window.as_ref().map(|window| (keep(f.number, window), window)))
+            .collect();
         for (key, _) in old.iter().filter(|(key, _)| !new.iter().any(|(kept, _)| kept == key)) {
             self.changed |= self.tables.windows.remove(key).map_err(failed)?.is_some();
         }
@@ -279,9 +320,15 @@ impl<'t> Batch<'t> {
     pub(super) fn tell(&mut self, events: &[Event]) -> Result<()> {
         for event in events {
             let position = self.state.cuts.head.next();
-            let old = self.tables.events.insert(position.0, &*self.codec.encode_event(position.0, event)).map_err(failed)?;
+            let old = self
+                .tables
+                .events
+                .insert(position.0, &*self.codec.encode_event(position.0, event))
+                .map_err(failed)?;
             if old.is_some() {
-                return Err(StoreError::Failed(format!("there is an event at {} in table {} already", position.0, EVENTS.name()).into()));
+                return Err(StoreError::Failed(
+                    format!("there is an event at {} in table {} already", position.0, EVENTS.name()).into(),
+                ));
             }
             self.state.cuts.head = position;
             self.state.told.event(event);

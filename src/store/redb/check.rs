@@ -7,8 +7,8 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata,
 use super::error::failed;
 use super::open::read_state;
 use super::tables::{
-    CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD, KEY_CHECK, KEYS, LIVE, META, RESTORED, REVOKED, SESSIONS,
-    SUBJECTS, WINDOWS, dated_key, id_at_end, subject_key,
+    CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD, KEY_CHECK, KEYS, LIVE, META,
+    RESTORED, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, id_at_end, subject_key,
 };
 use super::walk::{hex, open};
 use super::{Result, StoreError};
@@ -30,8 +30,17 @@ pub(super) type Tell<'t> = dyn FnMut(Note) -> Result<()> + 't;
 pub(super) fn check(read: &ReadTransaction, codec: &Codec, now: Timestamp, tell: &mut Tell) -> Result<()> {
     let tables = Tables::open(read)?;
     let (cuts, epochs) = state(read, &tables)?;
-    let mut walk =
-        Walk { tables: &tables, codec, now, cuts, epochs, done: Checked::default(), live: Some(BTreeMap::new()), indexed: [0; 2], tell };
+    let mut walk = Walk {
+        tables: &tables,
+        codec,
+        now,
+        cuts,
+        epochs,
+        done: Checked::default(),
+        live: Some(BTreeMap::new()),
+        indexed: [0; 2],
+        tell,
+    };
     walk.meta()?;
     walk.sessions()?;
     walk.data()?;
@@ -80,12 +89,17 @@ impl Tables {
     }
 }
 
-/// What sessions and events are judged by. Where it does not read, as much of it as does: the walk finds the rest.
+/// What sessions and events are judged by. Where it does not read, as much of it as does: the walk finds the
+/// rest.
 fn state(read: &ReadTransaction, tables: &Tables) -> Result<(CutOffs, Epochs)> {
     match read_state(read) {
         Ok(state) => Ok((state.cuts, state.epochs)),
         Err(StoreError::Corrupt { .. }) => {
-            let epochs = tables.meta.get(EPOCHS).map_err(failed)?.and_then(|bytes| record::decode_epochs(bytes.value()).ok());
+            let epochs = tables
+                .meta
+                .get(EPOCHS)
+                .map_err(failed)?
+                .and_then(|bytes| record::decode_epochs(bytes.value()).ok());
             let head = tables.meta.get(HEAD).map_err(failed)?.and_then(|bytes| position(bytes.value()));
             let cuts = CutOffs { head: head.unwrap_or(Position(u64::MAX)), ..CutOffs::default() };
             Ok((cuts, epochs.unwrap_or_default()))
@@ -149,7 +163,9 @@ impl Walk<'_, '_> {
             let fault = match key {
                 FORMAT | KEY_CHECK => None,
                 HEAD if position(bytes).is_none() => Some("not a number"),
-                HEAD if last.is_some() && position(bytes) != last => Some("not the position of the last event"),
+                HEAD if last.is_some() && position(bytes) != last => {
+                    Some("not the position of the last event")
+                }
                 HEAD => None,
                 KEYS => record::decode_keys(bytes).map_or_else(Some, |keys| walk.codec.keyring_fault(&keys)),
                 EPOCHS => record::decode_epochs(bytes).err(),
@@ -214,20 +230,31 @@ impl Walk<'_, '_> {
         })
     }
 
-    /// Entries that belong to no session. Each session has found its own already; so if there are no more than that, all belong.
+    /// Entries that belong to no session. Each session has found its own already; so if there are no more
+    /// than that, all belong.
     fn indexes(&mut self) -> Result<()> {
         let tables = self.tables;
         let strays = tables.subjects.len().map_err(failed)? != self.indexed[0];
         self.each(SUBJECTS, &tables.subjects, |walk, key, ()| {
             let id = id_at_end(key);
-            let own = |record: &SessionRecord| subject_key(walk.codec.subject_index(&record.session.subject), id) == *key;
-            if strays && !walk.belongs(id, own)? { walk.find(SUBJECTS.name(), hex(key), "it belongs to no session") } else { Ok(()) }
+            let own = |record: &SessionRecord| {
+                subject_key(walk.codec.subject_index(&record.session.subject), id) == *key
+            };
+            if strays && !walk.belongs(id, own)? {
+                walk.find(SUBJECTS.name(), hex(key), "it belongs to no session")
+            } else {
+                Ok(())
+            }
         })?;
         let strays = tables.expiry.len().map_err(failed)? != self.indexed[1];
         self.each(EXPIRY, &tables.expiry, |walk, key, ()| {
             let id = id_at_end(key);
             let own = |record: &SessionRecord| dated_key(record.slot.millis(), id.0) == *key;
-            if strays && !walk.belongs(id, own)? { walk.find(EXPIRY.name(), hex(key), "it belongs to no session") } else { Ok(()) }
+            if strays && !walk.belongs(id, own)? {
+                walk.find(EXPIRY.name(), hex(key), "it belongs to no session")
+            } else {
+                Ok(())
+            }
         })
     }
 
@@ -238,12 +265,19 @@ impl Walk<'_, '_> {
                 walk.find(WINDOWS.name(), hex(key), fault)?;
             }
             let id = id_at_end(&key[..24]);
-            let belongs = |record: &SessionRecord| record.windows.iter().any(|at| window_key(at.closes_at, id, at.family) == *key);
-            if walk.belongs(id, belongs)? { Ok(()) } else { walk.find(WINDOWS.name(), hex(key), "it belongs to no session") }
+            let belongs = |record: &SessionRecord| {
+                record.windows.iter().any(|at| window_key(at.closes_at, id, at.family) == *key)
+            };
+            if walk.belongs(id, belongs)? {
+                Ok(())
+            } else {
+                walk.find(WINDOWS.name(), hex(key), "it belongs to no session")
+            }
         })
     }
 
-    /// Whether an entry belongs to a session. One whose record does not read was found before, and keeps what may be its own.
+    /// Whether an entry belongs to a session. One whose record does not read was found before, and keeps what
+    /// may be its own.
     fn belongs(&self, id: SessionId, belongs: impl Fn(&SessionRecord) -> bool) -> Result<bool> {
         let Some(bytes) = self.tables.sessions.get(&id.0).map_err(failed)? else { return Ok(false) };
         Ok(self.codec.decode_session(id, bytes.value()).as_ref().map_or(true, belongs))
@@ -282,7 +316,11 @@ impl Walk<'_, '_> {
         self.each(LIVE, table, |walk, name, bytes| {
             let number = bytes.try_into().ok().map(u64::from_be_bytes);
             let sessions = name.parse::<ClientId>().ok().and_then(|client| counted.remove(&client));
-            if number == sessions { Ok(()) } else { walk.find(LIVE.name(), name, "not the number of the sessions that live") }
+            if number == sessions {
+                Ok(())
+            } else {
+                walk.find(LIVE.name(), name, "not the number of the sessions that live")
+            }
         })?;
         for client in counted.into_keys() {
             self.find(LIVE.name(), client.as_str(), "absent: the sessions that live are not counted")?;
@@ -294,8 +332,12 @@ impl Walk<'_, '_> {
         let tables = self.tables;
         self.each(CUT_OFFS, &tables.cut_offs, |walk, name, bytes| {
             let fault = match record::decode_cut_off(name, bytes) {
-                Ok(cut) if cut.position > walk.cuts.head => Some("at a position that the log has not reached"),
-                Ok(_) if !["", RESTORED].contains(&name) && name.parse::<ClientId>().is_err() => Some("its name is malformed"),
+                Ok(cut) if cut.position > walk.cuts.head => {
+                    Some("at a position that the log has not reached")
+                }
+                Ok(_) if !["", RESTORED].contains(&name) && name.parse::<ClientId>().is_err() => {
+                    Some("its name is malformed")
+                }
                 Ok(_) => None,
                 Err(fault) => Some(fault),
             };
@@ -304,6 +346,8 @@ impl Walk<'_, '_> {
     }
 }
 
-fn static_name<K: redb::Key + 'static, V: redb::Value + 'static>(definition: Definition<K, V>) -> &'static str {
+fn static_name<K: redb::Key + 'static, V: redb::Value + 'static>(
+    definition: Definition<K, V>,
+) -> &'static str {
     super::tables::NAMES.into_iter().find(|name| *name == definition.name()).unwrap_or("?")
 }

@@ -64,7 +64,8 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Catches a panic, which says nothing by itself: what it would print stands in front of the one line that helps.
+/// Catches a panic, which says nothing by itself: what it would print stands in front of the one line that
+/// helps.
 fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

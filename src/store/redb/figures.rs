@@ -84,7 +84,12 @@ impl Redb {
     pub(super) fn read_figures(&self) -> Result<Figures> {
         let counts = &self.shared.counts;
         let read = self.read()?;
-        let due = read.open_table(EXPIRY).map_err(failed)?.first().map_err(failed)?.map(|(key, _)| slot_of(key.value()));
+        let due = read
+            .open_table(EXPIRY)
+            .map_err(failed)?
+            .first()
+            .map_err(failed)?
+            .map(|(key, _)| slot_of(key.value()));
         Ok(Figures {
             live: counts.live.get(),
             sessions: read.open_table(SESSIONS).map_err(failed)?.len().map_err(failed)?,

@@ -1,4 +1,5 @@
-//! How many sessions of each client live, kept in a table beside them in the same transactions, so that nobody has to count.
+//! How many sessions of each client live, kept in a table beside them in the same transactions, so that
+//! nobody has to count.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,13 +29,17 @@ impl Live {
             let (name, bytes) = row.map_err(failed)?;
             let fault = |cause| corrupt(LIVE.name(), name.value(), cause);
             let client = name.value().parse().map_err(|_| fault("its name is malformed"))?;
-            numbers.insert(client, u64::from_be_bytes(bytes.value().try_into().map_err(|_| fault("not a number"))?));
+            numbers.insert(
+                client,
+                u64::from_be_bytes(bytes.value().try_into().map_err(|_| fault("not a number"))?),
+            );
         }
         let sum = numbers.values().sum();
         Ok(Self { numbers, sum, changed: BTreeSet::new() })
     }
 
-    /// The numbers as counting says, which reads every session. One whose record is corrupt is counted nowhere.
+    /// The numbers as counting says, which reads every session. One whose record is corrupt is counted
+    /// nowhere.
     pub fn count(
         codec: &Codec,
         sessions: &impl ReadableTable<&'static [u8; 16], &'static [u8]>,
@@ -72,10 +77,15 @@ impl Live {
 
     /// A session has become another, or is gone.
     pub fn became(&mut self, before: &Session, after: Option<&Session>, cuts: &CutOffs) {
-        let as_before =
-            after.is_some_and(|after| before.end.is_some() == after.end.is_some() && before.expiry_reported == after.expiry_reported);
+        let as_before = after.is_some_and(|after| {
+            before.end.is_some() == after.end.is_some() && before.expiry_reported == after.expiry_reported
+        });
         if !as_before {
-            self.moved(&before.client_id, before.counts_as_live(cuts), after.is_some_and(|after| after.counts_as_live(cuts)));
+            self.moved(
+                &before.client_id,
+                before.counts_as_live(cuts),
+                after.is_some_and(|after| after.counts_as_live(cuts)),
+            );
         }
     }
 

@@ -67,14 +67,16 @@ impl std::fmt::Debug for Redb {
 }
 
 impl Redb {
-    /// Opens the database at `path`, or makes it: for its owner alone (0600), durably. Its directory must be there.
+    /// Opens the database at `path`, or makes it: for its owner alone (0600), durably. Its directory must be
+    /// there.
     pub fn open(path: &Path, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
         let mut store = Self::open_backend(open::backend(path)?, keys, options)?;
         store.path = Some(path.to_owned());
         Ok(store)
     }
 
-    /// Makes an empty database at `path`, whole or not at all: a start that is cut off leaves no half-made file behind.
+    /// Makes an empty database at `path`, whole or not at all: a start that is cut off leaves no half-made
+    /// file behind.
     pub fn create(path: &Path, keys: &Keys) -> std::result::Result<(), OpenError> {
         let unfinished = path.with_extension("new");
         match std::fs::remove_file(&unfinished) {
@@ -86,17 +88,32 @@ impl Redb {
         Ok(open::sync_directory_of(path)?)
     }
 
-    /// Opens a database that lies elsewhere than in a file of this machine; for tests that make the disk fail.
-    pub fn open_backend(backend: impl StorageBackend, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
+    /// Opens a database that lies elsewhere than in a file of this machine; for tests that make the disk
+    /// fail.
+    pub fn open_backend(
+        backend: impl StorageBackend,
+        keys: &Keys,
+        options: Options,
+    ) -> std::result::Result<Self, OpenError> {
         let codec = Codec::new(keys);
         let (db, state) = error::unless_damaged(|| open::open(backend, &codec, options.cache_bytes))?;
         let (db, shared) = (Arc::new(db), Arc::new(writer::Shared::new(&state, options)));
         let (its_db, its_shared, its_codec) = (db.clone(), shared.clone(), codec.clone());
-        let writer = thread::Builder::new().name("writer".into()).spawn(move || writer::run(&its_shared, &its_db, &its_codec, state))?;
-        Ok(Self { db, codec, shared, writer: Mutex::new(Some(writer)), path: None, measured: ArcSwap::default() })
+        let writer = thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || writer::run(&its_shared, &its_db, &its_codec, state))?;
+        Ok(Self {
+            db,
+            codec,
+            shared,
+            writer: Mutex::new(Some(writer)),
+            path: None,
+            measured: ArcSwap::default(),
+        })
     }
 
-    /// Takes no more writes, finishes those that wait, and returns when the last is on the disk. Reads go on until the store is dropped.
+    /// Takes no more writes, finishes those that wait, and returns when the last is on the disk. Reads go on
+    /// until the store is dropped.
     pub fn close(&self) {
         self.shared.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -112,7 +129,8 @@ impl Redb {
         Ok(walk::table_stats(&read)?.into_iter().map(|(name, _, bytes)| (name, bytes)).collect())
     }
 
-    /// Looks at what each table takes, which walks the whole file, for [`Store::figures`] to tell from then on.
+    /// Looks at what each table takes, which walks the whole file, for [`Store::figures`] to tell from then
+    /// on.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -153,7 +171,9 @@ impl Store for Redb {
         closing: Event,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
     ) -> Result<usize> {
-        self.shared.submit(Lane::Revocation, move |batch| batch.update_subject(&subject, closing, decide)).await
+        self.shared
+            .submit(Lane::Revocation, move |batch| batch.update_subject(&subject, closing, decide))
+            .await
     }
 
     async fn end_everything(&self, event: Event) -> Result<()> {
@@ -168,7 +188,10 @@ impl Store for Redb {
         self.shared.submit(Lane::Revocation, |batch| batch.update_client(id, decide)).await
     }
 
-    async fn update_keys<T: Send + 'static>(&self, decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static) -> Result<T> {
+    async fn update_keys<T: Send + 'static>(
+        &self,
+        decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static,
+    ) -> Result<T> {
         self.shared.submit(Lane::Revocation, |batch| batch.update_keys(decide)).await
     }
 
@@ -188,7 +211,12 @@ impl Store for Redb {
         self.read_data(id)
     }
 
-    async fn sessions(&self, subject: Option<Subject>, after: Option<SessionId>, limit: usize) -> Result<Vec<Session>> {
+    async fn sessions(
+        &self,
+        subject: Option<Subject>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>> {
         self.read_sessions(subject.as_ref(), after, limit)
     }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableError, TableHandle};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableError, TableHandle,
+};
 use subtle::ConstantTimeEq;
 
 use super::StoreError;
@@ -16,7 +18,10 @@ use super::batch::State;
 use super::error::{OpenError, corrupt, failed};
 use super::figures::Told;
 use super::live::Live;
-use super::tables::{CLIENTS, CUT_OFFS, EPOCHS, EVENTS, FORMAT, HEAD, KEY_CHECK, LIVE, META, RESTORED, SESSIONS, Tables, WINDOWS};
+use super::tables::{
+    CLIENTS, CUT_OFFS, EPOCHS, EVENTS, FORMAT, HEAD, KEY_CHECK, LIVE, META, RESTORED, SESSIONS, Tables,
+    WINDOWS,
+};
 use super::writer::begin;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
@@ -50,7 +55,11 @@ pub(super) fn sync_directory_of(path: &Path) -> std::io::Result<()> {
 }
 
 /// The database and what is held in memory of it.
-pub(super) fn open(backend: impl StorageBackend, codec: &Codec, cache_bytes: usize) -> Result<(Database, State), OpenError> {
+pub(super) fn open(
+    backend: impl StorageBackend,
+    codec: &Codec,
+    cache_bytes: usize,
+) -> Result<(Database, State), OpenError> {
     let repaired = Arc::new(AtomicBool::new(false));
     let noticed = repaired.clone();
     let mut builder = Database::builder();
@@ -118,14 +127,16 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<State> {
     for entry in read.open_table(CLIENTS).map_err(failed)?.iter().map_err(failed)? {
         let (key, bytes) = entry.map_err(failed)?;
         let name = key.value();
-        let client = record::decode_client(name, bytes.value()).map_err(|fault| corrupt(CLIENTS.name(), name, fault))?;
+        let client = record::decode_client(name, bytes.value())
+            .map_err(|fault| corrupt(CLIENTS.name(), name, fault))?;
         clients.insert(client_id(CLIENTS.name(), name)?, Arc::new(client));
     }
     let mut cuts = CutOffs::default();
     for entry in read.open_table(CUT_OFFS).map_err(failed)?.iter().map_err(failed)? {
         let (key, bytes) = entry.map_err(failed)?;
         let name = key.value();
-        let cut = record::decode_cut_off(name, bytes.value()).map_err(|fault| corrupt(CUT_OFFS.name(), name, fault))?;
+        let cut = record::decode_cut_off(name, bytes.value())
+            .map_err(|fault| corrupt(CUT_OFFS.name(), name, fault))?;
         match name {
             "" => cuts.everything = Some(cut),
             RESTORED => cuts.restored = Some(cut),
@@ -135,31 +146,41 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<State> {
     let meta = read.open_table(META).map_err(failed)?;
     let head = meta.get(HEAD).map_err(failed)?.and_then(|bytes| bytes.value().try_into().ok());
     let head = u64::from_be_bytes(head.ok_or_else(|| corrupt(META.name(), HEAD, "absent, or not a number"))?);
-    let last = read.open_table(EVENTS).map_err(failed)?.last().map_err(failed)?.map(|(position, _)| position.value());
+    let last = read
+        .open_table(EVENTS)
+        .map_err(failed)?
+        .last()
+        .map_err(failed)?
+        .map(|(position, _)| position.value());
     if last.is_some_and(|last| last != head) {
         return Err(corrupt(META.name(), HEAD, "not the position of the last event"));
     }
     cuts.head = Position(head);
     let epochs = match meta.get(EPOCHS).map_err(failed)? {
-        Some(bytes) => record::decode_epochs(bytes.value()).map_err(|fault| corrupt(META.name(), EPOCHS, fault))?,
+        Some(bytes) => {
+            record::decode_epochs(bytes.value()).map_err(|fault| corrupt(META.name(), EPOCHS, fault))?
+        }
         None => Epochs::default(),
     };
     Ok(State { clients, cuts, live: Live::default(), told: Told::default(), epochs, registry_changed: false })
 }
 
-/// The numbers of those that live. A database that was made before they were kept is counted once, and so is one whose numbers do not
-/// read: they are no reason to refuse it.
+/// The numbers of those that live. A database that was made before they were kept is counted once, and so is
+/// one whose numbers do not read: they are no reason to refuse it.
 fn read_live(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<Live> {
     let read = db.begin_read().map_err(failed)?;
     match read.open_table(LIVE) {
         Ok(table) => match Live::read(&table) {
-            Err(error @ StoreError::Corrupt { .. }) => tracing::warn!(%error, "the sessions that live are counted anew"),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::warn!(%error, "the sessions that live are counted anew")
+            }
             read => return read,
         },
         Err(TableError::TableDoesNotExist(_)) => {}
         Err(other) => return Err(failed(other)),
     }
-    let (sessions, windows) = (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
+    let (sessions, windows) =
+        (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
     let mut live = Live::count(codec, &sessions, &windows, cuts)?;
     let transaction = begin(db)?;
     let mut tables = Tables::open(&transaction)?;

@@ -9,7 +9,8 @@ use redb::{ReadTransaction, ReadableDatabase, TableHandle};
 use super::error::{corrupt, failed};
 use super::live::Live;
 use super::tables::{
-    DATA, EVENTS, KEYS, LIVE, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event, load, of_subject,
+    DATA, EVENTS, KEYS, LIVE, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event,
+    load, of_subject,
 };
 use super::{Redb, Result};
 use crate::domain::event::Event;
@@ -35,7 +36,8 @@ impl Redb {
             return Ok(Some(session));
         }
         let read = self.read()?;
-        let (sessions, windows) = (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
+        let (sessions, windows) =
+            (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
         let Some(loaded) = load(&self.codec, &sessions, &windows, id)? else { return Ok(None) };
         let session = Arc::new(loaded.session);
         if let Some(count) = count {
@@ -50,9 +52,15 @@ impl Redb {
         self.codec.decode_data(id, bytes.value()).map(Some).map_err(|fault| corrupt(DATA.name(), id, fault))
     }
 
-    pub(super) fn read_sessions(&self, subject: Option<&Subject>, after: Option<SessionId>, limit: usize) -> Result<Vec<Session>> {
+    pub(super) fn read_sessions(
+        &self,
+        subject: Option<&Subject>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>> {
         let read = self.read()?;
-        let (sessions, windows) = (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
+        let (sessions, windows) =
+            (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
         let mut found = vec![];
         if let Some(subject) = subject {
             let subjects = read.open_table(SUBJECTS).map_err(failed)?;
@@ -72,7 +80,9 @@ impl Redb {
     pub(super) fn read_keys(&self) -> Result<Vec<KeyRecord>> {
         let meta = self.read()?.open_table(META).map_err(failed)?;
         match meta.get(KEYS).map_err(failed)? {
-            Some(bytes) => record::decode_keys(bytes.value()).map_err(|fault| corrupt(META.name(), KEYS, fault)),
+            Some(bytes) => {
+                record::decode_keys(bytes.value()).map_err(|fault| corrupt(META.name(), KEYS, fault))
+            }
             None => Ok(vec![]),
         }
     }

@@ -1,8 +1,9 @@
 //! The memory of decoded sessions: what is found here is what a read would find in the file.
 //!
-//! No lock is shared with the writer. Every session has a count of changes, odd while one is on its way to the disk. A reader takes the
-//! count before its snapshot and keeps it with what it read; that is valid for as long as the count is the same and even. So what was read
-//! before a change is never found once anybody can have seen the change.
+//! No lock is shared with the writer. Every session has a count of changes, odd while one is on its way to
+//! the disk. A reader takes the count before its snapshot and keeps it with what it read; that is valid for
+//! as long as the count is the same and even. So what was read before a change is never found once anybody
+//! can have seen the change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +45,10 @@ struct Weight;
 impl Weighter<SessionId, Remembered> for Weight {
     fn weight(&self, _: &SessionId, Remembered { session, .. }: &Remembered) -> u64 {
         let claims = session.claims.as_ref().map_or(0, |claims| claims.0.len());
-        (SESSION_BYTES + claims + session.families.len() * FAMILY_BYTES + size_of_val(&*session.revoked_tokens)) as u64
+        (SESSION_BYTES
+            + claims
+            + session.families.len() * FAMILY_BYTES
+            + size_of_val(&*session.revoked_tokens)) as u64
     }
 }
 
@@ -67,8 +71,8 @@ impl Recall {
         self.sessions.get(&id).filter(|remembered| remembered.at == at).map(|remembered| remembered.session)
     }
 
-    /// Remembers what was read from a snapshot that is younger than `at`. A session with an open retry window is not: its salt is to be
-    /// erased in time, here too.
+    /// Remembers what was read from a snapshot that is younger than `at`. A session with an open retry window
+    /// is not: its salt is to be erased in time, here too.
     pub fn put(&self, session: &Arc<Session>, at: Count) {
         if session.families.iter().all(|family| family.window.is_none()) {
             self.sessions.insert(session.id, Remembered { session: session.clone(), at });
@@ -82,7 +86,8 @@ impl Recall {
         }
     }
 
-    /// They can be remembered again: to be called after that commit, by its only caller, before anybody is told of it.
+    /// They can be remembered again: to be called after that commit, by its only caller, before anybody is
+    /// told of it.
     pub fn changed(&self, ids: &[SessionId]) {
         for id in ids {
             let count = self.place(*id).load(Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! A database made from a backup, under a name of its own: filled, checked as a whole, and begun anew in an epoch that trusts nothing issued
-//! before. Who makes it puts it in its place.
+//! A database made from a backup, under a name of its own: filled, checked as a whole, and begun anew in an
+//! epoch that trusts nothing issued before. Who makes it puts it in its place.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,9 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransact
 
 use super::error::{OpenError, failed, unless_damaged};
 use super::open::{backend, prove, read_state, recognise_existing, sync_directory_of};
-use super::tables::{EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, LIVE, META, NAMES, RESTORED, Tables, Visit, each};
+use super::tables::{
+    EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, LIVE, META, NAMES, RESTORED, Tables, Visit, each,
+};
 use super::writer::begin;
 use super::{Result, StoreError, check};
 use crate::domain::cutoff::CutOff;
@@ -37,7 +39,9 @@ pub enum RestoreError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// It has a table that this version does not know.
-    #[error("it has a table {0}, which this keyfob does not know: use the keyfob that made it, or a newer one")]
+    #[error(
+        "it has a table {0}, which this keyfob does not know: use the keyfob that made it, or a newer one"
+    )]
     UnknownTable(String),
     /// It has an entry of an impossible form.
     #[error("it has an entry in table {0} that cannot be one")]
@@ -62,11 +66,16 @@ impl Restoring {
     /// Begins an empty one at `path`; what an attempt that was cut off has left there is removed.
     pub fn begin(path: &Path, keys: &Keys, cache_bytes: usize) -> std::result::Result<Self, RestoreError> {
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(OpenError::Io(error).into()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(OpenError::Io(error).into());
+            }
             _ => {}
         }
         let mut builder = Database::builder();
-        let db = builder.set_cache_size(cache_bytes).create_with_backend(backend(path)?).map_err(OpenError::from)?;
+        let db = builder
+            .set_cache_size(cache_bytes)
+            .create_with_backend(backend(path)?)
+            .map_err(OpenError::from)?;
         let transaction = Some(begin(&db)?);
         let claims = Some([None, None]);
         Ok(Self {
@@ -81,13 +90,17 @@ impl Restoring {
         })
     }
 
-    /// Takes the next piece of the backup. That it is of another master key is noticed before anything else is.
+    /// Takes the next piece of the backup. That it is of another master key is noticed before anything else
+    /// is.
     pub fn take(&mut self, piece: &Piece) -> std::result::Result<(), RestoreError> {
         match piece {
             Piece::Head(_) => {}
             Piece::Table(name) => {
                 self.flush()?;
-                self.table = NAMES.into_iter().find(|known| known == name).ok_or_else(|| RestoreError::UnknownTable((*name).to_owned()))?;
+                self.table = NAMES
+                    .into_iter()
+                    .find(|known| known == name)
+                    .ok_or_else(|| RestoreError::UnknownTable((*name).to_owned()))?;
                 if self.table != META.name()
                     && let Some([format, check]) = self.claims.take()
                 {
@@ -115,7 +128,12 @@ impl Restoring {
     fn flush(&mut self) -> std::result::Result<(), RestoreError> {
         let Some(transaction) = &self.transaction else { return Ok(()) };
         self.entries_bytes = 0;
-        let mut put = Put { transaction, table: self.table, entries: std::mem::take(&mut self.entries), malformed: false };
+        let mut put = Put {
+            transaction,
+            table: self.table,
+            entries: std::mem::take(&mut self.entries),
+            malformed: false,
+        };
         each(&mut put)?;
         if put.malformed { Err(RestoreError::Malformed(self.table)) } else { Ok(()) }
     }
@@ -135,8 +153,9 @@ impl Restoring {
         check::check(&self.db.begin_read().map_err(failed)?, &self.codec, made_at, tell)
     }
 
-    /// Begins the new epoch: cuts off all that was issued before, whatever has become of it, replaces the signing keys by `keys`, and tells so
-    /// by `event`. Closes the database, durably, and answers where the epoch began: beyond what the store that is `lost` reached.
+    /// Begins the new epoch: cuts off all that was issued before, whatever has become of it, replaces the
+    /// signing keys by `keys`, and tells so by `event`. Closes the database, durably, and answers where the
+    /// epoch began: beyond what the store that is `lost` reached.
     pub fn begin_epoch(
         self,
         event: &Event,
@@ -152,11 +171,21 @@ impl Restoring {
         Ok(began)
     }
 
-    fn write_epoch(&self, event: &Event, keys: &[KeyRecord], lost: Option<Reached>, chance: u32) -> Result<Position> {
+    fn write_epoch(
+        &self,
+        event: &Event,
+        keys: &[KeyRecord],
+        lost: Option<Reached>,
+        chance: u32,
+    ) -> Result<Position> {
         let mut state = read_state(&self.db.begin_read().map_err(failed)?)?;
         let transaction = begin(&self.db)?;
         let mut tables = Tables::open(&transaction)?;
-        let oldest = tables.events.first().map_err(failed)?.map_or(state.cuts.head, |(position, _)| Position(position.value()));
+        let oldest = tables
+            .events
+            .first()
+            .map_err(failed)?
+            .map_or(state.cuts.head, |(position, _)| Position(position.value()));
         let began = state.epochs.begin(state.cuts.head, oldest, lost, event.at, chance);
         let cut = CutOff { position: began, at: event.at, by: event.by.clone() };
         tables.cut_offs.insert(RESTORED, &*record::encode_cut_off(RESTORED, &cut)).map_err(failed)?;
@@ -180,14 +209,18 @@ struct Put<'t> {
 }
 
 impl Visit for Put<'_> {
-    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(&mut self, table: super::tables::Definition<K, V>) -> Result<()> {
+    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &mut self,
+        table: super::tables::Definition<K, V>,
+    ) -> Result<()> {
         if table.name() != self.table {
             return Ok(());
         }
         let mut table = self.transaction.open_table(table).map_err(failed)?;
         for (key, value) in &self.entries {
             // Keys are bytes of a fixed number, or names.
-            let sound = K::fixed_width().map_or_else(|| std::str::from_utf8(key).is_ok(), |width| width == key.len());
+            let sound =
+                K::fixed_width().map_or_else(|| std::str::from_utf8(key).is_ok(), |width| width == key.len());
             if !sound || V::fixed_width().is_some_and(|width| width != value.len()) {
                 self.malformed = true;
                 return Ok(());
@@ -198,7 +231,8 @@ impl Visit for Put<'_> {
     }
 }
 
-/// How far the database at `path` has come, which nobody has open; `None` if it does not say: there is none, it is damaged, or another's.
+/// How far the database at `path` has come, which nobody has open; `None` if it does not say: there is none,
+/// it is damaged, or another's.
 pub fn reached(path: &Path, keys: &Keys, cache_bytes: usize) -> Option<Reached> {
     path.metadata().ok().filter(|metadata| metadata.len() > 0)?;
     let read = || {
@@ -229,7 +263,8 @@ pub fn check_file(
         }
         recognise_existing(&db.begin_read().map_err(failed)?, &codec)?;
         if !db.check_integrity()? {
-            let cause = "the pages of the file did not fit together, and were repaired as far as that can be done";
+            let cause =
+                "the pages of the file did not fit together, and were repaired as far as that can be done";
             tell(Note::Find(Find { table: "(file)", key: path.display().to_string().into(), cause }))?;
         }
         let mut recount = false;

@@ -25,7 +25,8 @@ impl Batch<'_> {
 
     fn sweep_sessions(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let end = dated_key(sweep.now.wall.millis(), [0xff; 16]);
-        let mut due = first(self.tables.expiry.range::<&[u8; 24]>(..=&end), sweep.entries_max + 1, |key| *key.value())?;
+        let mut due =
+            first(self.tables.expiry.range::<&[u8; 24]>(..=&end), sweep.entries_max + 1, |key| *key.value())?;
         swept.more |= cut(&mut due, sweep.entries_max);
         for key in due {
             self.sweep_session(key, sweep, swept)?;
@@ -33,7 +34,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Looks at one session whose time may have come: reports it, purges it, or puts it back to where it belongs.
+    /// Looks at one session whose time may have come: reports it, purges it, or puts it back to where it
+    /// belongs.
     fn sweep_session(&mut self, key: [u8; 24], sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let id = id_at_end(&key);
         let loaded = match self.load(id) {
@@ -69,7 +71,11 @@ impl Batch<'_> {
         self.put_session(session, slot)?;
         self.state.live.became(&loaded.session, Some(session), &self.state.cuts);
         // An ended session has no windows left; a living one keeps its own.
-        for at in loaded.windows.iter().filter(|at| session.family(at.family).is_none_or(|family| family.window.is_none())) {
+        for at in loaded
+            .windows
+            .iter()
+            .filter(|at| session.family(at.family).is_none_or(|family| family.window.is_none()))
+        {
             self.tables.windows.remove(&window_key(at.closes_at, session.id, at.family)).map_err(failed)?;
         }
         Ok(())
@@ -83,7 +89,10 @@ impl Batch<'_> {
         self.tables.data.remove(&id).map_err(failed)?;
         self.tables.subjects.remove(&self.subject_key(&loaded.session)).map_err(failed)?;
         for at in &loaded.windows {
-            self.tables.windows.remove(&window_key(at.closes_at, loaded.session.id, at.family)).map_err(failed)?;
+            self.tables
+                .windows
+                .remove(&window_key(at.closes_at, loaded.session.id, at.family))
+                .map_err(failed)?;
         }
         self.drop_entry(dated_key(loaded.slot.millis(), id))
     }
@@ -94,8 +103,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Erases the salts of closed windows: a range at the left edge, and no record is written. At the right edge, what no clock that ran
-    /// forwards can have written.
+    /// Erases the salts of closed windows: a range at the left edge, and no record is written. At the right
+    /// edge, what no clock that ran forwards can have written.
     fn sweep_windows(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let now = sweep.now.wall;
         let closed = bound(now.millis() + 1);
@@ -136,10 +145,14 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Forgets a revocation no sooner than its event: a clock that was ahead and goes back lets the token seem unexpired again.
+    /// Forgets a revocation no sooner than its event: a clock that was ahead and goes back lets the token
+    /// seem unexpired again.
     fn sweep_tokens(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let end = dated_key(sweep.now.wall.minus(sweep.retention).seconds(), [0xff; 16]);
-        let mut expired = first(self.tables.revoked.range::<&[u8; 24]>(..=&end), sweep.entries_max + 1, |key| *key.value())?;
+        let mut expired =
+            first(self.tables.revoked.range::<&[u8; 24]>(..=&end), sweep.entries_max + 1, |key| {
+                *key.value()
+            })?;
         swept.more |= cut(&mut expired, sweep.entries_max);
         swept.tokens += expired.len();
         for key in expired {

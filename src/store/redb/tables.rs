@@ -1,4 +1,5 @@
-//! The tables, and what reads and writes both do with them. Keys and values are raw bytes, so that no encoding is redb's.
+//! The tables, and what reads and writes both do with them. Keys and values are raw bytes, so that no
+//! encoding is redb's.
 
 use redb::{ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction};
 
@@ -42,8 +43,10 @@ pub(super) const LIVE: Definition<&str, Bytes> = Definition::new(COUNTS);
 pub(super) const META: Definition<&str, Bytes> = Definition::new("meta");
 
 /// Every table's name.
-pub(super) const NAMES: [&str; 11] =
-    ["sessions", "data", "subjects", "expiry", "windows", "events", "clients", "cut_offs", "revoked", "live", "meta"];
+pub(super) const NAMES: [&str; 11] = [
+    "sessions", "data", "subjects", "expiry", "windows", "events", "clients", "cut_offs", "revoked", "live",
+    "meta",
+];
 
 /// What kind of file this is, and of which version.
 pub(super) const FORMAT: &str = "format";
@@ -62,7 +65,10 @@ pub(super) const RESTORED: &str = "/restored";
 /// Looks at every table, whatever its types: for what copies and checks the store as a whole.
 pub(super) trait Visit {
     /// Looks at one.
-    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(&mut self, table: Definition<K, V>) -> Result<()>;
+    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &mut self,
+        table: Definition<K, V>,
+    ) -> Result<()>;
 }
 
 /// Shows every table, in the order of [`NAMES`] except that what the store says of itself comes first.
@@ -134,13 +140,19 @@ pub(super) fn load(
 }
 
 /// The same, from the record's bytes.
-pub(super) fn decode(codec: &Codec, windows: &impl ReadableTable<Fixed<26>, Bytes>, id: SessionId, bytes: &[u8]) -> Result<Loaded> {
+pub(super) fn decode(
+    codec: &Codec,
+    windows: &impl ReadableTable<Fixed<26>, Bytes>,
+    id: SessionId,
+    bytes: &[u8],
+) -> Result<Loaded> {
     let record = codec.decode_session(id, bytes).map_err(|fault| corrupt(SESSIONS.name(), id, fault))?;
     let mut session = record.session;
     for at in &record.windows {
         let key = window_key(at.closes_at, id, at.family);
         if let Some(row) = windows.get(&key).map_err(failed)? {
-            let window = codec.decode_window(&key, row.value()).map_err(|fault| corrupt(WINDOWS.name(), id, fault))?;
+            let window =
+                codec.decode_window(&key, row.value()).map_err(|fault| corrupt(WINDOWS.name(), id, fault))?;
             if let Some(family) = session.families.iter_mut().find(|family| family.number == at.family) {
                 family.window = Some(window);
             }
@@ -164,7 +176,8 @@ pub(super) fn of_subject(
 
 /// An event's bytes as what they say.
 pub(super) fn decode_event(codec: &Codec, position: u64, bytes: &[u8]) -> Result<(Position, Event)> {
-    let event = codec.decode_event(position, bytes).map_err(|fault| corrupt(EVENTS.name(), position, fault))?;
+    let event =
+        codec.decode_event(position, bytes).map_err(|fault| corrupt(EVENTS.name(), position, fault))?;
     Ok((Position(position), event))
 }
 
@@ -197,7 +210,10 @@ mod tests {
     struct Seen(Vec<String>);
 
     impl Visit for Seen {
-        fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(&mut self, table: Definition<K, V>) -> Result<()> {
+        fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
+            &mut self,
+            table: Definition<K, V>,
+        ) -> Result<()> {
             self.0.push(table.name().to_owned());
             Ok(())
         }

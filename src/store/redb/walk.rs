@@ -1,11 +1,15 @@
-//! What reads the whole store while writers go on: one snapshot, on a thread of its own, at the pace of whoever takes it.
+//! What reads the whole store while writers go on: one snapshot, on a thread of its own, at the pace of
+//! whoever takes it.
 
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError, TableHandle};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError,
+    TableHandle,
+};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
 
@@ -52,8 +56,15 @@ fn pieces<T: Send + 'static>(
     receiver
 }
 
-fn give<T>(handle: &Handle, sender: &Sender<Result<Option<T>>>, piece: Result<Option<T>>, name: &'static str) -> Result<()> {
-    handle.block_on(sender.send_timeout(piece, STALLED)).map_err(|_| StoreError::Unavailable(format!("nobody takes the {name}").into()))
+fn give<T>(
+    handle: &Handle,
+    sender: &Sender<Result<Option<T>>>,
+    piece: Result<Option<T>>,
+    name: &'static str,
+) -> Result<()> {
+    handle
+        .block_on(sender.send_timeout(piece, STALLED))
+        .map_err(|_| StoreError::Unavailable(format!("nobody takes the {name}").into()))
 }
 
 /// Writes a backup of the snapshot.
@@ -93,7 +104,10 @@ struct Count<'r> {
 }
 
 impl Visit for Count<'_> {
-    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(&mut self, table: Definition<K, V>) -> Result<()> {
+    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &mut self,
+        table: Definition<K, V>,
+    ) -> Result<()> {
         let entries = open(self.read, table)?.map_or(Ok(0), |table| table.len()).map_err(failed)?;
         self.tables.push((table.name().into(), entries));
         Ok(())
@@ -106,7 +120,10 @@ struct Copy<'r, S> {
 }
 
 impl<S: FnMut(Bytes) -> Result<()>> Visit for Copy<'_, S> {
-    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(&mut self, table: Definition<K, V>) -> Result<()> {
+    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &mut self,
+        table: Definition<K, V>,
+    ) -> Result<()> {
         self.encoder.table(table.name())?;
         let Some(table) = open(self.read, table)? else { return Ok(()) };
         for entry in table.iter().map_err(failed)? {
@@ -120,7 +137,9 @@ impl<S: FnMut(Bytes) -> Result<()>> Visit for Copy<'_, S> {
 /// Each table with its entries, and what it takes of the file, what its pages leave empty included.
 pub(super) fn table_stats(read: &ReadTransaction) -> Result<Vec<(&'static str, u64, u64)>> {
     let stats = |name: &'static str| {
-        let Some(handle) = read.list_tables().map_err(failed)?.find(|table| table.name() == name) else { return Ok((name, 0, 0)) };
+        let Some(handle) = read.list_tables().map_err(failed)?.find(|table| table.name() == name) else {
+            return Ok((name, 0, 0));
+        };
         let table = read.open_untyped_table(handle).map_err(failed)?;
         let (entries, stats) = (table.len().map_err(failed)?, table.stats().map_err(failed)?);
         Ok((name, entries, stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes()))
@@ -134,7 +153,9 @@ pub(super) fn stats(db: &Database, codec: &Codec, path: Option<&Path>) -> Result
     let state = read_state(&read)?;
     let events = read.open_table(EVENTS).map_err(failed)?;
     let dated = |entry: Option<(redb::AccessGuard<u64>, redb::AccessGuard<&[u8]>)>| {
-        let event = entry.map(|(position, bytes)| decode_event(codec, position.value(), bytes.value())).transpose()?;
+        let event = entry
+            .map(|(position, bytes)| decode_event(codec, position.value(), bytes.value()))
+            .transpose()?;
         Ok(event.map(|(position, event)| (position, event.at)))
     };
     Ok(Stats {
@@ -148,15 +169,20 @@ pub(super) fn stats(db: &Database, codec: &Codec, path: Option<&Path>) -> Result
 }
 
 fn file_stats(path: &Path) -> Result<FileStats> {
-    let unreadable = |error: std::io::Error| StoreError::Failed(format!("{}: {error}", path.display()).into());
-    Ok(FileStats { bytes: path.metadata().map_err(unreadable)?.len(), disk_free_bytes: free_bytes(path).map_err(unreadable)? })
+    let unreadable =
+        |error: std::io::Error| StoreError::Failed(format!("{}: {error}", path.display()).into());
+    Ok(FileStats {
+        bytes: path.metadata().map_err(unreadable)?.len(),
+        disk_free_bytes: free_bytes(path).map_err(unreadable)?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The library panics at some damage: whoever takes the pieces must not take what came before for the whole.
+    /// The library panics at some damage: whoever takes the pieces must not take what came before for the
+    /// whole.
     #[tokio::test]
     async fn a_walk_that_panics_ends_with_an_error_and_one_that_is_done_says_so() {
         let mut cut = pieces("backup", |give| {
@@ -164,7 +190,9 @@ mod tests {
             panic!("the page is another")
         });
         assert!(matches!(cut.recv().await, Some(Ok(Some(1)))));
-        let Some(Err(StoreError::Failed(cause))) = cut.recv().await else { panic!("it ended like a whole one") };
+        let Some(Err(StoreError::Failed(cause))) = cut.recv().await else {
+            panic!("it ended like a whole one")
+        };
         assert!(cause.contains("do not hold together"), "{cause}");
         let mut whole = pieces("backup", |give| give(1));
         assert!(matches!(whole.recv().await, Some(Ok(Some(1)))));

@@ -1,5 +1,5 @@
-//! The one thread that writes: runs every waiting decision in one transaction, commits once, then answers them all. No timers: while one
-//! commit is on its way to the disk, the next batch collects.
+//! The one thread that writes: runs every waiting decision in one transaction, commits once, then answers
+//! them all. No timers: while one commit is on its way to the disk, the next batch collects.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,10 +24,12 @@ const BATCH_MAX: usize = 1024;
 /// How many more places revocations find in a full queue, at least.
 const RESERVED_MIN: usize = 64;
 
-/// How long a commit may take before the store is not ready: less than `request_timeout`, so that callers are sent elsewhere in time.
+/// How long a commit may take before the store is not ready: less than `request_timeout`, so that callers are
+/// sent elsewhere in time.
 const COMMIT_NANOS_MAX: u64 = 15_000_000_000;
 
-/// One write: decides in a batch, and is told afterwards what became of the commit. Dropped undone, its caller hears that the store is gone.
+/// One write: decides in a batch, and is told afterwards what became of the commit. Dropped undone, its
+/// caller hears that the store is gone.
 type Job = Box<dyn FnOnce(&mut Batch) -> Settle + Send>;
 /// Answers a caller, with the error if the commit failed.
 type Settle = Box<dyn FnOnce(Option<StoreError>)>;
@@ -94,7 +96,11 @@ impl Shared {
     }
 
     pub fn counters(&self) -> Counters {
-        Counters { commits: self.counts.commits.get(), decisions: self.counts.decisions.get(), waiting: self.queue().jobs.len() }
+        Counters {
+            commits: self.counts.commits.get(),
+            decisions: self.counts.decisions.get(),
+            waiting: self.queue().jobs.len(),
+        }
     }
 
     /// How many writes may wait; revocations find more.
@@ -106,7 +112,11 @@ impl Shared {
         if self.broken.get().is_some() || self.queue().closed {
             return Err(self.gone());
         }
-        if hangs(self.commit_began.load(Ordering::Relaxed), self.since.nanos()) { Err(StoreError::Busy) } else { Ok(()) }
+        if hangs(self.commit_began.load(Ordering::Relaxed), self.since.nanos()) {
+            Err(StoreError::Busy)
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes no more; what waits is still done.
@@ -116,7 +126,11 @@ impl Shared {
     }
 
     /// Has `run` run in the next batch, and waits for its commit. It runs even if nobody waits any more.
-    pub async fn submit<T: Send + 'static>(&self, lane: Lane, run: impl FnOnce(&mut Batch) -> Result<T> + Send + 'static) -> Result<T> {
+    pub async fn submit<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        run: impl FnOnce(&mut Batch) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         self.enqueue(lane, Box::new(|batch| settle(run(batch), batch, sender)))?;
         receiver.await.unwrap_or_else(|_| Err(self.gone()))
@@ -185,7 +199,11 @@ impl Shared {
 }
 
 /// A caller's own failure is told to it alone; a failure of the store is everybody's.
-fn settle<T: Send + 'static>(outcome: Result<T>, batch: &mut Batch, sender: oneshot::Sender<Result<T>>) -> Settle {
+fn settle<T: Send + 'static>(
+    outcome: Result<T>,
+    batch: &mut Batch,
+    sender: oneshot::Sender<Result<T>>,
+) -> Settle {
     if let Err(StoreError::Failed(why)) = &outcome {
         batch.broken = Some(StoreError::Failed(why.clone()));
     }
@@ -214,7 +232,14 @@ pub(super) fn run(shared: &Shared, db: &Database, codec: &Codec, mut state: Stat
     }
 }
 
-fn write(shared: &Shared, db: &Database, codec: &Codec, state: &mut State, jobs: Vec<Job>, settles: &mut Vec<Settle>) -> Result<()> {
+fn write(
+    shared: &Shared,
+    db: &Database,
+    codec: &Codec,
+    state: &mut State,
+    jobs: Vec<Job>,
+    settles: &mut Vec<Settle>,
+) -> Result<()> {
     let transaction = begin(db)?;
     // Declared after the transaction, so that a panic ends the process before it unwinds through it.
     let _guard = AbortOnPanic;
@@ -243,12 +268,14 @@ fn write(shared: &Shared, db: &Database, codec: &Codec, state: &mut State, jobs:
     Ok(())
 }
 
-/// Whether a commit that began at `began` (0: none is on its way) has waited so long for the disk that nobody should wait behind it.
+/// Whether a commit that began at `began` (0: none is on its way) has waited so long for the disk that nobody
+/// should wait behind it.
 fn hangs(began: u64, now: u64) -> bool {
     began > 0 && now.saturating_sub(began) > COMMIT_NANOS_MAX
 }
 
-/// A transaction that is durable when committed, and leaves behind what makes the next opening quick, crash or not.
+/// A transaction that is durable when committed, and leaves behind what makes the next opening quick, crash
+/// or not.
 pub(super) fn begin(db: &Database) -> Result<WriteTransaction> {
     let mut transaction = db.begin_write().map_err(failed)?;
     transaction.set_durability(Durability::Immediate).map_err(failed)?;
@@ -256,14 +283,16 @@ pub(super) fn begin(db: &Database) -> Result<WriteTransaction> {
     Ok(transaction)
 }
 
-/// A panic that unwinds through a write transaction would silently disable quick repair for the rest of the process (and leave its batch
-/// half run). A restart is safe, and takes milliseconds.
+/// A panic that unwinds through a write transaction would silently disable quick repair for the rest of the
+/// process (and leave its batch half run). A restart is safe, and takes milliseconds.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("keyfob: the writer panicked, which is a bug; aborting, so that the next start finds the last commit");
+            eprintln!(
+                "keyfob: the writer panicked, which is a bug; aborting, so that the next start finds the last commit"
+            );
             std::process::abort();
         }
     }

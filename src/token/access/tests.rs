@@ -49,7 +49,11 @@ pub fn of_session() -> AccessToken {
 }
 
 pub fn of_client() -> AccessToken {
-    AccessToken { scope: ScopeSet::default(), origin: Origin::Client { issued: Position(42) }, ..of_session() }
+    AccessToken {
+        scope: ScopeSet::default(),
+        origin: Origin::Client { issued: Position(42) },
+        ..of_session()
+    }
 }
 
 /// What is read of a payload that one of our keys did sign.
@@ -73,7 +77,11 @@ fn a_token_says_after_verification_what_it_said_before_signing() {
     };
     for token in [of_session(), of_client(), AccessToken { origin: bare, ..of_client() }] {
         for format in TokenFormat::ALL {
-            assert!(verify(&sign(&token, *format, ring.active()), &ring).as_ref() == Some(&token), "{}", format.as_str());
+            assert!(
+                verify(&sign(&token, *format, ring.active()), &ring).as_ref() == Some(&token),
+                "{}",
+                format.as_str()
+            );
         }
     }
 }
@@ -103,7 +111,8 @@ fn a_token_is_written_as_the_contract_says() {
     assert_eq!(String::from_utf8(footer).unwrap(), format!(r#"{{"kid":"{}"}}"#, ring.active().id));
 }
 
-/// What the contract allows of claims fits into a token that can be read again, beside long names and a kilobyte of scopes.
+/// What the contract allows of claims fits into a token that can be read again, beside long names and a
+/// kilobyte of scopes.
 #[test]
 fn the_largest_claims_fit() {
     let ring = keyring();
@@ -115,7 +124,11 @@ fn the_largest_claims_fit() {
         *claims = Some(Claims(format!(r#"{{"a":"{}"}}"#, "x".repeat(4096 - 8)).into()));
     }
     for format in TokenFormat::ALL {
-        assert!(verify(&sign(&token, *format, ring.active()), &ring).as_ref() == Some(&token), "{}", format.as_str());
+        assert!(
+            verify(&sign(&token, *format, ring.active()), &ring).as_ref() == Some(&token),
+            "{}",
+            format.as_str()
+        );
     }
 }
 
@@ -175,7 +188,9 @@ fn a_payload_that_is_not_exactly_ours_is_refused_whoever_signed_it() {
         r#""CQkJCQkJCQkJCQkJCQkJCQ","018bcfe5-6800-7505-8505-050505050505",1,"app","read",1699999999,"aal2",["pwd"],{}]"#
     );
     assert!(serde_json::from_str::<Payload<Rfc3339>>(array).is_ok_and(|payload| payload.read().is_some()));
-    for wrong in ["", "null", "1", "\"a\"", "[]", "{}", array, &format!(" {good}"), &format!("\u{feff}{good}")] {
+    for wrong in
+        ["", "null", "1", "\"a\"", "[]", "{}", array, &format!(" {good}"), &format!("\u{feff}{good}")]
+    {
         assert!(read_signed(wrong).is_none(), "{wrong}");
     }
     let mut not_text = good.into_bytes();
@@ -205,7 +220,8 @@ fn a_client_token_has_a_cursor_and_nothing_of_a_session() {
     }
 }
 
-/// PAS-28, PAS-29, PAS-33, INT-85: other spellings of an instant are understood or refused, and a fraction never makes a token good for longer.
+/// PAS-28, PAS-29, PAS-33, INT-85: other spellings of an instant are understood or refused, and a fraction
+/// never makes a token good for longer.
 #[test]
 fn times_are_rfc_3339_and_rounded_to_the_narrow_side() {
     let good = payload(&of_client());
@@ -236,13 +252,16 @@ fn times_are_rfc_3339_and_rounded_to_the_narrow_side() {
     }
 }
 
-/// PAS-22, PAS-23, PAS-24, PAS-25, ASV-03: no footer but that of a key in the ring is even decoded, whatever signature stands before it.
+/// PAS-22, PAS-23, PAS-24, PAS-25, ASV-03: no footer but that of a key in the ring is even decoded, whatever
+/// signature stands before it.
 #[test]
 fn a_token_names_its_key_in_exactly_our_way() {
     let ring = keyring();
     let key = SigningKey::from_bytes(&[2; 32]);
     let kid = ring.active().id;
-    let signed = |footer: &str| verify(&paseto::sign(&key, payload(&of_client()).into(), footer.as_bytes(), b""), &ring);
+    let signed = |footer: &str| {
+        verify(&paseto::sign(&key, payload(&of_client()).into(), footer.as_bytes(), b""), &ring)
+    };
     assert!(signed(&format!(r#"{{"kid":"{kid}"}}"#)).is_some());
     let retired = record(3, KeyStatus::Retired).id;
     let unknown = record(4, KeyStatus::Active).id;
@@ -265,8 +284,8 @@ fn a_token_names_its_key_in_exactly_our_way() {
     }
 }
 
-/// ASV-04, PAS-34: verification keeps both times for the one who judges, and at `exp` a token is expired, although PASETO's own rule would
-/// still take it.
+/// ASV-04, PAS-34: verification keeps both times for the one who judges, and at `exp` a token is expired,
+/// although PASETO's own rule would still take it.
 #[test]
 fn a_verified_token_is_good_from_nbf_until_just_before_exp() {
     let token = read_signed(payload(&of_client())).unwrap();
@@ -289,7 +308,12 @@ fn a_verified_token_is_good_from_nbf_until_just_before_exp() {
     };
     let cuts = CutOffs::default();
     let good_at = |millis| {
-        let judgement = Judgement { caller: &Caller::AdminSocket, now: Timestamp::from_millis(millis), cuts: &cuts, client: Some(&client) };
+        let judgement = Judgement {
+            caller: &Caller::AdminSocket,
+            now: Timestamp::from_millis(millis),
+            cuts: &cuts,
+            client: Some(&client),
+        };
         judgement.access_token(&token, "https://id.example", None, false).is_some()
     };
     let verdicts = [1_699_999_999_999, 1_700_000_000_000, 1_700_000_299_999, 1_700_000_300_000].map(good_at);

@@ -40,7 +40,8 @@ impl Time for Rfc3339<'_> {
     }
 }
 
-/// An instant in a JWT (RFC 7519 §2). Fractions are permitted there and never written by us, so they are refused.
+/// An instant in a JWT (RFC 7519 §2). Fractions are permitted there and never written by us, so they are
+/// refused.
 #[derive(Serialize, Deserialize)]
 pub struct NumericDate(u64);
 

@@ -44,15 +44,23 @@ fn read_signed(payload: impl Into<Vec<u8>>) -> Option<AccessToken> {
 
 /// Whether a good payload under this header is read, signed as it is by our own key.
 fn is_accepted_under(header: &str) -> bool {
-    is_accepted(&sign(&SigningKey::from_bytes(&[2; 32]), &base64url(header), payload(&of_client()).as_bytes()))
+    is_accepted(&sign(
+        &SigningKey::from_bytes(&[2; 32]),
+        &base64url(header),
+        payload(&of_client()).as_bytes(),
+    ))
 }
 
-/// JWP-01: the header of RFC 9068 §2.1, the names and types of RFC 7519 and RFC 9068 §2.2, in the order of the contract.
+/// JWP-01: the header of RFC 9068 §2.1, the names and types of RFC 7519 and RFC 9068 §2.2, in the order of
+/// the contract.
 #[test]
 fn a_jwt_is_written_as_rfc_9068_says() {
     let text = token(&of_session());
     let [header, claims, signature] = parts(&text);
-    assert_eq!(decoded(header), format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{}"}}"#, keyring().active().id));
+    assert_eq!(
+        decoded(header),
+        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{}"}}"#, keyring().active().id)
+    );
     assert_eq!(
         decoded(claims),
         concat!(
@@ -84,7 +92,10 @@ fn the_example_of_rfc_8037_is_signed_and_verified() {
     );
     assert_eq!(signed, example);
     let public = PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap();
-    assert_eq!(Unverified::parse(example).unwrap().verify(&public).as_deref(), Some(&b"Example of Ed25519 signing"[..]));
+    assert_eq!(
+        Unverified::parse(example).unwrap().verify(&public).as_deref(),
+        Some(&b"Example of Ed25519 signing"[..])
+    );
 }
 
 /// ASV-01.
@@ -95,7 +106,10 @@ fn a_jwt_with_any_bit_flipped_or_cut_anywhere_is_refused() {
     for bit in 0..good.len() * 8 {
         let mut changed = good.clone().into_bytes();
         changed[bit / 8] ^= 1 << (bit % 8);
-        assert!(String::from_utf8(changed).map_or(true, |changed| !is_accepted(&changed)), "bit {bit} of the text");
+        assert!(
+            String::from_utf8(changed).map_or(true, |changed| !is_accepted(&changed)),
+            "bit {bit} of the text"
+        );
     }
     for length in 0..good.len() {
         assert!(!is_accepted(&good[..length]), "{length} bytes");
@@ -110,7 +124,8 @@ fn a_jwt_with_any_bit_flipped_or_cut_anywhere_is_refused() {
     }
 }
 
-/// ASV-02, ASV-03, JWP-02: the signature under each of these headers is good, and no header but our own is looked into.
+/// ASV-02, ASV-03, JWP-02: the signature under each of these headers is good, and no header but our own is
+/// looked into.
 #[test]
 fn only_exactly_our_own_header_is_taken() {
     let kid = keyring().active().id;
@@ -140,7 +155,9 @@ fn only_exactly_our_own_header_is_taken() {
         format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{retired}"}}"#),
         format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":["{kid}"]}}"#),
         format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","kid":"{kid}"}}"#),
-        format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","jwk":{{"kty":"OKP","crv":"Ed25519","x":"{public}"}}}}"#),
+        format!(
+            r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","jwk":{{"kty":"OKP","crv":"Ed25519","x":"{public}"}}}}"#
+        ),
         format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","jku":"https://evil.example"}}"#),
         format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","x5u":"https://evil.example"}}"#),
         // Another meaning.
@@ -155,8 +172,12 @@ fn only_exactly_our_own_header_is_taken() {
         assert!(!is_accepted_under(&header), "{header}");
     }
     let encoded = encoded_header(&kid);
-    for spelling in [encoded.to_ascii_uppercase(), encoded.to_ascii_lowercase(), format!("{encoded}="), encoded[..encoded.len() - 1].into()]
-    {
+    for spelling in [
+        encoded.to_ascii_uppercase(),
+        encoded.to_ascii_lowercase(),
+        format!("{encoded}="),
+        encoded[..encoded.len() - 1].into(),
+    ] {
         let token = sign(&SigningKey::from_bytes(&[2; 32]), &spelling, payload(&of_client()).as_bytes());
         assert!(!is_accepted(&token), "{spelling}");
     }
@@ -171,8 +192,14 @@ fn neither_no_signature_nor_a_mac_under_the_public_key_is_a_signature() {
     for algorithm in ["none", "NONE", "HS256", "EdDSA"] {
         let header = base64url(format!(r#"{{"typ":"at+jwt","alg":"{algorithm}","kid":"{}"}}"#, key.id));
         let signed = format!("{header}.{claims}");
-        for secret in [key.public.as_bytes().to_vec(), paserk::public_text(key.public.as_bytes()).into_bytes(), vec![]] {
-            let mac = Hmac::<Sha256>::new_from_slice(&secret).unwrap().chain_update(&signed).finalize().into_bytes();
+        for secret in
+            [key.public.as_bytes().to_vec(), paserk::public_text(key.public.as_bytes()).into_bytes(), vec![]]
+        {
+            let mac = Hmac::<Sha256>::new_from_slice(&secret)
+                .unwrap()
+                .chain_update(&signed)
+                .finalize()
+                .into_bytes();
             assert!(!is_accepted(&format!("{signed}.{}", base64url(mac))), "{algorithm}");
         }
         for signature in [String::new(), base64url([0; 64])] {
@@ -187,7 +214,10 @@ fn a_jwt_of_a_key_that_is_not_in_the_ring_is_refused() {
     let (ring, foreign) = (keyring(), SigningKey::from_bytes(&[4; 32]));
     let unknown = record(4, KeyStatus::Active).id;
     for id in [ring.active().id, unknown] {
-        assert!(!is_accepted(&sign(&foreign, &encoded_header(&id), payload(&of_client()).as_bytes())), "{id}");
+        assert!(
+            !is_accepted(&sign(&foreign, &encoded_header(&id), payload(&of_client()).as_bytes())),
+            "{id}"
+        );
     }
     let retired = ring.find(&record(3, KeyStatus::Retired).id).unwrap();
     assert!(is_accepted(&sign_access_token(&of_client(), TokenFormat::Jwt, retired)));
@@ -198,11 +228,15 @@ fn a_jwt_of_a_key_that_is_not_in_the_ring_is_refused() {
 fn only_the_compact_form_in_canonical_base64url_is_read() {
     let good = token(&of_client());
     let [header, claims, signature] = parts(&good);
-    let last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".find(&signature[85..]).unwrap();
+    let last =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".find(&signature[85..]).unwrap();
     assert_eq!((signature.len(), last % 16), (86, 0), "four spare bits, all zero");
     let spelling = |at: usize| &"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[at..=at];
     for other in last + 1..last + 16 {
-        assert!(!is_accepted(&format!("{header}.{claims}.{}{}", &signature[..85], spelling(other))), "spelling {other}");
+        assert!(
+            !is_accepted(&format!("{header}.{claims}.{}{}", &signature[..85], spelling(other))),
+            "spelling {other}"
+        );
     }
     for wrong in [
         String::new(),
@@ -244,7 +278,8 @@ fn only_the_compact_form_in_canonical_base64url_is_read() {
 fn a_malleated_signature_is_refused() {
     // L, the order of the group, little-endian (RFC 8032 §5.1).
     let order: [u8; 32] = [
-        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, //
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+        0x14, //
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
     ];
     let good = token(&of_client());
@@ -307,7 +342,17 @@ fn a_payload_that_is_not_exactly_ours_is_refused_whoever_signed_it() {
         assert_ne!(changed, good, "{what}");
         assert!(read_signed(changed).is_none(), "{what}");
     }
-    for wrong in ["", "null", "1", "\"a\"", "[]", "{}", &format!(" {good}"), &format!("\u{feff}{good}"), &format!("[{good}]")] {
+    for wrong in [
+        "",
+        "null",
+        "1",
+        "\"a\"",
+        "[]",
+        "{}",
+        &format!(" {good}"),
+        &format!("\u{feff}{good}"),
+        &format!("[{good}]"),
+    ] {
         assert!(read_signed(wrong).is_none(), "{wrong}");
     }
     let mut not_text = good.into_bytes();
@@ -324,7 +369,8 @@ fn a_jwt_over_the_limit_is_not_even_taken_apart() {
     assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX + 1)).is_none());
 }
 
-/// JWP-02, PAS-30, PAS-51, ASV-05: one key signs both forms, and neither a payload nor a signature of one is good for the other.
+/// JWP-02, PAS-30, PAS-51, ASV-05: one key signs both forms, and neither a payload nor a signature of one is
+/// good for the other.
 #[test]
 fn the_payload_of_one_form_is_nothing_in_the_other_even_signed() {
     let ring = keyring();
@@ -335,7 +381,10 @@ fn the_payload_of_one_form_is_nothing_in_the_other_even_signed() {
         let jwt = sign_access_token(&token, TokenFormat::Jwt, key);
         assert!(verify(&paseto, &ring) == Some(token.clone()) && verify(&jwt, &ring) == Some(token.clone()));
         assert!(verify(&key.sign(message, TokenFormat::Jwt), &ring).is_none(), "a PASETO's payload in a JWT");
-        assert!(verify(&key.sign(payload(&token).into(), TokenFormat::Paseto), &ring).is_none(), "a JWT's payload in a PASETO");
+        assert!(
+            verify(&key.sign(payload(&token).into(), TokenFormat::Paseto), &ring).is_none(),
+            "a JWT's payload in a PASETO"
+        );
     }
 }
 
@@ -347,17 +396,26 @@ fn the_signature_of_one_form_is_nothing_in_the_other() {
     for message in [payload(&of_client()), "{}".into(), String::new(), "\u{4}\0\0\0\0\0\0\0".into()] {
         let jwt = key.sign(message.clone().into(), TokenFormat::Jwt);
         let paseto = key.sign(message.clone().into(), TokenFormat::Paseto);
-        assert!(jwt.starts_with("eyJ"), "what a JWT signs begins with a letter; what a PASETO signs begins with the number 4");
+        assert!(
+            jwt.starts_with("eyJ"),
+            "what a JWT signs begins with a letter; what a PASETO signs begins with the number 4"
+        );
         let [header, claims, signature] = parts(&jwt);
         let (body, footer) = paseto["v4.public.".len()..].split_once('.').unwrap();
         let body = Base64UrlUnpadded::decode_vec(body).unwrap();
         let signature = Base64UrlUnpadded::decode_vec(signature).unwrap();
         let (own, lifted) = (&body[message.len()..], &signature[..]);
         let as_jwt = |signature: &[u8]| format!("{header}.{claims}.{}", base64url(signature));
-        let as_paseto = |signature: &[u8]| format!("v4.public.{}.{footer}", base64url([message.as_bytes(), signature].concat()));
+        let as_paseto = |signature: &[u8]| {
+            format!("v4.public.{}.{footer}", base64url([message.as_bytes(), signature].concat()))
+        };
         let jwt_verifies = |token: &str| Unverified::parse(token).unwrap().verify(&key.public).is_some();
-        let paseto_verifies = |token: &str| paseto::Unverified::parse(token).unwrap().verify(&key.public, b"").is_some();
-        assert!(jwt_verifies(&as_jwt(lifted)) && paseto_verifies(&as_paseto(own)), "put together again, each is good");
+        let paseto_verifies =
+            |token: &str| paseto::Unverified::parse(token).unwrap().verify(&key.public, b"").is_some();
+        assert!(
+            jwt_verifies(&as_jwt(lifted)) && paseto_verifies(&as_paseto(own)),
+            "put together again, each is good"
+        );
         assert!(!jwt_verifies(&as_jwt(own)), "a PASETO's signature in a JWT");
         assert!(!paseto_verifies(&as_paseto(lifted)), "a JWT's signature in a PASETO");
     }

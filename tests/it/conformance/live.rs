@@ -1,4 +1,5 @@
-//! The clauses about the number of those that live: exact in every state, whatever ended a session, and known without counting.
+//! The clauses about the number of those that live: exact in every state, whatever ended a session, and known
+//! without counting.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +26,11 @@ every_backend! {
 async fn live(store: &impl Store) -> String {
     let numbers = store.live().await.unwrap();
     assert_eq!(numbers.values().sum::<u64>(), store.figures().unwrap().live);
-    numbers.iter().map(|(client, number)| format!("{}={number}", client.as_str())).collect::<Vec<_>>().join(" ")
+    numbers
+        .iter()
+        .map(|(client, number)| format!("{}={number}", client.as_str()))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 async fn delete(store: &impl Store, name: &str, ms: i64) {
@@ -145,15 +150,30 @@ async fn the_figures_tell_what_was_done_and_what_is_there() {
     store.measure().unwrap();
     let figures = store.figures().unwrap();
     let told: BTreeMap<_, _> = figures.told.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
-    assert_eq!((told["session.opened"], told["session.ended"], told["all.revoked"], told["session.expired"]), (2, 1, 1, 0));
-    let ended: BTreeMap<_, _> = figures.ended.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
-    assert_eq!((ended["logout"], ended["all_revoked"], ended["admin"]), (1, 1, 0), "one by itself, one by the cut-off");
+    assert_eq!(
+        (told["session.opened"], told["session.ended"], told["all.revoked"], told["session.expired"]),
+        (2, 1, 1, 0)
+    );
+    let ended: BTreeMap<_, _> =
+        figures.ended.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+    assert_eq!(
+        (ended["logout"], ended["all_revoked"], ended["admin"]),
+        (1, 1, 0),
+        "one by itself, one by the cut-off"
+    );
     assert_eq!((figures.sessions, figures.events, figures.places, figures.waiting), (2, 4, 7, 0));
-    assert_eq!((figures.commits, figures.decisions, figures.failures), (4, 5, 0), "what changed nothing is decided and not committed");
+    assert_eq!(
+        (figures.commits, figures.decisions, figures.failures),
+        (4, 5, 0),
+        "what changed nothing is decided and not committed"
+    );
     assert_eq!((figures.batches.count, figures.batches.sum, figures.commit_nanos.count), (4, 4, 4));
     assert_eq!(figures.due, Some(at(1)), "the ended one is looked at first");
     assert_eq!(figures.file_bytes, Some(place.file().metadata().unwrap().len()));
     assert!(figures.free_bytes.unwrap() > 0 && figures.table_bytes["sessions"] > 0);
     store.close();
-    assert!(matches!(store.update(session_id(2), Lane::Ordinary, nothing).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(
+        store.update(session_id(2), Lane::Ordinary, nothing).await,
+        Err(StoreError::Unavailable(_))
+    ));
 }

@@ -38,7 +38,9 @@ async fn a_use_is_written_without_a_word(store: Arc<impl Store>) {
     };
     assert_eq!(use_at(IDLE + 1_000).await.unwrap(), Some(at(IDLE + 1_000)));
     assert_eq!(use_at(1_000).await.unwrap(), Some(at(IDLE + 1_000)), "a use never goes back");
-    assert!(store.session(session_id(1)).await.unwrap().unwrap().is_active(at(2 * IDLE), &store.registry().cuts));
+    assert!(
+        store.session(session_id(1)).await.unwrap().unwrap().is_active(at(2 * IDLE), &store.registry().cuts)
+    );
     assert_eq!(kinds(&*store).await, [EventKind::SessionOpened]);
     close(&*store, 1, 2 * IDLE).await;
     assert_eq!(use_at(2 * IDLE).await.unwrap(), Some(at(IDLE + 1_000)), "what has ended is not used");
@@ -79,7 +81,10 @@ async fn racing_families_each_have_a_number(store: Arc<impl Store>) {
     numbers.sort_unstable();
     assert_eq!(numbers, (2..18).collect::<Vec<_>>());
     let session = store.session(session_id(1)).await.unwrap().unwrap();
-    assert!(session.families.windows(2).all(|pair| pair[0].issued < pair[1].issued), "each has its own place in the log");
+    assert!(
+        session.families.windows(2).all(|pair| pair[0].issued < pair[1].issued),
+        "each has its own place in the log"
+    );
 }
 
 /// What is known besides decides who goes and who still lives; and is not written by that.
@@ -94,7 +99,10 @@ async fn a_cap_goes_by_uses_that_are_not_written(store: Arc<impl Store>) {
         let uses = vec![(session_id(0), at(IDLE - 1))];
         Opening { uses, ..capped(new, Cap { sessions_max, when_full }) }
     };
-    assert!(store.open(opening(7, 1, WhenFull::Refuse)).await.unwrap().is_none(), "by its written use it would have expired");
+    assert!(
+        store.open(opening(7, 1, WhenFull::Refuse)).await.unwrap().is_none(),
+        "by its written use it would have expired"
+    );
     assert!(store.open(opening(8, 2, WhenFull::EvictOldest)).await.unwrap().is_some());
     let first = store.session(session_id(0)).await.unwrap().unwrap();
     assert_eq!((&first.end, first.last_used_at), (&None, at(0)));
@@ -113,22 +121,38 @@ fn new_family(client: &str, n: u8) -> NewFamily {
     }
 }
 
-/// The replaced family, the new one and both events are there together; a remembered session keeps the longer lifetimes.
+/// The replaced family, the new one and both events are there together; a remembered session keeps the longer
+/// lifetimes.
 async fn a_renewal_is_one_commit_and_one_of_racing_ones_has_the_last_word(store: Arc<impl Store>) {
     store.open(opening(Session { remember: true, ..session(1, "alice", "app") })).await.unwrap();
     let renewed = together((0..16_u8).map(|n| {
         let store = store.clone();
         async move {
             let renew = move |session: &mut Session, cuts: &CutOffs| {
-                let lifetimes = Lifetimes { idle_timeout: Duration::from_secs(600), absolute_lifetime: Duration::from_secs(7200) };
+                let lifetimes = Lifetimes {
+                    idle_timeout: Duration::from_secs(600),
+                    absolute_lifetime: Duration::from_secs(7200),
+                };
                 let authentication = Authentication { at: at(1), acr: Some("aal2".into()), amr: vec![] };
                 let (token, family) = (hash(&[n; 32]), Some(new_family("app", n)));
-                session.renew(Renewal { token, authentication, lifetimes, family, by: "app".into() }, at(1), cuts).expect("it lives")
+                session
+                    .renew(
+                        Renewal { token, authentication, lifetimes, family, by: "app".into() },
+                        at(1),
+                        cuts,
+                    )
+                    .expect("it lives")
             };
-            store.update(session_id(1), Lane::Ordinary, renew).await.unwrap().unwrap().map(|family| (family, n))
+            store
+                .update(session_id(1), Lane::Ordinary, renew)
+                .await
+                .unwrap()
+                .unwrap()
+                .map(|family| (family, n))
         }
     }));
-    let mut renewed: Vec<_> = renewed.await.into_iter().map(|family| family.expect("a family each")).collect();
+    let mut renewed: Vec<_> =
+        renewed.await.into_iter().map(|family| family.expect("a family each")).collect();
     renewed.sort_unstable();
     assert_eq!(renewed.iter().map(|(family, _)| *family).collect::<Vec<_>>(), (2..18).collect::<Vec<_>>());
     let session = store.session(session_id(1)).await.unwrap().unwrap();
@@ -136,13 +160,20 @@ async fn a_renewal_is_one_commit_and_one_of_racing_ones_has_the_last_word(store:
     assert_eq!((session.renewals, session.version, session.own_family), (16, 17, Some(last)));
     assert_eq!((session.token, session.remember, session.expires_at), (hash(&[by; 32]), true, at(7_200_001)));
     let cuts = &store.registry().cuts;
-    let live: Vec<u16> =
-        session.families.iter().map(|family| family.number).filter(|number| session.family_is_active(*number, cuts)).collect();
+    let live: Vec<u16> = session
+        .families
+        .iter()
+        .map(|family| family.number)
+        .filter(|number| session.family_is_active(*number, cuts))
+        .collect();
     assert_eq!(live, [last]);
     let log = log(&*store).await;
     for (pair, replaced) in log[1..].chunks(2).zip(1_u16..) {
         let [(_, ended), (_, renewed)] = pair else { panic!("{pair:?}") };
-        assert_eq!((ended.kind, ended.family, ended.reason), (EventKind::FamilyEnded, Some(replaced), Some(EndReason::TokenRevoked)));
+        assert_eq!(
+            (ended.kind, ended.family, ended.reason),
+            (EventKind::FamilyEnded, Some(replaced), Some(EndReason::TokenRevoked))
+        );
         assert_eq!((renewed.kind, renewed.family), (EventKind::SessionRenewed, Some(replaced + 1)));
     }
     assert_eq!(log.len(), 33);
@@ -150,8 +181,9 @@ async fn a_renewal_is_one_commit_and_one_of_racing_ones_has_the_last_word(store:
 
 async fn a_family_ends_without_its_session_and_the_last_one_revoked_with_it(store: Arc<impl Store>) {
     open(&*store, 1, "alice", "app").await;
-    let add =
-        |session: &mut Session, cuts: &CutOffs| Decision::quiet(session.add_family(new_family("mobile", 7), cuts.head.next(), at(1), cuts));
+    let add = |session: &mut Session, cuts: &CutOffs| {
+        Decision::quiet(session.add_family(new_family("mobile", 7), cuts.head.next(), at(1), cuts))
+    };
     assert_eq!(store.update(session_id(1), Lane::Ordinary, add).await.unwrap(), Some(Some(2)));
     let close = |session: &mut Session, cuts: &CutOffs| {
         let events = session.close_family(2, end(EndReason::TokenRevoked, 2), at(2), cuts);
@@ -160,18 +192,27 @@ async fn a_family_ends_without_its_session_and_the_last_one_revoked_with_it(stor
     assert_eq!(store.update(session_id(1), Lane::Revocation, close).await.unwrap(), Some(true));
     assert_eq!(store.update(session_id(1), Lane::Revocation, close).await.unwrap(), Some(false), "again");
     assert!(store.session(session_id(1)).await.unwrap().unwrap().is_active(at(2), &store.registry().cuts));
-    let revoke = |session: &mut Session, cuts: &CutOffs| Decision::told((), session.revoke_family(1, "app", at(3), cuts));
+    let revoke = |session: &mut Session, cuts: &CutOffs| {
+        Decision::told((), session.revoke_family(1, "app", at(3), cuts))
+    };
     store.update(session_id(1), Lane::Revocation, revoke).await.unwrap();
-    assert_eq!(store.session(session_id(1)).await.unwrap().unwrap().end, Some(End { by: "app".into(), ..end(EndReason::TokenRevoked, 3) }));
-    assert_eq!(kinds(&*store).await[1..], [EventKind::FamilyEnded, EventKind::FamilyEnded, EventKind::SessionEnded]);
+    assert_eq!(
+        store.session(session_id(1)).await.unwrap().unwrap().end,
+        Some(End { by: "app".into(), ..end(EndReason::TokenRevoked, 3) })
+    );
+    assert_eq!(
+        kinds(&*store).await[1..],
+        [EventKind::FamilyEnded, EventKind::FamilyEnded, EventKind::SessionEnded]
+    );
 }
 
 /// What is not counted is written and told all the same.
 async fn logging_out_everywhere_as_a_client_ends_its_families_elsewhere(store: Arc<impl Store>) {
     open(&*store, 1, "alice", "app").await;
     open(&*store, 2, "alice", "mobile").await;
-    let add =
-        |session: &mut Session, cuts: &CutOffs| Decision::quiet(session.add_family(new_family("mobile", 7), cuts.head.next(), at(1), cuts));
+    let add = |session: &mut Session, cuts: &CutOffs| {
+        Decision::quiet(session.add_family(new_family("mobile", 7), cuts.head.next(), at(1), cuts))
+    };
     store.update(session_id(1), Lane::Ordinary, add).await.unwrap();
     let decide = |session: &mut Session, cuts: &CutOffs| {
         let end = end(EndReason::SubjectRevoked, 5);
@@ -180,10 +221,17 @@ async fn logging_out_everywhere_as_a_client_ends_its_families_elsewhere(store: A
             false => Decision::told(false, session.close_family(2, end, at(5), cuts)),
         }
     };
-    assert_eq!(store.update_subject(subject("alice"), event(EventKind::SubjectRevoked, 5), decide).await.unwrap(), 1);
+    assert_eq!(
+        store.update_subject(subject("alice"), event(EventKind::SubjectRevoked, 5), decide).await.unwrap(),
+        1
+    );
     let session = store.session(session_id(1)).await.unwrap().unwrap();
     let cuts = &store.registry().cuts;
-    assert!(session.is_active(at(5), cuts) && session.family_is_active(1, cuts) && !session.family_is_active(2, cuts));
+    assert!(
+        session.is_active(at(5), cuts)
+            && session.family_is_active(1, cuts)
+            && !session.family_is_active(2, cuts)
+    );
     assert_eq!(live(&*store, "alice", "mobile").await, 0);
     let mut told = kinds(&*store).await.split_off(2);
     assert_eq!(told.pop(), Some(EventKind::SubjectRevoked));

@@ -29,7 +29,8 @@ every_backend! {
 
 const IDLE: i64 = 1_800_000;
 
-/// A use that was not written may be this much later than the one that was; until then nobody knows that the session has expired.
+/// A use that was not written may be this much later than the one that was; until then nobody knows that the
+/// session has expired.
 const GRACE: i64 = 60_000;
 
 const DAY: i64 = 86_400_000;
@@ -64,7 +65,10 @@ async fn the_sweep_finds_a_deadline_that_moved_forwards(store: Arc<impl Store>) 
         let renewal = Renewal {
             token: hash(&[8; 32]),
             authentication: session.authentication.clone(),
-            lifetimes: Lifetimes { idle_timeout: Duration::from_secs(600), absolute_lifetime: Duration::from_secs(3600) },
+            lifetimes: Lifetimes {
+                idle_timeout: Duration::from_secs(600),
+                absolute_lifetime: Duration::from_secs(3600),
+            },
             family: None,
             by: "app".into(),
         };
@@ -92,7 +96,8 @@ async fn the_sweep_looks_at_what_a_cut_off_ended_when_its_deadline_has_come(stor
     rotate(&*store, &Token::first(1), [1; 32], moment(1_000_000)).await.unwrap();
     store.end_everything(event(EventKind::AllRevoked, 1_000_000)).await.unwrap();
     let sweep = |ms| store.sweep(Sweep { retention: Duration::from_secs(60), ..sweep(ms) });
-    for (ms, purged) in [(IDLE + GRACE, 0), (1_000_000 + IDLE + GRACE - 1, 0), (1_000_000 + IDLE + GRACE, 1)] {
+    for (ms, purged) in [(IDLE + GRACE, 0), (1_000_000 + IDLE + GRACE - 1, 0), (1_000_000 + IDLE + GRACE, 1)]
+    {
         let swept = sweep(ms).await.unwrap();
         assert_eq!((swept.expired, swept.purged), (0, purged), "{ms}");
     }
@@ -110,8 +115,14 @@ async fn the_sweep_is_bounded(store: Arc<impl Store>) {
     let mut runs = 0;
     loop {
         let swept = store.sweep(sweep).await.unwrap();
-        assert!([swept.purged, swept.expired, swept.windows, swept.tokens, swept.events].iter().all(|count| *count <= 10), "{swept:?}");
-        total = (total.0 + swept.purged, total.1 + swept.expired, total.2 + swept.tokens, total.3 + swept.events);
+        assert!(
+            [swept.purged, swept.expired, swept.windows, swept.tokens, swept.events]
+                .iter()
+                .all(|count| *count <= 10),
+            "{swept:?}"
+        );
+        total =
+            (total.0 + swept.purged, total.1 + swept.expired, total.2 + swept.tokens, total.3 + swept.events);
         runs += 1;
         if !swept.more {
             break;
@@ -139,7 +150,8 @@ async fn a_closed_window_is_erased_and_an_open_one_kept(store: Arc<impl Store>) 
     assert_eq!(rotate(&*store, &Token::first(1), [4; 32], moment(5)).await, Err(NotRefreshed::Reused));
 }
 
-/// ROT-28: the clock was set back by an hour; nothing that it wrote before stays replayable until it has caught up.
+/// ROT-28: the clock was set back by an hour; nothing that it wrote before stays replayable until it has
+/// caught up.
 async fn a_window_that_no_honest_clock_wrote_is_erased(store: Arc<impl Store>) {
     open(&*store, 1, "alice", "app").await;
     rotate(&*store, &Token::first(1), [1; 32], moment(1_000_000)).await.unwrap();

@@ -37,7 +37,14 @@ fn restore(bytes: &[u8], path: &Path) -> Position {
     let mut restoring = Restoring::begin(path, &keys(), 1 << 20).unwrap();
     let head = fill(&mut restoring, bytes).unwrap();
     assert_eq!(head.made_at, at(50));
-    restoring.begin_epoch(&Event::new(EventKind::StoreRestored, at(60), "root"), &[fresh(KeyStatus::Active)], None, 0).unwrap()
+    restoring
+        .begin_epoch(
+            &Event::new(EventKind::StoreRestored, at(60), "root"),
+            &[fresh(KeyStatus::Active)],
+            None,
+            0,
+        )
+        .unwrap()
 }
 
 #[tokio::test]
@@ -45,7 +52,10 @@ async fn a_restored_store_is_the_backup_in_a_new_epoch() {
     let (place, other) = (Place::new(), Place::new());
     let store = place.open();
     for n in 0..300 {
-        store.open(Opening { data: (n % 3 == 0).then(|| data("{}")), ..opening(session(n, "alice", "app")) }).await.unwrap();
+        store
+            .open(Opening { data: (n % 3 == 0).then(|| data("{}")), ..opening(session(n, "alice", "app")) })
+            .await
+            .unwrap();
     }
     rotate(&store, &Token::first(7), [7; 32], moment(5)).await.unwrap();
     close(&store, 8, 6).await;
@@ -58,15 +68,25 @@ async fn a_restored_store_is_the_backup_in_a_new_epoch() {
     let restored = other.open();
     assert_eq!(restored.sessions(None, None, 1000).await.unwrap(), sessions);
     assert_eq!(restored.data(session_id(3)).await.unwrap(), Some(data("{}")));
-    assert_eq!(restored.sessions(Some(subject("alice")), None, 1000).await.unwrap().len(), 300, "the index is there");
+    assert_eq!(
+        restored.sessions(Some(subject("alice")), None, 1000).await.unwrap().len(),
+        300,
+        "the index is there"
+    );
     let log = log(&restored).await;
     assert_eq!(log[..events.len()], events);
-    assert_eq!((log.len(), log[events.len()].0, log[events.len()].1.kind), (events.len() + 1, began, EventKind::StoreRestored));
+    assert_eq!(
+        (log.len(), log[events.len()].0, log[events.len()].1.kind),
+        (events.len() + 1, began, EventKind::StoreRestored)
+    );
     assert_eq!((restored.head(), restored.keys().await.unwrap()), (began, vec![fresh(KeyStatus::Active)]));
 
     let registry = restored.registry();
-    let standing = |n: u64| sessions.iter().find(|session| session.id == session_id(n)).unwrap().standing(at(61), &registry.cuts);
-    let reason = |standing| if let Standing::Ended(end) = standing { end.reason } else { panic!("{standing:?}") };
+    let standing = |n: u64| {
+        sessions.iter().find(|session| session.id == session_id(n)).unwrap().standing(at(61), &registry.cuts)
+    };
+    let reason =
+        |standing| if let Standing::Ended(end) = standing { end.reason } else { panic!("{standing:?}") };
     assert_eq!(
         [reason(standing(7)), reason(standing(8)), reason(standing(9))],
         [EndReason::StoreRollback, EndReason::Logout, EndReason::StoreRollback]
@@ -106,7 +126,10 @@ async fn a_reader_that_goes_away_ends_the_backup() {
     let store = place.open();
     for n in 0..200 {
         let padding = format!(r#"{{"x":"{}"}}"#, "x".repeat(8_000));
-        store.open(Opening { data: Some(data(&padding)), ..opening(session(n, "alice", "app")) }).await.unwrap();
+        store
+            .open(Opening { data: Some(data(&padding)), ..opening(session(n, "alice", "app")) })
+            .await
+            .unwrap();
     }
     let mut pieces = store.backup(at(50)).unwrap();
     assert!(pieces.recv().await.unwrap().is_ok());

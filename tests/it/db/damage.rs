@@ -1,4 +1,5 @@
-//! Damage is found: bits that flip and rows that vanish, in every table and index of a scratch database, through redb itself.
+//! Damage is found: bits that flip and rows that vanish, in every table and index of a scratch database,
+//! through redb itself.
 
 use std::fs;
 
@@ -94,7 +95,10 @@ fn flip<K: Key + 'static>(transaction: &WriteTransaction, table: TableDefinition
 }
 
 /// Removes the first row of a table.
-fn drop_first<K: Key + 'static, V: Value + 'static>(transaction: &WriteTransaction, table: TableDefinition<K, V>) {
+fn drop_first<K: Key + 'static, V: Value + 'static>(
+    transaction: &WriteTransaction,
+    table: TableDefinition<K, V>,
+) {
     assert!(transaction.open_table(table).unwrap().pop_first().unwrap().is_some());
 }
 
@@ -125,15 +129,28 @@ async fn every_damage_is_found_where_it_is() {
     let miscounted = || "live app: not the number of the sessions that live".to_owned();
     let cases: [(&str, Damage, Vec<String>); 20] = [
         ("a session's bit", |t| flip(t, SESSIONS), vec![format!("sessions {last}: its checksum is wrong")]),
-        ("private data's bit", |t| flip(t, DATA), vec![format!("data {last}: does not open under its name and the master key")]),
-        ("an event's bit", |t| flip(t, EVENTS), vec!["events 7: does not open under its name and the master key".into()]),
+        (
+            "private data's bit",
+            |t| flip(t, DATA),
+            vec![format!("data {last}: does not open under its name and the master key")],
+        ),
+        (
+            "an event's bit",
+            |t| flip(t, EVENTS),
+            vec!["events 7: does not open under its name and the master key".into()],
+        ),
         ("a window's bit", |t| flip(t, WINDOWS), vec!["windows ".into()]),
         ("a client's bit", |t| flip(t, CLIENTS), vec!["clients app: its checksum is wrong".into()]),
         ("a cut-off's bit", |t| flip(t, CUT_OFFS), vec!["cut_offs gone: its checksum is wrong".into()]),
         (
             "a session's row",
             |t| drop_first(t, SESSIONS),
-            vec![format!("data {first}: its session is not there"), "subjects ".into(), "expiry ".into(), miscounted()],
+            vec![
+                format!("data {first}: its session is not there"),
+                "subjects ".into(),
+                "expiry ".into(),
+                miscounted(),
+            ],
         ),
         ("a row of the subjects' index", |t| drop_first(t, SUBJECTS), vec!["subjects ".into()]),
         ("a row of the expiry index", |t| drop_first(t, EXPIRY), vec!["expiry ".into()]),
@@ -168,7 +185,11 @@ async fn every_damage_is_found_where_it_is() {
         ),
         (
             "the head",
-            |t| assert!(t.open_table(META).unwrap().insert("head", &3_u64.to_be_bytes()[..]).unwrap().is_some()),
+            |t| {
+                assert!(
+                    t.open_table(META).unwrap().insert("head", &3_u64.to_be_bytes()[..]).unwrap().is_some()
+                )
+            },
             vec![
                 "meta head: not the position of the last event".into(),
                 format!("sessions {first}: issued at a position that the log has not reached"),
@@ -207,7 +228,10 @@ async fn every_damage_is_found_where_it_is() {
         damage(&place, harm);
         let (finds, done) = check(&place).unwrap();
         let found = |find: &String| expected.iter().any(|expected| find.starts_with(&**expected));
-        assert!(finds.len() == expected.len() && finds.iter().all(found), "{what}: {finds:?}, expected {expected:?}");
+        assert!(
+            finds.len() == expected.len() && finds.iter().all(found),
+            "{what}: {finds:?}, expected {expected:?}"
+        );
         assert_eq!(done.finds, finds.len() as u64, "{what}");
     }
 }
@@ -217,7 +241,12 @@ async fn every_damage_is_found_where_it_is() {
 async fn a_changed_byte_of_the_file_is_found_or_was_of_no_account() {
     let read = async |place: &Place| {
         let store = place.open();
-        (store.sessions(None, None, 10).await.unwrap(), log(&store).await, store.keys().await.unwrap(), format!("{:?}", store.registry()))
+        (
+            store.sessions(None, None, 10).await.unwrap(),
+            log(&store).await,
+            store.keys().await.unwrap(),
+            format!("{:?}", store.registry()),
+        )
     };
     let sound = filled().await;
     let bytes = fs::read(sound.file()).unwrap();
@@ -237,21 +266,27 @@ async fn a_changed_byte_of_the_file_is_found_or_was_of_no_account() {
     assert!(found >= 5, "most of a small file is room and former states, but not all: {found} of 150");
 }
 
-/// The numbers of live sessions are a meter: wrong or unreadable, they cost nobody a session, and are counted anew.
+/// The numbers of live sessions are a meter: wrong or unreadable, they cost nobody a session, and are counted
+/// anew.
 #[tokio::test]
 async fn a_wrong_number_of_live_sessions_is_counted_anew() {
     for (number, opens) in [(&[0, 0, 0, 0, 0, 0, 0, 9][..], 9), (&[1][..], 3)] {
         let place = filled().await;
-        damage(&place, |transaction| _ = transaction.open_table(LIVE).unwrap().insert("app", number).unwrap());
+        damage(&place, |transaction| {
+            _ = transaction.open_table(LIVE).unwrap().insert("app", number).unwrap()
+        });
         assert_eq!(place.open().live().await.unwrap(), [(client_id("app"), opens)].into());
-        damage(&place, |transaction| _ = transaction.open_table(LIVE).unwrap().insert("app", number).unwrap());
+        damage(&place, |transaction| {
+            _ = transaction.open_table(LIVE).unwrap().insert("app", number).unwrap()
+        });
         assert_eq!(check(&place).unwrap().0, ["live app: not the number of the sessions that live"]);
         assert_eq!(check(&place).unwrap().0, [""; 0], "what does not count is gone");
         assert_eq!(place.open().live().await.unwrap(), [(client_id("app"), 3)].into());
     }
 }
 
-/// The mend of a wrong number is no restore, which would log everybody out; and a backup of it is as good as any.
+/// The mend of a wrong number is no restore, which would log everybody out; and a backup of it is as good as
+/// any.
 #[test]
 fn a_wrong_number_of_live_sessions_says_its_own_mend() {
     let mut house = House::new();
@@ -267,11 +302,17 @@ fn a_wrong_number_of_live_sessions_says_its_own_mend() {
     super::says(house.path(), &["db", "backup", "b.backup"]);
     let look = || String::from_utf8(run(house.path(), &["db", "check"]).stderr).unwrap();
     let alone = look();
-    assert!(alone.contains("the next start counts anew; nothing else is damaged") && !alone.contains("restore"), "{alone}");
+    assert!(
+        alone.contains("the next start counts anew; nothing else is damaged") && !alone.contains("restore"),
+        "{alone}"
+    );
     wrong();
     let server = Process::start(house.path());
     let through = look();
-    assert!(through.contains("stop the server and run `keyfob db check`") && !through.contains("restore"), "{through}");
+    assert!(
+        through.contains("stop the server and run `keyfob db check`") && !through.contains("restore"),
+        "{through}"
+    );
     assert_eq!(server.stop(), 0);
     let told = super::says(house.path(), &["db", "restore", "b.backup"]);
     assert!(!told.contains("damaged"), "{told}");
@@ -292,25 +333,38 @@ fn the_command_names_what_is_damaged_and_what_to_do() {
         let output = run(house.path(), arguments);
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("1 entry is damaged: ") && said.contains("keyfob db restore FILE") && said.lines().count() == 1, "{said}");
+        assert!(
+            said.contains("1 entry is damaged: ")
+                && said.contains("keyfob db restore FILE")
+                && said.lines().count() == 1,
+            "{said}"
+        );
         String::from_utf8(output.stdout).unwrap()
     };
     let alone = look(&["db", "check"]);
     assert!(
-        alone.contains("sessions  ") && alone.contains("its checksum is wrong") && alone.contains("and the pages of the file"),
+        alone.contains("sessions  ")
+            && alone.contains("its checksum is wrong")
+            && alone.contains("and the pages of the file"),
         "{alone}"
     );
     let server = Process::start(house.path());
     let through = look(&["db", "check"]);
     assert!(through.contains("its checksum is wrong") && !through.contains("pages"), "{through}");
     let told: serde_json::Value = serde_json::from_str(&look(&["db", "check", "--json"])).unwrap();
-    assert_eq!((&told["sound"], &told["finds"][0]["table"]), (&serde_json::json!(false), &serde_json::json!("sessions")));
+    assert_eq!(
+        (&told["sound"], &told["finds"][0]["table"]),
+        (&serde_json::json!(false), &serde_json::json!("sessions"))
+    );
     assert!(fs::read_to_string(house.file("log.txt")).unwrap().contains("a check of the store found damage"));
     // A backup of it is refused, unless somebody says that it will do.
     super::says(house.path(), &["db", "backup", "b.backup"]);
     assert_eq!(server.stop(), 0);
     let refusal = super::refuses(house.path(), &["db", "restore", "b.backup"]);
-    assert!(refusal.contains("1 records in it are damaged; the first is ") && refusal.contains("--accept-damage"), "{refusal}");
+    assert!(
+        refusal.contains("1 records in it are damaged; the first is ") && refusal.contains("--accept-damage"),
+        "{refusal}"
+    );
     let told = super::says(house.path(), &["db", "restore", "--accept-damage", "b.backup"]);
     assert!(told.contains("1 damaged records are as damaged as they were"), "{told}");
 }

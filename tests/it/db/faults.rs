@@ -38,7 +38,11 @@ fn length(path: &Path) -> u64 {
 fn without_room(directory: &Path, kib: u32, arguments: &str) -> std::process::Output {
     let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" {arguments}");
     let mut command = Command::new("bash");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_keyfob")]).current_dir(directory).env_clear().stdin(Stdio::null());
+    command
+        .args(["-c", &script, env!("CARGO_BIN_EXE_keyfob")])
+        .current_dir(directory)
+        .env_clear()
+        .stdin(Stdio::null());
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.output().unwrap()
 }
@@ -54,13 +58,20 @@ fn an_interrupted_backup_leaves_nothing_and_a_killed_one_is_taken_over() {
         assert!(until(&mut child, || length(&partial) > 0));
         signal(&child, stop);
         let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), said(&output)), (Some(1), "keyfob: interrupted; nothing of the backup was left behind\n".into()));
+        assert_eq!(
+            (output.status.code(), said(&output)),
+            (Some(1), "keyfob: interrupted; nothing of the backup was left behind\n".into())
+        );
         assert!(!partial.exists() && !house.file("b.backup").exists());
     }
     let mut child = spawn(house.path(), &arguments);
     assert!(until(&mut child, || length(&partial) > 0));
     let second = keyfob(house.path(), &arguments).output().unwrap();
-    assert!(said(&second).contains("another backup is being written to b.backup.partial"), "{}", said(&second));
+    assert!(
+        said(&second).contains("another backup is being written to b.backup.partial"),
+        "{}",
+        said(&second)
+    );
     signal(&child, Signal::KILL);
     child.wait().unwrap();
     assert!(partial.exists() && !house.file("b.backup").exists());
@@ -74,7 +85,8 @@ fn without_room_a_backup_and_a_restore_fail_and_leave_what_was_there() {
     house.fill();
     let output = without_room(house.path(), 1024, "db backup b.backup");
     assert!(
-        output.status.code() == Some(1) && said(&output).contains("b.backup.partial cannot be written: File too large"),
+        output.status.code() == Some(1)
+            && said(&output).contains("b.backup.partial cannot be written: File too large"),
         "{}",
         said(&output)
     );
@@ -85,7 +97,11 @@ fn without_room_a_backup_and_a_restore_fail_and_leave_what_was_there() {
     let before = (names(&house.file("data")), fs::read(data(house.path(), "keyfob.redb")).unwrap());
     let output = without_room(house.path(), 2048, "db restore b.backup");
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("File too large") && said(&output).contains("nothing was changed"), "{}", said(&output));
+    assert!(
+        said(&output).contains("File too large") && said(&output).contains("nothing was changed"),
+        "{}",
+        said(&output)
+    );
     assert!(before == (names(&house.file("data")), fs::read(data(house.path(), "keyfob.redb")).unwrap()));
 }
 
@@ -101,7 +117,10 @@ fn an_interrupted_restore_changes_nothing() {
     assert!(until(&mut child, || length(&restoring) > 0));
     signal(&child, Signal::INT);
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), said(&output)), (Some(1), "keyfob: it was interrupted; nothing was changed\n".into()));
+    assert_eq!(
+        (output.status.code(), said(&output)),
+        (Some(1), "keyfob: it was interrupted; nothing was changed\n".into())
+    );
     assert!(before == (names(&house.file("data")), fs::read(data(house.path(), "keyfob.redb")).unwrap()));
 }
 
@@ -123,7 +142,8 @@ fn a_killed_restore_leaves_the_old_database_or_the_new_one() {
     for round in 0..KILLS {
         fs::write(&database, &old).unwrap();
         let mut child = spawn(house.path(), &["db", "restore", "b.backup"]);
-        // Some from its beginning on, some from when it has begun to write, some from when the old database has its second name.
+        // Some from its beginning on, some from when it has begun to write, some from when the old database
+        // has its second name.
         match round % 3 {
             0 => {}
             1 => assert!(until(&mut child, || length(&restoring) > 0)),
@@ -141,7 +161,9 @@ fn a_killed_restore_leaves_the_old_database_or_the_new_one() {
         let sessions: Vec<Value> = json_of(house.path(), &["session", "list"]).as_array().unwrap().clone();
         assert_eq!(sessions.iter().any(|session| session["id"] == marked), !is_new, "round {round}");
         assert_eq!(sessions.iter().all(|session| session["state"] == "ended"), is_new, "round {round}");
-        for name in names(&house.file("data")).iter().filter(|name| is_new && name.starts_with("keyfob.replaced-")) {
+        for name in
+            names(&house.file("data")).iter().filter(|name| is_new && name.starts_with("keyfob.replaced-"))
+        {
             fs::remove_file(data(house.path(), name)).unwrap();
         }
     }

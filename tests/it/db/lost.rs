@@ -1,4 +1,5 @@
-//! The file is lost and a backup restored: what each token that was issued before answers. The table is the one of docs/backup.md.
+//! The file is lost and a backup restored: what each token that was issued before answers. The table is the
+//! one of docs/backup.md.
 
 use std::fs;
 
@@ -52,12 +53,20 @@ impl House {
     /// The row as docs/backup.md has it.
     fn answers(&self, row: &Row) -> String {
         let Row { issued, since, client, opened, .. } = row;
-        let [access, session] = ["access_token", "session_token"].map(|name| self.active(client, &opened[name]));
+        let [access, session] =
+            ["access_token", "session_token"].map(|name| self.active(client, &opened[name]));
         let refresh = self.refresh(client, &row.refresh);
         let refresh = refresh["error"].as_str().unwrap_or("a new pair");
-        let shown = self.server().json("GET", &format!("/v1/sessions/{}", text(&opened["session"]["id"])), Some(client), &json!(null));
+        let shown = self.server().json(
+            "GET",
+            &format!("/v1/sessions/{}", text(&opened["session"]["id"])),
+            Some(client),
+            &json!(null),
+        );
         let shown = match shown.status {
-            200 => shown.json()["ended"]["reason"].as_str().map_or_else(|| "active".to_owned(), |reason| format!("`{reason}`")),
+            200 => shown.json()["ended"]["reason"]
+                .as_str()
+                .map_or_else(|| "active".to_owned(), |reason| format!("`{reason}`")),
             status => status.to_string(),
         };
         format!("| {issued} | {since} | {access} | `{refresh}` | {session} | {shown} |")
@@ -65,20 +74,28 @@ impl House {
 
     fn events(&self, query: &str) -> Value {
         let admin = crate::process::admin(self.path());
-        let answer = self.server().send("GET", &format!("/v1/events{query}"), Some(&admin), "application/json", "").unwrap();
-        if answer.status == 200 { answer.json() } else { json!({ "status": answer.status, "detail": answer.json()["detail"] }) }
+        let answer = self
+            .server()
+            .send("GET", &format!("/v1/events{query}"), Some(&admin), "application/json", "")
+            .unwrap();
+        if answer.status == 200 {
+            answer.json()
+        } else {
+            json!({ "status": answer.status, "detail": answer.json()["detail"] })
+        }
     }
 }
 
-/// ROT-18, and the issue's own words: back up, revoke, rotate, open, delete a client, revoke a key, lose the file, restore; nothing that was
-/// ended comes back to life, and nothing newer than the backup is believed.
+/// ROT-18, and the issue's own words: back up, revoke, rotate, open, delete a client, revoke a key, lose the
+/// file, restore; nothing that was ended comes back to life, and nothing newer than the backup is believed.
 #[test]
 fn after_a_restore_every_old_token_is_refused_and_says_why() {
     let mut house = House::new();
     let port: u16 = house.server().address.rsplit_once(':').unwrap().1.parse().unwrap();
     let doomed = client(house.path(), "doomed");
-    let [untouched, revoked, rotated, everywhere] = ["nothing", "it was ended", "refreshed twice", "its subject was logged out everywhere"]
-        .map(|since| house.row("before", since, &house.app));
+    let [untouched, revoked, rotated, everywhere] =
+        ["nothing", "it was ended", "refreshed twice", "its subject was logged out everywhere"]
+            .map(|since| house.row("before", since, &house.app));
     let mut rotated = rotated;
     let ended = house.row("before", "it had logged out before the backup", &house.app);
     house.end(&ended);
@@ -89,7 +106,10 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
     }
 
     let backed_up = house.json(&["db", "backup", "b.backup"]);
-    assert_eq!((&backed_up["sessions"], &backed_up["clients"], &backed_up["master_key_included"]), (&json!(6), &json!(3), &json!(false)));
+    assert_eq!(
+        (&backed_up["sessions"], &backed_up["clients"], &backed_up["master_key_included"]),
+        (&json!(6), &json!(3), &json!(false))
+    );
     let at_backup = text(&house.events("")["head"]);
 
     house.end(&revoked);
@@ -103,14 +123,20 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
     let keys_before = house.json(&["key", "list"]);
     says(house.path(), &["key", "revoke", &text(&keys_before[0]["kid"])]);
     let own_after = house.own_token();
-    let rotated_secret = Client { secret: text(&house.json(&["client", "rotate-secret", "app"])["client_secret"]), ..house.app.clone() };
+    let rotated_secret = Client {
+        secret: text(&house.json(&["client", "rotate-secret", "app"])["client_secret"]),
+        ..house.app.clone()
+    };
     assert_eq!(house.active(&rotated_secret, &own_after), "active");
     let lost = text(&house.events("?limit=200")["head"]);
 
     house.server.take().unwrap().kill();
     fs::remove_file(data(house.path(), "keyfob.redb")).unwrap();
     let restored = house.json(&["db", "restore", "b.backup"]);
-    assert_eq!((&restored["sessions"], &restored["sessions_ended"], &restored["kept"]), (&json!(6), &json!(5), &Value::Null));
+    assert_eq!(
+        (&restored["sessions"], &restored["sessions_ended"], &restored["kept"]),
+        (&json!(6), &json!(5), &Value::Null)
+    );
     house.server = Some(Process::at(house.path(), port, &[]));
 
     let document = include_str!("../../../docs/backup.md");
@@ -119,21 +145,33 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
         assert!(document.lines().any(|documented| documented == line), "docs/backup.md does not say: {line}");
     }
     assert_eq!([&own_before, &own_after].map(|token| house.active(&house.app, token)), ["inactive"; 2]);
-    assert_eq!(house.server().form("/oauth2/introspect", Some(&rotated_secret), &[("token", "x")]).status, 401, "the old secret is back");
-    assert_eq!(house.refresh(&Client { id: "newcomer".into(), secret: String::new() }, "x")["error"], "invalid_client");
+    assert_eq!(
+        house.server().form("/oauth2/introspect", Some(&rotated_secret), &[("token", "x")]).status,
+        401,
+        "the old secret is back"
+    );
+    assert_eq!(
+        house.refresh(&Client { id: "newcomer".into(), secret: String::new() }, "x")["error"],
+        "invalid_client"
+    );
 
     let log = fs::read_to_string(house.file("log.txt")).unwrap();
     assert!(log.contains("a refresh token is newer than the store"), "{log}");
     let shown = says(house.path(), &["session", "show", &text(&rotated.opened["session"]["id"])]);
     assert!(shown.contains("store_rollback - the database had been put back to an earlier state"), "{shown}");
     let keys = house.json(&["key", "list"]);
-    let kids = |keys: &Value| keys.as_array().unwrap().iter().map(|key| text(&key["kid"])).collect::<Vec<_>>();
+    let kids =
+        |keys: &Value| keys.as_array().unwrap().iter().map(|key| text(&key["kid"])).collect::<Vec<_>>();
     assert!(kids(&keys).len() == 2 && kids(&keys).iter().all(|kid| !kids(&keys_before).contains(kid)));
 
-    // The log: from the end of the backup it goes on with the restore; from the lost history it does not; whoever reads it all passes over.
+    // The log: from the end of the backup it goes on with the restore; from the lost history it does not;
+    // whoever reads it all passes over.
     let page = house.events(&format!("?after={at_backup}"));
     let first = &page["items"][0];
-    assert_eq!((&first["type"], &first["by"], &first["cursor"]), (&json!("store.restored"), &json!("admin.sock"), &restored["cursor"]));
+    assert_eq!(
+        (&first["type"], &first["by"], &first["cursor"]),
+        (&json!("store.restored"), &json!("admin.sock"), &restored["cursor"])
+    );
     assert!(text(&first["note"]).ends_with("; 5 sessions that lived then have ended"), "{first}");
     let gone = house.events(&format!("?after={lost}"));
     assert!(gone["status"] == 410 && text(&gone["detail"]).contains("restored from a backup"), "{gone}");
@@ -149,7 +187,8 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
     assert_eq!(all.iter().filter(|kind| *kind == "store.restored").count(), 1);
     assert_eq!(all.len() as u64, backed_up["events"].as_u64().unwrap() + 1);
 
-    // The house goes on: everybody signs in again, and what is said of that is newer than all that was said before.
+    // The house goes on: everybody signs in again, and what is said of that is newer than all that was said
+    // before.
     let fresh = house.row("now", "-", &house.app);
     let told = house.introspect(&house.app, &fresh.opened["access_token"]);
     assert_eq!(told["active"], true);
@@ -167,12 +206,23 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
     assert_eq!(house.server.take().unwrap().stop(), 0);
     let again = json_of(house.path(), &["db", "restore", "b.backup"]);
     assert!(position(text(&again["cursor"])) > second);
-    assert!(fs::metadata(house.file(&text(&again["kept"]))).unwrap().len() > 0, "the database that was there is kept");
+    assert!(
+        fs::metadata(house.file(&text(&again["kept"]))).unwrap().len() > 0,
+        "the database that was there is kept"
+    );
     house.server = Some(Process::at(house.path(), port, &[]));
     assert_eq!(house.events(&format!("?after={second}"))["status"], 410);
     let beyond = position(text(&again["cursor"])) + (1 << 50);
-    assert_eq!(house.events(&format!("?after={beyond}"))["status"], 410, "a restore under a clock that was ahead can have reached it");
-    assert_eq!(house.json(&["db", "stats"])["epoch"], 3, "the backup is of the first, and what it replaces was the second");
+    assert_eq!(
+        house.events(&format!("?after={beyond}"))["status"],
+        410,
+        "a restore under a clock that was ahead can have reached it"
+    );
+    assert_eq!(
+        house.json(&["db", "stats"])["epoch"],
+        3,
+        "the backup is of the first, and what it replaces was the second"
+    );
     assert_eq!(house.active(&house.app, &fresh.opened["access_token"]), "inactive");
     assert_eq!(text(&house.events(&format!("?after={at_backup}"))["items"][0]["type"]), "store.restored");
 }

@@ -1,5 +1,6 @@
-//! Our JWTs as a resource server sees them that knows nothing of keyfob: the crate jsonwebtoken, and the published keys. It brings its own
-//! parsing and its own rules; Ed25519 is checked by ed25519-compact, so that nothing here is the code that signed.
+//! Our JWTs as a resource server sees them that knows nothing of keyfob: the crate jsonwebtoken, and the
+//! published keys. It brings its own parsing and its own rules; Ed25519 is checked by ed25519-compact, so
+//! that nothing here is the code that signed.
 
 use std::sync::Once;
 
@@ -34,7 +35,8 @@ static ED25519: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
     verifier_factory: |algorithm, key| match (algorithm, key.family()) {
         (Algorithm::EdDSA, AlgorithmFamily::Ed) => {
-            let public = PublicKey::from_slice(key.try_get_as_bytes()?).map_err(|_| ErrorKind::InvalidEddsaKey)?;
+            let public =
+                PublicKey::from_slice(key.try_get_as_bytes()?).map_err(|_| ErrorKind::InvalidEddsaKey)?;
             Ok(Box::new(Ed25519(public)))
         }
         _ => Err(ErrorKind::UnsupportedAlgorithm.into()),
@@ -42,14 +44,19 @@ static ED25519: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// What a resource server for `audience` learns from a token, by the rules of RFC 9068 §4 and the keys that the server publishes.
+/// What a resource server for `audience` learns from a token, by the rules of RFC 9068 §4 and the keys that
+/// the server publishes.
 fn verified(token: &str, keys: &JwkSet, audience: &str) -> Result<Value> {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| ED25519.install_default().expect("nobody else installs one"));
     let header = decode_header(token)?;
     assert_eq!(header.typ.as_deref(), Some("at+jwt"));
-    let jwk = keys.find(header.kid.as_deref().expect("our tokens name their key")).expect("the key is published");
-    assert_eq!((jwk.common.key_algorithm, &jwk.common.public_key_use), (Some(KeyAlgorithm::EdDSA), &Some(PublicKeyUse::Signature)));
+    let jwk =
+        keys.find(header.kid.as_deref().expect("our tokens name their key")).expect("the key is published");
+    assert_eq!(
+        (jwk.common.key_algorithm, &jwk.common.public_key_use),
+        (Some(KeyAlgorithm::EdDSA), &Some(PublicKeyUse::Signature))
+    );
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_issuer(&[ISSUER]);
     validation.set_audience(&[audience]);
@@ -75,8 +82,14 @@ async fn a_second_implementation_verifies_our_jwts_with_the_published_keys() {
     for token in [&opened["access_token"], &refreshed["access_token"]] {
         let claims = verified(&text(token), &keys, ISSUER).unwrap();
         assert_eq!(claims, part(&text(token), 1));
-        assert_eq!((&claims["sub"], &claims["client_id"], &claims["scope"]), (&json!("alice"), &json!("app"), &json!("read write")));
-        assert_eq!((&claims["iat"], &claims["nbf"], &claims["exp"]), (&json!(NOW_S), &json!(NOW_S), &json!(NOW_S + 300)));
+        assert_eq!(
+            (&claims["sub"], &claims["client_id"], &claims["scope"]),
+            (&json!("alice"), &json!("app"), &json!("read write"))
+        );
+        assert_eq!(
+            (&claims["iat"], &claims["nbf"], &claims["exp"]),
+            (&json!(NOW_S), &json!(NOW_S), &json!(NOW_S + 300))
+        );
         assert_eq!(claims["sid"], opened["session"]["id"]);
     }
     let own = verified(&server.own_token(&app).await, &keys, ISSUER).unwrap();
@@ -90,10 +103,16 @@ async fn the_second_implementation_refuses_what_is_not_ours_or_not_for_it() {
     let app = application(&server, "app", "jwt").await;
     let token = text(&server.open(&app).await["access_token"]);
     let keys = published(&server).await;
-    let kind = |token: &str, keys: &JwkSet, audience: &str| verified(token, keys, audience).unwrap_err().into_kind();
+    let kind =
+        |token: &str, keys: &JwkSet, audience: &str| verified(token, keys, audience).unwrap_err().into_kind();
     assert_eq!(kind(&token, &keys, "https://other.example"), ErrorKind::InvalidAudience);
     let last = token.len() - 2;
-    let changed = format!("{}{}{}", &token[..last], if token[last..].starts_with('A') { 'B' } else { 'A' }, &token[last + 1..]);
+    let changed = format!(
+        "{}{}{}",
+        &token[..last],
+        if token[last..].starts_with('A') { 'B' } else { 'A' },
+        &token[last + 1..]
+    );
     assert_eq!(kind(&changed, &keys, ISSUER), ErrorKind::InvalidSignature);
     let mut swapped = keys.clone();
     assert!(swapped.keys.len() >= 2, "one signs, one is published ahead of its turn");

@@ -9,7 +9,9 @@ use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::family::Stamp;
 use keyfob::domain::id::{KeyId, SessionId};
 use keyfob::domain::policy::{Lifetimes, Policy};
-use keyfob::domain::session::{Data, Decision, End, EndReason, NewFamily, NotRefreshed, Refresh, Renewal, RevokedToken, Session};
+use keyfob::domain::session::{
+    Data, Decision, End, EndReason, NewFamily, NotRefreshed, Refresh, Renewal, RevokedToken, Session,
+};
 use keyfob::domain::time::{Moment, Timestamp};
 use keyfob::store::{Lane, Opening, Result, Store, Sweep, Swept};
 
@@ -59,7 +61,9 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
         Action::Open(opening, _) => Answer::Opened(store.open(*opening).await?.map(Box::new)),
         Action::Refresh { token, salt, client, policy } => {
             let successor = token.clone();
-            let answer = store.update(token.session, Lane::Ordinary, refresh_at(token, salt, client, policy, now)).await?;
+            let answer = store
+                .update(token.session, Lane::Ordinary, refresh_at(token, salt, client, policy, now))
+                .await?;
             Answer::Refreshed(answer.map(|granted| {
                 granted.map(|granted| {
                     assert!(granted.stamp.expires_at <= granted.session.expires_at.seconds());
@@ -72,7 +76,11 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 let family = with_family.then(|| new_family(session.client_id.as_str(), &secret));
                 let renewal = Renewal {
                     token: hash(&token),
-                    authentication: keyfob::domain::access::Authentication { at: wall, acr: Some("aal2".into()), amr: vec![] },
+                    authentication: keyfob::domain::access::Authentication {
+                        at: wall,
+                        acr: Some("aal2".into()),
+                        amr: vec![],
+                    },
                     lifetimes: lifetimes(session.remember, session.renewals + 1),
                     family,
                     by: "root".into(),
@@ -89,7 +97,8 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 if !session.is_active(wall, cuts) {
                     return Decision::quiet(None);
                 }
-                let added = session.add_family(new_family(CLIENTS[client], &secret), cuts.head.next(), wall, cuts);
+                let added =
+                    session.add_family(new_family(CLIENTS[client], &secret), cuts.head.next(), wall, cuts);
                 Decision::told(added, vec![session.event(EventKind::FamilyOpened, wall, "root")])
             };
             Answer::Family(store.update(session, Lane::Ordinary, decide).await?)
@@ -108,9 +117,19 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                     return Decision::quiet(false);
                 }
                 let before = (session.version, session.claims_version, session.claims.clone());
-                let Some(events) = session.change(&changes, "root", wall, cuts) else { return Decision::quiet(false) };
-                assert_eq!(session.version, before.0 + u32::try_from(events.len()).unwrap(), "a version for each change that differs");
-                assert_eq!(session.claims != before.2, session.claims_version != before.1, "retries know of every change of claims");
+                let Some(events) = session.change(&changes, "root", wall, cuts) else {
+                    return Decision::quiet(false);
+                };
+                assert_eq!(
+                    session.version,
+                    before.0 + u32::try_from(events.len()).unwrap(),
+                    "a version for each change that differs"
+                );
+                assert_eq!(
+                    session.claims != before.2,
+                    session.claims_version != before.1,
+                    "retries know of every change of claims"
+                );
                 told(events)
             };
             Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
@@ -126,7 +145,9 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
             Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
         }
         Action::CloseSession(session) => {
-            let decide = move |session: &mut Session, cuts: &CutOffs| told(session.close(by_root(EndReason::Admin), wall, cuts));
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                told(session.close(by_root(EndReason::Admin), wall, cuts))
+            };
             Answer::Told(store.update(session, Lane::Revocation, decide).await?)
         }
         Action::CloseFamily(session, family) => {
@@ -136,16 +157,20 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
             Answer::Told(store.update(session, Lane::Revocation, decide).await?)
         }
         Action::RevokeFamily(session, family) => {
-            let decide = move |session: &mut Session, cuts: &CutOffs| told(session.revoke_family(family, "root", wall, cuts));
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                told(session.revoke_family(family, "root", wall, cuts))
+            };
             Answer::Told(store.update(session, Lane::Revocation, decide).await?)
         }
         Action::RevokeAccessToken(session, token) => {
-            let decide = move |session: &mut Session, cuts: &CutOffs| told(session.revoke_token(token, Some(1), "root", wall, cuts));
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                told(session.revoke_token(token, Some(1), "root", wall, cuts))
+            };
             Answer::Told(store.update(session, Lane::Revocation, decide).await?)
         }
-        Action::RevokeOwnToken(token) => {
-            Answer::Told(Some(store.revoke_token(token, Event::new(EventKind::TokenRevoked, wall, "root")).await?))
-        }
+        Action::RevokeOwnToken(token) => Answer::Told(Some(
+            store.revoke_token(token, Event::new(EventKind::TokenRevoked, wall, "root")).await?,
+        )),
         Action::EndSubject { who, except, by } => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
                 if Some(session.id) == except {
@@ -158,7 +183,10 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 }
                 let own = session.families.iter().filter(|family| client.as_ref() == Some(&family.client_id));
                 let own: Vec<u16> = own.map(|family| family.number).collect();
-                let events = own.into_iter().flat_map(|number| session.close_family(number, end.clone(), wall, cuts)).collect();
+                let events = own
+                    .into_iter()
+                    .flat_map(|number| session.close_family(number, end.clone(), wall, cuts))
+                    .collect();
                 Decision::told(false, events)
             };
             let closing = Event::new(EventKind::SubjectRevoked, wall, "root");
@@ -171,7 +199,11 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
         Action::PutClient(n) => {
             let decide = move |slot: &mut Option<_>, _: &CutOffs| {
                 let old = slot.replace(client(CLIENTS[n]));
-                let events = if old.is_some() { vec![] } else { vec![Event::new(EventKind::ClientCreated, wall, "root")] };
+                let events = if old.is_some() {
+                    vec![]
+                } else {
+                    vec![Event::new(EventKind::ClientCreated, wall, "root")]
+                };
                 Decision::told(old.is_some(), events)
             };
             Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
@@ -184,7 +216,8 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
             Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
         }
         Action::Sweep(entries_max) => {
-            // Which entries come first is each backend's own business, so both go on until there is nothing more.
+            // Which entries come first is each backend's own business, so both go on until there is nothing
+            // more.
             let sweep = Sweep { now, retention: RETENTION, entries_max };
             while store.sweep(sweep).await?.more {}
             let again = store.sweep(sweep).await?;
@@ -201,7 +234,10 @@ pub fn lifetimes(remember: bool, renewals: u32) -> Lifetimes {
         (false, 0) => (1_800, 86_400),
         (false, _) => (600, 7_200),
     };
-    Lifetimes { idle_timeout: Duration::from_secs(idle_s), absolute_lifetime: Duration::from_secs(absolute_s) }
+    Lifetimes {
+        idle_timeout: Duration::from_secs(idle_s),
+        absolute_lifetime: Duration::from_secs(absolute_s),
+    }
 }
 
 fn told(events: Vec<Event>) -> Decision<bool> {
@@ -209,7 +245,12 @@ fn told(events: Vec<Event>) -> Decision<bool> {
 }
 
 fn new_family(client: &str, secret: &[u8; 32]) -> NewFamily {
-    NewFamily { client_id: client_id(client), scope: "read".parse().unwrap(), audience: "https://api.example".into(), secret: hash(secret) }
+    NewFamily {
+        client_id: client_id(client),
+        scope: "read".parse().unwrap(),
+        audience: "https://api.example".into(),
+        secret: hash(secret),
+    }
 }
 
 fn refresh_at(
@@ -218,7 +259,9 @@ fn refresh_at(
     client: usize,
     policy: Policy,
     now: Moment,
-) -> impl Fn(&mut Session, &CutOffs) -> Decision<std::result::Result<keyfob::domain::session::Grant, NotRefreshed>> + Send + 'static {
+) -> impl Fn(&mut Session, &CutOffs) -> Decision<std::result::Result<keyfob::domain::session::Grant, NotRefreshed>>
++ Send
++ 'static {
     let presented = token.presented(salt);
     let client = client_id(CLIENTS[client]);
     move |session, cuts| {

@@ -121,8 +121,10 @@ pub fn which() -> impl Strategy<Value = Which> {
 }
 
 pub fn cap() -> impl Strategy<Value = Cap> {
-    (1_u32..3, any::<bool>())
-        .prop_map(|(sessions_max, evict)| Cap { sessions_max, when_full: if evict { WhenFull::EvictOldest } else { WhenFull::Refuse } })
+    (1_u32..3, any::<bool>()).prop_map(|(sessions_max, evict)| Cap {
+        sessions_max,
+        when_full: if evict { WhenFull::EvictOldest } else { WhenFull::Refuse },
+    })
 }
 
 pub fn step() -> impl Strategy<Value = Step> {

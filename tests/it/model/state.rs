@@ -47,8 +47,21 @@ pub async fn read(store: &impl Store) -> Everything {
     // The registry's head may lag behind the store's: nothing but the registry's own changes makes a new one.
     let cuts = CutOffs { head: store.head(), ..registry.cuts };
     let live = store.live().await.unwrap();
-    assert_eq!(store.figures().unwrap().live, live.values().sum::<u64>(), "what is published is what is written");
-    Everything { sessions, by_subject, events: normalised(log(store).await), clients, cuts, head: store.head(), live, revoked }
+    assert_eq!(
+        store.figures().unwrap().live,
+        live.values().sum::<u64>(),
+        "what is published is what is written"
+    );
+    Everything {
+        sessions,
+        by_subject,
+        events: normalised(log(store).await),
+        clients,
+        cuts,
+        head: store.head(),
+        live,
+        revoked,
+    }
 }
 
 /// In which order one sweep reports expiries is a backend's own business.

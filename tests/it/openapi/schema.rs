@@ -1,9 +1,12 @@
-//! Whether a value is what a schema of the document says (the part of OpenAPI 3.0 that the document uses; anything else fails loudly).
+//! Whether a value is what a schema of the document says (the part of OpenAPI 3.0 that the document uses;
+//! anything else fails loudly).
 
 use serde_json::Value;
 
-/// What of a schema says nothing about the value. What a pattern says, `tests/document/examples.py` checks, which knows ECMA's.
-const SAYS_NOTHING: [&str; 7] = ["description", "title", "format", "pattern", "example", "default", "deprecated"];
+/// What of a schema says nothing about the value. What a pattern says, `tests/document/examples.py` checks,
+/// which knows ECMA's.
+const SAYS_NOTHING: [&str; 7] =
+    ["description", "title", "format", "pattern", "example", "default", "deprecated"];
 
 /// The first thing that is wrong with `value`, with its place; `None` if it is as `schema` says.
 pub fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<String> {
@@ -15,24 +18,39 @@ pub fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Opti
         let deeper = match keyword.as_str() {
             "$ref" => misfit(document, resolve(document, says.as_str().unwrap()), value, at),
             "type" if !is_of(says.as_str().unwrap(), value) => wrong(format!("not of type {says}: {value}")),
-            "enum" if !says.as_array().unwrap().contains(value) => wrong(format!("not one of {says}: {value}")),
+            "enum" if !says.as_array().unwrap().contains(value) => {
+                wrong(format!("not one of {says}: {value}"))
+            }
             "allOf" => says.as_array().unwrap().iter().find_map(|schema| misfit(document, schema, value, at)),
             "anyOf" => {
-                let misfits: Vec<_> = says.as_array().unwrap().iter().map(|schema| misfit(document, schema, value, at)).collect();
-                if misfits.iter().any(Option::is_none) { None } else { wrong(format!("fits nothing: {misfits:?}")) }
+                let misfits: Vec<_> = says
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|schema| misfit(document, schema, value, at))
+                    .collect();
+                if misfits.iter().any(Option::is_none) {
+                    None
+                } else {
+                    wrong(format!("fits nothing: {misfits:?}"))
+                }
             }
-            "items" => {
-                value.as_array().into_iter().flatten().enumerate().find_map(|(n, item)| misfit(document, says, item, &format!("{at}[{n}]")))
+            "items" => value
+                .as_array()
+                .into_iter()
+                .flatten()
+                .enumerate()
+                .find_map(|(n, item)| misfit(document, says, item, &format!("{at}[{n}]"))),
+            "required" => {
+                match says.as_array().unwrap().iter().find(|name| value.get(name.as_str().unwrap()).is_none())
+                {
+                    Some(missing) => wrong(format!("{missing} is missing")),
+                    None => None,
+                }
             }
-            "required" => match says.as_array().unwrap().iter().find(|name| value.get(name.as_str().unwrap()).is_none()) {
-                Some(missing) => wrong(format!("{missing} is missing")),
-                None => None,
-            },
-            "properties" => says
-                .as_object()
-                .unwrap()
-                .iter()
-                .find_map(|(name, schema)| value.get(name).and_then(|value| misfit(document, schema, value, &format!("{at}.{name}")))),
+            "properties" => says.as_object().unwrap().iter().find_map(|(name, schema)| {
+                value.get(name).and_then(|value| misfit(document, schema, value, &format!("{at}.{name}")))
+            }),
             "additionalProperties" => {
                 assert_eq!(*says, false, "{at}: only false is used");
                 let known = |name: &String| schema["properties"].get(name).is_some();
@@ -41,12 +59,18 @@ pub fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Opti
                     None => None,
                 }
             }
-            "minLength" if characters(value) < says.as_u64() => wrong(format!("shorter than {says}: {value}")),
+            "minLength" if characters(value) < says.as_u64() => {
+                wrong(format!("shorter than {says}: {value}"))
+            }
             "maxLength" if characters(value) > says.as_u64() => wrong(format!("longer than {says}: {value}")),
-            "maxItems" if value.as_array().map(|items| items.len() as u64) > says.as_u64() => wrong(format!("more than {says} items")),
+            "maxItems" if value.as_array().map(|items| items.len() as u64) > says.as_u64() => {
+                wrong(format!("more than {says} items"))
+            }
             "minimum" if value.as_i64() < says.as_i64() => wrong(format!("less than {says}: {value}")),
             "maximum" if value.as_i64() > says.as_i64() => wrong(format!("more than {says}: {value}")),
-            "type" | "enum" | "nullable" | "minLength" | "maxLength" | "maxItems" | "minimum" | "maximum" => None,
+            "type" | "enum" | "nullable" | "minLength" | "maxLength" | "maxItems" | "minimum" | "maximum" => {
+                None
+            }
             other => {
                 assert!(SAYS_NOTHING.contains(&other), "{at}: the keyword {other} is not known here");
                 None
@@ -61,7 +85,9 @@ pub fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Opti
 
 /// What a reference refers to.
 pub fn resolve<'d>(document: &'d Value, reference: &str) -> &'d Value {
-    document.pointer(reference.strip_prefix('#').unwrap()).unwrap_or_else(|| panic!("{reference} leads nowhere"))
+    document
+        .pointer(reference.strip_prefix('#').unwrap())
+        .unwrap_or_else(|| panic!("{reference} leads nowhere"))
 }
 
 fn characters(value: &Value) -> Option<u64> {

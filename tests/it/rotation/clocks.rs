@@ -29,7 +29,10 @@ async fn retries_do_not_keep_a_session_alive() {
     case.server.hand.advance(seconds(9));
     case.refresh(&case.first()).await;
     let after = case.shown().await;
-    assert_eq!((&after["idle_expires_at"], &after["last_used_at"]), (&before["idle_expires_at"], &before["last_used_at"]));
+    assert_eq!(
+        (&after["idle_expires_at"], &after["last_used_at"]),
+        (&before["idle_expires_at"], &before["last_used_at"])
+    );
     case.server.hand.advance(seconds(11));
     assert_eq!(case.shown().await["state"], "expired");
 }
@@ -37,7 +40,9 @@ async fn retries_do_not_keep_a_session_alive() {
 /// RFR-13, RFR-14, RFR-15: refreshing keeps a session alive up to its absolute end, and no token outlives it.
 #[tokio::test]
 async fn refreshing_slides_the_idle_timeout_and_never_the_absolute_one() {
-    let case = opened_with(&[("policy.default.idle_timeout", "10m"), ("policy.default.absolute_lifetime", "30m")]).await;
+    let case =
+        opened_with(&[("policy.default.idle_timeout", "10m"), ("policy.default.absolute_lifetime", "30m")])
+            .await;
     let mut token = case.first();
     for _ in 0..3 {
         case.server.hand.advance(seconds(599));
@@ -54,7 +59,9 @@ async fn refreshing_slides_the_idle_timeout_and_never_the_absolute_one() {
 /// ROT-27: the absolute end in the middle of a window is an end, not a theft.
 #[tokio::test]
 async fn an_absolute_end_inside_the_window_is_no_reuse() {
-    let case = opened_with(&[("policy.default.idle_timeout", "60s"), ("policy.default.absolute_lifetime", "60s")]).await;
+    let case =
+        opened_with(&[("policy.default.idle_timeout", "60s"), ("policy.default.absolute_lifetime", "60s")])
+            .await;
     case.server.hand.advance(seconds(50));
     let second = case.next(&case.first()).await;
     case.next(&second).await;
@@ -66,7 +73,8 @@ async fn an_absolute_end_inside_the_window_is_no_reuse() {
     assert!(!case.told().await.contains(&"refresh.reused"));
 }
 
-/// ROT-28: a wall clock that was set back closes the window after a restart; in the same run the monotonic clock still proves it open.
+/// ROT-28: a wall clock that was set back closes the window after a restart; in the same run the monotonic
+/// clock still proves it open.
 #[tokio::test]
 async fn a_clock_set_back_does_not_open_a_window_again() {
     let mut case = opened_with(&[("policy.default.late_retry", "refuse")]).await;
@@ -107,14 +115,18 @@ async fn a_clock_that_jumps_forwards_takes_no_more_than_the_jump() {
     case.refresh(&text(&opened["refresh_token"])).await;
 }
 
-/// ROT-21: what could answer a retry is erased when the window closes, or earlier by the next rotation or the end.
+/// ROT-21: what could answer a retry is erased when the window closes, or earlier by the next rotation or the
+/// end.
 #[tokio::test]
 async fn no_salt_outlives_its_window() {
     let case = opened_with(&[("policy.default.late_retry", "refuse")]).await;
     let second = case.next(&case.first()).await;
     let salt = case.stored().await.families[0].window.clone().expect("the window is open").salt;
     case.next(&second).await;
-    assert!(case.stored().await.families[0].window.clone().unwrap().salt != salt, "the next rotation replaced it");
+    assert!(
+        case.stored().await.families[0].window.clone().unwrap().salt != salt,
+        "the next rotation replaced it"
+    );
     case.server.hand.advance(seconds(10));
     let swept = case.server.app().engine().sweep().await.unwrap();
     assert_eq!((swept.windows, case.stored().await.families[0].window.is_none()), (1, true));

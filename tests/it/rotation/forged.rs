@@ -24,14 +24,21 @@ fn bytes_of(token: &str) -> [u8; 72] {
 #[test]
 fn a_million_forged_tokens_are_not_genuine() {
     let keys = OpaqueKeys::new(&Keys::derive(&SecretKey::new([7; 32])));
-    let genuine = Opaque { kind: OpaqueKind::Refresh, session: SessionId([1; 16]), family: 1, generation: 0, secret: Secret::new([5; 32]) };
+    let genuine = Opaque {
+        kind: OpaqueKind::Refresh,
+        session: SessionId([1; 16]),
+        family: 1,
+        generation: 0,
+        secret: Secret::new([5; 32]),
+    };
     let text = genuine.encode(&keys);
     assert!(Opaque::decode(text.expose(), &keys).is_some());
     let bytes = bytes_of(text.expose());
     assert!((0..1_000_000).all(|number| Opaque::decode(&forged(&bytes, number), &keys).is_none()));
 }
 
-/// ROT-19: a forged token with a live session's id is refused before the store is asked to write, and ends nothing.
+/// ROT-19: a forged token with a live session's id is refused before the store is asked to write, and ends
+/// nothing.
 #[tokio::test]
 async fn forged_tokens_write_nothing_and_end_nothing() {
     let case = opened().await;
@@ -52,7 +59,8 @@ async fn the_last_generation_is_refused() {
     let case = opened().await;
     let secret = Secret::new([5; 32]);
     let hash = secret.hash(OpaqueKind::Refresh);
-    let last = Opaque { kind: OpaqueKind::Refresh, session: case.id(), family: 1, generation: u32::MAX, secret };
+    let last =
+        Opaque { kind: OpaqueKind::Refresh, session: case.id(), family: 1, generation: u32::MAX, secret };
     let worn = case.server.app().store().update(case.id(), Lane::Ordinary, move |session, _| {
         (session.families[0].generation, session.families[0].current) = (u32::MAX, hash);
         Decision::quiet(())

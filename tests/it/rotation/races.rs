@@ -25,7 +25,10 @@ async fn sixty_four_at_once_get_one_pair() {
     for answer in &answers {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let pair = answer.json();
-        assert_eq!((&pair["refresh_token"], &pair["access_token"]), (&first["refresh_token"], &first["access_token"]));
+        assert_eq!(
+            (&pair["refresh_token"], &pair["access_token"]),
+            (&first["refresh_token"], &first["access_token"])
+        );
     }
     let family = case.stored().await.families[0].clone();
     assert_eq!((family.generation, family.window.unwrap().retries), (1, 63), "one rotation and 63 retries");
@@ -39,7 +42,12 @@ async fn without_a_window_exactly_one_of_many_is_answered() {
         let token = text(&case.server.open(&case.app).await["refresh_token"]);
         let answers = at_once(&case, &token, 16).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
-        assert!(answers.iter().filter(|answer| answer.status != 200).all(|answer| answer.error() == "invalid_grant"));
+        assert!(
+            answers
+                .iter()
+                .filter(|answer| answer.status != 200)
+                .all(|answer| answer.error() == "invalid_grant")
+        );
     }
 }
 
@@ -51,7 +59,8 @@ enum Revocation {
     Subject,
 }
 
-/// One round: a refresh and a revocation at once. What the refresh issued must be dead when the revocation is answered.
+/// One round: a refresh and a revocation at once. What the refresh issued must be dead when the revocation is
+/// answered.
 async fn race(case: Arc<Opened>, round: usize) -> bool {
     let (server, app) = (&case.server, &case.app);
     let subject = format!("subject-{round}");
@@ -63,7 +72,9 @@ async fn race(case: Arc<Opened>, round: usize) -> bool {
         match [Revocation::Token, Revocation::Session, Revocation::Subject][round % 3] {
             Revocation::Token => server.revoke(app, &token).await,
             Revocation::Session => server.delete(&format!("/v1/sessions/{id}"), Auth::Basic(app)).await,
-            Revocation::Subject => server.delete(&format!("/v1/subjects/{subject}/sessions"), Auth::Basic(app)).await,
+            Revocation::Subject => {
+                server.delete(&format!("/v1/subjects/{subject}/sessions"), Auth::Basic(app)).await
+            }
         }
     };
     // Either may be the first to ask; the store puts them in an order.
@@ -79,7 +90,9 @@ async fn race(case: Arc<Opened>, round: usize) -> bool {
         return false;
     }
     let pair = refreshed.json();
-    for token in [&pair["access_token"], &pair["refresh_token"], &opened["access_token"], &opened["session_token"]] {
+    for token in
+        [&pair["access_token"], &pair["refresh_token"], &opened["access_token"], &opened["session_token"]]
+    {
         assert!(!server.is_active(app, &text(token)).await, "round {round}");
     }
     assert_eq!(server.refresh(app, &text(&pair["refresh_token"])).await.status, 400);

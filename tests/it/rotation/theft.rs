@@ -91,7 +91,8 @@ async fn a_spent_token_with_a_bad_scope_is_reuse() {
     }
 }
 
-/// ROT-33: all that the family issued is dead at introspection, and the log tells those who verify by themselves.
+/// ROT-33: all that the family issued is dead at introspection, and the log tells those who verify by
+/// themselves.
 #[tokio::test]
 async fn every_access_token_of_a_stolen_family_is_inactive() {
     let case = opened().await;
@@ -107,7 +108,10 @@ async fn every_access_token_of_a_stolen_family_is_inactive() {
     }
     let events = case.events().await;
     let ended = events.last().unwrap();
-    assert_eq!((ended.kind.as_str(), ended.reason.unwrap().as_str(), ended.session), ("session.ended", "refresh_reuse", Some(case.id())));
+    assert_eq!(
+        (ended.kind.as_str(), ended.reason.unwrap().as_str(), ended.session),
+        ("session.ended", "refresh_reuse", Some(case.id()))
+    );
 }
 
 /// ROT-35: the log says which family, by whom and how far behind; never the token.
@@ -121,13 +125,17 @@ async fn the_event_of_reuse_names_everything_but_the_token() {
     let events = case.events().await;
     let reused: Vec<&Event> = events.iter().filter(|event| event.kind.as_str() == "refresh.reused").collect();
     assert_eq!(reused.len(), 1);
-    assert_eq!((reused[0].family, reused[0].generations_behind, reused[0].session), (Some(1), Some(3), Some(case.id())));
+    assert_eq!(
+        (reused[0].family, reused[0].generations_behind, reused[0].session),
+        (Some(1), Some(3), Some(case.id()))
+    );
     assert_eq!(reused[0].client.as_ref().map(ToString::to_string), Some("app".into()));
     let written = serde_json::to_string(reused[0]).unwrap();
     assert!(!written.contains(&case.first()[4..]) && reused[0].token.is_none());
 }
 
-/// ROT-34, TOK-18, RFR-06, RFR-07, RFR-09, RFR-13: whatever is wrong with a token, the answer is the same to the byte.
+/// ROT-34, TOK-18, RFR-06, RFR-07, RFR-09, RFR-13: whatever is wrong with a token, the answer is the same to
+/// the byte.
 #[tokio::test]
 async fn a_refusal_does_not_tell_its_cause() {
     let mut case = opened().await;
@@ -154,7 +162,19 @@ async fn a_refusal_does_not_tell_its_cause() {
     let as_refresh = format!("kfr_{}", &session_token[4..]);
     let (dead, id) = token("dead").await;
     let mut refusals = vec![];
-    let wrong = [&*reused, &reused, &ended, &revoked, &foreign, &forged, &session_token, &as_refresh, "kfr_", "x", "a b\u{e9}"];
+    let wrong = [
+        &*reused,
+        &reused,
+        &ended,
+        &revoked,
+        &foreign,
+        &forged,
+        &session_token,
+        &as_refresh,
+        "kfr_",
+        "x",
+        "a b\u{e9}",
+    ];
     for token in wrong {
         refusals.push((token.to_owned(), server.refresh(app, token).await));
     }
@@ -169,7 +189,11 @@ async fn a_refusal_does_not_tell_its_cause() {
     let (_, first) = &refusals[0];
     assert_eq!((first.status, first.error()), (400, "invalid_grant".into()));
     for (token, refusal) in &refusals {
-        assert_eq!((refusal.status, &refusal.headers, &refusal.body), (400, &first.headers, &first.body), "{token}");
+        assert_eq!(
+            (refusal.status, &refusal.headers, &refusal.body),
+            (400, &first.headers, &first.body),
+            "{token}"
+        );
     }
 }
 
@@ -188,7 +212,8 @@ async fn another_clients_attempt_leaves_the_token_current() {
     case.refresh(&second).await;
 }
 
-/// ROT-18 at the level of files: a database brought back from before a rotation recognises the newer token, and ends the session.
+/// ROT-18 at the level of files: a database brought back from before a rotation recognises the newer token,
+/// and ends the session.
 #[tokio::test]
 async fn a_token_newer_than_the_store_ends_its_session() {
     let mut case = opened().await;

@@ -1,4 +1,5 @@
-//! The command line: the same routes through the admin socket while a server runs, and in the command's own process when none does.
+//! The command line: the same routes through the admin socket while a server runs, and in the command's own
+//! process when none does.
 
 use super::*;
 
@@ -15,23 +16,43 @@ fn json_of(directory: &Path, arguments: &[&str]) -> Value {
 
 /// A client from its making to its end.
 fn clients_are_administered(directory: &Path) {
-    let made = ["client", "create", "backend", "--permission", "sessions,introspect", "--grant", "refresh_token", "--scope", "read,write"];
+    let made = [
+        "client",
+        "create",
+        "backend",
+        "--permission",
+        "sessions,introspect",
+        "--grant",
+        "refresh_token",
+        "--scope",
+        "read,write",
+    ];
     let created = json_of(directory, &made);
     assert_eq!((&created["client_id"], &created["scopes"]), (&json!("backend"), &json!(["read", "write"])));
     let secret = created["client_secret"].as_str().unwrap();
     assert!(secret.starts_with("kfc_") && secret.len() == 47);
     let listed = json_of(directory, &["client", "list"]);
-    let listed: Vec<_> = listed.as_array().unwrap().iter().map(|client| client["client_id"].as_str().unwrap()).collect();
+    let listed: Vec<_> =
+        listed.as_array().unwrap().iter().map(|client| client["client_id"].as_str().unwrap()).collect();
     assert_eq!(listed, ["admin", "backend"]);
     let shown = json_of(directory, &["client", "show", "backend"]);
-    assert_eq!((&shown["permissions"], shown.get("client_secret")), (&json!(["sessions", "introspect"]), None));
+    assert_eq!(
+        (&shown["permissions"], shown.get("client_secret")),
+        (&json!(["sessions", "introspect"]), None)
+    );
     let updated = json_of(directory, &["client", "update", "backend", "--scope", "read", "--disable"]);
-    assert_eq!((&updated["scopes"], &updated["disabled"], &updated["grants"]), (&json!(["read"]), &json!(true), &json!(["refresh_token"])));
+    assert_eq!(
+        (&updated["scopes"], &updated["disabled"], &updated["grants"]),
+        (&json!(["read"]), &json!(true), &json!(["refresh_token"]))
+    );
     assert_eq!(json_of(directory, &["client", "update", "backend", "--enable"])["disabled"], false);
     let rotated = json_of(directory, &["client", "rotate-secret", "backend", "--keep-old-for", "1h"]);
     assert!(rotated["client_secret"].is_string() && rotated["client_secret"] != created["client_secret"]);
     let table = printed(directory, &["client", "list"]);
-    assert!(table.starts_with("CLIENT") && table.contains("backend") && table.contains("sessions introspect"), "{table}");
+    assert!(
+        table.starts_with("CLIENT") && table.contains("backend") && table.contains("sessions introspect"),
+        "{table}"
+    );
     let human = printed(directory, &["client", "create", "app", "--public"]);
     assert!(human.contains("public") && !human.contains("kfc_"), "{human}");
     for id in ["app", "backend"] {
@@ -48,7 +69,10 @@ fn clients_are_administered_while_a_server_runs() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
     clients_are_administered(directory.path());
-    assert_eq!(get(&server, "/v1/clients", Some(&admin(directory.path())))["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        get(&server, "/v1/clients", Some(&admin(directory.path())))["items"].as_array().unwrap().len(),
+        1
+    );
     assert_eq!(server.stop(), 0);
 }
 
@@ -65,8 +89,12 @@ fn clients_are_administered_while_none_runs() {
 #[test]
 fn commands_that_meet_at_the_store_take_turns() {
     let directory = initialised();
-    let create =
-        |number: usize| keyfob(directory.path(), &["client", "create", &format!("c{number}")]).stderr(Stdio::piped()).spawn().unwrap();
+    let create = |number: usize| {
+        keyfob(directory.path(), &["client", "create", &format!("c{number}")])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
     let running: Vec<_> = (0..6).map(create).collect();
     for command in running {
         let output = command.wait_with_output().unwrap();
@@ -89,7 +117,8 @@ fn a_start_waits_for_a_command_and_a_command_for_a_server_that_starts() {
     lock.try_lock().unwrap();
     let mut list = keyfob(directory.path(), &["client", "list"]).stdout(Stdio::null()).spawn().unwrap();
     let address = format!("127.0.0.1:{}", free_port());
-    let mut command = keyfob(directory.path(), &["serve", "--listen", &address, "--issuer", &format!("http://{address}")]);
+    let mut command =
+        keyfob(directory.path(), &["serve", "--listen", &address, "--issuer", &format!("http://{address}")]);
     std::thread::scope(|scope| {
         let server = scope.spawn(|| Process::by(directory.path(), &mut command, address.clone()));
         // The lock is let go as soon as somebody has met it.
@@ -131,17 +160,28 @@ fn init_prints_the_credentials_once() {
 fn the_effective_configuration_is_shown_with_its_origins_and_without_secrets() {
     let directory = tempdir().unwrap();
     let hash = "0123456789abcdef".repeat(4);
-    let toml = format!("[policy.default]\nidle_timeout = \"1h\"\n[[client]]\nclient_id = \"backend\"\nsecret_sha256 = \"{hash}\"\n");
+    let toml = format!(
+        "[policy.default]\nidle_timeout = \"1h\"\n[[client]]\nclient_id = \"backend\"\nsecret_sha256 = \"{hash}\"\n"
+    );
     fs::write(directory.path().join("config.toml"), toml).unwrap();
     assert!(printed(directory.path(), &["config", "check"]).contains("the configuration is valid"));
     assert_eq!(json_of(directory.path(), &["config", "check"])["valid"], true);
-    let output = keyfob(directory.path(), &["--json", "config", "show"]).env("KEYFOB_LOG__LEVEL", "debug").output().unwrap();
+    let output = keyfob(directory.path(), &["--json", "config", "show"])
+        .env("KEYFOB_LOG__LEVEL", "debug")
+        .output()
+        .unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     let settings: Vec<Value> = serde_json::from_str(&shown).unwrap();
-    let of = |key: &str| settings.iter().find(|setting| setting["key"] == key).unwrap_or_else(|| panic!("{key} in {shown}"));
+    let of = |key: &str| {
+        settings.iter().find(|setting| setting["key"] == key).unwrap_or_else(|| panic!("{key} in {shown}"))
+    };
     let (file, environment) = (of("policy.default.idle_timeout"), of("log.level"));
     assert!(file["value"] == "1h" && file["origin"].as_str().unwrap().contains("config.toml"), "{file}");
-    assert!(environment["value"] == "debug" && environment["origin"].as_str().unwrap().contains("KEYFOB_LOG__LEVEL"), "{environment}");
+    assert!(
+        environment["value"] == "debug"
+            && environment["origin"].as_str().unwrap().contains("KEYFOB_LOG__LEVEL"),
+        "{environment}"
+    );
     assert_eq!(of("policy.default.absolute_lifetime")["value"], "24h");
     let human = printed(directory.path(), &["config", "show"]);
     for text in [&shown, &human] {

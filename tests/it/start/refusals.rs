@@ -31,7 +31,10 @@ fn a_database_without_its_key_is_not_started_and_the_key_mends_it() {
     let directory = initialised();
     let (key, away) = (data(directory.path(), "master.key"), directory.path().join("away"));
     fs::rename(&key, &away).unwrap();
-    says(&serve(directory.path()), &["data/keyfob.redb", "data/master.key", "put the key back", "keyfob init"]);
+    says(
+        &serve(directory.path()),
+        &["data/keyfob.redb", "data/master.key", "put the key back", "keyfob init"],
+    );
     says(&refused(directory.path(), &["init"]), &["put the key back"]);
     assert!(!key.exists(), "no other key is made in its place");
     fs::rename(&away, &key).unwrap();
@@ -56,7 +59,10 @@ fn a_key_that_others_can_read_is_refused() {
 fn a_lost_database_is_not_taken_for_a_first_start() {
     let directory = initialised();
     fs::remove_file(data(directory.path(), "keyfob.redb")).unwrap();
-    says(&serve(directory.path()), &["data/admin.json", "data/keyfob.redb", "missing", "keyfob db restore", "keyfob init"]);
+    says(
+        &serve(directory.path()),
+        &["data/admin.json", "data/keyfob.redb", "missing", "keyfob db restore", "keyfob init"],
+    );
     assert!(!data(directory.path(), "keyfob.redb").exists());
     fs::remove_file(data(directory.path(), "admin.json")).unwrap();
     assert!(run(directory.path(), &["init"]).status.success(), "the mend that it names works");
@@ -82,7 +88,10 @@ fn an_occupied_port_is_named_and_mended_by_another() {
     let directory = tempdir().unwrap();
     let occupied = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = occupied.local_addr().unwrap().to_string();
-    says(&refused(directory.path(), &["serve", "--listen", &address]), &["cannot listen on", &address, "[server] listen"]);
+    says(
+        &refused(directory.path(), &["serve", "--listen", &address]),
+        &["cannot listen on", &address, "[server] listen"],
+    );
     assert!(!data(directory.path(), "admin.sock").exists());
     Process::start(directory.path());
 }
@@ -120,7 +129,8 @@ fn a_directory_of_another_name_that_others_can_write_to_is_refused() {
 #[test]
 fn faults_of_the_configuration_are_named_with_their_origin() {
     let directory = tempdir().unwrap();
-    let toml = "[server]\nlisten = \"nowhere\"\n[policy.default]\nidle_timeot = \"1h\"\naccess_token_ttl = 5\n";
+    let toml =
+        "[server]\nlisten = \"nowhere\"\n[policy.default]\nidle_timeot = \"1h\"\naccess_token_ttl = 5\n";
     fs::write(directory.path().join("config.toml"), toml).unwrap();
     let mut command = keyfob(directory.path(), &["serve"]);
     command.env("KEYFOB_LIMITS__PARAMETERS_MAX", "many").env("KEYFOB_PORT", "tcp://10.0.0.1:80");

@@ -46,12 +46,18 @@ fn a_family_is_closed_once_and_its_session_lives_on() {
 fn a_session_ends_with_its_last_family() {
     let mut session = session();
     session.add_family(family("mobile"), Position(6), at(0), &uncut()).unwrap();
-    assert_eq!(names(&session.revoke_family(1, "app", at(1), &uncut())), [("family.ended", Some("token_revoked"))]);
+    assert_eq!(
+        names(&session.revoke_family(1, "app", at(1), &uncut())),
+        [("family.ended", Some("token_revoked"))]
+    );
     assert!(session.is_active(at(1), &uncut()));
     assert!(session.revoke_family(1, "app", at(2), &uncut()).is_empty(), "it has ended already");
     let both = [("family.ended", Some("token_revoked")), ("session.ended", Some("token_revoked"))];
     assert_eq!(names(&session.revoke_family(2, "app", at(2), &uncut())), both);
-    assert_eq!(session.end.as_ref().map(|end| (end.reason, &*end.by)), Some((EndReason::TokenRevoked, "app")));
+    assert_eq!(
+        session.end.as_ref().map(|end| (end.reason, &*end.by)),
+        Some((EndReason::TokenRevoked, "app"))
+    );
 }
 
 #[test]
@@ -67,11 +73,17 @@ fn one_access_token_is_revoked_until_it_would_have_expired() {
     let mut session = session();
     let events = session.revoke_token(revocation(1, 300), Some(1), "app", at(1), &uncut());
     assert_eq!(names(&events), [("token.revoked", None)]);
-    assert_eq!((events[0].token, events[0].family, &*events[0].by), (Some(revocation(1, 300).id), Some(1), "app"));
+    assert_eq!(
+        (events[0].token, events[0].family, &*events[0].by),
+        (Some(revocation(1, 300).id), Some(1), "app")
+    );
     assert!(session.has_revoked(&revocation(1, 300).id) && !session.has_revoked(&revocation(2, 300).id));
     let revoked = session.clone();
     assert!(session.revoke_token(revocation(1, 300), Some(1), "app", at(2), &uncut()).is_empty(), "again");
-    assert!(session.revoke_token(revocation(2, 2), Some(1), "app", at(2), &uncut()).is_empty(), "expired at that second");
+    assert!(
+        session.revoke_token(revocation(2, 2), Some(1), "app", at(2), &uncut()).is_empty(),
+        "expired at that second"
+    );
     assert_eq!(session, revoked);
 }
 
@@ -89,7 +101,11 @@ fn a_revocation_outlives_its_token_where_there_is_room() {
     }
     assert_eq!((session.revoked_tokens.len(), session.has_revoked(&revocation(1, 300).id)), (256, true));
     session.revoke_token(revocation(999, 30_000), Some(1), "app", at(20_000), &uncut());
-    assert_eq!((session.revoked_tokens.len(), session.has_revoked(&revocation(1, 300).id)), (256, false), "it makes room");
+    assert_eq!(
+        (session.revoked_tokens.len(), session.has_revoked(&revocation(1, 300).id)),
+        (256, false),
+        "it makes room"
+    );
     assert!(session.family_is_active(1, &uncut()), "and nothing that lives has to end for it");
     session.revoke_token(revocation(7, 100 * 86_400), Some(1), "app", at(60 * 86_400), &uncut());
     assert_eq!(session.revoked_tokens, [revocation(7, 100 * 86_400)], "after a month they are forgotten");
@@ -114,7 +130,11 @@ fn one_token_too_many_ends_the_family_or_without_one_the_session() {
         names(&without.revoke_token(revocation(999, 300), None, "app", at(1), &uncut())),
         [("session.ended", Some("token_revoked"))]
     );
-    assert_eq!(full.revoke_token(revocation(999, 900), Some(1), "app", at(300), &uncut()).len(), 1, "the old ones made room by expiring");
+    assert_eq!(
+        full.revoke_token(revocation(999, 900), Some(1), "app", at(300), &uncut()).len(),
+        1,
+        "the old ones made room by expiring"
+    );
     assert!(full.family_is_active(1, &uncut()));
 }
 
@@ -128,9 +148,14 @@ fn a_session_has_at_most_64_live_families_and_remembers_8_that_ended() {
     for number in 1..=20 {
         session.close_family(number, end(1, EndReason::Logout), at(1), &uncut());
     }
-    let remembered: Vec<u16> = session.families.iter().map(|family| family.number).filter(|number| *number <= 20).collect();
+    let remembered: Vec<u16> =
+        session.families.iter().map(|family| family.number).filter(|number| *number <= 20).collect();
     assert_eq!(remembered, (13..=20).collect::<Vec<_>>(), "those that were opened last");
-    assert_eq!(session.add_family(family("app"), Position(6), at(1), &uncut()), Some(65), "an ended one makes room");
+    assert_eq!(
+        session.add_family(family("app"), Position(6), at(1), &uncut()),
+        Some(65),
+        "an ended one makes room"
+    );
 }
 
 #[test]
@@ -144,7 +169,11 @@ fn a_number_is_never_given_twice() {
 
 /// `count` sessions; those later in the list were used earlier.
 fn peers(count: u8) -> Vec<Session> {
-    let peer = |number: u8| Session { id: SessionId([number; 16]), last_used_at: at(100 - i64::from(number)), ..session() };
+    let peer = |number: u8| Session {
+        id: SessionId([number; 16]),
+        last_used_at: at(100 - i64::from(number)),
+        ..session()
+    };
     (0..count).map(peer).collect()
 }
 
@@ -155,17 +184,29 @@ fn cap(sessions_max: u32, when_full: WhenFull) -> Cap {
 /// SES-13. The sessions used least recently make room, and no more of them than needed.
 #[test]
 fn the_sessions_used_least_recently_make_room() {
-    for (count, sessions_max, evicted) in [(2, 3, vec![]), (3, 3, vec![2]), (5, 3, vec![4, 3, 2]), (1, 1, vec![0])] {
+    for (count, sessions_max, evicted) in
+        [(2, 3, vec![]), (3, 3, vec![2]), (5, 3, vec![4, 3, 2]), (1, 1, vec![0])]
+    {
         let mut peers = peers(count);
-        let events = make_room(cap(sessions_max, WhenFull::EvictOldest), &client("app"), &mut peers, &[], at(200), &uncut()).unwrap();
+        let events = make_room(
+            cap(sessions_max, WhenFull::EvictOldest),
+            &client("app"),
+            &mut peers,
+            &[],
+            at(200),
+            &uncut(),
+        )
+        .unwrap();
         assert_eq!(names(&events), vec![("session.ended", Some("evicted")); evicted.len()]);
         assert_eq!(events.iter().map(|event| event.session.unwrap().0[0]).collect::<Vec<_>>(), evicted);
-        let dead: Vec<u8> = peers.iter().rev().filter(|s| !s.is_active(at(200), &uncut())).map(|s| s.id.0[0]).collect();
+        let dead: Vec<u8> =
+            peers.iter().rev().filter(|s| !s.is_active(at(200), &uncut())).map(|s| s.id.0[0]).collect();
         assert_eq!(dead, evicted);
     }
     let mut even = peers(3);
     even.iter_mut().for_each(|peer| peer.last_used_at = at(9));
-    let events = make_room(cap(3, WhenFull::EvictOldest), &client("app"), &mut even, &[], at(200), &uncut()).unwrap();
+    let events =
+        make_room(cap(3, WhenFull::EvictOldest), &client("app"), &mut even, &[], at(200), &uncut()).unwrap();
     assert_eq!(events[0].session, Some(SessionId([0; 16])), "among equals the one opened first");
 }
 
@@ -175,11 +216,17 @@ fn a_policy_that_refuses_ends_nobody_and_dead_or_foreign_sessions_take_no_room()
     let before = full.clone();
     assert!(make_room(cap(3, WhenFull::Refuse), &client("app"), &mut full, &[], at(200), &uncut()).is_none());
     assert_eq!(full, before);
-    assert_eq!(make_room(cap(4, WhenFull::Refuse), &client("app"), &mut full, &[], at(200), &uncut()), Some(vec![]));
+    assert_eq!(
+        make_room(cap(4, WhenFull::Refuse), &client("app"), &mut full, &[], at(200), &uncut()),
+        Some(vec![])
+    );
     full[0].close(end(150, EndReason::Logout), at(150), &uncut());
     full[1].client_id = client("mobile");
     full[2].expires_at = at(200);
     let before = full.clone();
-    assert_eq!(make_room(cap(1, WhenFull::EvictOldest), &client("app"), &mut full, &[], at(200), &uncut()), Some(vec![]));
+    assert_eq!(
+        make_room(cap(1, WhenFull::EvictOldest), &client("app"), &mut full, &[], at(200), &uncut()),
+        Some(vec![])
+    );
     assert_eq!(full, before);
 }

@@ -1,4 +1,5 @@
-//! Every row of the table in standards section 6.4: state and input give the answer, the next state, and what is told.
+//! Every row of the table in standards section 6.4: state and input give the answer, the next state, and what
+//! is told.
 
 use super::*;
 use crate::domain::family::RetryWindow;
@@ -47,7 +48,10 @@ impl Asked {
         let decision = self.of(&mut after, moment(seconds), &uncut());
         assert_eq!(decision.answer.unwrap_err(), why);
         assert_eq!(after.end, Some(End { at: at(seconds), reason, by: ENGINE.into() }));
-        assert!(after.families.iter().all(|family| family.window.is_none()), "nothing is left that could make a token");
+        assert!(
+            after.families.iter().all(|family| family.window.is_none()),
+            "nothing is left that could make a token"
+        );
         decision.events
     }
 }
@@ -78,18 +82,31 @@ fn the_current_token_rotates_and_opens_a_window() {
         let seconds = 100 + i64::from(generation);
         let grant = refreshed(&mut session, generation, seconds);
         let family = &session.families[0];
-        assert_eq!((family.generation, family.current, family.previous), (generation + 1, link(generation + 1), Some(link(generation))));
+        assert_eq!(
+            (family.generation, family.current, family.previous),
+            (generation + 1, link(generation + 1), Some(link(generation)))
+        );
         assert_eq!((family.refreshed_at, session.last_used_at), (at(seconds), at(seconds)));
         let window = family.window.as_ref().unwrap();
-        assert_eq!((&window.salt, window.retries, window.opened), (&token(generation).salt, 0, moment(seconds).into()));
+        assert_eq!(
+            (&window.salt, window.retries, window.opened),
+            (&token(generation).salt, 0, moment(seconds).into())
+        );
         assert_eq!(window.length, Duration::from_secs(10));
-        assert_eq!((&grant.salt, &grant.stamp, grant.retried, grant.family), (&window.salt, &window.stamp, false, 1));
-        assert_eq!((grant.stamp.issued_at, grant.stamp.expires_at), (at(seconds).seconds(), at(seconds + 300).seconds()));
+        assert_eq!(
+            (&grant.salt, &grant.stamp, grant.retried, grant.family),
+            (&window.salt, &window.stamp, false, 1)
+        );
+        assert_eq!(
+            (grant.stamp.issued_at, grant.stamp.expires_at),
+            (at(seconds).seconds(), at(seconds + 300).seconds())
+        );
     }
     assert_eq!(session.version, 1, "refreshes are not changes");
 }
 
-/// Under a window of 0 the next state is A: no salt is kept, and the previous token is reuse at once (ROT-04).
+/// Under a window of 0 the next state is A: no salt is kept, and the previous token is reuse at once
+/// (ROT-04).
 #[test]
 fn a_strict_policy_keeps_no_salt() {
     let mut session = fresh();
@@ -109,7 +126,10 @@ fn the_previous_token_answers_the_same_again_within_its_window() {
     for retry in 1..=3_u8 {
         let decision = asked(token(0)).of(&mut session, moment(100 + WINDOW - 1), &uncut());
         let again = decision.answer.unwrap();
-        assert_eq!((&again.salt, &again.stamp, again.retried, decision.events), (&first.salt, &first.stamp, true, vec![]));
+        assert_eq!(
+            (&again.salt, &again.stamp, again.retried, decision.events),
+            (&first.salt, &first.stamp, true, vec![])
+        );
         let mut expected = before.clone();
         expected.families[0].window.as_mut().unwrap().retries = retry;
         assert_eq!(session, expected);
@@ -144,12 +164,16 @@ fn an_old_token_ends_the_session_inside_the_window_and_after_it() {
     session.add_family(family("mobile"), Position(6), at(100), &uncut()).unwrap();
     for seconds in [101, 100 + WINDOW + 1] {
         for old in [0, 1] {
-            let events = asked(token(old)).ends(&session, seconds, NotRefreshed::Reused, EndReason::RefreshReuse);
+            let events =
+                asked(token(old)).ends(&session, seconds, NotRefreshed::Reused, EndReason::RefreshReuse);
             assert_eq!(names(&events), [("refresh.reused", None), ("session.ended", Some("refresh_reuse"))]);
             let reused = &events[0];
             assert_eq!((reused.family, reused.generations_behind), (Some(1), Some(3 - old)));
             assert_eq!((&reused.client, reused.address), (&Some(client("app")), Some([4; 16])));
-            assert_eq!((&reused.session, &reused.subject), (&Some(session.id), &Some(session.subject.clone())));
+            assert_eq!(
+                (&reused.session, &reused.subject),
+                (&Some(session.id), &Some(session.subject.clone()))
+            );
         }
     }
     // `late_retry` is about the immediate predecessor only.
@@ -171,7 +195,12 @@ fn a_genuine_token_that_this_store_never_issued_ends_the_session_as_a_rollback()
         (rotated(2, 100), fork(1)),
     ] {
         for seconds in [100, 200] {
-            let events = asked(presented.clone()).ends(&session, seconds, NotRefreshed::StoreRollback, EndReason::StoreRollback);
+            let events = asked(presented.clone()).ends(
+                &session,
+                seconds,
+                NotRefreshed::StoreRollback,
+                EndReason::StoreRollback,
+            );
             assert_eq!(names(&events), [("session.ended", Some("store_rollback"))]);
         }
     }
@@ -180,12 +209,18 @@ fn a_genuine_token_that_this_store_never_issued_ends_the_session_as_a_rollback()
     later.ends(&fresh(), 1, NotRefreshed::StoreRollback, EndReason::StoreRollback);
 }
 
-/// ROT-18. E by a restore: nothing is left to end, and nothing is written; but a token that is newer than the backup is told from one of it.
+/// ROT-18. E by a restore: nothing is left to end, and nothing is written; but a token that is newer than the
+/// backup is told from one of it.
 #[test]
 fn after_a_restore_a_token_newer_than_the_backup_is_told_from_one_of_it() {
     let cuts = CutOffs { restored: Some(cut_off(1_000, 150)), ..uncut() };
     let session = rotated(2, 100);
-    for (generation, why) in [(0, NotRefreshed::Dead), (1, NotRefreshed::Dead), (2, NotRefreshed::Dead), (3, NotRefreshed::StoreRollback)] {
+    for (generation, why) in [
+        (0, NotRefreshed::Dead),
+        (1, NotRefreshed::Dead),
+        (2, NotRefreshed::Dead),
+        (3, NotRefreshed::StoreRollback),
+    ] {
         asked(token(generation)).changes_nothing_for(&session, 200, &cuts, why);
     }
     let mut of_later_family = asked(token(0));
@@ -207,7 +242,8 @@ fn another_clients_token_is_refused_and_nothing_is_touched() {
     }
 }
 
-/// ROT-23, ROT-24. Scope and resource are judged for tokens that could be answered, and consume nothing; for the others reuse comes first.
+/// ROT-23, ROT-24. Scope and resource are judged for tokens that could be answered, and consume nothing; for
+/// the others reuse comes first.
 #[test]
 fn a_bad_scope_or_resource_consumes_nothing_and_hides_no_reuse() {
     let session = rotated(2, 100);
@@ -240,7 +276,8 @@ fn a_narrower_scope_is_granted_and_the_familys_stays() {
     assert_eq!(refreshed(&mut session, 2, 1).scope.as_str(), "read write");
 }
 
-/// E: whatever ended it, every token is refused and nothing is detected, for there is nothing left to protect.
+/// E: whatever ended it, every token is refused and nothing is detected, for there is nothing left to
+/// protect.
 #[test]
 fn nothing_happens_to_what_has_ended() {
     let alive = rotated(2, 100);
@@ -300,17 +337,25 @@ fn the_last_generation_is_refused_and_does_not_wrap() {
     refreshed(&mut session, u32::MAX - 1, 1);
     assert_eq!(session.families[0].generation, u32::MAX);
     asked(token(u32::MAX)).changes_nothing_for(&session, 2, &uncut(), NotRefreshed::Exhausted);
-    assert!(refreshed(&mut session, u32::MAX - 1, 2).retried, "a retry of the last rotation is answered all the same");
+    assert!(
+        refreshed(&mut session, u32::MAX - 1, 2).retried,
+        "a retry of the last rotation is answered all the same"
+    );
 }
 
-/// The rules of the clock: one run of the process believes its monotonic clock, the next believes the wall, and a clock that went back
-/// closes the window (ROT-28).
+/// The rules of the clock: one run of the process believes its monotonic clock, the next believes the wall,
+/// and a clock that went back closes the window (ROT-28).
 #[test]
 fn a_window_is_open_as_long_as_a_clock_proves_it() {
     let session = rotated(1, 100);
     let window: &RetryWindow = session.families[0].window.as_ref().unwrap();
-    let open = |boot, wall, elapsed: i64| window.is_open(Moment { wall: at(wall), boot, elapsed_ms: u64::try_from(elapsed).unwrap() });
-    assert!(open(1, 100, 109_999) && !open(1, 100, 110_000), "the monotonic clock decides, to the millisecond");
+    let open = |boot, wall, elapsed: i64| {
+        window.is_open(Moment { wall: at(wall), boot, elapsed_ms: u64::try_from(elapsed).unwrap() })
+    };
+    assert!(
+        open(1, 100, 109_999) && !open(1, 100, 110_000),
+        "the monotonic clock decides, to the millisecond"
+    );
     assert!(open(1, 90, 100_500) && open(1, 10_000, 100_500), "whatever the wall says");
     assert!(open(2, 100, 0) && open(2, 109, 999_999) && !open(2, 110, 0), "in another run the wall decides");
     assert!(!open(2, 99, 0), "a clock that went back proves nothing");

@@ -36,7 +36,11 @@ fn what_was_reported_as_expired_stays_so_when_the_clock_goes_back() {
     assert_eq!(session.report_expiry(at(IDLE + 60), &uncut()).len(), 1);
     assert_eq!(session.standing(at(10), &uncut()), Standing::Expired);
     let cuts = CutOffs { everything: Some(cut_off(6, 10)), ..uncut() };
-    assert_eq!(session.standing(at(20), &cuts), Standing::Expired, "though a later cut-off has an earlier time");
+    assert_eq!(
+        session.standing(at(20), &cuts),
+        Standing::Expired,
+        "though a later cut-off has an earlier time"
+    );
 }
 
 /// A cut-off ends what was issued before it; what had expired by then stays expired.
@@ -46,11 +50,22 @@ fn a_cut_off_ends_what_was_issued_before_it_and_what_comes_first_counts() {
     let cut = |position, seconds| CutOffs { everything: Some(cut_off(position, seconds)), ..uncut() };
     let ended = End { at: at(10), reason: EndReason::AllRevoked, by: "root".into() };
     assert_eq!(session.standing(at(20), &cut(6, 10)), Standing::Ended(ended));
-    assert_eq!(session.standing(at(20), &cut(5, 10)), Standing::Active, "it was issued at that very position");
+    assert_eq!(
+        session.standing(at(20), &cut(5, 10)),
+        Standing::Active,
+        "it was issued at that very position"
+    );
     assert_eq!(session.standing(at(IDLE + 9), &cut(6, IDLE)), Standing::Expired);
-    assert_eq!(session.standing(at(20), &cut(6, IDLE)), Standing::Expired, "a clock behind the cut-off does not bring it back to life");
+    assert_eq!(
+        session.standing(at(20), &cut(6, IDLE)),
+        Standing::Expired,
+        "a clock behind the cut-off does not bring it back to life"
+    );
     let deleted = CutOffs { clients: [(client("app"), cut_off(6, 10))].into(), ..uncut() };
-    assert!(matches!(session.standing(at(20), &deleted), Standing::Ended(End { reason: EndReason::ClientDeleted, .. })));
+    assert!(matches!(
+        session.standing(at(20), &deleted),
+        Standing::Ended(End { reason: EndReason::ClientDeleted, .. })
+    ));
     let other = CutOffs { clients: [(client("mobile"), cut_off(6, 10))].into(), ..uncut() };
     assert!(session.is_active(at(20), &other));
 }
@@ -60,7 +75,11 @@ fn a_cut_off_of_another_client_ends_only_its_families() {
     let mut session = session();
     session.add_family(family("mobile"), Position(6), at(0), &uncut()).unwrap();
     let cuts = CutOffs { clients: [(client("mobile"), cut_off(7, 10))].into(), ..uncut() };
-    assert!(session.is_active(at(20), &cuts) && session.family_is_active(1, &cuts) && !session.family_is_active(2, &cuts));
+    assert!(
+        session.is_active(at(20), &cuts)
+            && session.family_is_active(1, &cuts)
+            && !session.family_is_active(2, &cuts)
+    );
     assert!(!session.family_is_active(3, &cuts), "what is not there does not live");
 }
 
@@ -69,16 +88,24 @@ fn renewal(family: Option<NewFamily>) -> Renewal {
     Renewal { token: Hash([0xdd; 32]), authentication, lifetimes: lifetimes(), family, by: "app".into() }
 }
 
-/// SES-02, SES-03, SES-15. Renewal: another session token, both timeouts from their start, the own family replaced, others untouched.
+/// SES-02, SES-03, SES-15. Renewal: another session token, both timeouts from their start, the own family
+/// replaced, others untouched.
 #[test]
 fn a_renewal_replaces_the_token_and_the_own_family_and_restarts_both_timeouts() {
     let mut session = session();
     session.add_family(family("mobile"), Position(6), at(0), &uncut()).unwrap();
     let decision = session.renew(renewal(Some(family("app"))), at(210), &uncut()).unwrap();
     assert_eq!(names(&decision.events), [("family.ended", Some("token_revoked")), ("session.renewed", None)]);
-    assert_eq!((decision.answer, decision.events[0].family, decision.events[1].family), (Some(3), Some(1), Some(3)));
-    assert!(session.is_current_token(1, &Hash([0xdd; 32])) && !session.is_current_token(0, &Hash([0xee; 32])));
-    assert!(!session.is_current_token(0, &Hash([0xdd; 32])) && !session.is_current_token(1, &Hash([0xee; 32])));
+    assert_eq!(
+        (decision.answer, decision.events[0].family, decision.events[1].family),
+        (Some(3), Some(1), Some(3))
+    );
+    assert!(
+        session.is_current_token(1, &Hash([0xdd; 32])) && !session.is_current_token(0, &Hash([0xee; 32]))
+    );
+    assert!(
+        !session.is_current_token(0, &Hash([0xdd; 32])) && !session.is_current_token(1, &Hash([0xee; 32]))
+    );
     assert_eq!((session.idle_expires_at(), session.expires_at), (at(210 + IDLE), at(200 + ABSOLUTE)));
     assert_eq!((session.version, session.own_family), (2, Some(3)));
     let live = |number| session.family_is_active(number, &uncut());

@@ -1,4 +1,5 @@
-//! Reads JSON whose objects repeat a member: the generator writes a path once for each file that has a method of it.
+//! Reads JSON whose objects repeat a member: the generator writes a path once for each file that has a method
+//! of it.
 
 use std::fmt;
 

@@ -1,15 +1,18 @@
-//! What values have to look like: lengths, patterns and bounds that the generator does not know, and where null may stand.
+//! What values have to look like: lengths, patterns and bounds that the generator does not know, and where
+//! null may stand.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-/// Puts in place of each `@name` what `values` has under that name: a rule is written once, and named wherever it holds.
+/// Puts in place of each `@name` what `values` has under that name: a rule is written once, and named
+/// wherever it holds.
 pub(super) fn spell_out(rules: &mut Value, values: &Value) {
     match rules {
         Value::String(text) => {
             if let Some(name) = text.strip_prefix('@') {
-                *rules = values.get(name).cloned().unwrap_or_else(|| panic!("the supplement has no value {name}"));
+                *rules =
+                    values.get(name).cloned().unwrap_or_else(|| panic!("the supplement has no value {name}"));
             }
         }
         Value::Object(members) => members.values_mut().for_each(|rule| spell_out(rule, values)),
@@ -23,7 +26,8 @@ pub(super) fn of_parameter<'r>(rules: &'r Value, tag: &str, name: &str) -> Optio
     rules.get(format!("{tag}.{name}")).or_else(|| rules.get(name))
 }
 
-/// To the reader of JSON bodies null is as if the member were left out, wherever it may be left out; so the document says.
+/// To the reader of JSON bodies null is as if the member were left out, wherever it may be left out; so the
+/// document says.
 pub(super) fn let_null_stand_for_absent(document: &mut Value) {
     let mut waiting: Vec<String> = request_schemas(document);
     let mut done = BTreeSet::new();
@@ -52,8 +56,16 @@ pub(super) fn let_null_stand_for_absent(document: &mut Value) {
 }
 
 fn request_schemas(document: &Value) -> Vec<String> {
-    let operations = document["paths"].as_object().into_iter().flatten().flat_map(|(_, methods)| methods.as_object().into_iter().flatten());
-    operations.filter_map(|(_, operation)| reference(operation.pointer("/requestBody/content/application~1json/schema")?)).collect()
+    let operations = document["paths"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .flat_map(|(_, methods)| methods.as_object().into_iter().flatten());
+    operations
+        .filter_map(|(_, operation)| {
+            reference(operation.pointer("/requestBody/content/application~1json/schema")?)
+        })
+        .collect()
 }
 
 /// Where a reference leads, as a JSON pointer.
@@ -69,7 +81,10 @@ mod tests {
     fn a_rule_is_named_once_and_stands_wherever_it_is_named() {
         let mut rules = json!({"A": {"id": "@name", "list": {"items": "@name"}, "plain": "text", "max": 3}});
         spell_out(&mut rules, &json!({"name": {"maxLength": 64}}));
-        assert_eq!(rules, json!({"A": {"id": {"maxLength": 64}, "list": {"items": {"maxLength": 64}}, "plain": "text", "max": 3}}));
+        assert_eq!(
+            rules,
+            json!({"A": {"id": {"maxLength": 64}, "list": {"items": {"maxLength": 64}}, "plain": "text", "max": 3}})
+        );
     }
 
     #[test]
@@ -103,7 +118,10 @@ mod tests {
         let schemas = &document["components"]["schemas"];
         assert_eq!(schemas["Body"]["properties"]["name"], text);
         assert_eq!(schemas["Body"]["properties"]["kind"], json!({"enum": ["a", null], "nullable": true}));
-        assert_eq!((&schemas["Body"]["properties"]["part"]["nullable"], &schemas["Part"]["nullable"]), (&json!(true), &json!(true)));
+        assert_eq!(
+            (&schemas["Body"]["properties"]["part"]["nullable"], &schemas["Part"]["nullable"]),
+            (&json!(true), &json!(true))
+        );
         assert_eq!(schemas["Part"]["properties"]["label"]["nullable"], true);
         assert_eq!(schemas["Answer"]["properties"]["text"], text);
     }
