@@ -20,9 +20,9 @@ use crate::first_start::{
     prepare_directory, read_master_key,
 };
 use crate::http as wire;
-use crate::http::connection::Channel;
 use crate::http::metrics::Metrics;
-use crate::http::peer::TrustedProxies;
+use crate::http::net::connection::Channel;
+use crate::http::net::peer::TrustedProxies;
 use crate::http::wire::Wire;
 use crate::store::memory::Memory;
 use crate::store::redb::{OpenError, Options, Redb};
@@ -325,16 +325,19 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-fn cookie(config: &Config) -> wire::cookie::Cookie {
-    wire::cookie::Cookie { name: config.cookie.name.clone(), same_site: config.cookie.same_site.as_str() }
+fn cookie(config: &Config) -> wire::request::cookie::Cookie {
+    wire::request::cookie::Cookie {
+        name: config.cookie.name.clone(),
+        same_site: config.cookie.same_site.as_str(),
+    }
 }
 
-fn origins(config: &Config) -> wire::origin::Origins {
-    wire::origin::Origins::new(&config.server.issuer, &config.cookie.origins)
+fn origins(config: &Config) -> wire::request::origin::Origins {
+    wire::request::origin::Origins::new(&config.server.issuer, &config.cookie.origins)
 }
 
-fn limits(config: &Config) -> wire::limits::Limits {
-    wire::limits::Limits {
+fn limits(config: &Config) -> wire::request::limits::Limits {
+    wire::request::limits::Limits {
         body_bytes_max: config.limits.body_bytes_max,
         parameters_max: config.limits.parameters_max,
         request_timeout: config.limits.request_timeout,

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::config::{Config, LogFormat};
-use crate::http::request_id;
+use crate::http::request::request_id;
 use crate::{serve, telemetry};
 
 /// Settings that can be given on the command line.

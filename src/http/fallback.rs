@@ -7,10 +7,10 @@ use poem::{IntoResponse, Response};
 use poem_openapi::error::{ParseParamError, ParsePathError, ParseRequestPayloadError};
 use serde_json::Value;
 
-use super::error::{OAuthError, Problem};
-use super::json::plain_words;
-use super::limits::Unacceptable;
-use super::wire::Surface;
+use crate::http::request::json::plain_words;
+use crate::http::request::limits::Unacceptable;
+use crate::http::response::error::{OAuthError, Problem};
+use crate::http::wire::Surface;
 
 /// Which methods each path has: for `Allow` (RFC 9110 §15.5.6), for `HEAD`, and for what is counted of it.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ fn methods(operations: &Value) -> Vec<Method> {
 }
 
 /// Whether `path` is one of those that `template` stands for.
-pub(super) fn fits(template: &str, path: &str) -> bool {
+pub(crate) fn fits(template: &str, path: &str) -> bool {
     let fits = |(t, p): (&str, &str)| if t.starts_with('{') { !p.is_empty() } else { t == p };
     template.split('/').zip(path.split('/')).all(fits)
         && template.split('/').count() == path.split('/').count()

@@ -15,14 +15,14 @@ use poem_openapi::{ApiResponse, OpenApi};
 
 use self::page::{Form, Page};
 use self::requests::Requests;
-use super::caller::{Origin, caller};
-use super::connection::Channel;
-use super::credentials::{Authorization, BasicOrBearer};
-use super::document::Tag;
-use super::error::Problem;
 use crate::domain::client::Permission;
 use crate::engine::Engine;
 use crate::engine::counts::Counts;
+use crate::http::document::Tag;
+use crate::http::net::connection::Channel;
+use crate::http::request::caller::{Origin, caller};
+use crate::http::request::credentials::{Authorization, BasicOrBearer};
+use crate::http::response::error::Problem;
 use crate::meter::{Counter, Gauge};
 use crate::store::{Figures, Store};
 

@@ -12,87 +12,57 @@ use poem_openapi::OpenApiService;
 use crate::engine::Engine;
 use crate::store::Store;
 
-pub mod answer;
-pub mod caller;
-mod client_object;
-mod clients;
-pub mod connection;
-pub mod cookie;
-pub mod credentials;
-mod db;
+mod api;
 pub mod document;
-pub mod error;
-mod events;
 pub mod fallback;
-mod families;
-pub mod form;
-mod forward_auth;
-pub mod headers;
-mod health;
-mod if_match;
-mod introspect;
-pub mod json;
-mod keys;
-pub mod limits;
-pub mod listener;
 pub mod metrics;
-pub mod origin;
-pub mod peer;
+pub mod net;
 pub mod query;
-pub mod request_id;
-mod revoke;
-mod session;
-mod session_object;
-mod sessions;
-mod stream;
-mod subjects;
-mod ticket;
-mod token;
-mod types;
-mod well_known;
+pub mod request;
+pub mod response;
 pub mod wire;
 
 /// Every route, one file each. The paths are at the endpoints; the document lists them all.
 pub fn wire<S: Store>(
     engine: &Arc<Engine<S>>,
-    cookie: cookie::Cookie,
-    origins: origin::Origins,
-    limits: limits::Limits,
+    cookie: request::cookie::Cookie,
+    origins: request::origin::Origins,
+    limits: request::limits::Limits,
     metrics: &Arc<metrics::Metrics>,
 ) -> wire::Wire {
     routed(engine, cookie, origins, limits, metrics)
-        .without_router("/oauth2/introspect", introspect::IntrospectApi(engine.clone()).boxed())
-        .without_router("/oauth2/token", token::TokenApi(engine.clone()).boxed())
+        .without_router("/oauth2/introspect", api::introspect::IntrospectApi(engine.clone()).boxed())
+        .without_router("/oauth2/token", api::token::TokenApi(engine.clone()).boxed())
 }
 
 fn routed<S: Store>(
     engine: &Arc<Engine<S>>,
-    cookie: cookie::Cookie,
-    origins: origin::Origins,
-    limits: limits::Limits,
+    cookie: request::cookie::Cookie,
+    origins: request::origin::Origins,
+    limits: request::limits::Limits,
     metrics: &Arc<metrics::Metrics>,
 ) -> wire::Wire {
     let cookie_name = cookie.name.clone();
     let routes = (
-        token::TokenApi(engine.clone()),
-        introspect::IntrospectApi(engine.clone()),
-        revoke::RevokeApi(engine.clone()),
-        well_known::WellKnownApi(engine.clone()),
-        sessions::SessionsApi { engine: engine.clone(), cookie: cookie.clone() },
-        families::FamiliesApi(engine.clone()),
-        session::SessionApi { engine: engine.clone(), cookie: cookie.clone(), origins: origins.clone() },
-        forward_auth::ForwardAuthApi { engine: engine.clone(), cookie },
-        subjects::SubjectsApi(engine.clone()),
-        clients::ClientsApi(engine.clone()),
-        keys::KeysApi(engine.clone()),
-        events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
-        health::HealthApi(engine.clone()),
+        api::token::TokenApi(engine.clone()),
+        api::introspect::IntrospectApi(engine.clone()),
+        api::revoke::RevokeApi(engine.clone()),
+        api::well_known::WellKnownApi(engine.clone()),
+        api::sessions::SessionsApi { engine: engine.clone(), cookie: cookie.clone() },
+        api::families::FamiliesApi(engine.clone()),
+        api::session::SessionApi { engine: engine.clone(), cookie: cookie.clone(), origins: origins.clone() },
+        api::forward_auth::ForwardAuthApi { engine: engine.clone(), cookie },
+        api::subjects::SubjectsApi(engine.clone()),
+        api::clients::ClientsApi(engine.clone()),
+        api::keys::KeysApi(engine.clone()),
+        api::events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
+        api::health::HealthApi(engine.clone()),
         metrics::MetricsApi { engine: engine.clone(), metrics: metrics.clone() },
-        db::DbApi(engine.clone()),
+        api::db::DbApi(engine.clone()),
     );
     let service = OpenApiService::new(routes, "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules().issuer, &cookie_name);
-    let ids = request_id::RequestIds::new(u32::from_le_bytes(engine.clock().random()));
+    let ids = request::request_id::RequestIds::new(u32::from_le_bytes(engine.clock().random()));
     let endpoints = Route::new().nest("/", service).map_to_response().boxed().into_endpoint();
     let wire = wire::Wire::new(endpoints, document, origins, limits).naming(ids);
     metrics.watch(wire.requests().clone());
@@ -137,7 +107,7 @@ mod tests {
         }
         let mut response = wire.respond(request.body(body.to_owned())).await;
         let body = response.take_body().into_string().await.unwrap();
-        let named = response.headers_mut().remove(request_id::X_REQUEST_ID);
+        let named = response.headers_mut().remove(request::request_id::X_REQUEST_ID);
         assert!(named.is_some(), "each has a name of its own");
         (response.status().as_u16(), response.headers().clone(), body)
     }
@@ -156,9 +126,9 @@ mod tests {
         let (clock, _) = Clock::manual(Timestamp::from_seconds(1_800_000_000));
         let keys = Keys::derive(&SecretKey::new([7; 32]));
         let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules, clock).await.unwrap());
-        let cookie = || cookie::Cookie { name: "__Host-keyfob".to_owned(), same_site: "Lax" };
-        let origins = || origin::Origins::new("https://id.example", &[]);
-        let limits = limits::Limits::default;
+        let cookie = || request::cookie::Cookie { name: "__Host-keyfob".to_owned(), same_site: "Lax" };
+        let origins = || request::origin::Origins::new("https://id.example", &[]);
+        let limits = request::limits::Limits::default;
         let metrics = || Arc::new(metrics::Metrics::new(false));
         let short = wire(&engine, cookie(), origins(), limits(), &metrics());
         let long = routed(&engine, cookie(), origins(), limits(), &metrics());

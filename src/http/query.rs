@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use poem::http::Method;
 use serde_json::Value;
 
-use super::fallback::fits;
-use super::form::decode;
+use crate::http::fallback::fits;
+use crate::http::request::form::decode;
 
 /// A question that is no change, and yet lets somebody in.
 const FORWARD_AUTH: &str = "/v1/forward-auth";

@@ -10,16 +10,16 @@ use poem::http::uri::Scheme;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, IntoEndpoint, IntoResponse, Request, Response, Result};
 
-use super::document::Document;
-use super::error::Problem;
-use super::fallback::{self, RouteTable};
-use super::headers;
-use super::limits::Limits;
-use super::metrics::requests::{Pending, Requests};
-use super::origin::{self, Origins};
-use super::peer::TrustedProxies;
-use super::query::Queries;
-use super::request_id::{RequestIds, X_REQUEST_ID};
+use crate::http::document::Document;
+use crate::http::fallback::{self, RouteTable};
+use crate::http::metrics::requests::{Pending, Requests};
+use crate::http::net::peer::TrustedProxies;
+use crate::http::query::Queries;
+use crate::http::request::limits::Limits;
+use crate::http::request::origin::{self, Origins};
+use crate::http::request::request_id::{RequestIds, X_REQUEST_ID};
+use crate::http::response::error::Problem;
+use crate::http::response::headers;
 
 /// Which family of routes a path belongs to: it decides the shape of errors, and what may be cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,7 +257,7 @@ fn without_body(response: &mut Response) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use poem::http::Uri;
@@ -266,13 +266,13 @@ pub(super) mod tests {
     use poem_openapi::{Object, OpenApi, OpenApiService};
     use serde_json::Value;
 
-    use super::super::connection::Channel;
-    use super::super::credentials::{Authorization, BasicFormOrBearer, BasicOrBearer, merge};
-    use super::super::error::OAuthError;
-    use super::super::form::{Form, FromForm, OAuthForm};
-    use super::super::json::{JsonBody, OptionalJsonBody};
     use super::*;
     use crate::domain::refusal::{Refusal, Refused};
+    use crate::http::net::connection::Channel;
+    use crate::http::request::credentials::{Authorization, BasicFormOrBearer, BasicOrBearer, merge};
+    use crate::http::request::form::{Form, FromForm, OAuthForm};
+    use crate::http::request::json::{JsonBody, OptionalJsonBody};
+    use crate::http::response::error::OAuthError;
 
     /// Endpoints like the real ones, for the tests of what is in front of them.
     struct Demo;

@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 use super::service_manager::Passed;
 use super::tls::Certificate;
 use crate::config::Listen;
-use crate::http::connection::{Channel, ConnectionLimits, serve};
-use crate::http::listener::TlsListener;
 use crate::http::metrics::Metrics;
+use crate::http::net::connection::{Channel, ConnectionLimits, serve};
+use crate::http::net::listener::TlsListener;
 use crate::http::wire::Wire;
 
 /// An address that cannot be listened on, and what to do.

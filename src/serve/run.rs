@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::first_start::{Places, Starter};
-use crate::http::connection::ConnectionLimits;
+use crate::http::net::connection::ConnectionLimits;
 use crate::meter::Stopwatch;
 use crate::store::redb::Redb;
 use crate::store::{Store, StoreError};

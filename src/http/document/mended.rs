@@ -6,7 +6,7 @@ mod values;
 use serde_json::{Map, Value, json};
 
 use self::joined::Joined;
-use super::super::credentials::COOKIE_NAME;
+use crate::http::request::credentials::COOKIE_NAME;
 
 /// What the generator cannot know: examples of requests and answers by operation, and what the schemas do not
 /// say.
@@ -15,7 +15,7 @@ const SUPPLEMENT: &str = include_str!("supplement.json");
 const TAGS: [&str; 7] = ["Sessions", "OAuth", "People", "Clients", "Keys", "Discovery", "Operation"];
 
 /// The document, for this issuer and name of the session cookie.
-pub(super) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value {
+pub(crate) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value {
     let Joined(mut value) = serde_json::from_str(generated).expect("the generator writes JSON");
     value["servers"] = json!([{"url": issuer}]);
     if let Some(cookie) =

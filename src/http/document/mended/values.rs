@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// Puts in place of each `@name` what `values` has under that name: a rule is written once, and named
 /// wherever it holds.
-pub(super) fn spell_out(rules: &mut Value, values: &Value) {
+pub(crate) fn spell_out(rules: &mut Value, values: &Value) {
     match rules {
         Value::String(text) => {
             if let Some(name) = text.strip_prefix('@') {
@@ -22,13 +22,13 @@ pub(super) fn spell_out(rules: &mut Value, values: &Value) {
 }
 
 /// The rule for a parameter: its own in its group, or that of its name everywhere.
-pub(super) fn of_parameter<'r>(rules: &'r Value, tag: &str, name: &str) -> Option<&'r Value> {
+pub(crate) fn of_parameter<'r>(rules: &'r Value, tag: &str, name: &str) -> Option<&'r Value> {
     rules.get(format!("{tag}.{name}")).or_else(|| rules.get(name))
 }
 
 /// To the reader of JSON bodies null is as if the member were left out, wherever it may be left out; so the
 /// document says.
-pub(super) fn let_null_stand_for_absent(document: &mut Value) {
+pub(crate) fn let_null_stand_for_absent(document: &mut Value) {
     let mut waiting: Vec<String> = request_schemas(document);
     let mut done = BTreeSet::new();
     while let Some(pointer) = waiting.pop().filter(|pointer| done.insert(pointer.clone())) {

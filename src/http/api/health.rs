@@ -1,0 +1,49 @@
+//! `GET /healthz` and `GET /readyz`.
+
+use std::sync::Arc;
+
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde::Serialize;
+
+use crate::engine::Engine;
+use crate::http::document::Tag;
+use crate::http::response::answer::Json;
+use crate::http::response::error::Problem;
+use crate::store::Store;
+
+/// Liveness and readiness.
+pub struct HealthApi<S>(pub Arc<Engine<S>>);
+
+/// All is well.
+#[derive(Serialize, Object)]
+struct Health {
+    /// Always `ok`.
+    status: String,
+}
+
+#[derive(ApiResponse)]
+enum HealthResponse {
+    /// It is.
+    #[oai(status = 200)]
+    Ok(Json<Health>),
+}
+
+#[OpenApi]
+impl<S: Store> HealthApi<S> {
+    /// Is the process alive?
+    ///
+    /// Answers as long as the process does; says nothing of the store.
+    #[oai(path = "/healthz", method = "get", tag = "Tag::Operation", operation_id = "health")]
+    async fn healthz(&self) -> HealthResponse {
+        HealthResponse::Ok(Json(Health { status: "ok".into() }))
+    }
+
+    /// Can the store commit?
+    ///
+    /// 503 if not: after a failed commit nothing is acknowledged until the next start.
+    #[oai(path = "/readyz", method = "get", tag = "Tag::Operation", operation_id = "ready")]
+    async fn readyz(&self) -> Result<HealthResponse, Problem> {
+        self.0.ready()?;
+        Ok(HealthResponse::Ok(Json(Health { status: "ok".into() })))
+    }
+}

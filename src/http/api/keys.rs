@@ -1,0 +1,124 @@
+//! `/v1/keys`: administration of the signing keys.
+
+use std::sync::Arc;
+
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+
+use crate::domain::client::Permission;
+use crate::domain::key::{KeyRecord, KeyStatus};
+use crate::domain::refusal::Refusal;
+use crate::engine::Engine;
+use crate::http::document::Tag;
+use crate::http::request::caller::{Origin, caller};
+use crate::http::request::credentials::{Authorization, BasicOrBearer};
+use crate::http::request::types::{Time, Word};
+use crate::http::response::error::Problem;
+use crate::store::Store;
+use crate::token::paserk;
+
+/// Signing keys.
+pub struct KeysApi<S>(pub Arc<Engine<S>>);
+
+/// A signing key; its secret half never leaves the store.
+#[derive(Object)]
+struct Key {
+    /// Its PASERK identifier.
+    kid: String,
+    /// The public key as PASERK.
+    key: String,
+    /// Whether it signs now, will, or did.
+    status: Word<KeyStatus>,
+    /// When it was made.
+    created_at: Time,
+    /// When it began to sign.
+    #[oai(skip_serializing_if_is_none)]
+    active_since: Option<Time>,
+    /// When it stopped.
+    #[oai(skip_serializing_if_is_none)]
+    retired_at: Option<Time>,
+}
+
+/// All keys.
+#[derive(Object)]
+struct KeyList {
+    /// In the order in which they were made.
+    items: Vec<Key>,
+}
+
+/// The key that signs now.
+#[derive(Object)]
+struct Rotated {
+    /// Its PASERK identifier.
+    kid: String,
+}
+
+#[derive(ApiResponse)]
+enum RevokeResponse {
+    /// It is gone, and every token that it signed is dead.
+    #[oai(status = 204)]
+    Revoked,
+}
+
+#[OpenApi]
+impl<S: Store> KeysApi<S> {
+    /// List the signing keys.
+    ///
+    /// In the order in which they were made. Their public halves are also at `/.well-known/paserk.json` and
+    /// `/.well-known/jwks.json`.
+    #[oai(path = "/v1/keys", method = "get", tag = "Tag::Keys", operation_id = "listKeys")]
+    async fn list(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+    ) -> Result<Json<KeyList>, Problem> {
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        Ok(Json(KeyList { items: self.0.keys(&caller).await?.iter().map(Key::from).collect() }))
+    }
+
+    /// Rotate now.
+    ///
+    /// The next key signs, the one that did is retired, and a new next one is published. Nobody is logged
+    /// out. Rotation happens by itself every `[keys] rotate_every`.
+    #[oai(path = "/v1/keys/rotate", method = "post", tag = "Tag::Keys", operation_id = "rotateKey")]
+    async fn rotate(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+    ) -> Result<Json<Rotated>, Problem> {
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        Ok(Json(Rotated { kid: self.0.rotate_key(&caller).await?.to_string() }))
+    }
+
+    /// Revoke a compromised key.
+    ///
+    /// Every token that it signed is dead when the answer comes; refresh tokens and sessions live on and get
+    /// tokens of another key.
+    #[oai(path = "/v1/keys/:kid", method = "delete", tag = "Tag::Keys", operation_id = "revokeKey")]
+    async fn revoke(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        /// The key's PASERK identifier.
+        kid: Path<String>,
+    ) -> Result<RevokeResponse, Problem> {
+        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let unknown = |_| Problem::from(Refusal::NotFound.because("there is no such key"));
+        self.0.revoke_key(&caller, kid.0.parse().map_err(unknown)?).await?;
+        Ok(RevokeResponse::Revoked)
+    }
+}
+
+impl From<&KeyRecord> for Key {
+    fn from(key: &KeyRecord) -> Self {
+        Self {
+            kid: key.id.to_string(),
+            key: paserk::public_text(&key.public),
+            status: Word(key.status),
+            created_at: Time(key.created_at),
+            active_since: key.active_since.map(Time),
+            retired_at: key.retired_at.map(Time),
+        }
+    }
+}

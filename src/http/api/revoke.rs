@@ -1,0 +1,72 @@
+//! `POST /oauth2/revoke` (RFC 7009).
+
+use std::sync::Arc;
+
+use poem_openapi::{ApiResponse, Object, OpenApi};
+
+use crate::domain::refusal::Refused;
+use crate::engine::Engine;
+use crate::http::document::Tag;
+use crate::http::request::caller::Origin;
+use crate::http::request::credentials::{Authorization, BasicOrForm, merge};
+use crate::http::request::form::{Form, FromForm, OAuthForm};
+use crate::http::response::error::OAuthError;
+use crate::store::Store;
+
+/// The revocation endpoint.
+pub struct RevokeApi<S>(pub Arc<Engine<S>>);
+
+/// What to revoke.
+#[derive(Object)]
+struct RevokeForm {
+    /// A refresh token, a session token or an access token.
+    token: String,
+    /// `access_token` or `refresh_token`; a wrong hint does no harm.
+    token_type_hint: Option<String>,
+    /// The client's name, if it does not authenticate by header; all that a public client gives.
+    client_id: Option<String>,
+    /// The client's secret, if it does not authenticate by header.
+    client_secret: Option<String>,
+}
+
+impl FromForm for RevokeForm {
+    const NAMES: &'static [&'static str] = &["token", "token_type_hint"];
+
+    fn from_form(form: &mut Form) -> Result<Self, Refused> {
+        Ok(Self {
+            token: form.require("token")?,
+            token_type_hint: form.take("token_type_hint")?,
+            client_id: None,
+            client_secret: None,
+        })
+    }
+}
+
+#[derive(ApiResponse)]
+enum Revoked {
+    /// The token is dead, for good: now, or it was before.
+    #[oai(status = 200)]
+    Done,
+}
+
+#[OpenApi]
+impl<S: Store> RevokeApi<S> {
+    /// Ends a token for good.
+    ///
+    /// A refresh token: its family and the family's access tokens end, and the session if no family remains.
+    /// A session token: the session ends. An access token: only that token. What is unknown, expired or
+    /// revoked already is answered in the same way; another client's token is refused with `invalid_grant`.
+    /// The answer comes when the end is on the disk.
+    #[oai(path = "/oauth2/revoke", method = "post", tag = "Tag::OAuth", operation_id = "revoke")]
+    async fn revoke(
+        &self,
+        authorization: Authorization<BasicOrForm>,
+        form: OAuthForm<RevokeForm>,
+        origin: Origin,
+    ) -> Result<Revoked, OAuthError> {
+        let credentials = merge(authorization.presented, form.client)?;
+        let caller = self.0.identify(credentials.as_engine(), origin.0)?;
+        self.0.revoke(&caller, &form.fields.token).await?;
+        Ok(Revoked::Done)
+    }
+}

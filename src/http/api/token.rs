@@ -1,0 +1,147 @@
+//! `POST /oauth2/token`: refresh and client credentials (RFC 6749 §4.4, §6).
+
+use std::sync::Arc;
+
+use poem::{Endpoint, IntoResponse, Request, Response};
+use poem_openapi::{Object, OpenApi};
+use serde::Serialize;
+
+use crate::domain::client::Caller;
+use crate::domain::refusal::{Refusal, Refused};
+use crate::engine::Engine;
+use crate::engine::issue::Issued;
+use crate::http::document::Tag;
+use crate::http::request::caller::Origin;
+use crate::http::request::credentials::{Authorization, BasicOrForm, merge};
+use crate::http::request::form::{Form, FromForm, OAuthForm};
+use crate::http::response::answer::Json;
+use crate::http::response::error::OAuthError;
+use crate::store::Store;
+
+/// The token endpoint.
+pub struct TokenApi<S>(pub Arc<Engine<S>>);
+
+/// What is asked for.
+#[derive(Object)]
+struct TokenForm {
+    /// `refresh_token` or `client_credentials`.
+    grant_type: String,
+    /// The refresh token, for `refresh_token`.
+    refresh_token: Option<String>,
+    /// Less than what was granted; everything if left out. A refresh narrows only the access token.
+    scope: Option<String>,
+    /// The audience (RFC 8707), once.
+    resource: Option<String>,
+    /// The client's name, if it does not authenticate by header; all that a public client gives.
+    client_id: Option<String>,
+    /// The client's secret, if it does not authenticate by header.
+    client_secret: Option<String>,
+}
+
+impl FromForm for TokenForm {
+    const NAMES: &'static [&'static str] = &["grant_type", "refresh_token", "scope", "resource"];
+
+    fn from_form(form: &mut Form) -> Result<Self, Refused> {
+        if form.is_repeated("resource") {
+            return Err(Refusal::InvalidTarget
+                .because("resource is there more than once; an access token has one audience"));
+        }
+        Ok(Self {
+            grant_type: form.require("grant_type")?,
+            refresh_token: form.take("refresh_token")?,
+            scope: form.take("scope")?,
+            resource: form.take("resource")?,
+            client_id: None,
+            client_secret: None,
+        })
+    }
+}
+
+/// Tokens (RFC 6749 §5.1).
+#[derive(Serialize, Object)]
+pub struct Tokens {
+    /// The access token.
+    access_token: String,
+    /// Always `Bearer`.
+    token_type: String,
+    /// Seconds until the access token expires.
+    expires_in: i64,
+    /// The refresh token to use next.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// What the access token allows; absent if nothing.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+}
+
+impl Tokens {
+    /// An access token, and the refresh token that goes with it.
+    pub fn new(access: Issued, refresh_token: Option<String>) -> Self {
+        let scope = (!access.scope.is_empty()).then(|| access.scope.as_str().into());
+        Self {
+            access_token: access.access_token,
+            token_type: "Bearer".into(),
+            expires_in: access.expires_in,
+            refresh_token,
+            scope,
+        }
+    }
+}
+
+#[OpenApi]
+impl<S: Store> TokenApi<S> {
+    /// Refreshes a pair, or issues a client's own token.
+    ///
+    /// `refresh_token`: the refresh token is spent and its successor answered, both on the disk. A retry
+    /// within the policy's window gets the same pair; a spent token after that ends the session.
+    /// `client_credentials`: a token of the client itself, which opens the management routes if its audience
+    /// is the issuer.
+    #[oai(path = "/oauth2/token", method = "post", tag = "Tag::OAuth", operation_id = "token")]
+    async fn token(
+        &self,
+        authorization: Authorization<BasicOrForm>,
+        form: OAuthForm<TokenForm>,
+        origin: Origin,
+    ) -> Result<Json<Tokens>, OAuthError> {
+        let credentials = merge(authorization.presented, form.client)?;
+        let client = match self.0.identify(credentials.as_engine(), origin.0)? {
+            Caller::Client(client) => client,
+            Caller::AdminSocket => {
+                return Err(Refusal::InvalidClient
+                    .because("tokens are issued to clients: authenticate as one")
+                    .into());
+            }
+        };
+        let form = form.fields;
+        let (scope, resource) = (form.scope.as_deref(), form.resource.as_deref());
+        match &*form.grant_type {
+            "refresh_token" => {
+                let missing = || Refusal::Invalid { field: "refresh_token" }.because("is missing");
+                let token = form.refresh_token.as_deref().ok_or_else(missing)?;
+                let refreshed = self.0.refresh(&client, token, scope, resource, origin.0).await?;
+                Ok(Json(Tokens::new(refreshed.access, Some(refreshed.refresh_token.expose().into()))))
+            }
+            "client_credentials" => {
+                Ok(Json(Tokens::new(self.0.client_credentials(&client, scope, resource)?, None)))
+            }
+            _ => Err(Refusal::UnsupportedGrantType
+                .because("grant_type must be refresh_token or client_credentials")
+                .into()),
+        }
+    }
+}
+
+/// The same without the router, for [`crate::http::wire::Wire::without_router`].
+impl<S: Store> Endpoint for TokenApi<S> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let (request, mut body) = request.split();
+        let authorization = Authorization::<BasicOrForm>::of(&request);
+        let form = OAuthForm::<TokenForm>::take(&request, &mut body).await?;
+        let origin = Origin::of(&request);
+        Ok(self.token(authorization, form, origin).await?.into_response())
+    }
+}

@@ -1,0 +1,178 @@
+//! Whose address a request came from. What proxies say is believed only from trusted ones, and only as far as
+//! they vouch for it.
+//!
+//! Of `X-Forwarded-*` only `-For` is read at all: what is public about us is the configured issuer, whatever
+//! host or scheme a request names.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use poem::http::HeaderMap;
+use poem::{Addr, Request};
+
+use crate::domain::network::Network;
+use crate::http::net::connection::Channel;
+use crate::http::net::listener::UNIX;
+
+/// The proxies in front of us.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies(Vec<Network>);
+
+/// The address that a request came from, as far as it is known; an extension of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub Option<IpAddr>);
+
+/// Who speaks to us, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    /// Where the request came from.
+    pub peer: Peer,
+    /// Whether the one at the other end of the connection is believed what it says of the request.
+    pub is_trusted: bool,
+}
+
+impl TrustedProxies {
+    /// These networks are believed.
+    pub fn new(networks: Vec<Network>) -> Self {
+        Self(networks)
+    }
+
+    /// Finds out where `request` came from. Who may connect to the admin socket is trusted, and forwards for
+    /// nobody.
+    pub fn speaker_of(&self, request: &Request) -> Speaker {
+        let Some(connected) = connected(request) else {
+            let is_trusted = request.extensions().get() == Some(&Channel::AdminSocket);
+            return Speaker { peer: Peer(None), is_trusted };
+        };
+        let is_trusted = self.trusts(connected);
+        let address = if is_trusted { self.behind(connected, request.headers()) } else { connected };
+        Speaker { peer: Peer(Some(address)), is_trusted }
+    }
+
+    /// Each proxy appends whom it heard from, so the list is read from its end, for as long as the one who
+    /// speaks is trusted.
+    fn behind(&self, mut speaker: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let lists = headers.get_all("x-forwarded-for").into_iter().rev();
+        for said in lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')) {
+            let Some(address) = address(said.trim()) else { break };
+            speaker = address;
+            if !self.trusts(speaker) {
+                break;
+            }
+        }
+        speaker
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(address))
+    }
+}
+
+/// Who is at the other end of the connection. On a Unix socket it is a process of this machine, as on
+/// 127.0.0.1.
+fn connected(request: &Request) -> Option<IpAddr> {
+    match &request.remote_addr().0 {
+        Addr::SocketAddr(address) => Some(address.ip().to_canonical()),
+        Addr::Custom(UNIX, _) if request.extensions().get() != Some(&Channel::AdminSocket) => {
+            Some(Ipv4Addr::LOCALHOST.into())
+        }
+        _ => None,
+    }
+}
+
+/// An address, as some write it with the port that it came from.
+fn address(text: &str) -> Option<IpAddr> {
+    let address = text.parse().or_else(|_| text.parse().map(|with_port: SocketAddr| with_port.ip())).ok()?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxies() -> TrustedProxies {
+        TrustedProxies::new(vec!["127.0.0.1/32".parse().unwrap(), "10.0.0.0/8".parse().unwrap()])
+    }
+
+    fn request(connected: Addr, forwarded: &[&str]) -> Request {
+        let mut request = Request::builder().finish();
+        for list in forwarded {
+            request
+                .headers_mut()
+                .append("x-forwarded-for", poem::http::HeaderValue::from_bytes(list.as_bytes()).unwrap());
+        }
+        // What poem builds has no peer; the accept loop's requests have.
+        let (mut parts, body) = request.into_parts();
+        parts = (
+            http_parts(parts),
+            poem::web::LocalAddr(Addr::default()),
+            poem::web::RemoteAddr(connected),
+            poem::http::uri::Scheme::HTTP,
+        )
+            .into();
+        Request::from_parts(parts, body)
+    }
+
+    fn http_parts(parts: poem::RequestParts) -> poem::http::request::Parts {
+        let mut request = poem::http::Request::new(());
+        *request.headers_mut() = parts.headers;
+        request.into_parts().0
+    }
+
+    fn behind(connected: &str, forwarded: &[&str]) -> String {
+        let connected = Addr::SocketAddr(SocketAddr::new(connected.parse().unwrap(), 1));
+        proxies().speaker_of(&request(connected, forwarded)).peer.0.unwrap().to_string()
+    }
+
+    #[test]
+    fn a_forwarded_address_is_believed_from_trusted_proxies_alone() {
+        assert_eq!(behind("192.0.2.1", &["198.51.100.7"]), "192.0.2.1", "anybody can send the header");
+        assert_eq!(behind("127.0.0.1", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(
+            behind("127.0.0.1", &["1.1.1.1, 198.51.100.7"]),
+            "198.51.100.7",
+            "what the client itself sent is not believed"
+        );
+        assert_eq!(
+            behind("127.0.0.1", &["198.51.100.7, 10.1.2.3"]),
+            "198.51.100.7",
+            "a chain of our own proxies"
+        );
+        assert_eq!(
+            behind("127.0.0.1", &["1.1.1.1, 198.51.100.7, 10.1.2.3"]),
+            "198.51.100.7",
+            "and no further"
+        );
+        assert_eq!(
+            behind("127.0.0.1", &["1.1.1.1", "198.51.100.7"]),
+            "198.51.100.7",
+            "two headers are one list"
+        );
+        assert_eq!(behind("::ffff:127.0.0.1", &["2001:db8::1"]), "2001:db8::1");
+        assert_eq!(behind("127.0.0.1", &["198.51.100.7:41312"]), "198.51.100.7", "some add the port");
+        assert_eq!(behind("127.0.0.1", &["[2001:db8::1]:41312"]), "2001:db8::1");
+        assert_eq!(
+            behind("127.0.0.1", &["1.1.1.1, rubbish"]),
+            "127.0.0.1",
+            "what is behind rubbish is not believed"
+        );
+        assert_eq!(behind("127.0.0.1", &["1.1.1.1, caf\u{e9}"]), "127.0.0.1");
+        assert_eq!(behind("127.0.0.1", &["1.1.1.1,"]), "127.0.0.1");
+        assert_eq!(behind("127.0.0.1", &[]), "127.0.0.1");
+    }
+
+    #[test]
+    fn a_peer_on_a_unix_socket_counts_as_one_on_127_0_0_1() {
+        let unix = || request(Addr::custom(UNIX, ""), &["198.51.100.7"]);
+        let trusted = Speaker { peer: Peer(Some([198, 51, 100, 7].into())), is_trusted: true };
+        assert_eq!(proxies().speaker_of(&unix()), trusted);
+        let nobody = Speaker { peer: Peer(Some([127, 0, 0, 1].into())), is_trusted: false };
+        assert_eq!(TrustedProxies::default().speaker_of(&unix()), nobody);
+        let mut admin = unix();
+        admin.extensions_mut().insert(Channel::AdminSocket);
+        assert_eq!(
+            proxies().speaker_of(&admin),
+            Speaker { peer: Peer(None), is_trusted: true },
+            "the admin socket has no address"
+        );
+    }
+}

@@ -1,0 +1,47 @@
+//! Who calls and from where, as the management routes ask it.
+
+use poem::{FromRequest, Request, RequestBody};
+
+use crate::domain::client::{Caller, Permission};
+use crate::engine::Engine;
+use crate::engine::authenticate::Source;
+use crate::http::net::connection::Channel;
+use crate::http::net::peer::Peer;
+use crate::http::request::credentials::{Authorization, BasicOrBearer, ClientFields, merge};
+use crate::http::response::error::Problem;
+use crate::store::Store;
+
+/// Where a request came from.
+pub struct Origin(pub Source);
+
+impl Origin {
+    /// Where `request` came from.
+    pub fn of(request: &Request) -> Self {
+        let admin_socket = request.extensions().get::<Channel>() == Some(&Channel::AdminSocket);
+        let address = request.extensions().get::<Peer>().and_then(|peer| peer.0);
+        Self(Source { address, admin_socket })
+    }
+}
+
+impl<'a> FromRequest<'a> for Origin {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self::of(request))
+    }
+}
+
+/// The caller of a management route: a client by Basic or by its own bearer token, or the admin socket. It
+/// must have `permission`; whether it does is asked before anything else of the request is judged.
+pub async fn caller<S: Store>(
+    engine: &Engine<S>,
+    authorization: Authorization<BasicOrBearer>,
+    origin: &Origin,
+    permission: Permission,
+) -> Result<Caller, Problem> {
+    let credentials = merge(authorization.presented, ClientFields::default())?;
+    let who = engine
+        .authenticate(credentials.as_engine(), origin.0)
+        .await
+        .map_err(|error| Problem::from(error).or_bearer())?;
+    who.require(permission)?;
+    Ok(who.caller)
+}

@@ -1,0 +1,383 @@
+//! The forms of `/oauth2/*`: parsed by us, because the standards refuse what a form parser lets pass.
+
+use std::borrow::Cow;
+
+use poem::http::header;
+use poem::{Request, RequestBody, Result};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+
+use crate::domain::refusal::{Refusal, Refused};
+
+use crate::http::request::credentials::{ClientFields, Secret};
+use crate::http::response::error::OAuthError;
+
+/// The media type of the forms.
+const FORM: &str = "application/x-www-form-urlencoded";
+/// The fields of any form by which a client says who it is.
+const CLIENT_NAMES: [&str; 3] = ["client_id", "client_secret", "client_assertion"];
+
+/// A type that is read from a form and described in the document by its schema.
+pub trait FromForm: Type + Sized {
+    /// The parameters that are recognised, besides those of client authentication. All others are ignored
+    /// (RFC 6749 §3.2).
+    const NAMES: &'static [&'static str];
+
+    /// Reads it.
+    fn from_form(form: &mut Form) -> Result<Self, Refused>;
+}
+
+/// What one recognised parameter held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    Nothing,
+    /// It was there and empty, which is as if it were not (RFC 6749 §3.2), except that a second one repeats
+    /// it.
+    Empty,
+    Once(String),
+    Repeated,
+}
+
+/// The recognised parameters of a form. Values may be secret: it has no `Debug`.
+pub struct Form {
+    names: &'static [&'static str],
+    held: Vec<Held>,
+}
+
+impl Form {
+    /// Reads a body. Refuses bad percent-encoding and what is not UTF-8, in any parameter (INT-18).
+    pub fn parse(names: &'static [&'static str], body: &[u8]) -> Result<Self, Refused> {
+        let mut form = Self { names, held: vec![Held::Nothing; names.len() + CLIENT_NAMES.len()] };
+        let text = std::str::from_utf8(body).map_err(|_| malformed())?;
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name.as_bytes()).ok_or_else(malformed)?;
+            let value = decode(value.as_bytes()).ok_or_else(malformed)?;
+            if let Some(place) = form.place(&name) {
+                let held = &mut form.held[place];
+                *held = match held {
+                    Held::Nothing if value.is_empty() => Held::Empty,
+                    Held::Nothing => Held::Once(value.into_owned()),
+                    _ => Held::Repeated,
+                };
+            }
+        }
+        Ok(form)
+    }
+
+    /// Refuses recognised parameters in the query that the body lacks: they are not request parameters, and
+    /// leak into logs (INT-08, TOK-03; a secret there is refused whatever the body says, CLI-09).
+    pub fn refuse_query(&self, query: &str) -> Result<(), Refused> {
+        for pair in query.as_bytes().split(|b| *b == b'&') {
+            let Some(name) = decode(split_pair(pair).0) else { continue };
+            let Some(place) = self.place(&name) else { continue };
+            if matches!(self.held[place], Held::Nothing | Held::Empty) || &*name == "client_secret" {
+                return Err(Refusal::Invalid { field: self.name(place) }
+                    .because("goes into the body, never into the URL"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a parameter. An empty one is as if omitted.
+    ///
+    /// # Errors
+    ///
+    /// If it is repeated.
+    pub fn take(&mut self, name: &'static str) -> Result<Option<String>, Refused> {
+        let place = self.place(name).expect("only names that the form recognises are asked for");
+        match std::mem::take(&mut self.held[place]) {
+            Held::Nothing | Held::Empty => Ok(None),
+            Held::Once(value) => Ok(Some(value)),
+            Held::Repeated => {
+                Err(Refusal::Invalid { field: self.name(place) }.because("is there more than once"))
+            }
+        }
+    }
+
+    /// The value of a parameter that must be there.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing, empty or repeated.
+    pub fn require(&mut self, name: &'static str) -> Result<String, Refused> {
+        self.take(name)?.ok_or_else(|| Refusal::Invalid { field: name }.because("is missing"))
+    }
+
+    /// Whether a parameter is there more than once: for `resource`, whose repetition has an answer of its own
+    /// (TOK-09).
+    pub fn is_repeated(&self, name: &'static str) -> bool {
+        self.place(name).is_some_and(|place| self.held[place] == Held::Repeated)
+    }
+
+    /// What the form says about the client.
+    fn take_client(&mut self) -> Result<ClientFields, Refused> {
+        Ok(ClientFields {
+            id: self.take("client_id")?,
+            secret: self.take("client_secret")?.map(Secret::new),
+            assertion: self.take("client_assertion")?.is_some(),
+        })
+    }
+
+    /// Refuses any recognised parameter that was given twice and that nobody read.
+    fn refuse_repeated(&self) -> Result<(), Refused> {
+        match self.held.iter().position(|held| *held == Held::Repeated) {
+            Some(place) => {
+                Err(Refusal::Invalid { field: self.name(place) }.because("is there more than once"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.names.iter().chain(&CLIENT_NAMES).position(|n| *n == name)
+    }
+
+    fn name(&self, place: usize) -> &'static str {
+        self.names.iter().chain(&CLIENT_NAMES).nth(place).expect("a place of this form")
+    }
+}
+
+/// An extractor for the form of an endpoint at `/oauth2/*`: its own fields, and those of client
+/// authentication.
+pub struct OAuthForm<T> {
+    /// The fields of the endpoint.
+    pub fields: T,
+    /// What the form says about the client; see [`crate::http::request::credentials::merge`].
+    pub client: ClientFields,
+}
+
+impl<T: FromForm> OAuthForm<T> {
+    /// Takes the form out of a request.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a form of this kind, as it is answered.
+    pub async fn take(request: &Request, body: &mut RequestBody) -> Result<Self> {
+        let body = body.take()?.into_bytes().await?;
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        Ok(Self::read(content_type, request.uri().query(), &body).map_err(OAuthError::from)?)
+    }
+
+    fn read(content_type: Option<&str>, query: Option<&str>, body: &[u8]) -> Result<Self, Refused> {
+        if !content_type.is_some_and(is_form) {
+            return Err(Refusal::InvalidRequest
+                .because("the Content-Type has to be application/x-www-form-urlencoded"));
+        }
+        let mut form = Form::parse(T::NAMES, body)?;
+        if let Some(query) = query {
+            form.refuse_query(query)?;
+        }
+        let client = form.take_client()?;
+        let fields = T::from_form(&mut form)?;
+        form.refuse_repeated()?;
+        Ok(Self { fields, client })
+    }
+}
+
+impl<'a, T: FromForm> ApiExtractor<'a> for OAuthForm<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: FORM, schema: T::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        Self::take(request, body).await
+    }
+}
+
+/// Whether this `Content-Type` is that of a form: case-insensitive, with any parameters (INT-02).
+fn is_form(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(FORM))
+}
+
+fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
+    match pair.iter().position(|b| *b == b'=') {
+        Some(at) => (&pair[..at], &pair[at + 1..]),
+        None => (pair, &[]),
+    }
+}
+
+fn malformed() -> Refused {
+    Refusal::InvalidRequest.because("the form is not percent-encoded UTF-8")
+}
+
+/// Decodes one name or value of a form: `+` is a space, `%` begins two hexadecimal digits, and the result is
+/// UTF-8. Strict: `None` otherwise.
+pub(crate) fn decode(encoded: &[u8]) -> Option<Cow<'_, str>> {
+    // Twice through, a word at a time, is quicker than once byte by byte.
+    if !encoded.contains(&b'%') && !encoded.contains(&b'+') {
+        return std::str::from_utf8(encoded).ok().map(Cow::Borrowed);
+    }
+    let mut decoded = Vec::with_capacity(encoded.len());
+    let mut rest = encoded;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        decoded.push(match first {
+            b'+' => b' ',
+            b'%' => {
+                let (digits, after) = rest.split_first_chunk::<2>()?;
+                rest = after;
+                hexadecimal(digits[0])? << 4 | hexadecimal(digits[1])?
+            }
+            byte => *byte,
+        });
+    }
+    String::from_utf8(decoded).ok().map(Cow::Owned)
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use poem_openapi::Object;
+
+    use super::*;
+
+    #[derive(Object)]
+    struct Introspect {
+        token: String,
+        token_type_hint: Option<String>,
+        resource: Option<String>,
+    }
+
+    impl FromForm for Introspect {
+        const NAMES: &'static [&'static str] = &["token", "token_type_hint", "resource", "unread"];
+        fn from_form(form: &mut Form) -> Result<Self, Refused> {
+            if form.is_repeated("resource") {
+                return Err(Refusal::InvalidTarget.because("one resource"));
+            }
+            Ok(Self {
+                token: form.require("token")?,
+                token_type_hint: form.take("token_type_hint")?,
+                resource: form.take("resource")?,
+            })
+        }
+    }
+
+    fn read(body: &str) -> Result<Introspect, Refusal> {
+        read_all(Some(FORM), None, body.as_bytes()).map(|form| form.fields)
+    }
+
+    fn read_all(
+        content_type: Option<&str>,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<OAuthForm<Introspect>, Refusal> {
+        OAuthForm::read(content_type, query, body).map_err(|refused| refused.refusal)
+    }
+
+    fn refused(result: Result<Introspect, Refusal>) -> Refusal {
+        result.err().expect("it should be refused")
+    }
+
+    #[test]
+    fn a_form_is_read_whatever_else_is_in_it_int_15_int_16() {
+        let form = read("foo=1&token=a%20b+c%2B%C5%BC&foo=2&=&resource=r").unwrap();
+        assert_eq!((form.token.as_str(), form.resource.as_deref()), ("a b c+ż", Some("r")));
+        assert_eq!(form.token_type_hint, None);
+    }
+
+    #[test]
+    fn nothing_is_trimmed_and_any_octet_of_utf_8_is_a_value_int_20() {
+        assert_eq!(read("token=%20%00%27--%F0%9F%90%A2+").unwrap().token, " \0'--🐢 ");
+        assert_eq!(read("token=a=b").unwrap().token, "a=b");
+        assert_eq!(read("t%6Fken=a").unwrap().token, "a", "a name is encoded like a value");
+    }
+
+    #[test]
+    fn the_content_type_is_compared_without_case_and_parameters_int_02_to_int_07() {
+        let with = |content_type| read_all(content_type, None, b"token=a").map(|form| form.fields.token);
+        assert_eq!(with(Some("Application/X-WWW-Form-URLencoded; charset=UTF-8")), Ok("a".to_owned()));
+        for wrong in [
+            None,
+            Some("application/json"),
+            Some("multipart/form-data; boundary=x"),
+            Some("application/x-www-form-urlencodedx"),
+            Some(""),
+        ] {
+            assert_eq!(with(wrong), Err(Refusal::InvalidRequest), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_an_empty_and_a_misspelt_token_are_refused_int_10_int_11_int_17() {
+        for body in ["", "foo=1", "token=", "token", "Token=a", "token_type_hint=access_token"] {
+            assert_eq!(refused(read(body)), Refusal::Invalid { field: "token" }, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_recognised_parameter_given_twice_is_refused_even_if_equal_or_empty_int_12_to_int_14() {
+        for body in ["token=a&token=a", "token=&token=a", "token=a&token=", "token&t%6fken=a"] {
+            assert_eq!(refused(read(body)), Refusal::Invalid { field: "token" }, "{body:?}");
+        }
+        assert_eq!(
+            refused(read("token=a&token_type_hint=x&token_type_hint=y")),
+            Refusal::Invalid { field: "token_type_hint" }
+        );
+        assert_eq!(refused(read("token=a&unread=x&unread=y")), Refusal::Invalid { field: "unread" });
+        assert_eq!(refused(read("token=a&client_id=x&client_id=x")), Refusal::Invalid { field: "client_id" });
+        assert_eq!(
+            refused(read("token=a&client_assertion=&client_assertion=")),
+            Refusal::Invalid { field: "client_assertion" }
+        );
+    }
+
+    #[test]
+    fn a_repeated_resource_has_an_answer_of_its_own_tok_09() {
+        assert_eq!(refused(read("token=a&resource=x&resource=y")), Refusal::InvalidTarget);
+    }
+
+    #[test]
+    fn bad_encoding_anywhere_is_refused_int_18() {
+        for body in
+            ["token=%GG", "token=%", "token=%4", "token=%ff", "token=a&foo=%zz", "%ff=1&token=a", "token=%+1"]
+        {
+            assert_eq!(refused(read(body)), Refusal::InvalidRequest, "{body:?}");
+        }
+        assert_eq!(read_all(Some(FORM), None, b"token=\xff").err(), Some(Refusal::InvalidRequest));
+    }
+
+    #[test]
+    fn what_belongs_into_the_body_is_refused_in_the_query_int_08_cli_09() {
+        let with = |query, body: &str| {
+            read_all(Some(FORM), Some(query), body.as_bytes()).map(|form| form.fields.token)
+        };
+        assert_eq!(with("token=a", ""), Err(Refusal::Invalid { field: "token" }));
+        assert_eq!(with("token_type_hint=x", "token=a"), Err(Refusal::Invalid { field: "token_type_hint" }));
+        assert_eq!(
+            with("client_secret=s", "token=a&client_secret=s"),
+            Err(Refusal::Invalid { field: "client_secret" })
+        );
+        assert_eq!(with("client_id=s", "token=a"), Err(Refusal::Invalid { field: "client_id" }));
+        assert_eq!(with("token=b&foo=%GG", "token=a"), Ok("a".to_owned()), "the query is not read");
+    }
+
+    #[test]
+    fn the_clients_fields_are_read_beside_those_of_the_endpoint() {
+        let client =
+            read_all(Some(FORM), None, b"token=a&client_id=app&client_secret=s%2Bs").ok().unwrap().client;
+        assert_eq!(
+            (client.id.as_deref(), client.secret.as_ref().map(Secret::expose)),
+            (Some("app"), Some("s+s"))
+        );
+        assert!(!client.assertion);
+    }
+}

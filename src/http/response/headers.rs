@@ -1,0 +1,121 @@
+//! The headers that every answer carries, whatever its status (ASVS 5.0, 3.4.1, 3.4.3 to 3.4.6 and 14.3.2;
+//! INT-120 to INT-123).
+
+use poem::Response;
+use poem::http::{HeaderName, HeaderValue, StatusCode, header};
+
+use crate::http::wire::Surface;
+
+/// A year, for the host and what is below it.
+const STRICT: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+/// An answer is no page: nothing in it runs, and nobody frames it. The one page has a policy of its own.
+const NO_PAGE: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// Puts them on an answer. There is none that names what serves it. `strict` is for answers that travel by
+/// TLS.
+pub fn put(surface: Surface, strict: bool, response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    if surface != Surface::Other || !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, NO_PAGE);
+    }
+    if strict {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, STRICT);
+    }
+    // JSON has no charset (RFC 8259 §11), whatever poem says; so the answer is what the document promises.
+    if headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json; charset=utf-8") {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    // Elsewhere an endpoint may allow caching (the metadata, the keys).
+    if surface != Surface::Other || !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    }
+}
+
+/// Lets pages of `origin` read an answer, and their browser send the cookie for it. No other answer has a
+/// CORS header: the routes are for servers, and for pages of the same origin. `Cross-Origin-Resource-Policy`
+/// is not asked of what is fetched by CORS.
+pub fn let_read(origin: HeaderValue, response: &mut Response) {
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+}
+
+/// What a browser is told that asks before it sends what a page wants sent. It may remember it for ten
+/// minutes.
+pub fn preflight() -> Response {
+    let response = Response::builder().status(StatusCode::NO_CONTENT);
+    response
+        .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, DELETE")
+        .header(header::ACCESS_CONTROL_MAX_AGE, "600")
+        .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_of_oauth_and_v1_is_not_to_be_stored_even_if_it_says_otherwise_int_120() {
+        for surface in [Surface::OAuth, Surface::V1] {
+            for status in [StatusCode::OK, StatusCode::BAD_REQUEST, StatusCode::SERVICE_UNAVAILABLE] {
+                let mut response =
+                    Response::builder().status(status).header("cache-control", "max-age=60").finish();
+                put(surface, false, &mut response);
+                assert_eq!(
+                    (response.header("cache-control"), response.header("pragma")),
+                    (Some("no-store"), Some("no-cache"))
+                );
+                assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+            }
+        }
+    }
+
+    #[test]
+    fn json_is_sent_without_a_charset_int_01() {
+        let mut response = Response::builder().content_type("application/json; charset=utf-8").finish();
+        put(Surface::V1, false, &mut response);
+        assert_eq!(response.content_type(), Some("application/json"));
+    }
+
+    #[test]
+    fn elsewhere_an_answer_may_be_cached_if_its_endpoint_says_so_met_12() {
+        let mut cached = Response::builder().header("cache-control", "max-age=60").finish();
+        put(Surface::Other, false, &mut cached);
+        assert_eq!((cached.header("cache-control"), cached.header("pragma")), (Some("max-age=60"), None));
+        let mut silent = Response::builder().finish();
+        put(Surface::Other, false, &mut silent);
+        assert_eq!(silent.header("cache-control"), Some("no-store"));
+    }
+
+    /// CKE-21: a year at least, and only where TLS is ours to speak of.
+    #[test]
+    fn only_an_answer_by_tls_tells_browsers_to_stay_with_https() {
+        for (strict, value) in [(true, Some("max-age=31536000; includeSubDomains")), (false, None)] {
+            let mut response = Response::builder().finish();
+            put(Surface::V1, strict, &mut response);
+            assert_eq!(response.header("strict-transport-security"), value);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_no_page_and_a_page_keeps_its_own_policy() {
+        let mut response = Response::builder().finish();
+        put(Surface::V1, false, &mut response);
+        assert_eq!(
+            response.header("content-security-policy"),
+            Some("default-src 'none'; frame-ancestors 'none'")
+        );
+        assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
+        assert_eq!(response.header("cross-origin-resource-policy"), Some("same-origin"));
+        assert_eq!(response.header("server"), None);
+        let mut page = Response::builder().header("content-security-policy", "script-src 'self'").finish();
+        put(Surface::Other, false, &mut page);
+        assert_eq!(page.header("content-security-policy"), Some("script-src 'self'"));
+    }
+}

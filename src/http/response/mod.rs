@@ -1,0 +1,6 @@
+//! What an answer is made of.
+
+pub mod answer;
+pub mod error;
+pub mod headers;
+pub mod stream;
