@@ -1,7 +1,7 @@
 //! The port: what every backend promises. One verb for change, no transaction handle escapes, no rule lives
 //! here.
 //!
-//! What holds for every backend is written as one conformance suite (`tests/it/conformance.rs`): an unknown
+//! What holds for every backend is written as one conformance suite (`tests/it/store/conformance.rs`): an unknown
 //! id is `None`; a change survives a refusal; racing updates are serial; a write is durable before its answer
 //! and survives reopening; an unchanged record is not written; state and event are one commit; event
 //! positions have no gaps (but where a restore began an epoch), and nobody sees a later one before an earlier

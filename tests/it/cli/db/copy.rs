@@ -1,0 +1,142 @@
+//! What a backup holds is what was there, and what a restore makes of it is that and one event more.
+
+use std::path::Path;
+
+use keyfob::domain::event::{Event, EventKind};
+use keyfob::domain::id::Position;
+use keyfob::domain::key::{KeyRecord, KeyStatus};
+use keyfob::domain::session::{EndReason, Standing};
+use keyfob::store::backup::{Decoder, Head};
+use keyfob::store::redb::{Redb, RestoreError, Restoring};
+use keyfob::store::{Opening, Store};
+use keyfob::token::keyring;
+
+use crate::harness::fixture::*;
+
+async fn backup(store: &Redb) -> Vec<u8> {
+    let (mut pieces, mut bytes) = (store.backup(at(50)).unwrap(), vec![]);
+    while let Some(piece) = pieces.recv().await.unwrap().unwrap() {
+        bytes.extend(piece);
+    }
+    bytes
+}
+
+fn fill(restoring: &mut Restoring, bytes: &[u8]) -> Result<Head, RestoreError> {
+    let mut decoder = Decoder::default();
+    decoder.push(bytes, |piece| restoring.take(&piece))?;
+    let head = decoder.finish()?;
+    restoring.filled()?;
+    Ok(head)
+}
+
+fn fresh(status: KeyStatus) -> KeyRecord {
+    keyring::generate([1; 32], &keys(), status, at(60))
+}
+
+fn restore(bytes: &[u8], path: &Path) -> Position {
+    let mut restoring = Restoring::begin(path, &keys(), 1 << 20).unwrap();
+    let head = fill(&mut restoring, bytes).unwrap();
+    assert_eq!(head.made_at, at(50));
+    restoring
+        .begin_epoch(
+            &Event::new(EventKind::StoreRestored, at(60), "root"),
+            &[fresh(KeyStatus::Active)],
+            None,
+            0,
+        )
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_restored_store_is_the_backup_in_a_new_epoch() {
+    let (place, other) = (Place::new(), Place::new());
+    let store = place.open();
+    for n in 0..300 {
+        store
+            .open(Opening { data: (n % 3 == 0).then(|| data("{}")), ..opening(session(n, "alice", "app")) })
+            .await
+            .unwrap();
+    }
+    rotate(&store, &Token::first(7), [7; 32], moment(5)).await.unwrap();
+    close(&store, 8, 6).await;
+    let (sessions, events) = (store.sessions(None, None, 1000).await.unwrap(), log(&store).await);
+    let bytes = backup(&store).await;
+    // What comes after the snapshot is not in it.
+    close(&store, 9, 55).await;
+
+    let began = restore(&bytes, &other.file());
+    let restored = other.open();
+    assert_eq!(restored.sessions(None, None, 1000).await.unwrap(), sessions);
+    assert_eq!(restored.data(session_id(3)).await.unwrap(), Some(data("{}")));
+    assert_eq!(
+        restored.sessions(Some(subject("alice")), None, 1000).await.unwrap().len(),
+        300,
+        "the index is there"
+    );
+    let log = log(&restored).await;
+    assert_eq!(log[..events.len()], events);
+    assert_eq!(
+        (log.len(), log[events.len()].0, log[events.len()].1.kind),
+        (events.len() + 1, began, EventKind::StoreRestored)
+    );
+    assert_eq!((restored.head(), restored.keys().await.unwrap()), (began, vec![fresh(KeyStatus::Active)]));
+
+    let registry = restored.registry();
+    let standing = |n: u64| {
+        sessions.iter().find(|session| session.id == session_id(n)).unwrap().standing(at(61), &registry.cuts)
+    };
+    let reason =
+        |standing| if let Standing::Ended(end) = standing { end.reason } else { panic!("{standing:?}") };
+    assert_eq!(
+        [reason(standing(7)), reason(standing(8)), reason(standing(9))],
+        [EndReason::StoreRollback, EndReason::Logout, EndReason::StoreRollback]
+    );
+    assert_eq!((registry.epochs.number(), registry.epochs.next(Position(301))), (2, Some(began)));
+    let opened = open(&restored, 1000, "bob", "app").await;
+    assert_eq!(opened.issued, began.next());
+    assert!(opened.is_active(at(61), &registry.cuts), "what is opened now lives");
+}
+
+/// Each restore is judged by what it replaces: a backup from after a restore has both epochs in it.
+#[tokio::test]
+async fn a_backup_of_a_restored_store_keeps_the_epochs_apart() {
+    let (first, second, third) = (Place::new(), Place::new(), Place::new());
+    let store = first.open();
+    open(&store, 1, "alice", "app").await;
+    let began = restore(&backup(&store).await, &second.file());
+    let store = second.open();
+    open(&store, 2, "alice", "app").await;
+    let again = restore(&backup(&store).await, &third.file());
+    let store = third.open();
+    assert!(again > began);
+    let epochs = store.registry().epochs.clone();
+    assert_eq!((epochs.number(), epochs.next(Position(1)), epochs.next(Position(2))), (3, Some(began), None));
+    assert_eq!((epochs.next(began.next()), epochs.next(began.next().next())), (Some(again), None));
+    let mut finds = 0;
+    let mut notes = store.check(at(70)).unwrap();
+    while let Some(note) = notes.recv().await.unwrap().unwrap() {
+        finds += usize::from(matches!(note, keyfob::store::check::Note::Find(_)));
+    }
+    assert_eq!(finds, 0, "the gaps between epochs are none");
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_ends_the_backup() {
+    let place = Place::new();
+    let store = place.open();
+    for n in 0..200 {
+        let padding = format!(r#"{{"x":"{}"}}"#, "x".repeat(8_000));
+        store
+            .open(Opening { data: Some(data(&padding)), ..opening(session(n, "alice", "app")) })
+            .await
+            .unwrap();
+    }
+    let mut pieces = store.backup(at(50)).unwrap();
+    assert!(pieces.recv().await.unwrap().is_ok());
+    drop(pieces);
+    // Nothing else holds the file when the store is gone: then it can be opened again.
+    drop(store);
+    while place.try_open().is_err() {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,174 @@
+//! What is refused before anything is changed, and how each says how to go on.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{House, json_of, names, refuses, says};
+use crate::harness::process::{Process, data, keyfob, run};
+use crate::harness::server::text;
+
+/// A house whose backup is in `b.backup`, and which stands still.
+fn closed() -> House {
+    let mut house = House::new();
+    house.open("alice");
+    house.json(&["db", "backup", "b.backup"]);
+    assert_eq!(house.server.take().unwrap().stop(), 0);
+    house
+}
+
+/// What no refusal may change.
+fn state(house: &House) -> (Vec<String>, Vec<u8>) {
+    (names(&house.file("data")), fs::read(data(house.path(), "keyfob.redb")).unwrap())
+}
+
+#[test]
+fn a_running_server_a_wrong_key_and_a_missing_one_are_refused() {
+    let mut house = closed();
+    let before = state(&house);
+    let key = data(house.path(), "master.key");
+    let right = fs::read(&key).unwrap();
+    fs::write(&key, format!("{}\n", "A".repeat(43))).unwrap();
+    let wrong = refuses(house.path(), &["db", "restore", "b.backup"]);
+    assert!(
+        wrong.contains("b.backup: it was made under another master key")
+            && wrong.contains("nothing was changed"),
+        "{wrong}"
+    );
+    fs::remove_file(&key).unwrap();
+    let missing = refuses(house.path(), &["db", "restore", "b.backup"]);
+    assert!(missing.contains("master.key is missing: put it back from its copy"), "{missing}");
+    fs::write(&key, right).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(state(&house), before);
+
+    house.server = Some(Process::start(house.path()));
+    let running = refuses(house.path(), &["db", "restore", "b.backup"]);
+    assert!(
+        running.contains(&format!(
+            "in use by another keyfob, process {}: stop that process first",
+            house.server().id()
+        )),
+        "{running}"
+    );
+}
+
+#[test]
+fn a_backup_that_is_cut_off_altered_or_none_at_all_is_refused() {
+    let house = closed();
+    let before = state(&house);
+    let whole = fs::read(house.file("b.backup")).unwrap();
+    let mut altered = whole.clone();
+    altered[whole.len() / 2] ^= 4;
+    for (bytes, said) in [
+        (&whole[..whole.len() - 1], "it is cut off after"),
+        (&whole[..whole.len() / 2], "it is cut off after"),
+        (&altered[..], "its checksum is wrong"),
+        (&b"CREATE TABLE sessions"[..], "it is not a keyfob backup"),
+        (&before.1[..], "it is not a keyfob backup"),
+    ] {
+        fs::write(house.file("x.backup"), bytes).unwrap();
+        let refusal = refuses(house.path(), &["db", "restore", "x.backup"]);
+        assert!(refusal.contains("x.backup: ") && refusal.contains(said), "{refusal}");
+    }
+    assert!(refuses(house.path(), &["db", "restore", "nowhere"]).contains("nowhere: No such file"));
+    assert_eq!(state(&house), before);
+    assert_eq!(run(house.path(), &["db", "restore"]).status.code(), Some(2));
+}
+
+/// Only the key and the backup: another machine, with the key in a file or in the environment; without
+/// `admin.json`, and whatever the first start of an empty installation would say.
+#[test]
+fn a_fresh_machine_needs_the_backup_and_the_key_and_nothing_else() {
+    let house = closed();
+    let key = fs::read(data(house.path(), "master.key")).unwrap();
+    let session = text(&house.json(&["session", "list"])[0]["id"]);
+    for by_environment in [false, true] {
+        let place = TempDir::new().unwrap();
+        let settings: &[(&str, &str)] =
+            if by_environment { &[("KEYFOB_KEYS__MASTER_KEY_ENV", "THE_KEY")] } else { &[] };
+        let with_key = |arguments: &[&str]| {
+            let mut command = keyfob(place.path(), arguments);
+            command.envs(settings.iter().copied());
+            if by_environment {
+                command.env("THE_KEY", String::from_utf8(key.clone()).unwrap().trim());
+            }
+            command.output().unwrap()
+        };
+        if !by_environment {
+            fs::create_dir(place.path().join("data")).unwrap();
+            fs::write(data(place.path(), "master.key"), &key).unwrap();
+            fs::set_permissions(data(place.path(), "master.key"), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let backup = house.file("b.backup").display().to_string();
+        let output = with_key(&["db", "restore", &backup]);
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            told.starts_with("restored the backup made ")
+                && told.contains("keyfob client rotate-secret admin"),
+            "{told}"
+        );
+        assert_eq!(fs::metadata(place.path().join("data")).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(data(place.path(), "keyfob.redb")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let shown = String::from_utf8(with_key(&["session", "show", &session]).stdout).unwrap();
+        assert!(shown.contains("store_rollback"), "{shown}");
+        assert!(with_key(&["client", "rotate-secret", "admin"]).status.success());
+        let expected: &[&str] = if by_environment {
+            &["keyfob.pid", "keyfob.redb"]
+        } else {
+            &["keyfob.pid", "keyfob.redb", "master.key"]
+        };
+        assert_eq!(names(&place.path().join("data")), expected);
+    }
+}
+
+/// What `db backup -` writes, `db restore -` reads: the way of a file that only root can read to the server's
+/// own user.
+#[test]
+fn a_backup_comes_from_standard_input_too() {
+    let house = closed();
+    let restore = |input: &std::path::Path| {
+        let mut command = crate::harness::process::keyfob(house.path(), &["db", "restore", "-"]);
+        command.stdin(std::fs::File::open(input).unwrap()).output().unwrap()
+    };
+    let output = restore(&house.file("b.backup"));
+    assert!(output.status.success(), "{}", super::said(&output));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("restored the backup made"));
+    let output = restore(&house.file("log.txt"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        super::said(&output).contains("standard input: it is not a keyfob backup"),
+        "{}",
+        super::said(&output)
+    );
+    let refusal = refuses(house.path(), &["db", "restore", "nowhere"]);
+    assert!(refusal.contains("name a file that `keyfob db backup` has written"), "{refusal}");
+}
+
+#[test]
+fn a_backup_is_not_written_over_what_is_there_unless_that_is_said() {
+    let house = closed();
+    let refusal = refuses(house.path(), &["db", "backup", "b.backup"]);
+    assert!(
+        refusal.contains("b.backup is there already: name another, or replace it with --overwrite"),
+        "{refusal}"
+    );
+    says(house.path(), &["db", "backup", "--overwrite", "b.backup"]);
+    for ours in ["data/keyfob.redb", "data/master.key", "data/admin.json"] {
+        let refusal = refuses(house.path(), &["db", "backup", "--overwrite", ours]);
+        assert!(refusal.contains("a file of this installation itself"), "{refusal}");
+    }
+    assert!(
+        refuses(house.path(), &["db", "backup", "--overwrite", "data"]).contains("data is there already")
+    );
+    assert!(
+        refuses(house.path(), &["db", "backup", "nowhere/b.backup"]).contains("make its directory first")
+    );
+    assert_eq!(run(house.path(), &["db", "backup", "c.backup", "--rate", "1KiB"]).status.code(), Some(2));
+    assert_eq!(json_of(house.path(), &["db", "check"])["finds"], json!([]));
+}

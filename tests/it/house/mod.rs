@@ -1,0 +1,6 @@
+//! The sources and documents themselves: layers, standards, links, the OpenAPI document.
+
+mod docs;
+mod ids;
+mod layers;
+mod openapi;

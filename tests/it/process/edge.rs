@@ -1,0 +1,307 @@
+//! What the outside may say and do to a running server: names, addresses, a full queue, and the stop.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Mutex, mpsc};
+
+use http::Method;
+use keyfob::domain::session::Decision;
+use keyfob::store::{Lane, Store};
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::tempdir;
+
+use crate::harness::process::{Process, admin, data, through_socket};
+use crate::harness::server::{Answer, Auth, Client, Server, basic, encoded, text};
+
+/// Sends a request with these headers, by TCP, and reads the answer.
+fn ask(server: &Process, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut received = String::new();
+    stream.read_to_string(&mut received).unwrap();
+    let (head, body) = received.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{received}"));
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let pairs = lines.filter_map(|line| line.split_once(": "));
+    let headers = pairs.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    Answer { status, headers, body: body.to_owned().into() }
+}
+
+/// A form, as `client`.
+fn post(
+    server: &Process,
+    path: &str,
+    client: &Client,
+    headers: &[(&str, &str)],
+    fields: &[(&str, &str)],
+) -> Answer {
+    let authorization = basic(&client.id, &client.secret);
+    let ours =
+        [("Authorization", authorization.as_str()), ("Content-Type", "application/x-www-form-urlencoded")];
+    ask(server, "POST", path, &[&ours[..], headers].concat(), &encoded(fields))
+}
+
+#[test]
+fn every_answer_has_a_request_id_and_a_trusted_proxy_gives_it() {
+    let directory = tempdir().unwrap();
+    let given = [("X-Request-Id", "7c0d1a52-9a4f")];
+    let server = Process::start(directory.path());
+    let paths = [
+        ("GET", "/healthz"),
+        ("GET", "/nothing"),
+        ("POST", "/oauth2/token"),
+        ("GET", "/v1/sessions"),
+        ("GET", "/docs"),
+        ("PUT", "/v1/keys"),
+    ];
+    for (method, path) in paths {
+        assert_eq!(
+            ask(&server, method, path, &given, "").header("x-request-id"),
+            "7c0d1a52-9a4f",
+            "{method} {path}"
+        );
+    }
+    let made = || {
+        ask(&server, "GET", "/healthz", &[("X-Request-Id", "not \"plain\"")], "")
+            .header("x-request-id")
+            .to_owned()
+    };
+    let (one, other) = (made(), made());
+    assert!(one.len() == 19 && one != other && one[..9] == other[..9], "{one} {other}");
+    drop(server);
+
+    let server = Process::with(directory.path(), &[("KEYFOB_SERVER__TRUSTED_PROXIES", "192.0.2.1/32")]);
+    assert_eq!(
+        ask(&server, "GET", "/healthz", &given, "").header("x-request-id").len(),
+        19,
+        "anybody can send the header"
+    );
+}
+
+/// What is logged of a request says which it was, whichever room speaks.
+#[test]
+fn a_line_of_the_log_names_the_request_that_caused_it() {
+    for format in ["text", "json"] {
+        let directory = tempdir().unwrap();
+        let server = Process::with(
+            directory.path(),
+            &[("KEYFOB_LOG__FORMAT", format), ("KEYFOB_POLICY__DEFAULT__REFRESH_RETRY_WINDOW", "0s")],
+        );
+        let administrator = admin(directory.path());
+        let body = json!({"subject": "alice", "client_id": "admin"});
+        let token =
+            text(&through_socket(directory.path(), "POST", "/v1/sessions", &body).json()["refresh_token"]);
+        let refresh = |id| {
+            let fields = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
+            post(&server, "/oauth2/token", &administrator, &[("X-Request-Id", id)], &fields)
+        };
+        assert_eq!((refresh("first-use").status, refresh("second-use").status), (200, 400));
+        assert_eq!(server.stop(), 0);
+        let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
+        let line = log
+            .lines()
+            .find(|line| line.contains("a spent refresh token came back"))
+            .unwrap_or_else(|| panic!("{log}"));
+        match format {
+            "text" => assert!(line.ends_with(" request_id=second-use"), "{line}"),
+            _ => assert_eq!(
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["request_id"],
+                "second-use",
+                "{line}"
+            ),
+        }
+        assert!(!log.contains("first-use"), "there is no line per request: {log}");
+        assert!(!log.lines().find(|line| line.contains("stopping")).unwrap().contains("request_id"));
+    }
+}
+
+/// The address decides how often one may fail to authenticate, so nobody may choose it.
+#[test]
+fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
+    let failures = |trusted: &str| -> Vec<u16> {
+        let directory = tempdir().unwrap();
+        let settings =
+            [("KEYFOB_SERVER__TRUSTED_PROXIES", trusted), ("KEYFOB_LIMITS__FAILED_AUTH_PER_MINUTE", "1")];
+        let server = Process::with(directory.path(), &settings);
+        let nobody = Client { id: "nobody".into(), secret: "wrong".into() };
+        let fail = |from: &str| {
+            post(&server, "/oauth2/introspect", &nobody, &[("X-Forwarded-For", from)], &[("token", "x")])
+                .status
+        };
+        ["198.51.100.1", "198.51.100.2", "198.51.100.2", "203.0.113.9, 198.51.100.2"].map(fail).to_vec()
+    };
+    assert_eq!(
+        failures("127.0.0.1/32"),
+        [401, 401, 429, 429],
+        "each address by itself, and the right-most that is not ours"
+    );
+    assert_eq!(failures("192.0.2.1/32"), [401, 429, 429, 429], "all of them are 127.0.0.1");
+}
+
+/// What is public about the server is the issuer, whatever a request or a proxy says of host and scheme.
+#[test]
+fn a_forwarded_host_or_scheme_changes_nothing() {
+    let directory = tempdir().unwrap();
+    let server = Process::start(directory.path());
+    let spoofed = [
+        ("X-Forwarded-Host", "evil.example"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Port", "666"),
+        ("Forwarded", "host=evil.example;proto=https"),
+    ];
+    for path in ["/.well-known/oauth-authorization-server", "/openapi.json", "/nothing"] {
+        let (plain, told) = (ask(&server, "GET", path, &[], ""), ask(&server, "GET", path, &spoofed, ""));
+        assert_eq!(plain.body, told.body, "{path}");
+        assert_eq!(told.header("strict-transport-security"), "", "that is for who speaks TLS to say");
+        assert_eq!(told.header("server"), "");
+    }
+}
+
+/// INT-115: no room for a write is an answer, and tells when to come back; an end still finds room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_write_queue_is_503_and_revocations_get_through() {
+    let server = Server::with(&[("limits.write_queue_max", "1")]).await;
+    let app = server.application("app").await;
+    let opened = server.open(&app).await;
+    let (id, refresh_token) =
+        (text(&opened["session"]["id"]).parse().unwrap(), text(&opened["refresh_token"]));
+    // The writer is held by a decision that waits.
+    let ((begun, has_begun), (go, told_to_go)) = (mpsc::channel(), mpsc::channel::<()>());
+    let (store, told_to_go) = (server.app().store().clone(), Mutex::new(told_to_go));
+    let held = tokio::spawn(async move {
+        let hold = move |_: &mut _, _: &_| {
+            begun.send(()).unwrap();
+            told_to_go.lock().unwrap().recv().unwrap();
+            Decision::quiet(())
+        };
+        store.update(id, Lane::Ordinary, hold).await.unwrap()
+    });
+    tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
+
+    let opening = || server.json(Method::POST, "/v1/sessions", Auth::Basic(&app), json!({"subject": "bob"}));
+    let revoking = server.revoke(&app, &refresh_token);
+    let answers = async {
+        // The first of these takes the one place; it is polled first, and waits.
+        let (first, second, revoked) = tokio::join!(biased; opening(), opening(), async {
+            let revoked = revoking;
+            tokio::pin!(revoked);
+            assert!(is_pending(revoked.as_mut()).await, "it waits for the writer, and is not turned away");
+            go.send(()).unwrap();
+            revoked.await
+        });
+        (first, second, revoked)
+    };
+    let (first, second, revoked) = answers.await;
+    assert_eq!((first.status, revoked.status), (201, 200), "{}", revoked.text());
+    second.assert_problem(503, None);
+    assert_eq!(second.header("retry-after"), "2");
+    assert!(held.await.unwrap().is_some());
+    assert!(!server.is_active(&app, &refresh_token).await);
+}
+
+/// Polls once, and answers whether there is nothing yet.
+async fn is_pending<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
+    std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
+}
+
+/// Begins a request, and answers its connection once the server reads on for the two bytes of its body: then
+/// it is begun.
+fn begun(server: &Process, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    write!(stream, "{request}\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").unwrap();
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+const OPENING: &str = "POST /v1/sessions HTTP/1.1\r\nContent-Type: application/json";
+
+#[test]
+fn the_stop_answers_what_was_begun_and_closes_what_idles() {
+    let directory = tempdir().unwrap();
+    let server = Process::start(directory.path());
+    let mut idle = TcpStream::connect(&server.address).unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut first = [0; 16];
+    idle.read_exact(&mut first).unwrap();
+    let mut begun = begun(&server, OPENING);
+    server.signal(Signal::TERM);
+    let mut rest = String::new();
+    idle.read_to_string(&mut rest).unwrap();
+    assert!(
+        rest.ends_with("{\"status\":\"ok\"}"),
+        "what idles is closed while another is still answered: {rest}"
+    );
+    begun.write_all(b"{}").unwrap();
+    let mut answer = String::new();
+    begun.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("www-authenticate"), "{answer}");
+    assert_eq!(server.wait(), 0);
+}
+
+#[test]
+fn who_waits_for_events_is_answered_when_the_server_stops() {
+    let directory = tempdir().unwrap();
+    let server = Process::start(directory.path());
+    let administrator = admin(directory.path());
+    let head = server
+        .send("GET", "/v1/events?limit=1", Some(&administrator), "text/plain", "")
+        .unwrap()
+        .json()["head"]
+        .clone();
+    let path = format!("/v1/events?wait=60&after={}", text(&head));
+    let authorization = basic(&administrator.id, &administrator.secret);
+    let mut waiting = begun(&server, &format!("GET {path} HTTP/1.1\r\nAuthorization: {authorization}"));
+    waiting.write_all(b"{}").unwrap();
+    server.signal(Signal::TERM);
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"items\":[]"), "{answer}");
+    assert_eq!(server.wait(), 0);
+    let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
+    assert!(log.contains("stopped"), "{log}");
+}
+
+#[test]
+fn told_twice_to_stop_the_server_cuts_off_what_was_begun_and_still_closes_its_store() {
+    let directory = tempdir().unwrap();
+    let server = Process::start(directory.path());
+    let mut begun = begun(&server, OPENING);
+    server.signal(Signal::TERM);
+    // Nothing is listened on any more, so the first has been heard.
+    while TcpStream::connect(&server.address).is_ok() {}
+    server.signal(Signal::TERM);
+    let _ = begun.read_to_string(&mut String::new());
+    assert_eq!(server.wait(), 0);
+    let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
+    assert!(
+        log.contains("told again to stop")
+            && log.lines().last().is_some_and(|line| line.contains(" stopped")),
+        "{log}"
+    );
+    assert!(!data(directory.path(), "admin.sock").exists());
+    Process::start(directory.path());
+}
+
+/// What cannot be logged was complained of on standard error, which is where it could not be logged, and that
+/// ended the server: at the first line where the disk of the log was full, and at the next one where the
+/// reader of a pipe had gone.
+#[test]
+fn a_log_that_cannot_be_written_harms_nobody() {
+    let directory = tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", directory.path().join("log.txt")).unwrap();
+    let server = Process::start(directory.path());
+    let stranger = Client { id: "nobody".into(), secret: "kfc_wrong".into() };
+    assert_eq!(server.form("/oauth2/introspect", Some(&stranger), &[("token", "x")]).status, 401);
+    server.signal(Signal::HUP);
+    assert_eq!(server.send("GET", "/readyz", None, "text/plain", "").unwrap().status, 200);
+    assert_eq!(server.stop(), 0);
+}

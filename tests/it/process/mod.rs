@@ -1,0 +1,9 @@
+//! The running program: start, stop, crash, sockets, TLS, files.
+
+mod crash;
+mod edge;
+mod presets;
+mod secrets;
+mod service_manager;
+mod start;
+mod tls;

@@ -1,0 +1,144 @@
+//! TLS by the real binary, asked by a real client of its own.
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustix::process::Signal;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, version};
+use tempfile::tempdir;
+
+use crate::harness::process::{Process, exchange, free_port, keyfob};
+use crate::harness::server::Answer;
+use crate::process::service_manager::Manager;
+
+const ISSUER: &str = "https://id.example.test";
+const FILES: [(&str, &str); 2] =
+    [("KEYFOB_SERVER__TLS__CERT", "cert.pem"), ("KEYFOB_SERVER__TLS__KEY", "key.pem")];
+
+/// Makes a certificate and its key, and puts them where the settings name them.
+fn certify(directory: &Path) -> CertificateDer<'static> {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["id.example.test".to_owned()]).unwrap();
+    fs::write(directory.join("cert.pem"), cert.pem()).unwrap();
+    fs::write(directory.join("key.pem"), signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(directory.join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    cert.der().clone()
+}
+
+fn start(directory: &Path, environment: &[(&str, &str)]) -> Process {
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = keyfob(directory, &["serve", "--listen", &address, "--issuer", ISSUER]);
+    Process::by(directory, command.envs(FILES).envs(environment.iter().copied()), address)
+}
+
+/// Asks over TLS of one version, trusting one certificate.
+fn ask(
+    server: &Process,
+    trusted: &CertificateDer<'static>,
+    version: &'static SupportedProtocolVersion,
+    path: &str,
+) -> std::io::Result<(Answer, StreamOwned<ClientConnection, TcpStream>)> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let client =
+        ClientConnection::new(Arc::new(config), ServerName::try_from("id.example.test").unwrap()).unwrap();
+    let mut stream = StreamOwned::new(client, TcpStream::connect(&server.address)?);
+    let answer = exchange(&mut stream, "GET", path, None, "text/plain", "")?;
+    Ok((answer, stream))
+}
+
+/// SES-22, CKE-21.
+#[test]
+fn where_tls_is_spoken_nothing_else_is_and_browsers_are_told_to_stay() {
+    let directory = tempdir().unwrap();
+    let certificate = certify(directory.path());
+    let server = start(directory.path(), &[]);
+    for version in [&version::TLS12, &version::TLS13] {
+        let (answer, stream) =
+            ask(&server, &certificate, version, "/.well-known/oauth-authorization-server").unwrap();
+        assert_eq!((answer.status, answer.json()["issuer"].as_str()), (200, Some(ISSUER)));
+        assert_eq!(stream.conn.protocol_version(), Some(version.version));
+        assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+        assert_eq!(answer.header("strict-transport-security"), "max-age=31536000; includeSubDomains");
+        let (refused, _) = ask(&server, &certificate, version, "/v1/nothing").unwrap();
+        assert_eq!(
+            (refused.status, refused.header("strict-transport-security")),
+            (404, "max-age=31536000; includeSubDomains")
+        );
+    }
+    let plain = server.send("GET", "/readyz", None, "text/plain", "");
+    assert!(plain.is_err(), "no answer by plain http: {plain:?}");
+    let other = certify(tempdir().unwrap().path());
+    assert!(ask(&server, &other, &version::TLS13, "/readyz").is_err(), "the client does check certificates");
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn a_renewed_certificate_is_taken_by_the_next_handshake_and_a_bad_one_never() {
+    let directory = tempdir().unwrap();
+    let manager = Manager::in_directory(directory.path());
+    let first = certify(directory.path());
+    let server = start(directory.path(), &[manager.environment()]);
+    manager.until_ready();
+    let served =
+        |certificate: &CertificateDer<'static>| ask(&server, certificate, &version::TLS13, "/readyz").is_ok();
+    let reload = || {
+        server.signal(Signal::HUP);
+        manager.until_ready();
+    };
+    assert!(served(&first));
+
+    // Half of a renewal: the new certificate with the old key.
+    let key = fs::read(directory.path().join("key.pem")).unwrap();
+    let second = certify(directory.path());
+    let new_key = fs::read(directory.path().join("key.pem")).unwrap();
+    fs::write(directory.path().join("key.pem"), key).unwrap();
+    reload();
+    assert!(served(&first) && !served(&second));
+    let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
+    let line =
+        log.lines().find(|line| line.contains("ERROR")).unwrap_or_else(|| panic!("nothing is said: {log}"));
+    for word in ["the one from before stays", "key.pem", "cert.pem", "then reload again"] {
+        assert!(line.contains(word), "{word:?} in {line}");
+    }
+
+    fs::write(directory.path().join("key.pem"), new_key).unwrap();
+    reload();
+    assert!(served(&second) && !served(&first));
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn a_start_without_a_usable_certificate_is_refused_before_anything_is_made() {
+    let directory = tempdir().unwrap();
+    let refused = |environment: &[(&str, &str)]| {
+        let mut command = keyfob(directory.path(), &["serve", "--listen", "127.0.0.1:0", "--issuer", ISSUER]);
+        let output = command.envs(environment.iter().copied()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = refused(&FILES);
+    assert!(
+        error.contains("server.tls.cert names cert.pem, which cannot be read (No such file or directory"),
+        "{error}"
+    );
+    let error = refused(&FILES[..1]);
+    assert!(error.contains("server.tls.cert") && error.contains("needs both cert and key"), "{error}");
+    certify(directory.path());
+    fs::set_permissions(directory.path().join("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    let error = refused(&FILES);
+    assert!(
+        error.contains("other users can read the private key key.pem") && error.contains("chmod o= key.pem"),
+        "{error}"
+    );
+    assert!(!directory.path().join("data").exists());
+}

@@ -1,0 +1,245 @@
+//! What holds at every route: methods, limits, the shapes of errors, and that nobody keeps what was said.
+
+use http::Method;
+use serde_json::json;
+
+use crate::harness::server::{Auth, Server, text};
+
+/// Every path of the document, with a value for each parameter, and its methods.
+fn routes(server: &Server) -> Vec<(String, Vec<String>)> {
+    let document = server.app().wire().document();
+    let methods = |operations: &serde_json::Value| {
+        operations.as_object().unwrap().keys().map(|name| name.to_uppercase()).collect()
+    };
+    let paths = document["paths"].as_object().unwrap().iter();
+    paths.map(|(path, operations)| (path.replace(['{', '}'], ""), methods(operations))).collect()
+}
+
+/// 405 with `Allow`, on every route, in the shape of its surface (contract, section 5; C-13).
+#[tokio::test]
+async fn a_method_that_a_route_lacks_is_405() {
+    let server = Server::start().await;
+    let routes = routes(&server);
+    assert!(routes.len() >= 12, "{routes:?}");
+    for (path, methods) in routes {
+        let mut allow = methods.clone();
+        allow.extend(methods.contains(&"GET".to_owned()).then(|| "HEAD".to_owned()));
+        allow.sort();
+        for method in [
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+            Method::TRACE,
+        ] {
+            let answer = server.send(method.clone(), &path, Auth::Basic(&server.admin), &[], "").await;
+            if allow.contains(&method.to_string()) {
+                assert_ne!(answer.status, 405, "{method} {path}");
+                continue;
+            }
+            assert_eq!((answer.status, answer.header("allow")), (405, &*allow.join(", ")), "{method} {path}");
+            let media_type =
+                if path.starts_with("/oauth2/") { "application/json" } else { "application/problem+json" };
+            assert_eq!(
+                (answer.header("content-type"), answer.header("cache-control")),
+                (media_type, "no-store"),
+                "{method} {path}"
+            );
+        }
+    }
+}
+
+/// 413 on every route that takes a body, and `Connection: close`.
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_everywhere() {
+    let server = Server::with(&[("limits.body_bytes_max", "1KiB")]).await;
+    for (path, methods) in routes(&server) {
+        for method in methods.iter().filter(|method| ["POST", "PATCH"].contains(&method.as_str())) {
+            let method: Method = method.parse().unwrap();
+            let answer = server
+                .send(
+                    method,
+                    &path,
+                    Auth::Basic(&server.admin),
+                    &[("content-type", "application/json")],
+                    "x".repeat(1025),
+                )
+                .await;
+            assert_eq!(
+                (answer.status, answer.header("connection"), answer.header("cache-control")),
+                (413, "close", "no-store"),
+                "{path}"
+            );
+        }
+    }
+}
+
+/// REV-43: no route answers a page of another origin, nor its preflight; the documentation is no exception.
+#[tokio::test]
+async fn no_route_is_open_to_other_origins() {
+    let server = Server::start().await;
+    let headers = [("origin", "https://evil.example"), ("access-control-request-method", "POST")];
+    for (path, methods) in routes(&server)
+        .into_iter()
+        .chain([("/docs".into(), vec!["GET".into()]), ("/openapi.json".into(), vec!["GET".into()])])
+    {
+        for method in methods.into_iter().chain(["OPTIONS".into()]) {
+            let answer = server.send(method.parse().unwrap(), &path, Auth::None, &headers, "").await;
+            assert!(
+                !answer.headers.keys().any(|name| name.as_str().starts_with("access-control-")),
+                "{method} {path}"
+            );
+        }
+    }
+}
+
+/// Nothing that carries or judges a token or a secret may be kept: at `/oauth2` and `/v1`, success and error
+/// alike.
+#[tokio::test]
+async fn no_answer_about_a_secret_may_be_kept() {
+    let server = Server::start().await;
+    let app = server.application("app").await;
+    let opened =
+        server.json(Method::POST, "/v1/sessions", Auth::Basic(&app), json!({"subject": "alice"})).await;
+    let id = text(&opened.json()["session"]["id"]);
+    let rotated = server
+        .json(
+            Method::POST,
+            "/v1/clients/app/secret",
+            Auth::Basic(&server.admin),
+            json!({"keep_old_for": "1h"}),
+        )
+        .await;
+    for answer in [
+        opened.clone(),
+        rotated,
+        server.json(Method::POST, "/v1/clients", Auth::Basic(&server.admin), json!({})).await,
+        server.refresh(&app, &text(&opened.json()["refresh_token"])).await,
+        server.get(&format!("/v1/sessions/{id}"), Auth::Basic(&app)).await,
+        server.get("/v1/sessions", Auth::Basic(&app)).await,
+        server.get("/v1/sessions/none", Auth::Basic(&app)).await,
+        server.get("/v1/sessions", Auth::None).await,
+        server.get("/v1/nothing", Auth::Basic(&app)).await,
+        server.json(Method::POST, "/v1/sessions", Auth::Basic(&app), json!({})).await,
+        server.delete(&format!("/v1/sessions/{id}"), Auth::Basic(&app)).await,
+    ] {
+        let headers = ["cache-control", "pragma", "x-content-type-options"].map(|name| answer.header(name));
+        assert_eq!(headers, ["no-store", "no-cache", "nosniff"], "{} {}", answer.status, answer.text());
+        assert_eq!((answer.headers.get("etag"), answer.headers.get("set-cookie")), (None, None));
+    }
+}
+
+/// BER-04, BER-05, BER-06, BER-01, BER-02: how `/v1` asks for credentials.
+#[tokio::test]
+async fn v1_asks_for_credentials() {
+    let server = Server::start().await;
+    let own = server.own_token(&server.admin).await;
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        assert_eq!(
+            server.get("/v1/clients", Auth::Header(&format!("{scheme} {own}"))).await.status,
+            200,
+            "{scheme}"
+        );
+    }
+    let nobody = server.get("/v1/clients", Auth::None).await;
+    nobody.assert_problem(401, None);
+    assert_eq!(nobody.challenges(), [r#"Basic realm="keyfob", charset="UTF-8""#, r#"Bearer realm="keyfob""#]);
+    server.get(&format!("/v1/clients?access_token={own}"), Auth::None).await.assert_problem(401, None);
+    for bad in ["x", "", "v4.public.x"] {
+        let answer = server.get("/v1/clients", Auth::Bearer(bad)).await;
+        answer.assert_problem(401, None);
+        assert_eq!(answer.challenges(), [r#"Bearer realm="keyfob", error="invalid_token""#]);
+    }
+    assert_eq!(server.revoke(&server.admin, &own).await.status, 200);
+    server.get("/v1/clients", Auth::Bearer(&own)).await.assert_problem(401, None);
+}
+
+/// BER-07: a good token without the privilege is told so; a secret without it has no token to complain of.
+#[tokio::test]
+async fn a_bearer_without_the_permission_is_told_that_it_is_not_enough() {
+    let server = Server::start().await;
+    let machine =
+        server.client(json!({"permissions": ["introspect"], "grants": ["client_credentials"]})).await;
+    let own = server.own_token(&machine).await;
+    for path in ["/v1/clients", "/v1/sessions", "/v1/events", "/v1/keys"] {
+        let by_bearer = server.get(path, Auth::Bearer(&own)).await;
+        by_bearer.assert_problem(403, None);
+        assert_eq!(
+            by_bearer.challenges(),
+            [r#"Bearer realm="keyfob", error="insufficient_scope""#],
+            "{path}"
+        );
+        let by_secret = server.get(path, Auth::Basic(&machine)).await;
+        by_secret.assert_problem(403, None);
+        assert_eq!(by_secret.challenges(), [""; 0], "{path}");
+    }
+}
+
+/// A body that is not what the document says is refused naming the field, before anything is done.
+#[tokio::test]
+async fn a_wrong_body_names_its_field() {
+    let server = Server::start().await;
+    for (body, status, field) in [
+        (r#"{"subject":"a","subjcet":"b"}"#, 400, Some("subjcet")),
+        (r#"{"subject":"a","device":{"model":"x"}}"#, 400, Some("device.model")),
+        (r#"{"subject":1}"#, 400, Some("subject")),
+        ("{}", 400, Some("subject")),
+        (r#"{"subject":"a","subject":"b"}"#, 400, None),
+        (r#"{"subject":"a""#, 400, None),
+        ("", 400, None),
+    ] {
+        let headers = [("content-type", "application/json")];
+        let answer = server
+            .send(Method::POST, "/v1/sessions", Auth::Basic(&server.admin), &headers, body.to_owned())
+            .await;
+        answer.assert_problem(status, field);
+    }
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    server
+        .send(Method::POST, "/v1/sessions", Auth::Basic(&server.admin), &form, "subject=a")
+        .await
+        .assert_problem(415, None);
+    server
+        .send(Method::POST, "/v1/sessions", Auth::Basic(&server.admin), &[], r#"{"subject":"a"}"#)
+        .await
+        .assert_problem(415, None);
+    let none = server.get("/v1/sessions", Auth::Basic(&server.admin)).await.json();
+    assert_eq!(none["items"], json!([]));
+}
+
+/// What only an administrator may do is 403 to every other client, and to none 401.
+#[tokio::test]
+async fn administration_is_for_administrators() {
+    let server = Server::start().await;
+    let all = ["sessions", "introspect", "introspect:any", "events", "metrics"];
+    let app = server.client(json!({"client_id": "app", "permissions": all, "grants": ["client_credentials"], "scopes": ["admin"]})).await;
+    let own = server.own_token(&app).await;
+    let keys = server.get("/.well-known/paserk.json", Auth::None).await.json();
+    let key = format!("/v1/keys/{}", text(&keys["keys"][0]["kid"]));
+    for (method, path, body) in [
+        (Method::GET, "/v1/clients", json!(null)),
+        (Method::POST, "/v1/clients", json!({"client_id": "x", "permissions": ["admin"]})),
+        (Method::GET, "/v1/clients/app", json!(null)),
+        (Method::GET, "/v1/clients/nobody", json!(null)),
+        (Method::PATCH, "/v1/clients/app", json!({"permissions": ["admin"]})),
+        (Method::PATCH, "/v1/clients/nobody", json!({"permissions": ["admin"]})),
+        (Method::DELETE, "/v1/clients/admin", json!(null)),
+        (Method::POST, "/v1/clients/app/secret", json!({})),
+        (Method::DELETE, "/v1/sessions", json!(null)),
+        (Method::GET, "/v1/keys", json!(null)),
+        (Method::POST, "/v1/keys/rotate", json!(null)),
+        (Method::DELETE, &*key, json!(null)),
+    ] {
+        for auth in [Auth::Basic(&app), Auth::Bearer(&own)] {
+            server.json(method.clone(), path, auth, body.clone()).await.assert_problem(403, None);
+        }
+        server.json(method.clone(), path, Auth::None, body).await.assert_problem(401, None);
+    }
+    assert_eq!(
+        server.get("/v1/clients", Auth::Basic(&server.admin)).await.json()["items"].as_array().unwrap().len(),
+        2
+    );
+}

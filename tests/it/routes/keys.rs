@@ -1,0 +1,106 @@
+//! `/v1/keys`: rotation that logs nobody out, and revocation that kills at once.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+
+use crate::harness::server::{Auth, Server, text};
+
+async fn kids(server: &Server) -> Vec<(String, String)> {
+    let keys = server.get("/v1/keys", Auth::Basic(&server.admin)).await.json();
+    keys["items"].as_array().unwrap().iter().map(|key| (text(&key["kid"]), text(&key["status"]))).collect()
+}
+
+async fn rotate(server: &Server) -> String {
+    let answer = server.send(Method::POST, "/v1/keys/rotate", Auth::Basic(&server.admin), &[], "").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    text(&answer.json()["kid"])
+}
+
+fn statuses(keys: &[(String, String)]) -> Vec<&str> {
+    keys.iter().map(|(_, status)| &**status).collect()
+}
+
+/// PAS-49, ROT-31: what was signed before stays good, and a retry within the window gets the very same token.
+#[tokio::test]
+async fn a_rotation_logs_nobody_out_and_survives_a_restart() {
+    let mut server = Server::start().await;
+    let app = server.application("app").await;
+    let opened = server.open(&app).await;
+    let refreshed = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
+    let before = kids(&server).await;
+    assert_eq!(statuses(&before), ["active", "next"]);
+    assert_eq!(rotate(&server).await, before[1].0, "the one that was published signs");
+    let retried = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
+    assert_eq!(retried["access_token"], refreshed["access_token"]);
+    assert_eq!(retried["refresh_token"], refreshed["refresh_token"]);
+    server.restart().await;
+    assert_eq!(statuses(&kids(&server).await), ["retired", "active", "next"]);
+    assert!(server.is_active(&app, &text(&opened["access_token"])).await);
+    let jwks = server.get("/.well-known/jwks.json", Auth::None).await.json();
+    assert_eq!(jwks["keys"].as_array().unwrap().len(), 3);
+}
+
+/// INT-53, INT-55: revocation of a key is for a compromised one.
+#[tokio::test]
+async fn a_revoked_keys_tokens_die_at_once_and_sessions_live_on() {
+    let mut server = Server::start().await;
+    let app = server.application("app").await;
+    let opened = server.open(&app).await;
+    let (access, refresh) = (text(&opened["access_token"]), text(&opened["refresh_token"]));
+    assert!(server.is_active(&app, &access).await, "seen, and so remembered");
+    let signing = kids(&server).await[0].0.clone();
+    assert_eq!(server.delete(&format!("/v1/keys/{signing}"), Auth::Basic(&server.admin)).await.status, 204);
+    assert!(!server.is_active(&app, &access).await);
+    assert!(server.is_active(&app, &refresh).await);
+    let refreshed = server.refresh(&app, &refresh).await.json();
+    assert!(server.is_active(&app, &text(&refreshed["access_token"])).await);
+    server.restart().await;
+    assert!(!server.is_active(&app, &access).await);
+    assert_eq!(statuses(&kids(&server).await), ["active", "next"]);
+    assert_eq!(server.delete(&format!("/v1/keys/{signing}"), Auth::Basic(&server.admin)).await.status, 404);
+}
+
+/// ROT-31 when the key was compromised in between: the same refresh token, and a fresh access token of
+/// another key.
+#[tokio::test]
+async fn a_retry_after_its_key_was_revoked_gets_a_fresh_access_token() {
+    let server = Server::start().await;
+    let app = server.application("app").await;
+    let opened = server.open(&app).await;
+    let refreshed = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
+    let signing = kids(&server).await[0].0.clone();
+    server.delete(&format!("/v1/keys/{signing}"), Auth::Basic(&server.admin)).await;
+    let retried = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
+    assert_eq!(retried["refresh_token"], refreshed["refresh_token"]);
+    assert_ne!(retried["access_token"], refreshed["access_token"]);
+    assert!(server.is_active(&app, &text(&retried["access_token"])).await);
+}
+
+#[tokio::test]
+async fn keys_rotate_by_themselves_and_old_ones_are_forgotten() {
+    let server = Server::with(&[("keys.rotate_every", "30d")]).await;
+    let first = kids(&server).await;
+    server.hand.advance(Duration::from_secs(30 * 86_400));
+    server.app().engine().tend_keys().await.unwrap();
+    let second = kids(&server).await;
+    assert_eq!(
+        (second[1].0.clone(), statuses(&second)),
+        (first[1].0.clone(), vec!["retired", "active", "next"])
+    );
+    server.hand.advance(Duration::from_secs(86_400));
+    server.app().engine().tend_keys().await.unwrap();
+    assert_eq!(statuses(&kids(&server).await), ["active", "next"]);
+}
+
+#[tokio::test]
+async fn keys_are_for_administrators() {
+    let server = Server::start().await;
+    let app = server.application("app").await;
+    assert_eq!(server.get("/v1/keys", Auth::Basic(&app)).await.status, 403);
+    assert_eq!(server.send(Method::POST, "/v1/keys/rotate", Auth::Basic(&app), &[], "").await.status, 403);
+    assert_eq!(server.delete("/v1/keys/k4.pid.x", Auth::Basic(&app)).await.status, 403);
+    let keys: Value = server.get("/v1/keys", Auth::Socket).await.json();
+    assert!(!keys.to_string().contains("seed"));
+}

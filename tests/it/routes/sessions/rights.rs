@@ -1,0 +1,297 @@
+//! `/v1/sessions` and `/v1/subjects`: who sees and ends what, and logging out everywhere (contract, sections
+//! 4 and 5).
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::harness::server::{Auth, Client, ISSUER, Server, text};
+
+/// A backend that opens for an application and a public client, an application of its own, and an onlooker.
+struct House {
+    server: Server,
+    backend: Client,
+    app: Client,
+    other: Client,
+}
+
+impl House {
+    async fn build() -> Self {
+        let server = Server::start().await;
+        let app = server.application("app").await;
+        let other = server.application("other").await;
+        let backend = json!({"client_id": "backend", "permissions": ["sessions"], "opens_for": ["app"], "grants": ["refresh_token"]});
+        let backend = server.client(backend).await;
+        Self { server, backend, app, other }
+    }
+
+    async fn open(&self, opener: &Client, client: &str, subject: &str) -> Value {
+        self.server
+            .open_with(opener, json!({"subject": subject, "client_id": client, "data": {"private": true}}))
+            .await
+    }
+
+    async fn state(&self, opened: &Value) -> (String, String) {
+        let session = self.server.get(&path_of(opened), Auth::Basic(&self.server.admin)).await.json();
+        (text(&session["state"]), session["ended"]["reason"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+fn path_of(opened: &Value) -> String {
+    format!("/v1/sessions/{}", text(&opened["session"]["id"]))
+}
+
+/// The opener and the client it was opened for read and list it, with its data; an administrator without; to
+/// others it does not exist.
+#[tokio::test]
+async fn a_session_is_seen_by_its_opener_its_client_and_administrators() {
+    let house = House::build().await;
+    let server = &house.server;
+    let opened = house.open(&house.backend, "app", "alice").await;
+    assert_eq!(opened["session"]["data"], json!({"private": true}));
+    for (caller, data) in [
+        (&house.backend, Some(json!({"private": true}))),
+        (&house.app, Some(json!({"private": true}))),
+        (&server.admin, None),
+    ] {
+        let read = server.get(&path_of(&opened), Auth::Basic(caller)).await;
+        assert_eq!((read.status, read.json().get("data").cloned()), (200, data.clone()), "{}", caller.id);
+        let list = server.get("/v1/sessions?subject=alice", Auth::Basic(caller)).await.json();
+        assert_eq!(
+            (list["items"].as_array().unwrap().len(), &list["items"][0]),
+            (1, &read.json()),
+            "{}",
+            caller.id
+        );
+    }
+    let unknown =
+        server.get("/v1/sessions/00000000-0000-7000-8000-000000000000", Auth::Basic(&house.other)).await;
+    unknown.assert_problem(404, None);
+    let malformed = server.get("/v1/sessions/x", Auth::Basic(&house.other)).await;
+    for method in [Method::GET, Method::DELETE] {
+        let foreign = server.send(method, &path_of(&opened), Auth::Basic(&house.other), &[], "").await;
+        for answer in [&foreign, &malformed] {
+            assert_eq!(
+                (answer.status, &answer.headers, &answer.body),
+                (unknown.status, &unknown.headers, &unknown.body)
+            );
+        }
+    }
+    let list = server.get("/v1/sessions?subject=alice&client_id=app", Auth::Basic(&house.other)).await.json();
+    assert_eq!(list, json!({"items": [], "next_cursor": null}));
+    assert_eq!(house.state(&opened).await.0, "active");
+}
+
+/// The opener and the client it was opened for end it; a reader of tokens does not even see it.
+#[tokio::test]
+async fn a_session_is_ended_by_its_opener_or_its_client() {
+    let house = House::build().await;
+    let server = &house.server;
+    let rs = server
+        .client(json!({"client_id": "rs", "permissions": ["introspect:any", "events"], "serves": [ISSUER]}))
+        .await;
+    for caller in [&house.backend, &house.app] {
+        let opened = house.open(&house.backend, "app", "alice").await;
+        for method in [Method::GET, Method::DELETE] {
+            server.send(method, &path_of(&opened), Auth::Basic(&rs), &[], "").await.assert_problem(403, None);
+        }
+        server
+            .json(Method::POST, "/v1/sessions", Auth::Basic(&rs), json!({"subject": "alice"}))
+            .await
+            .assert_problem(403, None);
+        assert_eq!(server.delete(&path_of(&opened), Auth::Basic(caller)).await.status, 204);
+        assert_eq!(house.state(&opened).await, ("ended".into(), "logout".into()), "by {}", caller.id);
+    }
+}
+
+/// A person's token opens no management route, whatever its scope and audience say; the client's own does,
+/// with the rights of its record.
+#[tokio::test]
+async fn a_persons_token_manages_nothing() {
+    let server = Server::start().await;
+    let fields = json!({"client_id": "app", "permissions": ["admin"], "grants": ["refresh_token", "client_credentials"],
+                        "scopes": ["admin", "sessions", "introspect:any"]});
+    let app = server.client(fields).await;
+    let opened = server
+        .open_with(
+            &app,
+            json!({"subject": "app", "claims": {"permissions": ["admin"], "client_id": "admin"}}),
+        )
+        .await;
+    let told = server.introspect(&app, &text(&opened["access_token"])).await;
+    assert_eq!((&told["aud"], &told["scope"]), (&json!(ISSUER), &json!("admin introspect:any sessions")));
+    let own = server.own_token(&app).await;
+    for token in ["access_token", "session_token", "refresh_token"].map(|name| text(&opened[name])) {
+        for (method, path) in [
+            (Method::GET, "/v1/clients"),
+            (Method::GET, "/v1/sessions"),
+            (Method::DELETE, "/v1/sessions"),
+            (Method::DELETE, "/v1/clients/app"),
+            (Method::DELETE, "/v1/subjects/app/sessions"),
+        ] {
+            let answer = server.send(method.clone(), path, Auth::Bearer(&token), &[], "").await;
+            answer.assert_problem(401, None);
+        }
+        server
+            .json(Method::POST, "/v1/sessions", Auth::Bearer(&token), json!({"subject": "x"}))
+            .await
+            .assert_problem(401, None);
+    }
+    assert!(server.is_active(&app, &text(&opened["access_token"])).await);
+    assert_eq!(server.get("/v1/clients", Auth::Bearer(&own)).await.status, 200);
+    server
+        .json(
+            Method::PATCH,
+            "/v1/clients/app",
+            Auth::Basic(&server.admin),
+            json!({"permissions": ["sessions"]}),
+        )
+        .await;
+    server.get("/v1/clients", Auth::Bearer(&own)).await.assert_problem(403, None);
+    assert_eq!(
+        server.get("/v1/sessions", Auth::Bearer(&own)).await.status,
+        200,
+        "what it may is read at that moment"
+    );
+    server
+        .json(Method::PATCH, "/v1/clients/app", Auth::Basic(&server.admin), json!({"disabled": true}))
+        .await;
+    server.get("/v1/sessions", Auth::Bearer(&own)).await.assert_problem(401, None);
+}
+
+/// An administrator ends all of a subject's sessions, and those of nobody else; the count is exact, and the
+/// next sign-in lives.
+#[tokio::test]
+async fn a_subject_is_logged_out_everywhere() {
+    let house = House::build().await;
+    let server = &house.server;
+    let path = "/v1/subjects/alice/sessions";
+    let alices =
+        [house.open(&house.app, "app", "alice").await, house.open(&house.other, "other", "alice").await];
+    let gone = house.open(&house.app, "app", "alice").await;
+    server.delete(&path_of(&gone), Auth::Basic(&house.app)).await;
+    let bobs = house.open(&house.app, "app", "bob").await;
+    let answer = server.delete(&format!("{path}?reason=lost%20phone"), Auth::Basic(&server.admin)).await;
+    assert_eq!((answer.status, answer.json()), (200, json!({"ended": 2})));
+    for opened in &alices {
+        assert_eq!(house.state(opened).await, ("ended".into(), "subject_revoked".into()));
+        for token in ["access_token", "refresh_token", "session_token"] {
+            assert!(!server.is_active(&server.admin, &text(&opened[token])).await);
+        }
+    }
+    assert_eq!((house.state(&bobs).await.0, house.state(&gone).await.1), ("active".into(), "logout".into()));
+    let next = house.open(&house.app, "app", "alice").await;
+    assert!(server.is_active(&house.app, &text(&next["access_token"])).await);
+    let answer = server.delete("/v1/subjects/nobody/sessions", Auth::Basic(&server.admin)).await;
+    assert_eq!((answer.status, answer.json()), (200, json!({"ended": 0})));
+}
+
+/// "Everywhere else": the named session stays. One that is malformed is refused, before anything ends.
+#[tokio::test]
+async fn all_but_one_session_are_ended() {
+    let house = House::build().await;
+    let server = &house.server;
+    let (here, there) =
+        (house.open(&house.app, "app", "alice").await, house.open(&house.app, "app", "alice").await);
+    let path = |except: &str| format!("/v1/subjects/alice/sessions?except={except}");
+    server.delete(&path("x"), Auth::Basic(&house.app)).await.assert_problem(400, Some("except"));
+    assert_eq!(house.state(&there).await.0, "active");
+    let answer = server.delete(&path(&text(&here["session"]["id"])), Auth::Basic(&house.app)).await;
+    assert_eq!(answer.json(), json!({"ended": 1}));
+    assert_eq!((house.state(&here).await.0, house.state(&there).await.0), ("active".into(), "ended".into()));
+}
+
+/// A client ends only the sessions that it opened or that are its own.
+#[tokio::test]
+async fn a_client_logs_a_subject_out_of_its_own_sessions() {
+    let house = House::build().await;
+    let server = &house.server;
+    let (by_backend, own, others) = (
+        house.open(&house.backend, "app", "alice").await,
+        house.open(&house.app, "app", "alice").await,
+        house.open(&house.other, "other", "alice").await,
+    );
+    let path = "/v1/subjects/alice/sessions";
+    assert_eq!(server.delete(path, Auth::Basic(&house.backend)).await.json(), json!({"ended": 1}));
+    let states = [house.state(&by_backend).await.0, house.state(&own).await.0, house.state(&others).await.0];
+    assert_eq!(states, ["ended", "active", "active"]);
+    assert_eq!(server.delete(path, Auth::Basic(&house.app)).await.json(), json!({"ended": 1}));
+    assert_eq!(house.state(&others).await.0, "active");
+    let plain = server.client(json!({"client_id": "plain", "permissions": ["introspect"]})).await;
+    server.delete(path, Auth::Basic(&plain)).await.assert_problem(403, None);
+}
+
+/// A subject is any text that the path can carry, and one that no subject can be is 400.
+#[tokio::test]
+async fn a_subject_is_percent_encoded_in_the_path() {
+    let house = House::build().await;
+    let server = &house.server;
+    for subject in ["a b", "ä/ö?x=1&y#z", "auth0|5f", "%41", "..", "a+b"] {
+        let opened = house.open(&house.app, "app", subject).await;
+        let encoded = percent_encoding::utf8_percent_encode(subject, percent_encoding::NON_ALPHANUMERIC);
+        let answer =
+            server.delete(&format!("/v1/subjects/{encoded}/sessions"), Auth::Basic(&house.app)).await;
+        assert_eq!((answer.status, answer.text()), (200, r#"{"ended":1}"#.into()), "{subject}");
+        assert_eq!(house.state(&opened).await.0, "ended", "{subject}");
+    }
+    let long = format!("/v1/subjects/{}/sessions", "x".repeat(257));
+    server.delete(&long, Auth::Basic(&house.app)).await.assert_problem(400, Some("subject"));
+    server
+        .delete("/v1/subjects/a%0Ab/sessions", Auth::Basic(&house.app))
+        .await
+        .assert_problem(400, Some("subject"));
+}
+
+/// Through the admin socket the caller is an administrator, unless a header says otherwise (contract, section
+/// 5).
+#[tokio::test]
+async fn the_admin_socket_is_an_administrator() {
+    let house = House::build().await;
+    let server = &house.server;
+    let opened = house.open(&house.app, "app", "alice").await;
+    assert_eq!(server.get(&path_of(&opened), Auth::Socket).await.status, 200);
+    let headers = [("authorization", &*crate::harness::server::basic(&house.other.id, &house.other.secret))];
+    server.send(Method::GET, &path_of(&opened), Auth::Socket, &headers, "").await.assert_problem(404, None);
+    let wrong = [("authorization", "Basic eDp5")];
+    server.send(Method::GET, &path_of(&opened), Auth::Socket, &wrong, "").await.assert_problem(401, None);
+    assert_eq!(server.delete(&path_of(&opened), Auth::Socket).await.status, 204);
+    assert_eq!(house.state(&opened).await, ("ended".into(), "admin".into()));
+}
+
+/// Who may not learns that, and nothing of the request: once a malformed name was 404, and a body that does
+/// not fit 400, to everybody.
+#[tokio::test]
+async fn whether_somebody_may_is_asked_before_what_they_ask_for() {
+    let server = Server::start().await;
+    let onlooker = server.client(json!({"client_id": "onlooker", "permissions": ["introspect"]})).await;
+    for (method, path) in [
+        (Method::GET, "/v1/sessions/x"),
+        (Method::PATCH, "/v1/sessions/x"),
+        (Method::DELETE, "/v1/sessions/x"),
+        (Method::POST, "/v1/sessions"),
+        (Method::GET, "/v1/sessions?cursor=x&subject=%00"),
+        (Method::POST, "/v1/sessions/x/renew"),
+        (Method::POST, "/v1/sessions/x/families"),
+        (Method::DELETE, "/v1/sessions/x/families/x"),
+        (Method::DELETE, "/v1/subjects/%00/sessions?except=x"),
+        (Method::GET, "/v1/events?after=x"),
+        (Method::POST, "/v1/clients"),
+        (Method::GET, "/v1/clients?cursor=%00"),
+        (Method::GET, "/v1/clients/a,b"),
+        (Method::PATCH, "/v1/clients/a,b"),
+        (Method::DELETE, "/v1/clients/a,b"),
+        (Method::POST, "/v1/clients/a,b/secret"),
+        (Method::DELETE, "/v1/keys/x"),
+    ] {
+        for (headers, body) in
+            [(&[][..], ""), (&[("content-type", "application/json")], r#"{"client_id":"a,b","no":1}"#)]
+        {
+            let ask = async |auth| server.send(method.clone(), path, auth, headers, body).await.status;
+            let answers = (
+                ask(Auth::None).await,
+                ask(Auth::Basic(&onlooker)).await,
+                ask(Auth::Basic(&server.admin)).await,
+            );
+            assert!(matches!(answers, (401, 403, 400 | 404 | 415)), "{method} {path}: {answers:?}");
+        }
+    }
+}

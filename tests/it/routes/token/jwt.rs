@@ -1,0 +1,248 @@
+//! Clients whose access tokens are JWTs (RFC 9068): the same life as with PASETO, and a second implementation
+//! that reads them.
+
+mod second_implementation;
+
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use hmac::{Hmac, KeyInit, Mac};
+use http::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::harness::server::{Auth, Client, ISSUER, NOW_S, Server, text};
+
+/// An application like [`Server::application`], whose access tokens are of this form.
+async fn application(server: &Server, id: &str, format: &str) -> Client {
+    let fields = json!({
+        "client_id": id, "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"],
+        "scopes": ["read", "write"], "access_token_format": format,
+    });
+    server.client(fields).await
+}
+
+async fn set_format(server: &Server, client: &Client, format: &str) {
+    let path = format!("/v1/clients/{}", client.id);
+    let answer = server
+        .json(Method::PATCH, &path, Auth::Basic(&server.admin), json!({"access_token_format": format}))
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+fn is_jwt(token: &str) -> bool {
+    token.starts_with("eyJ") && token.split('.').count() == 3
+}
+
+fn is_paseto(token: &str) -> bool {
+    token.starts_with("v4.public.")
+}
+
+fn part(token: &str, number: usize) -> Value {
+    serde_json::from_slice(&Base64UrlUnpadded::decode_vec(token.split('.').nth(number).unwrap()).unwrap())
+        .unwrap()
+}
+
+/// A signature by a key that is not ours.
+fn foreign_signature(signed: &str) -> ed25519_compact::Signature {
+    ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([7; 32])).sk.sign(signed, None)
+}
+
+fn base64url(bytes: impl AsRef<[u8]>) -> String {
+    Base64UrlUnpadded::encode_string(bytes.as_ref())
+}
+
+/// JWP-01: opened, introspected, refreshed, retried and revoked, each as with a PASETO.
+#[tokio::test]
+async fn a_session_with_jwts_lives_and_dies_like_any_other() {
+    let mut server = Server::start().await;
+    let app = application(&server, "app", "jwt").await;
+    let opening =
+        json!({"subject": "alice", "acr": "aal2", "amr": ["pwd", "otp"], "claims": {"team": "blue"}});
+    let opened = server.open_with(&app, opening).await;
+    let first = text(&opened["access_token"]);
+    assert_eq!(part(&first, 0).as_object().unwrap().keys().collect::<Vec<_>>(), ["alg", "kid", "typ"]);
+    assert_eq!((&part(&first, 0)["typ"], &part(&first, 0)["alg"]), (&json!("at+jwt"), &json!("EdDSA")));
+    let claims = part(&first, 1);
+    let told = server.introspect(&app, &first).await;
+    for name in [
+        "iss",
+        "sub",
+        "aud",
+        "exp",
+        "nbf",
+        "iat",
+        "jti",
+        "sid",
+        "client_id",
+        "scope",
+        "auth_time",
+        "acr",
+        "amr",
+        "claims",
+    ] {
+        assert_eq!((&told[name], told[name].is_null()), (&claims[name], false), "{name}");
+    }
+    assert_eq!(
+        (&told["active"], &told["token_type"], &claims["fam"]),
+        (&json!(true), &json!("Bearer"), &json!(1))
+    );
+
+    let refreshed = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
+    let second = text(&refreshed["access_token"]);
+    assert!(is_jwt(&second) && part(&second, 1)["jti"] != claims["jti"]);
+    server.hand.advance(Duration::from_secs(3));
+    for restarted in [false, true] {
+        if restarted {
+            server.restart().await;
+        }
+        let again = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
+        assert_eq!(
+            again["access_token"], refreshed["access_token"],
+            "byte for byte (ROT-02), restarted: {restarted}"
+        );
+        assert_eq!(again["refresh_token"], refreshed["refresh_token"]);
+    }
+
+    assert_eq!(server.revoke(&app, &second).await.status, 200);
+    assert!(server.is_active(&app, &first).await && !server.is_active(&app, &second).await, "only that one");
+    let again = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
+    assert_ne!(
+        again["access_token"], refreshed["access_token"],
+        "a retry does not bring a revoked token back"
+    );
+    assert!(is_jwt(&text(&again["access_token"])));
+    assert_eq!(server.revoke(&app, &text(&refreshed["refresh_token"])).await.status, 200);
+    for token in [&first, &second, &text(&again["access_token"])] {
+        assert_eq!(server.introspect(&app, token).await, json!({"active": false}));
+    }
+}
+
+#[tokio::test]
+async fn a_jwt_expires_in_the_second_of_its_exp() {
+    let server = Server::start().await;
+    let app = application(&server, "app", "jwt").await;
+    let token = text(&server.open(&app).await["access_token"]);
+    assert_eq!(part(&token, 1)["exp"], NOW_S + 300);
+    server.hand.advance(Duration::from_millis(299_999));
+    assert!(server.is_active(&app, &token).await);
+    server.hand.advance(Duration::from_millis(1));
+    assert!(!server.is_active(&app, &token).await);
+}
+
+/// The form is the client's own: neither its neighbour's nor, in a session opened for it, its opener's.
+#[tokio::test]
+async fn each_client_gets_its_own_form() {
+    let server = Server::start().await;
+    let (jwt, paseto) =
+        (application(&server, "jwt", "jwt").await, application(&server, "paseto", "paseto").await);
+    let (with_jwt, with_paseto) = (server.open(&jwt).await, server.open(&paseto).await);
+    assert!(is_jwt(&text(&with_jwt["access_token"])) && is_paseto(&text(&with_paseto["access_token"])));
+    assert!(is_jwt(&server.own_token(&jwt).await) && is_paseto(&server.own_token(&paseto).await));
+    let refreshed = server.refresh(&paseto, &text(&with_paseto["refresh_token"])).await.json();
+    assert!(is_paseto(&text(&refreshed["access_token"])));
+    let opened_for = server.open_with(&server.admin, json!({"subject": "alice", "client_id": "jwt"})).await;
+    assert!(is_jwt(&text(&opened_for["access_token"])));
+}
+
+/// Contract, section 6: a retry gets the same access token only while that one could still be issued.
+#[tokio::test]
+async fn a_retry_after_the_form_was_changed_gets_a_fresh_token_in_the_new_form() {
+    let server = Server::start().await;
+    let app = application(&server, "app", "paseto").await;
+    let opened = server.open(&app).await;
+    let refresh_token = text(&opened["refresh_token"]);
+    let before = server.refresh(&app, &refresh_token).await.json();
+    set_format(&server, &app, "jwt").await;
+    let after = server.refresh(&app, &refresh_token).await.json();
+    assert_eq!(after["refresh_token"], before["refresh_token"]);
+    let (old, new) = (text(&before["access_token"]), text(&after["access_token"]));
+    assert!(is_paseto(&old) && is_jwt(&new));
+    assert_ne!(part(&new, 1)["jti"], server.introspect(&app, &old).await["jti"], "two tokens, two names");
+    assert!(
+        server.is_active(&app, &old).await && server.is_active(&app, &new).await,
+        "what was issued stays good"
+    );
+    assert_eq!(server.revoke(&app, &new).await.status, 200);
+    assert!(server.is_active(&app, &old).await && !server.is_active(&app, &new).await);
+    set_format(&server, &app, "paseto").await;
+    let back = server.refresh(&app, &refresh_token).await.json();
+    assert_eq!(back["access_token"], before["access_token"], "the one that was issued could be issued again");
+}
+
+/// A client's own JWT opens what its PASETO would; a person's opens nothing.
+#[tokio::test]
+async fn a_jwt_as_bearer_is_judged_like_a_paseto() {
+    let server = Server::start().await;
+    let app = application(&server, "app", "jwt").await;
+    let opened = server.open(&app).await;
+    let (own, of_alice) = (server.own_token(&app).await, text(&opened["access_token"]));
+    assert_eq!((&part(&own, 1)["sub"], &part(&own, 1)["aud"]), (&json!("app"), &json!(ISSUER)));
+    assert!(part(&own, 1)["sid"].is_null() && part(&own, 1)["rh"].is_string());
+    let path = format!("/v1/sessions/{}", text(&opened["session"]["id"]));
+    let introspection = [("token", of_alice.as_str())];
+    assert_eq!(server.get(&path, Auth::Bearer(&own)).await.status, 200);
+    let told = server.form("/oauth2/introspect", Auth::Bearer(&own), &introspection).await.json();
+    assert_eq!(told["active"], true);
+    assert_eq!(server.get(&path, Auth::Bearer(&of_alice)).await.status, 401);
+    server
+        .form("/oauth2/introspect", Auth::Bearer(&of_alice), &introspection)
+        .await
+        .assert_error(401, "invalid_token");
+
+    assert_eq!(server.revoke(&app, &own).await.status, 200);
+    assert_eq!(server.get(&path, Auth::Bearer(&own)).await.status, 401, "revoked");
+}
+
+/// JWP-02, ASV-02, ASV-05: what could be taken for one of our JWTs is inactive, opens nothing and revokes
+/// nothing.
+#[tokio::test]
+async fn a_jwt_that_we_did_not_sign_exactly_so_is_nothing_anywhere() {
+    let server = Server::start().await;
+    let app = application(&server, "app", "jwt").await;
+    let paseto = text(&server.open(&application(&server, "paseto", "paseto").await).await["access_token"]);
+    let own = server.own_token(&app).await;
+    let [header, claims, signature] = own.split('.').collect::<Vec<_>>().try_into().unwrap();
+    let kid = text(&part(&own, 0)["kid"]);
+    let x = text(&server.get("/.well-known/jwks.json", Auth::None).await.json()["keys"][0]["x"]);
+    let under = |header: String| format!("{}.{claims}", base64url(header));
+    let hs256 = under(format!(r#"{{"typ":"at+jwt","alg":"HS256","kid":"{kid}"}}"#));
+    let secret = Base64UrlUnpadded::decode_vec(&x).unwrap();
+    let mac = Hmac::<Sha256>::new_from_slice(&secret).unwrap().chain_update(&hs256).finalize().into_bytes();
+    let foreign = foreign_signature(&format!("{header}.{claims}"));
+    let body = Base64UrlUnpadded::decode_vec(paseto.split('.').nth(2).unwrap()).unwrap();
+    let (message, paseto_signature) = body.split_at(body.len() - 64);
+    let jwt_body =
+        [Base64UrlUnpadded::decode_vec(claims).unwrap(), Base64UrlUnpadded::decode_vec(signature).unwrap()]
+            .concat();
+    for (what, token) in [
+        ("alg none", format!("{}.", under(format!(r#"{{"typ":"at+jwt","alg":"none","kid":"{kid}"}}"#)))),
+        ("a MAC under the public key", format!("{hs256}.{}", base64url(mac))),
+        (
+            "another type",
+            format!("{}.{signature}", under(format!(r#"{{"typ":"JWT","alg":"EdDSA","kid":"{kid}"}}"#))),
+        ),
+        ("a foreign signature", format!("{header}.{claims}.{}", base64url(foreign.as_ref()))),
+        (
+            "a PASETO's payload and signature in a JWT",
+            format!("{header}.{}.{}", base64url(message), base64url(paseto_signature)),
+        ),
+        (
+            "a JWT's payload and signature in a PASETO",
+            format!("v4.public.{}.{}", base64url(jwt_body), paseto.split('.').nth(3).unwrap()),
+        ),
+        ("a JWT behind the prefix of a PASETO", format!("v4.public.{own}")),
+        ("a PASETO without its prefix", paseto["v4.public.".len()..].to_owned()),
+    ] {
+        assert_eq!(server.introspect(&app, &token).await, json!({"active": false}), "{what}");
+        server
+            .form("/oauth2/introspect", Auth::Bearer(&token), &[("token", &own)])
+            .await
+            .assert_error(401, "invalid_token");
+        assert_eq!(server.revoke(&app, &token).await.status, 200, "{what}");
+    }
+    assert!(
+        server.is_active(&app, &own).await && server.is_active(&server.admin, &paseto).await,
+        "nothing was revoked"
+    );
+}

@@ -1,0 +1,193 @@
+//! The clauses about the sweep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyfob::domain::cutoff::CutOffs;
+use keyfob::domain::event::EventKind;
+use keyfob::domain::id::{Position, TokenId};
+use keyfob::domain::policy::Lifetimes;
+use keyfob::domain::session::{NotRefreshed, Renewal, RevokedToken, Session};
+use keyfob::store::memory::Memory;
+use keyfob::store::{Lane, Opening, Store, Sweep};
+
+use crate::harness::fixture::*;
+
+every_backend! {
+    the_sweep_reports_an_expiry_once_and_purges_after_the_retention
+    the_sweep_leaves_what_was_used_since
+    the_sweep_finds_a_deadline_that_moved_forwards
+    the_sweep_keeps_an_ended_session_as_long_as_it_must_explain_itself
+    the_sweep_looks_at_what_a_cut_off_ended_when_its_deadline_has_come
+    the_sweep_is_bounded
+    a_closed_window_is_erased_and_an_open_one_kept
+    a_window_that_no_honest_clock_wrote_is_erased
+    a_rotation_erases_the_window_before_it
+    old_events_go_and_positions_go_on
+    a_revocation_is_kept_beyond_its_tokens_expiry_as_long_as_its_event
+}
+
+const IDLE: i64 = 1_800_000;
+
+/// A use that was not written may be this much later than the one that was; until then nobody knows that the
+/// session has expired.
+const GRACE: i64 = 60_000;
+
+const DAY: i64 = 86_400_000;
+
+async fn the_sweep_reports_an_expiry_once_and_purges_after_the_retention(store: Arc<impl Store>) {
+    store.open(Opening { data: Some(data("{}")), ..opening(session(1, "alice", "app")) }).await.unwrap();
+    assert_eq!(store.sweep(sweep(IDLE + GRACE - 1)).await.unwrap(), Default::default());
+    assert_eq!(store.sweep(sweep(IDLE + GRACE)).await.unwrap().expired, 1);
+    assert_eq!(store.sweep(sweep(IDLE + GRACE + 1)).await.unwrap(), Default::default());
+    assert_eq!(kinds(&*store).await, [EventKind::SessionOpened, EventKind::SessionExpired]);
+    assert!(store.session(session_id(1)).await.unwrap().unwrap().expiry_reported);
+    assert_eq!(store.sweep(sweep(IDLE + 7 * DAY - 1)).await.unwrap().purged, 0);
+    assert_eq!(store.sweep(sweep(IDLE + 7 * DAY)).await.unwrap().purged, 1);
+    assert_eq!(store.session(session_id(1)).await.unwrap(), None);
+    assert_eq!(store.data(session_id(1)).await.unwrap(), None);
+    assert_eq!(store.sessions(Some(subject("alice")), None, 10).await.unwrap(), []);
+    assert_eq!(store.sweep(sweep(9 * DAY)).await.unwrap().purged, 0);
+}
+
+async fn the_sweep_leaves_what_was_used_since(store: Arc<impl Store>) {
+    open(&*store, 1, "alice", "app").await;
+    rotate(&*store, &Token::first(1), [1; 32], moment(IDLE - 1)).await.unwrap();
+    assert_eq!(store.sweep(sweep(IDLE + GRACE)).await.unwrap().expired, 0);
+    assert_eq!(store.sweep(sweep(2 * IDLE + GRACE - 2)).await.unwrap().expired, 0);
+    assert_eq!(store.sweep(sweep(2 * IDLE + GRACE - 1)).await.unwrap().expired, 1);
+}
+
+/// A renewal under a policy that has become stricter brings the deadline forward.
+async fn the_sweep_finds_a_deadline_that_moved_forwards(store: Arc<impl Store>) {
+    open(&*store, 1, "alice", "app").await;
+    let decide = |session: &mut Session, cuts: &CutOffs| {
+        let renewal = Renewal {
+            token: hash(&[8; 32]),
+            authentication: session.authentication.clone(),
+            lifetimes: Lifetimes {
+                idle_timeout: Duration::from_secs(600),
+                absolute_lifetime: Duration::from_secs(3600),
+            },
+            family: None,
+            by: "app".into(),
+        };
+        session.renew(renewal, at(1000), cuts).expect("it lives")
+    };
+    store.update(session_id(1), Lane::Ordinary, decide).await.unwrap();
+    assert_eq!(store.sweep(sweep(GRACE + 600_999)).await.unwrap().expired, 0);
+    assert_eq!(store.sweep(sweep(GRACE + 601_000)).await.unwrap().expired, 1);
+}
+
+async fn the_sweep_keeps_an_ended_session_as_long_as_it_must_explain_itself(store: Arc<impl Store>) {
+    open(&*store, 1, "alice", "app").await;
+    assert_eq!(close(&*store, 1, 1_000).await, Some(true));
+    let sweep = |ms| store.sweep(Sweep { retention: Duration::from_secs(60), ..sweep(ms) });
+    assert_eq!(sweep(1_000).await.unwrap(), Default::default());
+    assert_eq!(sweep(60_999).await.unwrap().purged, 0);
+    assert!(store.session(session_id(1)).await.unwrap().unwrap().end.is_some());
+    assert_eq!(sweep(61_000).await.unwrap().purged, 1, "long before the deadline it once had");
+    assert_eq!(store.session(session_id(1)).await.unwrap(), None);
+}
+
+/// A cut-off costs the same however many sessions there are, so it moves none of them in any index.
+async fn the_sweep_looks_at_what_a_cut_off_ended_when_its_deadline_has_come(store: Arc<impl Store>) {
+    open(&*store, 1, "alice", "app").await;
+    rotate(&*store, &Token::first(1), [1; 32], moment(1_000_000)).await.unwrap();
+    store.end_everything(event(EventKind::AllRevoked, 1_000_000)).await.unwrap();
+    let sweep = |ms| store.sweep(Sweep { retention: Duration::from_secs(60), ..sweep(ms) });
+    for (ms, purged) in [(IDLE + GRACE, 0), (1_000_000 + IDLE + GRACE - 1, 0), (1_000_000 + IDLE + GRACE, 1)]
+    {
+        let swept = sweep(ms).await.unwrap();
+        assert_eq!((swept.expired, swept.purged), (0, purged), "{ms}");
+    }
+}
+
+async fn the_sweep_is_bounded(store: Arc<impl Store>) {
+    for n in 0..25 {
+        open(&*store, n, "alice", "app").await;
+        rotate(&*store, &Token::first(n), [1; 32], moment(1)).await.unwrap();
+        let token = RevokedToken { id: TokenId([n as u8; 16]), expires_at: at(0).seconds() };
+        store.revoke_token(token, event(EventKind::TokenRevoked, 0)).await.unwrap();
+    }
+    let sweep = Sweep { now: moment(30 * DAY), retention: Duration::ZERO, entries_max: 10 };
+    let mut total = (0, 0, 0, 0);
+    let mut runs = 0;
+    loop {
+        let swept = store.sweep(sweep).await.unwrap();
+        assert!(
+            [swept.purged, swept.expired, swept.windows, swept.tokens, swept.events]
+                .iter()
+                .all(|count| *count <= 10),
+            "{swept:?}"
+        );
+        total =
+            (total.0 + swept.purged, total.1 + swept.expired, total.2 + swept.tokens, total.3 + swept.events);
+        runs += 1;
+        if !swept.more {
+            break;
+        }
+    }
+    // 25 openings, 25 revocations and the 25 expiries that the sweep itself told of.
+    assert_eq!((total, runs), ((25, 25, 25, 75), 8));
+    assert_eq!(store.head(), Position(75));
+}
+
+/// ROT-21: after the window the salt is in no record, and a replay is impossible.
+async fn a_closed_window_is_erased_and_an_open_one_kept(store: Arc<impl Store>) {
+    for n in [1, 2] {
+        open(&*store, n, "alice", "app").await;
+    }
+    rotate(&*store, &Token::first(1), [1; 32], moment(0)).await.unwrap();
+    rotate(&*store, &Token::first(2), [2; 32], moment(1)).await.unwrap();
+    assert_eq!(store.sweep(sweep(9_999)).await.unwrap().windows, 0);
+    assert_eq!(store.sweep(sweep(10_000)).await.unwrap().windows, 1);
+    let window = async |n| store.session(session_id(n)).await.unwrap().unwrap().families[0].window.clone();
+    assert_eq!(window(1).await, None);
+    assert!(window(2).await.is_some());
+    assert!(rotate(&*store, &Token::first(2), [3; 32], moment(10_000)).await.is_ok());
+    // Even by a clock that says that the window is still open: there is nothing to answer from.
+    assert_eq!(rotate(&*store, &Token::first(1), [4; 32], moment(5)).await, Err(NotRefreshed::Reused));
+}
+
+/// ROT-28: the clock was set back by an hour; nothing that it wrote before stays replayable until it has
+/// caught up.
+async fn a_window_that_no_honest_clock_wrote_is_erased(store: Arc<impl Store>) {
+    open(&*store, 1, "alice", "app").await;
+    rotate(&*store, &Token::first(1), [1; 32], moment(1_000_000)).await.unwrap();
+    assert_eq!(store.sweep(sweep(1_010_000 - 300_000)).await.unwrap().windows, 0);
+    assert_eq!(store.sweep(sweep(1_010_000 - 300_001)).await.unwrap().windows, 1);
+    assert_eq!(store.session(session_id(1)).await.unwrap().unwrap().families[0].window, None);
+}
+
+async fn a_rotation_erases_the_window_before_it(store: Arc<impl Store>) {
+    open(&*store, 1, "alice", "app").await;
+    let second = rotate(&*store, &Token::first(1), [1; 32], moment(1)).await.unwrap();
+    rotate(&*store, &second, [2; 32], moment(2)).await.unwrap();
+    assert_eq!(store.sweep(sweep(60_000)).await.unwrap().windows, 1);
+    assert_eq!(close(&*store, 1, 60_001).await, Some(true));
+    assert_eq!(store.sweep(sweep(60_002)).await.unwrap().windows, 0);
+}
+
+async fn old_events_go_and_positions_go_on(store: Arc<impl Store>) {
+    for n in 0..3 {
+        store.end_everything(event(EventKind::AllRevoked, n * 1_000)).await.unwrap();
+    }
+    assert_eq!(store.sweep(sweep(7 * DAY + 1_000)).await.unwrap().events, 2);
+    assert_eq!(log(&*store).await.iter().map(|(position, _)| position.0).collect::<Vec<_>>(), [3]);
+    assert_eq!(store.sweep(sweep(8 * DAY)).await.unwrap().events, 1);
+    assert_eq!(store.head(), Position(3));
+    store.end_everything(event(EventKind::AllRevoked, 8 * DAY)).await.unwrap();
+    assert_eq!(log(&*store).await[0].0, Position(4));
+}
+
+/// The clock was ahead for a moment: the token is unexpired again, and as revoked as it was.
+async fn a_revocation_is_kept_beyond_its_tokens_expiry_as_long_as_its_event(store: Arc<impl Store>) {
+    let token = RevokedToken { id: TokenId([1; 16]), expires_at: at(300_000).seconds() };
+    store.revoke_token(token, event(EventKind::TokenRevoked, 0)).await.unwrap();
+    let kept = 300_000 + 7 * DAY;
+    for (ms, tokens) in [(300_000, 0), (kept - 1_000, 0), (kept, 1)] {
+        assert_eq!(store.sweep(sweep(ms)).await.unwrap().tokens, tokens, "{ms}");
+        assert_eq!(store.is_revoked(token).await.unwrap(), tokens == 0, "{ms}");
+    }
+}

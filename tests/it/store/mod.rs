@@ -1,0 +1,7 @@
+//! The store: one conformance suite over two backends, a model, failing power.
+
+mod conformance;
+mod durability;
+mod model;
+mod outage;
+mod power;

@@ -1,0 +1,281 @@
+//! What is done to a store, and what it answers: the same to the real one and to the model.
+
+use std::time::Duration;
+
+use keyfob::domain::change::Changes;
+use keyfob::domain::client::TokenFormat;
+use keyfob::domain::cutoff::CutOffs;
+use keyfob::domain::event::{Event, EventKind};
+use keyfob::domain::family::Stamp;
+use keyfob::domain::id::{KeyId, SessionId};
+use keyfob::domain::policy::{Lifetimes, Policy};
+use keyfob::domain::session::{
+    Data, Decision, End, EndReason, NewFamily, NotRefreshed, Refresh, Renewal, RevokedToken, Session,
+};
+use keyfob::domain::time::{Moment, Timestamp};
+use keyfob::store::{Lane, Opening, Result, Store, Sweep, Swept};
+
+use super::{CLIENTS, RETENTION, SUBJECTS};
+use crate::harness::fixture::*;
+
+/// What a step answered, on either store.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Opened(Option<Box<Session>>),
+    Refreshed(Option<std::result::Result<(Token, Stamp, bool), NotRefreshed>>),
+    Family(Option<Option<u16>>),
+    /// Inside: whether it lived, and the family that it got.
+    Renewed(Option<Option<Option<u16>>>),
+    Told(Option<bool>),
+    Count(usize),
+    Done,
+}
+
+/// A step with all that it needs drawn, so that both stores do exactly the same.
+#[derive(Clone)]
+pub enum Action {
+    Open(Box<Opening>, [u8; 32]),
+    Refresh { token: Token, salt: [u8; 32], client: usize, policy: Policy },
+    Renew { session: SessionId, secret: [u8; 32], token: [u8; 32], with_family: bool },
+    AddFamily { session: SessionId, client: usize, secret: [u8; 32] },
+    ChangeData { session: SessionId, text: String },
+    Change { session: SessionId, changes: Changes, if_version: Option<u32> },
+    Touch { session: SessionId, used: Timestamp },
+    CloseSession(SessionId),
+    CloseFamily(SessionId, u16),
+    RevokeFamily(SessionId, u16),
+    RevokeAccessToken(SessionId, RevokedToken),
+    RevokeOwnToken(RevokedToken),
+    EndSubject { who: usize, except: Option<SessionId>, by: Option<usize> },
+    EndEverything,
+    PutClient(usize),
+    DeleteClient(usize),
+    Sweep(usize),
+}
+
+/// Does the same to any store, by the domain's own verbs.
+pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answer> {
+    let wall = now.wall;
+    let by_root = move |reason| End { at: wall, reason, by: "root".into() };
+    Ok(match action {
+        Action::Open(opening, _) => Answer::Opened(store.open(*opening).await?.map(Box::new)),
+        Action::Refresh { token, salt, client, policy } => {
+            let successor = token.clone();
+            let answer = store
+                .update(token.session, Lane::Ordinary, refresh_at(token, salt, client, policy, now))
+                .await?;
+            Answer::Refreshed(answer.map(|granted| {
+                granted.map(|granted| {
+                    assert!(granted.stamp.expires_at <= granted.session.expires_at.seconds());
+                    (successor.successor(&granted.salt.0), granted.stamp, granted.retried)
+                })
+            }))
+        }
+        Action::Renew { session, secret, token, with_family } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                let family = with_family.then(|| new_family(session.client_id.as_str(), &secret));
+                let renewal = Renewal {
+                    token: hash(&token),
+                    authentication: keyfob::domain::access::Authentication {
+                        at: wall,
+                        acr: Some("aal2".into()),
+                        amr: vec![],
+                    },
+                    lifetimes: lifetimes(session.remember, session.renewals + 1),
+                    family,
+                    by: "root".into(),
+                };
+                match session.renew(renewal, wall, cuts) {
+                    Some(renewed) => Decision::told(Some(renewed.answer), renewed.events),
+                    None => Decision::quiet(None),
+                }
+            };
+            Answer::Renewed(store.update(session, Lane::Ordinary, decide).await?)
+        }
+        Action::AddFamily { session, client, secret } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                if !session.is_active(wall, cuts) {
+                    return Decision::quiet(None);
+                }
+                let added =
+                    session.add_family(new_family(CLIENTS[client], &secret), cuts.head.next(), wall, cuts);
+                Decision::told(added, vec![session.event(EventKind::FamilyOpened, wall, "root")])
+            };
+            Answer::Family(store.update(session, Lane::Ordinary, decide).await?)
+        }
+        Action::ChangeData { session, text } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                let active = session.is_active(wall, cuts);
+                session.version += u32::from(active);
+                Decision { answer: active, events: vec![], data: active.then(|| Data(text.as_str().into())) }
+            };
+            Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
+        }
+        Action::Change { session, changes, if_version } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                if if_version.is_some_and(|version| version != session.version) {
+                    return Decision::quiet(false);
+                }
+                let before = (session.version, session.claims_version, session.claims.clone());
+                let Some(events) = session.change(&changes, "root", wall, cuts) else {
+                    return Decision::quiet(false);
+                };
+                assert_eq!(
+                    session.version,
+                    before.0 + u32::try_from(events.len()).unwrap(),
+                    "a version for each change that differs"
+                );
+                assert_eq!(
+                    session.claims != before.2,
+                    session.claims_version != before.1,
+                    "retries know of every change of claims"
+                );
+                told(events)
+            };
+            Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
+        }
+        Action::Touch { session, used } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                let (before, ended) = (session.last_used_at, session.end.is_some());
+                session.use_at(used, cuts);
+                assert!(session.last_used_at >= before, "a use never goes back");
+                assert!(!ended || session.last_used_at == before, "what has ended is not used any more");
+                Decision::quiet(session.last_used_at > before)
+            };
+            Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
+        }
+        Action::CloseSession(session) => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                told(session.close(by_root(EndReason::Admin), wall, cuts))
+            };
+            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+        }
+        Action::CloseFamily(session, family) => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                told(session.close_family(family, by_root(EndReason::TokenRevoked), wall, cuts))
+            };
+            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+        }
+        Action::RevokeFamily(session, family) => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                told(session.revoke_family(family, "root", wall, cuts))
+            };
+            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+        }
+        Action::RevokeAccessToken(session, token) => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                told(session.revoke_token(token, Some(1), "root", wall, cuts))
+            };
+            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+        }
+        Action::RevokeOwnToken(token) => Answer::Told(Some(
+            store.revoke_token(token, Event::new(EventKind::TokenRevoked, wall, "root")).await?,
+        )),
+        Action::EndSubject { who, except, by } => {
+            let decide = move |session: &mut Session, cuts: &CutOffs| {
+                if Some(session.id) == except {
+                    return Decision::quiet(false);
+                }
+                let end = by_root(EndReason::SubjectRevoked);
+                let client = by.map(|client| client_id(CLIENTS[client]));
+                if client.as_ref().is_none_or(|client| *client == session.client_id) {
+                    return told(session.close(end, wall, cuts));
+                }
+                let own = session.families.iter().filter(|family| client.as_ref() == Some(&family.client_id));
+                let own: Vec<u16> = own.map(|family| family.number).collect();
+                let events = own
+                    .into_iter()
+                    .flat_map(|number| session.close_family(number, end.clone(), wall, cuts))
+                    .collect();
+                Decision::told(false, events)
+            };
+            let closing = Event::new(EventKind::SubjectRevoked, wall, "root");
+            Answer::Count(store.update_subject(subject(SUBJECTS[who]), closing, decide).await?)
+        }
+        Action::EndEverything => {
+            store.end_everything(Event::new(EventKind::AllRevoked, wall, "root")).await?;
+            Answer::Done
+        }
+        Action::PutClient(n) => {
+            let decide = move |slot: &mut Option<_>, _: &CutOffs| {
+                let old = slot.replace(client(CLIENTS[n]));
+                let events = if old.is_some() {
+                    vec![]
+                } else {
+                    vec![Event::new(EventKind::ClientCreated, wall, "root")]
+                };
+                Decision::told(old.is_some(), events)
+            };
+            Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
+        }
+        Action::DeleteClient(n) => {
+            let decide = move |slot: &mut Option<_>, _: &CutOffs| match slot.take() {
+                Some(_) => Decision::told(true, vec![Event::new(EventKind::ClientDeleted, wall, "root")]),
+                None => Decision::quiet(false),
+            };
+            Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
+        }
+        Action::Sweep(entries_max) => {
+            // Which entries come first is each backend's own business, so both go on until there is nothing
+            // more.
+            let sweep = Sweep { now, retention: RETENTION, entries_max };
+            while store.sweep(sweep).await?.more {}
+            let again = store.sweep(sweep).await?;
+            assert_eq!(again, Swept::default(), "what is swept is swept");
+            Answer::Done
+        }
+    })
+}
+
+/// How long a session lives, as its policy says when it is opened; the policy is another when it is renewed.
+pub fn lifetimes(remember: bool, renewals: u32) -> Lifetimes {
+    let (idle_s, absolute_s) = match (remember, renewals) {
+        (true, _) => (10_800, 432_000),
+        (false, 0) => (1_800, 86_400),
+        (false, _) => (600, 7_200),
+    };
+    Lifetimes {
+        idle_timeout: Duration::from_secs(idle_s),
+        absolute_lifetime: Duration::from_secs(absolute_s),
+    }
+}
+
+fn told(events: Vec<Event>) -> Decision<bool> {
+    Decision::told(!events.is_empty(), events)
+}
+
+fn new_family(client: &str, secret: &[u8; 32]) -> NewFamily {
+    NewFamily {
+        client_id: client_id(client),
+        scope: "read".parse().unwrap(),
+        audience: "https://api.example".into(),
+        secret: hash(secret),
+    }
+}
+
+fn refresh_at(
+    token: Token,
+    salt: [u8; 32],
+    client: usize,
+    policy: Policy,
+    now: Moment,
+) -> impl Fn(&mut Session, &CutOffs) -> Decision<std::result::Result<keyfob::domain::session::Grant, NotRefreshed>>
++ Send
++ 'static {
+    let presented = token.presented(salt);
+    let client = client_id(CLIENTS[client]);
+    move |session, cuts| {
+        let refresh = Refresh {
+            client: &client,
+            family: token.family,
+            presented: &presented,
+            scope: None,
+            resource: None,
+            policy: &policy,
+            key: KeyId([3; 33]),
+            format: TokenFormat::Paseto,
+            address: None,
+        };
+        session.refresh(&refresh, now, cuts)
+    }
+}
