@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob::domain::client::Caller;
+use keyfob::domain::caller::Caller;
 use keyfob::domain::time::Timestamp;
 use keyfob::engine::Engine;
 use keyfob::engine::authenticate::Source;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use base64ct::{Base64, Encoding};
 use keyfob::config::MasterKeySource;
-use keyfob::domain::client::{Caller, Grant, Permission};
+use keyfob::domain::caller::Caller;
+use keyfob::domain::client::{Grant, Permission};
 use keyfob::domain::policy::{Lifetimes, Policy};
 use keyfob::domain::session::Device;
 use keyfob::engine::clients::ClientFields;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use divan::Bencher;
-use keyfob::domain::client::{Caller, TokenFormat};
+use keyfob::domain::access::TokenFormat;
+use keyfob::domain::caller::Caller;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::family::Presented;
 use keyfob::domain::id::KeyId;

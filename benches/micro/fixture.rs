@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use keyfob::domain::access::{AccessToken, Authentication, Claims, Origin};
-use keyfob::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission, TokenFormat};
+use keyfob::domain::access::{AccessToken, Authentication, Claims, IssuedFor, TokenFormat};
+use keyfob::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission};
 use keyfob::domain::family::Family;
 use keyfob::domain::id::{Hash, Position, Salt, SessionId, TokenId};
 use keyfob::domain::key::KeyStatus;
@@ -134,7 +134,7 @@ pub fn access_token() -> AccessToken {
         id: TokenId([8; 16]),
         client_id: session.client_id,
         scope: session.scope,
-        origin: Origin::Session {
+        issued_for: IssuedFor::Session {
             id: session.id,
             family: Some(1),
             authentication: authentication(),

@@ -1,7 +1,7 @@
 //! Tokens: opaque ones read and written, PASETOs and JWTs signed, verified, and known again.
 
 use divan::Bencher;
-use keyfob::domain::client::TokenFormat;
+use keyfob::domain::access::TokenFormat;
 use keyfob::token::access::{sign, verify};
 use keyfob::token::opaque::{Opaque, OpaqueKeys, OpaqueKind};
 use keyfob::token::verifier::AccessVerifier;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::times::{length, when, when_at};
-use crate::domain::client::ADMIN_SOCKET;
-use crate::domain::session::{ENGINE, EndReason};
+use crate::domain::end::EndReason;
+use crate::domain::names::{ADMIN_SOCKET, ENGINE};
 use crate::domain::time::Timestamp;
 
 /// Since when the session has the state that it has, by whom and why.

@@ -1,6 +1,9 @@
 //! What an access token says, before it is signed and after it was verified.
 
+use serde::{Deserialize, Serialize};
+
 use super::id::{ClientId, Position, SessionId, Subject, TokenId};
+use super::names::names;
 use super::scope::ScopeSet;
 use super::time::Timestamp;
 
@@ -26,12 +29,12 @@ pub struct AccessToken {
     /// What it allows; may be empty.
     pub scope: ScopeSet,
     /// What it lives by.
-    pub origin: Origin,
+    pub issued_for: IssuedFor,
 }
 
 /// What an access token lives by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum IssuedFor {
     /// A session, and the family in it if there is one.
     Session {
         /// The session.
@@ -50,8 +53,19 @@ pub enum Origin {
     },
 }
 
+/// The form of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenFormat {
+    /// PASETO v4.public.
+    Paseto,
+    /// RFC 9068 `at+jwt` with EdDSA.
+    Jwt,
+}
+
+names!(TokenFormat { Paseto = "paseto", Jwt = "jwt" });
+
 /// How and when a subject authenticated (RFC 9470, RFC 8176).
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authentication {
     /// When. Tokens carry its whole seconds.
     pub at: Timestamp,
@@ -62,7 +76,7 @@ pub struct Authentication {
 }
 
 /// A JSON object as canonical text. It goes into tokens and introspection. Personal: `Debug` shows nothing.
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims(pub Box<str>);
 
 impl std::fmt::Debug for Claims {

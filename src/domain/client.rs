@@ -1,22 +1,18 @@
-//! Registered clients: who calls, and what each may do.
-
-use std::sync::Arc;
+//! Registered clients: what each is, and what it may ask for.
 
 use serde::{Deserialize, Serialize};
 
+use super::access::TokenFormat;
 use super::id::{ClientId, Hash};
+use super::names::{ADMIN_SOCKET, ENGINE, names};
 use super::refusal::{Refusal, Refused};
 use super::scope::ScopeSet;
-use super::session::{ENGINE, Session};
 use super::time::Timestamp;
 
 /// How many secrets can be valid at once: two, during a rotation.
 pub const SECRETS_MAX: usize = 2;
 /// How many audiences, resources or clients a client's list may name.
 pub const LIST_MAX: usize = 64;
-/// What the event log and `opened_by` call the admin socket. No client has this name: it would own the
-/// sessions opened there.
-pub const ADMIN_SOCKET: &str = "admin.sock";
 /// The longest audience, in bytes.
 pub const AUDIENCE_BYTES_MAX: usize = 256;
 
@@ -97,15 +93,6 @@ pub enum Grant {
     RefreshToken,
     /// `client_credentials` (RFC 6749 §4.4).
     ClientCredentials,
-}
-
-/// The form of an access token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TokenFormat {
-    /// PASETO v4.public.
-    Paseto,
-    /// RFC 9068 `at+jwt` with EdDSA.
-    Jwt,
 }
 
 impl Client {
@@ -189,97 +176,11 @@ impl Client {
     }
 }
 
-/// Who is asking: a registered client, or whoever the admin socket let in.
-#[derive(Clone, Debug)]
-pub enum Caller {
-    /// An authenticated client.
-    Client(Arc<Client>),
-    /// The admin socket: an administrator by file permission.
-    AdminSocket,
-}
-
-impl Caller {
-    /// The name to record as `by` and `opened_by`.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Client(client) => client.id.as_str(),
-            Self::AdminSocket => ADMIN_SOCKET,
-        }
-    }
-
-    /// Whether the caller has `permission`.
-    pub fn may(&self, permission: Permission) -> bool {
-        match self {
-            Self::Client(client) => client.may(permission),
-            Self::AdminSocket => true,
-        }
-    }
-
-    /// Whether the caller may do everything.
-    pub fn is_admin(&self) -> bool {
-        self.may(Permission::Admin)
-    }
-
-    /// Whether the caller is the client of this name.
-    pub fn is(&self, id: &ClientId) -> bool {
-        matches!(self, Self::Client(client) if client.id == *id)
-    }
-
-    /// Whether the caller opened `session`.
-    pub fn opened(&self, session: &Session) -> bool {
-        self.name() == &*session.opened_by
-    }
-
-    /// Whether the caller may read and end `session`: its opener, the client it is for, or an administrator.
-    pub fn may_see(&self, session: &Session) -> bool {
-        self.is_admin()
-            || (self.may(Permission::Sessions) && (self.opened(session) || self.is(&session.client_id)))
-    }
-
-    /// Whether the caller may change and renew `session`: its opener, or an administrator.
-    pub fn may_change(&self, session: &Session) -> bool {
-        self.is_admin() || (self.may(Permission::Sessions) && self.opened(session))
-    }
-
-    /// Refuses a caller without `permission`.
-    pub fn require(&self, permission: Permission) -> Result<(), Refused> {
-        if self.may(permission) {
-            Ok(())
-        } else {
-            Err(Refusal::Forbidden.because(format!("this needs the permission {}", permission.as_str())))
-        }
-    }
-}
-
-/// Gives an enum its fixed names: `as_str` and `FromStr`.
-macro_rules! names {
-    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
-        impl $type {
-            /// Every value.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name in the API and in the configuration.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-        }
-
-        impl std::str::FromStr for $type {
-            type Err = crate::domain::id::Malformed;
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                match text { $($name => Ok(Self::$variant),)+ _ => Err(crate::domain::id::Malformed) }
-            }
-        }
-    };
-}
-pub(crate) use names;
-
 names!(ClientKind { Confidential = "confidential", Public = "public" });
 names!(Permission {
     Sessions = "sessions", Introspect = "introspect", IntrospectAny = "introspect:any", Events = "events", Metrics = "metrics", Admin = "admin",
 });
 names!(Grant { RefreshToken = "refresh_token", ClientCredentials = "client_credentials" });
-names!(TokenFormat { Paseto = "paseto", Jwt = "jwt" });
 
 #[cfg(test)]
 mod tests {
@@ -341,7 +242,7 @@ mod tests {
 
     #[test]
     fn no_client_takes_the_name_that_keyfob_itself_goes_by() {
-        for reserved in [Caller::AdminSocket.name(), ENGINE] {
+        for reserved in [ADMIN_SOCKET, ENGINE] {
             assert_eq!(
                 client(reserved).validate().unwrap_err().refusal,
                 Refusal::Invalid { field: "client_id" }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::end::{End, EndReason};
 use super::id::{ClientId, Position};
-use super::session::{End, EndReason};
 use super::time::Timestamp;
 
 /// A place in the event log; what was issued at an earlier one is dead.

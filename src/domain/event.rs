@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::client::names;
+use super::end::EndReason;
 use super::id::{ClientId, KeyId, SessionId, Subject, TokenId};
-use super::session::EndReason;
+use super::names::names;
 use super::time::Timestamp;
 
 /// One entry of the event log. Absent members do not concern its type.

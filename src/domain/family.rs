@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::access::Authentication;
-use super::client::TokenFormat;
+use super::access::{Authentication, TokenFormat};
 use super::cutoff::CutOffs;
+use super::end::End;
 use super::id::{ClientId, Hash, KeyId, Position, Salt};
 use super::scope::ScopeSet;
-use super::session::End;
 use super::time::{Moment, Timestamp};
 
 /// How often one spent token may be answered again within its window.
@@ -101,7 +100,7 @@ pub struct Presented {
 
 /// Where a presented token stands in its chain (standards, section 6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ChainPosition {
     /// It is the current one.
     Current,
     /// It is the one before, and its window is open.
@@ -150,16 +149,16 @@ impl Family {
     }
 
     /// Where a genuine token stands.
-    pub fn place(&self, presented: &Presented, now: Moment) -> Place {
+    pub fn position_of(&self, presented: &Presented, now: Moment) -> ChainPosition {
         let behind = self.generation.checked_sub(presented.generation);
         match behind {
-            Some(0) if presented.hash == self.current => Place::Current,
+            Some(0) if presented.hash == self.current => ChainPosition::Current,
             Some(1) if Some(presented.hash) == self.previous => match &self.window {
-                Some(window) if window.is_open(now) => Place::Retry,
-                _ => Place::Late,
+                Some(window) if window.is_open(now) => ChainPosition::Retry,
+                _ => ChainPosition::Late,
             },
-            Some(behind @ 2..) => Place::Spent(behind),
-            _ => Place::Unknown,
+            Some(behind @ 2..) => ChainPosition::Spent(behind),
+            _ => ChainPosition::Unknown,
         }
     }
 

@@ -23,7 +23,7 @@ pub struct Gate {
 
 /// Why somebody who is signed in is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turned {
+pub enum Denied {
     /// The session is another client's.
     Client,
     /// The scope is not enough.
@@ -40,17 +40,17 @@ impl Gate {
         scope: &ScopeSet,
         authentication: &Authentication,
         now: Timestamp,
-    ) -> Result<(), Turned> {
+    ) -> Result<(), Denied> {
         if !self.clients.is_empty() && !self.clients.contains(client) {
-            return Err(Turned::Client);
+            return Err(Denied::Client);
         }
         if !scope.contains_all(&self.scope) {
-            return Err(Turned::Scope);
+            return Err(Denied::Scope);
         }
         let strong =
             self.acr.is_empty() || authentication.acr.as_ref().is_some_and(|acr| self.acr.contains(acr));
         let fresh = self.max_age.is_none_or(|max_age| now <= authentication.at.plus(max_age));
-        if strong && fresh { Ok(()) } else { Err(Turned::StepUp) }
+        if strong && fresh { Ok(()) } else { Err(Denied::StepUp) }
     }
 }
 
@@ -69,17 +69,17 @@ mod tests {
         assert_eq!(admit(Gate::default()), Ok(()));
         assert_eq!(
             admit(Gate { clients: vec!["other".parse().unwrap()], ..Gate::default() }),
-            Err(Turned::Client)
+            Err(Denied::Client)
         );
         assert_eq!(
             admit(Gate { scope: "read write".parse().unwrap(), ..Gate::default() }),
-            Err(Turned::Scope)
+            Err(Denied::Scope)
         );
-        assert_eq!(admit(Gate { acr: vec!["pwd".into()], ..Gate::default() }), Err(Turned::StepUp));
+        assert_eq!(admit(Gate { acr: vec!["pwd".into()], ..Gate::default() }), Err(Denied::StepUp));
         assert_eq!(admit(Gate { acr: vec!["pwd".into(), "mfa".into()], ..Gate::default() }), Ok(()));
         assert_eq!(
             admit(Gate { max_age: Some(Duration::from_secs(99)), ..Gate::default() }),
-            Err(Turned::StepUp)
+            Err(Denied::StepUp)
         );
         assert_eq!(admit(Gate { max_age: Some(Duration::from_secs(100)), ..Gate::default() }), Ok(()));
     }
@@ -94,6 +94,6 @@ mod tests {
             &authentication,
             Timestamp::from_seconds(0),
         );
-        assert_eq!(admitted, Err(Turned::StepUp));
+        assert_eq!(admitted, Err(Denied::StepUp));
     }
 }

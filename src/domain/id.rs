@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::malformed::Malformed;
 use super::time::Timestamp;
 
 /// Declares an identifier of fixed length whose text form is unpadded base64url.
@@ -246,11 +247,6 @@ impl fmt::Debug for Salt {
         f.write_str("Salt(…)")
     }
 }
-
-/// The text is not of the form that its type asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed")]
-pub struct Malformed;
 
 #[cfg(test)]
 mod tests {

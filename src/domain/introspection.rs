@@ -1,7 +1,8 @@
 //! Whether a token is good, and what may be told of it. Begins at inactive and returns at each doubt.
 
-use super::access::{AccessToken, Authentication, Claims, Origin};
-use super::client::{Caller, Client, Permission};
+use super::access::{AccessToken, Authentication, Claims, IssuedFor};
+use super::caller::Caller;
+use super::client::{Client, Permission};
 use super::cutoff::CutOffs;
 use super::id::{ClientId, Hash, SessionId, Subject, TokenId};
 use super::scope::ScopeSet;
@@ -69,14 +70,14 @@ impl Judgement<'_> {
         if !self.may_read_access_token(token) {
             return None;
         }
-        let (id, authentication, claims) = match &token.origin {
-            Origin::Client { issued } => {
+        let (id, authentication, claims) = match &token.issued_for {
+            IssuedFor::Client { issued } => {
                 if revoked || self.cuts.end_of(&token.client_id, *issued).is_some() {
                     return None;
                 }
                 (None, None, None)
             }
-            Origin::Session { id, family, authentication, claims } => {
+            IssuedFor::Session { id, family, authentication, claims } => {
                 let session = session?;
                 if session.id != *id
                     || !session.is_active(self.now, self.cuts)

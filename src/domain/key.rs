@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::names;
 use super::id::KeyId;
+use super::names::names;
 use super::policy::ACCESS_TOKEN_TTL_MAX;
 use super::time::Timestamp;
 

@@ -1,9 +1,10 @@
 //! The rules: what a session is and when it lives. No I/O, no async, no clock, no randomness, no framework.
 
 pub mod access;
-pub mod change;
+pub mod caller;
 pub mod client;
 pub mod cutoff;
+pub mod end;
 pub mod epoch;
 pub mod event;
 pub mod family;
@@ -11,6 +12,8 @@ pub mod gate;
 pub mod id;
 pub mod introspection;
 pub mod key;
+pub mod malformed;
+pub mod names;
 pub mod network;
 pub mod policy;
 pub mod refusal;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::id::Malformed;
+use super::malformed::Malformed;
 
 /// A block of addresses such as `10.0.0.0/8`; a single address is a block of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

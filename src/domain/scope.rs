@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::Malformed;
+use super::malformed::Malformed;
 
 /// The longest scope parameter, in bytes.
 pub const SCOPE_BYTES_MAX: usize = 2048;

@@ -5,25 +5,26 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::access::{Authentication, Claims};
-use super::client::{TokenFormat, names};
+use super::access::{Authentication, Claims, TokenFormat};
 use super::cutoff::CutOffs;
+use super::end::{End, EndReason};
 use super::event::{Event, EventKind};
 use super::family::{Family, Stamp};
 use super::id::{ClientId, Hash, KeyId, Position, SessionId, Subject, TokenId};
+use super::names::{ENGINE, names};
 use super::scope::ScopeSet;
 use super::time::Timestamp;
 
+mod change;
 mod renewal;
 mod room;
 mod rotation;
 
+pub use change::Changes;
 pub use renewal::Renewal;
 pub use room::{Cap, make_room};
-pub use rotation::{Grant, NotRefreshed, Refresh};
+pub use rotation::{NotRefreshed, Refresh, Refreshed};
 
-/// The name under which the engine acts by itself.
-pub const ENGINE: &str = "keyfob";
 /// The longest time between two writes of a session's use.
 const ACTIVITY_INTERVAL_MAX: Duration = Duration::from_secs(45);
 /// How long such a write may take besides: until the sweep finds it due, and until it is on the disk.
@@ -122,52 +123,6 @@ pub struct RevokedToken {
     pub expires_at: i64,
 }
 
-/// When, why and by whom something was ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct End {
-    /// When.
-    pub at: Timestamp,
-    /// Why.
-    pub reason: EndReason,
-    /// By whom.
-    pub by: Box<str>,
-}
-
-/// Why something was ended (contract, section 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum EndReason {
-    /// The subject, or a client for it, logged out.
-    Logout,
-    /// An administrator ended it.
-    Admin,
-    /// Every session of the subject was ended.
-    SubjectRevoked,
-    /// Everything was ended.
-    AllRevoked,
-    /// A spent refresh token came back.
-    RefreshReuse,
-    /// It made room for another of the same subject.
-    Evicted,
-    /// Its client was deleted.
-    ClientDeleted,
-    /// A genuine token was newer than the store.
-    StoreRollback,
-    /// Its last family was revoked.
-    TokenRevoked,
-}
-
-names!(EndReason {
-    Logout = "logout",
-    Admin = "admin",
-    SubjectRevoked = "subject_revoked",
-    AllRevoked = "all_revoked",
-    RefreshReuse = "refresh_reuse",
-    Evicted = "evicted",
-    ClientDeleted = "client_deleted",
-    StoreRollback = "store_rollback",
-    TokenRevoked = "token_revoked",
-});
-
 /// Whether a session lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -224,13 +179,13 @@ impl std::fmt::Debug for Data {
 }
 
 impl<T> Decision<T> {
-    /// An answer, with nothing to tell the log.
-    pub fn quiet(answer: T) -> Self {
+    /// An answer without events.
+    pub fn answer(answer: T) -> Self {
         Self { answer, events: vec![], data: None }
     }
 
-    /// An answer with its events.
-    pub fn told(answer: T, events: Vec<Event>) -> Self {
+    /// An answer, and the events to record with it.
+    pub fn with_events(answer: T, events: Vec<Event>) -> Self {
         Self { answer, events, data: None }
     }
 }

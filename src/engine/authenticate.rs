@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::counts::AuthFailure;
 use super::{Engine, Result};
-use crate::domain::access::Origin;
-use crate::domain::client::{Caller, Client, ClientKind, Permission};
+use crate::domain::access::IssuedFor;
+use crate::domain::caller::Caller;
+use crate::domain::client::{Client, ClientKind, Permission};
 use crate::domain::id::ClientId;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::RevokedToken;
@@ -152,7 +153,7 @@ impl<S: Store> Engine<S> {
             Refusal::InvalidToken.because("the bearer token is not a valid token of a client for this issuer")
         };
         let token = self.verifier.verify(text, &self.keyring.load()).ok_or_else(refused)?;
-        let Origin::Client { issued } = token.origin else {
+        let IssuedFor::Client { issued } = token.issued_for else {
             return Err(refused().into());
         };
         let now = self.clock.now().wall.seconds();

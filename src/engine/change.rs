@@ -8,11 +8,11 @@ use super::open::{CLAIMS_BYTES_MAX, DATA_BYTES_MAX, TEXT_BYTES_MAX, json_text, s
 use super::read::View;
 use super::{Engine, Result};
 use crate::domain::access::Claims;
-use crate::domain::change::Changes;
-use crate::domain::client::{Caller, Permission};
+use crate::domain::caller::Caller;
+use crate::domain::client::Permission;
 use crate::domain::id::SessionId;
 use crate::domain::refusal::Refusal;
-use crate::domain::session::{Data, Decision};
+use crate::domain::session::{Changes, Data, Decision};
 use crate::store::{Lane, Store};
 
 /// What to change; what is absent stays, and what is `None` inside is taken away.
@@ -62,20 +62,20 @@ impl<S: Store> Engine<S> {
         let (now, who, if_version) = (self.clock.now().wall, caller.clone(), change.if_version);
         let changed = self.update_session(id, Lane::Ordinary, move |session, cuts| {
             if !who.may_see(session) {
-                return Decision::quiet(None);
+                return Decision::answer(None);
             }
             if !who.may_change(session) {
-                return Decision::quiet(Some(Err(
+                return Decision::answer(Some(Err(
                     Refusal::Forbidden.because("only the session's opener and administrators change it")
                 )));
             }
             if if_version.as_ref().is_some_and(|versions| !versions.contains(&session.version)) {
                 let why =
                     format!("If-Match names another version; the session is at version {}", session.version);
-                return Decision::quiet(Some(Err(Refusal::PreconditionFailed.because(why))));
+                return Decision::answer(Some(Err(Refusal::PreconditionFailed.because(why))));
             }
             let Some(events) = session.change(&changes, who.name(), now, cuts) else {
-                return Decision::quiet(Some(Err(Refusal::Conflict.because("the session lives no longer"))));
+                return Decision::answer(Some(Err(Refusal::Conflict.because("the session lives no longer"))));
             };
             Decision { answer: Some(Ok(session.clone())), events, data: data.clone() }
         });

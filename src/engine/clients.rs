@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::open::{invalid, parse_scope};
 use super::{Engine, Result};
-use crate::domain::client::{
-    Caller, Client, ClientKind, ClientSecret, Grant, Permission, SECRETS_MAX, TokenFormat,
-};
+use crate::domain::access::TokenFormat;
+use crate::domain::caller::Caller;
+use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission, SECRETS_MAX};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, Hash};
+use crate::domain::names::ENGINE;
 use crate::domain::policy::LIFETIME_MAX;
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Decision, ENGINE};
+use crate::domain::session::Decision;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::token::client_secret::{client_secret, hash_client_secret};
@@ -70,10 +71,10 @@ impl<S: Store> Engine<S> {
         let client = self.apply(blank(id.clone(), hash, now), &fields)?;
         let event = about(&client, EventKind::ClientCreated, now, caller.name());
         let created = self.store.update_client(id, move |stored, _| match stored {
-            Some(_) => Decision::quiet(Err(Refusal::Conflict.because("client_id is taken"))),
+            Some(_) => Decision::answer(Err(Refusal::Conflict.because("client_id is taken"))),
             None => {
                 *stored = Some(client.clone());
-                Decision::told(Ok(client.clone()), vec![event.clone()])
+                Decision::with_events(Ok(client.clone()), vec![event.clone()])
             }
         });
         Ok(WithSecret { client: created.await??, secret })
@@ -172,12 +173,14 @@ impl<S: Store> Engine<S> {
         caller.require(Permission::Admin)?;
         let (now, by) = (self.clock.now().wall, caller.name().to_owned());
         let deleted = self.store.update_client(id, move |stored, _| match stored.take() {
-            None => Decision::quiet(Err(no_such_client())),
+            None => Decision::answer(Err(no_such_client())),
             Some(client) if client.declared => {
                 *stored = Some(client);
-                Decision::quiet(Err(declared()))
+                Decision::answer(Err(declared()))
             }
-            Some(client) => Decision::told(Ok(()), vec![about(&client, EventKind::ClientDeleted, now, &by)]),
+            Some(client) => {
+                Decision::with_events(Ok(()), vec![about(&client, EventKind::ClientDeleted, now, &by)])
+            }
         });
         Ok(deleted.await??)
     }
@@ -194,10 +197,10 @@ impl<S: Store> Engine<S> {
         let event = about(&client, EventKind::ClientCreated, now, ENGINE);
         let created = self.store.update_client(id, move |stored, _| {
             if stored.is_some() {
-                return Decision::quiet(false);
+                return Decision::answer(false);
             }
             *stored = Some(client.clone());
-            Decision::told(true, vec![event.clone()])
+            Decision::with_events(true, vec![event.clone()])
         });
         Ok(created.await?)
     }
@@ -223,9 +226,9 @@ impl<S: Store> Engine<S> {
             let leave = move |stored: &mut Option<Client>, _: &_| match stored {
                 Some(client) => {
                     (client.declared, client.disabled, client.updated_at) = (false, true, now);
-                    Decision::told((), vec![about(client, EventKind::ClientUpdated, now, ENGINE)])
+                    Decision::with_events((), vec![about(client, EventKind::ClientUpdated, now, ENGINE)])
                 }
-                None => Decision::quiet(()),
+                None => Decision::answer(()),
             };
             self.store.update_client(client.id.clone(), leave).await?;
         }
@@ -242,7 +245,7 @@ impl<S: Store> Engine<S> {
             let mut wanted = Client { declared: true, ..target.clone() };
             let kind = match stored {
                 Some(client) if !client.declared && !client.disabled => {
-                    return Decision::quiet(Err(Refusal::Conflict.because(format!(
+                    return Decision::answer(Err(Refusal::Conflict.because(format!(
                         "[[client]] {}: a client of this name was registered through the API; delete it or choose another client_id",
                         client.id
                     ))));
@@ -250,7 +253,7 @@ impl<S: Store> Engine<S> {
                 Some(client) => {
                     (wanted.created_at, wanted.updated_at) = (client.created_at, client.updated_at);
                     if *client == wanted {
-                        return Decision::quiet(Ok(()));
+                        return Decision::answer(Ok(()));
                     }
                     wanted.updated_at = now;
                     EventKind::ClientUpdated
@@ -259,7 +262,7 @@ impl<S: Store> Engine<S> {
             };
             let event = about(&wanted, kind, now, ENGINE);
             *stored = Some(wanted);
-            Decision::told(Ok(()), vec![event])
+            Decision::with_events(Ok(()), vec![event])
         };
         Ok(self.store.update_client(id, declare).await??)
     }
@@ -274,17 +277,17 @@ impl<S: Store> Engine<S> {
         caller.require(Permission::Admin)?;
         let by = caller.name().to_owned();
         let changed = self.store.update_client(id, move |stored, _| {
-            let Some(client) = stored else { return Decision::quiet(Err(no_such_client())) };
+            let Some(client) = stored else { return Decision::answer(Err(no_such_client())) };
             if client.declared {
-                return Decision::quiet(Err(declared()));
+                return Decision::answer(Err(declared()));
             }
             let mut wanted = client.clone();
             if let Err(refused) = change(&mut wanted) {
-                return Decision::quiet(Err(refused));
+                return Decision::answer(Err(refused));
             }
             wanted.updated_at = now;
             *client = wanted;
-            Decision::told(Ok(client.clone()), vec![about(client, EventKind::ClientUpdated, now, &by)])
+            Decision::with_events(Ok(client.clone()), vec![about(client, EventKind::ClientUpdated, now, &by)])
         });
         Ok(changed.await??)
     }

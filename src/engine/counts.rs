@@ -1,8 +1,9 @@
 //! What the engine has answered and refused since the start, by kind; for whoever watches it.
 
 use super::Engine;
-use crate::domain::client::{TokenFormat, names};
+use crate::domain::access::TokenFormat;
 use crate::domain::id::{ClientId, Position};
+use crate::domain::names::names;
 use crate::domain::session::NotRefreshed;
 use crate::domain::time::Moment;
 use crate::meter::{Counter, Seldom, Tally};

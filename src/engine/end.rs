@@ -2,12 +2,14 @@
 
 use super::open::{TEXT_BYTES_MAX, invalid};
 use super::{Engine, Result};
-use crate::domain::client::{Caller, Permission};
+use crate::domain::caller::Caller;
+use crate::domain::client::Permission;
 use crate::domain::cutoff::CutOffs;
+use crate::domain::end::{End, EndReason};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{SessionId, Subject};
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Decision, End, EndReason, Session};
+use crate::domain::session::{Decision, Session};
 use crate::store::{Lane, Store};
 
 impl<S: Store> Engine<S> {
@@ -21,7 +23,7 @@ impl<S: Store> Engine<S> {
         let who = caller.clone();
         let ended = self.update_session(id, Lane::Revocation, move |session, cuts| {
             if !who.may_see(session) {
-                return Decision::quiet(false);
+                return Decision::answer(false);
             }
             let owns = who.opened(session) || who.is(&session.client_id);
             let reason = if owns && !matches!(who, Caller::AdminSocket) {
@@ -30,7 +32,7 @@ impl<S: Store> Engine<S> {
                 EndReason::Admin
             };
             let end = End { at: now, reason, by: who.name().into() };
-            Decision::told(true, session.close(end, now, cuts))
+            Decision::with_events(true, session.close(end, now, cuts))
         });
         match ended.await? {
             Some(true) => Ok(()),
@@ -60,12 +62,12 @@ impl<S: Store> Engine<S> {
         let activity = self.activity.clone();
         let decide = move |session: &mut Session, cuts: &CutOffs| {
             if Some(session.id) == except {
-                return Decision::quiet(false);
+                return Decision::answer(false);
             }
             let end = End { at: now, reason: EndReason::SubjectRevoked, by: who.name().into() };
             if who.may_see(session) {
                 let events = session.close(end, now, cuts);
-                return Decision::told(!events.is_empty(), events);
+                return Decision::with_events(!events.is_empty(), events);
             }
             let own: Vec<u16> = session
                 .families
@@ -77,7 +79,7 @@ impl<S: Store> Engine<S> {
                 .into_iter()
                 .flat_map(|number| session.close_family(number, end.clone(), now, cuts))
                 .collect();
-            Decision::told(false, events)
+            Decision::with_events(false, events)
         };
         let decide = move |session: &mut Session, cuts: &CutOffs| activity.decide(session, cuts, &decide);
         Ok(self.store.update_subject(subject, closing, decide).await?)

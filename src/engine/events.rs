@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Engine, Result};
-use crate::domain::client::{Caller, Permission};
+use crate::domain::caller::Caller;
+use crate::domain::client::Permission;
 use crate::domain::event::Event;
 use crate::domain::id::Position;
 use crate::domain::refusal::Refusal;

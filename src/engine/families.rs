@@ -5,12 +5,14 @@ use std::sync::Arc;
 use super::issue::{ForSession, Issued};
 use super::open::{not_too_long, parse_scope};
 use super::{Engine, Result};
-use crate::domain::client::{Caller, Client, Grant, Permission};
+use crate::domain::caller::Caller;
+use crate::domain::client::{Client, Grant, Permission};
+use crate::domain::end::{End, EndReason};
 use crate::domain::event::EventKind;
 use crate::domain::family::Family;
 use crate::domain::id::{Position, SessionId, TokenId};
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Decision, End, EndReason, NewFamily, Session};
+use crate::domain::session::{Decision, NewFamily, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{OpaqueKind, Secret, SecretText};
@@ -70,23 +72,23 @@ impl<S: Store> Engine<S> {
         self.try_family(caller, id, new.clone(), &client, now).await?;
         let opened = self.update_session(id, Lane::Ordinary, move |session, cuts| {
             if !who.may_see(session) {
-                return Decision::quiet(Err(no_such_session()));
+                return Decision::answer(Err(no_such_session()));
             }
             if !who.may_change(session) {
-                return Decision::quiet(Err(Refusal::Forbidden
+                return Decision::answer(Err(Refusal::Forbidden
                     .because("only the session's opener and administrators open families in it")));
             }
             if !session.is_active(now, cuts) {
-                return Decision::quiet(Err(Refusal::Conflict.because("the session lives no longer")));
+                return Decision::answer(Err(Refusal::Conflict.because("the session lives no longer")));
             }
             let Some(number) = session.add_family(new.clone(), cuts.head.next(), now, cuts) else {
-                return Decision::quiet(Err(
+                return Decision::answer(Err(
                     Refusal::Conflict.because("the session has all the families that it may have")
                 ));
             };
             let mut event = session.event(EventKind::FamilyOpened, now, who.name());
             (event.client, event.family) = (Some(new.client_id.clone()), Some(number));
-            Decision::told(Ok((session.clone(), number)), vec![event])
+            Decision::with_events(Ok((session.clone(), number)), vec![event])
         });
         let (session, number) = opened.await?.unwrap_or_else(|| Err(no_such_session()))?;
         let family = session.family(number).expect("the family was just opened in it");
@@ -160,10 +162,10 @@ impl<S: Store> Engine<S> {
         let ended = self.update_session(id, Lane::Revocation, move |session, cuts| {
             let known = session.family(number).is_some();
             if !known || !(who.may_see(session)) {
-                return Decision::quiet(Err(no_such_session()));
+                return Decision::answer(Err(no_such_session()));
             }
             let end = End { at: now, reason: EndReason::TokenRevoked, by: who.name().into() };
-            Decision::told(Ok(()), session.close_family(number, end, now, cuts))
+            Decision::with_events(Ok(()), session.close_family(number, end, now, cuts))
         });
         Ok(ended.await?.unwrap_or_else(|| Err(no_such_session()))?)
     }

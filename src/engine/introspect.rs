@@ -3,7 +3,7 @@
 
 use super::counts::{Introspected, TokenKind};
 use super::{Engine, Result};
-use crate::domain::access::Origin;
+use crate::domain::access::IssuedFor;
 use crate::domain::client::Permission;
 use crate::domain::id::{ClientId, Position};
 use crate::domain::introspection::{Active, Judgement};
@@ -77,9 +77,9 @@ impl<S: Store> Engine<S> {
             let Some(token) = self.verifier.verify(token, &self.keyring.load()) else {
                 return Ok((TokenKind::Unknown, None));
             };
-            let (session, revoked) = match &token.origin {
-                Origin::Session { id, .. } => (self.read_session(*id).await?, false),
-                Origin::Client { .. } => (
+            let (session, revoked) = match &token.issued_for {
+                IssuedFor::Session { id, .. } => (self.read_session(*id).await?, false),
+                IssuedFor::Client { .. } => (
                     None,
                     self.store
                         .is_revoked(RevokedToken { id: token.id, expires_at: token.expires_at })

@@ -1,7 +1,7 @@
 //! Making access tokens from what was granted.
 
 use super::{Engine, Result};
-use crate::domain::access::{AccessToken, Authentication, Origin};
+use crate::domain::access::{AccessToken, Authentication, IssuedFor};
 use crate::domain::family::Stamp;
 use crate::domain::id::{ClientId, TokenId};
 use crate::domain::scope::ScopeSet;
@@ -50,7 +50,7 @@ impl<S: Store> Engine<S> {
             id: grant.id,
             client_id: grant.client_id.clone(),
             scope: grant.scope,
-            origin: Origin::Session {
+            issued_for: IssuedFor::Session {
                 id: session.id,
                 family: grant.family,
                 authentication: grant.authentication.clone(),
@@ -80,7 +80,7 @@ impl<S: Store> Engine<S> {
             id: TokenId(self.clock.random()),
             client_id: client.clone(),
             scope,
-            origin: Origin::Client { issued: self.store.head() },
+            issued_for: IssuedFor::Client { issued: self.store.head() },
         };
         self.sign(&token, stamp, now)
     }

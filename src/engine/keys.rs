@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::clock::Clock;
 use super::{Engine, Result};
-use crate::domain::client::{Caller, Permission};
+use crate::domain::caller::Caller;
+use crate::domain::client::Permission;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::KeyId;
 use crate::domain::key::{self, KeyRecord, KeyStatus};
+use crate::domain::names::ENGINE;
 use crate::domain::refusal::Refusal;
-use crate::domain::session::{Decision, ENGINE};
+use crate::domain::session::Decision;
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
 use crate::token::keyring::{self, Keyring};
@@ -48,8 +50,8 @@ impl<S: Store> Engine<S> {
         let (now, fresh) = self.fresh_key();
         let event = about(EventKind::KeyRevoked, id, now, caller.name());
         let revoked = self.store.update_keys(move |keys| match key::revoke(keys, &id, fresh.clone(), now) {
-            Some(_) => Decision::told(Some(keys.clone()), vec![event.clone()]),
-            None => Decision::quiet(None),
+            Some(_) => Decision::with_events(Some(keys.clone()), vec![event.clone()]),
+            None => Decision::answer(None),
         });
         let keys = revoked.await?.ok_or_else(|| Refusal::NotFound.because("there is no such key"))?;
         tracing::warn!(kid = %id, "a signing key was revoked: every token that it signed is dead");
@@ -68,7 +70,7 @@ impl<S: Store> Engine<S> {
         if kept.len() != keys.len() {
             let kept = self.store.update_keys(move |keys| {
                 key::forget_retired(keys, now);
-                Decision::quiet(keys.clone())
+                Decision::answer(keys.clone())
             });
             self.take_over(&kept.await?).await?;
         }
@@ -83,7 +85,7 @@ impl<S: Store> Engine<S> {
         let by = by.to_owned();
         let rotated = self.store.update_keys(move |keys| {
             let signs = key::rotate(keys, fresh.clone(), now);
-            Decision::told((signs, keys.clone()), vec![about(EventKind::KeyRotated, signs, now, &by)])
+            Decision::with_events((signs, keys.clone()), vec![about(EventKind::KeyRotated, signs, now, &by)])
         });
         let (signs, keys) = rotated.await?;
         tracing::info!(kid = %signs, "another key signs now");
@@ -135,7 +137,7 @@ pub(super) async fn load_or_create<S: Store>(store: &S, keys: &Keys, clock: &Clo
             if records.is_empty() {
                 *records = vec![first.clone(), next.clone()];
             }
-            Decision::quiet(records.clone())
+            Decision::answer(records.clone())
         };
         store.update_keys(make).await?
     } else {

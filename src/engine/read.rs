@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{Engine, Result};
-use crate::domain::client::{Caller, Permission};
+use crate::domain::caller::Caller;
+use crate::domain::client::Permission;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{ClientId, SessionId, Subject};
 use crate::domain::refusal::Refusal;

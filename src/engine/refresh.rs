@@ -6,20 +6,20 @@ use std::time::Duration;
 use super::counts::RefreshOutcome;
 use super::issue::{ForSession, Issued};
 use super::{Engine, Result};
-use crate::domain::client::{Client, Grant as GrantType};
+use crate::domain::client::{Client, Grant};
 use crate::domain::family::Presented;
 use crate::domain::id::{Salt, SessionId, TokenId};
 use crate::domain::key::KeyStatus;
 use crate::domain::policy::RETRY_WINDOW_MAX;
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Grant, NotRefreshed, Refresh};
+use crate::domain::session::{NotRefreshed, Refresh, Refreshed};
 use crate::domain::time::{Moment, Timestamp};
 use crate::engine::authenticate::Source;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{Link, Opaque, OpaqueKind, SecretText};
 
 /// A pair, new or once more.
-pub struct Refreshed {
+pub struct TokenPair {
     /// The access token.
     pub access: Issued,
     /// The refresh token to use next.
@@ -41,8 +41,8 @@ impl<S: Store> Engine<S> {
         scope: Option<&str>,
         resource: Option<&str>,
         source: Source,
-    ) -> Result<Refreshed> {
-        if !client.has_grant(GrantType::RefreshToken) {
+    ) -> Result<TokenPair> {
+        if !client.has_grant(Grant::RefreshToken) {
             self.counts.refreshes.one(RefreshOutcome::Refused);
             return Err(Refusal::UnauthorizedClient
                 .because("the client does not have the grant refresh_token")
@@ -73,7 +73,7 @@ impl<S: Store> Engine<S> {
         let successor = self.opaque.successor(next, &presented.secret, &granted.salt);
         let access = self.issue_for_grant(&granted, client, next, now.wall)?;
         self.counts.tokens.one(client.access_token_format);
-        Ok(Refreshed {
+        Ok(TokenPair {
             access,
             refresh_token: self.text(
                 OpaqueKind::Refresh,
@@ -98,7 +98,7 @@ impl<S: Store> Engine<S> {
         resource: Option<&str>,
         source: Source,
         now: Moment,
-    ) -> Result<std::result::Result<Grant, NotRefreshed>> {
+    ) -> Result<std::result::Result<Refreshed, NotRefreshed>> {
         let scope = scope.map(str::parse);
         let resource = resource.map(str::to_owned);
         let (client_id, policy) = (client.id.clone(), self.policy(client).clone());
@@ -126,7 +126,7 @@ impl<S: Store> Engine<S> {
     /// a fresh one (contract, section 6).
     fn issue_for_grant(
         &self,
-        granted: &Grant,
+        granted: &Refreshed,
         client: &Client,
         link: Link,
         now: Timestamp,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::open::{DISABLED, Opened, authentication};
 use super::{Engine, Result};
-use crate::domain::client::{Caller, Client, Grant, Permission};
+use crate::domain::caller::Caller;
+use crate::domain::client::{Client, Grant, Permission};
 use crate::domain::id::SessionId;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{Decision, NewFamily, Renewal, Session};
@@ -80,14 +81,14 @@ impl<S: Store> Engine<S> {
     async fn decide_renewal(&self, id: SessionId, renewal: Renewal, now: Timestamp) -> Result<Session> {
         let renewed = self.update_session(id, Lane::Ordinary, move |session, cuts| {
             if renewal.authentication.at < session.authentication.at {
-                return Decision::quiet(Err(invalid(
+                return Decision::answer(Err(invalid(
                     "auth_time",
                     "must not be before the previous authentication",
                 )));
             }
             match session.renew(renewal.clone(), now, cuts) {
-                Some(decision) => Decision::told(Ok(session.clone()), decision.events),
-                None => Decision::quiet(Err(over())),
+                Some(decision) => Decision::with_events(Ok(session.clone()), decision.events),
+                None => Decision::answer(Err(over())),
             }
         });
         Ok(renewed.await?.unwrap_or_else(|| Err(over()))?)

@@ -2,12 +2,13 @@
 //! client's is refused (C-05).
 
 use super::{Engine, Result};
-use crate::domain::access::{AccessToken, Origin};
-use crate::domain::client::Caller;
+use crate::domain::access::{AccessToken, IssuedFor};
+use crate::domain::caller::Caller;
+use crate::domain::end::{End, EndReason};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, SessionId};
 use crate::domain::refusal::Refused;
-use crate::domain::session::{Decision, End, EndReason, RevokedToken, Session};
+use crate::domain::session::{Decision, RevokedToken, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{Opaque, OpaqueKind};
@@ -46,12 +47,12 @@ impl<S: Store> Engine<S> {
     ) -> Result<()> {
         let revoked = self.update_session(session, Lane::Revocation, move |session, cuts| {
             let Some(client) = session.family(family).map(|family| family.client_id.clone()) else {
-                return Decision::quiet(Ok(()));
+                return Decision::answer(Ok(()));
             };
             if !may_revoke(&caller, &client, session) {
-                return Decision::quiet(Err(Refused::invalid_grant()));
+                return Decision::answer(Err(Refused::invalid_grant()));
             }
-            Decision::told(Ok(()), session.revoke_family(family, caller.name(), now, cuts))
+            Decision::with_events(Ok(()), session.revoke_family(family, caller.name(), now, cuts))
         });
         Ok(revoked.await?.unwrap_or(Ok(()))?)
     }
@@ -59,18 +60,18 @@ impl<S: Store> Engine<S> {
     async fn revoke_session(&self, caller: Caller, session: SessionId, now: Timestamp) -> Result<()> {
         let revoked = self.update_session(session, Lane::Revocation, move |session, cuts| {
             if !may_revoke(&caller, &session.client_id, session) {
-                return Decision::quiet(Err(Refused::invalid_grant()));
+                return Decision::answer(Err(Refused::invalid_grant()));
             }
             let end = End { at: now, reason: EndReason::Logout, by: caller.name().into() };
-            Decision::told(Ok(()), session.close(end, now, cuts))
+            Decision::with_events(Ok(()), session.close(end, now, cuts))
         });
         Ok(revoked.await?.unwrap_or(Ok(()))?)
     }
 
     async fn revoke_access_token(&self, caller: Caller, token: &AccessToken, now: Timestamp) -> Result<()> {
         let revocation = RevokedToken { id: token.id, expires_at: token.expires_at };
-        match token.origin {
-            Origin::Client { .. } => {
+        match token.issued_for {
+            IssuedFor::Client { .. } => {
                 if !caller.is_admin() && !caller.is(&token.client_id) {
                     return Err(Refused::invalid_grant().into());
                 }
@@ -80,13 +81,16 @@ impl<S: Store> Engine<S> {
                 self.store.revoke_token(revocation, event).await?;
                 Ok(())
             }
-            Origin::Session { id, family, .. } => {
+            IssuedFor::Session { id, family, .. } => {
                 let client = token.client_id.clone();
                 let revoked = self.update_session(id, Lane::Revocation, move |session, cuts| {
                     if !may_revoke(&caller, &client, session) {
-                        return Decision::quiet(Err(Refused::invalid_grant()));
+                        return Decision::answer(Err(Refused::invalid_grant()));
                     }
-                    Decision::told(Ok(()), session.revoke_token(revocation, family, caller.name(), now, cuts))
+                    Decision::with_events(
+                        Ok(()),
+                        session.revoke_token(revocation, family, caller.name(), now, cuts),
+                    )
                 });
                 Ok(revoked.await?.unwrap_or(Ok(()))?)
             }

@@ -49,7 +49,7 @@ impl<S: Store> Engine<S> {
 async fn write_use<S: Store>(store: Arc<S>, activity: Arc<Activity>, id: SessionId, used: Timestamp) {
     let written = store.update(id, Lane::Ordinary, move |session, cuts| {
         session.use_at(used, cuts);
-        Decision::quiet(())
+        Decision::answer(())
     });
     match written.await {
         Ok(_) => activity.written(&id, used),

@@ -7,7 +7,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::open::invalid;
 use super::{Engine, Error, Result};
-use crate::domain::client::{Caller, Permission};
+use crate::domain::caller::Caller;
+use crate::domain::client::Permission;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::store::check::{Find, Note};

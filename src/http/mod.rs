@@ -86,7 +86,8 @@ mod tests {
     use poem::http::{HeaderMap, Method, Uri};
 
     use super::*;
-    use crate::domain::client::{Caller, Permission};
+    use crate::domain::caller::Caller;
+    use crate::domain::client::Permission;
     use crate::domain::policy::Policy;
     use crate::domain::time::Timestamp;
     use crate::engine::Rules;

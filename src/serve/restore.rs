@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::{AppError, lock, places, variable};
 use crate::config::Config;
-use crate::domain::client::ADMIN_SOCKET;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
 use crate::domain::key::{KeyRecord, KeyStatus};
+use crate::domain::names::ADMIN_SOCKET;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::first_start::{Places, prepare_directory, read_master_key};

@@ -13,8 +13,9 @@ use crate::domain::cutoff::{CutOff, CutOffs};
 use crate::domain::event::Event;
 use crate::domain::id::{ClientId, Position, SessionId, Subject, TokenId};
 use crate::domain::key::KeyRecord;
+use crate::domain::names::ENGINE;
 use crate::domain::policy::RETRY_WINDOW_MAX;
-use crate::domain::session::{Data, Decision, ENGINE, RevokedToken, Session, make_room};
+use crate::domain::session::{Data, Decision, RevokedToken, Session, make_room};
 use crate::domain::time::Timestamp;
 
 /// A store in memory.

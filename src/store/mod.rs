@@ -16,11 +16,12 @@ use bytes::Bytes;
 
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
+use crate::domain::end::EndReason;
 use crate::domain::epoch::Epochs;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
-use crate::domain::session::{Cap, Data, Decision, EndReason, RevokedToken, Session};
+use crate::domain::session::{Cap, Data, Decision, RevokedToken, Session};
 use crate::domain::time::{Moment, Timestamp};
 use crate::meter::Distribution;
 

@@ -11,8 +11,7 @@ use serde_json::value::RawValue;
 use super::json::{has_unique_keys, not_null};
 use super::keyring::{Keyring, SigningKeyEntry};
 use super::{jwt, paseto};
-use crate::domain::access::{AccessToken, Authentication, Claims, Origin};
-use crate::domain::client::TokenFormat;
+use crate::domain::access::{AccessToken, Authentication, Claims, IssuedFor, TokenFormat};
 use crate::domain::id::{KeyId, Position};
 use crate::domain::scope::ScopeSet;
 use crate::domain::time::Timestamp;
@@ -77,8 +76,8 @@ impl<'a, T: Time> Payload<'a, T> {
             claims: None,
             rh: None,
         };
-        match &token.origin {
-            Origin::Session { id, family, authentication, claims } => {
+        match &token.issued_for {
+            IssuedFor::Session { id, family, authentication, claims } => {
                 payload.sid = Some(id.to_string());
                 payload.fam = *family;
                 payload.auth_time = Some(u64::try_from(authentication.at.seconds()).unwrap_or(0));
@@ -88,14 +87,14 @@ impl<'a, T: Time> Payload<'a, T> {
                     serde_json::from_str(text).expect("claims are JSON, or there would be no Claims")
                 });
             }
-            Origin::Client { issued } => payload.rh = Some(issued.0.to_string()),
+            IssuedFor::Client { issued } => payload.rh = Some(issued.0.to_string()),
         }
         payload
     }
 
     fn read(self) -> Option<AccessToken> {
-        let origin = match (self.sid, self.auth_time, self.rh) {
-            (Some(sid), Some(auth_time), None) => Origin::Session {
+        let issued_for = match (self.sid, self.auth_time, self.rh) {
+            (Some(sid), Some(auth_time), None) => IssuedFor::Session {
                 id: sid.parse().ok()?,
                 family: self.fam,
                 authentication: Authentication {
@@ -114,7 +113,7 @@ impl<'a, T: Time> Payload<'a, T> {
                     && self.amr.is_empty()
                     && self.claims.is_none() =>
             {
-                Origin::Client { issued: cursor(&rh)? }
+                IssuedFor::Client { issued: cursor(&rh)? }
             }
             _ => return None,
         };
@@ -128,7 +127,7 @@ impl<'a, T: Time> Payload<'a, T> {
             id: self.jti.parse().ok()?,
             client_id: self.client_id.parse().ok()?,
             scope: self.scope.parse::<ScopeSet>().ok()?,
-            origin,
+            issued_for,
         })
     }
 }

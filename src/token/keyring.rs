@@ -6,12 +6,11 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
 
-use super::jwt;
 use super::keys::Keys;
-use super::paserk;
 use super::paseto::{self, PublicKey, UnsoundKey};
 use super::seal::Sealer;
-use crate::domain::client::TokenFormat;
+use super::{jwt, paserk};
+use crate::domain::access::TokenFormat;
 use crate::domain::id::KeyId;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::time::Timestamp;

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::keys::{KEY_INDEX, Keys, SecretKey};
-use crate::domain::client::TokenFormat;
+use crate::domain::access::TokenFormat;
 use crate::domain::id::{Hash, Salt, SessionId, TokenId};
 use crate::domain::scope::ScopeSet;
 

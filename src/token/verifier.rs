@@ -77,7 +77,7 @@ impl Default for AccessVerifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::client::TokenFormat;
+    use crate::domain::access::TokenFormat;
     use crate::domain::key::KeyStatus;
     use crate::token::access::sign;
     use crate::token::access::tests::{keyring, keys, of_client, of_session, record};

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::domain::client::{ClientKind, TokenFormat};
+use crate::domain::access::TokenFormat;
+use crate::domain::client::ClientKind;
 use crate::domain::cutoff::CutOff;
+use crate::domain::end::{End, EndReason};
 use crate::domain::family::Family;
 use crate::domain::id::Position;
-use crate::domain::session::{Device, End, EndReason, RevokedToken};
+use crate::domain::session::{Device, RevokedToken};
 
 const ISSUER: &str = "https://id.example";
 const TOKEN: TokenId = TokenId([7; 16]);
@@ -116,7 +118,7 @@ fn case() -> Case {
         id: TOKEN,
         client_id: "mobile".parse().unwrap(),
         scope: "read".parse().unwrap(),
-        origin: Origin::Session {
+        issued_for: IssuedFor::Session {
             id: session().id,
             family: Some(1),
             authentication: authentication(),
@@ -137,7 +139,7 @@ fn case() -> Case {
 /// A client's own token, issued at position 5.
 fn own() -> Case {
     let mut case = case();
-    case.token.origin = Origin::Client { issued: Position(5) };
+    case.token.issued_for = IssuedFor::Client { issued: Position(5) };
     case.session = None;
     case
 }
@@ -266,8 +268,8 @@ fn each_doubt_makes_a_clients_own_token_inactive() {
 fn a_token_without_family_lives_by_its_session_alone() {
     let mut case = case();
     case.session().families.clear();
-    case.token.origin =
-        Origin::Session { id: session().id, family: None, authentication: authentication(), claims: None };
+    case.token.issued_for =
+        IssuedFor::Session { id: session().id, family: None, authentication: authentication(), claims: None };
     assert!(case.access().is_some());
 }
 

@@ -1,8 +1,9 @@
 //! Step-up: the subject authenticated again.
 
-use super::{Decision, End, EndReason, NewFamily, Session};
+use super::{Decision, NewFamily, Session};
 use crate::domain::access::Authentication;
 use crate::domain::cutoff::CutOffs;
+use crate::domain::end::{End, EndReason};
 use crate::domain::event::EventKind;
 use crate::domain::id::Hash;
 use crate::domain::policy::Lifetimes;
@@ -53,6 +54,6 @@ impl Session {
         let mut renewed = self.event(EventKind::SessionRenewed, now, &renewal.by);
         renewed.family = self.own_family;
         events.push(renewed);
-        Some(Decision::told(self.own_family, events))
+        Some(Decision::with_events(self.own_family, events))
     }
 }

@@ -1,9 +1,11 @@
 //! How many sessions a subject may have, and who makes room.
 
-use super::{ENGINE, End, EndReason, Session};
+use super::Session;
 use crate::domain::cutoff::CutOffs;
+use crate::domain::end::{End, EndReason};
 use crate::domain::event::Event;
 use crate::domain::id::{ClientId, SessionId};
+use crate::domain::names::ENGINE;
 use crate::domain::policy::WhenFull;
 use crate::domain::time::Timestamp;
 

@@ -1,12 +1,15 @@
 //! Refreshing: where a spent token is told from a stolen one. Every row of the table of standards section 6.4
 //! is decided here.
 
-use super::{Decision, ENGINE, End, EndReason, Session, Standing};
-use crate::domain::client::TokenFormat;
+use super::{Decision, Session, Standing};
+use crate::domain::access::TokenFormat;
 use crate::domain::cutoff::CutOffs;
+use crate::domain::end::{End, EndReason};
 use crate::domain::event::EventKind;
-use crate::domain::family::{Place, Presented, RETRIES_MAX, Stamp};
-use crate::domain::id::{ClientId, KeyId, Malformed, Salt};
+use crate::domain::family::{ChainPosition, Presented, RETRIES_MAX, Stamp};
+use crate::domain::id::{ClientId, KeyId, Salt};
+use crate::domain::malformed::Malformed;
+use crate::domain::names::ENGINE;
 use crate::domain::policy::{LateRetry, Policy};
 use crate::domain::scope::ScopeSet;
 use crate::domain::time::{Moment, Timestamp};
@@ -36,7 +39,7 @@ pub struct Refresh<'a> {
 
 /// A refresh that was granted: what the pair is made from.
 #[derive(Clone, Debug)]
-pub struct Grant {
+pub struct Refreshed {
     /// The session as it is now.
     pub session: Session,
     /// The family's number.
@@ -82,8 +85,8 @@ impl Session {
         refresh: &Refresh,
         now: Moment,
         cuts: &CutOffs,
-    ) -> Decision<Result<Grant, NotRefreshed>> {
-        let refused = |why| Decision::quiet(Err(why));
+    ) -> Decision<Result<Refreshed, NotRefreshed>> {
+        let refused = |why| Decision::answer(Err(why));
         let Some(index) = self.families.iter().position(|family| family.number == refresh.family) else {
             // A family forgotten long ago, or one that this store has never seen: it was restored from before
             // its opening.
@@ -102,23 +105,23 @@ impl Session {
         if family.client_id != *refresh.client {
             return refused(NotRefreshed::BindingMismatch);
         }
-        let place = family.place(refresh.presented, now);
+        let place = family.position_of(refresh.presented, now);
         if !self.is_active(now.wall, cuts) || family.end(cuts).is_some() {
             // Nothing is left to end: a restore has ended it. That its token is newer than the backup is
             // worth an alert all the same.
-            let lost = place == Place::Unknown
+            let lost = place == ChainPosition::Unknown
                 && family.end.is_none()
                 && self.was_cut_off_by_restore(now.wall, cuts);
             return refused(if lost { NotRefreshed::StoreRollback } else { NotRefreshed::Dead });
         }
         match place {
-            Place::Unknown => return self.rolled_back(now.wall),
-            Place::Spent(behind) => return self.reused(refresh, behind, now.wall),
-            Place::Late if refresh.policy.late_retry == LateRetry::EndSession => {
+            ChainPosition::Unknown => return self.rolled_back(now.wall),
+            ChainPosition::Spent(behind) => return self.reused(refresh, behind, now.wall),
+            ChainPosition::Late if refresh.policy.late_retry == LateRetry::EndSession => {
                 return self.reused(refresh, 1, now.wall);
             }
-            Place::Late => return refused(NotRefreshed::Late),
-            Place::Current | Place::Retry => {}
+            ChainPosition::Late => return refused(NotRefreshed::Late),
+            ChainPosition::Current | ChainPosition::Retry => {}
         }
         let scope = match refresh.scope {
             None => family.scope.clone(),
@@ -128,7 +131,11 @@ impl Session {
         if refresh.resource.is_some_and(|asked| *asked != *family.audience) {
             return refused(NotRefreshed::Target);
         }
-        if place == Place::Retry { self.retry(index, scope) } else { self.rotate(index, scope, refresh, now) }
+        if place == ChainPosition::Retry {
+            self.retry(index, scope)
+        } else {
+            self.rotate(index, scope, refresh, now)
+        }
     }
 
     fn rotate(
@@ -137,9 +144,9 @@ impl Session {
         scope: ScopeSet,
         refresh: &Refresh,
         now: Moment,
-    ) -> Decision<Result<Grant, NotRefreshed>> {
+    ) -> Decision<Result<Refreshed, NotRefreshed>> {
         if self.families[index].generation == u32::MAX {
-            return Decision::quiet(Err(NotRefreshed::Exhausted));
+            return Decision::answer(Err(NotRefreshed::Exhausted));
         }
         let stamp = self.stamp(refresh.policy.access_token_ttl, refresh.key, refresh.format, now.wall);
         self.families[index].rotate(
@@ -155,12 +162,12 @@ impl Session {
 
     /// Answers the same pair again. Neither the generation, the window nor the idle deadline moves (ROT-08,
     /// ROT-09).
-    fn retry(&mut self, index: usize, scope: ScopeSet) -> Decision<Result<Grant, NotRefreshed>> {
+    fn retry(&mut self, index: usize, scope: ScopeSet) -> Decision<Result<Refreshed, NotRefreshed>> {
         let Some(window) = &mut self.families[index].window else {
-            return Decision::quiet(Err(NotRefreshed::Dead));
+            return Decision::answer(Err(NotRefreshed::Dead));
         };
         if window.retries >= RETRIES_MAX {
-            return Decision::quiet(Err(NotRefreshed::TooManyRetries));
+            return Decision::answer(Err(NotRefreshed::TooManyRetries));
         }
         window.retries += 1;
         let (salt, stamp) = (window.salt.clone(), window.stamp.clone());
@@ -174,9 +181,9 @@ impl Session {
         salt: Salt,
         stamp: Stamp,
         retried: bool,
-    ) -> Decision<Result<Grant, NotRefreshed>> {
+    ) -> Decision<Result<Refreshed, NotRefreshed>> {
         let family = self.families[index].number;
-        Decision::quiet(Ok(Grant { session: self.clone(), family, scope, salt, stamp, retried }))
+        Decision::answer(Ok(Refreshed { session: self.clone(), family, scope, salt, stamp, retried }))
     }
 
     fn reused(
@@ -184,14 +191,14 @@ impl Session {
         refresh: &Refresh,
         behind: u32,
         now: Timestamp,
-    ) -> Decision<Result<Grant, NotRefreshed>> {
+    ) -> Decision<Result<Refreshed, NotRefreshed>> {
         let mut reused = self.event(EventKind::RefreshReused, now, ENGINE);
         reused.client = Some(refresh.client.clone());
         reused.family = Some(refresh.family);
         reused.generations_behind = Some(behind);
         reused.address = refresh.address;
         let ended = self.finish(End { at: now, reason: EndReason::RefreshReuse, by: ENGINE.into() });
-        Decision::told(Err(NotRefreshed::Reused), vec![reused, ended])
+        Decision::with_events(Err(NotRefreshed::Reused), vec![reused, ended])
     }
 
     fn was_cut_off_by_restore(&self, now: Timestamp, cuts: &CutOffs) -> bool {
@@ -200,8 +207,8 @@ impl Session {
             && matches!(standing, Standing::Ended(End { reason: EndReason::StoreRollback, .. }))
     }
 
-    fn rolled_back(&mut self, now: Timestamp) -> Decision<Result<Grant, NotRefreshed>> {
+    fn rolled_back(&mut self, now: Timestamp) -> Decision<Result<Refreshed, NotRefreshed>> {
         let ended = self.finish(End { at: now, reason: EndReason::StoreRollback, by: ENGINE.into() });
-        Decision::told(Err(NotRefreshed::StoreRollback), vec![ended])
+        Decision::with_events(Err(NotRefreshed::StoreRollback), vec![ended])
     }
 }

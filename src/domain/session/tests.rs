@@ -4,7 +4,8 @@
 use super::*;
 use crate::domain::cutoff::CutOff;
 use crate::domain::family::{Presented, RETRIES_MAX};
-use crate::domain::id::{Malformed, Salt};
+use crate::domain::id::Salt;
+use crate::domain::malformed::Malformed;
 use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
 use crate::domain::time::Moment;
 

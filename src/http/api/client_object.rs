@@ -2,7 +2,8 @@
 
 use poem_openapi::Object;
 
-use crate::domain::client::{Client, ClientKind, Grant, Permission, TokenFormat};
+use crate::domain::access::TokenFormat;
+use crate::domain::client::{Client, ClientKind, Grant, Permission};
 use crate::engine::clients::ClientFields;
 use crate::http::request::types::{Time, Word};
 

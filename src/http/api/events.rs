@@ -9,9 +9,9 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
 use crate::domain::client::Permission;
+use crate::domain::end::EndReason;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
-use crate::domain::session::EndReason;
 use crate::engine::Engine;
 use crate::http::api::sessions::{PAGE_DEFAULT, page};
 use crate::http::document::Tag;

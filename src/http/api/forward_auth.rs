@@ -10,9 +10,9 @@ use poem::http::StatusCode;
 use poem_openapi::param::Query;
 use poem_openapi::{ApiResponse, OpenApi};
 
-use crate::domain::gate::{Gate, Turned};
+use crate::domain::gate::{Denied, Gate};
 use crate::engine::Engine;
-use crate::engine::check::Present;
+use crate::engine::signed_in::SignedIn;
 use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
 use crate::http::request::credentials::{Authorization, CookieOrBearer};
@@ -83,7 +83,7 @@ impl<S: Store> ForwardAuthApi<S> {
         let ticket = Ticket::read(request, &self.cookie)?;
         let token = ticket.token().ok_or_else(|| ticket.refused())?;
         let audience = audience.0.as_deref().unwrap_or(&self.engine.rules().issuer);
-        let present = self.engine.present(token, audience).await?.ok_or_else(|| ticket.refused())?;
+        let present = self.engine.signed_in(token, audience).await?.ok_or_else(|| ticket.refused())?;
         let gate = gate(scope.0.as_deref(), &client_id.0, acr.0.as_deref(), max_age.0)?;
         let now = self.engine.clock().now().wall;
         match gate.admit(&present.client_id, &present.scope, &present.authentication, now) {
@@ -113,7 +113,7 @@ fn gate(
     })
 }
 
-fn admitted(present: &Present) -> Admission {
+fn admitted(present: &SignedIn) -> Admission {
     let session = &present.session;
     Admission::Admitted(
         visible(session.subject.as_str()),
@@ -124,14 +124,14 @@ fn admitted(present: &Present) -> Admission {
     )
 }
 
-fn turned_away(turned: Turned, gate: &Gate) -> Problem {
+fn turned_away(turned: Denied, gate: &Gate) -> Problem {
     match turned {
-        Turned::Client => Problem::new(StatusCode::FORBIDDEN, "sessions of this client are not let in"),
-        Turned::Scope => {
+        Denied::Client => Problem::new(StatusCode::FORBIDDEN, "sessions of this client are not let in"),
+        Denied::Scope => {
             let challenge = [("error", "insufficient_scope"), ("scope", gate.scope.as_str())];
             Problem::challenged(StatusCode::FORBIDDEN, "the scope is not enough", &challenge)
         }
-        Turned::StepUp => {
+        Denied::StepUp => {
             let acr = visible_list(&gate.acr);
             let max_age = gate.max_age.map(|max_age| max_age.as_secs().to_string());
             let mut challenge = vec![("error", "insufficient_user_authentication")];

@@ -55,8 +55,11 @@ impl<S: Store> SessionApi<S> {
     ) -> Result<Json<SessionObject>, Problem> {
         let ticket = Ticket::read(request, &self.cookie)?;
         let token = ticket.token().ok_or_else(|| ticket.refused())?;
-        let present =
-            self.engine.present(token, &self.engine.rules().issuer).await?.ok_or_else(|| ticket.refused())?;
+        let present = self
+            .engine
+            .signed_in(token, &self.engine.rules().issuer)
+            .await?
+            .ok_or_else(|| ticket.refused())?;
         Ok(Json(self.engine.view_without_data(present.session).into()))
     }
 

@@ -2,7 +2,8 @@
 
 use poem_openapi::Object;
 
-use crate::domain::session::{Device, End, EndReason, Standing, State};
+use crate::domain::end::{End, EndReason};
+use crate::domain::session::{Device, Standing, State};
 use crate::engine::read::View;
 use crate::http::request::types::{FreeObject, Time, Word};
 

@@ -6,7 +6,7 @@ use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::{Object, OpenApi};
 use serde::Serialize;
 
-use crate::domain::client::Caller;
+use crate::domain::caller::Caller;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine::Engine;
 use crate::engine::issue::Issued;

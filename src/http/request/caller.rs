@@ -2,7 +2,8 @@
 
 use poem::{FromRequest, Request, RequestBody};
 
-use crate::domain::client::{Caller, Permission};
+use crate::domain::caller::Caller;
+use crate::domain::client::Permission;
 use crate::engine::Engine;
 use crate::engine::authenticate::Source;
 use crate::http::net::connection::Channel;

@@ -6,10 +6,12 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
 use serde_json::{Map, Value};
 
-use crate::domain::client::{ClientKind, Grant, Permission, TokenFormat};
+use crate::domain::access::TokenFormat;
+use crate::domain::client::{ClientKind, Grant, Permission};
+use crate::domain::end::EndReason;
 use crate::domain::event::EventKind;
 use crate::domain::key::KeyStatus;
-use crate::domain::session::{EndReason, State};
+use crate::domain::session::State;
 use crate::domain::time::Timestamp;
 
 /// Implements the parts of [`Type`] that are the same for every type written inline in the document.

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Codec, Decoded, frame, name, postcard, unframe};
 use crate::domain::access::{Authentication, Claims};
+use crate::domain::end::{End, EndReason};
 use crate::domain::family::Family;
 use crate::domain::id::{ClientId, Hash, Position, SessionId};
 use crate::domain::scope::ScopeSet;
-use crate::domain::session::{Device, End, EndReason, RevokedToken, Session};
+use crate::domain::session::{Device, RevokedToken, Session};
 use crate::domain::time::Timestamp;
 
 /// A session as it is kept: without its retry windows, which have rows of their own.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::*;
-use crate::domain::access::{Authentication, Claims};
-use crate::domain::client::{ClientKind, ClientSecret, Grant, Permission, TokenFormat};
+use crate::domain::access::{Authentication, Claims, TokenFormat};
+use crate::domain::client::{ClientKind, ClientSecret, Grant, Permission};
+use crate::domain::end::{End, EndReason};
 use crate::domain::event::EventKind;
 use crate::domain::family::{Family, Reading, Stamp};
 use crate::domain::id::{Hash, KeyId, Position, Salt, TokenId};
 use crate::domain::key::KeyStatus;
-use crate::domain::session::{Device, End, EndReason, RevokedToken, Session};
+use crate::domain::session::{Device, RevokedToken, Session};
 
 fn codec() -> Codec {
     Codec::new(&Keys::derive(&SecretKey::new([7; 32])))

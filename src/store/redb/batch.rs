@@ -13,12 +13,14 @@ use super::tables::{self, EVENTS, HEAD, KEYS, Loaded, META, SESSIONS, Tables, da
 use super::{Opening, Registry, Result, StoreError};
 use crate::domain::client::Client;
 use crate::domain::cutoff::{CutOff, CutOffs};
+use crate::domain::end::EndReason;
 use crate::domain::epoch::Epochs;
 use crate::domain::event::Event;
 use crate::domain::family::RetryWindow;
 use crate::domain::id::{ClientId, SessionId, Subject};
 use crate::domain::key::KeyRecord;
-use crate::domain::session::{Data, Decision, ENGINE, EndReason, RevokedToken, Session, make_room};
+use crate::domain::names::ENGINE;
+use crate::domain::session::{Data, Decision, RevokedToken, Session, make_room};
 use crate::domain::time::Timestamp;
 use crate::store::record::{self, Codec, WindowKey, window_key};
 

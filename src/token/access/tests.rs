@@ -3,7 +3,9 @@
 use ed25519_dalek::SigningKey;
 
 use super::*;
-use crate::domain::client::{Caller, Client, ClientKind, TokenFormat};
+use crate::domain::access::TokenFormat;
+use crate::domain::caller::Caller;
+use crate::domain::client::{Client, ClientKind};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{SessionId, TokenId};
 use crate::domain::introspection::Judgement;
@@ -35,7 +37,7 @@ pub fn of_session() -> AccessToken {
         id: TokenId([9; 16]),
         client_id: "app".parse().unwrap(),
         scope: "write read".parse().unwrap(),
-        origin: Origin::Session {
+        issued_for: IssuedFor::Session {
             id: SessionId::new(Timestamp::from_seconds(1_700_000_000), &[5; 10]),
             family: Some(1),
             authentication: Authentication {
@@ -51,7 +53,7 @@ pub fn of_session() -> AccessToken {
 pub fn of_client() -> AccessToken {
     AccessToken {
         scope: ScopeSet::default(),
-        origin: Origin::Client { issued: Position(42) },
+        issued_for: IssuedFor::Client { issued: Position(42) },
         ..of_session()
     }
 }
@@ -69,13 +71,13 @@ fn payload(token: &AccessToken) -> String {
 #[test]
 fn a_token_says_after_verification_what_it_said_before_signing() {
     let ring = keyring();
-    let bare = Origin::Session {
+    let bare = IssuedFor::Session {
         id: SessionId([1; 16]),
         family: None,
         authentication: Authentication { at: Timestamp::from_seconds(0), acr: None, amr: vec![] },
         claims: None,
     };
-    for token in [of_session(), of_client(), AccessToken { origin: bare, ..of_client() }] {
+    for token in [of_session(), of_client(), AccessToken { issued_for: bare, ..of_client() }] {
         for format in TokenFormat::ALL {
             assert!(
                 verify(&sign(&token, *format, ring.active()), &ring).as_ref() == Some(&token),
@@ -120,7 +122,7 @@ fn the_largest_claims_fit() {
     token.subject = "\"".repeat(256).parse().unwrap();
     token.audience = "a".repeat(256).into();
     token.scope = "s".repeat(700).parse().unwrap();
-    if let Origin::Session { claims, .. } = &mut token.origin {
+    if let IssuedFor::Session { claims, .. } = &mut token.issued_for {
         *claims = Some(Claims(format!(r#"{{"a":"{}"}}"#, "x".repeat(4096 - 8)).into()));
     }
     for format in TokenFormat::ALL {

@@ -4,8 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::*;
-use crate::domain::access::AccessToken;
-use crate::domain::client::TokenFormat;
+use crate::domain::access::{AccessToken, TokenFormat};
 use crate::domain::key::KeyStatus;
 use crate::token::access::tests::{keyring, of_client, of_session, record};
 use crate::token::access::{sign as sign_access_token, verify};

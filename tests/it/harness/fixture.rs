@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keyfob::domain::access::{Authentication, Claims};
-use keyfob::domain::client::{Client, ClientKind, ClientSecret, Grant, TokenFormat};
+use keyfob::domain::access::{Authentication, Claims, TokenFormat};
+use keyfob::domain::client::{Client, ClientKind, ClientSecret, Grant};
 use keyfob::domain::cutoff::CutOffs;
+use keyfob::domain::end::{End, EndReason};
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::family::{Family, Presented};
 use keyfob::domain::id::{ClientId, Hash, KeyId, Position, Salt, SessionId, Subject};
 use keyfob::domain::policy::Policy;
 use keyfob::domain::session::{
-    Cap, Data, Decision, Device, End, EndReason, Grant as Granted, NotRefreshed, Refresh, Session,
+    Cap, Data, Decision, Device, NotRefreshed, Refresh, Refreshed as Granted, Session,
 };
 use keyfob::domain::time::{Moment, Timestamp};
 use keyfob::store::redb::{OpenError, Options, Redb};
@@ -164,7 +165,7 @@ pub async fn open(store: &impl Store, n: u64, who: &str, client: &str) -> Sessio
 pub async fn close(store: &impl Store, n: u64, ms: i64) -> Option<bool> {
     let decide = move |session: &mut Session, cuts: &CutOffs| {
         let events = session.close(end(EndReason::Logout, ms), at(ms), cuts);
-        Decision::told(!events.is_empty(), events)
+        Decision::with_events(!events.is_empty(), events)
     };
     store.update(session_id(n), Lane::Revocation, decide).await.unwrap()
 }
@@ -256,13 +257,13 @@ pub async fn kinds(store: &impl Store) -> Vec<EventKind> {
 
 /// Nothing at all: what a bogus token does to a session.
 pub fn nothing(_: &mut Session, _: &CutOffs) -> Decision<()> {
-    Decision::quiet(())
+    Decision::answer(())
 }
 
 /// A change, to be seen and counted.
 pub fn bump(session: &mut Session, _: &CutOffs) -> Decision<u32> {
     session.version += 1;
-    Decision::quiet(session.version)
+    Decision::answer(session.version)
 }
 
 /// A directory of its own, with a database in it.

@@ -136,7 +136,7 @@ impl Server {
             }
             // The writer goes by order of arrival.
             let answer =
-                self.app().store().update(nobody, Lane::Revocation, |_, _| Decision::quiet(())).await;
+                self.app().store().update(nobody, Lane::Revocation, |_, _| Decision::answer(())).await;
             assert_eq!(answer.unwrap(), None);
         }
     }

@@ -179,7 +179,7 @@ async fn a_full_write_queue_is_503_and_revocations_get_through() {
         let hold = move |_: &mut _, _: &_| {
             begun.send(()).unwrap();
             told_to_go.lock().unwrap().recv().unwrap();
-            Decision::quiet(())
+            Decision::answer(())
         };
         store.update(id, Lane::Ordinary, hold).await.unwrap()
     });

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use keyfob::domain::client::Client;
 use keyfob::domain::cutoff::CutOffs;
+use keyfob::domain::end::EndReason;
 use keyfob::domain::event::EventKind;
 use keyfob::domain::id::{KeyId, Position, TokenId};
 use keyfob::domain::key::{KeyRecord, KeyStatus};
 use keyfob::domain::policy::{Policy, WhenFull};
-use keyfob::domain::session::{Cap, Decision, EndReason, NotRefreshed, RevokedToken, Session, Standing};
+use keyfob::domain::session::{Cap, Decision, NotRefreshed, RevokedToken, Session, Standing};
 use keyfob::store::memory::Memory;
 use keyfob::store::{Lane, Opening, Store};
 
@@ -105,7 +106,7 @@ async fn data_lies_beside_its_session(store: Arc<impl Store>) {
     assert_eq!(store.data(session_id(1)).await.unwrap(), Some(data("{}")));
     assert_eq!(store.data(session_id(2)).await.unwrap(), None);
     let decide =
-        |_: &mut Session, _: &CutOffs| Decision { data: Some(data(r#"{"a":1}"#)), ..Decision::quiet(()) };
+        |_: &mut Session, _: &CutOffs| Decision { data: Some(data(r#"{"a":1}"#)), ..Decision::answer(()) };
     store.update(session_id(1), Lane::Ordinary, decide).await.unwrap();
     assert_eq!(store.data(session_id(1)).await.unwrap(), Some(data(r#"{"a":1}"#)));
 }
@@ -290,7 +291,7 @@ async fn decisions_see_the_head_that_their_events_follow(store: Arc<impl Store>)
     open(&*store, 1, "alice", "app").await;
     let tell = |session: &mut Session, cuts: &CutOffs| {
         let event = session.event(EventKind::SessionUpdated, at(1), "app");
-        Decision::told(cuts.head, vec![event.clone(), event])
+        Decision::with_events(cuts.head, vec![event.clone(), event])
     };
     let heads = together((0..16).map(|_| {
         let store = store.clone();
@@ -314,7 +315,7 @@ async fn logging_out_everywhere_ends_each_session_and_counts(store: Arc<impl Sto
         } else {
             session.close(end(EndReason::SubjectRevoked, 7), at(7), cuts)
         };
-        Decision::told(!events.is_empty(), events)
+        Decision::with_events(!events.is_empty(), events)
     };
     let run = || store.update_subject(subject("alice"), event(EventKind::SubjectRevoked, 7), decide);
     assert_eq!(run().await.unwrap(), 4);
@@ -364,10 +365,10 @@ async fn a_client_is_created_changed_and_read_from_the_registry(store: Arc<impl 
     put_client(&*store, Some(changed.clone()), EventKind::ClientUpdated).await;
     assert_eq!(*store.registry().clients[&client_id("app")], changed);
     let seen =
-        store.update_client(client_id("app"), |client, _| Decision::quiet(client.clone())).await.unwrap();
+        store.update_client(client_id("app"), |client, _| Decision::answer(client.clone())).await.unwrap();
     assert_eq!(seen, Some(changed));
     let deleted =
-        store.update_client(client_id("nobody"), |client, _| Decision::quiet(client.take())).await.unwrap();
+        store.update_client(client_id("nobody"), |client, _| Decision::answer(client.take())).await.unwrap();
     assert_eq!(deleted, None);
     assert!(store.registry().cuts.clients.is_empty());
     assert_eq!(store.head(), Position(2));
@@ -385,11 +386,11 @@ async fn signing_keys_keep_their_order(store: Arc<impl Store>) {
     };
     let add = move |keys: &mut Vec<KeyRecord>| {
         keys.extend([key(9), key(3), key(7)]);
-        Decision::told(keys.len(), vec![event(EventKind::KeyRotated, 1)])
+        Decision::with_events(keys.len(), vec![event(EventKind::KeyRotated, 1)])
     };
     assert_eq!(store.update_keys(add).await.unwrap(), 3);
     assert_eq!(store.keys().await.unwrap(), [key(9), key(3), key(7)]);
-    store.update_keys(|keys| Decision::quiet(keys.remove(0))).await.unwrap();
+    store.update_keys(|keys| Decision::answer(keys.remove(0))).await.unwrap();
     assert_eq!(store.keys().await.unwrap(), [key(3), key(7)]);
     assert_eq!(kinds(&*store).await, [EventKind::KeyRotated]);
 }
@@ -459,7 +460,7 @@ async fn live(store: &impl Store, who: &str, client: &str) -> usize {
 async fn put_client(store: &impl Store, new: Option<Client>, kind: EventKind) {
     let decide = move |client: &mut Option<Client>, _: &CutOffs| {
         *client = new.clone();
-        Decision::told((), vec![event(kind, 1)])
+        Decision::with_events((), vec![event(kind, 1)])
     };
     store.update_client(client_id("app"), decide).await.unwrap();
 }

@@ -29,11 +29,11 @@ async fn everything_is_there_after_reopening() {
     store.open(Opening { data: Some(data("{}")), ..opening(session(1, "alice", "app")) }).await.unwrap();
     rotate(&store, &Token::first(1), [1; 32], moment(1)).await.unwrap();
     let decide = |c: &mut Option<_>, _: &CutOffs| {
-        Decision::told(c.replace(client("app")), vec![event(EventKind::ClientCreated, 1)])
+        Decision::with_events(c.replace(client("app")), vec![event(EventKind::ClientCreated, 1)])
     };
     store.update_client(client_id("app"), decide).await.unwrap();
-    store.update_client(client_id("gone"), |c, _| Decision::quiet(c.replace(client("gone")))).await.unwrap();
-    store.update_client(client_id("gone"), |c, _| Decision::quiet(c.take())).await.unwrap();
+    store.update_client(client_id("gone"), |c, _| Decision::answer(c.replace(client("gone")))).await.unwrap();
+    store.update_client(client_id("gone"), |c, _| Decision::answer(c.take())).await.unwrap();
     store.revoke_token(token, event(EventKind::TokenRevoked, 1)).await.unwrap();
     store.end_everything(event(EventKind::AllRevoked, 1)).await.unwrap();
     let (before, registry) = (store.session(session_id(1)).await.unwrap(), store.registry());
@@ -113,10 +113,10 @@ async fn what_changes_nothing_is_not_committed() {
     let stranger = refresh(&Token::first(1), "other", &Default::default(), [1; 32], moment(1));
     let answer = store.update(session_id(1), Lane::Ordinary, stranger).await.unwrap().unwrap();
     assert_eq!(answer.unwrap_err(), NotRefreshed::BindingMismatch);
-    let same_data = |_: &mut Session, _: &CutOffs| Decision { data: None, ..Decision::quiet(()) };
+    let same_data = |_: &mut Session, _: &CutOffs| Decision { data: None, ..Decision::answer(()) };
     store.update(session_id(1), Lane::Ordinary, same_data).await.unwrap();
-    store.update_keys(|keys| Decision::quiet(keys.len())).await.unwrap();
-    store.update_client(client_id("app"), |client, _| Decision::quiet(client.is_some())).await.unwrap();
+    store.update_keys(|keys| Decision::answer(keys.len())).await.unwrap();
+    store.update_client(client_id("app"), |client, _| Decision::answer(client.is_some())).await.unwrap();
     store.revoke_token(token, event(EventKind::TokenRevoked, 2)).await.unwrap();
     store.sweep(sweep(1)).await.unwrap();
     assert_eq!((store.counters().commits, disk.syncs()), (commits, syncs));
@@ -232,8 +232,8 @@ async fn a_corrupt_record_is_an_error_that_names_it_and_harms_nobody_else() {
     assert!(is_corrupt(&store.sessions(Some(subject("alice")), None, 10).await, "sessions", &name));
     let everywhere =
         store.update_subject(subject("alice"), event(EventKind::SubjectRevoked, 1), |session, cuts| {
-            let events = session.close(end(keyfob::domain::session::EndReason::Admin, 1), at(1), cuts);
-            Decision::told(true, events)
+            let events = session.close(end(keyfob::domain::end::EndReason::Admin, 1), at(1), cuts);
+            Decision::with_events(true, events)
         });
     assert!(is_corrupt(&everywhere.await, "sessions", &name));
 
@@ -412,7 +412,7 @@ async fn hold_the_writer_on(store: &Arc<Redb>, n: u64) -> mpsc::Sender<()> {
     let decide = move |_: &mut Session, _: &CutOffs| {
         entered.send(()).unwrap();
         released.lock().unwrap().recv().unwrap();
-        Decision::quiet(())
+        Decision::answer(())
     };
     let store = store.clone();
     tokio::spawn(async move { store.update(session_id(n), Lane::Ordinary, decide).await });

@@ -5,11 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use keyfob::domain::access::Claims;
-use keyfob::domain::change::Changes;
 use keyfob::domain::event::{Event, EventKind};
-use keyfob::domain::family::Place;
+use keyfob::domain::family::ChainPosition;
 use keyfob::domain::id::{SessionId, TokenId};
-use keyfob::domain::session::{NotRefreshed, RevokedToken};
+use keyfob::domain::session::{Changes, NotRefreshed, RevokedToken};
 use keyfob::domain::time::Moment;
 use keyfob::store::memory::Memory;
 use keyfob::store::redb::Redb;
@@ -285,13 +284,15 @@ fn check(world: &mut World, state: &Everything) {
             }
             let before = world.generations.insert(key, family.generation);
             assert!(before.is_none_or(|before| before <= family.generation), "a generation went back");
-            let places: Vec<Place> =
-                world.chains[&key].iter().map(|token| family.place(&token.presented([0; 32]), now)).collect();
-            assert_eq!(places.iter().filter(|place| **place == Place::Current).count(), 1);
-            assert!(places.iter().filter(|place| **place == Place::Retry).count() <= 1);
+            let places: Vec<ChainPosition> = world.chains[&key]
+                .iter()
+                .map(|token| family.position_of(&token.presented([0; 32]), now))
+                .collect();
+            assert_eq!(places.iter().filter(|place| **place == ChainPosition::Current).count(), 1);
+            assert!(places.iter().filter(|place| **place == ChainPosition::Retry).count() <= 1);
             assert_eq!(
                 places.last(),
-                Some(&Place::Current),
+                Some(&ChainPosition::Current),
                 "the newest that was given out is the current one"
             );
         }

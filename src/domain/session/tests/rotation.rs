@@ -19,7 +19,12 @@ fn asked(token: Presented) -> Asked {
 }
 
 impl Asked {
-    fn of(self, session: &mut Session, now: Moment, cuts: &CutOffs) -> Decision<Result<Grant, NotRefreshed>> {
+    fn of(
+        self,
+        session: &mut Session,
+        now: Moment,
+        cuts: &CutOffs,
+    ) -> Decision<Result<Refreshed, NotRefreshed>> {
         let refresh = Refresh {
             client: &self.client,
             family: self.family,
@@ -56,7 +61,7 @@ impl Asked {
     }
 }
 
-fn refreshed(session: &mut Session, generation: u32, seconds: i64) -> Grant {
+fn refreshed(session: &mut Session, generation: u32, seconds: i64) -> Refreshed {
     asked(token(generation)).of(session, moment(seconds), &uncut()).answer.unwrap()
 }
 

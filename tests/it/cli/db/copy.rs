@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use keyfob::domain::end::EndReason;
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::id::Position;
 use keyfob::domain::key::{KeyRecord, KeyStatus};
-use keyfob::domain::session::{EndReason, Standing};
+use keyfob::domain::session::Standing;
 use keyfob::store::backup::{Decoder, Head};
 use keyfob::store::redb::{Redb, RestoreError, Restoring};
 use keyfob::store::{Opening, Store};

@@ -38,7 +38,7 @@ async fn filled() -> Place {
     for name in ["app", "gone"] {
         let put = move |stored: &mut Option<Client>, _: &CutOffs| {
             *stored = stored.is_none().then(|| client(name));
-            Decision::told((), vec![event(EventKind::ClientCreated, 0)])
+            Decision::with_events((), vec![event(EventKind::ClientCreated, 0)])
         };
         store.update_client(client_id(name), put).await.unwrap();
         if name == "gone" {
@@ -54,7 +54,7 @@ async fn filled() -> Place {
     store
         .update_keys(move |keys| {
             keys.push(key.clone());
-            Decision::quiet(())
+            Decision::answer(())
         })
         .await
         .unwrap();

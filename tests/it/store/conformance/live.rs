@@ -37,7 +37,7 @@ async fn delete(store: &impl Store, name: &str, ms: i64) {
     let deleted = event(EventKind::ClientDeleted, ms);
     let decide = move |slot: &mut Option<_>, _: &_| {
         *slot = None;
-        Decision::told((), vec![deleted.clone()])
+        Decision::with_events((), vec![deleted.clone()])
     };
     store.update_client(client_id(name), decide).await.unwrap();
 }
@@ -46,7 +46,7 @@ async fn create(store: &impl Store, name: &str) {
     let new = client(name);
     let decide = move |slot: &mut Option<_>, _: &_| {
         *slot = Some(new.clone());
-        Decision::told((), vec![event(EventKind::ClientCreated, 0)])
+        Decision::with_events((), vec![event(EventKind::ClientCreated, 0)])
     };
     store.update_client(client_id(name), decide).await.unwrap();
 }

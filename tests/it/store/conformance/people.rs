@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyfob::domain::access::Authentication;
-use keyfob::domain::change::Changes;
 use keyfob::domain::cutoff::CutOffs;
+use keyfob::domain::end::{End, EndReason};
 use keyfob::domain::event::EventKind;
 use keyfob::domain::policy::{Lifetimes, WhenFull};
-use keyfob::domain::session::{Cap, Decision, End, EndReason, NewFamily, Renewal, Session};
+use keyfob::domain::session::{Cap, Changes, Decision, NewFamily, Renewal, Session};
 use keyfob::store::memory::Memory;
 use keyfob::store::{Lane, Opening, Store};
 
@@ -33,7 +33,7 @@ async fn a_use_is_written_without_a_word(store: Arc<impl Store>) {
     let use_at = |ms: i64| {
         store.update(session_id(1), Lane::Ordinary, move |session: &mut Session, cuts: &CutOffs| {
             session.use_at(at(ms), cuts);
-            Decision::quiet(session.last_used_at)
+            Decision::answer(session.last_used_at)
         })
     };
     assert_eq!(use_at(IDLE + 1_000).await.unwrap(), Some(at(IDLE + 1_000)));
@@ -54,7 +54,7 @@ async fn racing_changes_each_have_a_version(store: Arc<impl Store>) {
             let changes = Changes { label: Some(Some(format!("device {n}").into())), ..Changes::default() };
             let change = move |session: &mut Session, cuts: &CutOffs| {
                 let events = session.change(&changes, "app", at(1), cuts).unwrap();
-                Decision::told(session.version, events)
+                Decision::with_events(session.version, events)
             };
             store.update(session_id(1), Lane::Ordinary, change).await.unwrap().unwrap()
         }
@@ -72,7 +72,7 @@ async fn racing_families_each_have_a_number(store: Arc<impl Store>) {
             let new = new_family("mobile", n);
             let add = move |session: &mut Session, cuts: &CutOffs| {
                 let number = session.add_family(new.clone(), cuts.head.next(), at(1), cuts).unwrap();
-                Decision::told(number, vec![session.event(EventKind::FamilyOpened, at(1), "app")])
+                Decision::with_events(number, vec![session.event(EventKind::FamilyOpened, at(1), "app")])
             };
             store.update(session_id(1), Lane::Ordinary, add).await.unwrap().unwrap()
         }
@@ -182,18 +182,18 @@ async fn a_renewal_is_one_commit_and_one_of_racing_ones_has_the_last_word(store:
 async fn a_family_ends_without_its_session_and_the_last_one_revoked_with_it(store: Arc<impl Store>) {
     open(&*store, 1, "alice", "app").await;
     let add = |session: &mut Session, cuts: &CutOffs| {
-        Decision::quiet(session.add_family(new_family("mobile", 7), cuts.head.next(), at(1), cuts))
+        Decision::answer(session.add_family(new_family("mobile", 7), cuts.head.next(), at(1), cuts))
     };
     assert_eq!(store.update(session_id(1), Lane::Ordinary, add).await.unwrap(), Some(Some(2)));
     let close = |session: &mut Session, cuts: &CutOffs| {
         let events = session.close_family(2, end(EndReason::TokenRevoked, 2), at(2), cuts);
-        Decision::told(!events.is_empty(), events)
+        Decision::with_events(!events.is_empty(), events)
     };
     assert_eq!(store.update(session_id(1), Lane::Revocation, close).await.unwrap(), Some(true));
     assert_eq!(store.update(session_id(1), Lane::Revocation, close).await.unwrap(), Some(false), "again");
     assert!(store.session(session_id(1)).await.unwrap().unwrap().is_active(at(2), &store.registry().cuts));
     let revoke = |session: &mut Session, cuts: &CutOffs| {
-        Decision::told((), session.revoke_family(1, "app", at(3), cuts))
+        Decision::with_events((), session.revoke_family(1, "app", at(3), cuts))
     };
     store.update(session_id(1), Lane::Revocation, revoke).await.unwrap();
     assert_eq!(
@@ -211,14 +211,14 @@ async fn logging_out_everywhere_as_a_client_ends_its_families_elsewhere(store: A
     open(&*store, 1, "alice", "app").await;
     open(&*store, 2, "alice", "mobile").await;
     let add = |session: &mut Session, cuts: &CutOffs| {
-        Decision::quiet(session.add_family(new_family("mobile", 7), cuts.head.next(), at(1), cuts))
+        Decision::answer(session.add_family(new_family("mobile", 7), cuts.head.next(), at(1), cuts))
     };
     store.update(session_id(1), Lane::Ordinary, add).await.unwrap();
     let decide = |session: &mut Session, cuts: &CutOffs| {
         let end = end(EndReason::SubjectRevoked, 5);
         match session.client_id == client_id("mobile") {
-            true => Decision::told(true, session.close(end, at(5), cuts)),
-            false => Decision::told(false, session.close_family(2, end, at(5), cuts)),
+            true => Decision::with_events(true, session.close(end, at(5), cuts)),
+            false => Decision::with_events(false, session.close_family(2, end, at(5), cuts)),
         }
     };
     assert_eq!(

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use keyfob::domain::change::Changes;
-use keyfob::domain::client::TokenFormat;
+use keyfob::domain::access::TokenFormat;
 use keyfob::domain::cutoff::CutOffs;
+use keyfob::domain::end::{End, EndReason};
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::family::Stamp;
 use keyfob::domain::id::{KeyId, SessionId};
 use keyfob::domain::policy::{Lifetimes, Policy};
 use keyfob::domain::session::{
-    Data, Decision, End, EndReason, NewFamily, NotRefreshed, Refresh, Renewal, RevokedToken, Session,
+    Changes, Data, Decision, NewFamily, NotRefreshed, Refresh, Renewal, RevokedToken, Session,
 };
 use keyfob::domain::time::{Moment, Timestamp};
 use keyfob::store::{Lane, Opening, Result, Store, Sweep, Swept};
@@ -86,8 +86,8 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                     by: "root".into(),
                 };
                 match session.renew(renewal, wall, cuts) {
-                    Some(renewed) => Decision::told(Some(renewed.answer), renewed.events),
-                    None => Decision::quiet(None),
+                    Some(renewed) => Decision::with_events(Some(renewed.answer), renewed.events),
+                    None => Decision::answer(None),
                 }
             };
             Answer::Renewed(store.update(session, Lane::Ordinary, decide).await?)
@@ -95,11 +95,11 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
         Action::AddFamily { session, client, secret } => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
                 if !session.is_active(wall, cuts) {
-                    return Decision::quiet(None);
+                    return Decision::answer(None);
                 }
                 let added =
                     session.add_family(new_family(CLIENTS[client], &secret), cuts.head.next(), wall, cuts);
-                Decision::told(added, vec![session.event(EventKind::FamilyOpened, wall, "root")])
+                Decision::with_events(added, vec![session.event(EventKind::FamilyOpened, wall, "root")])
             };
             Answer::Family(store.update(session, Lane::Ordinary, decide).await?)
         }
@@ -114,11 +114,11 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
         Action::Change { session, changes, if_version } => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
                 if if_version.is_some_and(|version| version != session.version) {
-                    return Decision::quiet(false);
+                    return Decision::answer(false);
                 }
                 let before = (session.version, session.claims_version, session.claims.clone());
                 let Some(events) = session.change(&changes, "root", wall, cuts) else {
-                    return Decision::quiet(false);
+                    return Decision::answer(false);
                 };
                 assert_eq!(
                     session.version,
@@ -140,7 +140,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 session.use_at(used, cuts);
                 assert!(session.last_used_at >= before, "a use never goes back");
                 assert!(!ended || session.last_used_at == before, "what has ended is not used any more");
-                Decision::quiet(session.last_used_at > before)
+                Decision::answer(session.last_used_at > before)
             };
             Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
         }
@@ -174,7 +174,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
         Action::EndSubject { who, except, by } => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
                 if Some(session.id) == except {
-                    return Decision::quiet(false);
+                    return Decision::answer(false);
                 }
                 let end = by_root(EndReason::SubjectRevoked);
                 let client = by.map(|client| client_id(CLIENTS[client]));
@@ -187,7 +187,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                     .into_iter()
                     .flat_map(|number| session.close_family(number, end.clone(), wall, cuts))
                     .collect();
-                Decision::told(false, events)
+                Decision::with_events(false, events)
             };
             let closing = Event::new(EventKind::SubjectRevoked, wall, "root");
             Answer::Count(store.update_subject(subject(SUBJECTS[who]), closing, decide).await?)
@@ -204,14 +204,16 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 } else {
                     vec![Event::new(EventKind::ClientCreated, wall, "root")]
                 };
-                Decision::told(old.is_some(), events)
+                Decision::with_events(old.is_some(), events)
             };
             Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
         }
         Action::DeleteClient(n) => {
             let decide = move |slot: &mut Option<_>, _: &CutOffs| match slot.take() {
-                Some(_) => Decision::told(true, vec![Event::new(EventKind::ClientDeleted, wall, "root")]),
-                None => Decision::quiet(false),
+                Some(_) => {
+                    Decision::with_events(true, vec![Event::new(EventKind::ClientDeleted, wall, "root")])
+                }
+                None => Decision::answer(false),
             };
             Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
         }
@@ -241,7 +243,7 @@ pub fn lifetimes(remember: bool, renewals: u32) -> Lifetimes {
 }
 
 fn told(events: Vec<Event>) -> Decision<bool> {
-    Decision::told(!events.is_empty(), events)
+    Decision::with_events(!events.is_empty(), events)
 }
 
 fn new_family(client: &str, secret: &[u8; 32]) -> NewFamily {
@@ -259,7 +261,10 @@ fn refresh_at(
     client: usize,
     policy: Policy,
     now: Moment,
-) -> impl Fn(&mut Session, &CutOffs) -> Decision<std::result::Result<keyfob::domain::session::Grant, NotRefreshed>>
+) -> impl Fn(
+    &mut Session,
+    &CutOffs,
+) -> Decision<std::result::Result<keyfob::domain::session::Refreshed, NotRefreshed>>
 + Send
 + 'static {
     let presented = token.presented(salt);

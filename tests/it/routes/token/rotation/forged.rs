@@ -63,7 +63,7 @@ async fn the_last_generation_is_refused() {
         Opaque { kind: OpaqueKind::Refresh, session: case.id(), family: 1, generation: u32::MAX, secret };
     let worn = case.server.app().store().update(case.id(), Lane::Ordinary, move |session, _| {
         (session.families[0].generation, session.families[0].current) = (u32::MAX, hash);
-        Decision::quiet(())
+        Decision::answer(())
     });
     worn.await.unwrap().unwrap();
     let token = last.encode(&OpaqueKeys::new(&case.keys()));

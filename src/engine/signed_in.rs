@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use super::{Engine, Result};
-use crate::domain::access::{Authentication, Origin};
+use crate::domain::access::{Authentication, IssuedFor};
+use crate::domain::end::{End, EndReason};
 use crate::domain::id::{ClientId, SessionId};
 use crate::domain::scope::ScopeSet;
-use crate::domain::session::{Decision, End, EndReason, Session};
+use crate::domain::session::{Decision, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{Opaque, OpaqueKind};
 
 /// Somebody who is signed in.
 #[derive(Debug)]
-pub struct Present {
+pub struct SignedIn {
     /// The session.
     pub session: Session,
     /// The client that was shown the token: the session's, or the family's.
@@ -32,7 +33,7 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// A store that cannot answer.
-    pub async fn present(&self, token: &str, audience: &str) -> Result<Option<Present>> {
+    pub async fn signed_in(&self, token: &str, audience: &str) -> Result<Option<SignedIn>> {
         let now = self.clock.now().wall;
         let mut present = match Opaque::decode(token, &self.opaque) {
             Some(token) if token.kind == OpaqueKind::Session => self.by_session_token(&token, now).await?,
@@ -46,7 +47,7 @@ impl<S: Store> Engine<S> {
         Ok(present)
     }
 
-    async fn by_session_token(&self, token: &Opaque, now: Timestamp) -> Result<Option<Present>> {
+    async fn by_session_token(&self, token: &Opaque, now: Timestamp) -> Result<Option<SignedIn>> {
         let registry = self.store.registry();
         let Some((session, written)) = self.read_session_and_written_use(token.session).await? else {
             return Ok(None);
@@ -56,7 +57,7 @@ impl<S: Store> Engine<S> {
             && registry.clients.get(&session.client_id).is_some_and(|client| !client.disabled);
         let (client_id, scope, authentication) =
             (session.client_id.clone(), session.scope.clone(), session.authentication.clone());
-        Ok(good.then_some(Present { session, client_id, scope, authentication, written }))
+        Ok(good.then_some(SignedIn { session, client_id, scope, authentication, written }))
     }
 
     async fn read_session_and_written_use(&self, id: SessionId) -> Result<Option<(Session, Timestamp)>> {
@@ -68,9 +69,11 @@ impl<S: Store> Engine<S> {
         }))
     }
 
-    async fn by_access_token(&self, token: &str, audience: &str, now: Timestamp) -> Result<Option<Present>> {
+    async fn by_access_token(&self, token: &str, audience: &str, now: Timestamp) -> Result<Option<SignedIn>> {
         let Some(token) = self.verifier.verify(token, &self.keyring.load()) else { return Ok(None) };
-        let Origin::Session { id, family, authentication, .. } = &token.origin else { return Ok(None) };
+        let IssuedFor::Session { id, family, authentication, .. } = &token.issued_for else {
+            return Ok(None);
+        };
         let seconds = now.seconds();
         if *token.issuer != *self.rules.issuer
             || *token.audience != *audience
@@ -87,7 +90,7 @@ impl<S: Store> Engine<S> {
             && registry.clients.get(&token.client_id).is_some_and(|client| !client.disabled);
         let (client_id, scope, authentication) =
             (token.client_id.clone(), token.scope.clone(), authentication.clone());
-        Ok(good.then_some(Present { session, client_id, scope, authentication, written }))
+        Ok(good.then_some(SignedIn { session, client_id, scope, authentication, written }))
     }
 
     /// Logs out by session token: its session ends. False when the token was not good, so that nothing ended.
@@ -103,10 +106,10 @@ impl<S: Store> Engine<S> {
         let now = self.clock.now().wall;
         let ended = self.update_session(token.session, Lane::Revocation, move |session, cuts| {
             if !session.is_active(now, cuts) || !session.is_current_token(token.generation, &token.hash()) {
-                return Decision::quiet(false);
+                return Decision::answer(false);
             }
             let end = End { at: now, reason: EndReason::Logout, by: session.client_id.as_str().into() };
-            Decision::told(true, session.close(end, now, cuts))
+            Decision::with_events(true, session.close(end, now, cuts))
         });
         Ok(ended.await?.unwrap_or(false))
     }

@@ -1,10 +1,10 @@
 //! Changing what a living session carries.
 
-use super::access::Claims;
-use super::cutoff::CutOffs;
-use super::event::{Event, EventKind};
-use super::session::Session;
-use super::time::Timestamp;
+use super::Session;
+use crate::domain::access::Claims;
+use crate::domain::cutoff::CutOffs;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::time::Timestamp;
 
 /// What changes; what is absent stays, and what is `None` inside is taken away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
