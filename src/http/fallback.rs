@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::http::request::json::plain_words;
 use crate::http::request::limits::Unacceptable;
 use crate::http::response::error::{OAuthError, Problem};
-use crate::http::wire::Surface;
+use crate::http::surface::Surface;
 
 /// Which methods each path has: for `Allow` (RFC 9110 §15.5.6), for `HEAD`, and for what is counted of it.
 #[derive(Debug, Default)]

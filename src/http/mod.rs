@@ -20,6 +20,7 @@ pub mod net;
 pub mod query;
 pub mod request;
 pub mod response;
+pub mod surface;
 pub mod wire;
 
 /// Every route, one file each. The paths are at the endpoints; the document lists them all.

@@ -6,7 +6,7 @@ use poem::http::Method;
 use serde_json::Value;
 
 use crate::http::fallback::fits;
-use crate::http::request::form::decode;
+use crate::http::request::urlencoded::decode;
 
 /// A question that is no change, and yet lets somebody in.
 const FORWARD_AUTH: &str = "/v1/forward-auth";

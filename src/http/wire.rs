@@ -20,30 +20,7 @@ use crate::http::request::origin::{self, Origins};
 use crate::http::request::request_id::{RequestIds, X_REQUEST_ID};
 use crate::http::response::error::Problem;
 use crate::http::response::headers;
-
-/// Which family of routes a path belongs to: it decides the shape of errors, and what may be cached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Surface {
-    /// `/oauth2/*`.
-    OAuth,
-    /// `/v1/*`.
-    V1,
-    /// The rest.
-    Other,
-}
-
-impl Surface {
-    /// The family of `path`.
-    pub fn of(path: &str) -> Self {
-        if path.starts_with("/oauth2/") {
-            Self::OAuth
-        } else if path.starts_with("/v1/") {
-            Self::V1
-        } else {
-            Self::Other
-        }
-    }
-}
+use crate::http::surface::Surface;
 
 /// Every endpoint, behind the limits and in front of the headers. A request in, an answer out, never an
 /// error.

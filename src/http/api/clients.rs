@@ -13,11 +13,11 @@ use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::engine::clients::WithSecret;
 use crate::http::api::client_object::{ClientObject, ClientSettings};
-use crate::http::api::sessions::{PAGE_DEFAULT, page, parsed};
 use crate::http::document::Tag;
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::json::JsonBody;
+use crate::http::request::parameters::{page_default, page_size, parsed};
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
@@ -99,7 +99,7 @@ impl<S: Store> ClientsApi<S> {
     ) -> Result<Json<ClientPage>, Problem> {
         let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
         let after: Option<ClientId> = parsed("cursor", cursor.0.as_deref())?;
-        let (clients, next) = self.0.clients(&caller, after.as_ref(), page(limit.0)?)?;
+        let (clients, next) = self.0.clients(&caller, after.as_ref(), page_size(limit.0)?)?;
         let items = clients.iter().map(|client| ClientObject::new(client, None)).collect();
         Ok(Json(ClientPage { items, next_cursor: next.map(|id| id.to_string()) }))
     }
@@ -191,10 +191,6 @@ impl<S: Store> ClientsApi<S> {
             .ok_or_else(malformed)?;
         Ok(Json(with_secret(self.0.rotate_secret(&caller, client_id(&id.0)?, keep).await?)))
     }
-}
-
-fn page_default() -> usize {
-    PAGE_DEFAULT
 }
 
 fn with_secret(with_secret: WithSecret) -> ClientObject {

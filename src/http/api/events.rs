@@ -13,10 +13,10 @@ use crate::domain::end::EndReason;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
 use crate::engine::Engine;
-use crate::http::api::sessions::{PAGE_DEFAULT, page};
 use crate::http::document::Tag;
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
+use crate::http::request::parameters::{page_default, page_size};
 use crate::http::request::types::{Time, Word};
 use crate::http::response::error::Problem;
 use crate::store::Store;
@@ -114,7 +114,7 @@ impl<S: Store> EventsApi<S> {
         wait: Query<u64>,
     ) -> Result<Json<EventPage>, Problem> {
         let caller = caller(&self.engine, authorization, &origin, Permission::Events).await?;
-        let limit = page(limit.0)?;
+        let limit = page_size(limit.0)?;
         if wait.0 > WAIT_MAX_S {
             return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX_S} seconds")));
         }
@@ -154,8 +154,4 @@ impl EventObject {
             note: event.note.map(Into::into),
         }
     }
-}
-
-fn page_default() -> usize {
-    PAGE_DEFAULT
 }

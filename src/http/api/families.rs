@@ -10,11 +10,11 @@ use crate::domain::client::Permission;
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::engine::families::OpenFamily;
-use crate::http::api::sessions::session_id;
 use crate::http::document::Tag;
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::json::OptionalJsonBody;
+use crate::http::request::parameters::session_id;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 

@@ -8,8 +8,6 @@ use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use crate::domain::client::Permission;
-use crate::domain::id::SessionId;
-use crate::domain::refusal::Refusal;
 use crate::domain::session::State;
 use crate::engine::Engine;
 use crate::engine::change::ChangeSession;
@@ -22,14 +20,10 @@ use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::if_match::versions;
 use crate::http::request::json::{JsonBody, OptionalJsonBody};
+use crate::http::request::parameters::{page_default, page_size, parsed, session_id};
 use crate::http::request::types::{FreeObject, Time, Word};
 use crate::http::response::error::Problem;
 use crate::store::Store;
-
-/// How many items a page has when nothing is said, and at most.
-pub const PAGE_DEFAULT: usize = 50;
-/// The largest page.
-pub const PAGE_MAX: usize = 200;
 
 /// Sessions.
 pub struct SessionsApi<S> {
@@ -205,7 +199,7 @@ impl<S: Store> SessionsApi<S> {
             state: state.0.map(|state| state.0),
         };
         let after = parsed("cursor", cursor.0.as_deref())?;
-        let (views, next) = self.engine.sessions(&caller, filter, after, page(limit.0)?).await?;
+        let (views, next) = self.engine.sessions(&caller, filter, after, page_size(limit.0)?).await?;
         Ok(Json(SessionPage {
             items: views.into_iter().map(Into::into).collect(),
             next_cursor: next.map(|id| id.to_string()),
@@ -365,31 +359,4 @@ impl From<ChangeSessionBody> for ChangeSession {
             if_version: None,
         }
     }
-}
-
-fn page_default() -> usize {
-    PAGE_DEFAULT
-}
-
-/// The size of a page, within its bounds.
-pub(crate) fn page(limit: usize) -> Result<usize, Problem> {
-    if (1..=PAGE_MAX).contains(&limit) {
-        Ok(limit)
-    } else {
-        Err(Problem::invalid("limit", format!("limit must be from 1 to {PAGE_MAX}")))
-    }
-}
-
-/// A parameter that must have a certain form.
-pub(crate) fn parsed<T: std::str::FromStr>(
-    field: &'static str,
-    text: Option<&str>,
-) -> Result<Option<T>, Problem> {
-    text.map(|text| text.parse().map_err(|_| Problem::invalid(field, format!("{field} is malformed"))))
-        .transpose()
-}
-
-/// What is not an identifier names nothing: 404, like any unknown one.
-pub(crate) fn session_id(text: &str) -> Result<SessionId, Problem> {
-    text.parse().map_err(|_| Refusal::NotFound.because("there is no such session").into())
 }

@@ -9,10 +9,10 @@ use poem_openapi::{Object, OpenApi};
 use crate::domain::client::Permission;
 use crate::domain::id::Subject;
 use crate::engine::Engine;
-use crate::http::api::sessions::parsed;
 use crate::http::document::Tag;
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
+use crate::http::request::parameters::parsed;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 

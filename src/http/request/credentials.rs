@@ -13,8 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine::authenticate;
-
-use crate::http::request::form::decode;
+use crate::http::request::urlencoded::decode;
 
 /// A secret as it was presented: a client's secret or a token. Erased when dropped; `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]

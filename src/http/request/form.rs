@@ -1,7 +1,5 @@
 //! The forms of `/oauth2/*`: parsed by us, because the standards refuse what a form parser lets pass.
 
-use std::borrow::Cow;
-
 use poem::http::header;
 use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
@@ -9,8 +7,8 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use crate::domain::refusal::{Refusal, Refused};
-
 use crate::http::request::credentials::{ClientFields, Secret};
+use crate::http::request::urlencoded::decode;
 use crate::http::response::error::OAuthError;
 
 /// The media type of the forms.
@@ -214,34 +212,6 @@ fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
 
 fn malformed() -> Refused {
     Refusal::InvalidRequest.because("the form is not percent-encoded UTF-8")
-}
-
-/// Decodes one name or value of a form: `+` is a space, `%` begins two hexadecimal digits, and the result is
-/// UTF-8. Strict: `None` otherwise.
-pub(crate) fn decode(encoded: &[u8]) -> Option<Cow<'_, str>> {
-    // Twice through, a word at a time, is quicker than once byte by byte.
-    if !encoded.contains(&b'%') && !encoded.contains(&b'+') {
-        return std::str::from_utf8(encoded).ok().map(Cow::Borrowed);
-    }
-    let mut decoded = Vec::with_capacity(encoded.len());
-    let mut rest = encoded;
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        decoded.push(match first {
-            b'+' => b' ',
-            b'%' => {
-                let (digits, after) = rest.split_first_chunk::<2>()?;
-                rest = after;
-                hexadecimal(digits[0])? << 4 | hexadecimal(digits[1])?
-            }
-            byte => *byte,
-        });
-    }
-    String::from_utf8(decoded).ok().map(Cow::Owned)
-}
-
-fn hexadecimal(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ pub mod if_match;
 pub mod json;
 pub mod limits;
 pub mod origin;
+pub mod parameters;
 pub mod request_id;
 pub mod ticket;
 pub mod types;
+pub mod urlencoded;

@@ -4,7 +4,7 @@
 use poem::Response;
 use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::http::wire::Surface;
+use crate::http::surface::Surface;
 
 /// A year, for the host and what is below it.
 const STRICT: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
