@@ -1,14 +1,11 @@
-//! What is counted and measured: numbers that anybody may add to and read at any time, without a lock and
-//! without waiting.
-//!
-//! Whoever does a thing counts it (the store its commits, the engine its refreshes); only `http/metrics`
-//! prints. Nothing is ever decided by what is counted here.
+//! Lock-free counters, gauges and histograms. The part of the program that does a thing counts it; only
+//! `http/metrics` prints them, and no decision depends on them.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-/// Bounds for how long something takes, in nanoseconds: from 0.1 ms, which is an answer from memory, to 10 s.
+/// Histogram bounds for durations in nanoseconds: 0.1 ms (an answer from memory) to 10 s.
 pub const DURATIONS: &[u64] = &[
     100_000,
     250_000,
@@ -27,25 +24,22 @@ pub const DURATIONS: &[u64] = &[
     5_000_000_000,
     10_000_000_000,
 ];
-/// How long [`Seldom`] is silent after it has spoken.
-const SILENCE_MS: u64 = 60_000;
+/// The shortest time between two log lines of a [`RateLimitedLog`].
+const LOG_INTERVAL_MS: u64 = 60_000;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Counts one more.
     pub fn one(&self) {
         self.add(1);
     }
 
-    /// Counts `number` more.
     pub fn add(&self, number: u64) {
         self.0.fetch_add(number, Relaxed);
     }
 
-    /// How many there were.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -56,28 +50,24 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// It is `number` now.
     pub fn set(&self, number: u64) {
         self.0.store(number, Relaxed);
     }
 
-    /// One more.
     pub fn up(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 
-    /// One less.
     pub fn down(&self) {
         self.0.fetch_sub(1, Relaxed);
     }
 
-    /// What it is now.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// A counter for each of some things that are known beforehand.
+/// One counter for each value of a fixed set.
 #[derive(Debug)]
 pub struct Tally<K: 'static> {
     all: &'static [K],
@@ -85,51 +75,49 @@ pub struct Tally<K: 'static> {
 }
 
 impl<K: Copy + PartialEq> Tally<K> {
-    /// Counts nothing but these.
+    /// A counter for each value in `all`.
     pub fn new(all: &'static [K]) -> Self {
         Self { all, counters: all.iter().map(|_| Counter::default()).collect() }
     }
 
-    /// One more of `thing`.
     pub fn one(&self, thing: K) {
         self.add(thing, 1);
     }
 
-    /// So many more of `thing`.
+    /// Adds `number` to the counter of `thing`; other values than those of `new` are ignored.
     pub fn add(&self, thing: K, number: u64) {
         if let Some(place) = self.all.iter().position(|known| *known == thing) {
             self.counters[place].add(number);
         }
     }
 
-    /// How many there were of each.
+    /// The value of each counter.
     pub fn read(&self) -> Vec<(K, u64)> {
         self.all.iter().copied().zip(self.counters.iter().map(Counter::get)).collect()
     }
 }
 
-/// How often values fell under each of some bounds.
+/// Counts values by upper bound.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [u64],
-    /// One for each bound, and one for what is above them all.
+    /// One for each bound, and one for values above the last bound.
     buckets: Box<[Counter]>,
     sum: Counter,
 }
 
-/// What a histogram has seen, as of one moment.
+/// A snapshot of a histogram.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
-    /// Each bound, and how many values were at most so large.
+    /// Each bound with the number of values at or below it (cumulative).
     pub buckets: Vec<(u64, u64)>,
-    /// How many values there were.
     pub count: u64,
-    /// All values together.
+    /// The sum of all values.
     pub sum: u64,
 }
 
 impl Histogram {
-    /// Nothing seen yet. The bounds rise.
+    /// An empty histogram. `bounds` must be ascending.
     pub fn new(bounds: &'static [u64]) -> Self {
         Self {
             bounds,
@@ -138,14 +126,12 @@ impl Histogram {
         }
     }
 
-    /// Sees a value.
     pub fn observe(&self, value: u64) {
         let place = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
         self.buckets[place].one();
         self.sum.add(value);
     }
 
-    /// What was seen so far.
     pub fn read(&self) -> Distribution {
         let mut count = 0;
         let mut up_to = |bucket: &Counter| {
@@ -159,17 +145,15 @@ impl Histogram {
     }
 }
 
-/// Measures how long something takes, which decides nothing; the time by which things are decided is
-/// `engine/clock.rs`'s.
+/// Measures elapsed time for metrics and logs. Decisions use the time of `engine/clock.rs`.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// Starts.
     pub fn start() -> Self {
         #[expect(
             clippy::disallowed_methods,
-            reason = "it measures and decides nothing, so no test needs it to be an argument"
+            reason = "no decision depends on it, so tests need not control it"
         )]
         Self(Instant::now())
     }
@@ -180,39 +164,39 @@ impl Stopwatch {
     }
 }
 
-/// Lets something that can happen at any rate be told of at most once a minute.
+/// Limits the log lines about an event that can happen at any rate to one per minute.
 #[derive(Debug, Default)]
-pub struct Seldom {
-    speaks_at_ms: AtomicU64,
-    unsaid: AtomicU64,
+pub struct RateLimitedLog {
+    next_line_at_ms: AtomicU64,
+    suppressed: AtomicU64,
 }
 
-impl Seldom {
-    /// It has not spoken yet.
+impl RateLimitedLog {
+    /// The first event is logged.
     pub const fn new() -> Self {
-        Self { speaks_at_ms: AtomicU64::new(0), unsaid: AtomicU64::new(0) }
+        Self { next_line_at_ms: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
-    /// It happened, at `now_ms` on a clock that runs forwards. `Some` if it is to be told: how often it
-    /// happened since the last time.
-    pub fn happened(&self, now_ms: u64) -> Option<u64> {
-        let speaks_at = self.speaks_at_ms.load(Relaxed);
-        let speaks = now_ms >= speaks_at
+    /// Records an event at `now_ms` of a monotonic clock. `Some` if it is to be logged, with the number of
+    /// events since the last line.
+    pub fn record(&self, now_ms: u64) -> Option<u64> {
+        let next_line_at = self.next_line_at_ms.load(Relaxed);
+        let logs = now_ms >= next_line_at
             && self
-                .speaks_at_ms
-                .compare_exchange(speaks_at, now_ms.saturating_add(SILENCE_MS), Relaxed, Relaxed)
+                .next_line_at_ms
+                .compare_exchange(next_line_at, now_ms.saturating_add(LOG_INTERVAL_MS), Relaxed, Relaxed)
                 .is_ok();
-        if speaks {
-            return Some(self.unsaid.swap(0, Relaxed) + 1);
+        if logs {
+            return Some(self.suppressed.swap(0, Relaxed) + 1);
         }
-        self.unsaid.fetch_add(1, Relaxed);
+        self.suppressed.fetch_add(1, Relaxed);
         None
     }
 
-    /// The same, by the time since the process first asked.
-    pub fn happened_now(&self) -> Option<u64> {
+    /// Records an event now, by the monotonic time since the first call in this process.
+    pub fn record_now(&self) -> Option<u64> {
         static RUNNING: LazyLock<Stopwatch> = LazyLock::new(Stopwatch::start);
-        self.happened(RUNNING.nanos() / 1_000_000)
+        self.record(RUNNING.nanos() / 1_000_000)
     }
 }
 
@@ -221,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_falls_under_the_first_bound_that_is_not_smaller() {
+    fn a_value_is_counted_at_the_first_bound_that_is_not_smaller() {
         let histogram = Histogram::new(&[1, 10]);
         for value in [0, 1, 2, 10, 11] {
             histogram.observe(value);
@@ -230,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_often_is_told_once_a_minute_with_its_number() {
-        let seldom = Seldom::new();
-        assert_eq!(seldom.happened(0), Some(1));
+    fn a_frequent_event_is_logged_once_a_minute_with_its_count() {
+        let log = RateLimitedLog::new();
+        assert_eq!(log.record(0), Some(1));
         for ms in [0, 1, 59_999] {
-            assert_eq!(seldom.happened(ms), None);
+            assert_eq!(log.record(ms), None);
         }
-        assert_eq!(seldom.happened(60_000), Some(4));
-        assert_eq!(seldom.happened(60_001), None);
-        assert_eq!(seldom.happened(500_000), Some(2));
+        assert_eq!(log.record(60_000), Some(4));
+        assert_eq!(log.record(60_001), None);
+        assert_eq!(log.record(500_000), Some(2));
     }
 }

@@ -1,9 +1,8 @@
-//! The log: what happened, for a person or for a machine.
+//! The log on standard error, as text or as JSON lines.
 //!
 //! Never logged, at any level: tokens, client secrets, cookies, `Authorization` headers, the master key and
-//! what is derived from it, request and response bodies, query strings, and personal data (subjects, claims,
-//! `data`, device labels, addresses). What is logged instead are names that mean nothing outside: session
-//! ids, client ids, key ids, event positions, and the cause of a failure.
+//! keys derived from it, request and response bodies, query strings, and personal data (subjects, claims,
+//! `data`, device labels, addresses). Logged instead: session, client and key ids, event positions, causes.
 
 use std::fmt::Result;
 use std::io::IsTerminal;
@@ -18,26 +17,24 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::{Log, LogFormat};
 
-/// Tells the name of the request that is being answered, if one is. It is plain: visible ASCII, no quote, no
-/// backslash.
-pub type RequestName = fn() -> Option<String>;
+/// Returns the id of the current request, if there is one: visible ASCII without quotes and backslashes.
+pub type RequestId = fn() -> Option<String>;
 
-/// Starts the log of this process, on standard error. Text is coloured only on a terminal, and not where
-/// `NO_COLOR` is set. A line that a request has caused ends with the request's name.
+/// Starts the log. Text is coloured only on a terminal without `NO_COLOR`. A line that a request caused ends
+/// with its request id.
 ///
 /// # Errors
-/// When the process has a log already.
+/// If the process already has a log.
 pub fn init(
     log: &Log,
-    request: RequestName,
+    request: RequestId,
 ) -> std::result::Result<(), tracing::subscriber::SetGlobalDefaultError> {
     let coloured =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing::subscriber::set_global_default(subscriber(log, coloured, request, std::io::stderr))
 }
 
-/// A lone level is that of keyfob; the libraries below it speak from `warn` on. Directives are taken as they
-/// are.
+/// A single level applies to keyfob; libraries log from `warn` on. Directives are used unchanged.
 fn filter(level: &str) -> EnvFilter {
     let directives = match level.parse::<LevelFilter>() {
         Ok(level) if level > LevelFilter::WARN => format!("warn,keyfob={level}"),
@@ -49,14 +46,13 @@ fn filter(level: &str) -> EnvFilter {
 fn subscriber<W>(
     log: &Log,
     coloured: bool,
-    request: RequestName,
+    request: RequestId,
     writer: W,
 ) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // A log that cannot be written is lost; to complain of it on standard error, which is the log, would end
-    // the process.
+    // A line that cannot be written is lost. Reporting that on standard error, which is the log, would panic.
     let lines = fmt().with_env_filter(filter(&log.level)).with_writer(writer).log_internal_errors(false);
     match log.format {
         LogFormat::Text => {
@@ -69,23 +65,23 @@ where
     }
 }
 
-/// The fields of a line of text, and the request's name behind them.
-struct TextFields(RequestName);
+/// The fields of a text line, then the request id.
+struct TextFields(RequestId);
 
 impl<'w> FormatFields<'w> for TextFields {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> Result {
         DefaultFields::new().format_fields(writer.by_ref(), fields)?;
         match (self.0)() {
-            Some(name) => write!(writer, " request_id={name}"),
+            Some(id) => write!(writer, " request_id={id}"),
             None => Ok(()),
         }
     }
 }
 
-/// A line of JSON, with the request's name as its last member.
+/// A JSON line with the request id as its last member.
 struct JsonLine<F> {
     format: F,
-    request: RequestName,
+    request: RequestId,
 }
 
 impl<S, N, F> FormatEvent<S, N> for JsonLine<F>
@@ -100,11 +96,11 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> Result {
-        let Some(name) = (self.request)() else { return self.format.format_event(context, writer, event) };
+        let Some(id) = (self.request)() else { return self.format.format_event(context, writer, event) };
         let mut line = String::new();
         self.format.format_event(context, Writer::new(&mut line), event)?;
         let object = line.trim_end().strip_suffix('}').unwrap_or(&line);
-        writeln!(writer, r#"{object},"request_id":"{name}"}}"#)
+        writeln!(writer, r#"{object},"request_id":"{id}"}}"#)
     }
 }
 
@@ -132,7 +128,7 @@ mod tests {
         logged_by(|| None, format, level, log)
     }
 
-    fn logged_by(request: RequestName, format: LogFormat, level: &str, log: impl FnOnce()) -> String {
+    fn logged_by(request: RequestId, format: LogFormat, level: &str, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber =
@@ -141,16 +137,16 @@ mod tests {
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }
 
-    fn say() {
+    fn log_lines() {
         tracing::info!(target: "keyfob::serve", port = 8080, "listening");
-        tracing::info!(target: "hyper", "chatter");
+        tracing::info!(target: "hyper", "noise");
     }
 
     #[test]
     fn text_is_a_plain_line_and_json_an_object() {
-        let text = logged(LogFormat::Text, "info", say);
+        let text = logged(LogFormat::Text, "info", log_lines);
         assert!(text.contains(" INFO listening port=8080\n") && !text.contains('\u{1b}'), "{text}");
-        let json = logged(LogFormat::Json, "info", say);
+        let json = logged(LogFormat::Json, "info", log_lines);
         let line: serde_json::Value = serde_json::from_str(json.trim_end()).expect("one object a line");
         assert_eq!(
             (&line["level"], &line["message"], &line["port"]),
@@ -159,11 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_a_request_caused_says_which() {
+    fn a_line_that_a_request_caused_has_its_request_id() {
         let request = || Some("a1b2c3d4-0000000001".to_owned());
-        let text = logged_by(request, LogFormat::Text, "info", say);
+        let text = logged_by(request, LogFormat::Text, "info", log_lines);
         assert!(text.ends_with(" INFO listening port=8080 request_id=a1b2c3d4-0000000001\n"), "{text}");
-        let json = logged_by(request, LogFormat::Json, "info", say);
+        let json = logged_by(request, LogFormat::Json, "info", log_lines);
         let line: serde_json::Value =
             serde_json::from_str(json.strip_suffix('\n').unwrap()).expect("one object a line");
         assert_eq!(
@@ -173,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_that_of_keyfob_and_directives_are_taken_as_they_are() {
-        assert!(!logged(LogFormat::Text, "trace", say).contains("chatter"), "the libraries stay quiet");
-        assert_eq!(logged(LogFormat::Text, "warn", say), "");
-        assert_eq!(logged(LogFormat::Text, "off", say), "");
-        assert!(logged(LogFormat::Text, "hyper=info", say).contains("chatter"));
+    fn a_level_applies_to_keyfob_and_directives_are_used_unchanged() {
+        assert!(!logged(LogFormat::Text, "trace", log_lines).contains("noise"), "libraries log from warn on");
+        assert_eq!(logged(LogFormat::Text, "warn", log_lines), "");
+        assert_eq!(logged(LogFormat::Text, "off", log_lines), "");
+        assert!(logged(LogFormat::Text, "hyper=info", log_lines).contains("noise"));
     }
 }

@@ -6,7 +6,7 @@ use crate::domain::id::{ClientId, Position};
 use crate::domain::names::names;
 use crate::domain::session::NotRefreshed;
 use crate::domain::time::Moment;
-use crate::meter::{Counter, Seldom, Tally};
+use crate::meter::{Counter, RateLimitedLog, Tally};
 use crate::store::{Figures, Store, Swept};
 
 /// The form of a token that somebody asked about.
@@ -145,7 +145,7 @@ pub struct Counts {
     pub throttled: Counter,
     /// What the sweep has removed.
     pub removed: Tally<Removed>,
-    said: [Seldom; AuthFailure::ALL.len()],
+    said: [RateLimitedLog; AuthFailure::ALL.len()],
 }
 
 impl Counts {
@@ -157,7 +157,7 @@ impl Counts {
             auth_failures: Tally::new(AuthFailure::ALL),
             throttled: Counter::default(),
             removed: Tally::new(Removed::ALL),
-            said: [const { Seldom::new() }; AuthFailure::ALL.len()],
+            said: [const { RateLimitedLog::new() }; AuthFailure::ALL.len()],
         }
     }
 
@@ -167,7 +167,7 @@ impl Counts {
         self.auth_failures.one(why);
         let said =
             AuthFailure::ALL.iter().zip(&self.said).find(|(cause, _)| **cause == why).map(|(_, said)| said);
-        if let Some(failures) = said.and_then(|said| said.happened(now.elapsed_ms)) {
+        if let Some(failures) = said.and_then(|said| said.record(now.elapsed_ms)) {
             let client = client.map(ClientId::as_str);
             tracing::warn!(
                 cause = why.as_str(),

@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use self::oauth::OAuthError;
 pub use self::problem::Problem;
 use crate::domain::refusal::Refusal;
-use crate::meter::Seldom;
+use crate::meter::RateLimitedLog;
 use crate::store::StoreError;
 
 /// The media type of RFC 9457.
@@ -89,16 +89,16 @@ const UNAVAILABLE: &str = "the store cannot answer now; try again";
 /// A full queue is load, the rest is breakage. Whatever meets every request is told once a minute, with its
 /// number; a corrupt record each time.
 fn log(error: &StoreError) {
-    static BUSY: Seldom = Seldom::new();
-    static BROKEN: Seldom = Seldom::new();
+    static BUSY: RateLimitedLog = RateLimitedLog::new();
+    static BROKEN: RateLimitedLog = RateLimitedLog::new();
     match error {
         StoreError::Busy => {
-            if let Some(requests) = BUSY.happened_now() {
+            if let Some(requests) = BUSY.record_now() {
                 tracing::warn!(%error, requests, "requests were turned away; at most one line a minute");
             }
         }
         StoreError::Unavailable(_) | StoreError::Failed(_) => {
-            if let Some(requests) = BROKEN.happened_now() {
+            if let Some(requests) = BROKEN.record_now() {
                 tracing::error!(%error, requests, "requests failed; at most one line a minute");
             }
         }
