@@ -1,7 +1,7 @@
-//! Checking a database that nobody has open: without an engine, so that damage that keeps one from starting
-//! is found too.
+//! Checks the database of a stopped server, without an engine: it finds damage that prevents a start, too.
 
-use super::{AppError, lock_existing, open_patiently, places, variable};
+use super::AppError;
+use super::installation::{lock_existing, open_when_free, places, variable};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
 use crate::first_start::read_master_key;
@@ -10,22 +10,23 @@ use crate::store::redb::{OpenError, check_file};
 use crate::store::{Result, StoreError};
 use crate::token::keys::Keys;
 
-/// Checks the database file and every record in it, telling as it goes on.
+/// Checks the database file and every record in it. `report` gets progress and finds, and stops the check by
+/// an error.
 ///
 /// # Errors
-/// `NotInitialised`, and whatever keeps the file from being opened; not what is found in it.
+/// `NotInitialised`, and whatever prevents opening the file. What is found in it is reported, not returned.
 pub fn check(
     config: &Config,
     now: Timestamp,
-    tell: &mut dyn FnMut(Note) -> Result<()>,
+    report: &mut dyn FnMut(Note) -> Result<()>,
 ) -> std::result::Result<(), AppError> {
     let places = places(config);
     let _lock = lock_existing(&places)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
     let checked =
-        open_patiently(|| check_file(&places.database, &keys, config.store.cache_bytes, now, &mut *tell));
+        open_when_free(|| check_file(&places.database, &keys, config.store.cache_bytes, now, &mut *report));
     checked.map_err(|cause| match cause {
-        // Whoever is told stops it so.
+        // `report` stops the check by this error.
         OpenError::Store(StoreError::Unavailable(why)) => AppError::Interrupted(why),
         cause => AppError::store(&places.database, cause),
     })

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::service_manager::Passed;
+use super::service_manager::PassedSocket;
 use super::tls::Certificate;
 use crate::config::Listen;
 use crate::http::metrics::Metrics;
@@ -21,58 +21,56 @@ use crate::http::net::connection::{Channel, ConnectionLimits, serve};
 use crate::http::net::listener::TlsListener;
 use crate::http::wire::Wire;
 
-/// An address that cannot be listened on, and what to do.
+/// Why an address cannot be listened on, and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {cause}{mend}")]
+#[error("cannot listen on {address}: {cause}{fix}")]
 pub struct ListenError {
     address: String,
     cause: io::Error,
-    mend: &'static str,
+    fix: &'static str,
 }
 
-/// Everything the server listens on.
+/// All sockets the server listens on.
 pub struct Listeners {
     public: Vec<Public>,
     admin: UnixListener,
-    /// The socket files that are ours.
+    /// The socket files that this process created.
     files: Vec<SocketFile>,
 }
 
-/// A socket file that was made here.
+/// A socket file that this process created.
 pub struct SocketFile {
     path: PathBuf,
-    /// Which file it was, for another server may have put its own in the place since: device, inode, which is
-    /// soon used again, and time.
-    made: Option<[i128; 3]>,
+    /// Device, inode and ctime, to tell it from a file that another server has put there since: inode numbers
+    /// are reused.
+    identity: Option<[i128; 3]>,
 }
 
-/// A listener for the world.
+/// A public listener: it authenticates its callers.
 pub enum Public {
-    /// An address.
     Tcp(TcpListener),
-    /// A socket file.
     Unix(UnixListener),
 }
 
 impl Listeners {
-    /// Binds both, or takes the sockets that were passed in the place of `listen`. The admin socket is for
-    /// its owner alone (0600). A socket file that nobody listens on any more is removed.
+    /// Binds both; sockets that the service manager passed replace `listen`. The admin socket has mode 0600.
+    /// A socket file without a listening process is removed.
     pub async fn bind(
         listen: &Listen,
-        passed: Vec<Passed>,
+        passed: Vec<PassedSocket>,
         admin_socket: &Path,
     ) -> Result<Self, ListenError> {
         let mut files = vec![];
-        let passed_on = |cause| ListenError::new("a socket passed by systemd", cause);
+        let unusable = |cause| ListenError::new("a socket passed by systemd", cause);
         let public = match listen {
             _ if !passed.is_empty() => {
-                passed.into_iter().map(Passed::into_listener).collect::<io::Result<_>>().map_err(passed_on)?
+                passed.into_iter().map(Public::from_passed).collect::<io::Result<_>>().map_err(unusable)?
             }
             Listen::Tcp(address) => vec![Public::Tcp(
                 TcpListener::bind(address).await.map_err(|cause| ListenError::new(address, cause))?,
             )],
             Listen::Unix(path) => {
-                // Who may connect is for the directory to say; the API authenticates by itself.
+                // The permissions of the directory decide who may connect; the API authenticates callers.
                 let public = bind_socket(path, 0o666)?;
                 files.push(SocketFile::at(path));
                 vec![Public::Unix(public)]
@@ -83,17 +81,17 @@ impl Listeners {
         Ok(Self { public, admin, files })
     }
 
-    /// Where the world finds us, for a person.
+    /// The public addresses, for messages.
     pub fn addresses(&self) -> String {
         self.public.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
-    /// The socket files to remove at the end.
+    /// The socket files, to be removed at the end.
     pub fn take_files(&mut self) -> Vec<SocketFile> {
         std::mem::take(&mut self.files)
     }
 
-    /// Serves until `stopped`, to the world by TLS if there is a certificate.
+    /// Serves until `stopped`; public listeners use TLS if there is a certificate.
     pub async fn serve(
         self,
         wire: Arc<Wire>,
@@ -146,12 +144,12 @@ impl Listeners {
 
 impl SocketFile {
     fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), made: identity(path) }
+        Self { path: path.to_owned(), identity: identity(path) }
     }
 
-    /// Removes it, if it is still the one that was made.
+    /// Removes the file, unless another process has replaced it.
     pub fn remove(&self) {
-        if self.made.is_some() && identity(&self.path) == self.made {
+        if self.identity.is_some() && identity(&self.path) == self.identity {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -161,6 +159,21 @@ fn identity(path: &Path) -> Option<[i128; 3]> {
     let metadata = fs::symlink_metadata(path).ok()?;
     let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
     Some([metadata.dev().into(), metadata.ino().into(), changed])
+}
+
+impl Public {
+    fn from_passed(passed: PassedSocket) -> io::Result<Self> {
+        Ok(match passed {
+            PassedSocket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Self::Tcp(TcpListener::from_std(listener)?)
+            }
+            PassedSocket::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Self::Unix(UnixListener::from_std(listener)?)
+            }
+        })
+    }
 }
 
 impl fmt::Display for Public {
@@ -177,8 +190,7 @@ impl fmt::Display for Public {
     }
 }
 
-/// Binds a socket file. It has its mode from the first moment on: there is no time at which others could
-/// connect.
+/// Binds a socket file. The umask gives it its mode at creation, so that at no time other users can connect.
 fn bind_socket(path: &Path, mode: u32) -> Result<UnixListener, ListenError> {
     let failed = |cause| ListenError::new(&path.display().to_string(), cause);
     if is_socket(path) {
@@ -202,19 +214,19 @@ fn is_socket(path: &Path) -> bool {
 
 impl ListenError {
     fn new(address: &str, cause: io::Error) -> Self {
-        let mend = match cause.kind() {
+        let fix = match cause.kind() {
             io::ErrorKind::AddrInUse => {
                 "; another program listens there: stop it, or set [server] listen to another address"
             }
             io::ErrorKind::PermissionDenied => {
-                "; the operating system does not let this user: choose a port above 1023 or another place"
+                "; this user lacks the permission: choose a port above 1023, or another path"
             }
             io::ErrorKind::AddrNotAvailable => {
                 "; this machine has no such address: set [server] listen to one that it has"
             }
             _ => "",
         };
-        Self { address: address.into(), cause, mend }
+        Self { address: address.into(), cause, fix }
     }
 }
 
@@ -222,10 +234,9 @@ impl ListenError {
 mod tests {
     use super::*;
 
-    /// A second server took the first one's socket away without a word, and lost its own when the first one
-    /// stopped.
+    /// A second server silently replaced the socket of the first, and lost its own when the first stopped.
     #[tokio::test]
-    async fn a_socket_that_somebody_listens_on_is_not_taken_away_nor_is_another_ones_removed() {
+    async fn a_socket_of_a_running_server_is_neither_replaced_nor_removed_by_another() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keyfob.sock");
         let first = bind_socket(&path, 0o600).unwrap();
@@ -233,9 +244,9 @@ mod tests {
         let refused = bind_socket(&path, 0o600).unwrap_err().to_string();
         assert!(refused.contains("another program listens there"), "{refused}");
         drop(first);
-        let _second = bind_socket(&path, 0o600).expect("the first one left its file behind");
+        let _second = bind_socket(&path, 0o600).expect("the first server left its file behind");
         file.remove();
-        assert!(path.exists(), "it is the second one's by now");
+        assert!(path.exists(), "it belongs to the second server now");
         SocketFile::at(&path).remove();
         assert!(!path.exists());
     }

@@ -1,12 +1,13 @@
-//! Restoring a backup: a new database is made beside the old one, checked, begun in a new epoch, and put into
-//! its place by one rename.
+//! Restoring a backup: a new database is written beside the old one, checked, moved to a new epoch, and renamed
+//! over the old one.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{AppError, lock, places, variable};
+use super::AppError;
+use super::installation::{UnfinishedRestore, lock, places, variable};
 use crate::config::Config;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
@@ -22,39 +23,38 @@ use crate::store::redb::{OpenError, RestoreError, Restoring, reached};
 use crate::token::keyring;
 use crate::token::keys::Keys;
 
-/// How much of the file is read at once.
 const READ_BYTES: usize = 256 * 1024;
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug)]
 pub struct Restored {
-    /// What the backup says of itself.
+    /// The header of the backup.
     pub head: Head,
-    /// How large it is.
+    /// The size of the backup.
     pub bytes: u64,
-    /// What is in it; `live` counts the sessions that lived when it was made, and have ended now.
+    /// The contents; `live` counts the sessions that were active at the backup, and have now ended.
     pub checked: Checked,
     /// The first position of the new epoch.
     pub began: Position,
-    /// Where the database that was there is now.
+    /// The new path of the database that was replaced.
     pub kept: Option<PathBuf>,
 }
 
-/// How far it is.
+/// How far a restore is.
 #[derive(Debug)]
 pub enum Progress {
-    /// So many bytes of the backup are read.
+    /// Bytes of the backup read so far.
     Read(u64),
     /// The new database is being checked.
     Check(Note),
 }
 
-/// Restores the backup at `file`; - is standard input. Until the last moment nothing that is there is
-/// changed; `go_on` hears how far it is, and stops it by answering false. With `accept_damage`, records that
-/// are damaged in the backup are no reason to refuse it.
+/// Restores the backup at `file`; `-` is standard input. The old database stays unchanged until the final
+/// rename. `go_on` gets the progress, and stops the restore by returning false. `accept_damage` restores a
+/// backup with damaged records.
 ///
 /// # Errors
-/// Whatever keeps it from being restored, and how to go on.
+/// Whatever prevents the restore, with what to do.
 pub fn restore(
     config: &Config,
     file: &Path,
@@ -69,7 +69,7 @@ pub fn restore(
     places.stay_out_of_the_way()?;
     let _lock = lock(&places)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
-    let unfinished = Unfinished::of(&places);
+    let unfinished = UnfinishedRestore::at(&places);
     let mut restoring = Restoring::begin(&unfinished.0, &keys, config.store.cache_bytes).map_err(damaged)?;
     let (head, bytes) = fill(&mut backup, &mut restoring, go_on).map_err(damaged)?;
     let (checked, first) = checked(&restoring, head.made_at, go_on).map_err(|cause| damaged(cause.into()))?;
@@ -81,7 +81,7 @@ pub fn restore(
         return Err(AppError::Backup {
             file: file.into(),
             cause,
-            mend: "; take another backup, or this one with --accept-damage",
+            fix: "; use another backup, or restore this one with --accept-damage",
         });
     }
     let event = restored(&head, checked.live, clock.now().wall);
@@ -91,30 +91,30 @@ pub fn restore(
         .begin_epoch(&event, &signing_keys(&keys, event.at, clock), lost, chance)
         .map_err(damaged)?;
     let kept =
-        replace(&unfinished.0, &places.database, event.at).map_err(|error| places_error(&places, &error))?;
+        replace(&unfinished.0, &places.database, event.at).map_err(|error| not_replaced(&places, &error))?;
     Ok(Restored { head, bytes, checked, began, kept })
 }
 
-/// The backup, and its name for a person.
+/// The backup, and its name for messages.
 fn open(file: &Path) -> Result<(Box<dyn Read>, &Path), AppError> {
     if file == Path::new("-") {
         let (input, file) = (io::stdin(), Path::new("standard input"));
         if input.is_terminal() {
-            let mend = "; let it come from a file: `keyfob db restore - < FILE`";
-            return Err(AppError::Backup { file: file.into(), cause: "it is a terminal".into(), mend });
+            let fix = "; redirect a file to it: `keyfob db restore - < FILE`";
+            return Err(AppError::Backup { file: file.into(), cause: "it is a terminal".into(), fix });
         }
         return Ok((Box::new(input), file));
     }
     match File::open(file) {
         Ok(backup) => Ok((Box::new(backup), file)),
         Err(cause) => {
-            let mend = match cause.kind() {
+            let fix = match cause.kind() {
                 io::ErrorKind::PermissionDenied => {
-                    "; let who can read it hand it over: `sudo cat FILE | sudo -u keyfob keyfob db restore -`"
+                    "; pipe it from a user that can read it: `sudo cat FILE | sudo -u keyfob keyfob db restore -`"
                 }
-                _ => "; name a file that `keyfob db backup` has written",
+                _ => "; name a file that `keyfob db backup` wrote",
             };
-            Err(AppError::Backup { file: file.into(), cause: cause.to_string(), mend })
+            Err(AppError::Backup { file: file.into(), cause: cause.to_string(), fix })
         }
     }
 }
@@ -145,7 +145,7 @@ fn fill(
     Ok((head, bytes))
 }
 
-/// Checks the new database: what is in it, and the first thing that is damaged.
+/// Checks the new database. Returns its contents and the first damaged record.
 fn checked(
     restoring: &Restoring,
     made_at: Timestamp,
@@ -154,7 +154,7 @@ fn checked(
     let (mut done, mut first, mut counts) = (Checked::default(), None, 0);
     restoring.check(made_at, &mut |note| {
         match &note {
-            // They begin anew with the epoch.
+            // The new epoch starts these counts at zero.
             Note::Find(find) if find.is_count() => counts += 1,
             Note::Find(find) => _ = first.get_or_insert_with(|| find.clone()),
             Note::Done(checked) => done = checked.clone(),
@@ -167,14 +167,14 @@ fn checked(
 }
 
 fn stopped() -> StoreError {
-    StoreError::Unavailable("it was interrupted".into())
+    StoreError::Unavailable("interrupted".into())
 }
 
 fn restored(head: &Head, live: u64, now: Timestamp) -> Event {
     let mut event = Event::new(EventKind::StoreRestored, now, ADMIN_SOCKET);
     event.note = Some(
         format!(
-            "from the backup made at {}; {live} sessions that lived then have ended",
+            "from the backup made at {}; {live} sessions that were active then have ended",
             head.made_at.floor()
         )
         .into(),
@@ -182,42 +182,21 @@ fn restored(head: &Head, live: u64, now: Timestamp) -> Event {
     event
 }
 
-/// A key that was revoked since the backup must not come back, and nobody knows which: all are replaced.
+/// A key that was revoked after the backup must not return, and the backup cannot say which: all are replaced.
 fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
     let fresh = |status| keyring::generate(clock.random(), keys, status, now);
     [KeyRecord { active_since: Some(now), ..fresh(KeyStatus::Active) }, fresh(KeyStatus::Next)]
 }
 
-/// The new database until it is in its place; a restore that fails leaves nothing behind.
-pub(super) struct Unfinished(PathBuf);
-
-impl Unfinished {
-    /// Where it is made. What is there already was left by a restore that was killed: under the lock,
-    /// dropping this removes it.
-    pub(super) fn of(places: &Places) -> Self {
-        Self(unfinished(places))
-    }
-}
-
-fn unfinished(places: &Places) -> PathBuf {
-    places.database.with_extension("restoring")
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// Puts the new database in its place. One that is there gets a second name first, and is let go of by the
-/// rename alone: at every moment there is one under the database's own name.
+/// Renames the new database over the old one, which gets a second name first: at every moment there is a whole
+/// database under the configured name.
 fn replace(new: &Path, database: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
     let directory =
         database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let sync = || File::open(directory)?.sync_all();
-    forget_second_names(directory, database)?;
+    remove_second_names(directory, database)?;
     let kept = match database.metadata() {
-        // An empty file is what a crash in the first moment leaves: no database.
+        // An empty file is left by a crash at its creation: there is no database to keep.
         Ok(metadata) if metadata.len() > 0 => Some(keep(database, now)?),
         Ok(_) => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -229,7 +208,7 @@ fn replace(new: &Path, database: &Path, now: Timestamp) -> io::Result<Option<Pat
     Ok(kept)
 }
 
-/// Gives the database a second name that is free.
+/// Gives the database a second, free name.
 fn keep(database: &Path, now: Timestamp) -> io::Result<PathBuf> {
     let stamp = now.floor().to_string().replace(['-', ':'], "");
     for number in 0.. {
@@ -241,15 +220,14 @@ fn keep(database: &Path, now: Timestamp) -> io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
-    unreachable!("some number is free")
+    unreachable!("there are fewer files than numbers")
 }
 
-/// What the extension of a database that was replaced begins with.
+/// The start of the extension of a replaced database.
 const REPLACED: &str = "replaced-";
 
-/// Removes second names of the database that is in its place: a restore that was killed just before its end
-/// has left them.
-fn forget_second_names(directory: &Path, database: &Path) -> io::Result<()> {
+/// Removes second names of the current database: a restore that was killed just before the rename leaves one.
+fn remove_second_names(directory: &Path, database: &Path) -> io::Result<()> {
     let Ok(current) = database.metadata() else { return Ok(()) };
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -264,37 +242,38 @@ fn forget_second_names(directory: &Path, database: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn places_error(places: &Places, error: &io::Error) -> AppError {
+fn not_replaced(places: &Places, error: &io::Error) -> AppError {
     AppError::Backup {
         file: places.database.clone(),
-        cause: format!("the new database could not be put in its place: {error}"),
-        mend: "; the old one is as it was. If its file system knows no hard links, move it away yourself and restore again",
+        cause: format!("the new database could not replace the old one: {error}"),
+        fix: "; the old one is unchanged. If its file system has no hard links, move it away by hand and restore again",
     }
 }
 
 impl AppError {
     fn restore(file: &Path, places: &Places, cause: RestoreError) -> Self {
-        let of_backup = |cause: String, mend| Self::Backup { file: file.into(), cause, mend };
+        let of_backup = |cause: String, fix| Self::Backup { file: file.into(), cause, fix };
         match cause {
             RestoreError::Open(OpenError::WrongKey) => of_backup(
-                "it was made under another master key".into(),
-                "; bring back the key that its database had: nothing was changed",
+                "it was made with another master key".into(),
+                "; restore the master key of its database: nothing was changed",
             ),
             RestoreError::Open(OpenError::NotOurs(what)) => {
                 of_backup(format!("it holds no keyfob database: {what}"), "; nothing was changed")
             }
-            RestoreError::Open(cause @ OpenError::UnknownFormat(_)) => {
-                of_backup(cause.to_string(), "; restore it with the keyfob that made it, or a newer one")
-            }
+            RestoreError::Open(cause @ OpenError::UnknownFormat(_)) => of_backup(
+                cause.to_string(),
+                "; restore it with the keyfob version that made it, or a newer one",
+            ),
             RestoreError::Store(StoreError::Unavailable(why)) => Self::Interrupted(why),
             RestoreError::Store(cause @ StoreError::Corrupt { .. }) => {
-                of_backup(cause.to_string(), "; nothing was changed: take another backup")
+                of_backup(cause.to_string(), "; nothing was changed: use another backup")
             }
             RestoreError::Open(_) | RestoreError::Store(_) => {
-                let mend = "; nothing was changed: the database is what it was";
-                Self::Backup { file: unfinished(places), cause: cause.to_string(), mend }
+                let fix = "; nothing was changed: the database is as before";
+                Self::Backup { file: UnfinishedRestore::path(places), cause: cause.to_string(), fix }
             }
-            cause => of_backup(cause.to_string(), "; nothing was changed: take another backup"),
+            cause => of_backup(cause.to_string(), "; nothing was changed: use another backup"),
         }
     }
 }

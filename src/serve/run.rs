@@ -1,5 +1,4 @@
-//! Running: listen, sweep, read the certificate again when told to, and on a signal answer what was begun,
-//! then close the store.
+//! Runs the server: listen, sweep, reload the certificate on SIGHUP, and stop in order on SIGTERM or SIGINT.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Weak};
@@ -10,10 +9,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::installation::places;
 use super::listen::{self, Listeners, SocketFile};
-use super::service_manager::{self, Passed};
+use super::service_manager::{self, PassedSocket};
 use super::tls::{Certificate, TlsError};
-use super::{App, AppError, open_files, places};
+use super::{App, AppError, open_files};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
@@ -23,45 +23,42 @@ use crate::meter::Stopwatch;
 use crate::store::redb::Redb;
 use crate::store::{Store, StoreError};
 
-/// How often the sweep looks for something to do.
+/// The time between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How long begun requests may take after the stop.
+/// How long requests in progress may take after a stop signal.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may idle between two requests: longer than a proxy keeps one (nginx: 60 s), so that
-/// it is the proxy that closes, and no request meets a connection that we are just closing.
+/// How long a connection may be idle between two requests: longer than a proxy keeps one (nginx: 60 s), so that
+/// the proxy closes it and no request arrives on a connection that is just closing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// When the sizes of the tables are looked at first, and how often at most.
+/// When the table sizes are measured first, and the shortest time between two measurements.
 const MEASURE_FIRST: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
 
-/// Why the server did not start, or stopped by itself.
+/// Why the server did not start, or stopped without a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The store or the engine could not start.
     #[error(transparent)]
     App(#[from] AppError),
-    /// An address could not be listened on.
     #[error(transparent)]
     Listen(#[from] listen::ListenError),
-    /// TLS cannot be spoken.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The operating system refused something else.
+    /// Another call to the operating system failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// The store failed while running. What was acknowledged is on the disk; a restart is safe.
-    #[error("{0}; everything that was acknowledged is on the disk, so start again when the cause is mended")]
+    /// The store failed while running. Acknowledged writes are on disk, so a restart is safe.
+    #[error("{0}; every acknowledged write is on disk, so fix the cause and start again")]
     StoreFailed(crate::engine::Error),
 }
 
-/// Serves until SIGTERM or SIGINT. SIGHUP has the certificate read again.
+/// Serves until SIGTERM or SIGINT. SIGHUP reloads the certificate.
 ///
 /// # Errors
-/// Whatever keeps it from starting, and a store that fails while running.
+/// Whatever prevents the start, and a store that fails while running.
 pub fn run(config: &Config) -> Result<(), RunError> {
-    // While this is the only thread.
+    // It changes the environment, so before any other thread starts.
     let passed = service_manager::passed()?;
-    // On one core a second worker would only get in the first one's way.
+    // On one core a second worker thread would only slow down the first.
     let mut runtime = match std::thread::available_parallelism() {
         Ok(cores) if cores.get() > 1 => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
@@ -69,12 +66,12 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     runtime.enable_all().build()?.block_on(serve(config, passed))
 }
 
-async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
+async fn serve(config: &Config, passed: Vec<PassedSocket>) -> Result<(), RunError> {
     let watch = Stopwatch::start();
-    for warning in config.warnings.iter().chain(&open_files::allow(config.limits.connections_max)) {
+    for warning in config.warnings.iter().chain(&open_files::raise_limit(config.limits.connections_max)) {
         tracing::warn!("{warning}");
     }
-    // Before anything is said to listen: a signal that comes at once must not end the process unclean.
+    // Before the server reports that it listens: from then on a signal must stop it in order.
     let mut signals = Signals::listen()?;
     service_manager::status("opening the store");
     let certificate = config.server.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
@@ -91,27 +88,27 @@ async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
     let limits = connection_limits(config);
     let serving = {
         let (wire, metrics, certificate, stopped) =
-            (app.wire().clone(), app.metrics.clone(), certificate.clone(), stopped.clone());
+            (app.wire().clone(), app.metrics().clone(), certificate.clone(), stopped.clone());
         tokio::spawn(
             async move { listeners.serve(wire, certificate.as_deref(), limits, &metrics, stopped).await },
         )
     };
-    let failed = tokio::spawn(sweep(app.engine.clone(), stopped));
+    let failed = tokio::spawn(sweep(app.engine().clone(), stopped));
     service_manager::ready(&serves);
-    tokio::spawn(service_manager::watch(app.engine.clone()));
+    tokio::spawn(service_manager::watch(app.engine().clone()));
     let outcome = tokio::select! {
         () = signals.stop(|| reload(certificate.as_deref(), &serves)) => Ok(()),
         broken = failed => Err(RunError::StoreFailed(broken.map_err(io::Error::other)?)),
     };
-    tracing::info!("stopping: answering what was begun");
+    tracing::info!("stopping: finishing requests in progress");
     service_manager::stopping();
-    app.engine.stop_waiting();
+    app.engine().stop_waiting();
     let _ = stop.send(true);
-    // A connection that cannot be drained is cut, and all are when we are told twice; the store is closed all
-    // the same.
+    // Connections are aborted after the drain timeout, or at once on a second signal. The store is closed in
+    // either case.
     tokio::select! {
         _ = serving => {}
-        () = signals.stop(|| {}) => tracing::warn!("told again to stop: what was begun is cut off"),
+        () = signals.stop(|| {}) => tracing::warn!("second stop signal: aborting requests in progress"),
     }
     files.iter().for_each(SocketFile::remove);
     app.close().await;
@@ -119,22 +116,24 @@ async fn serve(config: &Config, passed: Vec<Passed>) -> Result<(), RunError> {
     outcome
 }
 
-/// Reads the certificate again. Nothing else of the configuration is read while the server runs.
+/// Reloads the certificate, the only part of the configuration that is read while the server runs.
 fn reload(certificate: Option<&Certificate>, serves: &str) {
     service_manager::reloading();
     match certificate.map(Certificate::reload) {
         None => {
-            tracing::info!("there is no certificate to read again; other settings count from the next start")
+            tracing::info!(
+                "nothing to reload: no certificate is configured, and other settings need a restart"
+            )
         }
-        Some(Ok(())) => tracing::info!("the certificate was read again: handshakes take it from now on"),
+        Some(Ok(())) => tracing::info!("certificate reloaded: new handshakes use it"),
         Some(Err(error)) => tracing::error!(
-            "the certificate is not renewed, and the one from before stays: {error}; then reload again"
+            "certificate not reloaded, the previous one stays in use: {error}; then reload again"
         ),
     }
     service_manager::ready(serves);
 }
 
-/// What is running where, for whoever reads the log afterwards.
+/// Logs what runs where.
 fn log_start(config: &Config, app: &App, addresses: &str, watch: &Stopwatch) {
     let figures = app.store().figures().unwrap_or_default();
     tracing::info!(
@@ -150,52 +149,52 @@ fn log_start(config: &Config, app: &App, addresses: &str, watch: &Stopwatch) {
     );
 }
 
-/// Looks at the sizes of the tables, which walks the whole file: so seldom that it takes a thousandth of the
-/// time. In a thread that nobody waits for: the end of the process ends it.
+/// Measures the table sizes, which reads the whole file: rarely enough to use at most 0.1 % of the time. Its
+/// thread is not joined; it ends with the process.
 fn measure(store: &Weak<Redb>) {
     thread::sleep(MEASURE_FIRST);
     while let Some(store) = store.upgrade() {
         let watch = Stopwatch::start();
         if let Err(error) = store.measure() {
-            tracing::warn!(%error, "the sizes of the tables are not known");
+            tracing::warn!(%error, "cannot measure the table sizes");
         }
         drop(store);
         thread::sleep(MEASURE_EVERY.max(Duration::from_nanos(watch.nanos().saturating_mul(1000))));
     }
 }
 
-/// Sweeps for as long as the server runs. Returns only when the store has failed.
+/// Sweeps while the server runs. Returns only when the store has failed.
 async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bool>) -> crate::engine::Error {
     loop {
         match engine.ready() {
-            // A disk that is slow may yet answer.
+            // A slow disk may still recover.
             Ok(()) | Err(crate::engine::Error::Store(StoreError::Busy)) => {}
             Err(error) => return error,
         }
         if let Err(error) = engine.tend_keys().await {
-            tracing::warn!(%error, "the signing keys are tended later");
+            tracing::warn!(%error, "signing key maintenance failed, will retry");
         }
         engine.write_uses(false).await;
         match engine.sweep().await {
             Ok(swept) if swept.more => {}
             Ok(_) => tokio::select! {
                 () = sleep(SWEEP_EVERY) => {}
-                () = told(&mut stopped) => std::future::pending().await,
+                () = stop_requested(&mut stopped) => std::future::pending().await,
             },
             Err(error) => {
-                tracing::warn!(%error, "the sweep is put off");
+                tracing::warn!(%error, "sweep failed, will retry");
                 sleep(SWEEP_EVERY).await;
             }
         }
     }
 }
 
-async fn told(stopped: &mut watch::Receiver<bool>) {
+async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// What the server is told: SIGTERM and SIGINT to stop, SIGHUP to reload. From `listen` on they no longer end
-/// the process by themselves.
+/// SIGTERM and SIGINT stop the server, SIGHUP reloads. From `listen` on they no longer end the process by
+/// default.
 struct Signals {
     term: Signal,
     int: Signal,
@@ -211,7 +210,7 @@ impl Signals {
         })
     }
 
-    /// Returns when told to stop; until then reloads when told to.
+    /// Returns at a stop signal; calls `reload` at each SIGHUP before.
     async fn stop(&mut self, reload: impl Fn()) {
         loop {
             tokio::select! {
@@ -232,7 +231,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
     }
 }
 
-/// Tells a person what to do next. Goes to standard output, so that it stays apart from the log.
+/// Prints the address and the next steps to standard output, apart from the log.
 fn greet(config: &Config, places: &Places, addresses: &str, first: bool) {
     let issuer = &config.server.issuer;
     let mut lines = vec![format!("keyfob {} listens on {addresses}", env!("CARGO_PKG_VERSION"))];
@@ -240,7 +239,7 @@ fn greet(config: &Config, places: &Places, addresses: &str, first: bool) {
     lines.push(format!(
         "  administrator   {}{}",
         places.admin_json.display(),
-        if first { " (just made)" } else { "" }
+        if first { " (just created)" } else { "" }
     ));
     lines.push(format!("  try it          {}", try_it(places)));
     let mut out = io::stdout().lock();
@@ -250,7 +249,7 @@ fn greet(config: &Config, places: &Places, addresses: &str, first: bool) {
     let _ = out.flush();
 }
 
-/// A command that opens a session, through the admin socket, as it stands.
+/// A command to paste that opens a session through the admin socket.
 fn try_it(places: &Places) -> String {
     format!(
         r#"curl --unix-socket '{}' -H 'Content-Type: application/json' -d '{{"subject":"alice","client_id":"admin"}}' http://localhost/v1/sessions"#,

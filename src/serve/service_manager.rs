@@ -1,5 +1,5 @@
-//! What systemd, or who speaks like it, passes to us and is told: sockets, readiness, the watchdog. Without
-//! it all of this does nothing.
+//! The protocol of systemd: passed sockets, readiness, status, watchdog. Without systemd all of it does
+//! nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -7,27 +7,25 @@ use std::time::Duration;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
-use tokio::net::{TcpListener, UnixListener};
 
 use crate::engine::Engine;
 use crate::store::Store;
 
-/// A socket that was passed, already listening (sd_listen_fds(3)).
+/// A listening socket that the service manager passed (sd_listen_fds(3)).
 #[derive(Debug)]
-pub enum Passed {
-    /// TCP.
+pub enum PassedSocket {
     Tcp(std::net::TcpListener),
-    /// A Unix socket; its file belongs to who made it.
+    /// The service manager owns its file.
     Unix(std::os::unix::net::UnixListener),
 }
 
-/// Takes the sockets that were passed to this very process. To be called before there is another thread: it
-/// changes the environment.
+/// Takes the sockets that were passed to this process. It changes the environment, so no other thread may run
+/// yet.
 ///
 /// # Errors
-/// A descriptor that is neither kind of stream socket.
-pub fn passed() -> io::Result<Vec<Passed>> {
-    // listenfd would also take sockets that name no process; those are not for us to take.
+/// A descriptor that is no stream socket.
+pub fn passed() -> io::Result<Vec<PassedSocket>> {
+    // listenfd would also accept sockets without LISTEN_PID, which may be meant for another process.
     if std::env::var("LISTEN_PID").ok().and_then(|pid| pid.parse().ok()) != Some(std::process::id()) {
         return Ok(vec![]);
     }
@@ -35,78 +33,61 @@ pub fn passed() -> io::Result<Vec<Passed>> {
     (0..sockets.len()).map(|index| take(&mut sockets, index)).collect()
 }
 
-fn take(sockets: &mut ListenFd, index: usize) -> io::Result<Passed> {
+fn take(sockets: &mut ListenFd, index: usize) -> io::Result<PassedSocket> {
     let expected = |_| {
         io::Error::other(format!(
-            "the socket {index} that systemd passed is neither TCP nor a Unix stream socket; mend ListenStream= in the unit"
+            "the socket {index} that systemd passed is neither TCP nor a Unix stream socket; fix ListenStream= in the unit"
         ))
     };
-    let once = "each is taken once";
+    let once = "each index is taken once";
     match sockets.take_tcp_listener(index) {
-        Ok(tcp) => Ok(Passed::Tcp(tcp.expect(once))),
-        Err(_) => Ok(Passed::Unix(sockets.take_unix_listener(index).map_err(expected)?.expect(once))),
+        Ok(tcp) => Ok(PassedSocket::Tcp(tcp.expect(once))),
+        Err(_) => Ok(PassedSocket::Unix(sockets.take_unix_listener(index).map_err(expected)?.expect(once))),
     }
 }
 
-impl Passed {
-    /// As the runtime has it.
-    pub fn into_listener(self) -> io::Result<super::listen::Public> {
-        Ok(match self {
-            Self::Tcp(listener) => {
-                listener.set_nonblocking(true)?;
-                super::listen::Public::Tcp(TcpListener::from_std(listener)?)
-            }
-            Self::Unix(listener) => {
-                listener.set_nonblocking(true)?;
-                super::listen::Public::Unix(UnixListener::from_std(listener)?)
-            }
-        })
-    }
-}
-
-/// Says what the server is doing, for `systemctl status`.
+/// Sets the line that `systemctl status` shows.
 pub fn status(what: &str) {
-    tell(&[NotifyState::Status(what)]);
+    notify(&[NotifyState::Status(what)]);
 }
 
-/// The store is open and the listeners are bound; or a reload is over.
+/// Reports that the server is ready, after a start or a reload.
 pub fn ready(what: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(what)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(what)]);
 }
 
-/// A reload begins. systemd waits for the next `ready`, and tells by the time which reload it was for.
+/// Reports that a reload started. systemd matches it with the next `ready` by the time sent along.
 pub fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
+        notify(&[NotifyState::Reloading, now]);
     }
 }
 
-/// The stop begins.
+/// Reports that the server is stopping.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("answering what was begun")]);
+    notify(&[NotifyState::Stopping, NotifyState::Status("finishing requests in progress")]);
 }
 
-/// A service manager that cannot be told is its own trouble, said once in a while.
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager cannot be told");
+        tracing::warn!(%error, "cannot notify the service manager");
     }
 }
 
-/// Tells the watchdog, at half of the time that it waits, that we live: from a task, so for as long as the
-/// runtime runs tasks, and only while the engine can do its work. Does nothing where nobody watches.
+/// Notifies the watchdog twice per timeout, while the engine is ready. As a task it also proves that the
+/// runtime makes progress. Does nothing without a watchdog.
 pub async fn watch<S: Store>(engine: Arc<Engine<S>>) {
-    if let Some(patience) = sd_notify::watchdog_enabled() {
-        beat(patience, || engine.ready().is_ok(), || tell(&[NotifyState::Watchdog])).await;
+    if let Some(timeout) = sd_notify::watchdog_enabled() {
+        notify_while_ready(timeout, || engine.ready().is_ok(), || notify(&[NotifyState::Watchdog])).await;
     }
 }
 
-async fn beat(patience: Duration, is_well: impl Fn() -> bool, tell: impl Fn()) {
-    let mut beats = tokio::time::interval((patience / 2).max(Duration::from_millis(1)));
+async fn notify_while_ready(timeout: Duration, is_ready: impl Fn() -> bool, notify: impl Fn()) {
+    let mut interval = tokio::time::interval((timeout / 2).max(Duration::from_millis(1)));
     loop {
-        beats.tick().await;
-        if is_well() {
-            tell();
+        interval.tick().await;
+        if is_ready() {
+            notify();
         }
     }
 }
@@ -120,20 +101,23 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_watchdog_hears_at_half_its_patience_and_only_while_all_is_well() {
-        let (well, told) = (Cell::new(true), Cell::new(0));
-        let patience = Duration::from_secs(30);
-        let mut beating = std::pin::pin!(beat(patience, || well.get(), || told.set(told.get() + 1)));
+    async fn the_watchdog_is_notified_twice_per_timeout_while_the_engine_is_ready() {
+        let (ready, sent) = (Cell::new(true), Cell::new(0));
+        let mut notifying = std::pin::pin!(notify_while_ready(
+            Duration::from_secs(30),
+            || ready.get(),
+            || sent.set(sent.get() + 1)
+        ));
         let mut pass = async |seconds| {
-            timeout(Duration::from_secs(seconds), beating.as_mut()).await.expect_err("it goes on")
+            timeout(Duration::from_secs(seconds), notifying.as_mut()).await.expect_err("it never ends")
         };
         pass(61).await;
-        assert_eq!(told.get(), 5, "at once, and every 15 seconds");
-        well.set(false);
+        assert_eq!(sent.get(), 5, "at once, and every 15 seconds");
+        ready.set(false);
         pass(60).await;
-        assert_eq!(told.get(), 5);
-        well.set(true);
+        assert_eq!(sent.get(), 5);
+        ready.set(true);
         pass(15).await;
-        assert_eq!(told.get(), 6);
+        assert_eq!(sent.get(), 6);
     }
 }

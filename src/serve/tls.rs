@@ -1,5 +1,4 @@
-//! The certificate that we speak TLS with: read at the start, and again when somebody says that it was
-//! renewed.
+//! The TLS certificate and key: read at the start, and again on a reload.
 
 use std::fs;
 use std::io;
@@ -16,34 +15,31 @@ use zeroize::Zeroizing;
 
 use crate::config::Tls;
 
+/// The permission bits of other users.
 const OTHERS: u32 = 0o007;
-/// More than any chain or key has; a longer file is not read.
+/// A longer file is rejected; no chain or key is as long.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Why TLS cannot be spoken with these files, and what to do.
+/// Why these files cannot be used for TLS, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
-    #[error("{setting} names {}, which cannot be read ({cause}): put the PEM file there, readable for the user that runs keyfob, or name another", path.display())]
+    #[error("{setting} names {}, which cannot be read ({cause}): put the PEM file there, readable by the user that runs keyfob, or name another", path.display())]
     Unreadable { setting: &'static str, path: PathBuf, cause: io::Error },
-    /// Others can read the key. Its group may: so do systems that keep such keys for several services.
+    /// Other users can read the key. Its group may, as for keys that several services share.
     #[error("other users can read the private key {} (mode {mode:04o}), which server.tls.key names: run `chmod o= {}`", path.display(), path.display())]
     ReadableKey { path: PathBuf, mode: u32 },
-    /// The file holds something else.
-    #[error("server.tls.cert names {}, which holds no certificate that can be read: it must be PEM, the server's own certificate first, then those that lead to its root", .0.display())]
+    #[error("server.tls.cert names {}, which holds no valid certificate: it must be PEM, the server's own certificate first, then the intermediates", .0.display())]
     NoCertificate(PathBuf),
-    /// The file holds something else.
-    #[error("server.tls.key names {}, which holds no private key that can be read: it must be PEM (PKCS #8, PKCS #1 or SEC 1), not encrypted", .0.display())]
+    #[error("server.tls.key names {}, which holds no valid private key: it must be PEM (PKCS #8, PKCS #1 or SEC 1), not encrypted", .0.display())]
     NoKey(PathBuf),
-    /// They do not go together.
-    #[error("the private key {} (server.tls.key) is not that of the first certificate in {} (server.tls.cert): name two files that were made together", key.display(), cert.display())]
+    #[error("the private key {} (server.tls.key) does not match the first certificate in {} (server.tls.cert): name two files that belong together", key.display(), cert.display())]
     Mismatch { cert: PathBuf, key: PathBuf },
-    /// TLS is not spoken with such a certificate or key.
-    #[error("{} and {} ([server.tls]) cannot be used: {cause}; take an ECDSA key on P-256 or P-384, an Ed25519 key, or an RSA key of 2048 to 8192 bits", cert.display(), key.display())]
+    /// rustls does not support the algorithm or key size.
+    #[error("{} and {} ([server.tls]) cannot be used: {cause}; use an ECDSA key on P-256 or P-384, an Ed25519 key, or an RSA key of 2048 to 8192 bits", cert.display(), key.display())]
     Unsupported { cert: PathBuf, key: PathBuf, cause: rustls::Error },
 }
 
-/// The files, and what was last read from them.
+/// The files, and the TLS configuration last read from them.
 #[derive(Debug)]
 pub struct Certificate {
     files: Tls,
@@ -56,19 +52,19 @@ impl Certificate {
         Ok(Self { files: files.clone(), current: Arc::new(ArcSwap::from_pointee(read(files)?)) })
     }
 
-    /// Reads the files again, for the handshakes from now on. What cannot be used changes nothing.
+    /// Reads the files again for later handshakes. Unusable files change nothing.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.current.store(Arc::new(read(&self.files)?));
         Ok(())
     }
 
-    /// What handshakes take.
+    /// The configuration that new handshakes use.
     pub fn current(&self) -> Arc<ArcSwap<ServerConfig>> {
         self.current.clone()
     }
 }
 
-/// TLS 1.2 and 1.3 with the suites that rustls holds safe, and HTTP/1.1 inside.
+/// TLS 1.2 and 1.3 with the default suites of rustls, and ALPN for HTTP/1.1.
 fn read(files: &Tls) -> Result<ServerConfig, TlsError> {
     let chain = file("server.tls.cert", &files.cert)?;
     let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>();
@@ -142,11 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_names_the_setting_the_file_and_the_mend() {
+    fn each_error_names_the_setting_the_file_and_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
         let (pem, good) = made(&directory, "a");
         let (_, other) = made(&directory, "b");
-        assert!(Certificate::load(&good).is_ok(), "a key that its group can read is as many systems have it");
+        assert!(Certificate::load(&good).is_ok(), "a key that its group can read is accepted");
 
         let error = refused(&Tls { cert: "/nonexistent/c.pem".into(), ..good.clone() });
         assert!(
@@ -156,13 +152,13 @@ mod tests {
         let error = refused(&Tls { key: directory.path().into(), ..good.clone() });
         assert!(error.starts_with("server.tls.key names ") && error.contains("not a file"), "{error}");
         let error = refused(&Tls { cert: good.key.clone(), ..good.clone() });
-        assert!(error.contains("holds no certificate") && error.contains("a.key"), "{error}");
+        assert!(error.contains("holds no valid certificate") && error.contains("a.key"), "{error}");
         let error = refused(&Tls { key: good.cert.clone(), ..good.clone() });
-        assert!(error.contains("chmod o=") || error.contains("holds no private key"), "{error}");
+        assert!(error.contains("chmod o=") || error.contains("holds no valid private key"), "{error}");
         let error = refused(&Tls { key: other.key, ..good.clone() });
         assert!(
             error.contains("b.key")
-                && error.contains("is not that of the first certificate in")
+                && error.contains("does not match the first certificate in")
                 && error.contains("a.pem"),
             "{error}"
         );
@@ -176,16 +172,16 @@ mod tests {
         fs::set_permissions(&good.key, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&good.key, pem.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY")).unwrap();
         let error = refused(&good);
-        assert!(error.contains("holds no private key") && error.contains("not encrypted"), "{error}");
+        assert!(error.contains("holds no valid private key") && error.contains("not encrypted"), "{error}");
         fs::write(&good.cert, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
         fs::write(&good.key, &pem).unwrap();
         let error = refused(&good);
-        assert!(error.contains("holds no certificate"), "{error}");
-        assert!(!error.contains(pem.lines().nth(1).unwrap()), "a key is never repeated");
+        assert!(error.contains("holds no valid certificate"), "{error}");
+        assert!(!error.contains(pem.lines().nth(1).unwrap()), "an error never repeats the key");
     }
 
     #[test]
-    fn a_bad_renewal_changes_nothing_and_a_good_one_is_taken() {
+    fn an_invalid_renewal_changes_nothing_and_a_valid_one_is_used() {
         let directory = tempfile::tempdir().unwrap();
         let (_, files) = made(&directory, "a");
         let certificate = Certificate::load(&files).unwrap();

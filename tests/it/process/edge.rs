@@ -283,7 +283,7 @@ fn told_twice_to_stop_the_server_cuts_off_what_was_begun_and_still_closes_its_st
     assert_eq!(server.wait(), 0);
     let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
     assert!(
-        log.contains("told again to stop")
+        log.contains("second stop signal")
             && log.lines().last().is_some_and(|line| line.contains(" stopped")),
         "{log}"
     );

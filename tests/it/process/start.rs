@@ -93,7 +93,9 @@ fn the_greeting_says_what_to_do_and_its_curl_line_works() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
     let greeting = &server.greeting;
-    for told in [&server.address, &format!("http://{}/docs", server.address), "data/admin.json (just made)"] {
+    for told in
+        [&server.address, &format!("http://{}/docs", server.address), "data/admin.json (just created)"]
+    {
         assert!(greeting.contains(told), "{told} in {greeting}");
     }
     assert!(!greeting.contains(&admin(directory.path()).secret), "the secret is in its file alone");
@@ -129,7 +131,7 @@ fn a_second_start_finds_everything_and_changes_nothing() {
     let first = seen();
     let second = seen();
     assert_eq!((&first.0, &first.1, &first.2, &first.3), (&second.0, &second.1, &second.2, &second.3));
-    assert!(first.4.contains("just made") && !second.4.contains("just made"));
+    assert!(first.4.contains("just created") && !second.4.contains("just created"));
 }
 
 /// A first start that is killed at any point is completed by the next, and whatever credentials it left are

@@ -107,7 +107,7 @@ fn a_renewed_certificate_is_taken_by_the_next_handshake_and_a_bad_one_never() {
     let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
     let line =
         log.lines().find(|line| line.contains("ERROR")).unwrap_or_else(|| panic!("nothing is said: {log}"));
-    for word in ["the one from before stays", "key.pem", "cert.pem", "then reload again"] {
+    for word in ["the previous one stays in use", "key.pem", "cert.pem", "then reload again"] {
         assert!(line.contains(word), "{word:?} in {line}");
     }
 

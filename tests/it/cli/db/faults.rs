@@ -119,7 +119,7 @@ fn an_interrupted_restore_changes_nothing() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(
         (output.status.code(), said(&output)),
-        (Some(1), "keyfob: it was interrupted; nothing was changed\n".into())
+        (Some(1), "keyfob: interrupted; nothing was changed\n".into())
     );
     assert!(before == (names(&house.file("data")), fs::read(data(house.path(), "keyfob.redb")).unwrap()));
 }

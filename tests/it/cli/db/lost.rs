@@ -172,7 +172,7 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
         (&first["type"], &first["by"], &first["cursor"]),
         (&json!("store.restored"), &json!("admin.sock"), &restored["cursor"])
     );
-    assert!(text(&first["note"]).ends_with("; 5 sessions that lived then have ended"), "{first}");
+    assert!(text(&first["note"]).ends_with("; 5 sessions that were active then have ended"), "{first}");
     let gone = house.events(&format!("?after={lost}"));
     assert!(gone["status"] == 410 && text(&gone["detail"]).contains("restored from a backup"), "{gone}");
     assert_eq!(house.events(&format!("?after={}", lost.parse::<u64>().unwrap() + 1))["status"], 410);

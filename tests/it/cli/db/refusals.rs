@@ -33,7 +33,7 @@ fn a_running_server_a_wrong_key_and_a_missing_one_are_refused() {
     fs::write(&key, format!("{}\n", "A".repeat(43))).unwrap();
     let wrong = refuses(house.path(), &["db", "restore", "b.backup"]);
     assert!(
-        wrong.contains("b.backup: it was made under another master key")
+        wrong.contains("b.backup: it was made with another master key")
             && wrong.contains("nothing was changed"),
         "{wrong}"
     );
@@ -147,7 +147,7 @@ fn a_backup_comes_from_standard_input_too() {
         super::said(&output)
     );
     let refusal = refuses(house.path(), &["db", "restore", "nowhere"]);
-    assert!(refusal.contains("name a file that `keyfob db backup` has written"), "{refusal}");
+    assert!(refusal.contains("name a file that `keyfob db backup` wrote"), "{refusal}");
 }
 
 #[test]

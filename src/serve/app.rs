@@ -1,0 +1,216 @@
+//! The server without its listeners: store, engine and HTTP service, opened and closed in order.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::combinators::BoxBody;
+
+use super::AppError;
+use super::installation::{UnfinishedRestore, lock, lock_existing, open_when_free, places, variable};
+use crate::config::{Config, MasterKeySource};
+use crate::domain::id::{ClientId, Position};
+use crate::engine::clock::Clock;
+use crate::engine::{Engine, Rules};
+use crate::first_start::{
+    AdminCredentials, InstanceLock, Places, StartState, Starter, create_master_key, prepare_directory,
+    read_master_key,
+};
+use crate::http as wire;
+use crate::http::metrics::Metrics;
+use crate::http::net::connection::Channel;
+use crate::http::net::peer::TrustedProxies;
+use crate::http::wire::Wire;
+use crate::store::Store;
+use crate::store::memory::Memory;
+use crate::store::redb::{Options, Redb};
+use crate::token::client_secret::{client_secret, hash_client_secret};
+use crate::token::keys::{Keys, SecretKey};
+
+/// The client id of the administrator that the first start creates.
+const ADMINISTRATOR: &str = "admin";
+
+/// Everything between the files and the listeners.
+pub struct App {
+    engine: Arc<Engine<Redb>>,
+    store: Arc<Redb>,
+    wire: Arc<Wire>,
+    metrics: Arc<Metrics>,
+    lock: InstanceLock,
+}
+
+impl App {
+    /// Opens the store. The first start creates it, with its master key and its administrator, whose
+    /// credentials are written to `admin.json`. Returns whether this was the first start.
+    ///
+    /// # Errors
+    /// Whatever prevents the start, with what to do.
+    pub async fn start(config: &Config, starter: Starter, clock: Clock) -> Result<(Self, bool), AppError> {
+        let places = places(config);
+        prepare_directory(&places.directory)?;
+        if starter == Starter::Init {
+            places.stay_out_of_the_way()?;
+        }
+        let lock = lock(&places)?;
+        let state = places.state(starter, variable)?;
+        if let (StartState::Fresh, MasterKeySource::File(path)) = (state, &places.master_key) {
+            create_master_key(path, &SecretKey::new(clock.random()))?;
+        }
+        let master = read_master_key(&places.master_key, variable)?;
+        if state != StartState::Existing {
+            Redb::create(&places.database, &Keys::derive(&master))
+                .map_err(|cause| AppError::store(&places.database, cause))?;
+        }
+        let app = Self::open(config, &places, &master, clock, lock).await?;
+        let first = app.store.head() == Position::default();
+        if first {
+            app.make_administrator(&places).await?;
+        }
+        app.declare(config).await?;
+        Ok((app, first))
+    }
+
+    /// Opens an existing store, for a command that found no running server.
+    ///
+    /// # Errors
+    /// `Lock` if a server is running after all; `NotInitialised`; whatever else prevents opening.
+    pub async fn open_existing(config: &Config) -> Result<Self, AppError> {
+        let places = places(config);
+        let lock = lock_existing(&places)?;
+        let master = read_master_key(&places.master_key, variable)?;
+        Self::open(config, &places, &master, Clock::system(), lock).await
+    }
+
+    async fn open(
+        config: &Config,
+        places: &Places,
+        master: &SecretKey,
+        clock: Clock,
+        lock: InstanceLock,
+    ) -> Result<Self, AppError> {
+        drop(UnfinishedRestore::at(places));
+        let keys = Keys::derive(master);
+        let options =
+            Options { cache_bytes: config.store.cache_bytes, write_queue_max: config.limits.write_queue_max };
+        let store = open_when_free(|| Redb::open(&places.database, &keys, options));
+        let store = Arc::new(store.map_err(|cause| AppError::store(&places.database, cause))?);
+        let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
+        let metrics = Arc::new(Metrics::new(config.server.metrics_public));
+        let wire = wire::wire(&engine, cookie(config), origins(config), limits(config), &metrics);
+        let wire = wire.behind(TrustedProxies::new(config.server.trusted_proxies.clone()));
+        let wire = Arc::new(if config.server.strict_transport { wire.strictly_by_https() } else { wire });
+        Ok(Self { engine, store, wire, metrics, lock })
+    }
+
+    /// The secret is written to its file before the store has its hash: the start after an interrupted first
+    /// start finds a store without events, and continues with the same credentials.
+    async fn make_administrator(&self, places: &Places) -> Result<(), AppError> {
+        let known = AdminCredentials::read(&places.admin_json)
+            .and_then(|admin| hash_client_secret(&admin.client_secret));
+        let hash = match known {
+            Some(hash) => hash,
+            None => {
+                let secret = client_secret(&self.engine.clock().random());
+                let (client_id, issuer) = (ADMINISTRATOR.to_owned(), self.engine.rules().issuer.to_string());
+                AdminCredentials { client_id, client_secret: secret.expose().into(), issuer }
+                    .write(&places.admin_json)?;
+                hash_client_secret(secret.expose()).expect("a new secret has a valid format")
+            }
+        };
+        let id: ClientId = ADMINISTRATOR.parse().expect("it is a valid client id");
+        self.engine.create_administrator(id, hash).await?;
+        Ok(())
+    }
+
+    async fn declare(&self, config: &Config) -> Result<(), AppError> {
+        let now = self.engine.clock().now().wall;
+        let declared = config.clients.iter().map(|client| client.to_client(now)).collect();
+        Ok(self.engine.declare_clients(declared).await?)
+    }
+
+    /// The use cases.
+    pub fn engine(&self) -> &Arc<Engine<Redb>> {
+        &self.engine
+    }
+
+    /// The store below the engine.
+    pub fn store(&self) -> &Arc<Redb> {
+        &self.store
+    }
+
+    /// The HTTP service.
+    pub fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
+    /// The counters that `/metrics` shows.
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Answers a request with the permissions of the admin socket. The body may still be produced while it is
+    /// read.
+    pub async fn answer(&self, request: Request<Bytes>) -> (StatusCode, BoxBody<Bytes, io::Error>) {
+        let (parts, body) = request.into_parts();
+        let mut request = poem::Request::builder().method(parts.method).uri(parts.uri).body(body);
+        *request.headers_mut() = parts.headers;
+        request.extensions_mut().insert(Channel::AdminSocket);
+        let mut response = self.wire.respond(request).await;
+        (response.status(), response.take_body().into())
+    }
+
+    /// Finishes queued writes and closes the store.
+    pub async fn close(self) {
+        let Self { engine, store, wire, metrics, lock } = self;
+        engine.write_uses(true).await;
+        // This joins the writer thread and blocks: no other task needs the runtime by now.
+        store.close();
+        // The database file is closed before the lock is released, for the next process that takes it.
+        drop((wire, metrics, engine, store));
+        drop(lock);
+    }
+}
+
+/// The OpenAPI document. It does not depend on what is stored, so an engine over an empty store is enough.
+///
+/// # Errors
+/// None in practice: a store in memory does not fail.
+pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
+    let clock = Clock::system();
+    let keys = Keys::derive(&SecretKey::new(clock.random()));
+    let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules(config), clock).await?);
+    Ok(format!(
+        "{:#}",
+        wire::wire(&engine, cookie(config), origins(config), limits(config), &Arc::default()).document()
+    ))
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        issuer: config.server.issuer.as_str().into(),
+        policies: config.policies.clone(),
+        retention: config.events_retention,
+        rotate_every: config.keys.rotate_every,
+        failed_auth_per_minute: config.limits.failed_auth_per_minute,
+    }
+}
+
+fn cookie(config: &Config) -> wire::request::cookie::Cookie {
+    wire::request::cookie::Cookie {
+        name: config.cookie.name.clone(),
+        same_site: config.cookie.same_site.as_str(),
+    }
+}
+
+fn origins(config: &Config) -> wire::request::origin::Origins {
+    wire::request::origin::Origins::new(&config.server.issuer, &config.cookie.origins)
+}
+
+fn limits(config: &Config) -> wire::request::limits::Limits {
+    wire::request::limits::Limits {
+        body_bytes_max: config.limits.body_bytes_max,
+        parameters_max: config.limits.parameters_max,
+        request_timeout: config.limits.request_timeout,
+    }
+}

@@ -1,0 +1,71 @@
+//! Why a store cannot be opened or restored: each error names the file, the cause and what to do.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::first_start::{LockError, StartError};
+use crate::store::StoreError;
+use crate::store::redb::OpenError;
+
+/// Why the store cannot be opened, checked or restored.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// There is no store yet.
+    #[error("there is no store at {}: start the server with `keyfob serve`, or run `keyfob init`", .0.display())]
+    NotInitialised(PathBuf),
+    /// The files beside the database are inconsistent, or cannot be read or written.
+    #[error(transparent)]
+    Files(#[from] StartError),
+    /// Another process uses the store.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database cannot be opened.
+    #[error("{}: {cause}{fix}", path.display())]
+    Store {
+        /// The database file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: OpenError,
+        /// What to do, as the end of the sentence.
+        fix: &'static str,
+    },
+    /// A backup cannot be restored.
+    #[error("{}: {cause}{fix}", file.display())]
+    Backup {
+        /// The backup, or the database that it should become.
+        file: PathBuf,
+        /// What is wrong.
+        cause: String,
+        /// What to do, as the end of the sentence.
+        fix: &'static str,
+    },
+    /// A signal interrupted it.
+    #[error("{0}; nothing was changed")]
+    Interrupted(Arc<str>),
+    /// The engine cannot start on this store.
+    #[error("the engine cannot start: {0}")]
+    Engine(#[from] crate::engine::Error),
+}
+
+impl AppError {
+    /// The error for a database that cannot be opened.
+    pub(super) fn store(path: &Path, cause: OpenError) -> Self {
+        let fix = match cause {
+            OpenError::WrongKey => "; restore the master key that it was created with",
+            OpenError::NotOurs(_) => {
+                "; name another file in [store] path, or restore a backup with `keyfob db restore`"
+            }
+            OpenError::UnknownFormat(_) => "; run the keyfob version that wrote it, or a newer one",
+            OpenError::AlreadyOpen => "; stop that process first",
+            OpenError::Damaged => "; restore a backup with `keyfob db restore FILE`",
+            OpenError::Store(StoreError::Corrupt { .. }) => {
+                "; `keyfob db check` lists all damage, and `keyfob db restore FILE` restores a backup"
+            }
+            OpenError::Store(StoreError::Failed(_)) => {
+                "; check the disk, and if the file is damaged restore a backup with `keyfob db restore FILE`"
+            }
+            OpenError::Io(_) | OpenError::Store(_) => "",
+        };
+        Self::Store { path: path.into(), cause, fix }
+    }
+}

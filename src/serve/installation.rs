@@ -1,0 +1,86 @@
+//! The files of an installation: where they are, their lock, and opening the database once it is free.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::AppError;
+use crate::config::Config;
+use crate::first_start::{InstanceLock, LockError, Places, StartState, Starter};
+use crate::store::redb::OpenError;
+
+/// How often a lock or a file that another process holds is tried again, and how many times: about 5 s.
+const RETRY_EVERY: Duration = Duration::from_millis(20);
+const TRIES_MAX: u32 = 250;
+
+/// The paths of the installation, as configured.
+pub fn places(config: &Config) -> Places {
+    Places::new(&config.store, &config.keys.master_key)
+}
+
+/// Takes the lock of an installation that must exist. Root is refused first: a lock file of root's would lock
+/// out the owner.
+pub(super) fn lock_existing(places: &Places) -> Result<InstanceLock, AppError> {
+    if !places.directory.exists() {
+        return Err(AppError::NotInitialised(places.database.clone()));
+    }
+    places.stay_out_of_the_way()?;
+    let lock = lock(places)?;
+    match places.state(Starter::Serve, variable)? {
+        StartState::Existing => Ok(lock),
+        StartState::Fresh | StartState::Unfinished => Err(AppError::NotInitialised(places.database.clone())),
+    }
+}
+
+/// Takes the lock. A command holds it briefly and is waited for; a server, which answers at its socket, is not.
+pub(super) fn lock(places: &Places) -> Result<InstanceLock, LockError> {
+    let mut tries = 0;
+    InstanceLock::acquire(&places.directory, std::process::id(), || {
+        tries += 1;
+        let wait = tries < TRIES_MAX && UnixStream::connect(&places.admin_socket).is_err();
+        if wait {
+            std::thread::sleep(RETRY_EVERY);
+        }
+        wait
+    })
+}
+
+/// Opens the database file. A process that is ending may have released the lock but not yet the file, so it is
+/// tried again.
+pub(super) fn open_when_free<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    for _ in 1..TRIES_MAX {
+        match open() {
+            Err(OpenError::AlreadyOpen) => std::thread::sleep(RETRY_EVERY),
+            opened => return opened,
+        }
+    }
+    open()
+}
+
+/// An environment variable of this process.
+pub(super) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The path of the new database while a restore writes it. Dropping this removes the file.
+pub(super) struct UnfinishedRestore(pub PathBuf);
+
+impl UnfinishedRestore {
+    /// The path for this installation. A file that is already there was left by a killed restore, if the lock
+    /// is held.
+    pub fn at(places: &Places) -> Self {
+        Self(Self::path(places))
+    }
+
+    /// The same, without removing the file.
+    pub fn path(places: &Places) -> PathBuf {
+        places.database.with_extension("restoring")
+    }
+}
+
+impl Drop for UnfinishedRestore {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
