@@ -12,7 +12,7 @@ use poem_openapi::OpenApiService;
 use crate::engine::Engine;
 use crate::store::Store;
 
-mod api;
+pub mod api;
 pub mod document;
 pub mod fallback;
 pub mod metrics;

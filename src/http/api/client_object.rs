@@ -1,47 +1,48 @@
 //! The client object, as it is sent and as it is shown (contract, section 4).
 
 use poem_openapi::Object;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::access::TokenFormat;
 use crate::domain::client::{Client, ClientKind, Grant, Permission};
 use crate::engine::clients::ClientFields;
-use crate::http::request::types::{Time, Word};
+use crate::http::request::types::{Time, Wire};
 
 /// A registered client. Its secret is never shown again.
-#[derive(Debug, Object)]
+#[derive(Debug, Serialize, Deserialize, Object)]
 #[oai(rename = "Client")]
 pub struct ClientObject {
     /// Its name.
-    client_id: String,
+    pub client_id: String,
     /// Whether it can keep a secret.
-    kind: Word<ClientKind>,
+    pub kind: Wire<ClientKind>,
     /// What it may do.
-    permissions: Vec<Word<Permission>>,
+    pub permissions: Vec<Wire<Permission>>,
     /// The grants it may use.
-    grants: Vec<Word<Grant>>,
+    pub grants: Vec<Wire<Grant>>,
     /// The scopes it may ask for.
-    scopes: Vec<String>,
+    pub scopes: Vec<String>,
     /// The audiences it may ask for.
-    audiences: Vec<String>,
+    pub audiences: Vec<String>,
     /// The resources that it is.
-    serves: Vec<String>,
+    pub serves: Vec<String>,
     /// The clients that it may open sessions for.
-    opens_for: Vec<String>,
+    pub opens_for: Vec<String>,
     /// The name of its policy.
-    policy: String,
+    pub policy: String,
     /// The form of its access tokens.
-    access_token_format: Word<TokenFormat>,
+    pub access_token_format: Wire<TokenFormat>,
     /// Whether it is shut out.
-    disabled: bool,
+    pub disabled: bool,
     /// Whether the configuration file declares it; then only the file changes it.
-    declared: bool,
+    pub declared: bool,
     /// When it was registered.
-    created_at: Time,
+    pub created_at: Time,
     /// When it was last changed.
-    updated_at: Time,
+    pub updated_at: Time,
     /// The new secret; shown this once.
-    #[oai(skip_serializing_if_is_none)]
-    client_secret: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
 }
 
 /// What can be said of a client. What is left out takes its default at a creation, and stays as it is in a
@@ -53,11 +54,11 @@ pub struct ClientSettings {
     pub client_id: Option<String>,
     /// Whether it can keep a secret: a `public` client only refreshes and revokes its own tokens. Default
     /// `confidential`; fixed at creation.
-    kind: Option<Word<ClientKind>>,
+    kind: Option<Wire<ClientKind>>,
     /// What it may do. Default none.
-    permissions: Option<Vec<Word<Permission>>>,
+    permissions: Option<Vec<Wire<Permission>>>,
     /// The grants it may use. Default none.
-    grants: Option<Vec<Word<Grant>>>,
+    grants: Option<Vec<Wire<Grant>>>,
     /// The scopes it may ask for.
     scopes: Option<Vec<String>>,
     /// The audiences it may ask for; with none, its tokens are for the issuer.
@@ -69,7 +70,7 @@ pub struct ClientSettings {
     /// The name of a policy of the configuration. Default `default`.
     policy: Option<String>,
     /// The form of its access tokens. Default `paseto`.
-    access_token_format: Option<Word<TokenFormat>>,
+    access_token_format: Option<Wire<TokenFormat>>,
     /// Whether it is shut out.
     disabled: Option<bool>,
 }
@@ -80,19 +81,19 @@ impl ClientObject {
         let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
         Self {
             client_id: client.id.to_string(),
-            kind: Word(client.kind),
-            permissions: client.permissions.iter().copied().map(Word).collect(),
-            grants: client.grants.iter().copied().map(Word).collect(),
+            kind: Wire(client.kind),
+            permissions: client.permissions.iter().copied().map(Wire).collect(),
+            grants: client.grants.iter().copied().map(Wire).collect(),
             scopes: client.scopes.names().map(Into::into).collect(),
             audiences: texts(&client.audiences),
             serves: texts(&client.serves),
             opens_for: client.opens_for.iter().map(ToString::to_string).collect(),
             policy: client.policy.to_string(),
-            access_token_format: Word(client.access_token_format),
+            access_token_format: Wire(client.access_token_format),
             disabled: client.disabled,
             declared: client.declared,
-            created_at: Time(client.created_at),
-            updated_at: Time(client.updated_at),
+            created_at: Wire(client.created_at),
+            updated_at: Wire(client.updated_at),
             client_secret,
         }
     }
@@ -100,7 +101,7 @@ impl ClientObject {
 
 impl From<ClientSettings> for ClientFields {
     fn from(settings: ClientSettings) -> Self {
-        fn words<T>(list: Option<Vec<Word<T>>>) -> Option<Vec<T>> {
+        fn words<T>(list: Option<Vec<Wire<T>>>) -> Option<Vec<T>> {
             list.map(|list| list.into_iter().map(|word| word.0).collect())
         }
         Self {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poem_openapi::param::{Path, Query};
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::client::Permission;
 use crate::domain::id::ClientId;
@@ -18,6 +18,7 @@ use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::json::JsonBody;
 use crate::http::request::parameters::{page_default, page_size, parsed};
+use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
@@ -52,12 +53,12 @@ enum DeleteResponse {
 }
 
 /// A page of clients, by name.
-#[derive(Object)]
-struct ClientPage {
+#[derive(Serialize, Deserialize, Object)]
+pub struct ClientPage {
     /// The clients.
-    items: Vec<ClientObject>,
+    pub items: Vec<ClientObject>,
     /// Ask for what follows with this; null at the end.
-    next_cursor: Option<String>,
+    pub next_cursor: Option<String>,
 }
 
 #[OpenApi]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use poem::{Body, IntoResponse, Response};
 use poem_openapi::param::Query;
-use poem_openapi::payload::{Json, Payload};
+use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaSchemaRef, Registry};
-use poem_openapi::types::{ToJSON, Type};
+use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::client::Permission;
 use crate::domain::id::Position;
@@ -18,7 +19,8 @@ use crate::engine::upkeep::FindLog;
 use crate::http::document::Tag;
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::types::Time;
+use crate::http::request::types::{Time, Wire};
+use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::http::response::stream;
 use crate::store::check::{Checked, Note};
@@ -34,105 +36,107 @@ pub struct Backup(Body);
 pub struct Lines(Body);
 
 /// What a check tells, one member at a time: how far it is, what it found, and at the end what it looked at.
-#[derive(Object, Default)]
-#[oai(skip_serializing_if_is_none)]
-struct CheckLine {
+#[derive(Default, Serialize, Deserialize, Object)]
+pub struct CheckLine {
     /// How far it is.
-    progress: Option<CheckProgress>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<CheckProgress>,
     /// Something that is not as it should be.
-    find: Option<CheckFind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub find: Option<CheckFind>,
     /// The end: without it, the check broke off.
-    done: Option<CheckDone>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done: Option<CheckDone>,
 }
 
 /// How far a check is.
-#[derive(Object)]
-struct CheckProgress {
+#[derive(Serialize, Deserialize, Object)]
+pub struct CheckProgress {
     /// The table.
-    table: String,
+    pub table: String,
     /// How many of its entries were looked at.
-    done: u64,
+    pub done: u64,
     /// How many there are.
-    of: u64,
+    pub of: u64,
 }
 
 /// Something that is not as it should be.
-#[derive(Object)]
-struct CheckFind {
+#[derive(Serialize, Deserialize, Object)]
+pub struct CheckFind {
     /// The table.
-    table: String,
+    pub table: String,
     /// The key of the entry.
-    key: String,
+    pub key: String,
     /// What is wrong with it.
-    cause: String,
+    pub cause: String,
 }
 
 /// What a check looked at.
-#[derive(Object)]
-struct CheckDone {
+#[derive(Serialize, Deserialize, Object)]
+pub struct CheckDone {
     /// How many entries there are in all tables.
-    entries: u64,
+    pub entries: u64,
     /// How many finds there were.
-    finds: u64,
+    pub finds: u64,
     /// How many sessions there are.
-    sessions: u64,
+    pub sessions: u64,
     /// How many of them live.
-    live: u64,
+    pub live: u64,
     /// How many clients there are.
-    clients: u64,
+    pub clients: u64,
 }
 
 /// What is in the store, and how large it is.
-#[derive(Object)]
+#[derive(Serialize, Deserialize, Object)]
 #[oai(rename = "StoreStats")]
-struct StatsObject {
+pub struct StatsObject {
     /// Its tables.
-    tables: Vec<TableObject>,
+    pub tables: Vec<TableObject>,
     /// How many sessions there are, ended and expired ones that still explain themselves included.
-    sessions: u64,
+    pub sessions: u64,
     /// How many events are kept.
-    events: u64,
+    pub events: u64,
     /// The oldest event that is kept.
-    #[oai(skip_serializing_if_is_none)]
-    oldest_event: Option<Place>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_event: Option<Place>,
     /// The newest.
-    #[oai(skip_serializing_if_is_none)]
-    newest_event: Option<Place>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_event: Option<Place>,
     /// The place of the last event ever written.
-    head: String,
+    pub head: String,
     /// The number of the epoch: 1, and one more for each restore.
-    epoch: u32,
+    pub epoch: u32,
     /// How long the file is.
-    #[oai(skip_serializing_if_is_none)]
-    file_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
     /// How much of it no table takes: it is used before the file grows.
-    #[oai(skip_serializing_if_is_none)]
-    free_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
     /// How much its file system still takes.
-    #[oai(skip_serializing_if_is_none)]
-    disk_free_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_free_bytes: Option<u64>,
 }
 
 /// A table.
-#[derive(Object)]
+#[derive(Serialize, Deserialize, Object)]
 #[oai(rename = "StoreTable")]
-struct TableObject {
+pub struct TableObject {
     /// Its name.
-    name: String,
+    pub name: String,
     /// How many entries it has.
-    entries: u64,
+    pub entries: u64,
     /// How many bytes of the file it takes.
-    bytes: u64,
+    pub bytes: u64,
 }
 
 /// A place in the log, and when that was.
-#[derive(Object)]
+#[derive(Serialize, Deserialize, Object)]
 #[oai(rename = "EventPlace")]
-struct Place {
+pub struct Place {
     /// The place.
-    cursor: String,
+    pub cursor: String,
     /// When.
-    at: Time,
+    pub at: Time,
 }
 
 #[derive(ApiResponse)]
@@ -189,7 +193,7 @@ impl<S: Store> DbApi<S> {
         let mut log = FindLog::default();
         Ok(CheckResponse::Lines(Lines(stream::body(walk, move |note| {
             log.hear(&note);
-            let mut line = CheckLine::from(note).to_json().unwrap_or_default().to_string();
+            let mut line = serde_json::to_string(&CheckLine::from(note)).unwrap_or_default();
             line.push('\n');
             Bytes::from(line)
         }))))
@@ -239,7 +243,7 @@ impl From<Stats> for StatsObject {
         };
         let taken: u64 = stats.tables.iter().map(|(_, _, bytes)| bytes).sum();
         let place = |event: Option<(Position, Timestamp)>| {
-            event.map(|(position, at)| Place { cursor: position.to_string(), at: Time(at) })
+            event.map(|(position, at)| Place { cursor: position.to_string(), at: Wire(at) })
         };
         Self {
             sessions: entries("sessions"),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use poem_openapi::param::Query;
-use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::client::Permission;
 use crate::domain::end::EndReason;
@@ -17,7 +17,8 @@ use crate::http::document::Tag;
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::parameters::{page_default, page_size};
-use crate::http::request::types::{Time, Word};
+use crate::http::request::types::{Time, Wire};
+use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
@@ -36,58 +37,59 @@ pub struct EventsApi<S> {
 }
 
 /// One thing that happened. What does not concern its type is left out.
-#[derive(Object)]
+#[derive(Serialize, Deserialize, Object)]
 #[oai(rename = "Event")]
-struct EventObject {
+pub struct EventObject {
     /// Its place in the log: ask for what follows with `after`.
-    cursor: String,
+    pub cursor: String,
     /// When it happened.
-    at: Time,
+    pub at: Time,
     /// What happened.
     #[oai(rename = "type")]
-    kind: Word<EventKind>,
+    #[serde(rename = "type")]
+    pub kind: Wire<EventKind>,
     /// Who did it: a client, `admin.sock`, or `keyfob` itself.
-    by: String,
+    pub by: String,
     /// The session.
-    #[oai(skip_serializing_if_is_none)]
-    session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
     /// The subject.
-    #[oai(skip_serializing_if_is_none)]
-    subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// The client.
-    #[oai(skip_serializing_if_is_none)]
-    client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
     /// The family's number in the session.
-    #[oai(skip_serializing_if_is_none)]
-    family: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<u16>,
     /// Why something ended.
-    #[oai(skip_serializing_if_is_none)]
-    reason: Option<Word<EndReason>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Wire<EndReason>>,
     /// The access token that was revoked.
-    #[oai(skip_serializing_if_is_none)]
-    jti: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
     /// The key that signs now, or was revoked.
-    #[oai(skip_serializing_if_is_none)]
-    kid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
     /// How many generations behind a reused refresh token was.
-    #[oai(skip_serializing_if_is_none)]
-    generations_behind: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generations_behind: Option<u32>,
     /// A keyed hash of the address that a reused refresh token came from: tells whether two are the same, and
     /// not which.
-    #[oai(skip_serializing_if_is_none)]
-    address_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address_hash: Option<String>,
     /// The caller's own words for why.
-    #[oai(skip_serializing_if_is_none)]
-    note: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A page of the log.
-#[derive(Object)]
-struct EventPage {
+#[derive(Serialize, Deserialize, Object)]
+pub struct EventPage {
     /// The events, oldest first.
-    items: Vec<EventObject>,
+    pub items: Vec<EventObject>,
     /// The place of the last event there is.
-    head: String,
+    pub head: String,
 }
 
 #[OpenApi]
@@ -139,14 +141,14 @@ impl EventObject {
     fn new(position: Position, event: Event) -> Self {
         Self {
             cursor: position.to_string(),
-            at: Time(event.at),
-            kind: Word(event.kind),
+            at: Wire(event.at),
+            kind: Wire(event.kind),
             by: event.by.into(),
             session_id: event.session.map(|id| id.to_string()),
             subject: event.subject.map(|subject| subject.as_str().into()),
             client_id: event.client.map(|id| id.to_string()),
             family: event.family,
-            reason: event.reason.map(Word),
+            reason: event.reason.map(Wire),
             jti: event.token.map(|id| id.to_string()),
             kid: event.key.map(|id| id.to_string()),
             generations_behind: event.generations_behind,

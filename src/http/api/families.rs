@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use poem_openapi::param::Path;
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::client::Permission;
 use crate::domain::refusal::Refusal;
@@ -15,6 +15,7 @@ use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::json::OptionalJsonBody;
 use crate::http::request::parameters::session_id;
+use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
@@ -34,20 +35,20 @@ struct OpenFamilyBody {
 }
 
 /// A family just opened, with its tokens, which are told once.
-#[derive(Object)]
-struct OpenedFamilyBody {
+#[derive(Serialize, Deserialize, Object)]
+pub struct OpenedFamilyBody {
     /// Its number in the session.
-    family: u16,
+    pub family: u16,
     /// For the resources that the audience names.
-    access_token: String,
+    pub access_token: String,
     /// Always `Bearer`.
-    token_type: String,
+    pub token_type: String,
     /// Seconds until the access token expires.
-    expires_in: i64,
+    pub expires_in: i64,
     /// For `POST /oauth2/token`.
-    refresh_token: String,
+    pub refresh_token: String,
     /// What was granted.
-    scope: String,
+    pub scope: String,
 }
 
 #[derive(ApiResponse)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
 use crate::http::document::Tag;
@@ -15,10 +15,10 @@ use crate::store::Store;
 pub struct HealthApi<S>(pub Arc<Engine<S>>);
 
 /// All is well.
-#[derive(Serialize, Object)]
-struct Health {
+#[derive(Serialize, Deserialize, Object)]
+pub struct Health {
     /// Always `ok`.
-    status: String,
+    pub status: String,
 }
 
 #[derive(ApiResponse)]

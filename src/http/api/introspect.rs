@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use poem::{Endpoint, IntoResponse, Request, Response};
-use poem_openapi::{Object, OpenApi, Union};
-use serde::Serialize;
+use poem_openapi::{Object, OpenApi};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::refusal::Refused;
 use crate::engine::Engine;
@@ -16,7 +16,7 @@ use crate::http::request::form::{Form, FromForm, OAuthForm};
 use crate::http::request::types::RawObject;
 use crate::http::response::answer::Json;
 use crate::http::response::error::OAuthError;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The introspection endpoint.
 pub struct IntrospectApi<S>(pub Arc<Engine<S>>);
@@ -47,88 +47,63 @@ impl FromForm for IntrospectForm {
     }
 }
 
-/// What is told of a token.
-#[derive(Debug, Serialize, Union)]
-#[serde(untagged)]
-enum Introspection {
-    /// It is good.
-    Active(Box<ActiveToken>),
-    /// It is not, or it is not for the caller; which of the many reasons is not told.
-    Inactive(InactiveToken),
-}
-
-/// A token that is not good, or not for the caller.
-#[derive(Debug, Serialize, Object)]
-#[oai(deny_unknown_fields)]
-struct InactiveToken {
-    /// Always false.
-    active: bool,
-}
-
-/// A good token. Times are seconds since 1970.
-#[derive(Debug, Serialize, Object)]
-#[serde(rename_all = "snake_case")]
-struct ActiveToken {
-    /// Always true.
-    active: bool,
-    /// Who issued it.
-    iss: String,
-    /// Whom it speaks for.
-    sub: String,
-    /// The same as `sub`, for a person's token.
-    #[oai(skip_serializing_if_is_none)]
+/// The state of a token (RFC 7662 §2.2): `active` alone unless the token is valid and the caller may introspect
+/// it. Times are seconds since 1970.
+#[derive(Debug, Default, Serialize, Deserialize, Object)]
+pub struct Introspection {
+    /// Whether the token is valid and the caller may introspect it.
+    pub active: bool,
+    /// The issuer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
-    /// To whom it was issued.
-    client_id: String,
-    /// For whom it is meant; only access tokens have it.
-    #[oai(skip_serializing_if_is_none)]
+    pub iss: Option<String>,
+    /// The subject that signed in; the client itself for a token without a session.
     #[serde(skip_serializing_if = "Option::is_none")]
-    aud: Option<String>,
-    /// What it allows: names joined by spaces.
-    #[oai(skip_serializing_if_is_none)]
+    pub sub: Option<String>,
+    /// The same as `sub`, for a token of a session.
     #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
+    pub username: Option<String>,
+    /// The client that the token was issued to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The audience, for access tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aud: Option<String>,
+    /// The granted scope: names joined by spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
     /// `Bearer`, for access tokens.
-    #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    token_type: Option<String>,
-    /// When it expires.
-    exp: i64,
-    /// When it was issued, for access tokens.
-    #[oai(skip_serializing_if_is_none)]
+    pub token_type: Option<String>,
+    /// When the token expires.
     #[serde(skip_serializing_if = "Option::is_none")]
-    iat: Option<i64>,
-    /// From when it is good, for access tokens.
-    #[oai(skip_serializing_if_is_none)]
+    pub exp: Option<i64>,
+    /// When the token was issued, for access tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
-    nbf: Option<i64>,
-    /// Its name, for access tokens.
-    #[oai(skip_serializing_if_is_none)]
+    pub iat: Option<i64>,
+    /// From when the token is valid, for access tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
-    jti: Option<String>,
-    /// The session it lives by.
-    #[oai(skip_serializing_if_is_none)]
+    pub nbf: Option<i64>,
+    /// The identifier of the access token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    sid: Option<String>,
-    /// How its subject authenticated.
-    #[oai(skip_serializing_if_is_none)]
+    pub jti: Option<String>,
+    /// The identifier of the session.
     #[serde(skip_serializing_if = "Option::is_none")]
-    acr: Option<String>,
-    /// By which methods.
-    #[oai(skip_serializing_if_is_none)]
+    pub sid: Option<String>,
+    /// The authentication context class that the subject authenticated with (RFC 9470).
     #[serde(skip_serializing_if = "Option::is_none")]
-    amr: Option<Vec<String>>,
-    /// When its subject authenticated.
-    #[oai(skip_serializing_if_is_none)]
+    pub acr: Option<String>,
+    /// The methods that the subject authenticated with (RFC 8176).
     #[serde(skip_serializing_if = "Option::is_none")]
-    auth_time: Option<i64>,
-    /// The session's own claims.
-    #[oai(skip_serializing_if_is_none)]
+    pub amr: Option<Vec<String>>,
+    /// When the subject authenticated.
     #[serde(skip_serializing_if = "Option::is_none")]
-    claims: Option<RawObject>,
-    /// The position in the event log at which this was true: a cursor.
-    feed_seq: String,
+    pub auth_time: Option<i64>,
+    /// The claims of the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<RawObject>,
+    /// The position in the event log at which this answer was true: a cursor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feed_seq: Option<String>,
 }
 
 #[OpenApi]
@@ -152,8 +127,8 @@ impl<S: Store> IntrospectApi<S> {
         let who = self.0.authenticate(credentials.as_engine(), origin.0).await.map_err(failed)?;
         let live = self.0.introspect(&who, &form.fields.token).await.map_err(failed)?;
         Ok(Json(match live {
-            None => Introspection::Inactive(InactiveToken { active: false }),
-            Some(live) => Introspection::Active(Box::new(ActiveToken::new(live, &self.0.rules().issuer))),
+            None => Introspection::default(),
+            Some(live) => Introspection::active(live, &self.0.rules().issuer)?,
         }))
     }
 }
@@ -171,8 +146,8 @@ impl<S: Store> Endpoint for IntrospectApi<S> {
     }
 }
 
-impl ActiveToken {
-    fn new(live: Live, issuer: &str) -> Self {
+impl Introspection {
+    fn active(live: Live, issuer: &str) -> Result<Self, StoreError> {
         let active = live.active;
         let (acr, amr, auth_time) = match active.authentication {
             None => (None, None, None),
@@ -185,26 +160,33 @@ impl ActiveToken {
                 )
             }
         };
+        let sid = active.session.map(|id| id.to_string());
+        let claims = active.claims.map(|claims| {
+            RawObject::from_text(Some(&claims.0)).ok_or_else(|| {
+                let key = sid.as_deref().unwrap_or_default().into();
+                StoreError::Corrupt { table: "sessions", key, cause: "its claims are not JSON" }
+            })
+        });
         let sub = String::from(active.subject.as_str());
-        Self {
+        Ok(Self {
             active: true,
-            iss: issuer.into(),
-            username: active.session.is_some().then(|| sub.clone()),
-            sub,
-            client_id: active.client_id.as_str().into(),
+            iss: Some(issuer.into()),
+            username: sid.is_some().then(|| sub.clone()),
+            sub: Some(sub),
+            client_id: Some(active.client_id.as_str().into()),
             token_type: active.audience.is_some().then(|| "Bearer".into()),
             aud: active.audience.map(String::from),
             scope: (!active.scope.is_empty()).then(|| active.scope.as_str().into()),
-            exp: active.expires_at,
+            exp: Some(active.expires_at),
             iat: active.issued_at,
             nbf: active.not_before,
             jti: active.id.map(|id| id.to_string()),
-            sid: active.session.map(|id| id.to_string()),
+            sid,
             acr,
             amr,
             auth_time,
-            claims: active.claims.and_then(|claims| RawObject::from_text(claims.0.into())),
-            feed_seq: live.as_of.to_string(),
-        }
+            claims: claims.transpose()?,
+            feed_seq: Some(live.as_of.to_string()),
+        })
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use poem_openapi::param::Path;
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::client::Permission;
 use crate::domain::key::{KeyRecord, KeyStatus};
@@ -13,7 +13,8 @@ use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::types::{Time, Word};
+use crate::http::request::types::{Time, Wire};
+use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 use crate::token::paserk;
@@ -22,36 +23,36 @@ use crate::token::paserk;
 pub struct KeysApi<S>(pub Arc<Engine<S>>);
 
 /// A signing key; its secret half never leaves the store.
-#[derive(Object)]
-struct Key {
+#[derive(Serialize, Deserialize, Object)]
+pub struct Key {
     /// Its PASERK identifier.
-    kid: String,
+    pub kid: String,
     /// The public key as PASERK.
-    key: String,
+    pub key: String,
     /// Whether it signs now, will, or did.
-    status: Word<KeyStatus>,
+    pub status: Wire<KeyStatus>,
     /// When it was made.
-    created_at: Time,
+    pub created_at: Time,
     /// When it began to sign.
-    #[oai(skip_serializing_if_is_none)]
-    active_since: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_since: Option<Time>,
     /// When it stopped.
-    #[oai(skip_serializing_if_is_none)]
-    retired_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retired_at: Option<Time>,
 }
 
 /// All keys.
-#[derive(Object)]
-struct KeyList {
+#[derive(Serialize, Deserialize, Object)]
+pub struct KeyList {
     /// In the order in which they were made.
-    items: Vec<Key>,
+    pub items: Vec<Key>,
 }
 
 /// The key that signs now.
-#[derive(Object)]
-struct Rotated {
+#[derive(Serialize, Deserialize, Object)]
+pub struct Rotated {
     /// Its PASERK identifier.
-    kid: String,
+    pub kid: String,
 }
 
 #[derive(ApiResponse)]
@@ -115,10 +116,10 @@ impl From<&KeyRecord> for Key {
         Self {
             kid: key.id.to_string(),
             key: paserk::public_text(&key.public),
-            status: Word(key.status),
-            created_at: Time(key.created_at),
-            active_since: key.active_since.map(Time),
-            retired_at: key.retired_at.map(Time),
+            status: Wire(key.status),
+            created_at: Wire(key.created_at),
+            active_since: key.active_since.map(Wire),
+            retired_at: key.retired_at.map(Wire),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use poem::Request;
 use poem::http::StatusCode;
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi};
 
 use crate::engine::Engine;
@@ -14,6 +13,7 @@ use crate::http::request::cookie::Cookie;
 use crate::http::request::credentials::{Authorization, CookieOrBearer};
 use crate::http::request::origin::Origins;
 use crate::http::request::ticket::Ticket;
+use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
@@ -60,7 +60,7 @@ impl<S: Store> SessionApi<S> {
             .signed_in(token, &self.engine.rules().issuer)
             .await?
             .ok_or_else(|| ticket.refused())?;
-        Ok(Json(self.engine.view_without_data(present.session).into()))
+        Ok(Json(SessionObject::new(self.engine.view_without_data(present.session))?))
     }
 
     /// Log out.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use poem_openapi::param::{Header, Path, Query};
-use poem_openapi::payload::Json;
 use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::client::Permission;
 use crate::domain::session::State;
@@ -21,9 +21,10 @@ use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::if_match::versions;
 use crate::http::request::json::{JsonBody, OptionalJsonBody};
 use crate::http::request::parameters::{page_default, page_size, parsed, session_id};
-use crate::http::request::types::{FreeObject, Time, Word};
+use crate::http::request::types::{FreeObject, Time, Wire};
+use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Sessions.
 pub struct SessionsApi<S> {
@@ -95,25 +96,25 @@ struct RenewSessionBody {
 }
 
 /// A session just opened, with everything that is told once.
-#[derive(Object)]
-struct OpenedBody {
+#[derive(Serialize, Deserialize, Object)]
+pub struct OpenedBody {
     /// The session.
-    session: SessionObject,
+    pub session: SessionObject,
     /// For the cookie, or for a client that keeps it itself.
-    session_token: String,
+    pub session_token: String,
     /// The `Set-Cookie` header to send to the browser as it is.
-    set_cookie: String,
+    pub set_cookie: String,
     /// For the APIs: a PASETO.
-    access_token: String,
+    pub access_token: String,
     /// Always `Bearer`.
-    token_type: String,
+    pub token_type: String,
     /// Seconds until the access token expires.
-    expires_in: i64,
+    pub expires_in: i64,
     /// Only if the client has the grant `refresh_token`.
-    #[oai(skip_serializing_if_is_none)]
-    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
     /// What was granted.
-    scope: String,
+    pub scope: String,
 }
 
 #[derive(ApiResponse)]
@@ -129,19 +130,19 @@ enum OpenResponse {
 }
 
 /// A page of sessions, in the order of their opening.
-#[derive(Object)]
-struct SessionPage {
+#[derive(Serialize, Deserialize, Object)]
+pub struct SessionPage {
     /// The sessions.
-    items: Vec<SessionObject>,
+    pub items: Vec<SessionObject>,
     /// Ask for what follows with this; null at the end.
-    next_cursor: Option<String>,
+    pub next_cursor: Option<String>,
 }
 
 /// What was ended.
-#[derive(Object)]
-struct EndedAll {
+#[derive(Serialize, Deserialize, Object)]
+pub struct EndedAll {
     /// Always `all`.
-    ended: String,
+    pub ended: String,
 }
 
 #[derive(ApiResponse)]
@@ -167,7 +168,7 @@ impl<S: Store> SessionsApi<S> {
         let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
         let opened = self.engine.open(&caller, body.read()?.into()).await?;
         let location = format!("/v1/sessions/{}", opened.session.id);
-        Ok(OpenResponse::Opened(Json(self.opened_body(opened)), location))
+        Ok(OpenResponse::Opened(Json(self.opened_body(opened)?), location))
     }
 
     /// List sessions.
@@ -185,7 +186,7 @@ impl<S: Store> SessionsApi<S> {
         /// Only this client's.
         client_id: Query<Option<String>>,
         /// Only those in this state.
-        state: Query<Option<Word<State>>>,
+        state: Query<Option<Wire<State>>>,
         /// How many: 1 to 200.
         #[oai(default = "page_default")]
         limit: Query<usize>,
@@ -201,7 +202,7 @@ impl<S: Store> SessionsApi<S> {
         let after = parsed("cursor", cursor.0.as_deref())?;
         let (views, next) = self.engine.sessions(&caller, filter, after, page_size(limit.0)?).await?;
         Ok(Json(SessionPage {
-            items: views.into_iter().map(Into::into).collect(),
+            items: views.into_iter().map(SessionObject::new).collect::<Result<_, _>>()?,
             next_cursor: next.map(|id| id.to_string()),
         }))
     }
@@ -236,7 +237,7 @@ impl<S: Store> SessionsApi<S> {
         id: Path<String>,
     ) -> Result<Json<SessionObject>, Problem> {
         let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
-        Ok(Json(self.engine.session(&caller, session_id(&id.0)?).await?.into()))
+        Ok(Json(SessionObject::new(self.engine.session(&caller, session_id(&id.0)?).await?)?))
     }
 
     /// Change a session.
@@ -262,7 +263,8 @@ impl<S: Store> SessionsApi<S> {
             if_version: if_match.0.as_deref().map_or(Ok(None), versions)?,
             ..body.read()?.into()
         };
-        Ok(Json(self.engine.change_session(&caller, session_id(&id.0)?, change).await?.into()))
+        let changed = self.engine.change_session(&caller, session_id(&id.0)?, change).await?;
+        Ok(Json(SessionObject::new(changed)?))
     }
 
     /// Renew a session.
@@ -288,7 +290,8 @@ impl<S: Store> SessionsApi<S> {
         let RenewSessionBody { acr, amr, auth_time } = body.read()?;
         let request =
             RenewSession { acr, amr: amr.unwrap_or_default(), auth_time: auth_time.map(|time| time.0) };
-        Ok(Json(self.opened_body(self.engine.renew(&caller, session_id(&id.0)?, request).await?)))
+        let renewed = self.engine.renew(&caller, session_id(&id.0)?, request).await?;
+        Ok(Json(self.opened_body(renewed)?))
     }
 
     /// End a session.
@@ -309,9 +312,9 @@ impl<S: Store> SessionsApi<S> {
 }
 
 impl<S: Store> SessionsApi<S> {
-    fn opened_body(&self, opened: Opened) -> OpenedBody {
+    fn opened_body(&self, opened: Opened) -> Result<OpenedBody, StoreError> {
         let set_cookie = self.cookie.set(&opened.session_token, &opened.session);
-        OpenedBody {
+        Ok(OpenedBody {
             session_token: opened.session_token.expose().into(),
             set_cookie,
             token_type: "Bearer".into(),
@@ -319,8 +322,8 @@ impl<S: Store> SessionsApi<S> {
             scope: opened.access.scope.to_string(),
             access_token: opened.access.access_token,
             refresh_token: opened.refresh_token.map(|token| token.expose().into()),
-            session: self.engine.view_of_opened(opened.session, opened.data).into(),
-        }
+            session: SessionObject::new(self.engine.view_of_opened(opened.session, opened.data))?,
+        })
     }
 }
 

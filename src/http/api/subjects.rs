@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use poem_openapi::param::{Path, Query};
-use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::client::Permission;
 use crate::domain::id::Subject;
@@ -13,6 +13,7 @@ use crate::http::document::Tag;
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::parameters::parsed;
+use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
@@ -20,10 +21,10 @@ use crate::store::Store;
 pub struct SubjectsApi<S>(pub Arc<Engine<S>>);
 
 /// What was ended.
-#[derive(Object)]
-struct EndedCount {
+#[derive(Serialize, Deserialize, Object)]
+pub struct EndedCount {
     /// How many sessions ended.
-    ended: usize,
+    pub ended: usize,
 }
 
 #[OpenApi]

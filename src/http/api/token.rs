@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::{Object, OpenApi};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::caller::Caller;
 use crate::domain::refusal::{Refusal, Refused};
@@ -58,22 +58,20 @@ impl FromForm for TokenForm {
 }
 
 /// Tokens (RFC 6749 §5.1).
-#[derive(Serialize, Object)]
+#[derive(Serialize, Deserialize, Object)]
 pub struct Tokens {
     /// The access token.
-    access_token: String,
+    pub access_token: String,
     /// Always `Bearer`.
-    token_type: String,
+    pub token_type: String,
     /// Seconds until the access token expires.
-    expires_in: i64,
+    pub expires_in: i64,
     /// The refresh token to use next.
-    #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    refresh_token: Option<String>,
+    pub refresh_token: Option<String>,
     /// What the access token allows; absent if nothing.
-    #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
+    pub scope: Option<String>,
 }
 
 impl Tokens {

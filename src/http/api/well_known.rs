@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::key::KeyStatus;
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::types::Word;
+use crate::http::request::types::Wire;
 use crate::http::response::answer::Json;
 use crate::store::Store;
 use crate::token::paserk;
@@ -36,66 +36,66 @@ enum Document<T: poem_openapi::types::Type + Serialize> {
 
 /// Authorization server metadata (RFC 8414). There is no authorization endpoint: the caller authenticates
 /// people.
-#[derive(Debug, Serialize, Object)]
-struct Metadata {
-    issuer: String,
-    token_endpoint: String,
-    introspection_endpoint: String,
-    revocation_endpoint: String,
-    jwks_uri: String,
+#[derive(Debug, Serialize, Deserialize, Object)]
+pub struct Metadata {
+    pub issuer: String,
+    pub token_endpoint: String,
+    pub introspection_endpoint: String,
+    pub revocation_endpoint: String,
+    pub jwks_uri: String,
     /// The same keys as PASERK.
-    paserk_keys_uri: String,
+    pub paserk_keys_uri: String,
     /// The API's documentation.
-    service_documentation: String,
-    grant_types_supported: Vec<String>,
-    response_types_supported: Vec<String>,
-    token_endpoint_auth_methods_supported: Vec<String>,
-    introspection_endpoint_auth_methods_supported: Vec<String>,
-    revocation_endpoint_auth_methods_supported: Vec<String>,
+    pub service_documentation: String,
+    pub grant_types_supported: Vec<String>,
+    pub response_types_supported: Vec<String>,
+    pub token_endpoint_auth_methods_supported: Vec<String>,
+    pub introspection_endpoint_auth_methods_supported: Vec<String>,
+    pub revocation_endpoint_auth_methods_supported: Vec<String>,
 }
 
 /// A set of JSON Web Keys (RFC 7517).
-#[derive(Debug, Serialize, Object)]
-struct JwkSet {
+#[derive(Debug, Serialize, Deserialize, Object)]
+pub struct JwkSet {
     /// The keys: the one that signs now, the next one and the retired.
-    keys: Vec<Jwk>,
+    pub keys: Vec<Jwk>,
 }
 
 /// An Ed25519 public key (RFC 8037).
-#[derive(Debug, Serialize, Object)]
-struct Jwk {
+#[derive(Debug, Serialize, Deserialize, Object)]
+pub struct Jwk {
     /// Always `OKP`.
-    kty: String,
+    pub kty: String,
     /// Always `Ed25519`.
-    crv: String,
+    pub crv: String,
     /// Always `sig`.
     #[serde(rename = "use")]
     #[oai(rename = "use")]
-    usage: String,
+    pub usage: String,
     /// Always `EdDSA`.
-    alg: String,
+    pub alg: String,
     /// The key's PASERK identifier.
-    kid: String,
+    pub kid: String,
     /// The public key.
-    x: String,
+    pub x: String,
 }
 
 /// The public keys as PASERK.
-#[derive(Debug, Serialize, Object)]
-struct PaserkSet {
+#[derive(Debug, Serialize, Deserialize, Object)]
+pub struct PaserkSet {
     /// The keys.
-    keys: Vec<PaserkKey>,
+    pub keys: Vec<PaserkKey>,
 }
 
 /// One public key.
-#[derive(Debug, Serialize, Object)]
-struct PaserkKey {
+#[derive(Debug, Serialize, Deserialize, Object)]
+pub struct PaserkKey {
     /// Its identifier.
-    kid: String,
+    pub kid: String,
     /// The key itself.
-    key: String,
+    pub key: String,
     /// Whether it signs now, will, or did.
-    status: Word<KeyStatus>,
+    pub status: Wire<KeyStatus>,
 }
 
 #[OpenApi]
@@ -159,7 +159,7 @@ impl<S: Store> WellKnownApi<S> {
         let keys = keyring.published().map(|(kid, public, status)| PaserkKey {
             kid: kid.to_string(),
             key: paserk::public_text(public),
-            status: Word(status),
+            status: Wire(status),
         });
         found(PaserkSet { keys: keys.collect() })
     }

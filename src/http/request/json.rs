@@ -18,7 +18,7 @@ use crate::http::response::error::Problem;
 
 const JSON: &str = "application/json";
 /// How deep a body may nest.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// An extractor for a body that must be there. What is wrong with it is told to whoever may send one: after
 /// the caller was authenticated.
@@ -285,8 +285,8 @@ fn a(noun: &str) -> String {
 
 /// Builds a value, refusing what [`parse`] refuses.
 #[derive(Clone, Copy)]
-struct Strict {
-    depth: usize,
+pub(super) struct Strict {
+    pub(super) depth: usize,
 }
 
 impl Strict {

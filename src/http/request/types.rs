@@ -1,10 +1,15 @@
-//! The small types of the wire: instants, durations, free-form objects, closed sets of words.
+//! The values of requests and answers: how each is described, read and printed. A rule for a value is here,
+//! beside the type of the domain that it describes.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
-use serde_json::{Map, Value};
+use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::domain::access::TokenFormat;
 use crate::domain::client::{ClientKind, Grant, Permission};
@@ -13,11 +18,59 @@ use crate::domain::event::EventKind;
 use crate::domain::key::KeyStatus;
 use crate::domain::session::State;
 use crate::domain::time::Timestamp;
+use crate::http::request::json::{DEPTH_MAX, Strict};
 
-/// Implements the parts of [`Type`] that are the same for every type written inline in the document.
-macro_rules! inline_type {
-    ($type:ty, $name:literal, $schema:expr) => {
-        impl Type for $type {
+/// How a type of the domain is written as text.
+pub trait Format: Sized + Send + Sync {
+    /// Its name in messages of the framework.
+    const NAME: &'static str;
+
+    /// Its schema in the document.
+    fn schema() -> MetaSchema;
+    /// What a valid text is; continues a sentence that begins with the name of the field.
+    fn rule() -> Cow<'static, str>;
+    /// Reads a text; `None` if it is not valid.
+    fn read(text: &str) -> Option<Self>;
+    /// The text.
+    fn text(&self) -> Cow<'_, str>;
+}
+
+/// A value of the domain that is text in requests and answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wire<T>(pub T);
+
+/// An instant (RFC 3339).
+pub type Time = Wire<Timestamp>;
+
+impl<T: Format> Serialize for Wire<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.text())
+    }
+}
+
+impl<'de, T: Format> Deserialize<'de> for Wire<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = String;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<String, E> {
+                Ok(text.to_owned())
+            }
+        }
+        let text = deserializer.deserialize_str(Text)?;
+        T::read(&text).map(Self).ok_or_else(|| D::Error::custom(T::rule()))
+    }
+}
+
+/// Implements what poem-openapi asks of a type that is described where it is used.
+macro_rules! described {
+    ([$($generics:tt)*] $type:ty, $name:expr, $schema:expr) => {
+        impl<$($generics)*> Type for $type {
             const IS_REQUIRED: bool = true;
             type RawValueType = Self;
             type RawElementValueType = Self;
@@ -38,155 +91,122 @@ macro_rules! inline_type {
                 Box::new(std::iter::once(self))
             }
         }
-    };
-}
 
-/// An instant: RFC 3339.
-#[derive(Clone, Copy, Debug)]
-pub struct Time(pub Timestamp);
-
-inline_type!(Time, "date-time", MetaSchema::new_with_format("string", "date-time"));
-
-impl ParseFromJSON for Time {
-    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        let text = value.as_ref().and_then(Value::as_str).and_then(|text| text.parse().ok());
-        text.map(Self).ok_or_else(|| {
-            ParseError::custom("must be an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"")
-        })
-    }
-}
-
-impl ToJSON for Time {
-    fn to_json(&self) -> Option<Value> {
-        Some(Value::String(self.0.to_string()))
-    }
-}
-
-/// A JSON object of the caller's own making.
-#[derive(Clone, Debug, Default)]
-pub struct FreeObject(pub Map<String, Value>);
-
-inline_type!(FreeObject, "object", MetaSchema::new("object"));
-
-impl FreeObject {
-    /// Reads the canonical text that is kept; no text is the empty object.
-    pub fn from_text(text: Option<&str>) -> Self {
-        Self(text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default())
-    }
-}
-
-impl ParseFromJSON for FreeObject {
-    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        match value {
-            Some(Value::Object(object)) => Ok(Self(object)),
-            _ => Err(ParseError::custom("must be a JSON object")),
-        }
-    }
-}
-
-impl ToJSON for FreeObject {
-    fn to_json(&self) -> Option<Value> {
-        Some(Value::Object(self.0.clone()))
-    }
-}
-
-/// A word of a closed set, as the domain names it. The document lists the set.
-#[derive(Clone, Copy, Debug)]
-pub struct Word<T>(pub T);
-
-/// Makes `Word<T>` of a domain enum with fixed names.
-macro_rules! word {
-    ($type:ty, $name:literal) => {
-        inline_type!(
-            Word<$type>,
-            $name,
-            MetaSchema {
-                enum_items: <$type>::ALL.iter().map(|value| Value::from(value.as_str())).collect(),
-                ..MetaSchema::new("string")
-            }
-        );
-
-        impl ParseFromJSON for Word<$type> {
+        impl<$($generics)*> ParseFromJSON for $type {
             fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-                word_from(value.as_ref().and_then(Value::as_str))
+                from_json(value)
             }
         }
 
-        impl ParseFromParameter for Word<$type> {
-            fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-                word_from(Some(text))
-            }
-        }
-
-        impl ToJSON for Word<$type> {
+        impl<$($generics)*> ToJSON for $type {
             fn to_json(&self) -> Option<Value> {
-                Some(Value::from(self.0.as_str()))
-            }
-        }
-
-        impl serde::Serialize for Word<$type> {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.0.as_str())
-            }
-        }
-
-        impl Words for $type {
-            fn words() -> String {
-                <$type>::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", ")
+                serde_json::to_value(self).ok()
             }
         }
     };
 }
 
-trait Words: std::str::FromStr {
-    fn words() -> String;
+fn from_json<T: Type + DeserializeOwned>(value: Option<Value>) -> ParseResult<T> {
+    serde_json::from_value(value.unwrap_or_default()).map_err(ParseError::custom)
 }
 
-fn word_from<T: Words>(text: Option<&str>) -> ParseResult<Word<T>>
-where
-    Word<T>: Type,
-{
-    let value = text.and_then(|text| text.parse().ok());
-    value.map(Word).ok_or_else(|| ParseError::custom(format!("must be one of: {}", T::words())))
+described!([T: Format] Wire<T>, T::NAME, T::schema());
+
+impl<T: Format> ParseFromParameter for Wire<T> {
+    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
+        T::read(text).map(Self).ok_or_else(|| ParseError::custom(T::rule()))
+    }
 }
 
-word!(State, "state");
-word!(EndReason, "reason");
-word!(ClientKind, "kind");
-word!(Permission, "permission");
-word!(Grant, "grant");
-word!(TokenFormat, "format");
-word!(KeyStatus, "status");
-word!(EventKind, "type");
+impl Format for Timestamp {
+    const NAME: &'static str = "date-time";
 
-/// A JSON object that is passed on as the text it is kept as.
-#[derive(Debug)]
-pub struct RawObject(Box<serde_json::value::RawValue>);
+    fn schema() -> MetaSchema {
+        MetaSchema::new_with_format("string", "date-time")
+    }
 
-inline_type!(RawObject, "object", MetaSchema::new("object"));
+    fn rule() -> Cow<'static, str> {
+        "must be an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"".into()
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        self.to_string().into()
+    }
+}
+
+/// Makes a [`Format`] of a domain enum: the document and the rule list its words.
+macro_rules! words {
+    ($($type:ty: $name:literal),*) => {$(
+        impl Format for $type {
+            const NAME: &'static str = $name;
+
+            fn schema() -> MetaSchema {
+                let words = Self::ALL.iter().map(|value| value.as_str().into()).collect();
+                MetaSchema { enum_items: words, ..MetaSchema::new("string") }
+            }
+
+            fn rule() -> Cow<'static, str> {
+                let words: Vec<_> = Self::ALL.iter().map(|value| value.as_str()).collect();
+                format!("must be one of: {}", words.join(", ")).into()
+            }
+
+            fn read(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+
+            fn text(&self) -> Cow<'_, str> {
+                self.as_str().into()
+            }
+        }
+    )*};
+}
+
+words!(
+    State: "state",
+    EndReason: "reason",
+    ClientKind: "kind",
+    Permission: "permission",
+    Grant: "grant",
+    TokenFormat: "format",
+    KeyStatus: "status",
+    EventKind: "type"
+);
+
+/// A JSON object that is answered as the text that is stored.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RawObject(Box<RawValue>);
+
+described!([] RawObject, "object", MetaSchema::new("object"));
 
 impl RawObject {
-    /// Takes JSON text over; `None` if it is not JSON.
-    pub fn from_text(text: String) -> Option<Self> {
-        serde_json::value::RawValue::from_string(text).ok().map(Self)
+    /// Takes stored text; no text is the empty object. `None` if it is not JSON: the record is damaged.
+    pub fn from_text(text: Option<&str>) -> Option<Self> {
+        RawValue::from_string(text.unwrap_or("{}").to_owned()).ok().map(Self)
     }
 }
 
-impl serde::Serialize for RawObject {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+/// A JSON object that the caller chooses freely.
+#[derive(Clone, Debug, Default)]
+pub struct FreeObject(pub serde_json::Map<String, Value>);
+
+described!([] FreeObject, "object", MetaSchema::new("object"));
+
+impl Serialize for FreeObject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(serializer)
     }
 }
 
-impl ToJSON for RawObject {
-    fn to_json(&self) -> Option<Value> {
-        serde_json::from_str(self.0.get()).ok()
-    }
-}
-
-impl ParseFromJSON for RawObject {
-    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        let FreeObject(object) = FreeObject::parse_from_json(value).map_err(ParseError::propagate)?;
-        Self::from_text(Value::Object(object).to_string()).ok_or_else(ParseError::expected_input)
+impl<'de> Deserialize<'de> for FreeObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_map(Strict { depth: DEPTH_MAX })? {
+            Value::Object(object) => Ok(Self(object)),
+            _ => Err(D::Error::custom("must be a JSON object")),
+        }
     }
 }

@@ -98,6 +98,28 @@ async fn a_subject_is_enough() {
     assert!(!text(&opened["set_cookie"]).contains("Max-Age"));
 }
 
+/// The JSON library gives a meaning of its own to this key; `data` and `claims` that contained it were once
+/// answered as `{}`, while introspection answered the stored claims.
+#[tokio::test]
+async fn the_private_key_of_the_json_library_is_a_key_like_any_other() {
+    let server = Server::start().await;
+    for inner in [r#""not json""#, "1", r#""{\"role\":\"admin\"}""#] {
+        let object = format!(r#"{{"flag":true,"prefs":{{"$serde_json::private::RawValue":{inner}}}}}"#);
+        let body = format!(r#"{{"subject":"m","claims":{object},"data":{object}}}"#);
+        let json = [("content-type", "application/json")];
+        let opened = server.send(Method::POST, PATH, Auth::Basic(&server.admin), &json, body).await;
+        assert_eq!(opened.status, 201, "{}", opened.text());
+        let read = server.get(opened.header("location"), Auth::Basic(&server.admin)).await;
+        let tokens = opened.text();
+        let token = tokens.split(r#""access_token":""#).nth(1).unwrap().split('"').next().unwrap();
+        let introspected =
+            server.form("/oauth2/introspect", Auth::Basic(&server.admin), &[("token", token)]).await;
+        for (answer, times) in [(&opened, 2), (&read, 2), (&introspected, 1)] {
+            assert_eq!(answer.text().matches(&object).count(), times, "{}", answer.text());
+        }
+    }
+}
+
 /// Each field has its bounds, and the answer names the one that is beyond them.
 #[tokio::test]
 async fn a_field_beyond_its_bounds_is_named() {
