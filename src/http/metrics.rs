@@ -19,11 +19,11 @@ use crate::domain::client::Permission;
 use crate::engine::Engine;
 use crate::engine::counts::Counts;
 use crate::http::document::Tag;
-use crate::http::net::connection::Channel;
+use crate::http::net::channel::Channel;
+use crate::http::net::open_connections::Connections;
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::response::error::Problem;
-use crate::meter::{Counter, Gauge};
 use crate::store::{Figures, Store};
 
 /// How many clients have a number of their own; the smaller ones beyond share one, under no name.
@@ -35,31 +35,6 @@ pub struct Metrics {
     public: bool,
     requests: OnceLock<Arc<Requests>>,
     connections: [Arc<Connections>; 2],
-}
-
-/// The connections of one listener.
-#[derive(Debug, Default)]
-pub struct Connections {
-    open: Gauge,
-    accepted: Counter,
-}
-
-/// A connection, for as long as it is open.
-pub struct Open(Arc<Connections>);
-
-impl Connections {
-    /// One more is open, until what is returned is dropped.
-    pub fn open(self: &Arc<Self>) -> Open {
-        self.accepted.one();
-        self.open.up();
-        Open(self.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.down();
-    }
 }
 
 impl Metrics {
@@ -85,9 +60,9 @@ impl Metrics {
         }
         let listeners = || ["public", "admin_socket"].into_iter().zip(&self.connections);
         let mut samples = page.gauge("keyfob_http_connections", "Open connections.");
-        listeners().for_each(|(listener, of)| samples.sample(&[("listener", listener)], of.open.get()));
+        listeners().for_each(|(listener, of)| samples.sample(&[("listener", listener)], of.open_now().get()));
         let mut samples = page.counter("keyfob_http_connections_accepted_total", "Connections accepted.");
-        listeners().for_each(|(listener, of)| samples.sample(&[("listener", listener)], of.accepted.get()));
+        listeners().for_each(|(listener, of)| samples.sample(&[("listener", listener)], of.accepted().get()));
     }
 }
 

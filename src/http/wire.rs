@@ -98,9 +98,9 @@ impl Wire {
     /// Answers a request.
     pub async fn respond(&self, mut request: Request) -> Response {
         let surface = Surface::of(request.uri().path());
-        let speaker = self.proxies.speaker_of(&request);
-        let id = self.request_ids.of(request.headers(), speaker.is_trusted);
-        request.extensions_mut().insert(speaker.peer);
+        let sender = self.proxies.sender_of(&request);
+        let id = self.request_ids.of(request.headers(), sender.is_trusted);
+        request.extensions_mut().insert(sender.peer);
         let reader = self.origins.reader_of(&request);
         let strict = self.is_strict && *request.scheme() == Scheme::HTTPS;
         // HEAD is GET without the body (RFC 9110 §9.3.2), where there is GET.
@@ -245,7 +245,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::domain::refusal::{Refusal, Refused};
-    use crate::http::net::connection::Channel;
+    use crate::http::net::channel::Channel;
     use crate::http::request::credentials::{Authorization, BasicFormOrBearer, BasicOrBearer, merge};
     use crate::http::request::form::{Form, FromForm, OAuthForm};
     use crate::http::request::json::{JsonBody, OptionalJsonBody};

@@ -19,7 +19,7 @@ use crate::first_start::{
 };
 use crate::http as wire;
 use crate::http::metrics::Metrics;
-use crate::http::net::connection::Channel;
+use crate::http::net::channel::Channel;
 use crate::http::net::peer::TrustedProxies;
 use crate::http::wire::Wire;
 use crate::store::Store;

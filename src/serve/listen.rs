@@ -17,7 +17,8 @@ use super::service_manager::PassedSocket;
 use super::tls::Certificate;
 use crate::config::Listen;
 use crate::http::metrics::Metrics;
-use crate::http::net::connection::{Channel, ConnectionLimits, serve};
+use crate::http::net::channel::Channel;
+use crate::http::net::connection::{ConnectionLimits, serve};
 use crate::http::net::listener::TlsListener;
 use crate::http::wire::Wire;
 

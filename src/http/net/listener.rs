@@ -1,4 +1,4 @@
-//! Where connections come from: TCP, a Unix socket, and either of them with TLS in front of HTTP.
+//! Listeners: TCP, Unix sockets, and either of them with TLS.
 
 use std::io;
 use std::sync::Arc;
@@ -12,29 +12,30 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long an answer may lie unread at the peer before the system gives its connection up.
+/// How long sent bytes may stay unacknowledged before the system closes the connection.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MS_MAX: u32 = 30_000;
-/// What a peer on a Unix socket is called.
+/// The name of the transport in the address of a peer on a Unix socket.
 pub(crate) const UNIX: &str = "unix";
 
-/// Where connections come from.
+/// A source of connections.
 pub trait Listener: Send + 'static {
     /// A connection as it is accepted.
     type Raw: Send + 'static;
     /// A connection ready to speak HTTP.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection and who is at its other end.
+    /// The next connection and the address of its peer.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Raw, Addr)>> + Send;
 
-    /// Makes a connection ready, in its own task, within `header_timeout`: the place for a handshake.
+    /// Makes a connection ready, for example by a TLS handshake. Runs in the connection's own task, for at
+    /// most `header_timeout`.
     fn prepare(raw: Self::Raw) -> impl Future<Output = io::Result<Self::Io>> + Send;
 
-    /// Where it listens.
+    /// The local address.
     fn address(&self) -> Addr;
 
-    /// What is spoken here.
+    /// The scheme of requests on these connections.
     fn scheme(&self) -> Scheme {
         Scheme::HTTP
     }
@@ -79,8 +80,8 @@ impl Listener for UnixListener {
     }
 }
 
-/// A listener that speaks TLS, and nothing else (SES-22). A handshake takes the certificate that is current
-/// when it begins.
+/// A listener that accepts TLS only (SES-22). A handshake uses the certificate that is current when it
+/// starts.
 #[derive(Debug)]
 pub struct TlsListener<L> {
     listener: L,

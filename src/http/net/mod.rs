@@ -1,5 +1,7 @@
-//! Sockets: accepting, TLS, deadlines, the peer.
+//! Connections: accepting, TLS, deadlines, and the address that a request came from.
 
+pub mod channel;
 pub mod connection;
 pub mod listener;
+pub mod open_connections;
 pub mod peer;

@@ -1,7 +1,6 @@
-//! Whose address a request came from. What proxies say is believed only from trusted ones, and only as far as
-//! they vouch for it.
+//! The address that a request came from. Forwarding headers count only from trusted proxies.
 //!
-//! Of `X-Forwarded-*` only `-For` is read at all: what is public about us is the configured issuer, whatever
+//! Of `X-Forwarded-*` only `-For` is read: the public URL of the server is the configured issuer, whatever
 //! host or scheme a request names.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,56 +9,55 @@ use poem::http::HeaderMap;
 use poem::{Addr, Request};
 
 use crate::domain::network::Network;
-use crate::http::net::connection::Channel;
+use crate::http::net::channel::Channel;
 use crate::http::net::listener::UNIX;
 
-/// The proxies in front of us.
+/// The networks of the trusted proxies.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Vec<Network>);
 
-/// The address that a request came from, as far as it is known; an extension of the request.
+/// The address that a request came from, if it has one; an extension of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub Option<IpAddr>);
 
-/// Who speaks to us, and for whom.
+/// The sender of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Speaker {
-    /// Where the request came from.
+pub struct Sender {
+    /// The address that the request came from.
     pub peer: Peer,
-    /// Whether the one at the other end of the connection is believed what it says of the request.
+    /// Whether the other end of the connection is a trusted proxy, or uses the admin socket.
     pub is_trusted: bool,
 }
 
 impl TrustedProxies {
-    /// These networks are believed.
+    /// Trusts the peers in these networks.
     pub fn new(networks: Vec<Network>) -> Self {
         Self(networks)
     }
 
-    /// Finds out where `request` came from. Who may connect to the admin socket is trusted, and forwards for
-    /// nobody.
-    pub fn speaker_of(&self, request: &Request) -> Speaker {
+    /// The sender of `request`. A peer on the admin socket is trusted and has no address.
+    pub fn sender_of(&self, request: &Request) -> Sender {
         let Some(connected) = connected(request) else {
             let is_trusted = request.extensions().get() == Some(&Channel::AdminSocket);
-            return Speaker { peer: Peer(None), is_trusted };
+            return Sender { peer: Peer(None), is_trusted };
         };
         let is_trusted = self.trusts(connected);
         let address = if is_trusted { self.behind(connected, request.headers()) } else { connected };
-        Speaker { peer: Peer(Some(address)), is_trusted }
+        Sender { peer: Peer(Some(address)), is_trusted }
     }
 
-    /// Each proxy appends whom it heard from, so the list is read from its end, for as long as the one who
-    /// speaks is trusted.
-    fn behind(&self, mut speaker: IpAddr, headers: &HeaderMap) -> IpAddr {
+    /// The client behind trusted proxies. Each proxy appends the address that it was asked from, so the list
+    /// is read from its end, as long as the addresses are trusted.
+    fn behind(&self, mut sender: IpAddr, headers: &HeaderMap) -> IpAddr {
         let lists = headers.get_all("x-forwarded-for").into_iter().rev();
-        for said in lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')) {
-            let Some(address) = address(said.trim()) else { break };
-            speaker = address;
-            if !self.trusts(speaker) {
+        for entry in lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')) {
+            let Some(address) = address(entry.trim()) else { break };
+            sender = address;
+            if !self.trusts(sender) {
                 break;
             }
         }
-        speaker
+        sender
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -67,8 +65,7 @@ impl TrustedProxies {
     }
 }
 
-/// Who is at the other end of the connection. On a Unix socket it is a process of this machine, as on
-/// 127.0.0.1.
+/// The other end of the connection. A peer on a Unix socket is a process of this machine, as on 127.0.0.1.
 fn connected(request: &Request) -> Option<IpAddr> {
     match &request.remote_addr().0 {
         Addr::SocketAddr(address) => Some(address.ip().to_canonical()),
@@ -79,7 +76,7 @@ fn connected(request: &Request) -> Option<IpAddr> {
     }
 }
 
-/// An address, as some write it with the port that it came from.
+/// An address, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
     let address = text.parse().or_else(|_| text.parse().map(|with_port: SocketAddr| with_port.ip())).ok()?;
     Some(address.to_canonical())
@@ -120,17 +117,17 @@ mod tests {
 
     fn behind(connected: &str, forwarded: &[&str]) -> String {
         let connected = Addr::SocketAddr(SocketAddr::new(connected.parse().unwrap(), 1));
-        proxies().speaker_of(&request(connected, forwarded)).peer.0.unwrap().to_string()
+        proxies().sender_of(&request(connected, forwarded)).peer.0.unwrap().to_string()
     }
 
     #[test]
-    fn a_forwarded_address_is_believed_from_trusted_proxies_alone() {
-        assert_eq!(behind("192.0.2.1", &["198.51.100.7"]), "192.0.2.1", "anybody can send the header");
+    fn a_forwarded_address_counts_from_trusted_proxies_only() {
+        assert_eq!(behind("192.0.2.1", &["198.51.100.7"]), "192.0.2.1", "any client can send the header");
         assert_eq!(behind("127.0.0.1", &["198.51.100.7"]), "198.51.100.7");
         assert_eq!(
             behind("127.0.0.1", &["1.1.1.1, 198.51.100.7"]),
             "198.51.100.7",
-            "what the client itself sent is not believed"
+            "what the client itself sent does not count"
         );
         assert_eq!(
             behind("127.0.0.1", &["198.51.100.7, 10.1.2.3"]),
@@ -151,9 +148,9 @@ mod tests {
         assert_eq!(behind("127.0.0.1", &["198.51.100.7:41312"]), "198.51.100.7", "some add the port");
         assert_eq!(behind("127.0.0.1", &["[2001:db8::1]:41312"]), "2001:db8::1");
         assert_eq!(
-            behind("127.0.0.1", &["1.1.1.1, rubbish"]),
+            behind("127.0.0.1", &["1.1.1.1, malformed"]),
             "127.0.0.1",
-            "what is behind rubbish is not believed"
+            "nothing counts from a malformed entry on"
         );
         assert_eq!(behind("127.0.0.1", &["1.1.1.1, caf\u{e9}"]), "127.0.0.1");
         assert_eq!(behind("127.0.0.1", &["1.1.1.1,"]), "127.0.0.1");
@@ -163,15 +160,15 @@ mod tests {
     #[test]
     fn a_peer_on_a_unix_socket_counts_as_one_on_127_0_0_1() {
         let unix = || request(Addr::custom(UNIX, ""), &["198.51.100.7"]);
-        let trusted = Speaker { peer: Peer(Some([198, 51, 100, 7].into())), is_trusted: true };
-        assert_eq!(proxies().speaker_of(&unix()), trusted);
-        let nobody = Speaker { peer: Peer(Some([127, 0, 0, 1].into())), is_trusted: false };
-        assert_eq!(TrustedProxies::default().speaker_of(&unix()), nobody);
+        let trusted = Sender { peer: Peer(Some([198, 51, 100, 7].into())), is_trusted: true };
+        assert_eq!(proxies().sender_of(&unix()), trusted);
+        let untrusted = Sender { peer: Peer(Some([127, 0, 0, 1].into())), is_trusted: false };
+        assert_eq!(TrustedProxies::default().sender_of(&unix()), untrusted);
         let mut admin = unix();
         admin.extensions_mut().insert(Channel::AdminSocket);
         assert_eq!(
-            proxies().speaker_of(&admin),
-            Speaker { peer: Peer(None), is_trusted: true },
+            proxies().sender_of(&admin),
+            Sender { peer: Peer(None), is_trusted: true },
             "the admin socket has no address"
         );
     }

@@ -6,7 +6,7 @@ use crate::domain::caller::Caller;
 use crate::domain::client::Permission;
 use crate::engine::Engine;
 use crate::engine::authenticate::Source;
-use crate::http::net::connection::Channel;
+use crate::http::net::channel::Channel;
 use crate::http::net::peer::Peer;
 use crate::http::request::credentials::{Authorization, BasicOrBearer, ClientFields, merge};
 use crate::http::response::error::Problem;

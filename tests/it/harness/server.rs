@@ -9,7 +9,7 @@ use keyfob::domain::session::Decision;
 use keyfob::domain::time::Timestamp;
 use keyfob::engine::clock::{Clock, Hand};
 use keyfob::first_start::Starter;
-use keyfob::http::net::connection::Channel;
+use keyfob::http::net::channel::Channel;
 use keyfob::http::wire::Wire;
 use keyfob::serve::App;
 use keyfob::store::{Lane, Store};

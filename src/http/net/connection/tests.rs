@@ -1,4 +1,4 @@
-//! What the accept loop promises: limits, places, and the stop.
+//! The accept loop: limits, the cap on connections, and the stop.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -48,7 +48,7 @@ async fn a_request_over_tcp_passes_the_whole_stack_and_the_stop_ends_it() {
         answer.split_once("content-length: ").unwrap().1.split("\r\n").next().unwrap().parse().unwrap();
     assert!(length > 1000 && answer.ends_with("\r\n\r\n"), "{answer}");
 
-    // An idle connection does not hold up the stop.
+    // An idle connection does not delay the stop.
     let idle = TcpStream::connect(address).await.unwrap();
     stop.send(true).unwrap();
     server.await.unwrap();
@@ -96,13 +96,13 @@ async fn a_panic_costs_one_request_and_not_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_does_not_arrive_ends_its_connection() {
+async fn a_head_that_does_not_arrive_closes_its_connection() {
     let (mut client, listener) = memory();
     let (_stop, stopping) = watch::channel(false);
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
-    let begun = tokio::time::Instant::now();
+    let started_at = tokio::time::Instant::now();
     exchange(&mut client.connect().await, "GET /v1/things/a HTTP/1.1\r\nHos").await;
-    assert_eq!(begun.elapsed().as_secs(), LIMITS.header_timeout.as_secs());
+    assert_eq!(started_at.elapsed().as_secs(), LIMITS.header_timeout.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +141,7 @@ async fn running_out_of_descriptors_does_not_spin() {
     let (stop, stopping) = watch::channel(false);
     let server =
         tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
-    // The clock stands still except for this: ten seconds in which nothing else happens.
+    // The paused clock advances by these ten seconds only.
     let _ = timeout(Duration::from_secs(10), std::future::pending::<()>()).await;
     let attempts = accepted.load(Ordering::Relaxed);
     assert!((2..=20).contains(&attempts), "{attempts} attempts in ten seconds");
@@ -149,7 +149,7 @@ async fn running_out_of_descriptors_does_not_spin() {
     server.await.unwrap();
 }
 
-/// Asks, and leaves the connection open when it has the whole answer.
+/// Sends a request, reads the whole answer, and leaves the connection open.
 async fn ask(stream: &mut DuplexStream) {
     stream.write_all(b"GET /v1/things/a HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = vec![];
@@ -160,12 +160,12 @@ async fn ask(stream: &mut DuplexStream) {
 
 /// How long it takes until the other end closes.
 async fn closes_after(stream: &mut DuplexStream) -> Duration {
-    let begun = tokio::time::Instant::now();
+    let started_at = tokio::time::Instant::now();
     let _ = stream.read_to_end(&mut vec![]).await;
-    begun.elapsed()
+    started_at.elapsed()
 }
 
-fn patient(connections_max: usize) -> (MemoryClient, watch::Sender<bool>) {
+fn serving(connections_max: usize) -> (MemoryClient, watch::Sender<bool>) {
     let (client, listener) = memory();
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(serve(
@@ -179,11 +179,11 @@ fn patient(connections_max: usize) -> (MemoryClient, watch::Sender<bool>) {
     (client, stop)
 }
 
-/// A proxy keeps connections for a minute or so; one that we close first meets its next request, which it may
-/// not repeat.
+/// Proxies keep idle connections for about a minute. One that the server closes first can meet the proxy's
+/// next request, which may not be repeated.
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_lives_longer_than_a_head_may_take() {
-    let (mut client, _stop) = patient(100);
+async fn an_idle_connection_stays_open_longer_than_a_head_may_take() {
+    let (mut client, _stop) = serving(100);
     let mut stream = client.connect().await;
     for _ in 0..3 {
         ask(&mut stream).await;
@@ -194,17 +194,17 @@ async fn an_idle_connection_lives_longer_than_a_head_may_take() {
     assert_eq!(
         closes_after(&mut client.connect().await).await,
         LIMITS.header_timeout,
-        "one that has asked nothing yet is not kept as long"
+        "a connection without a first request has less time"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_comes_a_byte_at_a_time_has_no_longer_than_any_other() {
-    let (mut client, _stop) = patient(100);
+async fn a_head_that_arrives_byte_by_byte_has_the_same_deadline() {
+    let (mut client, _stop) = serving(100);
     let mut stream = client.connect().await;
     ask(&mut stream).await;
     sleep(Duration::from_secs(60)).await;
-    let begun = tokio::time::Instant::now();
+    let started_at = tokio::time::Instant::now();
     let mut sent = 0;
     for byte in GET.bytes() {
         if stream.write_all(&[byte]).await.is_err() {
@@ -213,13 +213,13 @@ async fn a_head_that_comes_a_byte_at_a_time_has_no_longer_than_any_other() {
         sent += 1;
         sleep(Duration::from_millis(300)).await;
     }
-    assert_eq!((sent, begun.elapsed()), (34, Duration::from_millis(10_200)));
+    assert_eq!((sent, started_at.elapsed()), (34, Duration::from_millis(10_200)));
 }
 
-/// What does not fit in the buffers on the way waits for the peer, and so do we, but not for ever.
+/// What exceeds the buffers on the way waits for the peer; that wait has a deadline.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_never_reads_is_given_up_and_one_that_reads_slowly_is_not() {
-    let (mut client, _stop) = patient(100);
+async fn a_client_that_never_reads_is_disconnected_and_one_that_reads_slowly_is_not() {
+    let (mut client, _stop) = serving(100);
     let mut stream = client.connect().await;
     stream.write_all(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut taken = vec![0; 16 * 1024];
@@ -230,12 +230,12 @@ async fn a_client_that_never_reads_is_given_up_and_one_that_reads_slowly_is_not(
     sleep(LIMITS.idle_timeout + Duration::from_secs(1)).await;
     let mut rest = vec![];
     let _ = stream.read_to_end(&mut rest).await;
-    assert!(rest.len() <= 64 * 1024, "only what was on its way comes: {}", rest.len());
+    assert!(rest.len() <= 64 * 1024, "only what was already sent arrives: {}", rest.len());
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_idles_makes_room_when_most_places_are_taken() {
-    let (mut client, _stop) = patient(4);
+async fn idle_connections_close_early_while_most_of_connections_max_are_open() {
+    let (mut client, _stop) = serving(4);
     let mut streams = [client.connect().await, client.connect().await, client.connect().await];
     for stream in &mut streams {
         ask(stream).await;
@@ -248,9 +248,9 @@ async fn who_idles_makes_room_when_most_places_are_taken() {
     assert_eq!(closes_after(&mut fourth).await, LIMITS.idle_timeout);
 }
 
-/// A connection that never becomes ready: a handshake that the peer does not go on with.
+/// A handshake that the peer does not continue.
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_does_not_go_on_is_ended_by_the_timeout_and_by_the_stop() {
+async fn a_stalled_handshake_is_ended_by_the_timeout_and_by_the_stop() {
     let (mut client, mut listener) = memory();
     listener.unready = true;
     let (stop, stopping) = watch::channel(false);
@@ -265,25 +265,25 @@ async fn a_handshake_that_does_not_go_on_is_ended_by_the_timeout_and_by_the_stop
     assert_eq!(stopped_at.elapsed(), Duration::ZERO);
 }
 
-/// An endpoint that answers when it is told to.
+/// An endpoint that answers after `go`.
 struct Waiting {
-    begun: Notify,
+    called: Notify,
     go: Notify,
 }
 
 impl Endpoint for Waiting {
     type Output = Response;
     async fn call(&self, _: Request) -> poem::Result<Response> {
-        self.begun.notify_one();
+        self.called.notify_one();
         self.go.notified().await;
         Ok("done".into())
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_begun_request_is_answered_after_the_stop() {
+async fn a_request_in_progress_is_answered_after_the_stop() {
     let (mut client, listener) = memory();
-    let endpoint = Arc::new(Waiting { begun: Notify::new(), go: Notify::new() });
+    let endpoint = Arc::new(Waiting { called: Notify::new(), go: Notify::new() });
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(serve(
         listener,
@@ -295,7 +295,7 @@ async fn a_begun_request_is_answered_after_the_stop() {
     ));
     let mut stream = client.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    endpoint.begun.notified().await;
+    endpoint.called.notified().await;
     stop.send(true).unwrap();
     settle().await;
     assert!(!server.is_finished());
@@ -303,13 +303,13 @@ async fn a_begun_request_is_answered_after_the_stop() {
     endpoint.go.notify_one();
     assert!(exchange(&mut stream, "").await.ends_with("done"), "and the connection is closed after it");
     server.await.unwrap();
-    assert_eq!(stopped_at.elapsed(), Duration::ZERO, "nothing waits for the deadline");
+    assert_eq!(stopped_at.elapsed(), Duration::ZERO, "the stop does not wait for the deadline");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_never_ends_does_not_hold_up_the_stop_for_ever() {
+async fn a_request_that_never_ends_delays_the_stop_by_the_drain_timeout_at_most() {
     let (mut client, listener) = memory();
-    let endpoint = Arc::new(Waiting { begun: Notify::new(), go: Notify::new() });
+    let endpoint = Arc::new(Waiting { called: Notify::new(), go: Notify::new() });
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(serve(
         listener,
@@ -321,14 +321,14 @@ async fn a_request_that_never_ends_does_not_hold_up_the_stop_for_ever() {
     ));
     let mut stream = client.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    endpoint.begun.notified().await;
+    endpoint.called.notified().await;
     let stopped_at = tokio::time::Instant::now();
     drop(stop);
     server.await.unwrap();
     assert_eq!(stopped_at.elapsed().as_secs(), LIMITS.drain_timeout.as_secs());
 }
 
-/// Connections without sockets, so that time can stand still.
+/// Connections in memory, so that the clock can be paused.
 struct Memory {
     waiting: Mutex<mpsc::UnboundedReceiver<DuplexStream>>,
     accepted: Arc<AtomicUsize>,
@@ -379,7 +379,7 @@ impl Listener for Memory {
     }
 }
 
-/// Lets every other task do what it can do without time passing.
+/// Lets every other task run as far as it can without time passing.
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;

@@ -185,7 +185,7 @@ async fn the_routes_are_for_administrators_and_not_for_many_at_once() {
         let request = poem::Request::builder()
             .method(Method::GET)
             .uri_str("/v1/db/backup")
-            .extension(keyfob::http::net::connection::Channel::AdminSocket);
+            .extension(keyfob::http::net::channel::Channel::AdminSocket);
         server.app().wire().respond(request.finish())
     };
     let (first, second) = (begin().await, begin().await);

@@ -1,8 +1,6 @@
-//! How long a connection may keep us waiting: not long for a head that was begun, longer between two
-//! requests.
+//! The deadlines of a connection: a short one for a head once it has started, a longer one between requests.
 //!
-//! Ours and not hyper's, whose one timer for a head also runs while there is none, and is set anew for every
-//! request.
+//! hyper has one timer for a head. It also runs while no head is arriving, and restarts with every request.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,55 +16,59 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// A head is arriving, or the first one is awaited.
+    /// A head is arriving, or the first head is awaited.
     Head = 0,
-    /// A request is being answered; it has limits of its own.
+    /// A request is being answered; the pipeline has its own limits for that.
     Request = 1,
-    /// An answer is on its way, or the next request is awaited.
+    /// An answer is being sent, or the next request is awaited.
     Idle = 2,
 }
 
-/// What a connection's parts tell each other. All of them run in one task.
+/// The current phase of a connection, and how often a phase was entered. Used by one task only.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct Activity {
     phase: AtomicU8,
-    beats: AtomicU32,
+    entries: AtomicU32,
 }
 
-impl Pulse {
-    /// Begins a phase, or the same one again: its time begins anew.
+impl Activity {
+    /// Enters a phase, or the same one again. Either restarts the deadline.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
-        self.beats.store(self.beats.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.entries.store(self.entries().wrapping_add(1), Ordering::Relaxed);
     }
 
     fn is(&self, phase: Phase) -> bool {
         self.phase.load(Ordering::Relaxed) == phase as u8
     }
+
+    fn entries(&self) -> u32 {
+        self.entries.load(Ordering::Relaxed)
+    }
 }
 
-/// A connection that tells what moves on it.
+/// A stream that records what is read and written as activity.
 #[derive(Debug)]
-pub(crate) struct Watched<I> {
+pub(crate) struct Tracked<I> {
     io: I,
-    pulse: Arc<Pulse>,
+    activity: Arc<Activity>,
 }
 
-impl<I> Watched<I> {
-    pub fn new(io: I, pulse: Arc<Pulse>) -> Self {
-        Self { io, pulse }
+impl<I> Tracked<I> {
+    pub fn new(io: I, activity: Arc<Activity>) -> Self {
+        Self { io, activity }
     }
 
-    /// An answer that is being taken is not idleness.
+    /// A peer that is reading an answer is not idle.
     fn written(&self, count: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(count, Poll::Ready(Ok(1..))) && self.pulse.is(Phase::Idle) {
-            self.pulse.enter(Phase::Idle);
+        if matches!(count, Poll::Ready(Ok(1..))) && self.activity.is(Phase::Idle) {
+            self.activity.enter(Phase::Idle);
         }
         count
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for Tracked<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -74,14 +76,14 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
-        if buffer.filled().len() > before && self.pulse.is(Phase::Idle) {
-            self.pulse.enter(Phase::Head);
+        if buffer.filled().len() > before && self.activity.is(Phase::Idle) {
+            self.activity.enter(Phase::Head);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for Tracked<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -113,38 +115,46 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
     }
 }
 
-/// The time that is left. Its timer is only ever moved to an earlier time, or when it has run out: under load
-/// it is not touched.
-pub(crate) struct Patience<F> {
-    pulse: Arc<Pulse>,
+/// The time by which a connection must have entered its next phase. The timer is moved only to an earlier
+/// time, or after it has elapsed: under load it is never moved.
+pub(crate) struct Deadline<F> {
+    activity: Arc<Activity>,
     header_timeout: Duration,
     idle_timeout: F,
-    beats: u32,
+    entries: u32,
     deadline: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     is_set: bool,
 }
 
-impl<F: Fn() -> Duration> Patience<F> {
-    /// Begins to wait for the first head. `idle_timeout` is asked whenever a connection becomes idle.
-    pub fn new(pulse: Arc<Pulse>, header_timeout: Duration, idle_timeout: F) -> Self {
+impl<F: Fn() -> Duration> Deadline<F> {
+    /// Starts the time of the first head. `idle_timeout` is called each time the connection becomes idle.
+    pub fn new(activity: Arc<Activity>, header_timeout: Duration, idle_timeout: F) -> Self {
         let deadline = Instant::now() + header_timeout;
-        let (beats, timer) = (pulse.beats.load(Ordering::Relaxed), Box::pin(sleep_until(deadline)));
-        Self { pulse, header_timeout, idle_timeout, beats, deadline: Some(deadline), timer, is_set: false }
+        let (entries, timer) = (activity.entries(), Box::pin(sleep_until(deadline)));
+        Self {
+            activity,
+            header_timeout,
+            idle_timeout,
+            entries,
+            deadline: Some(deadline),
+            timer,
+            is_set: false,
+        }
     }
 
-    /// Ready when it has come to an end. To be asked after everything else had its turn.
+    /// Ready when the deadline has passed. Must be polled after everything else of the connection.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let beats = self.pulse.beats.load(Ordering::Relaxed);
-        if beats != self.beats {
-            self.beats = beats;
+        let entries = self.activity.entries();
+        if entries != self.entries {
+            self.entries = entries;
             self.deadline = self.limit().map(|limit| Instant::now() + limit);
         }
         let Some(deadline) = self.deadline else { return Poll::Pending };
         if deadline < self.timer.deadline() {
             self.set(deadline);
         }
-        // A timer that is set wakes this task: there is no need to ask it each time.
+        // A timer that is set wakes this task, so it need not be polled each time.
         while !self.is_set || self.timer.is_elapsed() {
             if self.timer.as_mut().poll(context).is_pending() {
                 self.is_set = true;
@@ -163,9 +173,9 @@ impl<F: Fn() -> Duration> Patience<F> {
     }
 
     fn limit(&self) -> Option<Duration> {
-        if self.pulse.is(Phase::Request) {
+        if self.activity.is(Phase::Request) {
             None
-        } else if self.pulse.is(Phase::Head) {
+        } else if self.activity.is(Phase::Head) {
             Some(self.header_timeout)
         } else {
             Some((self.idle_timeout)())
