@@ -1,4 +1,4 @@
-//! What the outside may say and do to a running server: names, addresses, a full queue, and the stop.
+//! The running server as clients see it: request ids, forwarded addresses, a full write queue, and the stop.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -34,7 +34,7 @@ fn ask(server: &Process, method: &str, path: &str, headers: &[(&str, &str)], bod
     Answer { status, headers, body: body.to_owned().into() }
 }
 
-/// A form, as `client`.
+/// Posts a form as `client`.
 fn post(
     server: &Process,
     path: &str,
@@ -49,7 +49,7 @@ fn post(
 }
 
 #[test]
-fn every_answer_has_a_request_id_and_a_trusted_proxy_gives_it() {
+fn every_answer_has_a_request_id_and_a_trusted_proxy_can_set_it() {
     let directory = tempdir().unwrap();
     let given = [("X-Request-Id", "7c0d1a52-9a4f")];
     let server = Process::start(directory.path());
@@ -81,13 +81,12 @@ fn every_answer_has_a_request_id_and_a_trusted_proxy_gives_it() {
     assert_eq!(
         ask(&server, "GET", "/healthz", &given, "").header("x-request-id").len(),
         19,
-        "anybody can send the header"
+        "any client can send the header"
     );
 }
 
-/// What is logged of a request says which it was, whichever room speaks.
 #[test]
-fn a_line_of_the_log_names_the_request_that_caused_it() {
+fn every_log_line_that_a_request_causes_ends_with_its_request_id() {
     for format in ["text", "json"] {
         let directory = tempdir().unwrap();
         let server = Process::with(
@@ -122,7 +121,7 @@ fn a_line_of_the_log_names_the_request_that_caused_it() {
     }
 }
 
-/// The address decides how often one may fail to authenticate, so nobody may choose it.
+/// Failed authentications are limited by address, so a client must not be able to choose its address.
 #[test]
 fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
     let failures = |trusted: &str| -> Vec<u16> {
@@ -130,9 +129,9 @@ fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
         let settings =
             [("KEYFOB_SERVER__TRUSTED_PROXIES", trusted), ("KEYFOB_LIMITS__FAILED_AUTH_PER_MINUTE", "1")];
         let server = Process::with(directory.path(), &settings);
-        let nobody = Client { id: "nobody".into(), secret: "wrong".into() };
+        let unknown = Client { id: "unknown".into(), secret: "wrong".into() };
         let fail = |from: &str| {
-            post(&server, "/oauth2/introspect", &nobody, &[("X-Forwarded-For", from)], &[("token", "x")])
+            post(&server, "/oauth2/introspect", &unknown, &[("X-Forwarded-For", from)], &[("token", "x")])
                 .status
         };
         ["198.51.100.1", "198.51.100.2", "198.51.100.2", "203.0.113.9, 198.51.100.2"].map(fail).to_vec()
@@ -140,31 +139,31 @@ fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
     assert_eq!(
         failures("127.0.0.1/32"),
         [401, 401, 429, 429],
-        "each address by itself, and the right-most that is not ours"
+        "by address, the right-most one that is not a trusted proxy's"
     );
-    assert_eq!(failures("192.0.2.1/32"), [401, 429, 429, 429], "all of them are 127.0.0.1");
+    assert_eq!(failures("192.0.2.1/32"), [401, 429, 429, 429], "all of them count as 127.0.0.1");
 }
 
-/// What is public about the server is the issuer, whatever a request or a proxy says of host and scheme.
+/// The public URL of the server is the issuer, whatever host or scheme a request or a proxy names.
 #[test]
 fn a_forwarded_host_or_scheme_changes_nothing() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
-    let spoofed = [
+    let headers = [
         ("X-Forwarded-Host", "evil.example"),
         ("X-Forwarded-Proto", "https"),
         ("X-Forwarded-Port", "666"),
         ("Forwarded", "host=evil.example;proto=https"),
     ];
     for path in ["/.well-known/oauth-authorization-server", "/openapi.json", "/nothing"] {
-        let (plain, told) = (ask(&server, "GET", path, &[], ""), ask(&server, "GET", path, &spoofed, ""));
-        assert_eq!(plain.body, told.body, "{path}");
-        assert_eq!(told.header("strict-transport-security"), "", "that is for who speaks TLS to say");
-        assert_eq!(told.header("server"), "");
+        let (plain, spoofed) = (ask(&server, "GET", path, &[], ""), ask(&server, "GET", path, &headers, ""));
+        assert_eq!(plain.body, spoofed.body, "{path}");
+        assert_eq!(spoofed.header("strict-transport-security"), "", "the server has no TLS");
+        assert_eq!(spoofed.header("server"), "");
     }
 }
 
-/// INT-115: no room for a write is an answer, and tells when to come back; an end still finds room.
+/// INT-115: a full queue is 503 with `Retry-After`; what ends something has places of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_write_queue_is_503_and_revocations_get_through() {
     let server = Server::with(&[("limits.write_queue_max", "1")]).await;
@@ -172,27 +171,27 @@ async fn a_full_write_queue_is_503_and_revocations_get_through() {
     let opened = server.open(&app).await;
     let (id, refresh_token) =
         (text(&opened["session"]["id"]).parse().unwrap(), text(&opened["refresh_token"]));
-    // The writer is held by a decision that waits.
-    let ((begun, has_begun), (go, told_to_go)) = (mpsc::channel(), mpsc::channel::<()>());
-    let (store, told_to_go) = (server.app().store().clone(), Mutex::new(told_to_go));
+    // A decision that waits blocks the writer.
+    let ((started, has_started), (go, wait_to_go)) = (mpsc::channel(), mpsc::channel::<()>());
+    let (store, wait_to_go) = (server.app().store().clone(), Mutex::new(wait_to_go));
     let held = tokio::spawn(async move {
         let hold = move |_: &mut _, _: &_| {
-            begun.send(()).unwrap();
-            told_to_go.lock().unwrap().recv().unwrap();
+            started.send(()).unwrap();
+            wait_to_go.lock().unwrap().recv().unwrap();
             Decision::answer(())
         };
         store.update(id, Lane::Ordinary, hold).await.unwrap()
     });
-    tokio::task::spawn_blocking(move || has_begun.recv().unwrap()).await.unwrap();
+    tokio::task::spawn_blocking(move || has_started.recv().unwrap()).await.unwrap();
 
     let opening = || server.json(Method::POST, "/v1/sessions", Auth::Basic(&app), json!({"subject": "bob"}));
     let revoking = server.revoke(&app, &refresh_token);
     let answers = async {
-        // The first of these takes the one place; it is polled first, and waits.
+        // The first opening is polled first and takes the only place.
         let (first, second, revoked) = tokio::join!(biased; opening(), opening(), async {
             let revoked = revoking;
             tokio::pin!(revoked);
-            assert!(is_pending(revoked.as_mut()).await, "it waits for the writer, and is not turned away");
+            assert!(is_pending(revoked.as_mut()).await, "it waits for the writer and is not rejected");
             go.send(()).unwrap();
             revoked.await
         });
@@ -206,49 +205,49 @@ async fn a_full_write_queue_is_503_and_revocations_get_through() {
     assert!(!server.is_active(&app, &refresh_token).await);
 }
 
-/// Polls once, and answers whether there is nothing yet.
+/// Polls once; true if the future is not ready.
 async fn is_pending<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
     std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
 }
 
-/// Begins a request, and answers its connection once the server reads on for the two bytes of its body: then
-/// it is begun.
-fn begun(server: &Process, request: &str) -> TcpStream {
+/// Starts a request and returns its connection when the server asks for the two bytes of the body: then the
+/// request is in progress.
+fn in_progress(server: &Process, request: &str) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).unwrap();
     write!(stream, "{request}\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").unwrap();
-    let mut go_on = [0; 25];
-    stream.read_exact(&mut go_on).unwrap();
-    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream
 }
 
 const OPENING: &str = "POST /v1/sessions HTTP/1.1\r\nContent-Type: application/json";
 
 #[test]
-fn the_stop_answers_what_was_begun_and_closes_what_idles() {
+fn the_stop_answers_requests_in_progress_and_closes_idle_connections() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
     let mut idle = TcpStream::connect(&server.address).unwrap();
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut first = [0; 16];
     idle.read_exact(&mut first).unwrap();
-    let mut begun = begun(&server, OPENING);
+    let mut opening = in_progress(&server, OPENING);
     server.signal(Signal::TERM);
     let mut rest = String::new();
     idle.read_to_string(&mut rest).unwrap();
     assert!(
         rest.ends_with("{\"status\":\"ok\"}"),
-        "what idles is closed while another is still answered: {rest}"
+        "idle connections are closed while a request is in progress: {rest}"
     );
-    begun.write_all(b"{}").unwrap();
+    opening.write_all(b"{}").unwrap();
     let mut answer = String::new();
-    begun.read_to_string(&mut answer).unwrap();
+    opening.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("www-authenticate"), "{answer}");
     assert_eq!(server.wait(), 0);
 }
 
 #[test]
-fn who_waits_for_events_is_answered_when_the_server_stops() {
+fn a_long_poll_for_events_is_answered_when_the_server_stops() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
     let administrator = admin(directory.path());
@@ -259,7 +258,7 @@ fn who_waits_for_events_is_answered_when_the_server_stops() {
         .clone();
     let path = format!("/v1/events?wait=60&after={}", text(&head));
     let authorization = basic(&administrator.id, &administrator.secret);
-    let mut waiting = begun(&server, &format!("GET {path} HTTP/1.1\r\nAuthorization: {authorization}"));
+    let mut waiting = in_progress(&server, &format!("GET {path} HTTP/1.1\r\nAuthorization: {authorization}"));
     waiting.write_all(b"{}").unwrap();
     server.signal(Signal::TERM);
     let mut answer = String::new();
@@ -271,15 +270,15 @@ fn who_waits_for_events_is_answered_when_the_server_stops() {
 }
 
 #[test]
-fn told_twice_to_stop_the_server_cuts_off_what_was_begun_and_still_closes_its_store() {
+fn a_second_signal_cuts_off_requests_in_progress_and_the_store_is_still_closed() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
-    let mut begun = begun(&server, OPENING);
+    let mut opening = in_progress(&server, OPENING);
     server.signal(Signal::TERM);
-    // Nothing is listened on any more, so the first has been heard.
+    // The listener is closed, so the first signal has arrived.
     while TcpStream::connect(&server.address).is_ok() {}
     server.signal(Signal::TERM);
-    let _ = begun.read_to_string(&mut String::new());
+    let _ = opening.read_to_string(&mut String::new());
     assert_eq!(server.wait(), 0);
     let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
     assert!(
@@ -291,16 +290,15 @@ fn told_twice_to_stop_the_server_cuts_off_what_was_begun_and_still_closes_its_st
     Process::start(directory.path());
 }
 
-/// What cannot be logged was complained of on standard error, which is where it could not be logged, and that
-/// ended the server: at the first line where the disk of the log was full, and at the next one where the
-/// reader of a pipe had gone.
+/// A line that could not be logged was reported on standard error, which is where the log goes, and that
+/// ended the server: at the first line on a full disk, at the next line after the reader of a pipe had ended.
 #[test]
-fn a_log_that_cannot_be_written_harms_nobody() {
+fn a_log_that_cannot_be_written_does_not_stop_the_server() {
     let directory = tempdir().unwrap();
     std::os::unix::fs::symlink("/dev/full", directory.path().join("log.txt")).unwrap();
     let server = Process::start(directory.path());
-    let stranger = Client { id: "nobody".into(), secret: "kfc_wrong".into() };
-    assert_eq!(server.form("/oauth2/introspect", Some(&stranger), &[("token", "x")]).status, 401);
+    let unknown = Client { id: "unknown".into(), secret: "kfc_wrong".into() };
+    assert_eq!(server.form("/oauth2/introspect", Some(&unknown), &[("token", "x")]).status, 401);
     server.signal(Signal::HUP);
     assert_eq!(server.send("GET", "/readyz", None, "text/plain", "").unwrap().status, 200);
     assert_eq!(server.stop(), 0);

@@ -1,4 +1,4 @@
-//! The real binary under systemd, which this test plays: sockets passed, readiness, reload, watchdog, stop.
+//! The real binary with this test in the role of systemd: passed sockets, readiness, reload, watchdog, stop.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use tempfile::tempdir;
 
 use crate::harness::process::{Process, data, free_port, keyfob};
 
-/// What a service tells its manager.
+/// The notification socket of a service manager.
 pub struct Manager {
     socket: UnixDatagram,
     address: String,
@@ -23,74 +23,74 @@ impl Manager {
     pub fn in_directory(directory: &Path) -> Self {
         let path = directory.join("notify.sock");
         let socket = UnixDatagram::bind(&path).unwrap();
-        // Only a server that has stopped telling runs into this.
+        // Reached only by a server that sends nothing.
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         Self { socket, address: path.display().to_string() }
     }
 
-    /// What a service has in its environment.
+    /// The variable that names the socket to the service.
     pub fn environment(&self) -> (&str, &str) {
         ("NOTIFY_SOCKET", &self.address)
     }
 
-    /// The next thing told.
-    pub fn told(&self) -> String {
+    /// The next notification.
+    pub fn next(&self) -> String {
         let mut message = [0; 4096];
-        let length = self.socket.recv(&mut message).expect("the service tells something");
+        let length = self.socket.recv(&mut message).expect("the service sends a notification");
         String::from_utf8(message[..length].to_vec()).unwrap()
     }
 
-    /// Waits until it is ready: at the start, or after a reload.
+    /// Waits for readiness: at the start, or after a reload.
     pub fn until_ready(&self) -> String {
         loop {
-            let told = self.told();
-            if told.contains("READY=1\n") {
-                return told;
+            let notification = self.next();
+            if notification.contains("READY=1\n") {
+                return notification;
             }
         }
     }
 }
 
 #[test]
-fn the_manager_is_told_of_the_start_a_reload_and_the_stop() {
+fn the_start_a_reload_and_the_stop_are_notified() {
     let directory = tempdir().unwrap();
     let manager = Manager::in_directory(directory.path());
     let server = Process::with(directory.path(), &[manager.environment()]);
-    assert_eq!(manager.told(), "STATUS=opening the store\n");
-    let ready = manager.told();
+    assert_eq!(manager.next(), "STATUS=opening the store\n");
+    let ready = manager.next();
     let address = &server.address;
     assert_eq!(ready, format!("READY=1\nSTATUS=serving http://{address} on {address}\n"));
     assert_eq!(
         server.send("GET", "/readyz", None, "text/plain", "").unwrap().status,
         200,
-        "it is as it says"
+        "it is ready when it says so"
     );
 
     server.signal(Signal::HUP);
-    let reloading = manager.told();
-    let (told, monotonic_usec) = reloading.trim_end().split_once('\n').unwrap();
-    assert_eq!(told, "RELOADING=1");
+    let reloading = manager.next();
+    let (state, monotonic_usec) = reloading.trim_end().split_once('\n').unwrap();
+    assert_eq!(state, "RELOADING=1");
     assert!(monotonic_usec.strip_prefix("MONOTONIC_USEC=").unwrap().parse::<u64>().unwrap() > 0);
-    assert_eq!(manager.told(), ready);
+    assert_eq!(manager.next(), ready);
 
     server.signal(Signal::TERM);
-    assert!(manager.told().starts_with("STOPPING=1\n"));
+    assert!(manager.next().starts_with("STOPPING=1\n"));
     assert_eq!(server.wait(), 0);
 }
 
 #[test]
-fn the_watchdog_is_fed() {
+fn the_watchdog_is_notified() {
     let directory = tempdir().unwrap();
     let manager = Manager::in_directory(directory.path());
     let _server = Process::with(directory.path(), &[manager.environment(), ("WATCHDOG_USEC", "20000")]);
     manager.until_ready();
     for _ in 0..3 {
-        assert_eq!(manager.told(), "WATCHDOG=1\n");
+        assert_eq!(manager.next(), "WATCHDOG=1\n");
     }
 }
 
-/// A server to which `socket` is passed as descriptor 3. Between this process and it there is a shell, since
-/// only a new process knows its id.
+/// A server to which `socket` is passed as descriptor 3. A shell starts it, since only the new process knows
+/// its own id.
 fn activated(directory: &Path, socket: impl Into<OwnedFd>, pid: &str) -> Process {
     let listen = format!("127.0.0.1:{}", free_port());
     let mut command = Command::new("sh");
@@ -105,7 +105,7 @@ fn activated(directory: &Path, socket: impl Into<OwnedFd>, pid: &str) -> Process
     Process::by(directory, &mut command, listen)
 }
 
-fn is_well(mut stream: impl Read + Write) {
+fn assert_ready(mut stream: impl Read + Write) {
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -113,22 +113,22 @@ fn is_well(mut stream: impl Read + Write) {
 }
 
 #[test]
-fn a_passed_tcp_socket_is_served_in_the_place_of_listen() {
+fn a_passed_tcp_socket_is_served_instead_of_listen() {
     let directory = tempdir().unwrap();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    // What is asked before there is a server waits in the socket.
+    // A connection from before the start waits in the socket.
     let early = TcpStream::connect(address).unwrap();
     let server = activated(directory.path(), socket, "$$");
     assert!(server.greeting.contains(&format!("listens on {address}\n")), "{}", server.greeting);
-    is_well(early);
-    is_well(TcpStream::connect(address).unwrap());
-    assert!(TcpStream::connect(&server.address).is_err(), "nothing else is listened on");
+    assert_ready(early);
+    assert_ready(TcpStream::connect(address).unwrap());
+    assert!(TcpStream::connect(&server.address).is_err(), "there is no other listener");
     assert_eq!(server.stop(), 0);
 }
 
 #[test]
-fn a_passed_unix_socket_is_served_and_its_file_is_left_to_who_made_it() {
+fn a_passed_unix_socket_is_served_and_its_file_is_not_removed() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("public.sock");
     let server = activated(directory.path(), UnixListener::bind(&path).unwrap(), "$$");
@@ -137,24 +137,24 @@ fn a_passed_unix_socket_is_served_and_its_file_is_left_to_who_made_it() {
         "{}",
         server.greeting
     );
-    is_well(UnixStream::connect(&path).unwrap());
+    assert_ready(UnixStream::connect(&path).unwrap());
     assert_eq!(server.stop(), 0);
     assert!(path.exists() && !data(directory.path(), "admin.sock").exists());
 }
 
 #[test]
-fn sockets_passed_to_another_process_are_not_ours() {
+fn sockets_passed_to_another_process_are_not_used() {
     let directory = tempdir().unwrap();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     for pid in ["1", "''"] {
         let server = activated(directory.path(), socket.try_clone().unwrap(), pid);
-        is_well(TcpStream::connect(&server.address).unwrap());
+        assert_ready(TcpStream::connect(&server.address).unwrap());
         assert_eq!(server.stop(), 0);
     }
 }
 
 #[test]
-fn a_passed_descriptor_that_is_no_such_socket_is_refused() {
+fn a_passed_descriptor_that_is_not_a_stream_socket_stops_the_start() {
     let directory = tempdir().unwrap();
     let mut command = Command::new("sh");
     let script = "exec 3</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve";
@@ -166,5 +166,8 @@ fn a_passed_descriptor_that_is_no_such_socket_is_refused() {
         error.contains("neither TCP nor a Unix stream socket") && error.contains("ListenStream="),
         "{error}"
     );
-    assert!(keyfob(directory.path(), &["init"]).output().unwrap().status.success(), "nothing was begun");
+    assert!(
+        keyfob(directory.path(), &["init"]).output().unwrap().status.success(),
+        "no file was created before"
+    );
 }

@@ -1,4 +1,4 @@
-//! TLS by the real binary, asked by a real client of its own.
+//! TLS of the real binary, against a rustls client.
 
 use std::fs;
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ const ISSUER: &str = "https://id.example.test";
 const FILES: [(&str, &str); 2] =
     [("KEYFOB_SERVER__TLS__CERT", "cert.pem"), ("KEYFOB_SERVER__TLS__KEY", "key.pem")];
 
-/// Makes a certificate and its key, and puts them where the settings name them.
+/// Writes a new certificate and its key to the paths of the settings.
 fn certify(directory: &Path) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["id.example.test".to_owned()]).unwrap();
@@ -36,7 +36,7 @@ fn start(directory: &Path, environment: &[(&str, &str)]) -> Process {
     Process::by(directory, command.envs(FILES).envs(environment.iter().copied()), address)
 }
 
-/// Asks over TLS of one version, trusting one certificate.
+/// Sends a GET by one TLS version, trusting one certificate.
 fn ask(
     server: &Process,
     trusted: &CertificateDer<'static>,
@@ -58,7 +58,7 @@ fn ask(
 
 /// SES-22, CKE-21.
 #[test]
-fn where_tls_is_spoken_nothing_else_is_and_browsers_are_told_to_stay() {
+fn a_tls_listener_accepts_tls_only_and_sends_strict_transport_security() {
     let directory = tempdir().unwrap();
     let certificate = certify(directory.path());
     let server = start(directory.path(), &[]);
@@ -76,14 +76,14 @@ fn where_tls_is_spoken_nothing_else_is_and_browsers_are_told_to_stay() {
         );
     }
     let plain = server.send("GET", "/readyz", None, "text/plain", "");
-    assert!(plain.is_err(), "no answer by plain http: {plain:?}");
+    assert!(plain.is_err(), "plain http has no answer: {plain:?}");
     let other = certify(tempdir().unwrap().path());
-    assert!(ask(&server, &other, &version::TLS13, "/readyz").is_err(), "the client does check certificates");
+    assert!(ask(&server, &other, &version::TLS13, "/readyz").is_err(), "the client checks certificates");
     assert_eq!(server.stop(), 0);
 }
 
 #[test]
-fn a_renewed_certificate_is_taken_by_the_next_handshake_and_a_bad_one_never() {
+fn a_renewed_certificate_is_used_by_the_next_handshake_and_an_invalid_one_never() {
     let directory = tempdir().unwrap();
     let manager = Manager::in_directory(directory.path());
     let first = certify(directory.path());
@@ -97,7 +97,7 @@ fn a_renewed_certificate_is_taken_by_the_next_handshake_and_a_bad_one_never() {
     };
     assert!(served(&first));
 
-    // Half of a renewal: the new certificate with the old key.
+    // Half a renewal: the new certificate with the old key.
     let key = fs::read(directory.path().join("key.pem")).unwrap();
     let second = certify(directory.path());
     let new_key = fs::read(directory.path().join("key.pem")).unwrap();
@@ -105,8 +105,10 @@ fn a_renewed_certificate_is_taken_by_the_next_handshake_and_a_bad_one_never() {
     reload();
     assert!(served(&first) && !served(&second));
     let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
-    let line =
-        log.lines().find(|line| line.contains("ERROR")).unwrap_or_else(|| panic!("nothing is said: {log}"));
+    let line = log
+        .lines()
+        .find(|line| line.contains("ERROR"))
+        .unwrap_or_else(|| panic!("no error is logged: {log}"));
     for word in ["the previous one stays in use", "key.pem", "cert.pem", "then reload again"] {
         assert!(line.contains(word), "{word:?} in {line}");
     }
@@ -118,7 +120,7 @@ fn a_renewed_certificate_is_taken_by_the_next_handshake_and_a_bad_one_never() {
 }
 
 #[test]
-fn a_start_without_a_usable_certificate_is_refused_before_anything_is_made() {
+fn a_start_without_a_usable_certificate_fails_before_any_file_is_created() {
     let directory = tempdir().unwrap();
     let refused = |environment: &[(&str, &str)]| {
         let mut command = keyfob(directory.path(), &["serve", "--listen", "127.0.0.1:0", "--issuer", ISSUER]);
