@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod files;
 pub mod first_start;
 pub mod meter;
 pub mod serve;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::domain::network::Network;
 use crate::domain::policy::Policy;
+use crate::files::directory_of;
 
 mod address;
 mod client;
@@ -96,10 +97,7 @@ pub struct Store {
 impl Store {
     /// The directory of the database, where the other files of an installation live.
     pub fn directory(&self) -> &Path {
-        match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        }
+        directory_of(&self.path)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::names::ADMIN_SOCKET;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
+use crate::files::directory_of;
 use crate::first_start::{Places, prepare_directory, read_master_key};
 use crate::store::StoreError;
 use crate::store::backup::{Decoder, Head, Piece};
@@ -191,8 +192,7 @@ fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
 /// Renames the new database over the old one, which gets a second name first: at every moment there is a whole
 /// database under the configured name.
 fn replace(new: &Path, database: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
-    let directory =
-        database.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(database);
     let sync = || File::open(directory)?.sync_all();
     remove_second_names(directory, database)?;
     let kept = match database.metadata() {

@@ -20,6 +20,7 @@ use super::interrupt::interrupted;
 use crate::config::{Config, MasterKeySource, size_within};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
+use crate::files::directory_of;
 use crate::serve::places;
 use crate::store::backup::{Damage, Decoder, Head, Piece};
 
@@ -213,8 +214,7 @@ impl Target {
                 .flush()
                 .map_err(|cause| Failure::refused(format!("standard output: {cause}"))),
             Self::File { file, partial, path, overwrite, finished } => {
-                let directory =
-                    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let directory = directory_of(path);
                 let named = file.sync_all().and_then(|()| {
                     if *overwrite { fs::rename(&*partial, &*path) } else { name_new(partial, path) }
                 });

@@ -26,6 +26,7 @@ use super::writer::begin;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Position};
+use crate::files::directory_of;
 use crate::store::record::{self, Codec};
 
 /// The version of the tables.
@@ -50,7 +51,7 @@ pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenError> {
 
 /// Makes what happened to the file's name durable.
 pub(super) fn sync_directory_of(path: &Path) -> std::io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = directory_of(path);
     File::open(parent)?.sync_all()
 }
 

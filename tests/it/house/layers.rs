@@ -9,6 +9,7 @@ const ROOMS: &[&str] = &["main", "cli", "serve", "http", "engine", "store", "tok
 /// Rooms beside the chain, and the rooms that may name them.
 const SIDE_ROOMS: &[(&str, &[&str])] = &[
     ("config", &["main", "cli", "serve", "first_start", "telemetry"]),
+    ("files", &["cli", "serve", "store", "config", "first_start"]),
     ("telemetry", &["main", "cli", "serve"]),
     ("first_start", &["cli", "serve"]),
     ("meter", &["serve", "http", "engine", "store"]),
