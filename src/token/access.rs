@@ -1,7 +1,7 @@
-//! Access tokens: what they say, in both their forms: PASETO v4.public and JWT.
+//! The payload of access tokens, as PASETO v4.public and as JWT.
 //!
-//! A token is read as strictly as it is written. A member that we do not write makes it foreign, even with a
-//! good signature: whatever else these keys may sign one day, it is no access token.
+//! Reading is as strict as writing: a payload with a member that we do not write is rejected even if its
+//! signature is valid, so that nothing else these keys sign can be taken for an access token.
 
 use std::borrow::Cow;
 
@@ -20,8 +20,8 @@ mod time;
 
 use time::{NumericDate, Rfc3339, Rounding, Time};
 
-/// The payload, member by member in the order in which they are written (contract, section 6). The forms
-/// differ only in how they write the time; `auth_time` is a number in both.
+/// The claims, in the order in which they are written. The formats differ only in how they write times;
+/// `auth_time` is a number in both.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Payload<'a, T> {
@@ -84,7 +84,7 @@ impl<'a, T: Time> Payload<'a, T> {
                 payload.acr = authentication.acr.as_deref().map(Cow::Borrowed);
                 payload.amr = authentication.amr.iter().map(|method| Cow::Borrowed(&**method)).collect();
                 payload.claims = claims.as_ref().map(|Claims(text)| {
-                    serde_json::from_str(text).expect("claims are JSON, or there would be no Claims")
+                    serde_json::from_str(text).expect("Claims are checked to be JSON when they are made")
                 });
             }
             IssuedFor::Client { issued } => payload.rh = Some(issued.0.to_string()),
@@ -132,34 +132,34 @@ impl<'a, T: Time> Payload<'a, T> {
     }
 }
 
-/// The claims of a session: an object.
+/// The session's own claims: a JSON object without duplicate keys.
 fn claims_of(text: &str) -> Option<Claims> {
     (text.starts_with('{') && has_unique_keys(text)).then(|| Claims(text.into()))
 }
 
-/// An event position as cursors are written: decimal, no sign, no leading zero.
+/// An event position: decimal, no sign, no leading zero.
 fn cursor(text: &str) -> Option<Position> {
     let position: u64 = text.parse().ok()?;
     (position.to_string() == text).then_some(Position(position))
 }
 
-/// The token as text of this form, signed by `key`.
+/// Writes the token in `format`, signed by `key`.
 pub fn sign(token: &AccessToken, format: TokenFormat, key: &SigningKeyEntry) -> String {
     let message = match format {
         TokenFormat::Paseto => serde_json::to_vec(&Payload::<Rfc3339>::of(token)),
         TokenFormat::Jwt => serde_json::to_vec(&Payload::<NumericDate>::of(token)),
     };
-    key.sign(message.expect("the payload has nothing that JSON cannot write"), format)
+    key.sign(message.expect("every member of the payload can be written as JSON"), format)
 }
 
-/// What a token says, if a key of the ring signed it. Times are not judged here: a token that has expired is
-/// still genuine.
+/// The content of a token that a key of the ring signed. Times are not checked here: an expired token still
+/// verifies.
 pub fn verify(text: &str, keyring: &Keyring) -> Option<AccessToken> {
     verify_with_key(text, keyring).map(|(token, _)| token)
 }
 
-/// What a token says, and which key of the ring signed it. Its first bytes say of which form it must be; what
-/// fails there is not tried as the other.
+/// The content of a token and the key that signed it. The first bytes decide the format; a token that fails in
+/// one format is not tried in the other.
 pub(super) fn verify_with_key(text: &str, keyring: &Keyring) -> Option<(AccessToken, KeyId)> {
     if text.starts_with(paseto::HEADER) {
         let unverified = paseto::Unverified::parse(text)?;
@@ -174,9 +174,9 @@ pub(super) fn verify_with_key(text: &str, keyring: &Keyring) -> Option<(AccessTo
     }
 }
 
-/// Reads a verified payload.
+/// Parses a verified payload.
 fn read<'a, T: Time + Deserialize<'a>>(message: &'a [u8]) -> Option<AccessToken> {
-    // serde would also take an array of the members' values for the object.
+    // serde also accepts an array of the values in place of the object.
     if message.first() != Some(&b'{') {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Client secrets: `kfc_` and 32 random bytes, shown once and kept as a hash.
+//! Client secrets: `kfc_` and 32 random bytes in base64url; only a hash is stored.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
@@ -7,10 +7,9 @@ use zeroize::Zeroizing;
 use super::opaque::SecretText;
 use crate::domain::id::Hash;
 
-/// What every client secret begins with.
 const PREFIX: &str = "kfc_";
 
-/// The secret made of 32 random bytes.
+/// Encodes 32 random bytes as a client secret.
 pub fn client_secret(random: &[u8; 32]) -> SecretText {
     let encoded = Zeroizing::new(Base64UrlUnpadded::encode_string(random));
     let mut text = String::with_capacity(PREFIX.len() + encoded.len());
@@ -19,8 +18,8 @@ pub fn client_secret(random: &[u8; 32]) -> SecretText {
     SecretText::new(text)
 }
 
-/// What is stored of a secret and compared: the SHA-256 of its text, enough for 256 random bits. `None` if
-/// `text` cannot be one of ours: anything but `kfc_` and 43 characters is wrong, however it hashes.
+/// The hash that is stored and compared: SHA-256 of the text, which is enough for 256 random bits. `None`
+/// unless `text` is `kfc_` and 43 characters of canonical base64url.
 pub fn hash_client_secret(text: &str) -> Option<Hash> {
     let mut random = Zeroizing::new([0; 32]);
     let decoded = Base64UrlUnpadded::decode(text.strip_prefix(PREFIX)?, &mut *random).ok()?;
@@ -52,6 +51,6 @@ mod tests {
         ] {
             assert!(hash_client_secret(&wrong).is_none(), "{wrong}");
         }
-        assert!(body.ends_with('s'), "so that t above differs in spare bits only");
+        assert!(body.ends_with('s'), "the t above differs in spare bits only");
     }
 }

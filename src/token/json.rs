@@ -1,5 +1,4 @@
-//! JSON read strictly: no object names the same key twice, at any depth. serde_json keeps the last one
-//! silently.
+//! Rejects JSON objects with duplicate keys, at any depth; serde_json keeps the last one silently.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -8,13 +7,11 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Whether `text` is JSON in which no object has two keys of one name. Nesting is limited to what serde_json
-/// allows (128).
+/// Whether `text` is JSON in which no object has a duplicate key. Nesting is limited by serde_json to 128.
 pub fn has_unique_keys(text: &str) -> bool {
     serde_json::from_str::<UniqueKeys>(text).is_ok()
 }
 
-/// Any value without duplicate keys.
 struct UniqueKeys;
 
 impl<'de> Deserialize<'de> for UniqueKeys {
@@ -84,7 +81,7 @@ mod tests {
 
     /// PAS-20.
     #[test]
-    fn a_key_may_be_in_an_object_once() {
+    fn duplicate_keys_are_rejected_at_any_depth() {
         for unique in
             ["null", "1", "-1.5e3", "\"a\"", "[]", "{}", r#"{"a":{"a":[{"a":true},{"a":1}]},"b":null}"#]
         {

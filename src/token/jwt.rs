@@ -1,5 +1,5 @@
-//! JWTs of one kind: access tokens (RFC 9068) signed with Ed25519 (RFC 8037), as compact JWS (RFC 7515 §7.1).
-//! No other type or algorithm is known here.
+//! Access tokens as JWTs (RFC 9068) signed with Ed25519 (RFC 8037), as compact JWS (RFC 7515 §7.1). No other
+//! type or algorithm is supported.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signer, SigningKey};
@@ -9,8 +9,7 @@ use super::json::has_unique_keys;
 use super::paseto::{PublicKey, TOKEN_BYTES_MAX};
 use crate::domain::id::KeyId;
 
-/// The header of the tokens that the key of this name signs, as it is in them. To verify it is never read,
-/// only compared.
+/// The encoded header of the tokens that this key signs. For verification it is compared, never parsed.
 pub(super) fn encoded_header(key: &KeyId) -> String {
     Base64UrlUnpadded::encode_string(format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{key}"}}"#).as_bytes())
 }
@@ -24,21 +23,21 @@ pub(super) fn sign(key: &SigningKey, encoded_header: &str, message: &[u8]) -> St
     token
 }
 
-/// Why a header is none of ours.
+/// Why a header cannot be one that keyfob wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForeignHeader {
-    /// It is no JSON object, or one that names something twice.
-    #[error("its header cannot be read")]
+    /// It is not a JSON object, or it has duplicate keys.
+    #[error("the header is not a JSON object with unique members")]
     Unreadable,
-    /// It is signed in another way, or not at all.
-    #[error("it is not signed with EdDSA, as keyfob's are: its `alg` is another, and `none` is no signature")]
+    /// `alg` is not EdDSA.
+    #[error("`alg` in the header is not EdDSA, the only algorithm that keyfob signs with")]
     Algorithm,
-    /// It asks for something that must be understood (RFC 7515 §4.1.11).
-    #[error("its header has `crit`: what that asks for is not known here")]
+    /// It names extensions that a reader must understand (RFC 7515 §4.1.11).
+    #[error("the header has `crit`: its extensions are not supported")]
     Critical,
 }
 
-/// A token taken apart. Nothing in it is verified.
+/// A token split into its parts. Nothing in it is verified.
 #[derive(Clone, Copy)]
 pub struct Unverified<'a> {
     signed: &'a str,
@@ -48,7 +47,7 @@ pub struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Takes a token of permitted length apart; `None` if it has not exactly three parts.
+    /// Splits a token; `None` if it is longer than [`TOKEN_BYTES_MAX`] or does not have exactly three parts.
     pub fn parse(text: &'a str) -> Option<Self> {
         if text.len() > TOKEN_BYTES_MAX {
             return None;
@@ -58,16 +57,15 @@ impl<'a> Unverified<'a> {
         (!payload.contains('.')).then_some(Self { signed, header, payload, signature })
     }
 
-    /// The header as it is in the token.
+    /// The header, still encoded.
     pub fn encoded_header(&self) -> &'a str {
         self.header
     }
 
-    /// The header and the message, which anybody may have written: to be shown to a person, never to be
-    /// believed.
+    /// Header and payload, decoded but not verified: for display only.
     ///
     /// # Errors
-    /// When the header is none that we could have written, whoever signed it.
+    /// When keyfob cannot have written the header.
     pub fn expose_unverified(&self) -> Result<(Value, Vec<u8>), ForeignHeader> {
         let decode = |part: &str| Base64UrlUnpadded::decode_vec(part).map_err(|_| ForeignHeader::Unreadable);
         let header = String::from_utf8(decode(self.header)?).map_err(|_| ForeignHeader::Unreadable)?;
@@ -82,7 +80,7 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// The message, if `key` signed it under this header.
+    /// The payload, if `key` signed it with this header.
     pub fn verify(&self, key: &PublicKey) -> Option<Vec<u8>> {
         let signature = Base64UrlUnpadded::decode_vec(self.signature).ok()?;
         if !key.has_signed(self.signed.as_bytes(), signature.as_slice().try_into().ok()?) {

@@ -1,4 +1,4 @@
-//! The signing keys in use: opened, checked against their own names, and ready to sign and verify.
+//! The signing keys in memory: unsealed, checked against their ids, ready to sign and verify.
 
 use std::fmt;
 
@@ -19,46 +19,46 @@ use crate::domain::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
     /// It was sealed under another master key, or altered.
-    #[error("signing key {0} does not open under this master key")]
+    #[error("signing key {0} cannot be decrypted with this master key")]
     Sealed(KeyId),
-    /// Its public half is no key.
-    #[error("the public half of signing key {0} is unsound: {1}")]
+    /// The public key is not valid.
+    #[error("the public key of signing key {0} is invalid: {1}")]
     Unsound(KeyId, UnsoundKey),
-    /// Its two halves do not belong together.
-    #[error("the halves of signing key {0} do not belong together")]
+    /// The public key does not belong to the secret key.
+    #[error("the public key of signing key {0} does not match its secret key")]
     Mismatch(KeyId),
-    /// Its name is not that of its public half.
-    #[error("signing key {named} should be named {should}")]
+    /// The id is not that of the public key.
+    #[error("signing key {named} has the wrong id: its public key has the id {should}")]
     Misnamed {
-        /// The name it is stored under.
+        /// The stored id.
         named: KeyId,
-        /// The name of its public half.
+        /// The id computed from the public key.
         should: KeyId,
     },
-    /// Nothing can be signed, or it is not known with what.
-    #[error("there must be one active signing key, and there are {0}")]
+    /// Not exactly one key is active.
+    #[error("exactly one signing key must be active, but {0} are")]
     Active(usize),
-    /// Two records have the same name.
-    #[error("signing key {0} is there twice")]
+    /// Two records have the same id.
+    #[error("signing key {0} is stored twice")]
     Twice(KeyId),
 }
 
 /// One key, ready to sign and verify.
 pub struct SigningKeyEntry {
-    /// Its name.
+    /// PASERK `k4.pid` of the public key.
     pub id: KeyId,
-    /// Where it is in its life.
+    /// Next, active or retired.
     pub status: KeyStatus,
     /// When it stopped signing.
     pub retired_at: Option<Timestamp>,
-    /// Its public half.
+    /// Verifies its tokens.
     pub public: PublicKey,
     signing: SigningKey,
-    /// The footer of its PASETOs, `{"kid":"k4.pid.…"}`.
+    /// Footer of its PASETOs, `{"kid":"k4.pid.…"}`.
     footer: String,
-    /// The same as it is in a token.
+    /// The footer in base64url.
     encoded_footer: String,
-    /// The header of its JWTs, as it is in them.
+    /// Header of its JWTs in base64url.
     jwt_header: String,
 }
 
@@ -91,8 +91,8 @@ impl SigningKeyEntry {
         })
     }
 
-    /// Signs `message` as a token of this form that names this key. One key serves both forms: what is signed
-    /// begins with another byte in each (docs/decisions/0010).
+    /// Signs `message` as a token in `format`. One key serves both formats: the signed bytes begin with a
+    /// different byte in each (docs/decisions/0010).
     pub(super) fn sign(&self, message: Vec<u8>, format: TokenFormat) -> String {
         match format {
             TokenFormat::Paseto => paseto::sign(&self.signing, message, self.footer.as_bytes(), b""),
@@ -107,7 +107,7 @@ impl fmt::Debug for SigningKeyEntry {
     }
 }
 
-/// The signing keys of one state of the store. What is not in it verifies nothing.
+/// The signing keys of one state of the store. A token of any other key does not verify.
 #[derive(Debug)]
 pub struct Keyring {
     keys: Vec<SigningKeyEntry>,
@@ -115,7 +115,7 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Opens and checks every key. Exactly one is active.
+    /// Unseals and checks every key. Exactly one must be active.
     pub fn open(records: &[KeyRecord], keys: &Keys) -> Result<Self, KeyringError> {
         let sealer = Sealer::new(&keys.wrap);
         let keys = records
@@ -135,35 +135,35 @@ impl Keyring {
         }
     }
 
-    /// The key that signs now.
+    /// The key that signs new tokens.
     pub fn active(&self) -> &SigningKeyEntry {
         &self.keys[self.active]
     }
 
-    /// The key of this name.
+    /// The key with this id.
     pub fn find(&self, id: &KeyId) -> Option<&SigningKeyEntry> {
         self.keys.iter().find(|key| key.id == *id)
     }
 
-    /// The key whose PASETOs have this footer. Footers are compared as text, so that nothing in one is ever
-    /// read before it is verified.
+    /// The key whose PASETOs have this footer. Footers are compared as text, so that none is parsed before it
+    /// is verified.
     pub(super) fn find_by_footer(&self, encoded_footer: &str) -> Option<&SigningKeyEntry> {
         self.keys.iter().find(|key| key.encoded_footer == encoded_footer)
     }
 
-    /// The key whose JWTs have this header, compared as text too: another algorithm, type, key or member is
+    /// The key whose JWTs have this header, compared as text: another algorithm, type, key or member gives
     /// another text (JWP-02).
     pub(super) fn find_by_jwt_header(&self, encoded_header: &str) -> Option<&SigningKeyEntry> {
         self.keys.iter().find(|key| key.jwt_header == encoded_header)
     }
 
-    /// What everybody may know of every key.
+    /// Id, public key and status of every key.
     pub fn published(&self) -> impl Iterator<Item = (KeyId, &[u8; 32], KeyStatus)> {
         self.keys.iter().map(|key| (key.id, key.public.as_bytes(), key.status))
     }
 }
 
-/// A new key, sealed: `seed` is 32 random bytes.
+/// Makes a key record from 32 random bytes, the secret key sealed.
 pub fn generate(seed: [u8; 32], keys: &Keys, status: KeyStatus, now: Timestamp) -> KeyRecord {
     let seed = Zeroizing::new(seed);
     let public = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
@@ -192,13 +192,13 @@ mod tests {
         generate([seed; 32], &keys(), status, Timestamp::from_seconds(1))
     }
 
-    /// Why a ring with an active key and `record` is refused.
+    /// The error for a ring of one active key and `record`.
     fn refused(record: KeyRecord) -> KeyringError {
         Keyring::open(&[self::record(1, KeyStatus::Active), record], &keys()).unwrap_err()
     }
 
     #[test]
-    fn the_keys_that_were_generated_are_found_published_and_one_of_them_signs() {
+    fn generated_keys_are_found_and_published_and_the_active_one_signs() {
         let records =
             [record(1, KeyStatus::Retired), record(2, KeyStatus::Active), record(3, KeyStatus::Next)];
         let ring = Keyring::open(&records, &keys()).unwrap();
@@ -241,28 +241,28 @@ mod tests {
         );
     }
 
-    /// PAS-40, PAS-43, PAS-46: every half and every name is checked when the keys are loaded.
+    /// PAS-40, PAS-43, PAS-46: ids, public and secret keys are checked when the keys are loaded.
     #[test]
-    fn a_key_whose_parts_do_not_belong_together_is_refused() {
-        let (good, other) = (record(2, KeyStatus::Next), record(3, KeyStatus::Next));
+    fn a_key_whose_parts_do_not_match_is_rejected() {
+        let (valid, other) = (record(2, KeyStatus::Next), record(3, KeyStatus::Next));
         assert_eq!(
-            refused(KeyRecord { id: other.id, ..good.clone() }),
-            KeyringError::Misnamed { named: other.id, should: good.id }
+            refused(KeyRecord { id: other.id, ..valid.clone() }),
+            KeyringError::Misnamed { named: other.id, should: valid.id }
         );
         assert_eq!(
-            refused(KeyRecord { public: other.public, ..good.clone() }),
-            KeyringError::Misnamed { named: good.id, should: other.id }
+            refused(KeyRecord { public: other.public, ..valid.clone() }),
+            KeyringError::Misnamed { named: valid.id, should: other.id }
         );
         assert_eq!(
-            refused(KeyRecord { sealed_seed: other.sealed_seed.clone(), ..good.clone() }),
-            KeyringError::Sealed(good.id)
+            refused(KeyRecord { sealed_seed: other.sealed_seed.clone(), ..valid.clone() }),
+            KeyringError::Sealed(valid.id)
         );
         let sealer = Sealer::new(&keys().wrap);
         for seed in [&[3; 32][..], &[2; 31], &[2; 33], &[]] {
-            let resealed = sealer.seal(&good.id.0, seed);
+            let resealed = sealer.seal(&valid.id.0, seed);
             assert_eq!(
-                refused(KeyRecord { sealed_seed: resealed, ..good.clone() }),
-                KeyringError::Mismatch(good.id)
+                refused(KeyRecord { sealed_seed: resealed, ..valid.clone() }),
+                KeyringError::Mismatch(valid.id)
             );
         }
         let elsewhere = Keys::derive(&SecretKey::new([9; 32]));
@@ -272,10 +272,9 @@ mod tests {
         );
     }
 
-    /// EDS-03, EDS-04: correctly named and sealed, and still refused. The other encodings are with the
-    /// vectors.
+    /// EDS-03, EDS-04: with a correct id and seal. The other encodings are in the vectors.
     #[test]
-    fn a_weak_or_off_curve_key_is_refused() {
+    fn a_weak_or_off_curve_key_is_rejected() {
         let off_curve: Vec<u8> = (0x70..0x90).collect();
         for (public, cause) in
             [([0; 32], UnsoundKey::SmallOrder), (off_curve.try_into().unwrap(), UnsoundKey::OffCurve)]

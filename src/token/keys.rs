@@ -1,4 +1,4 @@
-//! The master key, and one derived key for each purpose (standards, section 6.3).
+//! The master key, and one derived key for each purpose.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,20 +8,19 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// The index of the master key in use. It is in every token, so that master keys can be rotated one day.
+/// Index of the master key. Every opaque token carries it, so that master keys can be rotated later.
 pub const KEY_INDEX: u8 = 0;
 
-/// 32 bytes that must not be shown: zeroed when dropped, and `Debug` prints nothing.
+/// 32 secret bytes: zeroed when dropped, and `Debug` does not print them.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SecretKey([u8; 32]);
 
 impl SecretKey {
-    /// Takes the bytes over.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes themselves. Never to be logged, stored or compared with `==`.
+    /// The secret bytes. Never log, store or compare them with `==`.
     pub fn expose_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -33,38 +32,37 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// Every key of the engine, derived from the master key by HKDF-SHA256 with info = label ‖ key index.
-/// Distinct labels, distinct keys.
+/// The keys derived from the master key by HKDF-SHA256 with info = label ‖ key index. Each purpose has its own
+/// label.
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// Authenticates refresh tokens.
     pub refresh_mac: SecretKey,
     /// Authenticates session tokens.
     pub session_mac: SecretKey,
-    /// Draws a refresh token's successor.
+    /// Derives the successor of a refresh token.
     pub rotation: SecretKey,
-    /// Draws the identifiers of access tokens.
+    /// Derives the `jti` of access tokens.
     pub token_id: SecretKey,
-    /// Seals records at rest.
+    /// Encrypts records at rest.
     pub seal: SecretKey,
-    /// Wraps signing keys.
+    /// Encrypts the secret keys of signing keys.
     pub wrap: SecretKey,
-    /// Names subjects in the index.
+    /// Hashes subjects for the index.
     pub index: SecretKey,
     /// Hashes addresses for the event log.
     pub address: SecretKey,
-    /// Tells whether a store belongs to this master key.
+    /// Recognises the store that belongs to this master key.
     pub check: SecretKey,
 }
 
 impl Keys {
-    /// Derives them all.
     pub fn derive(master: &SecretKey) -> Self {
         let hkdf = Hkdf::<Sha256>::new(None, master.expose_bytes());
         let derive = |label: &str| {
             let mut key = [0; 32];
             hkdf.expand_multi_info(&[label.as_bytes(), &[KEY_INDEX]], &mut key)
-                .expect("32 bytes are within what HKDF-SHA256 gives");
+                .expect("HKDF-SHA256 gives up to 8160 bytes");
             SecretKey::new(key)
         };
         Self {
@@ -80,7 +78,7 @@ impl Keys {
         }
     }
 
-    /// What the event log keeps of an address: enough to see whether two are the same, and not which.
+    /// The hash of an address in the event log: equal for equal addresses, and does not reveal them.
     pub fn address_hash(&self, address: IpAddr) -> [u8; 16] {
         let keyed = Hmac::<Sha256>::new_from_slice(self.address.expose_bytes())
             .expect("HMAC takes keys of any length");
@@ -99,7 +97,7 @@ mod tests {
 
     /// PAS-51, ASV-05: no two purposes share a key.
     #[test]
-    fn every_purpose_has_a_key_of_its_own() {
+    fn every_purpose_has_its_own_key() {
         let k = Keys::derive(&SecretKey::new([7; 32]));
         let all = [
             &k.refresh_mac,

@@ -1,5 +1,5 @@
-//! What travels and what rests: token codecs, the keyring, and encryption at rest. Knows the domain's words
-//! and none of its decisions.
+//! Token codecs, the keyring, derived keys and encryption at rest. Knows the types of the domain, but makes
+//! none of its decisions.
 
 pub mod access;
 pub mod client_secret;

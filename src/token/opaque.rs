@@ -1,5 +1,4 @@
-//! Refresh tokens (`kfr_`) and session tokens (`kfs_`): one layout that only we can write (standards, section
-//! 6.3).
+//! Refresh tokens (`kfr_`) and session tokens (`kfs_`): one layout, authenticated by a MAC.
 
 use std::fmt;
 
@@ -14,32 +13,31 @@ use crate::domain::access::TokenFormat;
 use crate::domain::id::{Hash, Salt, SessionId, TokenId};
 use crate::domain::scope::ScopeSet;
 
-/// The version of the layout.
+/// Version of the layout.
 const VERSION: u8 = 1;
 
-/// Version 1, key index 1, session 16, family 2, generation 4, secret 32: what the MAC is over.
+/// Version 1, key index 1, session 16, family 2, generation 4, secret 32: the input of the MAC.
 const AUTHENTICATED_BYTES: usize = 56;
 
-/// The MAC, cut to 128 bits.
+/// The MAC is truncated to 128 bits.
 const MAC_BYTES: usize = 16;
 
-/// The whole token; a multiple of 3, so that its text has no spare bits.
+/// A multiple of 3, so that the base64url text has no spare bits.
 const TOKEN_BYTES: usize = AUTHENTICATED_BYTES + MAC_BYTES;
 
-/// What the text of every opaque token is long: the prefix, and 96 characters.
+/// Length of the text: the prefix and 96 characters.
 pub const OPAQUE_TEXT_BYTES: usize = 4 + TOKEN_BYTES / 3 * 4;
 
-/// Text that must not be shown: zeroed when dropped, and `Debug` prints nothing.
+/// Secret text: zeroed when dropped, and `Debug` does not print it.
 #[derive(Clone)]
 pub struct SecretText(Zeroizing<String>);
 
 impl SecretText {
-    /// Takes the text over.
     pub(super) fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text itself: for the answer that hands it out, and nothing else.
+    /// The secret text, for the response that delivers it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -51,20 +49,20 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// Which of the two opaque tokens it is.
+/// Kind of an opaque token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpaqueKind {
-    /// A refresh token.
+    /// `kfr_`.
     Refresh,
-    /// A session token: its family is 0, its generation the number of renewals.
+    /// `kfs_`: its family is 0, its generation the number of renewals.
     Session,
 }
 
 impl OpaqueKind {
-    /// Both.
+    /// Every kind.
     pub const ALL: [Self; 2] = [Self::Refresh, Self::Session];
 
-    /// What the text of such a token begins with.
+    /// Prefix of the text.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Refresh => "kfr_",
@@ -86,12 +84,12 @@ impl OpaqueKind {
 pub struct Secret([u8; 32]);
 
 impl Secret {
-    /// Takes over 32 random bytes.
+    /// From 32 random bytes.
     pub fn new(random: [u8; 32]) -> Self {
         Self(random)
     }
 
-    /// What is stored of it in a token of this kind, and compared.
+    /// The hash that is stored and compared.
     pub fn hash(&self, kind: OpaqueKind) -> Hash {
         let label: &[u8] = match kind {
             OpaqueKind::Refresh => b"kf/rt/secret/v1",
@@ -107,24 +105,24 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A refresh or session token. One that was decoded is genuine: we wrote it. Whether it is still good, the
-/// session knows.
+/// A refresh or session token. A decoded one has a valid MAC; whether it is still valid is for the session to
+/// decide.
 #[derive(Clone, Debug)]
 pub struct Opaque {
-    /// Refresh or session.
+    /// Refresh or session token.
     pub kind: OpaqueKind,
-    /// The session.
+    /// The session it belongs to.
     pub session: SessionId,
-    /// The family's number; 0 in a session token.
+    /// Number of the family; 0 in a session token.
     pub family: u16,
-    /// Which token of the chain it is.
+    /// Position in the chain of the family; in a session token the number of renewals.
     pub generation: u32,
-    /// The random part.
+    /// Random part.
     pub secret: Secret,
 }
 
 impl Opaque {
-    /// Reads a token that we wrote; `None` at any doubt. Allocates nothing.
+    /// Decodes a token and checks its MAC; `None` if anything is wrong. Allocates nothing.
     pub fn decode(text: &str, keys: &OpaqueKeys) -> Option<Self> {
         let (kind, bytes) = take_apart(text)?;
         let (authenticated, mac) = bytes.split_at(AUTHENTICATED_BYTES);
@@ -143,7 +141,7 @@ impl Opaque {
         Some((kind, link_of(kind, &*bytes)?))
     }
 
-    /// The text that is handed out.
+    /// The text of the token.
     pub fn encode(&self, keys: &OpaqueKeys) -> SecretText {
         let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
         bytes[..2].copy_from_slice(&[VERSION, KEY_INDEX]);
@@ -161,13 +159,13 @@ impl Opaque {
         SecretText::new(text)
     }
 
-    /// What is stored of its secret.
+    /// The hash of its secret that is stored.
     pub fn hash(&self) -> Hash {
         self.secret.hash(self.kind)
     }
 }
 
-/// The bytes of a token, which anybody may have written.
+/// Kind and bytes of a token; nothing is verified.
 fn take_apart(text: &str) -> Option<(OpaqueKind, Zeroizing<[u8; TOKEN_BYTES]>)> {
     if text.len() != OPAQUE_TEXT_BYTES {
         return None;
@@ -179,7 +177,7 @@ fn take_apart(text: &str) -> Option<(OpaqueKind, Zeroizing<[u8; TOKEN_BYTES]>)> 
     Some((kind, bytes))
 }
 
-/// What stands in front of the secret, if it is of this layout.
+/// The unverified fields before the secret; `None` for another layout.
 fn link_of(kind: OpaqueKind, bytes: &[u8]) -> Option<Link> {
     if bytes[0] != VERSION || bytes[1] != KEY_INDEX {
         return None;
@@ -192,7 +190,7 @@ fn link_of(kind: OpaqueKind, bytes: &[u8]) -> Option<Link> {
     (kind == OpaqueKind::Refresh || link.family == 0).then_some(link)
 }
 
-/// The keys of opaque tokens, with what HMAC makes of each worked out once.
+/// The keys of opaque tokens, as HMAC states that are computed once.
 #[derive(Clone)]
 pub struct OpaqueKeys {
     refresh_mac: Hmac<Sha256>,
@@ -202,7 +200,6 @@ pub struct OpaqueKeys {
 }
 
 impl OpaqueKeys {
-    /// The ones among `keys`.
     pub fn new(keys: &Keys) -> Self {
         let keyed = |key: &SecretKey| {
             Hmac::new_from_slice(key.expose_bytes()).expect("HMAC takes keys of any length")
@@ -225,16 +222,16 @@ impl OpaqueKeys {
         array(&mac[..MAC_BYTES])
     }
 
-    /// The secret of `link`, whose predecessor's is `secret`: the same for the same salt, so that a retry is
-    /// answered with the same token although nothing that could make one is stored.
+    /// The secret of the token at `link`, derived from its predecessor's `secret` and a salt: a retry gets the
+    /// same token, although nothing is stored from which alone it could be made.
     pub fn successor(&self, link: Link, secret: &Secret, salt: &Salt) -> Secret {
         let successor =
             link.bind(&self.rotation, b"kf/rt/next/v1").chain_update(secret.0).chain_update(salt.0);
         Secret(successor.finalize().into_bytes().into())
     }
 
-    /// The name of the access token that goes with the refresh token of `link`: the same for the same salt,
-    /// scope, audience and format.
+    /// The `jti` of the access token issued with the refresh token at `link`: equal for equal salt, scope,
+    /// audience and format.
     pub fn token_id(
         &self,
         link: Link,
@@ -267,19 +264,19 @@ impl fmt::Debug for OpaqueKeys {
     }
 }
 
-/// One refresh token's place: in which session, which family, and the how many-th there.
+/// The position of a refresh token: session, family and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// The session.
     pub session: SessionId,
-    /// The family's number.
+    /// Number of the family.
     pub family: u16,
-    /// The generation.
+    /// Position in the chain.
     pub generation: u32,
 }
 
 impl Link {
-    /// What every derivation for this place begins with.
+    /// The common beginning of every derivation for this position.
     fn bind(self, keyed: &Hmac<Sha256>, label: &[u8]) -> Hmac<Sha256> {
         let keyed = keyed.clone().chain_update(label).chain_update(self.session.0);
         keyed.chain_update(self.family.to_be_bytes()).chain_update(self.generation.to_be_bytes())
@@ -317,10 +314,9 @@ mod tests {
         }
     }
 
-    /// The layout, the labels and the derivations, as computed apart from this program: tokens in the field
-    /// depend on each of them.
+    /// Layout, labels and derivations, computed by another program: issued tokens depend on each of them.
     #[test]
-    fn tokens_hashes_and_successors_have_the_bytes_that_the_layout_says() {
+    fn tokens_hashes_and_successors_have_the_specified_bytes() {
         let keys = keys(7);
         assert_eq!(
             token(OpaqueKind::Refresh).encode(&keys).expose(),
@@ -351,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_reads_as_what_was_written() {
+    fn decoding_returns_what_was_encoded() {
         let keys = keys(7);
         for kind in [OpaqueKind::Refresh, OpaqueKind::Session] {
             let written = token(kind);
@@ -364,9 +360,9 @@ mod tests {
         }
     }
 
-    /// An attacker who knows every identifier can neither forge nor change a token, of either kind.
+    /// An attacker who knows every identifier can neither forge nor change a token.
     #[test]
-    fn what_we_did_not_write_is_refused() {
+    fn a_changed_or_forged_token_is_rejected() {
         let keys = keys(7);
         for kind in [OpaqueKind::Refresh, OpaqueKind::Session] {
             let text = token(kind).encode(&keys).expose().to_owned();
@@ -375,9 +371,9 @@ mod tests {
             for bit in 0..text.len() * 8 {
                 let mut changed = text.clone().into_bytes();
                 changed[bit / 8] ^= 1 << (bit % 8);
-                let refused = String::from_utf8(changed)
+                let rejected = String::from_utf8(changed)
                     .map_or(true, |changed| Opaque::decode(&changed, &keys).is_none());
-                assert!(refused, "bit {bit}");
+                assert!(rejected, "bit {bit}");
             }
             for length in 0..text.len() {
                 assert!(Opaque::decode(&text[..length], &keys).is_none(), "{length} bytes");
@@ -398,13 +394,13 @@ mod tests {
         }
         assert!(
             Opaque::decode(&"ż".repeat(OPAQUE_TEXT_BYTES / 2), &keys).is_none(),
-            "not cut inside a character"
+            "multi-byte characters do not panic"
         );
     }
 
-    /// Tokens of a later layout or another master key are not read as ours, even with a good MAC.
+    /// Tokens of a later layout or another key index are rejected, even with a valid MAC.
     #[test]
-    fn another_version_key_index_or_a_session_token_with_a_family_is_refused() {
+    fn another_version_key_index_or_a_session_token_with_a_family_is_rejected() {
         let keys = keys(7);
         let forged = |kind: OpaqueKind, at: usize, value: u8| {
             let mut bytes = [0; TOKEN_BYTES];
@@ -417,7 +413,7 @@ mod tests {
         };
         assert!(
             Opaque::decode(&forged(OpaqueKind::Refresh, 30, 1), &keys).is_some(),
-            "the forgery is otherwise good"
+            "the forged token is otherwise valid"
         );
         for (kind, at, value) in [
             (OpaqueKind::Refresh, 0, 2),
@@ -430,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_and_a_token_id_depend_on_everything_they_are_made_from() {
+    fn a_successor_and_a_token_id_depend_on_every_input() {
         let keys = keys(7);
         let (secret, salt, scope) = (Secret::new([1; 32]), Salt([2; 32]), "read".parse().unwrap());
         let links = [
@@ -456,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_secret_is_printed() {
+    fn debug_output_has_no_secret() {
         let shown = format!(
             "{:?} {:?} {:?}",
             token(OpaqueKind::Refresh),

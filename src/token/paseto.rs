@@ -1,53 +1,51 @@
-//! PASETO v4.public, and nothing else (<https://github.com/paseto-standard/paseto-spec>, Version 4): no other
-//! version or purpose is known here.
+//! PASETO v4.public (<https://github.com/paseto-standard/paseto-spec>, Version 4); no other version or purpose
+//! is supported.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
-/// What every token begins with.
+/// Prefix of every token.
 pub(super) const HEADER: &str = "v4.public.";
 
-/// The longest access token that is read, in bytes of text, of either form.
+/// Longest accepted access token of either format, in bytes of text.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// The longest footer that is read, in bytes before encoding.
+/// Longest accepted footer, in bytes before encoding.
 pub const FOOTER_BYTES_MAX: usize = 512;
 
-/// An Ed25519 public key that is a point of the curve and not of small order.
+/// An Ed25519 public key: a point of the curve, not of small order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey(VerifyingKey);
 
-/// Why 32 bytes are no public key.
+/// Why 32 bytes are not a valid public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsoundKey {
-    /// They are no point of the curve.
+    /// Not a point of the curve.
     #[error("it is not a point of the curve")]
     OffCurve,
-    /// A signature under such a key says nothing: it verifies almost every message.
+    /// Under such a key one signature verifies for almost every message.
     #[error("it is of small order")]
     SmallOrder,
 }
 
 impl PublicKey {
-    /// The key these bytes are.
+    /// Checks and wraps the bytes of a public key.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, UnsoundKey> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| UnsoundKey::OffCurve)?;
         if key.is_weak() { Err(UnsoundKey::SmallOrder) } else { Ok(Self(key)) }
     }
 
-    /// Its bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
 
-    /// Whether `signature` is this key's over `message`, under the strictest rule there is: nobody else can
-    /// make another that passes.
+    /// Verifies `signature` by the strict rule, under which signatures cannot be altered into other valid ones.
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 }
 
-/// Signs `message`. The footer is readable and signed; `implicit` is signed and not in the token.
+/// Signs `message`, `footer` and `implicit`; the last is not part of the token.
 pub(super) fn sign(key: &SigningKey, mut message: Vec<u8>, footer: &[u8], implicit: &[u8]) -> String {
     let signature = key.sign(&pre_authentication_encoding(&[HEADER.as_bytes(), &message, footer, implicit]));
     message.extend_from_slice(&signature.to_bytes());
@@ -61,7 +59,7 @@ pub(super) fn sign(key: &SigningKey, mut message: Vec<u8>, footer: &[u8], implic
     token
 }
 
-/// A token taken apart. Nothing in it is verified.
+/// A token split into its parts. Nothing in it is verified.
 #[derive(Clone, Copy)]
 pub struct Unverified<'a> {
     body: &'a str,
@@ -69,7 +67,7 @@ pub struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Takes a token of permitted length apart; `None` if it is not of the form `v4.public.body` or
+    /// Splits a token; `None` if it is longer than [`TOKEN_BYTES_MAX`] or not of the form `v4.public.body` or
     /// `v4.public.body.footer`.
     pub fn parse(text: &'a str) -> Option<Self> {
         if text.len() > TOKEN_BYTES_MAX {
@@ -85,7 +83,7 @@ impl<'a> Unverified<'a> {
             .then_some(Self { body, footer })
     }
 
-    /// The footer as it is in the token: encoded, and empty if there is none.
+    /// The footer, still encoded; empty if there is none.
     pub fn encoded_footer(&self) -> &'a str {
         self.footer
     }
@@ -103,15 +101,14 @@ impl<'a> Unverified<'a> {
         Some(message)
     }
 
-    /// The message and the footer, which anybody may have written: to be shown to a person, never to be
-    /// believed.
+    /// Message and footer, decoded but not verified: for display only.
     pub fn expose_unverified(&self) -> Option<(Vec<u8>, Vec<u8>)> {
         let (mut message, signature) = self.split()?;
         message.truncate(signature);
         Some((message, Base64UrlUnpadded::decode_vec(self.footer).ok()?))
     }
 
-    /// The decoded body, and where in it the signature begins.
+    /// The decoded body, and the offset of the signature in it.
     fn split(&self) -> Option<(Vec<u8>, usize)> {
         let body = Base64UrlUnpadded::decode_vec(self.body).ok()?;
         let signature = body.len().checked_sub(64)?;
@@ -119,7 +116,7 @@ impl<'a> Unverified<'a> {
     }
 }
 
-/// PAE (PASETO, Common, "Authentication Padding"): no two lists of pieces give the same bytes.
+/// PAE (PASETO, Common, "Authentication Padding"): two different lists of pieces give different bytes.
 fn pre_authentication_encoding(pieces: &[&[u8]]) -> Vec<u8> {
     let length = 8 + pieces.iter().map(|piece| 8 + piece.len()).sum::<usize>();
     let mut encoding = Vec::with_capacity(length);
@@ -131,7 +128,7 @@ fn pre_authentication_encoding(pieces: &[&[u8]]) -> Vec<u8> {
     encoding
 }
 
-/// Little-endian, with the highest bit clear, because some languages have no unsigned numbers.
+/// Little-endian with the highest bit cleared, for languages without unsigned integers.
 fn le64(number: usize) -> [u8; 8] {
     (number as u64 & (u64::MAX >> 1)).to_le_bytes()
 }
@@ -149,7 +146,7 @@ mod tests {
         text(&paseto_v4(name), "token").to_owned()
     }
 
-    /// Verifies with the implicit assertion of 4-S-3, or with none.
+    /// Verifies with this implicit assertion.
     fn verifies(token: &str, implicit: &str) -> bool {
         Unverified::parse(token)
             .is_some_and(|unverified| unverified.verify(&public(), implicit.as_bytes()).is_some())
@@ -172,60 +169,59 @@ mod tests {
 
     /// VEC-04, ASV-01.
     #[test]
-    fn a_token_with_any_bit_flipped_or_cut_anywhere_is_refused() {
-        let good = token("4-S-3");
-        assert!(verifies(&good, IMPLICIT));
-        for bit in 0..good.len() * 8 {
-            let mut changed = good.clone().into_bytes();
+    fn a_token_with_any_bit_flipped_or_truncated_is_rejected() {
+        let valid = token("4-S-3");
+        assert!(verifies(&valid, IMPLICIT));
+        for bit in 0..valid.len() * 8 {
+            let mut changed = valid.clone().into_bytes();
             changed[bit / 8] ^= 1 << (bit % 8);
             assert!(
                 String::from_utf8(changed).map_or(true, |changed| !verifies(&changed, IMPLICIT)),
                 "bit {bit} of the text"
             );
         }
-        for length in 0..good.len() {
-            assert!(!verifies(&good[..length], IMPLICIT), "{length} bytes");
+        for length in 0..valid.len() {
+            assert!(!verifies(&valid[..length], IMPLICIT), "{length} bytes");
         }
-        let (body, footer) = good[HEADER.len()..].split_once('.').unwrap();
+        let (body, footer) = valid[HEADER.len()..].split_once('.').unwrap();
         for part in [body, footer] {
             let bytes = Base64UrlUnpadded::decode_vec(part).unwrap();
             for bit in 0..bytes.len() * 8 {
                 let mut changed = bytes.clone();
                 changed[bit / 8] ^= 1 << (bit % 8);
                 assert!(
-                    !verifies(&good.replace(part, &Base64UrlUnpadded::encode_string(&changed)), IMPLICIT),
+                    !verifies(&valid.replace(part, &Base64UrlUnpadded::encode_string(&changed)), IMPLICIT),
                     "bit {bit} of a part"
                 );
             }
         }
     }
 
-    /// PAS-07, PAS-52: a token has one spelling, so what is known of it cannot be dodged by another.
+    /// PAS-07, PAS-52: a token has one spelling, so a revoked one cannot be used under another.
     #[test]
-    fn all_fifteen_other_spellings_of_the_last_character_are_refused() {
-        let good = token("4-S-1");
+    fn all_fifteen_other_spellings_of_the_last_character_are_rejected() {
+        let valid = token("4-S-1");
         let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        let last = alphabet.find(&good[good.len() - 1..]).unwrap();
+        let last = alphabet.find(&valid[valid.len() - 1..]).unwrap();
         assert_eq!(last % 16, 0, "four spare bits, all zero");
-        assert!(verifies(&good, ""));
+        assert!(verifies(&valid, ""));
         for spelling in last + 1..last + 16 {
-            let other = format!("{}{}", &good[..good.len() - 1], &alphabet[spelling..=spelling]);
+            let other = format!("{}{}", &valid[..valid.len() - 1], &alphabet[spelling..=spelling]);
             assert!(!verifies(&other, ""), "{other}");
         }
     }
 
     /// VEC-05: the same signature with S + L.
     #[test]
-    fn a_malleated_signature_is_refused() {
+    fn a_malleated_signature_is_rejected() {
         let malleated = "v4.public.eyJkYXRhIjoidGhpcyBpcyBhIHNpZ25lZCBtZXNzYWdlIiwiZXhwIjoiMjAyMi0wMS0wMVQwMDowMDowMCswMDowMCJ9bg_XBBzds8lTZShVlwwKSgeKpLT3yukTw6JUz3W4h_EehfvaWaiLOw5DXNrevTWneef1QlXEFtkqxT1ciiQEHA";
         assert_eq!(malleated.len(), token("4-S-1").len());
         assert!(!verifies(malleated, ""));
     }
 
-    /// PAS-04, PAS-05, PAS-06, PAS-08, ASV-02: one header, two or one parts after it, and base64url as it is
-    /// written.
+    /// PAS-04, PAS-05, PAS-06, PAS-08, ASV-02.
     #[test]
-    fn only_the_canonical_form_is_read() {
+    fn only_the_canonical_form_is_accepted() {
         let bare = token("4-S-1");
         let footed = token("4-S-3");
         let (body, footer) = footed[HEADER.len()..].split_once('.').unwrap();
@@ -261,12 +257,15 @@ mod tests {
         ] {
             assert!(!verifies(&wrong, IMPLICIT), "{wrong}");
         }
-        assert!(Unverified::parse(&format!("{footed}.{footer}")).is_none(), "not even to be shown");
+        assert!(
+            Unverified::parse(&format!("{footed}.{footer}")).is_none(),
+            "rejected before it is displayed"
+        );
     }
 
     /// PAS-09.
     #[test]
-    fn a_body_that_cannot_hold_a_signature_is_refused() {
+    fn a_body_shorter_than_a_signature_is_rejected() {
         for length in 0..64 {
             assert!(
                 !verifies(&format!("v4.public.{}", Base64UrlUnpadded::encode_string(&vec![0; length])), ""),
@@ -297,9 +296,9 @@ mod tests {
         );
     }
 
-    /// PAS-13: nothing is decoded before its length is known to be permitted.
+    /// PAS-13: the length is checked before anything is decoded.
     #[test]
-    fn tokens_and_footers_over_their_limits_are_not_even_taken_apart() {
+    fn tokens_and_footers_over_their_limits_are_rejected_before_they_are_split() {
         let of_length = |length: usize| format!("v4.public.{}", "A".repeat(length - HEADER.len()));
         assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX)).is_some());
         assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX + 1)).is_none());

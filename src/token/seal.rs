@@ -1,39 +1,38 @@
-//! Encryption at rest: AES-256-GCM-SIV (RFC 8452), whose nonce may repeat without harm.
+//! Encryption at rest: AES-256-GCM-SIV (RFC 8452), which stays secure when a nonce repeats.
 
 use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
 
 use super::keys::SecretKey;
 
-/// How many bytes sealing adds.
+/// Bytes that sealing adds.
 pub const SEAL_BYTES: usize = 16;
 
-/// Seals and opens what is personal or secret in the store. A sealed text is bound to its name: moved under
-/// another, it does not open.
+/// Encrypts personal and secret values of the store. Each value is bound to its record name: it does not open
+/// under another one.
 #[derive(Clone)]
 pub struct Sealer(Aes256GcmSiv);
 
 impl Sealer {
-    /// A sealer under `key`.
     pub fn new(key: &SecretKey) -> Self {
         Self(Aes256GcmSiv::new_from_slice(key.expose_bytes()).expect("the key has 32 bytes"))
     }
 
-    /// Seals `plain` under `name`, which is at least the record's key. The nonce is drawn from the name
-    /// alone: with GCM-SIV a repetition only shows that two versions of one record are equal.
+    /// Seals `plain` under `name`, which contains the record's key. The nonce depends on the name alone: with
+    /// GCM-SIV a repetition reveals only that two versions of one record are equal.
     pub fn seal(&self, name: &[u8], plain: &[u8]) -> Vec<u8> {
         self.0
             .encrypt(&nonce(name), Payload { msg: plain, aad: name })
             .expect("records are far below the cipher's limit of 64 GiB")
     }
 
-    /// Opens what was sealed under the same name and key; `None` if it was not.
+    /// Opens a value; `None` unless it was sealed under the same name and key.
     pub fn open(&self, name: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         self.0.decrypt(&nonce(name), Payload { msg: sealed, aad: name }).ok()
     }
 }
 
-/// The last 12 bytes of the name: of a session's id those are the random ones.
+/// The last 12 bytes of the name: in a session id these are the random ones.
 fn nonce(name: &[u8]) -> Nonce {
     let mut nonce = [0; 12];
     let taken = name.len().min(12);
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sealed_opens_only_unchanged_under_its_own_name_and_key() {
+    fn a_sealed_value_opens_only_unchanged_under_its_own_name_and_key() {
         let sealer = Sealer::new(&SecretKey::new([1; 32]));
         let sealed = sealer.seal(b"session/1", b"alice");
         assert_eq!(sealed.len(), 5 + SEAL_BYTES);

@@ -1,5 +1,4 @@
-//! The memory of verified access tokens, so that the signature of a token seen again need not be checked
-//! again.
+//! Verifies access tokens, with a cache of verified signatures.
 
 use std::sync::Arc;
 
@@ -13,15 +12,14 @@ use super::paseto::TOKEN_BYTES_MAX;
 use crate::domain::access::AccessToken;
 use crate::domain::id::KeyId;
 
-/// What the memory of verified tokens may hold, in bytes.
-const MEMORY_BYTES: u64 = 8 * 1024 * 1024;
+/// Limit of the cache.
+const CACHE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// What one remembered token costs apart from its text, about.
+/// Approximate size of a cached token apart from its text.
 const ENTRY_BYTES: usize = 512;
 
-/// Verifies access tokens and remembers those that were good, so that a token seen again costs one hash. What
-/// is remembered is only that the signature was good: whether the key is still trusted is asked each time,
-/// and everything else is the caller's to judge each time.
+/// Verifies access tokens; a token seen again costs one hash. The cache records only that a signature is
+/// valid: whether its key is still in the ring is checked each time, all else is for the caller.
 #[derive(Debug)]
 pub struct AccessVerifier {
     verified: Cache<[u8; 32], Verified, Weight>,
@@ -44,10 +42,13 @@ impl Weighter<[u8; 32], Verified> for Weight {
 }
 
 impl AccessVerifier {
-    /// With an empty memory.
     pub fn new() -> Self {
         Self {
-            verified: Cache::with_weighter(MEMORY_BYTES as usize / (2 * ENTRY_BYTES), MEMORY_BYTES, Weight),
+            verified: Cache::with_weighter(
+                CACHE_BYTES_MAX as usize / (2 * ENTRY_BYTES),
+                CACHE_BYTES_MAX,
+                Weight,
+            ),
         }
     }
 
@@ -62,7 +63,7 @@ impl AccessVerifier {
         }
         let (token, key) = verify_with_key(text, keyring)?;
         let token = Arc::new(token);
-        let text_bytes = u16::try_from(text.len()).expect("tokens are at most 8 KiB");
+        let text_bytes = u16::try_from(text.len()).expect("TOKEN_BYTES_MAX fits in 16 bits");
         self.verified.insert(hash, Verified { token: Arc::clone(&token), key, text_bytes });
         Some(token)
     }
@@ -82,15 +83,15 @@ mod tests {
     use crate::token::access::sign;
     use crate::token::access::tests::{keyring, keys, of_client, of_session, record};
 
-    /// PAS-52: what is remembered is that a signature was good, never that a token is.
+    /// PAS-52: the cache holds valid signatures, not valid tokens.
     #[test]
-    fn a_remembered_token_dies_with_its_key() {
+    fn a_cached_token_is_invalid_once_its_key_is_revoked() {
         for format in TokenFormat::ALL {
             let (ring, verifier) = (keyring(), AccessVerifier::new());
             let text = sign(&of_session(), *format, ring.active());
             let first = verifier.verify(&text, &ring).unwrap();
             let second = verifier.verify(&text, &ring).unwrap();
-            assert!(Arc::ptr_eq(&first, &second), "the second is from memory");
+            assert!(Arc::ptr_eq(&first, &second), "the second is from the cache");
             assert!(*first == of_session());
             let rotated =
                 Keyring::open(&[record(2, KeyStatus::Retired), record(3, KeyStatus::Active)], &keys())
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_not_remembered_and_the_memory_has_an_end() {
+    fn rejected_tokens_are_not_cached_and_the_cache_is_bounded() {
         let (ring, verifier) = (keyring(), AccessVerifier::new());
         let text = sign(&of_client(), TokenFormat::Paseto, ring.active());
         let foreign = sign(
@@ -111,8 +112,8 @@ mod tests {
             TokenFormat::Paseto,
             Keyring::open(&[record(9, KeyStatus::Active)], &keys()).unwrap().active(),
         );
-        for refused in [&foreign, &text[1..], &"x".repeat(TOKEN_BYTES_MAX + 1)] {
-            assert!(verifier.verify(refused, &ring).is_none());
+        for rejected in [&foreign, &text[1..], &"x".repeat(TOKEN_BYTES_MAX + 1)] {
+            assert!(verifier.verify(rejected, &ring).is_none());
         }
         assert!(verifier.verified.is_empty());
         let known = Verified { token: Arc::new(of_client()), key: ring.active().id, text_bytes: 8192 };
@@ -120,6 +121,6 @@ mod tests {
             verifier.verified.insert(Sha256::digest(number.to_be_bytes()).into(), known.clone());
         }
         assert!((100..=1000).contains(&verifier.verified.len()), "{}", verifier.verified.len());
-        assert!(verifier.verified.weight() <= MEMORY_BYTES);
+        assert!(verifier.verified.weight() <= CACHE_BYTES_MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! Access tokens: what is written, what is read, and everything that is not.
+//! Access tokens: the payload that is written, and the payloads that are rejected.
 
 use ed25519_dalek::SigningKey;
 
@@ -58,7 +58,7 @@ pub fn of_client() -> AccessToken {
     }
 }
 
-/// What is read of a payload that one of our keys did sign.
+/// Reads a payload that is signed by one of our keys.
 fn read_signed(payload: impl Into<Vec<u8>>) -> Option<AccessToken> {
     let ring = keyring();
     verify(&ring.active().sign(payload.into(), TokenFormat::Paseto), &ring)
@@ -69,7 +69,7 @@ fn payload(token: &AccessToken) -> String {
 }
 
 #[test]
-fn a_token_says_after_verification_what_it_said_before_signing() {
+fn verification_returns_the_content_that_was_signed() {
     let ring = keyring();
     let bare = IssuedFor::Session {
         id: SessionId([1; 16]),
@@ -113,8 +113,8 @@ fn a_token_is_written_as_the_contract_says() {
     assert_eq!(String::from_utf8(footer).unwrap(), format!(r#"{{"kid":"{}"}}"#, ring.active().id));
 }
 
-/// What the contract allows of claims fits into a token that can be read again, beside long names and a
-/// kilobyte of scopes.
+/// The largest permitted claims fit into a token that can be read again, beside long names and 700 bytes of
+/// scopes.
 #[test]
 fn the_largest_claims_fit() {
     let ring = keyring();
@@ -134,11 +134,11 @@ fn the_largest_claims_fit() {
     }
 }
 
-/// PAS-20, PAS-21, PAS-30, PAS-31, PAS-32: each of these is signed by us, and is no access token.
+/// PAS-20, PAS-21, PAS-30, PAS-31, PAS-32: each payload is signed by one of our keys.
 #[test]
-fn a_payload_that_is_not_exactly_ours_is_refused_whoever_signed_it() {
-    let good = payload(&of_session());
-    assert!(read_signed(good.as_str()) == Some(of_session()), "what the cases below are made from is good");
+fn a_payload_that_differs_from_ours_is_rejected_even_if_a_key_of_ours_signed_it() {
+    let valid = payload(&of_session());
+    assert!(read_signed(valid.as_str()) == Some(of_session()), "the unchanged payload is accepted");
     for (what, old, new) in [
         ("duplicate key", r#""iss":"#, r#""iss":"https://id.example","iss":"#),
         ("escaped duplicate key", r#""iss":"#, r#""\u0069ss":"https://id.example","iss":"#),
@@ -180,22 +180,22 @@ fn a_payload_that_is_not_exactly_ours_is_refused_whoever_signed_it() {
         ("something behind", r#""name":"Ż"}}"#, r#""name":"Ż"}} {}"#),
         ("cut short", r#""name":"Ż"}}"#, r#""name":"Ż"}"#),
     ] {
-        let changed = good.replacen(old, new, 1);
-        assert_ne!(changed, good, "{what}");
+        let changed = valid.replacen(old, new, 1);
+        assert_ne!(changed, valid, "{what}");
         assert!(read_signed(changed).is_none(), "{what}");
     }
-    // The values of the members in their order, which serde would take for the object.
+    // The values of the members in order, which serde accepts in place of the object.
     let array = concat!(
         r#"["https://id.example","alice","https://api.example","2023-11-14T22:18:20Z","2023-11-14T22:13:20Z","2023-11-14T22:13:20Z","#,
         r#""CQkJCQkJCQkJCQkJCQkJCQ","018bcfe5-6800-7505-8505-050505050505",1,"app","read",1699999999,"aal2",["pwd"],{}]"#
     );
     assert!(serde_json::from_str::<Payload<Rfc3339>>(array).is_ok_and(|payload| payload.read().is_some()));
     for wrong in
-        ["", "null", "1", "\"a\"", "[]", "{}", array, &format!(" {good}"), &format!("\u{feff}{good}")]
+        ["", "null", "1", "\"a\"", "[]", "{}", array, &format!(" {valid}"), &format!("\u{feff}{valid}")]
     {
         assert!(read_signed(wrong).is_none(), "{wrong}");
     }
-    let mut not_text = good.into_bytes();
+    let mut not_text = valid.into_bytes();
     let at = not_text.iter().position(|byte| *byte >= 0x80).unwrap();
     not_text[at] = 0xff;
     assert!(read_signed(not_text).is_none(), "invalid UTF-8");
@@ -203,8 +203,8 @@ fn a_payload_that_is_not_exactly_ours_is_refused_whoever_signed_it() {
 
 #[test]
 fn a_client_token_has_a_cursor_and_nothing_of_a_session() {
-    let good = payload(&of_client());
-    assert!(read_signed(good.as_str()) == Some(of_client()));
+    let valid = payload(&of_client());
+    assert!(read_signed(valid.as_str()) == Some(of_client()));
     for wrong in [
         r#""rh":42"#,
         r#""rh":"042""#,
@@ -218,18 +218,18 @@ fn a_client_token_has_a_cursor_and_nothing_of_a_session() {
         r#""rh":"42","claims":{}"#,
         r#""rh":"42","auth_time":1"#,
     ] {
-        assert!(read_signed(good.replace(r#""rh":"42""#, wrong)).is_none(), "{wrong}");
+        assert!(read_signed(valid.replace(r#""rh":"42""#, wrong)).is_none(), "{wrong}");
     }
 }
 
-/// PAS-28, PAS-29, PAS-33, INT-85: other spellings of an instant are understood or refused, and a fraction
-/// never makes a token good for longer.
+/// PAS-28, PAS-29, PAS-33, INT-85: other spellings of a time are understood or rejected, and a fraction never
+/// prolongs validity.
 #[test]
-fn times_are_rfc_3339_and_rounded_to_the_narrow_side() {
-    let good = payload(&of_client());
+fn times_are_rfc_3339_and_rounded_so_that_validity_is_shorter() {
+    let valid = payload(&of_client());
     let with = |member: &str, time: &str| {
-        let start = good.find(&format!(r#""{member}":""#)).unwrap() + member.len() + 4;
-        let changed = format!("{}{time}{}", &good[..start], &good[start + 20..]);
+        let start = valid.find(&format!(r#""{member}":""#)).unwrap() + member.len() + 4;
+        let changed = format!("{}{time}{}", &valid[..start], &valid[start + 20..]);
         read_signed(changed).map(|token| (token.not_before, token.issued_at, token.expires_at))
     };
     let (start, end) = (1_700_000_000, 1_700_000_300);
@@ -254,10 +254,10 @@ fn times_are_rfc_3339_and_rounded_to_the_narrow_side() {
     }
 }
 
-/// PAS-22, PAS-23, PAS-24, PAS-25, ASV-03: no footer but that of a key in the ring is even decoded, whatever
-/// signature stands before it.
+/// PAS-22, PAS-23, PAS-24, PAS-25, ASV-03: a footer that is not that of a key in the ring is not decoded, even
+/// if the signature is valid.
 #[test]
-fn a_token_names_its_key_in_exactly_our_way() {
+fn only_our_own_footer_is_accepted() {
     let ring = keyring();
     let key = SigningKey::from_bytes(&[2; 32]);
     let kid = ring.active().id;
@@ -286,10 +286,9 @@ fn a_token_names_its_key_in_exactly_our_way() {
     }
 }
 
-/// ASV-04, PAS-34: verification keeps both times for the one who judges, and at `exp` a token is expired,
-/// although PASETO's own rule would still take it.
+/// ASV-04, PAS-34: at `exp` a token is expired, although PASETO's own rule still accepts it.
 #[test]
-fn a_verified_token_is_good_from_nbf_until_just_before_exp() {
+fn a_verified_token_is_valid_from_nbf_until_just_before_exp() {
     let token = read_signed(payload(&of_client())).unwrap();
     let client = Client {
         id: token.client_id.clone(),
@@ -309,7 +308,7 @@ fn a_verified_token_is_good_from_nbf_until_just_before_exp() {
         updated_at: Timestamp::from_seconds(0),
     };
     let cuts = CutOffs::default();
-    let good_at = |millis| {
+    let valid_at = |millis| {
         let judgement = Judgement {
             caller: &Caller::AdminSocket,
             now: Timestamp::from_millis(millis),
@@ -318,13 +317,13 @@ fn a_verified_token_is_good_from_nbf_until_just_before_exp() {
         };
         judgement.access_token(&token, "https://id.example", None, false).is_some()
     };
-    let verdicts = [1_699_999_999_999, 1_700_000_000_000, 1_700_000_299_999, 1_700_000_300_000].map(good_at);
+    let verdicts = [1_699_999_999_999, 1_700_000_000_000, 1_700_000_299_999, 1_700_000_300_000].map(valid_at);
     assert_eq!(verdicts, [false, true, true, false]);
 }
 
-/// ASV-01: the whole way, not only the signature.
+/// ASV-01.
 #[test]
-fn a_token_changed_anywhere_or_cut_short_is_refused() {
+fn a_token_changed_anywhere_or_truncated_is_rejected() {
     let ring = keyring();
     let text = sign(&of_client(), TokenFormat::Paseto, ring.active());
     for at in 0..text.len() {

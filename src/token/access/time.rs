@@ -1,4 +1,4 @@
-//! How each form of access token writes an instant: PASETO as RFC 3339 text, JWT as a number of seconds.
+//! Times in access tokens: RFC 3339 text in a PASETO, a number of seconds in a JWT.
 
 use std::borrow::Cow;
 
@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::time::Timestamp;
 
-/// To which side a fraction of a second goes: never to the one that makes a token good for longer (INT-85).
+/// Direction in which a fraction of a second is rounded: always the one that shortens validity (INT-85).
 #[derive(Clone, Copy, PartialEq)]
 pub enum Rounding {
     Up,
     Down,
 }
 
-/// An instant as one of the forms writes it.
+/// A time as one of the formats writes it.
 pub trait Time {
-    /// The instant `seconds` after 1970.
+    /// From seconds since 1970.
     fn from_seconds(seconds: i64) -> Self;
 
-    /// Whole seconds since 1970; `None` if it is no instant.
+    /// Whole seconds since 1970; `None` if it is not a valid time.
     fn seconds(&self, rounding: Rounding) -> Option<i64>;
 }
 
-/// An instant in a PASETO (PASETO, Payload Processing, "Registered Claims").
+/// A time in a PASETO (PASETO, Payload Processing, "Registered Claims").
 #[derive(Serialize, Deserialize)]
 pub struct Rfc3339<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -33,15 +33,15 @@ impl Time for Rfc3339<'_> {
 
     fn seconds(&self, rounding: Rounding) -> Option<i64> {
         let at = self.0.parse::<Timestamp>().ok()?.seconds();
-        // Timestamps end at milliseconds, so the digits themselves are asked.
+        // A Timestamp has milliseconds only, so the text is examined for smaller fractions.
         let fraction = self.0.get(19..)?.strip_prefix('.').unwrap_or_default();
         let whole = fraction.bytes().take_while(u8::is_ascii_digit).all(|digit| digit == b'0');
         Some(if whole || rounding == Rounding::Down { at } else { at + 1 })
     }
 }
 
-/// An instant in a JWT (RFC 7519 §2). Fractions are permitted there and never written by us, so they are
-/// refused.
+/// A time in a JWT (RFC 7519 §2). Fractions are permitted there, but we never write them, so they are
+/// rejected.
 #[derive(Serialize, Deserialize)]
 pub struct NumericDate(u64);
 

@@ -1,4 +1,4 @@
-//! Access tokens as JWTs: what is written, what is read, and everything that is not.
+//! Access tokens as JWTs: what is written, what is accepted, and what is rejected.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -22,7 +22,6 @@ fn token(of: &AccessToken) -> String {
     sign_access_token(of, TokenFormat::Jwt, keyring().active())
 }
 
-/// The three parts of a token.
 fn parts(token: &str) -> [&str; 3] {
     token.split('.').collect::<Vec<_>>().try_into().unwrap()
 }
@@ -35,13 +34,13 @@ fn is_accepted(token: &str) -> bool {
     verify(token, &keyring()).is_some()
 }
 
-/// What is read of a payload that one of our keys did sign.
+/// Reads a payload that is signed by one of our keys.
 fn read_signed(payload: impl Into<Vec<u8>>) -> Option<AccessToken> {
     let ring = keyring();
     verify(&ring.active().sign(payload.into(), TokenFormat::Jwt), &ring)
 }
 
-/// Whether a good payload under this header is read, signed as it is by our own key.
+/// Whether a valid payload with this header, signed by our own key, is accepted.
 fn is_accepted_under(header: &str) -> bool {
     is_accepted(&sign(
         &SigningKey::from_bytes(&[2; 32]),
@@ -79,7 +78,7 @@ fn a_jwt_is_written_as_rfc_9068_says() {
     assert_eq!(Base64UrlUnpadded::decode_vec(signature).unwrap().len(), 64);
 }
 
-/// RFC 8037, appendix A.4: the one example of a JWS with Ed25519, signed again byte for byte.
+/// RFC 8037, appendix A.4.
 #[test]
 fn the_example_of_rfc_8037_is_signed_and_verified() {
     let seed = Base64UrlUnpadded::decode_vec("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
@@ -99,34 +98,33 @@ fn the_example_of_rfc_8037_is_signed_and_verified() {
 
 /// ASV-01.
 #[test]
-fn a_jwt_with_any_bit_flipped_or_cut_anywhere_is_refused() {
-    let good = token(&of_client());
-    assert!(is_accepted(&good));
-    for bit in 0..good.len() * 8 {
-        let mut changed = good.clone().into_bytes();
+fn a_jwt_with_any_bit_flipped_or_truncated_is_rejected() {
+    let valid = token(&of_client());
+    assert!(is_accepted(&valid));
+    for bit in 0..valid.len() * 8 {
+        let mut changed = valid.clone().into_bytes();
         changed[bit / 8] ^= 1 << (bit % 8);
         assert!(
             String::from_utf8(changed).map_or(true, |changed| !is_accepted(&changed)),
             "bit {bit} of the text"
         );
     }
-    for length in 0..good.len() {
-        assert!(!is_accepted(&good[..length]), "{length} bytes");
+    for length in 0..valid.len() {
+        assert!(!is_accepted(&valid[..length]), "{length} bytes");
     }
-    for part in parts(&good) {
+    for part in parts(&valid) {
         let bytes = Base64UrlUnpadded::decode_vec(part).unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(!is_accepted(&good.replace(part, &base64url(&changed))), "bit {bit} of a part");
+            assert!(!is_accepted(&valid.replace(part, &base64url(&changed))), "bit {bit} of a part");
         }
     }
 }
 
-/// ASV-02, ASV-03, JWP-02: the signature under each of these headers is good, and no header but our own is
-/// looked into.
+/// ASV-02, ASV-03, JWP-02: every signature here is valid; only the header decides.
 #[test]
-fn only_exactly_our_own_header_is_taken() {
+fn only_our_own_header_is_accepted() {
     let kid = keyring().active().id;
     let (retired, unknown) = (record(3, KeyStatus::Retired).id, record(4, KeyStatus::Active).id);
     let public = base64url(keyring().active().public.as_bytes());
@@ -148,7 +146,7 @@ fn only_exactly_our_own_header_is_taken() {
         format!(r#"{{"typ":"application/at+jwt","alg":"EdDSA","kid":"{kid}"}}"#),
         format!(r#"{{"typ":"AT+JWT","alg":"EdDSA","kid":"{kid}"}}"#),
         format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#),
-        // Another key, none, or one that comes along.
+        // Another key, no key, or a key in the header.
         r#"{"typ":"at+jwt","alg":"EdDSA"}"#.into(),
         format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{unknown}"}}"#),
         format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{retired}"}}"#),
@@ -163,7 +161,7 @@ fn only_exactly_our_own_header_is_taken() {
         format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","crit":["b64"],"b64":false}}"#),
         format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","crit":["exp"]}}"#),
         format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}","cty":"JWT"}}"#),
-        // The same in other words.
+        // The same header, spelt differently.
         format!(r#"{{"alg":"EdDSA","typ":"at+jwt","kid":"{kid}"}}"#),
         format!(r#"{{"typ":"at+jwt", "alg":"EdDSA","kid":"{kid}"}}"#),
         format!(r#"{{"typ":"at\u002bjwt","alg":"EdDSA","kid":"{kid}"}}"#),
@@ -182,9 +180,9 @@ fn only_exactly_our_own_header_is_taken() {
     }
 }
 
-/// ASV-02: RFC 8725 §3.1. The public key is known to all, so a MAC under it says nothing.
+/// ASV-02: RFC 8725 §3.1. The public key is public, so a MAC under it proves nothing.
 #[test]
-fn neither_no_signature_nor_a_mac_under_the_public_key_is_a_signature() {
+fn alg_none_and_a_mac_under_the_public_key_are_rejected() {
     let ring = keyring();
     let key = ring.active();
     let claims = base64url(payload(&of_client()));
@@ -209,7 +207,7 @@ fn neither_no_signature_nor_a_mac_under_the_public_key_is_a_signature() {
 }
 
 #[test]
-fn a_jwt_of_a_key_that_is_not_in_the_ring_is_refused() {
+fn a_jwt_of_a_key_that_is_not_in_the_ring_is_rejected() {
     let (ring, foreign) = (keyring(), SigningKey::from_bytes(&[4; 32]));
     let unknown = record(4, KeyStatus::Active).id;
     for id in [ring.active().id, unknown] {
@@ -224,9 +222,9 @@ fn a_jwt_of_a_key_that_is_not_in_the_ring_is_refused() {
 
 /// PAS-06, PAS-07, PAS-08 for the other form, PAS-52: one token, one spelling.
 #[test]
-fn only_the_compact_form_in_canonical_base64url_is_read() {
-    let good = token(&of_client());
-    let [header, claims, signature] = parts(&good);
+fn only_the_compact_form_in_canonical_base64url_is_accepted() {
+    let valid = token(&of_client());
+    let [header, claims, signature] = parts(&valid);
     let last =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".find(&signature[85..]).unwrap();
     assert_eq!((signature.len(), last % 16), (86, 0), "four spare bits, all zero");
@@ -246,20 +244,20 @@ fn only_the_compact_form_in_canonical_base64url_is_read() {
         format!("{header}.{claims}."),
         format!("{header}..{signature}"),
         format!(".{claims}.{signature}"),
-        format!("{good}."),
-        format!(".{good}"),
-        format!("{good}.{signature}"),
+        format!("{valid}."),
+        format!(".{valid}"),
+        format!("{valid}.{signature}"),
         format!("{header}.{claims}.{claims}.{signature}"),
         format!("{header}.{claims}.{signature}.{claims}.{signature}"),
-        format!("{good}="),
-        format!("{good}=="),
+        format!("{valid}="),
+        format!("{valid}=="),
         format!("{header}.{claims}=.{signature}"),
-        format!("{good}\n"),
-        format!(" {good}"),
+        format!("{valid}\n"),
+        format!(" {valid}"),
         format!("{header}.\n{claims}.{signature}"),
         format!("{header}.{claims}.{}", base64url([0; 65])),
         format!("{header}.{claims}.{}", base64url([0; 63])),
-        format!("v4.public.{good}"),
+        format!("v4.public.{valid}"),
         format!(r#"{{"protected":"{header}","payload":"{claims}","signature":"{signature}"}}"#),
     ] {
         assert!(!is_accepted(&wrong), "{wrong}");
@@ -274,15 +272,15 @@ fn only_the_compact_form_in_canonical_base64url_is_read() {
 
 /// VEC-05: the same signature with S + L.
 #[test]
-fn a_malleated_signature_is_refused() {
+fn a_malleated_signature_is_rejected() {
     // L, the order of the group, little-endian (RFC 8032 §5.1).
     let order: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
         0x14, //
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
     ];
-    let good = token(&of_client());
-    let [header, claims, signature] = parts(&good);
+    let valid = token(&of_client());
+    let [header, claims, signature] = parts(&valid);
     let mut bytes = Base64UrlUnpadded::decode_vec(signature).unwrap();
     let mut carry = 0;
     for (byte, order) in bytes[32..].iter_mut().zip(order) {
@@ -294,11 +292,11 @@ fn a_malleated_signature_is_refused() {
     assert!(!is_accepted(&format!("{header}.{claims}.{}", base64url(&bytes))));
 }
 
-/// PAS-20, PAS-21, PAS-31, PAS-32 for the other form: each of these is signed by us, and is no access token.
+/// PAS-20, PAS-21, PAS-31, PAS-32 for JWTs: each payload is signed by one of our keys.
 #[test]
-fn a_payload_that_is_not_exactly_ours_is_refused_whoever_signed_it() {
-    let good = payload(&of_session());
-    assert!(read_signed(good.as_str()) == Some(of_session()), "what the cases below are made from is good");
+fn a_payload_that_differs_from_ours_is_rejected_even_if_a_key_of_ours_signed_it() {
+    let valid = payload(&of_session());
+    assert!(read_signed(valid.as_str()) == Some(of_session()), "the unchanged payload is accepted");
     for (what, old, new) in [
         ("duplicate key", r#""iss":"#, r#""iss":"https://id.example","iss":"#),
         ("escaped duplicate key", r#""iss":"#, r#""\u0069ss":"https://id.example","iss":"#),
@@ -337,8 +335,8 @@ fn a_payload_that_is_not_exactly_ours_is_refused_whoever_signed_it() {
         ("something behind", r#""name":"Ż"}}"#, r#""name":"Ż"}} {}"#),
         ("cut short", r#""name":"Ż"}}"#, r#""name":"Ż"}"#),
     ] {
-        let changed = good.replacen(old, new, 1);
-        assert_ne!(changed, good, "{what}");
+        let changed = valid.replacen(old, new, 1);
+        assert_ne!(changed, valid, "{what}");
         assert!(read_signed(changed).is_none(), "{what}");
     }
     for wrong in [
@@ -348,30 +346,29 @@ fn a_payload_that_is_not_exactly_ours_is_refused_whoever_signed_it() {
         "\"a\"",
         "[]",
         "{}",
-        &format!(" {good}"),
-        &format!("\u{feff}{good}"),
-        &format!("[{good}]"),
+        &format!(" {valid}"),
+        &format!("\u{feff}{valid}"),
+        &format!("[{valid}]"),
     ] {
         assert!(read_signed(wrong).is_none(), "{wrong}");
     }
-    let mut not_text = good.into_bytes();
+    let mut not_text = valid.into_bytes();
     let at = not_text.iter().position(|byte| *byte >= 0x80).unwrap();
     not_text[at] = 0xff;
     assert!(read_signed(not_text).is_none(), "invalid UTF-8");
 }
 
-/// PAS-13: nothing is decoded before its length is known to be permitted.
+/// PAS-13: the length is checked before anything is decoded.
 #[test]
-fn a_jwt_over_the_limit_is_not_even_taken_apart() {
+fn a_jwt_over_the_limit_is_rejected_before_it_is_split() {
     let of_length = |length: usize| format!("{}.a.b", "A".repeat(length - 4));
     assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX)).is_some());
     assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX + 1)).is_none());
 }
 
-/// JWP-02, PAS-30, PAS-51, ASV-05: one key signs both forms, and neither a payload nor a signature of one is
-/// good for the other.
+/// JWP-02, PAS-30, PAS-51, ASV-05: one key signs both formats.
 #[test]
-fn the_payload_of_one_form_is_nothing_in_the_other_even_signed() {
+fn the_payload_of_one_format_is_rejected_in_the_other_even_if_signed() {
     let ring = keyring();
     let key = ring.active();
     for token in [of_session(), of_client()] {
@@ -387,9 +384,9 @@ fn the_payload_of_one_form_is_nothing_in_the_other_even_signed() {
     }
 }
 
-/// The same, before anything of the payload is read: the signature itself does not carry over.
+/// The same for signatures, independent of the payload.
 #[test]
-fn the_signature_of_one_form_is_nothing_in_the_other() {
+fn the_signature_of_one_format_does_not_verify_in_the_other() {
     let ring = keyring();
     let key = ring.active();
     for message in [payload(&of_client()), "{}".into(), String::new(), "\u{4}\0\0\0\0\0\0\0".into()] {
@@ -413,7 +410,7 @@ fn the_signature_of_one_form_is_nothing_in_the_other() {
             |token: &str| paseto::Unverified::parse(token).unwrap().verify(&key.public, b"").is_some();
         assert!(
             jwt_verifies(&as_jwt(lifted)) && paseto_verifies(&as_paseto(own)),
-            "put together again, each is good"
+            "reassembled, each verifies"
         );
         assert!(!jwt_verifies(&as_jwt(own)), "a PASETO's signature in a JWT");
         assert!(!paseto_verifies(&as_paseto(lifted)), "a JWT's signature in a PASETO");

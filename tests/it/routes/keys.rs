@@ -1,4 +1,4 @@
-//! `/v1/keys`: rotation that logs nobody out, and revocation that kills at once.
+//! `/v1/keys`: rotation, which keeps sessions and tokens valid, and revocation, which ends tokens at once.
 
 use std::time::Duration;
 
@@ -22,16 +22,16 @@ fn statuses(keys: &[(String, String)]) -> Vec<&str> {
     keys.iter().map(|(_, status)| &**status).collect()
 }
 
-/// PAS-49, ROT-31: what was signed before stays good, and a retry within the window gets the very same token.
+/// PAS-49, ROT-31: tokens of the old key stay valid, and a retry within the window gets the same token.
 #[tokio::test]
-async fn a_rotation_logs_nobody_out_and_survives_a_restart() {
+async fn a_rotation_keeps_tokens_valid_and_survives_a_restart() {
     let mut server = Server::start().await;
     let app = server.application("app").await;
     let opened = server.open(&app).await;
     let refreshed = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
     let before = kids(&server).await;
     assert_eq!(statuses(&before), ["active", "next"]);
-    assert_eq!(rotate(&server).await, before[1].0, "the one that was published signs");
+    assert_eq!(rotate(&server).await, before[1].0, "the published key signs");
     let retried = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
     assert_eq!(retried["access_token"], refreshed["access_token"]);
     assert_eq!(retried["refresh_token"], refreshed["refresh_token"]);
@@ -42,14 +42,14 @@ async fn a_rotation_logs_nobody_out_and_survives_a_restart() {
     assert_eq!(jwks["keys"].as_array().unwrap().len(), 3);
 }
 
-/// INT-53, INT-55: revocation of a key is for a compromised one.
+/// INT-53, INT-55.
 #[tokio::test]
-async fn a_revoked_keys_tokens_die_at_once_and_sessions_live_on() {
+async fn the_tokens_of_a_revoked_key_are_invalid_at_once_and_sessions_stay_active() {
     let mut server = Server::start().await;
     let app = server.application("app").await;
     let opened = server.open(&app).await;
     let (access, refresh) = (text(&opened["access_token"]), text(&opened["refresh_token"]));
-    assert!(server.is_active(&app, &access).await, "seen, and so remembered");
+    assert!(server.is_active(&app, &access).await, "seen, and so cached");
     let signing = kids(&server).await[0].0.clone();
     assert_eq!(server.delete(&format!("/v1/keys/{signing}"), Auth::Basic(&server.admin)).await.status, 204);
     assert!(!server.is_active(&app, &access).await);
@@ -62,8 +62,7 @@ async fn a_revoked_keys_tokens_die_at_once_and_sessions_live_on() {
     assert_eq!(server.delete(&format!("/v1/keys/{signing}"), Auth::Basic(&server.admin)).await.status, 404);
 }
 
-/// ROT-31 when the key was compromised in between: the same refresh token, and a fresh access token of
-/// another key.
+/// ROT-31: the same refresh token, and a new access token signed by another key.
 #[tokio::test]
 async fn a_retry_after_its_key_was_revoked_gets_a_fresh_access_token() {
     let server = Server::start().await;
@@ -79,7 +78,7 @@ async fn a_retry_after_its_key_was_revoked_gets_a_fresh_access_token() {
 }
 
 #[tokio::test]
-async fn keys_rotate_by_themselves_and_old_ones_are_forgotten() {
+async fn keys_rotate_automatically_and_old_ones_are_removed() {
     let server = Server::with(&[("keys.rotate_every", "30d")]).await;
     let first = kids(&server).await;
     server.hand.advance(Duration::from_secs(30 * 86_400));

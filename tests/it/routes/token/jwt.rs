@@ -1,5 +1,5 @@
-//! Clients whose access tokens are JWTs (RFC 9068): the same life as with PASETO, and a second implementation
-//! that reads them.
+//! Clients whose access tokens are JWTs (RFC 9068): the same behaviour as with PASETO, and a second
+//! implementation that verifies them.
 
 mod second_implementation;
 
@@ -13,7 +13,7 @@ use sha2::Sha256;
 
 use crate::harness::server::{Auth, Client, ISSUER, NOW_S, Server, text};
 
-/// An application like [`Server::application`], whose access tokens are of this form.
+/// A client like [`Server::application`] with this access token format.
 async fn application(server: &Server, id: &str, format: &str) -> Client {
     let fields = json!({
         "client_id": id, "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"],
@@ -43,7 +43,7 @@ fn part(token: &str, number: usize) -> Value {
         .unwrap()
 }
 
-/// A signature by a key that is not ours.
+/// A signature by a key of another party.
 fn foreign_signature(signed: &str) -> ed25519_compact::Signature {
     ed25519_compact::KeyPair::from_seed(ed25519_compact::Seed::new([7; 32])).sk.sign(signed, None)
 }
@@ -52,9 +52,9 @@ fn base64url(bytes: impl AsRef<[u8]>) -> String {
     Base64UrlUnpadded::encode_string(bytes.as_ref())
 }
 
-/// JWP-01: opened, introspected, refreshed, retried and revoked, each as with a PASETO.
+/// JWP-01.
 #[tokio::test]
-async fn a_session_with_jwts_lives_and_dies_like_any_other() {
+async fn sessions_with_jwts_behave_as_with_paseto() {
     let mut server = Server::start().await;
     let app = application(&server, "app", "jwt").await;
     let opening =
@@ -64,7 +64,7 @@ async fn a_session_with_jwts_lives_and_dies_like_any_other() {
     assert_eq!(part(&first, 0).as_object().unwrap().keys().collect::<Vec<_>>(), ["alg", "kid", "typ"]);
     assert_eq!((&part(&first, 0)["typ"], &part(&first, 0)["alg"]), (&json!("at+jwt"), &json!("EdDSA")));
     let claims = part(&first, 1);
-    let told = server.introspect(&app, &first).await;
+    let answer = server.introspect(&app, &first).await;
     for name in [
         "iss",
         "sub",
@@ -81,10 +81,10 @@ async fn a_session_with_jwts_lives_and_dies_like_any_other() {
         "amr",
         "claims",
     ] {
-        assert_eq!((&told[name], told[name].is_null()), (&claims[name], false), "{name}");
+        assert_eq!((&answer[name], answer[name].is_null()), (&claims[name], false), "{name}");
     }
     assert_eq!(
-        (&told["active"], &told["token_type"], &claims["fam"]),
+        (&answer["active"], &answer["token_type"], &claims["fam"]),
         (&json!(true), &json!("Bearer"), &json!(1))
     );
 
@@ -99,7 +99,7 @@ async fn a_session_with_jwts_lives_and_dies_like_any_other() {
         let again = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
         assert_eq!(
             again["access_token"], refreshed["access_token"],
-            "byte for byte (ROT-02), restarted: {restarted}"
+            "the same bytes (ROT-02), restarted: {restarted}"
         );
         assert_eq!(again["refresh_token"], refreshed["refresh_token"]);
     }
@@ -107,10 +107,7 @@ async fn a_session_with_jwts_lives_and_dies_like_any_other() {
     assert_eq!(server.revoke(&app, &second).await.status, 200);
     assert!(server.is_active(&app, &first).await && !server.is_active(&app, &second).await, "only that one");
     let again = server.refresh(&app, &text(&opened["refresh_token"])).await.json();
-    assert_ne!(
-        again["access_token"], refreshed["access_token"],
-        "a retry does not bring a revoked token back"
-    );
+    assert_ne!(again["access_token"], refreshed["access_token"], "a retry does not return a revoked token");
     assert!(is_jwt(&text(&again["access_token"])));
     assert_eq!(server.revoke(&app, &text(&refreshed["refresh_token"])).await.status, 200);
     for token in [&first, &second, &text(&again["access_token"])] {
@@ -130,9 +127,9 @@ async fn a_jwt_expires_in_the_second_of_its_exp() {
     assert!(!server.is_active(&app, &token).await);
 }
 
-/// The form is the client's own: neither its neighbour's nor, in a session opened for it, its opener's.
+/// The format is the client's own, also in a session that another client opened for it.
 #[tokio::test]
-async fn each_client_gets_its_own_form() {
+async fn each_client_gets_its_own_format() {
     let server = Server::start().await;
     let (jwt, paseto) =
         (application(&server, "jwt", "jwt").await, application(&server, "paseto", "paseto").await);
@@ -145,9 +142,9 @@ async fn each_client_gets_its_own_form() {
     assert!(is_jwt(&text(&opened_for["access_token"])));
 }
 
-/// Contract, section 6: a retry gets the same access token only while that one could still be issued.
+/// A retry gets the same access token only while that one could still be issued.
 #[tokio::test]
-async fn a_retry_after_the_form_was_changed_gets_a_fresh_token_in_the_new_form() {
+async fn a_retry_after_the_format_was_changed_gets_a_new_token_in_the_new_format() {
     let server = Server::start().await;
     let app = application(&server, "app", "paseto").await;
     let opened = server.open(&app).await;
@@ -158,21 +155,21 @@ async fn a_retry_after_the_form_was_changed_gets_a_fresh_token_in_the_new_form()
     assert_eq!(after["refresh_token"], before["refresh_token"]);
     let (old, new) = (text(&before["access_token"]), text(&after["access_token"]));
     assert!(is_paseto(&old) && is_jwt(&new));
-    assert_ne!(part(&new, 1)["jti"], server.introspect(&app, &old).await["jti"], "two tokens, two names");
+    assert_ne!(part(&new, 1)["jti"], server.introspect(&app, &old).await["jti"], "two tokens have two ids");
     assert!(
         server.is_active(&app, &old).await && server.is_active(&app, &new).await,
-        "what was issued stays good"
+        "issued tokens stay valid"
     );
     assert_eq!(server.revoke(&app, &new).await.status, 200);
     assert!(server.is_active(&app, &old).await && !server.is_active(&app, &new).await);
     set_format(&server, &app, "paseto").await;
     let back = server.refresh(&app, &refresh_token).await.json();
-    assert_eq!(back["access_token"], before["access_token"], "the one that was issued could be issued again");
+    assert_eq!(back["access_token"], before["access_token"], "the issued token could be issued again");
 }
 
-/// A client's own JWT opens what its PASETO would; a person's opens nothing.
+/// A client's own JWT authenticates it as its PASETO does; a person's authenticates no client.
 #[tokio::test]
-async fn a_jwt_as_bearer_is_judged_like_a_paseto() {
+async fn a_jwt_as_bearer_is_checked_like_a_paseto() {
     let server = Server::start().await;
     let app = application(&server, "app", "jwt").await;
     let opened = server.open(&app).await;
@@ -182,8 +179,8 @@ async fn a_jwt_as_bearer_is_judged_like_a_paseto() {
     let path = format!("/v1/sessions/{}", text(&opened["session"]["id"]));
     let introspection = [("token", of_alice.as_str())];
     assert_eq!(server.get(&path, Auth::Bearer(&own)).await.status, 200);
-    let told = server.form("/oauth2/introspect", Auth::Bearer(&own), &introspection).await.json();
-    assert_eq!(told["active"], true);
+    let answer = server.form("/oauth2/introspect", Auth::Bearer(&own), &introspection).await.json();
+    assert_eq!(answer["active"], true);
     assert_eq!(server.get(&path, Auth::Bearer(&of_alice)).await.status, 401);
     server
         .form("/oauth2/introspect", Auth::Bearer(&of_alice), &introspection)
@@ -194,10 +191,10 @@ async fn a_jwt_as_bearer_is_judged_like_a_paseto() {
     assert_eq!(server.get(&path, Auth::Bearer(&own)).await.status, 401, "revoked");
 }
 
-/// JWP-02, ASV-02, ASV-05: what could be taken for one of our JWTs is inactive, opens nothing and revokes
+/// JWP-02, ASV-02, ASV-05: a token that resembles ours is inactive, authenticates no client and revokes
 /// nothing.
 #[tokio::test]
-async fn a_jwt_that_we_did_not_sign_exactly_so_is_nothing_anywhere() {
+async fn a_forged_or_altered_jwt_is_rejected_everywhere() {
     let server = Server::start().await;
     let app = application(&server, "app", "jwt").await;
     let paseto = text(&server.open(&application(&server, "paseto", "paseto").await).await["access_token"]);
