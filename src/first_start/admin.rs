@@ -1,4 +1,4 @@
-//! `admin.json`: the administrator's credentials, written once, in the first start.
+//! `admin.json`: the administrator's credentials, written once, at the first start.
 
 use std::fmt;
 use std::fs;
@@ -9,14 +9,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::{StartError, file};
 
-/// What `admin.json` holds.
+/// The content of `admin.json`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct AdminCredentials {
-    /// The administrator client's name.
     pub client_id: String,
-    /// Its secret.
     pub client_secret: String,
-    /// Where it is known.
+    /// Base URL of the server that knows the client.
     pub issuer: String,
 }
 
@@ -30,17 +28,19 @@ impl fmt::Debug for AdminCredentials {
 }
 
 impl AdminCredentials {
-    /// Writes them, mode 0600. Their presence says that there is a database: call it only when that was made.
+    /// Writes the file, mode 0600. Call it only when the database exists: a later start takes the file as proof
+    /// of that.
     ///
     /// # Errors
     /// `ReadOnly`, `File`.
     pub fn write(&self, path: &Path) -> Result<(), StartError> {
-        let mut json = Zeroizing::new(serde_json::to_string_pretty(self).expect("three texts are JSON"));
+        let mut json =
+            Zeroizing::new(serde_json::to_string_pretty(self).expect("three strings can be written as JSON"));
         json.push('\n');
         file::write(path, json.as_bytes())
     }
 
-    /// Reads them; `None` when they are not there, or not whole.
+    /// Reads the file; `None` if it is missing or incomplete.
     pub fn read(path: &Path) -> Option<Self> {
         let bytes = Zeroizing::new(fs::read(path).ok()?);
         serde_json::from_slice(&bytes).ok()
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_read_as_they_were_written_and_never_shown() {
+    fn credentials_are_read_as_written_and_never_printed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.json");
         assert_eq!(AdminCredentials::read(&path), None);

@@ -1,4 +1,4 @@
-//! The directory of the database: made, tightened, or refused.
+//! The directory of the database: created, restricted to its owner, or refused.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -9,19 +9,19 @@ use rustix::fs::{Access, access};
 
 use super::StartError;
 use super::file::failed;
+use crate::files::directory_of;
 
-/// The name of the directory that is ours by convention.
+/// A directory of this name is for keyfob alone, by convention.
 const OURS: &str = "data";
 const OWNER_ONLY: u32 = 0o700;
 const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Makes the directory with mode 0700 if it is not there, and sees to it that nobody else can write to it:
-/// one called `data` is tightened to 0700, any other is refused as it is, since it may not be ours alone. It
-/// must be writable.
+/// Creates the directory with mode 0700 if it is missing. If other users can write to it, one named `data` is
+/// restricted to 0700; any other is refused, since other programs may use it. It must be writable.
 ///
 /// # Errors
-/// `OpenDirectory`, `NotADirectory`, `ReadOnly`; `File` when it cannot be made.
+/// `OpenDirectory`, `NotADirectory`, `ReadOnly`; `File` when it cannot be created.
 pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
     let metadata = match fs::metadata(directory) {
         Ok(metadata) => metadata,
@@ -29,7 +29,7 @@ pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
         Err(cause) if cause.kind() == io::ErrorKind::NotADirectory => {
             return Err(StartError::NotADirectory(directory.to_owned()));
         }
-        Err(cause) => return Err(failed("looking at", directory, directory, cause)),
+        Err(cause) => return Err(failed("reading the metadata of", directory, directory, cause)),
     };
     if !metadata.is_dir() {
         return Err(StartError::NotADirectory(directory.to_owned()));
@@ -47,18 +47,13 @@ pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
 }
 
 fn make(directory: &Path) -> Result<(), StartError> {
-    let made = match directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => fs::create_dir_all(parent),
-        None => Ok(()),
-    };
-    made.and_then(|()| DirBuilder::new().mode(OWNER_ONLY).create(directory))
-        // The umask may have taken from the owner's bits too.
+    let parent = directory_of(directory);
+    fs::create_dir_all(parent)
+        .and_then(|()| DirBuilder::new().mode(OWNER_ONLY).create(directory))
+        // The umask may have cleared bits of the owner too.
         .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(OWNER_ONLY)))
-        .and_then(|()| {
-            File::open(directory.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
-                .sync_all()
-        })
-        .map_err(|cause| failed("making the directory", directory, directory, cause))
+        .and_then(|()| File::open(parent)?.sync_all())
+        .map_err(|cause| failed("creating the directory", directory, directory, cause))
 }
 
 #[cfg(test)]
@@ -79,17 +74,17 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_there_is_made_for_its_owner_only() {
+    fn a_missing_directory_is_created_for_its_owner_only() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("a/b/keyfob");
         prepare_directory(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
-        prepare_directory(&path).expect("and found again");
+        prepare_directory(&path).expect("it is accepted the second time");
     }
 
     #[test]
-    fn a_directory_called_data_is_tightened() {
+    fn a_directory_named_data_is_restricted_to_its_owner() {
         for open in [0o755, 0o777, 0o1777, 0o750] {
             let parent = tempfile::tempdir().unwrap();
             let path = directory(parent.path(), "data", open);
@@ -110,12 +105,12 @@ mod tests {
         }
         let parent = tempfile::tempdir().unwrap();
         let path = directory(parent.path(), "keyfob", 0o755);
-        prepare_directory(&path).expect("reading its names harms nobody");
+        prepare_directory(&path).expect("reading its file names is permitted");
         assert_eq!(mode(&path), 0o755);
     }
 
     #[test]
-    fn a_file_is_no_directory() {
+    fn a_file_in_place_of_the_directory_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(matches!(prepare_directory(file.path()), Err(StartError::NotADirectory(_))));
         assert!(matches!(prepare_directory(&file.path().join("data")), Err(StartError::NotADirectory(_))));

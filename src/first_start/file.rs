@@ -1,4 +1,4 @@
-//! Writing a file so that it is there whole, for its owner only, or not at all.
+//! Atomic writes of files that only their owner may read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -6,14 +6,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::StartError;
+use crate::files::directory_of;
 
-/// The permissions of what is secret.
+/// Mode of secret files.
 pub(super) const OWNER_ONLY: u32 = 0o600;
 
-/// Writes `bytes` to `path`, mode 0600, in the place of what was there. On the disk when it returns.
-/// To be called under the instance lock: the temporary name is fixed, so that a crash leaves one at most.
+/// Replaces `path` atomically by a file with `bytes`, mode 0600, and syncs it. Call it under the instance
+/// lock: the temporary name is fixed, so that crashes leave at most one file.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StartError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = directory.join(format!(".{name}.new"));
     let written = write_through(&temporary, bytes)
@@ -35,7 +36,7 @@ fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// What a failure means for the person who started the program.
+/// Turns an I/O error into a start error: `ReadOnly` for missing permissions, else `File`.
 pub(super) fn failed(action: &'static str, path: &Path, directory: &Path, cause: io::Error) -> StartError {
     match cause.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_written_whole_for_its_owner_only_and_nothing_else_is_left() {
+    fn a_file_is_replaced_whole_for_its_owner_only_and_no_other_file_is_left() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.json");
         fs::write(&path, "old and longer").unwrap();
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_written_to_is_named_with_the_mend() {
+    fn a_directory_that_is_not_writable_is_named_with_the_fix() {
         let path = Path::new("data/master.key");
         for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
             let error = failed("writing", path, Path::new("data"), kind.into()).to_string();

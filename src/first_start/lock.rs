@@ -1,5 +1,5 @@
-//! One process for one database: an advisory lock on `keyfob.pid` beside it, which ends with the process,
-//! however that ends.
+//! One process per database: an advisory lock on `keyfob.pid`, which the kernel releases when the process
+//! ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -12,37 +12,37 @@ use super::StartError;
 use super::file::{OWNER_ONLY, failed};
 
 const FILE: &str = "keyfob.pid";
-/// More digits than a process id has.
+/// Limit for reading a process id.
 const PID_BYTES_MAX: u64 = 20;
 
-/// Held while a process has the database. The file itself stays: removing it would let two processes lock two
-/// files of one name.
+/// Held while a process uses the database. The file is never removed: otherwise two processes could lock two
+/// files of the same name.
 #[derive(Debug)]
 pub struct InstanceLock(File);
 
-/// The database is somebody's already, or the lock cannot be had.
+/// Why the lock was not acquired.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process has it.
+    /// Another process holds it.
     #[error("{} is in use by {}, or set store.path to another database",
         directory.display(), pid.map_or_else(
-            || "another keyfob that is just starting or ending: try again in a moment".to_owned(),
+            || "another keyfob process that is starting or stopping: try again in a moment".to_owned(),
             |pid| format!("another keyfob, process {pid}: stop that process first")
         ))]
     Held {
         /// The directory of the database.
         directory: PathBuf,
-        /// The process; unknown for a moment while it starts.
+        /// Id of the process; unknown while it starts or stops.
         pid: Option<u32>,
     },
-    /// The file cannot be locked.
+    /// The file cannot be opened, locked or written.
     #[error(transparent)]
     Start(#[from] StartError),
 }
 
 impl InstanceLock {
-    /// Takes the lock for the process `pid`. A file that is left from a process that has ended is taken over.
-    /// While another process has it, `wait` lets some time pass, and answers whether it is worth another try.
+    /// Acquires the lock for process `pid`, also when a file of an ended process exists. While another process
+    /// holds it, calls `wait`, which waits and returns whether to try again.
     ///
     /// # Errors
     /// `Held`; `Start` when the file cannot be written.
@@ -74,7 +74,7 @@ impl InstanceLock {
 
 impl Drop for InstanceLock {
     fn drop(&mut self) {
-        // The lock goes with the file handle. An empty file says that nobody was left behind.
+        // Closing the file releases the lock. An empty file names no process.
         let _ = self.0.set_len(0);
     }
 }
@@ -100,11 +100,11 @@ mod tests {
     }
 
     fn refused(directory: &Path) -> LockError {
-        acquire(directory, 99).expect_err("somebody has it")
+        acquire(directory, 99).expect_err("the lock is held")
     }
 
     #[test]
-    fn a_second_process_is_refused_with_the_firsts_id_until_that_has_ended() {
+    fn a_second_process_is_refused_with_the_id_of_the_first_until_that_has_ended() {
         let directory = tempfile::tempdir().unwrap();
         let first = acquire(directory.path(), 41).unwrap();
         let error = refused(directory.path());
@@ -116,20 +116,20 @@ mod tests {
     }
 
     #[test]
-    fn who_has_patience_gets_the_lock_when_it_is_free_and_the_refusal_when_the_patience_ends() {
+    fn a_waiting_process_gets_the_lock_when_it_is_free_and_is_refused_when_it_stops_waiting() {
         let directory = tempfile::tempdir().unwrap();
         let mut held = vec![acquire(directory.path(), 41).unwrap()];
-        let mut patience = 0..3;
-        let wait = || patience.next().is_some();
+        let mut tries = 0..3;
+        let wait = || tries.next().is_some();
         let error = InstanceLock::acquire(directory.path(), 42, wait).unwrap_err();
-        assert!(matches!(error, LockError::Held { pid: Some(41), .. }) && patience.is_empty(), "{error}");
+        assert!(matches!(error, LockError::Held { pid: Some(41), .. }) && tries.is_empty(), "{error}");
         let wait = || held.pop().is_some();
         let _lock = InstanceLock::acquire(directory.path(), 42, wait).unwrap();
         assert!(matches!(refused(directory.path()), LockError::Held { pid: Some(42), .. }));
     }
 
     #[test]
-    fn a_file_left_by_a_crash_holds_nobody_up() {
+    fn a_file_left_by_a_crash_does_not_hold_the_lock() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILE), "4294967295\n").unwrap();
         let _lock = acquire(directory.path(), 7).unwrap();
@@ -137,20 +137,21 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_not_written_its_id_yet_is_somebody_all_the_same() {
+    fn a_process_that_has_not_written_its_id_yet_holds_the_lock_too() {
         let directory = tempfile::tempdir().unwrap();
         let lock = acquire(directory.path(), 7).unwrap();
         lock.0.set_len(0).unwrap();
         let error = refused(directory.path());
         assert!(
-            matches!(error, LockError::Held { pid: None, .. }) && error.to_string().contains("just starting"),
+            matches!(error, LockError::Held { pid: None, .. })
+                && error.to_string().contains("is starting or stopping"),
             "{error}"
         );
-        assert!(!error.to_string().contains("stop that process"), "nobody knows which: {error}");
+        assert!(!error.to_string().contains("stop that process"), "the process is not known: {error}");
     }
 
     #[test]
-    fn where_no_lock_can_be_the_error_names_the_file() {
+    fn a_file_that_cannot_be_opened_is_named() {
         let refused = acquire(Path::new("/nonexistent"), 1).unwrap_err().to_string();
         assert!(refused.contains("/nonexistent/keyfob.pid"), "{refused}");
     }

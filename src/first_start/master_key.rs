@@ -1,4 +1,4 @@
-//! The master key: 32 random bytes, kept as 43 characters of base64url and a newline.
+//! The master key: 32 random bytes, stored as 43 characters of base64url and a newline.
 
 use std::fs;
 use std::io;
@@ -13,17 +13,17 @@ use crate::config::MasterKeySource;
 use crate::token::keys::SecretKey;
 
 const OTHERS: u32 = 0o077;
-/// More than any key file holds; a longer one is not read.
+/// A longer file is not read.
 const KEY_FILE_BYTES_MAX: u64 = 1024;
 
-/// Writes a new master key, mode 0600. Never over one that is there: whatever that one sealed would be lost.
+/// Writes a new master key, mode 0600. Never replaces one: what an old key encrypted would be lost.
 ///
 /// # Errors
 /// `ReadOnly`, `File`.
 pub fn create_master_key(path: &Path, key: &SecretKey) -> Result<(), StartError> {
     if path.symlink_metadata().is_ok() {
         return Err(StartError::File {
-            action: "making the master key",
+            action: "creating the master key",
             path: path.to_owned(),
             cause: io::ErrorKind::AlreadyExists.into(),
         });
@@ -33,19 +33,19 @@ pub fn create_master_key(path: &Path, key: &SecretKey) -> Result<(), StartError>
     file::write(path, text.as_bytes())
 }
 
-/// The master key as it is written. A secret.
+/// The master key in base64url, a secret.
 pub fn master_key_text(key: &SecretKey) -> Zeroizing<String> {
-    // With room for the newline, so that it is not moved and left behind in memory.
+    // With capacity for the newline, so that no copy is left in memory by growing.
     let mut text = Zeroizing::new(String::with_capacity(44));
     text.push_str(&Zeroizing::new(Base64UrlUnpadded::encode_string(key.expose_bytes())));
     text
 }
 
-/// Reads the master key from where it is. `variable` reads the environment.
+/// Reads the master key from its source. `variable` reads the environment.
 ///
 /// # Errors
-/// `MissingKey`, `MissingVariable`, `ReadableKey` when others can read the file (a systemd credential is
-/// guarded by systemd), `MalformedKey`, `File`.
+/// `MissingKey`, `MissingVariable`, `ReadableKey` when others can read the file (systemd protects its
+/// credentials itself), `MalformedKey`, `File`.
 pub fn read_master_key(
     source: &MasterKeySource,
     variable: impl Fn(&str) -> Option<String>,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_read_as_it_was_written_by_its_owner_only() {
+    fn a_key_is_read_as_written_and_only_its_owner_can_read_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("master.key");
         create_master_key(&path, &SecretKey::new([251; 32])).unwrap();
@@ -126,11 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_never_written_over_another() {
+    fn an_existing_key_is_never_replaced() {
         let directory = tempfile::tempdir().unwrap();
-        let path = key_file(directory.path(), "precious", 0o600);
+        let path = key_file(directory.path(), "existing", 0o600);
         assert!(create_master_key(&path, &SecretKey::new([1; 32])).is_err());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "existing");
     }
 
     #[test]
@@ -144,34 +144,34 @@ mod tests {
             assert!(error.to_string().contains("chmod 600"), "{error}");
             assert!(
                 read_master_key(&MasterKeySource::Credential(path), none).is_ok(),
-                "systemd guards it by the directory"
+                "systemd protects the directory"
             );
         }
     }
 
-    /// Nothing of the text is in the message, since most of it may be the key.
+    /// The message has nothing of the text, most of which may be the key.
     #[test]
-    fn a_malformed_key_is_refused_and_not_repeated() {
+    fn a_malformed_key_is_refused_and_not_printed() {
         let directory = tempfile::tempdir().unwrap();
-        let good = "A".repeat(43);
-        for bad in [
+        let valid = "A".repeat(43);
+        for malformed in [
             "",
             "\n",
-            &good[..42],
-            &format!("{good}A"),
-            &format!("{good}\n\n"),
-            &format!(" {good}"),
-            &format!("{}B", &good[..42]),
-            &format!("{}+", &good[..42]),
+            &valid[..42],
+            &format!("{valid}A"),
+            &format!("{valid}\n\n"),
+            &format!(" {valid}"),
+            &format!("{}B", &valid[..42]),
+            &format!("{}+", &valid[..42]),
             &"A".repeat(2000),
         ] {
-            let path = key_file(directory.path(), bad, 0o600);
+            let path = key_file(directory.path(), malformed, 0o600);
             for error in [
                 read_master_key(&MasterKeySource::File(path), none).unwrap_err(),
-                read_master_key(&MasterKeySource::Environment("KEY".into()), |_| Some(bad.to_owned()))
+                read_master_key(&MasterKeySource::Environment("KEY".into()), |_| Some(malformed.to_owned()))
                     .unwrap_err(),
             ] {
-                assert!(matches!(error, StartError::MalformedKey(_)), "{bad:?}: {error}");
+                assert!(matches!(error, StartError::MalformedKey(_)), "{malformed:?}: {error}");
                 assert!(!error.to_string().contains("AAAA"), "{error}");
             }
         }

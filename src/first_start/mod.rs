@@ -1,10 +1,11 @@
-//! The files of an installation: what a start finds beside the database, and whether it may go on.
+//! The files of an installation: what exists beside the database, and whether a start may continue.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{MasterKeySource, Store};
+use crate::files::directory_of;
 
 mod admin;
 mod directory;
@@ -17,48 +18,48 @@ pub use directory::prepare_directory;
 pub use lock::{InstanceLock, LockError};
 pub use master_key::{create_master_key, master_key_text, read_master_key};
 
-/// Where everything is. `admin.json`, `admin.sock` and the lock are beside the database.
+/// Paths of an installation. `admin.json`, `admin.sock` and the lock are beside the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// The directory of the database.
+    /// Directory of the database.
     pub directory: PathBuf,
-    /// The database.
+    /// Database file.
     pub database: PathBuf,
-    /// The administrator's credentials.
+    /// Credentials of the administrator client.
     pub admin_json: PathBuf,
-    /// The socket that the command line speaks to.
+    /// Socket for the administration commands.
     pub admin_socket: PathBuf,
-    /// Where the master key is.
+    /// Source of the master key.
     pub master_key: MasterKeySource,
 }
 
-/// What a start has before it.
+/// What a start has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartState {
-    /// Nothing is there: make the master key, the database and the administrator.
+    /// Nothing exists: create the master key, the database and the administrator.
     Fresh,
-    /// The master key is there and nothing else: take it, and make the rest.
+    /// Only the master key exists: use it, and create the rest.
     Unfinished,
-    /// Database and master key are there: open them.
+    /// Database and master key exist: open them.
     Existing,
 }
 
-/// Who is starting.
+/// Which command starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Starter {
-    /// The server, or a command in its own process: it must not take an installation that was moved or lost
-    /// for a new one.
+    /// The server, or a command in its own process: it must not mistake a moved or lost installation for a new
+    /// one.
     Serve,
-    /// `keyfob init`: somebody said that this is to be a new installation.
+    /// `keyfob init`: the operator says that this is a new installation.
     Init,
 }
 
-/// Why a start cannot go on, and how it can.
+/// Why a start is refused, and how to fix that.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The directory lets others in, and it is not ours to change.
+    /// Other users can write to the directory, and keyfob does not change its mode.
     #[error(
-        "other users can write to {} (mode {mode:04o}), and whoever writes there can replace the database: \
+        "other users can write to {} (mode {mode:04o}), and who can write there can replace the database: \
          run `chmod 700 {}`, or set store.path to a directory of its own", directory.display(), directory.display()
     )]
     OpenDirectory {
@@ -67,28 +68,28 @@ pub enum StartError {
         /// Its permissions.
         mode: u32,
     },
-    /// What should be the directory is something else.
+    /// The path of the directory is another kind of file.
     #[error("{} is not a directory: set store.path to a file in a directory that keyfob may use", .0.display())]
     NotADirectory(PathBuf),
-    /// Nothing can be written there.
+    /// The directory is not writable.
     #[error("{} cannot be written to ({cause}): make it writable for the user that runs keyfob, or set store.path to a directory that is", directory.display())]
     ReadOnly {
         /// The directory.
         directory: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         cause: io::Error,
     },
     /// Reading or writing a file failed.
     #[error("{action} {} failed: {cause}", path.display())]
     File {
-        /// What was tried.
+        /// The failed operation, as a gerund.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         cause: io::Error,
     },
-    /// Others can read the key.
+    /// Other users can read the key.
     #[error("other users can read the master key {} (mode {mode:04o}): run `chmod 600 {}`", path.display(), path.display())]
     ReadableKey {
         /// The file.
@@ -96,9 +97,9 @@ pub enum StartError {
         /// Its permissions.
         mode: u32,
     },
-    /// The key is not one.
+    /// The text of the key is malformed.
     #[error(
-        "the master key in {0} is malformed: it must be 43 characters of base64url (32 bytes); put the right one back from its copy"
+        "the master key in {0} is malformed: it must be 43 characters of base64url (32 bytes); restore the correct key from your copy"
     )]
     MalformedKey(String),
     /// The environment variable is not set.
@@ -106,35 +107,35 @@ pub enum StartError {
         "the master key is missing: keys.master_key_env names the environment variable {0}, which is not set"
     )]
     MissingVariable(String),
-    /// The file is gone.
-    #[error("the master key {} is missing: put it back from its copy, or set keys.master_key_file", .0.display())]
+    /// The key file does not exist.
+    #[error("the master key {} is missing: restore it from your copy, or set keys.master_key_file", .0.display())]
     MissingKey(PathBuf),
-    /// The database is there and its key is not.
+    /// The database exists, but its key does not.
     #[error(
-        "the database {} is there, but its master key {key} is not, and without it nothing in the database can be read: put the key back from its copy; \
-         or, to begin anew, move the database away and run `keyfob init`", database.display()
+        "the database {} exists, but its master key {key} does not, and without the key the database cannot be read: \
+         restore the key from your copy; or, to start with an empty database, move this one away and run `keyfob init`", database.display()
     )]
     DatabaseWithoutKey {
         /// The database.
         database: PathBuf,
-        /// Where the key should be.
+        /// Where the key is expected.
         key: String,
     },
-    /// Root would leave files beside the database that its owner, the server, cannot write to.
+    /// Root would create files beside the database that its owner, the server's user, cannot write to.
     #[error(
-        "{} belongs to user {owner}, and this runs as root, whose files that user's server could not write to: run it as that user, \
-         `sudo -u '#{owner}' keyfob …`, or while the server runs", path.display()
+        "{} belongs to user {owner}, but this command runs as root, and the server of that user could not write to root's files: \
+         run the command as that user (`sudo -u '#{owner}' keyfob …`) or while the server runs", path.display()
     )]
     OwnedByAnother {
         /// The database, or its directory.
         path: PathBuf,
-        /// The number of the user.
+        /// User id of the owner.
         owner: u32,
     },
-    /// `admin.json` says that there was a database.
+    /// `admin.json` exists, so there was a database.
     #[error(
-        "{} says that keyfob was set up here, but the database {} is missing: put it back, or run `keyfob db restore FILE` with a backup; \
-         or, to begin anew, remove {} and run `keyfob init`", admin_json.display(), database.display(), admin_json.display()
+        "{} exists, so keyfob was initialised here, but the database {} is missing: put it back, or run `keyfob db restore FILE` with a backup; \
+         or, to start with an empty database, remove {} and run `keyfob init`", admin_json.display(), database.display(), admin_json.display()
     )]
     DatabaseLost {
         /// The database.
@@ -142,7 +143,7 @@ pub enum StartError {
         /// The administrator's credentials.
         admin_json: PathBuf,
     },
-    /// The key is not beside the database, so that nothing tells a first start from a lost database.
+    /// The key is not beside the database, so a first start cannot be distinguished from a lost database.
     #[error(
         "there is no database at {}, and the master key comes from elsewhere ({key}): if this is a new installation, run `keyfob init`; \
          if it is not, put the database back, or run `keyfob db restore FILE` with a backup", database.display()
@@ -150,12 +151,12 @@ pub enum StartError {
     InitFirst {
         /// The database.
         database: PathBuf,
-        /// Where the key is.
+        /// Source of the key.
         key: String,
     },
 }
 
-/// What is on the disk.
+/// Which files exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Found {
     database: bool,
@@ -165,7 +166,7 @@ struct Found {
 }
 
 impl Places {
-    /// Where everything is, as configured.
+    /// The paths that the configuration gives.
     pub fn new(store: &Store, master_key: &MasterKeySource) -> Self {
         let directory = store.directory().to_owned();
         let beside = |name: &str| directory.join(name);
@@ -178,12 +179,12 @@ impl Places {
         }
     }
 
-    /// Looks at the files and says how to start. To be asked under the [`InstanceLock`], so that nobody
-    /// changes them meanwhile. `variable` reads the environment.
+    /// Decides by the files how to start. Call it under the [`InstanceLock`], so that no other process changes
+    /// them meanwhile. `variable` reads the environment.
     ///
     /// # Errors
-    /// `DatabaseWithoutKey`, `DatabaseLost`, `InitFirst`, `OwnedByAnother`; `File` when the files cannot be
-    /// looked at.
+    /// `DatabaseWithoutKey`, `DatabaseLost`, `InitFirst`, `OwnedByAnother`; `File` when the metadata of a
+    /// file cannot be read.
     pub fn state(
         &self,
         starter: Starter,
@@ -194,7 +195,7 @@ impl Places {
             MasterKeySource::Environment(name) => variable(name).is_some(),
         };
         let found = Found {
-            // A crash in the moment of its creation leaves an empty file: that is no database yet.
+            // A crash during creation leaves an empty file, which is not yet a database.
             database: length_of(&self.database)?.is_some_and(|length| length > 0),
             key,
             admin_json: is_there(&self.admin_json)?,
@@ -202,20 +203,20 @@ impl Places {
         };
         let state = self.judge(found, starter)?;
         match starter {
-            // Whoever serves here the first time may be root in a container, and the directory a mounted one.
-            Starter::Serve if self.telling().is_none() => {}
-            Starter::Serve | Starter::Init => self.stay_out_of_the_way()?,
+            // The first start may be root's in a container, in a mounted directory of another user.
+            Starter::Serve if self.owned_file().is_none() => {}
+            Starter::Serve | Starter::Init => self.refuse_root_for_another_owner()?,
         }
         Ok(state)
     }
 
-    /// Refuses root where this installation is another user's: what root makes here that user's server cannot
-    /// write to.
+    /// Refuses root if the installation belongs to another user, whose server cannot write to files that root
+    /// creates.
     ///
     /// # Errors
     /// `OwnedByAnother`.
-    pub fn stay_out_of_the_way(&self) -> Result<(), StartError> {
-        let path = self.telling().unwrap_or(&self.directory);
+    pub fn refuse_root_for_another_owner(&self) -> Result<(), StartError> {
+        let path = self.owned_file().unwrap_or(&self.directory);
         match path.metadata() {
             Ok(metadata) if is_foreign(metadata.uid(), rustix::process::geteuid().as_raw()) => {
                 Err(StartError::OwnedByAnother { path: path.to_owned(), owner: metadata.uid() })
@@ -224,8 +225,8 @@ impl Places {
         }
     }
 
-    /// The file that tells whose installation this is.
-    fn telling(&self) -> Option<&Path> {
+    /// The file whose owner is the owner of the installation.
+    fn owned_file(&self) -> Option<&Path> {
         let key = match &self.master_key {
             MasterKeySource::File(path) => Some(path.as_path()),
             MasterKeySource::Credential(_) | MasterKeySource::Environment(_) => None,
@@ -251,12 +252,11 @@ impl Places {
 
     fn key_is_beside(&self) -> bool {
         let MasterKeySource::File(path) = &self.master_key else { return false };
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        real(parent) == real(&self.directory)
+        real(directory_of(path)) == real(&self.directory)
     }
 
-    /// Where the key is, for a person.
+    /// The source of the key, for messages.
     pub fn key_name(&self) -> String {
         match &self.master_key {
             MasterKeySource::File(path) => path.display().to_string(),
@@ -266,7 +266,7 @@ impl Places {
     }
 }
 
-/// Anybody but root is told by the operating system.
+/// Only root needs this check: the operating system stops other users.
 fn is_foreign(owner: u32, user: u32) -> bool {
     user == 0 && owner != 0
 }
@@ -275,7 +275,9 @@ fn length_of(path: &Path) -> Result<Option<u64>, StartError> {
     match path.metadata() {
         Ok(metadata) => Ok(Some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => Err(StartError::File { action: "looking at", path: path.to_owned(), cause }),
+        Err(cause) => {
+            Err(StartError::File { action: "reading the metadata of", path: path.to_owned(), cause })
+        }
     }
 }
 
@@ -298,14 +300,14 @@ mod tests {
     }
 
     #[test]
-    fn only_root_can_be_in_somebody_elses_way() {
+    fn only_root_is_refused_for_another_owner() {
         assert!(is_foreign(998, 0));
         assert!(!is_foreign(0, 0) && !is_foreign(998, 998) && !is_foreign(998, 1000));
     }
 
     /// The whole table for a key beside the database: database, key, admin.json.
     #[test]
-    fn a_start_goes_on_only_where_nothing_was_lost() {
+    fn a_start_continues_only_where_no_file_was_lost() {
         let places = places(Path::new("data"), MasterKeySource::File("data/master.key".into()));
         for starter in [Starter::Serve, Starter::Init] {
             let judge = |database, key, admin_json| places.judge(found(database, key, admin_json), starter);
@@ -314,7 +316,7 @@ mod tests {
             assert!(matches!(judge(true, true, true), Ok(StartState::Existing)));
             assert!(
                 matches!(judge(true, true, false), Ok(StartState::Existing)),
-                "the credentials may be moved to a safe place"
+                "the credentials may have been moved to a safe place"
             );
             assert!(matches!(judge(true, false, true), Err(StartError::DatabaseWithoutKey { .. })));
             assert!(matches!(judge(true, false, false), Err(StartError::DatabaseWithoutKey { .. })));
@@ -324,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_key_from_elsewhere_somebody_must_say_that_this_is_new() {
+    fn with_a_key_from_elsewhere_only_init_makes_a_new_installation() {
         let places = places(Path::new("data"), MasterKeySource::Environment("KEY".into()));
         let judge = |key, admin_json, starter| {
             places.judge(Found { key_is_beside: false, ..found(false, key, admin_json) }, starter)
@@ -336,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_says_how_to_go_on() {
+    fn every_refusal_names_the_fix() {
         let places = places(Path::new("data"), MasterKeySource::Environment("KEY".into()));
         let say = |found, starter| places.judge(found, starter).unwrap_err().to_string();
         let lost = say(found(false, true, true), Starter::Serve);
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_is_what_is_on_the_disk() {
+    fn the_state_depends_on_the_files_that_exist() {
         let directory = tempfile::tempdir().unwrap();
         let key = directory.path().join("master.key");
         let beside = places(directory.path(), MasterKeySource::File(key.clone()));
@@ -365,7 +367,7 @@ mod tests {
         fs::write(&beside.database, "").unwrap();
         assert!(
             matches!(state(&beside), Ok(StartState::Unfinished)),
-            "an empty database file is what a crash leaves"
+            "a crash leaves an empty database file"
         );
         let by_variable = places(directory.path(), MasterKeySource::Environment("KEY".into()));
         assert!(matches!(state(&by_variable), Err(StartError::InitFirst { .. })));
@@ -373,7 +375,7 @@ mod tests {
             places(directory.path(), MasterKeySource::File(directory.path().join("./master.key")));
         assert!(
             matches!(state(&roundabout), Ok(StartState::Unfinished)),
-            "beside is beside, however it is written"
+            "another spelling of the same directory"
         );
         fs::write(&beside.database, "redb").unwrap();
         assert!(matches!(state(&beside), Ok(StartState::Existing)));

@@ -50,7 +50,7 @@ impl App {
         let places = places(config);
         prepare_directory(&places.directory)?;
         if starter == Starter::Init {
-            places.stay_out_of_the_way()?;
+            places.refuse_root_for_another_owner()?;
         }
         let lock = lock(&places)?;
         let state = places.state(starter, variable)?;

@@ -25,7 +25,7 @@ pub(super) fn lock_existing(places: &Places) -> Result<InstanceLock, AppError> {
     if !places.directory.exists() {
         return Err(AppError::NotInitialised(places.database.clone()));
     }
-    places.stay_out_of_the_way()?;
+    places.refuse_root_for_another_owner()?;
     let lock = lock(places)?;
     match places.state(Starter::Serve, variable)? {
         StartState::Existing => Ok(lock),

@@ -67,7 +67,7 @@ pub fn restore(
     let (mut backup, file) = open(file)?;
     let damaged = |cause: RestoreError| AppError::restore(file, &places, cause);
     prepare_directory(&places.directory)?;
-    places.stay_out_of_the_way()?;
+    places.refuse_root_for_another_owner()?;
     let _lock = lock(&places)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
     let unfinished = UnfinishedRestore::at(&places);

@@ -1,5 +1,5 @@
-//! The start and the stop of the real server (contract, section 1): what the first makes, what the second
-//! finds, and what is refused and how.
+//! Start and stop of the real server: what the first start creates, what a second one finds, and what is
+//! refused.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,7 +23,7 @@ fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o7777
 }
 
-/// The names in `data/`, sorted.
+/// The file names in `data/`, sorted.
 fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(directory.join("data"))
         .unwrap()
@@ -40,7 +40,7 @@ fn get(server: &Process, path: &str, client: Option<&Client>) -> Value {
 }
 
 #[test]
-fn the_first_start_makes_everything_for_its_owner_only() {
+fn the_first_start_creates_every_file_for_its_owner_only() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
     assert_eq!(mode(&directory.path().join("data")), 0o700);
@@ -71,7 +71,7 @@ fn the_first_start_makes_everything_for_its_owner_only() {
 }
 
 #[test]
-fn a_directory_that_came_with_the_repository_is_tightened() {
+fn the_data_directory_of_the_repository_is_restricted_to_its_owner() {
     let directory = tempdir().unwrap();
     fs::create_dir(directory.path().join("data")).unwrap();
     fs::set_permissions(directory.path().join("data"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -87,9 +87,9 @@ fn quoted<'a>(line: &'a str, option: &str) -> &'a str {
     rest.split_once('\'').unwrap().0
 }
 
-/// The line is taken apart as the shell would, so that the test needs no curl.
+/// The test splits the line as a shell does, so that it needs no curl.
 #[test]
-fn the_greeting_says_what_to_do_and_its_curl_line_works() {
+fn the_start_prints_what_to_do_next_and_its_curl_line_works() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
     let greeting = &server.greeting;
@@ -98,7 +98,7 @@ fn the_greeting_says_what_to_do_and_its_curl_line_works() {
     {
         assert!(greeting.contains(told), "{told} in {greeting}");
     }
-    assert!(!greeting.contains(&admin(directory.path()).secret), "the secret is in its file alone");
+    assert!(!greeting.contains(&admin(directory.path()).secret), "the secret is in its file only");
     let line = greeting.lines().find_map(|line| line.split_once("curl ")).unwrap().1;
     let (socket, header, body) = (quoted(line, "--unix-socket"), quoted(line, "-H"), quoted(line, "-d"));
     let url = line.rsplit(' ').next().unwrap();
@@ -134,27 +134,27 @@ fn a_second_start_finds_everything_and_changes_nothing() {
     assert!(first.4.contains("just created") && !second.4.contains("just created"));
 }
 
-/// A first start that is killed at any point is completed by the next, and whatever credentials it left are
-/// good.
+/// A first start that is killed at any point is completed by the next one, and credentials that it wrote are
+/// valid.
 #[test]
-fn a_first_start_that_was_cut_off_is_completed() {
-    // The unfinished database is there for a moment only; whoever misses it comes when it has its name.
+fn a_first_start_that_was_killed_is_completed() {
+    // The unfinished database exists for a moment only, so its final name counts too.
     for name in ["keyfob.pid", "master.key", "keyfob.new", "keyfob.redb", "admin.json"] {
-        let there = |directory: &Path| {
+        let exists = |directory: &Path| {
             data(directory, name).exists()
                 || (name == "keyfob.new" && data(directory, "keyfob.redb").exists())
         };
         for _ in 0..3 {
             let directory = tempdir().unwrap();
             let address = format!("127.0.0.1:{}", free_port());
-            let mut cut_off = keyfob(directory.path(), &["serve", "--listen", &address])
+            let mut killed = keyfob(directory.path(), &["serve", "--listen", &address])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            let appeared = (0..5_000_000).any(|_| there(directory.path()));
-            cut_off.kill().unwrap();
-            cut_off.wait().unwrap();
+            let appeared = (0..5_000_000).any(|_| exists(directory.path()));
+            killed.kill().unwrap();
+            killed.wait().unwrap();
             assert!(appeared, "{name} never appeared");
             let server = Process::start(directory.path());
             get(&server, "/v1/clients/admin", Some(&admin(directory.path())));
@@ -182,9 +182,9 @@ fn a_key_alone_is_an_unfinished_first_start() {
     get(&server, "/v1/clients/admin", Some(&admin(directory.path())));
 }
 
-/// After kill -9 the socket file is still there; the next start takes its place.
+/// After kill -9 the socket file still exists; the next start replaces it.
 #[test]
-fn what_a_killed_server_leaves_behind_does_not_stop_the_next() {
+fn files_of_a_killed_server_do_not_stop_the_next_start() {
     let directory = tempdir().unwrap();
     Process::start(directory.path()).kill();
     assert!(data(directory.path(), "admin.sock").exists());
@@ -195,9 +195,9 @@ fn what_a_killed_server_leaves_behind_does_not_stop_the_next() {
     assert_eq!(server.stop(), 0);
 }
 
-/// SIGTERM: a request that was begun is answered, and the exit is a clean one.
+/// SIGTERM: a request in progress is answered, and the exit code is 0.
 #[test]
-fn a_request_that_was_begun_is_answered_before_the_stop() {
+fn a_request_in_progress_is_answered_before_the_stop() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
     let administrator = admin(directory.path());
@@ -211,14 +211,14 @@ fn a_request_that_was_begun_is_answered_before_the_stop() {
         body.len()
     )
     .unwrap();
-    // The server asks for the body: it has begun.
+    // The server asks for the body, so the request is in progress.
     let mut answer = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
     answer.read_line(&mut line).unwrap();
     assert!(line.starts_with("HTTP/1.1 100 "), "{line}");
     server.signal(Signal::TERM);
     let stopping = || fs::read_to_string(directory.path().join("log.txt")).unwrap().contains("stopping");
-    assert!((0..1_000_000).any(|_| stopping()), "the server never said that it stops");
+    assert!((0..1_000_000).any(|_| stopping()), "the server never logged that it stops");
     stream.write_all(body.as_bytes()).unwrap();
     let mut rest = String::new();
     answer.read_to_string(&mut rest).unwrap();
@@ -226,8 +226,7 @@ fn a_request_that_was_begun_is_answered_before_the_stop() {
     assert_eq!(server.wait(), 0);
 }
 
-/// What cannot start: runs it, and answers what it said on standard error. One that starts all the same is
-/// stopped.
+/// Runs a start that must be refused, and returns its standard error. A server that starts is stopped.
 fn refused_by(mut command: Command, code: i32) -> String {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();

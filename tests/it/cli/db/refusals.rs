@@ -39,7 +39,7 @@ fn a_running_server_a_wrong_key_and_a_missing_one_are_refused() {
     );
     fs::remove_file(&key).unwrap();
     let missing = refuses(house.path(), &["db", "restore", "b.backup"]);
-    assert!(missing.contains("master.key is missing: put it back from its copy"), "{missing}");
+    assert!(missing.contains("master.key is missing: restore it from your copy"), "{missing}");
     fs::write(&key, right).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(state(&house), before);

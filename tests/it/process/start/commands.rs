@@ -1,5 +1,4 @@
-//! The command line: the same routes through the admin socket while a server runs, and in the command's own
-//! process when none does.
+//! The administration commands: through the admin socket while a server runs, else in their own process.
 
 use super::*;
 
@@ -14,7 +13,7 @@ fn json_of(directory: &Path, arguments: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"))
 }
 
-/// A client from its making to its end.
+/// Creates, changes and deletes clients.
 fn clients_are_administered(directory: &Path) {
     let made = [
         "client",
@@ -187,7 +186,7 @@ fn the_effective_configuration_is_shown_with_its_origins_and_without_secrets() {
     for text in [&shown, &human] {
         assert!(text.contains("secret_sha256") && !text.contains(&hash), "{text}");
     }
-    assert!(!directory.path().join("data").exists(), "looking makes nothing");
+    assert!(!directory.path().join("data").exists(), "reading creates nothing");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! Starts that are refused: one clear line that names the cause and the mend, and nothing changed.
+//! Refused starts: one line names the cause and the fix, and nothing is changed.
 
 use std::os::unix::process::CommandExt;
 
 use super::*;
 
-/// Some words that a message must have.
+/// Checks that a message has these words.
 fn says(error: &str, words: &[&str]) {
     for word in words {
         assert!(error.contains(word), "{word:?} in: {error}");
@@ -27,22 +27,22 @@ fn a_second_server_is_refused_with_the_first_ones_process_id() {
 }
 
 #[test]
-fn a_database_without_its_key_is_not_started_and_the_key_mends_it() {
+fn a_database_without_its_key_is_refused_until_the_key_is_restored() {
     let directory = initialised();
     let (key, away) = (data(directory.path(), "master.key"), directory.path().join("away"));
     fs::rename(&key, &away).unwrap();
     says(
         &serve(directory.path()),
-        &["data/keyfob.redb", "data/master.key", "put the key back", "keyfob init"],
+        &["data/keyfob.redb", "data/master.key", "restore the key", "keyfob init"],
     );
-    says(&refused(directory.path(), &["init"]), &["put the key back"]);
-    assert!(!key.exists(), "no other key is made in its place");
+    says(&refused(directory.path(), &["init"]), &["restore the key"]);
+    assert!(!key.exists(), "no other key is created");
     fs::rename(&away, &key).unwrap();
     Process::start(directory.path());
 }
 
 #[test]
-fn another_databases_key_is_recognised() {
+fn the_key_of_another_database_is_refused() {
     let (directory, other) = (initialised(), initialised());
     fs::copy(data(other.path(), "master.key"), data(directory.path(), "master.key")).unwrap();
     says(&serve(directory.path()), &["data/keyfob.redb", "master key"]);
@@ -56,7 +56,7 @@ fn a_key_that_others_can_read_is_refused() {
 }
 
 #[test]
-fn a_lost_database_is_not_taken_for_a_first_start() {
+fn a_lost_database_is_not_mistaken_for_a_first_start() {
     let directory = initialised();
     fs::remove_file(data(directory.path(), "keyfob.redb")).unwrap();
     says(
@@ -65,10 +65,10 @@ fn a_lost_database_is_not_taken_for_a_first_start() {
     );
     assert!(!data(directory.path(), "keyfob.redb").exists());
     fs::remove_file(data(directory.path(), "admin.json")).unwrap();
-    assert!(run(directory.path(), &["init"]).status.success(), "the mend that it names works");
+    assert!(run(directory.path(), &["init"]).status.success(), "the fix that it names works");
 }
 
-/// A key from elsewhere: nothing tells a new installation from a lost database, so somebody must say so.
+/// With a key from elsewhere a new installation cannot be distinguished from a lost database.
 #[test]
 fn with_a_key_from_elsewhere_init_comes_first() {
     let (directory, other) = (tempdir().unwrap(), initialised());
@@ -84,7 +84,7 @@ fn with_a_key_from_elsewhere_init_comes_first() {
 }
 
 #[test]
-fn an_occupied_port_is_named_and_mended_by_another() {
+fn an_occupied_port_is_named_and_another_one_works() {
     let directory = tempdir().unwrap();
     let occupied = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = occupied.local_addr().unwrap().to_string();
@@ -96,7 +96,7 @@ fn an_occupied_port_is_named_and_mended_by_another() {
     Process::start(directory.path());
 }
 
-/// Root may write everywhere, so root becomes nobody for this.
+/// Root can write everywhere, so the process runs as another user.
 #[test]
 fn a_directory_that_cannot_be_written_to_is_named() {
     let directory = tempdir().unwrap();
@@ -125,7 +125,7 @@ fn a_directory_of_another_name_that_others_can_write_to_is_refused() {
     assert_eq!((mode(&shared), fs::read_dir(&shared).unwrap().count()), (0o777, 0));
 }
 
-/// Every fault in one run: the key, the value, where it came from, and what would be valid.
+/// One run reports every fault: the key, the value, its origin, and what would be valid.
 #[test]
 fn faults_of_the_configuration_are_named_with_their_origin() {
     let directory = tempdir().unwrap();
@@ -137,13 +137,16 @@ fn faults_of_the_configuration_are_named_with_their_origin() {
     let error = refused_by(command, 1);
     says(&error, &["server.listen", "nowhere", "config.toml", "policy.default.idle_timeot", "idle_timeout"]);
     says(&error, &["policy.default.access_token_ttl", "KEYFOB_LIMITS__PARAMETERS_MAX", "many"]);
-    assert!(!error.contains("KEYFOB_PORT"), "what a container platform injects is left alone: {error}");
-    assert!(!directory.path().join("data").exists(), "nothing was made");
+    assert!(
+        !error.contains("KEYFOB_PORT"),
+        "variables that a container platform injects are ignored: {error}"
+    );
+    assert!(!directory.path().join("data").exists(), "nothing was created");
     says(&refused(directory.path(), &["config", "check"]), &["policy.default.idle_timeot"]);
 }
 
 #[test]
-fn an_http_issuer_off_this_machine_is_refused_and_one_on_it_is_warned_of() {
+fn an_http_issuer_is_refused_except_on_a_loopback_host_with_a_warning() {
     let directory = tempdir().unwrap();
     let error = refused(directory.path(), &["serve", "--issuer", "http://id.example"]);
     says(&error, &["server.issuer", "http://id.example", "https"]);
