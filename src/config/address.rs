@@ -1,10 +1,15 @@
-//! Where the server listens, and the origins (RFC 6454 §6.1) that it goes by.
+//! Listen addresses and web origins (RFC 6454 §6.1).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-/// Where the server listens.
+use super::format::{Format, Invalid};
+
+/// What an origin looks like, for errors and the reference.
+const ORIGIN: &str = "an absolute URL without a path, such as \"https://id.example.com\"";
+
+/// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// `host:port`; the host may be a name to resolve.
@@ -22,28 +27,22 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Reads `host:port` or `unix:/path`.
-pub fn listen(text: &str) -> Result<Listen, String> {
-    let expected = || "host:port such as \"127.0.0.1:8080\" or \"[::]:8080\", or unix:/path".to_owned();
-    if let Some(path) = text.strip_prefix("unix:") {
-        return if path.is_empty() || path.contains('\0') {
-            Err(expected())
-        } else {
-            Ok(Listen::Unix(path.into()))
-        };
-    }
-    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
-    port_number(port).and(Host::parse(&host.to_ascii_lowercase())).ok_or_else(expected)?;
-    Ok(Listen::Tcp(text.to_owned()))
+/// `host:port` or `unix:/path`.
+pub(super) fn listen() -> Format<Listen> {
+    let valid = "host:port such as \"127.0.0.1:8080\" or \"[::]:8080\", or unix:/path";
+    Format::text(valid, |text| match text.strip_prefix("unix:") {
+        Some(path) => (!path.is_empty() && !path.contains('\0')).then(|| Listen::Unix(path.into())),
+        None => host_and_port(text).map(|_| Listen::Tcp(text.to_owned())),
+    })
 }
 
-/// The host and port that `host:port` names; a `listen` that was read has both.
+/// The parts of `host:port`; a valid `listen` has both.
 pub(super) fn host_and_port(address: &str) -> Option<(Host, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     Some((Host::parse(&host.to_ascii_lowercase())?, port_number(port)?))
 }
 
-/// A host as it stands in an origin: lower case, addresses in canonical form.
+/// A host as in an origin: lower case, addresses in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Host {
     Name(String),
@@ -66,12 +65,12 @@ impl Host {
         if text.len() > 253 || !text.split('.').all(label) {
             return None;
         }
-        // A last label of digits only is an IPv4 address or nothing (WHATWG URL, "ends in a number").
+        // A host whose last label is a number must be an IPv4 address (WHATWG URL, "ends in a number").
         let numeric = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
         if numeric { text.parse().ok().map(Self::V4) } else { Some(Self::Name(text.to_owned())) }
     }
 
-    /// Whether it is this machine: `localhost`, a name below it, 127.0.0.0/8 or ::1.
+    /// Whether it names this machine: `localhost`, a name below it, 127.0.0.0/8 or ::1.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Name(name) => name == "localhost" || name.ends_with(".localhost"),
@@ -100,7 +99,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// What an `http` or `https` origin is made of.
+/// An `http` or `https` origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     pub https: bool,
@@ -108,21 +107,20 @@ pub(super) struct Origin {
     pub port: u16,
 }
 
-/// Reads an origin: `https`, or `http` on this machine, and exactly as browsers write it in `Origin`, since
-/// it is compared byte for byte.
+/// Reads an origin: `https`, or `http` on a loopback host. It must be written as browsers write `Origin`, since
+/// it is compared byte by byte.
 pub(super) fn origin(text: &str) -> Result<Origin, String> {
-    let example = "an absolute URL without a path, such as \"https://id.example.com\"";
-    let (scheme, authority) = text.split_once("://").ok_or(example)?;
+    let (scheme, authority) = text.split_once("://").ok_or(ORIGIN)?;
     let https = match scheme {
         "https" => true,
         "http" => false,
-        _ => return Err(format!("{example}; https, or http on a loopback host")),
+        _ => return Err(format!("{ORIGIN}; https, or http on a loopback host")),
     };
     if authority.contains('@') {
-        return Err(format!("{example}; no user name or password"));
+        return Err(format!("{ORIGIN}; no user name or password"));
     }
     if authority.contains(['/', '?', '#', '\\']) {
-        return Err(format!("{example}; no path, query, fragment or slash at the end"));
+        return Err(format!("{ORIGIN}; no path, query, fragment or slash at the end"));
     }
     let bracket = authority.rfind(']').map_or(0, |at| at + 1);
     let (host, port) = match authority[bracket..].find(':') {
@@ -130,13 +128,16 @@ pub(super) fn origin(text: &str) -> Result<Origin, String> {
         None => (authority, None),
     };
     let host = Host::parse(host).filter(|parsed| parsed.to_string() == host);
-    let host = host
-        .ok_or_else(|| format!("{example}; the host in lower case, a name outside ASCII in its xn-- form, an IPv6 address in brackets"))?;
+    let host = host.ok_or_else(|| {
+        format!(
+            "{ORIGIN}; the host in lower case, a non-ASCII name in its xn-- form, an IPv6 address in brackets"
+        )
+    })?;
     let usual = if https { 443 } else { 80 };
     let port = match port.map(|port| (port, port_number(port))) {
         None => usual,
         Some((text, Some(port))) if port != usual && port != 0 && text == port.to_string() => port,
-        Some(_) => return Err(format!("{example}; a port only where it is not {usual}, from 1 to 65535")),
+        Some(_) => return Err(format!("{ORIGIN}; a port only if it is not {usual}, from 1 to 65535")),
     };
     if !https && !host.is_loopback() {
         return Err(
@@ -146,9 +147,9 @@ pub(super) fn origin(text: &str) -> Result<Origin, String> {
     Ok(Origin { https, host, port })
 }
 
-/// Reads an origin and keeps its text.
-pub fn origin_text(text: &str) -> Result<String, String> {
-    origin(text).map(|_| text.to_owned())
+/// An origin, kept as text.
+pub(super) fn origin_text() -> Format<String> {
+    Format::text_with_rules(ORIGIN, |text| origin(text).map(|_| text.to_owned()).map_err(Invalid::Rule))
 }
 
 fn port_number(text: &str) -> Option<u16> {
@@ -159,10 +160,10 @@ fn port_number(text: &str) -> Option<u16> {
 mod tests {
     use super::*;
 
-    /// MET-03, CKE-05: https, or http on loopback; nothing behind the host.
+    /// MET-03, CKE-05: https, or http on loopback; nothing after the host.
     #[test]
-    fn an_issuer_is_an_origin_and_https_unless_it_is_this_machine() {
-        for good in [
+    fn an_issuer_is_an_origin_and_https_unless_the_host_is_loopback() {
+        for valid in [
             "https://id.example.com",
             "https://id.example.com:8443",
             "https://xn--bcher-kva.example",
@@ -172,9 +173,9 @@ mod tests {
             "http://127.9.9.9:8080",
             "http://[::1]:8080",
         ] {
-            assert!(origin(good).is_ok(), "{good}: {:?}", origin(good));
+            assert!(origin(valid).is_ok(), "{valid}: {:?}", origin(valid));
         }
-        for (bad, why) in [
+        for (invalid, why) in [
             ("", "absolute URL"),
             ("id.example.com", "absolute URL"),
             ("ftp://id.example.com", "https, or http"),
@@ -200,19 +201,20 @@ mod tests {
             ("http://localhost.example.com", "loopback"),
             ("http://128.0.0.1", "loopback"),
         ] {
-            let problem = origin(bad).expect_err(bad);
-            assert!(problem.contains(why), "{bad}: {problem}");
+            let problem = origin(invalid).expect_err(invalid);
+            assert!(problem.contains(why), "{invalid}: {problem}");
         }
     }
 
     #[test]
     fn a_server_listens_on_host_and_port_or_on_a_socket_file() {
+        let listen = |text| listen().parse(text);
         assert_eq!(listen("127.0.0.1:8080"), Ok(Listen::Tcp("127.0.0.1:8080".into())));
         assert_eq!(listen("unix:/run/keyfob.sock"), Ok(Listen::Unix("/run/keyfob.sock".into())));
-        for good in ["[::]:0", "Localhost:8080", "my_service:80"] {
-            assert!(listen(good).is_ok(), "{good}");
+        for valid in ["[::]:0", "Localhost:8080", "my_service:80"] {
+            assert!(listen(valid).is_ok(), "{valid}");
         }
-        for bad in [
+        for invalid in [
             "",
             "8080",
             ":8080",
@@ -226,7 +228,7 @@ mod tests {
             "http://localhost:80",
             "a b:80",
         ] {
-            assert!(listen(bad).is_err(), "{bad:?}");
+            assert!(listen(invalid).is_err(), "{invalid:?}");
         }
     }
 }

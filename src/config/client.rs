@@ -1,13 +1,14 @@
-//! The clients that the configuration declares.
+//! The clients that the configuration declares (`[[client]]`).
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::parse::{boolean, one_of, path};
+use super::format::{Format, Invalid, any_text, boolean, file_path, one_of};
 use super::policy::DEFAULT_POLICY;
 use super::sheet::Sheet;
 use crate::domain::access::TokenFormat;
@@ -18,43 +19,34 @@ use crate::domain::refusal::Refusal;
 use crate::domain::scope::{SCOPE_BYTES_MAX, ScopeSet};
 use crate::domain::time::Timestamp;
 
-/// What every client secret begins with; 43 characters of base64url follow.
+/// The prefix of client secrets; 43 characters of base64url follow.
 const SECRET_PREFIX: &str = "kfc_";
-/// The longest file that can hold a secret; more is not read.
+/// A longer file is rejected unread.
 const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
-/// A client that the configuration declares, with the same fields as one made through the API (contract,
-/// section 4).
+/// A declared client, with the fields of one created through the API (contract, section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeclaredClient {
-    /// Its name.
     pub id: ClientId,
-    /// Whether it can keep a secret.
     pub kind: ClientKind,
-    /// What it may do.
     pub permissions: Vec<Permission>,
-    /// The grants it may use.
     pub grants: Vec<Grant>,
-    /// The scopes it may ask for.
     pub scopes: ScopeSet,
-    /// The audiences it may ask for.
     pub audiences: Vec<Box<str>>,
-    /// The resources that it is.
+    /// The audiences that this client is itself: it may introspect their tokens.
     pub serves: Vec<Box<str>>,
-    /// The clients it may open sessions for.
+    /// The clients for which it may open sessions.
     pub opens_for: Vec<ClientId>,
-    /// The name of its policy, which is among the configured ones.
+    /// The name of a configured policy.
     pub policy: Box<str>,
-    /// The form of its access tokens.
     pub access_token_format: TokenFormat,
-    /// Whether it is shut out.
     pub disabled: bool,
     /// SHA-256 of its secret; `None` for a public client.
     pub secret: Option<Hash>,
 }
 
 impl DeclaredClient {
-    /// The client that it declares, as of `now`.
+    /// The client, created at `now`.
     pub fn to_client(&self, now: Timestamp) -> Client {
         Client {
             id: self.id.clone(),
@@ -85,53 +77,43 @@ pub(super) fn read(sheet: &mut Sheet, policies: &BTreeMap<String, Policy>) -> Ve
 fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>) -> Option<DeclaredClient> {
     let key = |name: &str| format!("{table}.{name}");
     if !sheet.has(&key("client_id")) {
-        sheet.refuse(table, "client_id is missing; a declared client needs a name");
+        sheet.refuse(table, "client_id is missing; a declared client needs one");
     }
-    let id = sheet.optional(&key("client_id"), client_id);
-    let policy_of = |text: &str| -> Result<Box<str>, String> {
-        let known = || {
-            format!(
-                "one of the configured policies: {}",
-                policies.keys().cloned().collect::<Vec<_>>().join(", ")
-            )
-        };
-        policies.contains_key(text).then(|| text.into()).ok_or_else(known)
-    };
-    let boxed = |text: &str| Ok(text.into());
+    let id = sheet.optional(&key("client_id"), &client_id());
     let client = DeclaredClient {
-        id: id.unwrap_or_else(|| "unnamed".parse().expect("a client's name")),
+        id: id.unwrap_or_else(|| "unnamed".parse().expect("it is a valid client id")),
         kind: sheet.read(
             &key("kind"),
             ClientKind::Confidential.as_str(),
-            one_of(ClientKind::ALL, ClientKind::as_str),
+            &one_of(ClientKind::ALL, ClientKind::as_str),
         ),
         permissions: distinct(sheet.list(
             &key("permissions"),
             &[],
-            one_of(Permission::ALL, Permission::as_str),
+            &one_of(Permission::ALL, Permission::as_str),
         )),
-        grants: distinct(sheet.list(&key("grants"), &[], one_of(Grant::ALL, Grant::as_str))),
+        grants: distinct(sheet.list(&key("grants"), &[], &one_of(Grant::ALL, Grant::as_str))),
         scopes: scopes(sheet, &key("scopes")),
-        audiences: sheet.list(&key("audiences"), &[], boxed),
-        serves: sheet.list(&key("serves"), &[], boxed),
-        opens_for: sheet.list(&key("opens_for"), &[], client_name),
-        policy: sheet.read(&key("policy"), DEFAULT_POLICY, policy_of),
+        audiences: sheet.list(&key("audiences"), &[], &any_text()),
+        serves: sheet.list(&key("serves"), &[], &any_text()),
+        opens_for: sheet.list(&key("opens_for"), &[], &Format::text(CLIENT_ID, |text| text.parse().ok())),
+        policy: sheet.read(&key("policy"), DEFAULT_POLICY, &policy_name(policies)),
         access_token_format: sheet.read(
             &key("access_token_format"),
             TokenFormat::Paseto.as_str(),
-            one_of(TokenFormat::ALL, TokenFormat::as_str),
+            &one_of(TokenFormat::ALL, TokenFormat::as_str),
         ),
-        disabled: sheet.read(&key("disabled"), "false", boolean),
+        disabled: sheet.read(&key("disabled"), "false", &boolean()),
         secret: secret(sheet, table),
     };
-    if !sheet.is_sound(table) {
+    if !sheet.is_valid(table) {
         return None;
     }
     match (client.kind, client.secret) {
         (ClientKind::Confidential, None) => {
             sheet.refuse(
                 table,
-                "a confidential client needs secret_sha256 or secret_file; one that cannot keep a secret is kind = \"public\"",
+                "a confidential client needs secret_sha256 or secret_file; for a client that cannot keep a secret set kind = \"public\"",
             );
         }
         (ClientKind::Public, Some(_)) => {
@@ -147,24 +129,30 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
     Some(client)
 }
 
-fn client_name(text: &str) -> Result<ClientId, String> {
-    text.parse().map_err(|_| "a client's name: 1 to 64 letters, digits and . _ ~ -".to_owned())
+const CLIENT_ID: &str = "a client id: 1 to 64 letters, digits and . _ ~ -";
+
+fn client_id() -> Format<ClientId> {
+    Format::text_with_rules(CLIENT_ID, |text| match text {
+        "admin" => Err(Invalid::Rule(
+            "another client id: admin is the administrator client that the first start creates".to_owned(),
+        )),
+        _ => text.parse().map_err(|_| Invalid::Value),
+    })
 }
 
-fn client_id(text: &str) -> Result<ClientId, String> {
-    match text {
-        "admin" => {
-            Err("another name: admin is the administrator client that the first start makes".to_owned())
-        }
-        _ => client_name(text),
-    }
+fn policy_name(policies: &BTreeMap<String, Policy>) -> Format<Box<str>> {
+    let names: Vec<String> = policies.keys().cloned().collect();
+    let valid = format!("one of the configured policies: {}", names.join(", "));
+    Format::text(valid, move |text| names.iter().any(|name| name == text).then(|| text.into()))
 }
 
 fn scopes(sheet: &mut Sheet, key: &str) -> ScopeSet {
-    let names = sheet.list(key, &[], |text| match text.parse::<ScopeSet>() {
-        Ok(set) if set.as_str() == text && !set.is_empty() => Ok(text.to_owned()),
-        _ => Err("a scope: letters, digits and punctuation without space, quote or backslash".to_owned()),
+    let scope = "a scope: letters, digits and punctuation without space, quote or backslash";
+    let format = Format::text(scope, |text| {
+        let set = text.parse::<ScopeSet>().ok()?;
+        (set.as_str() == text && !set.is_empty()).then(|| text.to_owned())
     });
+    let names = sheet.list(key, &[], &format);
     names.join(" ").parse().unwrap_or_else(|_| {
         sheet.refuse(key, &format!("expected at most {SCOPE_BYTES_MAX} bytes in all"));
         ScopeSet::default()
@@ -173,13 +161,13 @@ fn scopes(sheet: &mut Sheet, key: &str) -> ScopeSet {
 
 fn secret(sheet: &mut Sheet, table: &str) -> Option<Hash> {
     let file_key = format!("{table}.secret_file");
-    let hash = sheet.optional(&format!("{table}.secret_sha256"), sha256_hex);
-    let file = sheet.optional(&file_key, path);
+    let hash = sheet.optional(&format!("{table}.secret_sha256"), &sha256_hex());
+    let file = sheet.optional(&file_key, &file_path());
     match (hash, file) {
         (Some(_), Some(_)) => {
             sheet.refuse(
                 &file_key,
-                "stands beside secret_sha256: a client has one secret here; remove one of them",
+                "secret_sha256 is set too: a declared client has one secret; remove one of them",
             );
             None
         }
@@ -188,18 +176,19 @@ fn secret(sheet: &mut Sheet, table: &str) -> Option<Hash> {
     }
 }
 
-fn sha256_hex(text: &str) -> Result<Hash, String> {
-    let mut hash = [0; 32];
-    let digits = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    for (byte, pair) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let pair = std::str::from_utf8(pair).ok().filter(|_| digits);
-        *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or_default();
-    }
-    let how = "64 hexadecimal digits, the SHA-256 of the secret's text: printf %s \"$SECRET\" | sha256sum";
-    digits.then_some(Hash(hash)).ok_or_else(|| how.to_owned())
+fn sha256_hex() -> Format<Hash> {
+    let valid = "64 hexadecimal digits, the SHA-256 of the secret: printf %s \"$SECRET\" | sha256sum";
+    Format::text(valid, |text| {
+        let mut hash = [0; 32];
+        let digits = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        for (index, byte) in hash.iter_mut().enumerate().filter(|_| digits) {
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).ok()?;
+        }
+        digits.then_some(Hash(hash))
+    })
 }
 
-fn hash_of_file(file: &std::path::Path) -> Result<Hash, String> {
+fn hash_of_file(file: &Path) -> Result<Hash, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let expected =
         || "expected a file with one client secret: kfc_ and 43 characters of base64url".to_owned();

@@ -1,37 +1,34 @@
-//! What can be wrong with the configuration, said so that a person can mend it.
+//! Configuration errors: each names the setting, its origin, and what is wrong or would be valid.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Stands where a secret would.
+/// Replaces a secret in output.
 pub(super) const HIDDEN: &str = "(not shown)";
 
-/// The configuration cannot be used.
+/// Why the configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read, or is not TOML.
     #[error("{}{}: {problem}", path.display(), position.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default())]
     File {
-        /// The file.
         path: PathBuf,
         /// Line and column, from 1, where they are known.
         position: Option<(usize, usize)>,
-        /// What is wrong, and what to do.
         problem: String,
     },
-    /// Settings that cannot be: all of them, so that one run is enough to mend them.
+    /// All invalid settings, so that one run shows everything to fix.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Settings(Vec<Fault>),
 }
 
-/// One setting that cannot be.
+/// One invalid setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The whole key, such as `policy.default.idle_timeout`.
     pub key: String,
-    /// Its value; never a secret's, and `None` where the key itself is the fault.
+    /// Its value, redacted if it may be a secret; `None` if the key itself is invalid.
     pub value: Option<String>,
-    /// Where it came from.
     pub origin: String,
     /// What is wrong, or what would be valid.
     pub problem: String,
@@ -46,13 +43,12 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The value as an error may show it. A secret pasted into the wrong place is recognised by its form and not
-/// repeated.
+/// The value as an error may show it. A value that looks like a secret is redacted in any setting.
 pub(super) fn shown(key: &str, value: &str) -> String {
     let credentials_in_url = value.contains("://") && value.contains('@');
-    let perhaps_a_key = key == "keys.master_key_env";
+    let may_be_the_key = key == "keys.master_key_env";
     if is_secret(key)
-        || perhaps_a_key
+        || may_be_the_key
         || ["kfc_", "kfr_", "kfs_"].iter().any(|prefix| value.contains(prefix))
         || credentials_in_url
     {
@@ -61,7 +57,7 @@ pub(super) fn shown(key: &str, value: &str) -> String {
     format!("{value:?}")
 }
 
-/// Whether the setting's value is never shown.
+/// Whether the setting holds a secret.
 pub(super) fn is_secret(key: &str) -> bool {
     key.ends_with(".secret_sha256")
 }

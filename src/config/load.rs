@@ -1,11 +1,12 @@
-//! Every section read from the merged sources: the keys, their defaults and their limits on one page.
+//! Reads every section of the merged sources: all keys with their defaults and limits.
 
 use std::path::PathBuf;
 
 use super::address::{Host, Listen, host_and_port, listen, origin, origin_text};
 use super::fault::ConfigError;
-use super::parse::{
-    boolean, cookie_name, duration_within, log_level, number_within, one_of, path, size_within, variable,
+use super::format::{
+    Format, boolean, cookie_name, duration_within, file_path, log_level, number_within, one_of, size_within,
+    variable,
 };
 use super::sheet::{DEFAULT_ORIGIN, Sheet};
 use super::source::Sources;
@@ -15,8 +16,8 @@ use super::{
 };
 
 const ISSUER: &str = "http://127.0.0.1:8080";
-/// The systemd credential (systemd.exec, `LoadCredential=`) that is the master key, and the key's file beside
-/// the database.
+/// The name of the systemd credential (systemd.exec, `LoadCredential=`) with the master key, and of the key file
+/// beside the database.
 const MASTER_KEY: &str = "master.key";
 
 pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
@@ -29,40 +30,40 @@ pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
 pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
     let server = server(sheet);
     let store = Store {
-        path: sheet.read("store.path", "data/keyfob.redb", file_path),
-        cache_bytes: sheet.read("store.cache_bytes", "256MiB", size_within(1 << 20, 1 << 40)),
+        path: sheet.read("store.path", "data/keyfob.redb", &file_path()),
+        cache_bytes: sheet.read("store.cache_bytes", "256MiB", &size_within(1 << 20, 1 << 40)),
     };
     let keys = Keys {
         master_key: master_key(sheet, sources, &store),
-        rotate_every: sheet.read("keys.rotate_every", "90d", duration_within("1h", "400d")),
+        rotate_every: sheet.read("keys.rotate_every", "90d", &duration_within("1h", "400d")),
     };
     let policies = policy::read(sheet);
     let cookie = Cookie {
-        name: sheet.read("cookie.name", "__Host-keyfob", cookie_name),
+        name: sheet.read("cookie.name", "__Host-keyfob", &cookie_name()),
         same_site: sheet.read(
             "cookie.same_site",
             "Lax",
-            one_of(&[SameSite::Strict, SameSite::Lax, SameSite::None], SameSite::as_str),
+            &one_of(&[SameSite::Strict, SameSite::Lax, SameSite::None], SameSite::as_str),
         ),
-        origins: sheet.list("cookie.origins", &[], origin_text),
+        origins: sheet.list("cookie.origins", &[], &origin_text()),
     };
-    let events_retention = sheet.read("events.retention", "30d", duration_within("1s", "3650d"));
+    let events_retention = sheet.read("events.retention", "30d", &duration_within("1s", "3650d"));
     let limits = Limits {
-        body_bytes_max: sheet.read("limits.body_bytes_max", "64KiB", size_within(1, 64 << 20)),
-        parameters_max: sheet.read("limits.parameters_max", "64", number_within(1, 10_000)),
-        header_timeout: sheet.read("limits.header_timeout", "10s", duration_within("1ms", "1h")),
-        request_timeout: sheet.read("limits.request_timeout", "30s", duration_within("1ms", "1h")),
-        connections_max: sheet.read("limits.connections_max", "10000", number_within(1, 1_000_000)),
-        write_queue_max: sheet.read("limits.write_queue_max", "4096", number_within(1, 1_000_000)),
+        body_bytes_max: sheet.read("limits.body_bytes_max", "64KiB", &size_within(1, 64 << 20)),
+        parameters_max: sheet.read("limits.parameters_max", "64", &number_within(1, 10_000)),
+        header_timeout: sheet.read("limits.header_timeout", "10s", &duration_within("1ms", "1h")),
+        request_timeout: sheet.read("limits.request_timeout", "30s", &duration_within("1ms", "1h")),
+        connections_max: sheet.read("limits.connections_max", "10000", &number_within(1, 1_000_000)),
+        write_queue_max: sheet.read("limits.write_queue_max", "4096", &number_within(1, 1_000_000)),
         failed_auth_per_minute: sheet.read(
             "limits.failed_auth_per_minute",
             "30",
-            number_within(1, 1_000_000),
+            &number_within(1, 1_000_000),
         ),
     };
     let log = Log {
-        format: sheet.read("log.format", "text", log_format()),
-        level: sheet.read("log.level", "info", log_level),
+        format: sheet.read("log.format", "text", &log_format()),
+        level: sheet.read("log.level", "info", &log_level()),
     };
     let clients = client::read(sheet, &policies.by_name);
     let mut warnings = warnings(sheet, &server, &cookie);
@@ -86,30 +87,29 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
 
 fn server(sheet: &mut Sheet) -> Server {
     let tls = tls(sheet);
-    let listen = sheet.read("server.listen", "127.0.0.1:8080", listen);
-    let issuer = sheet.read("server.issuer", &issuer_of(&listen), origin_text);
-    let network = |text: &str| {
-        text.parse().map_err(|_| {
-            "addresses or networks such as \"127.0.0.1/32\", \"10.0.0.0/8\" or \"fd00::/8\"".to_owned()
-        })
-    };
-    let trusted_proxies = sheet.list("server.trusted_proxies", &["127.0.0.1/32"], network);
+    let listen = sheet.read("server.listen", "127.0.0.1:8080", &listen());
+    let issuer = sheet.read("server.issuer", &issuer_of(&listen), &origin_text());
+    let network = Format::text(
+        "an address or a network such as \"127.0.0.1/32\", \"10.0.0.0/8\" or \"fd00::/8\"",
+        |text| text.parse().ok(),
+    );
+    let trusted_proxies = sheet.list("server.trusted_proxies", &["127.0.0.1/32"], &network);
     let scheme = origin(&issuer).ok();
     if tls.is_some() && scheme.as_ref().is_some_and(|issuer| !issuer.https) {
-        let how = "with [server.tls] it is https: set it to the public URL that the certificate is for, such as \"https://id.example.com\"";
+        let how = "with [server.tls] it must be https: set it to the public URL of the certificate, such as \"https://id.example.com\"";
         sheet.refuse("server.issuer", how);
     }
-    // Browsers would shun plain http on every other port of a loopback host, too.
+    // On a loopback host browsers would then refuse plain http on every other port, too.
     let strict_transport = tls.is_some() && scheme.is_some_and(|issuer| !issuer.host.is_loopback());
-    let metrics_public = sheet.read("server.metrics_public", "false", boolean);
+    let metrics_public = sheet.read("server.metrics_public", "false", &boolean());
     Server { listen, tls, strict_transport, issuer, trusted_proxies, metrics_public }
 }
 
-/// Certificate and key, or neither: then TLS is a proxy's.
+/// Certificate and key, or neither, where a proxy terminates TLS.
 fn tls(sheet: &mut Sheet) -> Option<Tls> {
     let (is_cert_set, is_key_set) = (sheet.has("server.tls.cert"), sheet.has("server.tls.key"));
     let (cert, key) =
-        (sheet.optional("server.tls.cert", file_path), sheet.optional("server.tls.key", file_path));
+        (sheet.optional("server.tls.cert", &file_path()), sheet.optional("server.tls.key", &file_path()));
     if is_cert_set != is_key_set {
         let set = if is_cert_set { "server.tls.cert" } else { "server.tls.key" };
         sheet.refuse(set, "[server.tls] needs both cert and key, each the path of a PEM file");
@@ -117,7 +117,7 @@ fn tls(sheet: &mut Sheet) -> Option<Tls> {
     Some(Tls { cert: cert?, key: key? })
 }
 
-/// The issuer if none is set: where the server is reached on its own machine.
+/// The default issuer: the address of the server on its own machine.
 fn issuer_of(listen: &Listen) -> String {
     match tcp(listen) {
         Some((host, port)) if host.is_loopback() && port != 0 && port != 80 => {
@@ -137,15 +137,8 @@ fn tcp(listen: &Listen) -> Option<(Host, u16)> {
     }
 }
 
-fn file_path(text: &str) -> Result<PathBuf, String> {
-    path(text)
-        .ok()
-        .filter(|path| path.file_name().is_some() && !text.ends_with('/'))
-        .ok_or_else(|| "the path of a file".to_owned())
-}
-
 fn master_key(sheet: &mut Sheet, sources: &Sources, store: &Store) -> MasterKeySource {
-    let variable = sheet.optional("keys.master_key_env", variable);
+    let variable = sheet.optional("keys.master_key_env", &variable());
     let beside = store.directory().join(MASTER_KEY);
     let credential =
         sources.variable("CREDENTIALS_DIRECTORY").map(|directory| PathBuf::from(directory).join(MASTER_KEY));
@@ -153,11 +146,11 @@ fn master_key(sheet: &mut Sheet, sources: &Sources, store: &Store) -> MasterKeyS
         (false, Some(variable), _) => MasterKeySource::Environment(variable),
         (false, None, Some(credential)) => MasterKeySource::Credential(credential),
         (is_set, variable, _) => {
-            let file = sheet.read("keys.master_key_file", &beside.to_string_lossy(), file_path);
+            let file = sheet.read("keys.master_key_file", &beside.to_string_lossy(), &file_path());
             if is_set && variable.is_some() {
                 sheet.refuse(
                     "keys.master_key_file",
-                    "stands beside keys.master_key_env: the master key has one source; remove one of them",
+                    "keys.master_key_env is set too: the master key has one source; remove one of them",
                 );
             }
             MasterKeySource::File(file)
@@ -165,14 +158,14 @@ fn master_key(sheet: &mut Sheet, sources: &Sources, store: &Store) -> MasterKeyS
     }
 }
 
-fn log_format() -> impl Fn(&str) -> Result<LogFormat, String> {
+fn log_format() -> Format<LogFormat> {
     one_of(&[LogFormat::Text, LogFormat::Json], |format| match format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     })
 }
 
-/// What is allowed and may still surprise.
+/// Warnings about settings that are valid but may not do what the operator expects.
 fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
     let mut warnings = vec![];
     let Ok(issuer) = origin(&server.issuer) else { return warnings };
@@ -187,7 +180,7 @@ fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
     if !prefixed {
         // CKE-01.
         warnings.push(format!(
-            "cookie.name is {:?}: without the prefix __Host- a neighbouring subdomain can set a cookie of this name",
+            "cookie.name is {:?}: without the prefix __Host- a sibling subdomain can set a cookie of this name",
             cookie.name
         ));
     }

@@ -1,5 +1,4 @@
-//! Configuration: sources (file, environment, flags) become an already valid [`Config`], or an error that
-//! says what to mend.
+//! Configuration: file, environment and flags become a valid [`Config`], or an error that says what to fix.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +11,8 @@ use crate::files::directory_of;
 mod address;
 mod client;
 mod fault;
+mod format;
 mod load;
-mod parse;
 mod policy;
 mod preset;
 pub mod reference;
@@ -25,13 +24,13 @@ mod tests;
 pub use address::Listen;
 pub use client::DeclaredClient;
 pub use fault::{ConfigError, Fault};
-pub use parse::size_within;
+pub use format::{Format, size_within};
 pub use policy::DEFAULT_POLICY;
 pub use preset::PresetChange;
 pub use sheet::{DEFAULT_ORIGIN, Setting};
 pub use source::Sources;
 
-/// Everything that is configured, valid by itself and together.
+/// The whole configuration; each value is valid, alone and beside the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `[server]`
@@ -40,11 +39,11 @@ pub struct Config {
     pub store: Store,
     /// `[keys]`
     pub keys: Keys,
-    /// `[policy.*]`, by name, each complete; [`DEFAULT_POLICY`] is always there.
+    /// `[policy.*]`, by name, inheritance resolved; [`DEFAULT_POLICY`] always exists.
     pub policies: BTreeMap<String, Policy>,
     /// `[cookie]`
     pub cookie: Cookie,
-    /// `[events] retention`: how long events, and ended sessions that explain themselves, are kept.
+    /// `[events] retention`: how long events and ended sessions are kept.
     pub events_retention: Duration,
     /// `[limits]`
     pub limits: Limits,
@@ -52,99 +51,90 @@ pub struct Config {
     pub log: Log,
     /// `[[client]]`
     pub clients: Vec<DeclaredClient>,
-    /// What is allowed and may still surprise, each a sentence to log at the start.
+    /// Warnings to log at the start.
     pub warnings: Vec<String>,
-    /// What the presets of policies set otherwise than it would be without them.
+    /// Settings to which a preset gave another value than they would have without it.
     pub preset_changes: Vec<PresetChange>,
     settings: Vec<Setting>,
 }
 
-/// How the server is reached.
+/// How clients reach the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Where it listens.
     pub listen: Listen,
-    /// What it speaks TLS with there; without it TLS is a proxy's.
+    /// TLS for `listen`; `None` where a proxy terminates TLS.
     pub tls: Option<Tls>,
-    /// Whether browsers are told to come by https only (RFC 6797).
+    /// Whether responses carry `Strict-Transport-Security` (RFC 6797).
     pub strict_transport: bool,
     /// The public base URL: an origin, `https` unless the host is loopback.
     pub issuer: String,
-    /// Whose `X-Forwarded-For` and `X-Request-Id` are believed.
+    /// The proxies whose `X-Forwarded-For` and `X-Request-Id` are trusted.
     pub trusted_proxies: Vec<Network>,
-    /// Whether whoever reaches the server may read the metrics.
+    /// Whether `/metrics` needs no authentication.
     pub metrics_public: bool,
 }
 
-/// The files of TLS, both PEM.
+/// The certificate and key files, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// The certificate and those that lead to its root, the server's own first.
+    /// The certificate chain, the server's own certificate first.
     pub cert: PathBuf,
-    /// Its private key.
     pub key: PathBuf,
 }
 
-/// The database.
+/// The store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// The database file.
     pub path: PathBuf,
-    /// How much of it may be held in memory.
+    /// The most memory that the cache of the database uses.
     pub cache_bytes: usize,
 }
 
 impl Store {
-    /// The directory of the database, where the other files of an installation live.
+    /// The directory of the database, which also holds the other files of the installation.
     pub fn directory(&self) -> &Path {
         directory_of(&self.path)
     }
 }
 
-/// The keys.
+/// The master key and the rotation of signing keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
-    /// Where the master key is.
     pub master_key: MasterKeySource,
-    /// How long a signing key signs before the next one does.
+    /// How long a signing key signs before the next one replaces it.
     pub rotate_every: Duration,
 }
 
 /// Where the master key is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MasterKeySource {
-    /// A file; the first start makes it if it is beside the database.
+    /// A file; the first start creates it.
     File(PathBuf),
     /// The environment variable of this name.
     Environment(String),
-    /// A systemd credential: the file that systemd made of it.
+    /// A systemd credential: the file that systemd provides for it.
     Credential(PathBuf),
 }
 
 /// The session cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
-    /// Its name.
     pub name: String,
-    /// Its `SameSite` attribute.
     pub same_site: SameSite,
-    /// Further origins whose pages may end or change the session.
+    /// Origins besides the issuer's whose pages may end or change the session.
     pub origins: Vec<String>,
 }
 
 /// The `SameSite` attribute (RFC 6265bis §5.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {
-    /// Sent to our own pages' requests only.
     Strict,
-    /// Sent also when somebody follows a link to us.
     Lax,
-    /// Sent always.
     None,
 }
 
 impl SameSite {
-    /// The attribute's value.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Strict => "Strict",
@@ -154,54 +144,51 @@ impl SameSite {
     }
 }
 
-/// Limits; none of them is zero, and zero would never mean "no limit".
+/// Limits; each is greater than zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest request body.
     pub body_bytes_max: usize,
-    /// The most parameters of one form.
+    /// The most parameters of one form or query.
     pub parameters_max: usize,
-    /// How long a request's header may take to arrive.
+    /// The longest time to receive the header of a request.
     pub header_timeout: Duration,
-    /// How long a request may take.
+    /// The longest time to answer a request.
     pub request_timeout: Duration,
-    /// Connections at one time.
     pub connections_max: usize,
-    /// Writes that may wait at one time.
+    /// The most writes in the queue of the store.
     pub write_queue_max: usize,
-    /// Failed authentications per minute: per address, and per client from one address.
+    /// The most failed authentications per minute from one address.
     pub failed_auth_per_minute: u32,
 }
 
 /// The log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// For a person or for a machine.
     pub format: LogFormat,
-    /// A level, or directives as of `tracing_subscriber::EnvFilter`.
+    /// A level, or directives of `tracing_subscriber::EnvFilter`.
     pub level: String,
 }
 
-/// The form of the log.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Lines for a person.
+    /// One line of text per event.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl Config {
-    /// Reads the sources: the file, then the environment, then the flags; later wins.
+    /// Reads the file, the environment and the flags; a later source overrides an earlier one.
     ///
     /// # Errors
-    /// A file that cannot be read or is not TOML; every setting that is unknown, malformed or impossible
-    /// beside the others.
+    /// A file that cannot be read or is not TOML; every setting that is unknown, invalid or inconsistent with
+    /// others.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         load::load(sources)
     }
 
-    /// The effective configuration, setting by setting with its origin, sorted by key. Secrets are redacted.
+    /// The effective settings with their origins, sorted by key. Secrets are redacted.
     pub fn effective(&self) -> &[Setting] {
         &self.settings
     }

@@ -1,35 +1,32 @@
-//! The policies: each inherits from `default`, and all of them hold together.
+//! The policies: each inherits from `default`, and its settings must be consistent.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::parse::{duration, number_within, one_of};
+use super::format::{Format, duration, number_within, one_of};
 use super::preset::{Preset, PresetChange};
 use super::sheet::Sheet;
 use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
 
-/// The policy that others inherit from, and that a client uses if it names none.
+/// The policy that others inherit from, and that clients use by default.
 pub const DEFAULT_POLICY: &str = "default";
 
-/// The policies, and what there is to say about their presets.
+/// The policies, and what their presets changed or warn about.
 pub(super) struct Policies {
-    /// By name.
     pub by_name: BTreeMap<String, Policy>,
-    /// What presets changed.
     pub preset_changes: Vec<PresetChange>,
-    /// What goes beyond what a preset recommends.
     pub warnings: Vec<String>,
 }
 
-/// Reads every policy. There is always one called `default`.
+/// Reads every policy. `default` always exists.
 pub(super) fn read(sheet: &mut Sheet) -> Policies {
     let mut names = sheet.names_below("policy");
     names.remove(DEFAULT_POLICY);
     let mut read = Policies { by_name: BTreeMap::new(), preset_changes: vec![], warnings: vec![] };
     for name in std::iter::once(DEFAULT_POLICY.to_owned()).chain(names) {
         let (policy, preset) = read_one(sheet, &name, &mut read.preset_changes);
-        // What is wrong with the default is wrong with its heirs too: said once.
-        if name == DEFAULT_POLICY || sheet.is_sound("policy.default") {
+        // A fault of the default is inherited by the others: it is reported once.
+        if name == DEFAULT_POLICY || sheet.is_valid("policy.default") {
             read.warnings.extend(judge(sheet, &name, &policy, preset));
         }
         read.by_name.insert(name, policy);
@@ -45,15 +42,14 @@ fn read_one(sheet: &mut Sheet, name: &str, changes: &mut Vec<PresetChange>) -> (
     {
         sheet.refuse(&table, "a policy's name has 1 to 64 letters, digits, - and _");
     }
-    let preset = || one_of(Preset::ALL, Preset::as_str);
-    let own = sheet.optional(&format!("{table}.preset"), preset());
-    let in_force = own.or_else(|| sheet.inherit_optional(name, "preset", preset()));
-    // An inherited preset has done its work in the policy that names it; its own stands before what would be
-    // inherited.
+    let preset = one_of(Preset::ALL, Preset::as_str);
+    let own = sheet.optional(&format!("{table}.preset"), &preset);
+    let effective = own.or_else(|| sheet.inherit_optional(name, "preset", &preset));
+    // An inherited preset has already set the timeouts that are inherited. An own preset overrides those.
     let mut timeout =
         |sheet: &mut Sheet, key: &str, given: fn(Preset) -> &'static str, default: &str| match own {
             Some(preset) => preset_timeout(sheet, name, preset, key, (given(preset), default), changes),
-            None => sheet.inherit(name, key, default, duration),
+            None => sheet.inherit(name, key, default, &duration()),
         };
     let lifetimes = Lifetimes {
         idle_timeout: timeout(sheet, "idle_timeout", Preset::idle_timeout, "30m"),
@@ -64,23 +60,23 @@ fn read_one(sheet: &mut Sheet, name: &str, changes: &mut Vec<PresetChange>) -> (
         absolute_lifetime: timeout(sheet, "remember.absolute_lifetime", Preset::absolute_lifetime, "30d"),
     };
     let policy = Policy {
-        access_token_ttl: sheet.inherit(name, "access_token_ttl", "5m", duration),
+        access_token_ttl: sheet.inherit(name, "access_token_ttl", "5m", &duration()),
         lifetimes,
-        refresh_retry_window: sheet.inherit(name, "refresh_retry_window", "10s", duration),
-        late_retry: sheet.inherit(name, "late_retry", "end_session", late_retry()),
+        refresh_retry_window: sheet.inherit(name, "refresh_retry_window", "10s", &duration()),
+        late_retry: sheet.inherit(name, "late_retry", "end_session", &late_retry()),
         max_sessions_per_subject: sheet.inherit(
             name,
             "max_sessions_per_subject",
             "0",
-            number_within(0, u32::MAX),
+            &number_within(0, u32::MAX),
         ),
-        when_full: sheet.inherit(name, "when_full", "evict_oldest", when_full()),
+        when_full: sheet.inherit(name, "when_full", "evict_oldest", &when_full()),
         remember,
     };
-    (policy, in_force)
+    (policy, effective)
 }
 
-/// Reads a timeout that a preset gives, and notes it if it would be another without.
+/// Reads a timeout that a preset sets, and records whether the preset changed it.
 fn preset_timeout(
     sheet: &mut Sheet,
     policy: &str,
@@ -90,34 +86,33 @@ fn preset_timeout(
     changes: &mut Vec<PresetChange>,
 ) -> Duration {
     let key = format!("policy.{policy}.{name}");
-    let (otherwise, _) = sheet.inherited(name, default, duration);
-    let value = sheet.read_or(&key, given, &preset.origin(), duration);
+    let (otherwise, _) = sheet.inherited(name, default, &duration());
+    let value = sheet.read_or(&key, given, &preset.origin(), &duration());
     let was_given = sheet.setting(&key).is_some_and(|setting| setting.origin == preset.origin());
-    if was_given && duration(&otherwise) != Ok(value) {
+    if was_given && duration().parse(&otherwise) != Ok(value) {
         changes.push(PresetChange { preset: preset.as_str(), key, value: given.to_owned(), otherwise });
     }
     value
 }
 
-fn late_retry() -> impl Fn(&str) -> Result<LateRetry, String> {
+fn late_retry() -> Format<LateRetry> {
     one_of(&[LateRetry::EndSession, LateRetry::Refuse], |value| match value {
         LateRetry::EndSession => "end_session",
         LateRetry::Refuse => "refuse",
     })
 }
 
-fn when_full() -> impl Fn(&str) -> Result<WhenFull, String> {
+fn when_full() -> Format<WhenFull> {
     one_of(&[WhenFull::EvictOldest, WhenFull::Refuse], |value| match value {
         WhenFull::EvictOldest => "evict_oldest",
         WhenFull::Refuse => "refuse",
     })
 }
 
-/// Whether the settings can be together; if not, the fault also names the other setting of the pair. Answers
-/// what to warn of.
+/// Records a fault if two settings are inconsistent, naming both. Returns the warnings of the preset.
 fn judge(sheet: &mut Sheet, name: &str, policy: &Policy, preset: Option<Preset>) -> Vec<String> {
     let table = format!("policy.{name}");
-    if !sheet.is_sound(&table) {
+    if !sheet.is_valid(&table) {
         return vec![];
     }
     let Err(fault) = policy.validate() else {

@@ -1,10 +1,10 @@
-//! The presets of NIST SP 800-63B-4: the timeouts they give, what they refuse and what they warn of.
+//! The presets of NIST SP 800-63B-4: the timeouts they set, what they reject and what they warn about.
 
 use std::time::Duration;
 
-use super::parse::duration;
 use super::sheet::{INHERITED_ORIGIN, Sheet};
 use crate::domain::policy::{Lifetimes, Policy};
+use crate::domain::time::parse_duration;
 
 /// An authenticator assurance level, as a preset of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,29 +14,29 @@ pub(super) enum Preset {
     Aal3,
 }
 
-/// Something that a preset set otherwise than it would be without.
+/// A setting to which a preset gave another value than it would have without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresetChange {
     /// The preset, such as `aal2`.
     pub preset: &'static str,
     /// The whole key, such as `policy.default.idle_timeout`.
     pub key: String,
-    /// What the preset made it.
+    /// The value that the preset gave.
     pub value: String,
-    /// What it would be without the preset.
+    /// The value without the preset.
     pub otherwise: String,
 }
 
-/// How much a limit binds (RFC 2119).
+/// Requirement level of a limit (RFC 2119).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Force {
-    /// What breaks it is refused.
+    /// Exceeding it is an error.
     Shall,
-    /// What breaks it is warned of.
+    /// Exceeding it is a warning.
     Should,
 }
 
-/// A limit of one timeout.
+/// The limit of one timeout.
 struct Limit {
     force: Force,
     timeout: &'static str,
@@ -67,8 +67,7 @@ impl Preset {
         }
     }
 
-    /// The inactivity timeout that it gives. AAL1 asks for none; it gets the one that remembered sessions
-    /// have anyway.
+    /// The inactivity timeout. AAL1 requires none, so it is the default of remembered sessions.
     pub fn idle_timeout(self) -> &'static str {
         match self {
             Self::Aal1 => "14d",
@@ -77,7 +76,7 @@ impl Preset {
         }
     }
 
-    /// The overall timeout that it gives.
+    /// The overall timeout.
     pub fn absolute_lifetime(self) -> &'static str {
         match self {
             Self::Aal1 => "30d",
@@ -86,7 +85,7 @@ impl Preset {
         }
     }
 
-    /// The origin of what it gives.
+    /// The origin of settings from this preset.
     pub fn origin(self) -> String {
         format!("preset {}", self.as_str())
     }
@@ -107,13 +106,13 @@ impl Preset {
         }
     }
 
-    /// Refuses what breaks a SHALL and answers a warning for each SHOULD. A remembered session is held to the
-    /// same: no cookie stands for an authentication beyond the overall timeout (§5.1).
+    /// Records a fault for each exceeded SHALL and returns a warning for each exceeded SHOULD. The limits apply to
+    /// remembered sessions too: no cookie extends an authentication beyond the overall timeout (§5.1).
     pub fn judge(self, sheet: &mut Sheet, table: &str, policy: &Policy) -> Vec<String> {
         let mut warnings = vec![];
         for (lifetimes, prefix) in [(&policy.lifetimes, ""), (&policy.remember, "remember.")] {
             for limit in self.limits() {
-                let most = duration(limit.most).expect("the limits are durations");
+                let most = parse_duration(limit.most).expect("limits are durations");
                 let key = format!("{table}.{prefix}{}", limit.timeout);
                 let Some(setting) = sheet.setting(&key).filter(|_| (limit.of)(lifetimes) > most).cloned()
                 else {
@@ -132,7 +131,7 @@ impl Preset {
                         );
                         sheet.refuse(&key, &rule);
                     }
-                    // What an heir inherits is said of the policy that it comes from.
+                    // An inherited value is reported for the policy that sets it.
                     Force::Should if setting.origin == INHERITED_ORIGIN => {}
                     Force::Should => warnings.push(format!(
                         "{key} is {:?} ({}): preset {preset} SHOULD not exceed {:?} ({section})",

@@ -1,5 +1,5 @@
-//! The reference of all settings. What each means is said once, in the shipped `config.toml`; default and
-//! valid values come from the code that reads it.
+//! The reference of all settings: meanings from the comments of `config.toml`, defaults and valid values from
+//! the code that reads them.
 
 use std::fmt::Write;
 
@@ -7,23 +7,23 @@ use super::load;
 use super::sheet::{Expected, Sheet};
 use super::source::{Sources, of_text};
 
-/// The file at the root of the repository: every setting with its meaning.
+/// The shipped file: every setting with its meaning.
 const SHIPPED: &str = include_str!("../../config.toml");
-/// What has the client's settings read.
+/// A client, so that the settings of clients are read.
 const A_CLIENT: &str = "[[client]]\nclient_id = \"backend\"\nkind = \"public\"\n";
 
 const HEAD: &str = "\
 # Configuration
 
-Made from the code and from the comments of `config.toml` by `keyfob config reference > docs/configuration.md`; a test compares them.
+Generated from the code and from the comments of `config.toml` by `keyfob config reference > docs/configuration.md`; a test compares them.
 
-Later wins: the default, the file, the environment, the flags of `serve` (`--listen`, `--issuer`). The file is the one that `--config` names;
-without it `config.toml` in the working directory, or `/etc/keyfob/config.toml` for a keyfob that is installed under `/usr`, where there is one. The
-environment variable of a setting is `KEYFOB_` and its key in capitals, with `__` for each dot; variables without `__` are no settings. In a
-variable the entries of a list stand between commas.
+A later source overrides an earlier one: the default, the file, the environment, the flags of `serve` (`--listen`, `--issuer`). The file is the
+one that `--config` names. Without it, `config.toml` in the working directory is read if it exists; a keyfob installed under `/usr` reads
+`/etc/keyfob/config.toml` if that exists. The environment variable of a setting is `KEYFOB_` and its key in capitals, with `__` for each dot;
+variables without `__` are not settings. In a variable the entries of a list are separated by commas.
 
-What is unknown, of the wrong type or impossible beside the rest stops the start, with the key, the value (never a secret's), where it came
-from and what would be valid. `keyfob config check` says so without starting; `keyfob config show` prints what is in force and from where.
+An unknown, invalid or inconsistent setting prevents the start. The error names the key, the value (never a secret), the origin and what would be
+valid. `keyfob config check` does the same check without starting; `keyfob config show` prints the effective settings with their origins.
 
 A duration is written with units, the larger first: `500ms`, `10s`, `5m`, `1h30m`, `90d`. A size is a number of bytes, or one with `KiB`, `MiB`
 or `GiB`. Relative paths start at the working directory.
@@ -34,20 +34,20 @@ or `GiB`. Relative paths start at the working directory.
 pub struct Entry {
     /// The whole key, such as `server.listen`; of a client, `client.kind`.
     pub key: String,
-    /// What kind of value it has.
+    /// The type of its value.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its default as text; `None` where it has none.
+    /// Its default as text, if it has one.
     pub default: Option<String>,
-    /// Which values are valid, where the type does not say it.
+    /// The valid values, where the type does not say it.
     pub valid: Option<String>,
-    /// The environment variable; `None` for a client, which only the file declares.
+    /// The environment variable; `None` for clients, which only the file declares.
     pub environment: Option<String>,
-    /// What it means: lines of Markdown.
+    /// Lines of Markdown.
     pub meaning: String,
 }
 
-/// A table of the shipped file: its name, what stands above it, and its settings.
+/// A table of the shipped file: its name, the comment above it, and its settings.
 struct Section {
     name: String,
     about: Vec<String>,
@@ -60,7 +60,7 @@ pub fn entries() -> Vec<Entry> {
     sections().iter().flat_map(|section| entries_of(section, &surveyed)).collect()
 }
 
-/// What the code reads: each key with its default and what would be valid.
+/// Each key that the code reads, with what it accepts.
 pub(super) fn surveyed() -> Vec<(String, Expected)> {
     let mut sheet = Sheet::new(&of_text(A_CLIENT).expect("it is TOML"), vec![]);
     load::read(&mut sheet, &Sources::default());
@@ -89,13 +89,16 @@ fn entries_of(section: &Section, surveyed: &[(String, Expected)]) -> Vec<Entry> 
     let entry = |(name, meaning): &(String, Vec<String>)| {
         let key = format!("{table}.{name}");
         let (_, expected) = surveyed.iter().find(|(known, _)| *known == key)?;
-        let (kind, valid) = kind_and_valid(expected);
+        let kind = expected.kind.name();
         let environment =
             (table != "client").then(|| format!("KEYFOB_{}", key.to_uppercase().replace('.', "__")));
         Some(Entry {
-            kind,
+            kind: if expected.is_list { format!("list of {kind}s") } else { kind.to_owned() },
             default: expected.default.clone(),
-            valid,
+            valid: expected
+                .valid
+                .as_ref()
+                .map(|valid| format!("{}{valid}", if expected.is_list { "each: " } else { "" })),
             environment,
             meaning: paragraphs(meaning).trim_end().to_owned(),
             key,
@@ -122,33 +125,12 @@ fn block(entry: &Entry) -> String {
     block
 }
 
-/// The type, and the rest of what an error would say is valid.
-fn kind_and_valid(expected: &Expected) -> (String, Option<String>) {
-    let said = expected.valid.as_str();
-    let range = |said: &str| {
-        said.find("from ").map(|at| said[at..].split(", such as").next().unwrap_or_default().replace('"', ""))
-    };
-    let (kind, valid) = match said {
-        _ if said.starts_with("a duration") => ("duration", range(said)),
-        _ if said.starts_with("a size") => ("size", range(said)),
-        _ if said.starts_with("a whole number") => ("whole number", range(said)),
-        _ if said.starts_with("true or false") => ("true or false", None),
-        _ if said.is_empty() => ("text", None),
-        _ => ("text", Some(said.to_owned())),
-    };
-    match (expected.is_list, valid) {
-        (true, Some(valid)) => (format!("list of {kind}s"), Some(format!("each: {valid}"))),
-        (true, None) => (format!("list of {kind}s"), None),
-        (false, valid) => (kind.to_owned(), valid),
-    }
-}
-
 /// Comment lines as Markdown: those that are indented become a list.
 fn paragraphs(lines: &[String]) -> String {
     let (mut text, mut in_list) = (String::new(), false);
     for line in lines {
         let item = line.strip_prefix("  ");
-        // A list stands apart from the lines around it.
+        // Markdown needs an empty line around a list.
         let gap = if item.is_some() != in_list { "\n" } else { "" };
         in_list = item.is_some();
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -182,7 +164,7 @@ fn sections() -> Vec<Section> {
     sections
 }
 
-/// The name of a setting, and the comment behind its value.
+/// The name of a setting, and the comment after its value.
 fn setting(line: &str) -> Option<(String, Option<String>)> {
     let (name, value) = line.split_once(" = ")?;
     let is_name =
@@ -202,23 +184,23 @@ fn setting(line: &str) -> Option<(String, Option<String>)> {
 mod tests {
     use super::*;
 
-    /// Adding a setting is: read it, write it into `config.toml` with its meaning, and make the page again.
+    /// To add a setting: read it, describe it in `config.toml`, and generate the page again.
     #[test]
-    fn the_shipped_file_says_of_every_setting_what_it_means() {
+    fn the_shipped_file_describes_every_setting() {
         let entries = entries();
         for (key, _) in surveyed() {
             let entry = entries.iter().find(|entry| entry.key == key);
             let meaning = entry.map(|entry| entry.meaning.as_str()).unwrap_or_default();
-            assert!(meaning.len() > 10, "{key}: config.toml says nothing of what it means");
+            assert!(meaning.len() > 10, "{key}: config.toml does not describe it");
         }
     }
 
     #[test]
-    fn the_page_is_what_the_code_says() {
+    fn the_page_is_what_the_code_generates() {
         let written = include_str!("../../docs/configuration.md");
         assert!(
             written == page(),
-            "docs/configuration.md is old; make it again: cargo run -- config reference > docs/configuration.md"
+            "docs/configuration.md is outdated; generate it again: cargo run -- config reference > docs/configuration.md"
         );
     }
 }

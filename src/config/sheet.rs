@@ -1,37 +1,39 @@
-//! The merged settings as one sheet of `key -> value, origin`, read key by key; what nobody read is unknown.
+//! The merged settings as one map from key to value and origin. Keys that are never read are unknown settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use figment::providers::{Format, Toml};
+use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Provider};
 
 use super::fault::{ConfigError, Fault, HIDDEN, is_secret, shown};
+use super::format::{Format, Kind};
 
-/// The origin of a setting that nobody set.
+/// The origin of a setting with its default value.
 pub const DEFAULT_ORIGIN: &str = "default";
-/// The origin of a setting that a policy inherits.
+/// The origin of an inherited setting of a policy.
 pub(super) const INHERITED_ORIGIN: &str = "policy.default";
 
-/// One setting in force.
+/// One effective setting.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Setting {
     /// The whole key, such as `policy.default.idle_timeout`.
     pub key: String,
-    /// Its value as it was written; a secret's is replaced.
+    /// Its value as written; secrets are redacted.
     pub value: String,
-    /// Where it came from: `default`, the file, the environment variable, the command line,
+    /// Its source: `default`, the file, the environment variable, the command line,
     /// `preset NAME`, or the policy that it is inherited from.
     pub origin: String,
 }
 
-/// What the code expects of a setting, for the reference.
+/// What a setting accepts, for the reference.
 pub(super) struct Expected {
-    /// Its default, as it would be written.
+    /// Its default as text.
     pub default: Option<String>,
-    /// Which values are valid; empty where every text is.
-    pub valid: String,
-    /// Whether it is a list of such values.
+    pub kind: Kind,
+    /// The valid values, where the kind does not say it.
+    pub valid: Option<String>,
+    /// Whether it is a list of these values.
     pub is_list: bool,
 }
 
@@ -40,10 +42,10 @@ struct Leaf {
     origin: String,
 }
 
-/// Every setting that is set, and what has been read of them so far.
+/// All settings of the sources, and what has been read so far.
 pub(super) struct Sheet {
     leaves: BTreeMap<String, Leaf>,
-    /// What was read, and what it should be.
+    /// Each key that was read, and what it accepts.
     pub expected: BTreeMap<String, Expected>,
     settings: Vec<Setting>,
     faults: Vec<Fault>,
@@ -52,7 +54,7 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// Lays the merged sources out flat.
+    /// Flattens the merged sources.
     pub fn new(figment: &Figment, faults: Vec<Fault>) -> Self {
         let mut sheet = Self {
             leaves: BTreeMap::new(),
@@ -112,76 +114,69 @@ impl Sheet {
         self.lay(figment, key, client);
     }
 
-    /// Reads a setting that has a default. What is wrong is noted, and reading goes on with the default.
-    pub fn read<T>(&mut self, key: &str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
-        self.read_or(key, default, DEFAULT_ORIGIN, parse)
+    /// Reads a setting that has a default. An invalid value is recorded as a fault and read as the default.
+    pub fn read<T: 'static>(&mut self, key: &str, default: &str, format: &Format<T>) -> T {
+        self.read_or(key, default, DEFAULT_ORIGIN, format)
     }
 
-    /// Reads a setting of a policy; what is not set there is inherited from the policy `default`.
-    pub fn inherit<T>(
-        &mut self,
-        policy: &str,
-        name: &str,
-        default: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> T {
-        let (base, origin) = self.inherited(name, default, &parse);
-        self.read_or(&format!("policy.{policy}.{name}"), &base, origin, parse)
+    /// Reads a setting of a policy; one that is not set is inherited from the policy `default`.
+    pub fn inherit<T: 'static>(&mut self, policy: &str, name: &str, default: &str, format: &Format<T>) -> T {
+        let (base, origin) = self.inherited(name, default, format);
+        self.read_or(&format!("policy.{policy}.{name}"), &base, origin, format)
     }
 
-    /// What a policy inherits where it sets nothing, and the origin of that.
-    pub fn inherited<T>(
+    /// The value that a policy inherits if it sets none, and its origin.
+    pub fn inherited<T: 'static>(
         &self,
         name: &str,
         default: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
+        format: &Format<T>,
     ) -> (String, &'static str) {
         let base = self.setting(&format!("policy.default.{name}")).map(|setting| setting.value.clone());
-        match base.filter(|base| parse(base).is_ok()) {
+        match base.filter(|base| format.parse(base).is_ok()) {
             Some(base) => (base, INHERITED_ORIGIN),
             None => (default.to_owned(), DEFAULT_ORIGIN),
         }
     }
 
-    /// The setting that a policy inherits from the policy `default`, where that has it and the policy has
-    /// none.
-    pub fn inherit_optional<T>(
+    /// Reads a setting that a policy may inherit from the policy `default`, and that has no default value.
+    pub fn inherit_optional<T: 'static>(
         &mut self,
         policy: &str,
         name: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
+        format: &Format<T>,
     ) -> Option<T> {
         let key = format!("policy.{policy}.{name}");
         let base = self.setting(&format!("policy.default.{name}"))?.value.clone();
-        let value = parse(&base).ok().filter(|_| self.setting(&key).is_none())?;
+        let value = format.parse(&base).ok().filter(|_| self.setting(&key).is_none())?;
         self.note(&key, base, INHERITED_ORIGIN.to_owned());
         Some(value)
     }
 
-    /// Reads a setting that has a default of some origin.
-    pub fn read_or<T>(
+    /// Reads a setting whose default has this origin.
+    pub fn read_or<T: 'static>(
         &mut self,
         key: &str,
         default: &str,
         default_origin: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
+        format: &Format<T>,
     ) -> T {
-        let set = self.optional(key, &parse);
-        self.expect(key, Some(default), false, &parse);
+        let set = self.optional(key, format);
+        self.expect(key, Some(default), false, format);
         match set {
             Some(value) => value,
             None => {
                 if self.setting(key).is_none() {
                     self.note(key, default.to_owned(), default_origin.to_owned());
                 }
-                parse(default).unwrap_or_else(|expected| panic!("the default of {key} is valid: {expected}"))
+                format.parse(default).expect("defaults are valid")
             }
         }
     }
 
     /// Reads a setting that may be absent.
-    pub fn optional<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        self.expect(key, None, false, &parse);
+    pub fn optional<T: 'static>(&mut self, key: &str, format: &Format<T>) -> Option<T> {
+        self.expect(key, None, false, format);
         let leaf = self.leaves.remove(key)?;
         let Some(text) = text_of(&leaf.value) else {
             let kind = if matches!(leaf.value, Value::Array(..)) { "a list" } else { "a table" };
@@ -194,18 +189,12 @@ impl Sheet {
             return None;
         };
         self.note(key, text.clone(), leaf.origin);
-        parse(&text).map_err(|expected| self.refuse(key, &format!("expected {expected}"))).ok()
+        format.parse(&text).map_err(|expected| self.refuse(key, &format!("expected {expected}"))).ok()
     }
 
-    /// Reads a list: an array, or text with commas or spaces between the entries, as an environment variable
-    /// has it.
-    pub fn list<T>(
-        &mut self,
-        key: &str,
-        default: &[&str],
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Vec<T> {
-        self.expect(key, Some(&default.join(", ")), true, &parse);
+    /// Reads a list: an array, or a text whose entries are separated by commas or spaces.
+    pub fn list<T: 'static>(&mut self, key: &str, default: &[&str], format: &Format<T>) -> Vec<T> {
+        self.expect(key, Some(&default.join(", ")), true, format);
         let (texts, origin) = match self.leaves.remove(key) {
             None => (Some(default.iter().map(|&text| text.to_owned()).collect()), DEFAULT_ORIGIN.to_owned()),
             Some(leaf) => (texts_of(&leaf.value), leaf.origin),
@@ -222,7 +211,7 @@ impl Sheet {
         self.note(key, texts.join(", "), origin.clone());
         let mut list = vec![];
         for text in texts {
-            match parse(&text) {
+            match format.parse(&text) {
                 Ok(item) => list.push(item),
                 Err(expected) => {
                     let problem = format!("expected {expected}");
@@ -238,7 +227,7 @@ impl Sheet {
         list
     }
 
-    /// Refuses a setting that was read, by itself or because of others.
+    /// Records a fault of a setting that was read.
     pub fn refuse(&mut self, key: &str, problem: &str) {
         let (value, origin) = match self.setting(key) {
             Some(setting) => (
@@ -250,17 +239,16 @@ impl Sheet {
         self.faults.push(Fault { key: key.to_owned(), value, origin, problem: problem.to_owned() });
     }
 
-    /// Whether anything is set at `key` or below.
+    /// Whether a source sets `key` or a key below it.
     pub fn has(&self, key: &str) -> bool {
         self.origin_below(key).is_some()
     }
 
-    /// Whether nothing has been refused yet at `key` or below.
-    pub fn is_sound(&self, key: &str) -> bool {
+    /// Whether there is no fault at `key` or below.
+    pub fn is_valid(&self, key: &str) -> bool {
         !self.faults.iter().any(|fault| is_at_or_below(&fault.key, key))
     }
 
-    /// A setting that was read.
     pub fn setting(&self, key: &str) -> Option<&Setting> {
         self.settings.iter().find(|setting| setting.key == key)
     }
@@ -272,7 +260,7 @@ impl Sheet {
         self.leaves.keys().filter_map(below).collect()
     }
 
-    /// The settings in force, sorted by key, if nothing was refused and nothing is left unread.
+    /// The effective settings, sorted by key, if there is no fault and no unknown key.
     pub fn finish(mut self) -> Result<Vec<Setting>, ConfigError> {
         for (key, leaf) in std::mem::take(&mut self.leaves) {
             let is_table = self.expected.keys().any(|read| is_at_or_below(read, &key) && *read != key)
@@ -298,7 +286,8 @@ impl Sheet {
 
     fn unknown(&self, key: &str) -> String {
         let name = |key: &str| key.rsplit_once('.').map_or(key.to_owned(), |(_, name)| name.to_owned());
-        let distance = |known: &str| if name(known) == name(key) { 1 } else { letters_between(known, key) };
+        let distance =
+            |known: &str| if name(known) == name(key) { 1 } else { strsim::levenshtein(known, key) };
         let nearest = self.expected.keys().map(|known| (distance(known), known)).min();
         if let Some((_, known)) = nearest.filter(|(distance, _)| *distance <= 2.max(name(key).len() / 3)) {
             return format!("there is no such setting; did you mean {known}?");
@@ -313,16 +302,10 @@ impl Sheet {
         format!("there is no such setting; those of {table} are: {}", names.join(", "))
     }
 
-    fn expect<T>(
-        &mut self,
-        key: &str,
-        default: Option<&str>,
-        is_list: bool,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) {
-        // No setting may hold a NUL; so the refusal says what would be valid.
-        let valid = parse("\0").err().unwrap_or_default();
-        self.expected.insert(key.to_owned(), Expected { default: default.map(Into::into), valid, is_list });
+    fn expect<T: 'static>(&mut self, key: &str, default: Option<&str>, is_list: bool, format: &Format<T>) {
+        let (kind, valid) = (format.kind(), format.valid().map(Into::into));
+        let expected = Expected { default: default.map(Into::into), kind, valid, is_list };
+        self.expected.insert(key.to_owned(), expected);
     }
 
     fn note(&mut self, key: &str, value: String, origin: String) {
@@ -347,7 +330,7 @@ fn is_at_or_below(key: &str, table: &str) -> bool {
     key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// One value as text, whatever type the file gave it. `None` for lists and tables.
+/// One value as text, whatever its TOML type. `None` for lists and tables.
 fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(_, text) => Some(text.clone()),
@@ -373,18 +356,4 @@ fn texts_of(value: &Value) -> Option<Vec<String>> {
             text_of(value)?.split([',', ' ']).filter(|text| !text.is_empty()).map(str::to_owned).collect(),
         ),
     }
-}
-
-/// The Levenshtein distance: how many letters must change to make one of the other.
-fn letters_between(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let best = (diagonal + usize::from(from != *to)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], best);
-        }
-    }
-    row[b.len()]
 }

@@ -1,35 +1,34 @@
-//! Where settings come from: the file, the environment, the command line. Values stay text; what they mean is
-//! decided where they are read.
+//! The sources of settings: the file, the environment, the command line. Values stay text until they are read.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use figment::providers::{Format, Toml};
+use figment::providers::{Format as _, Toml};
 use figment::util::nest;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::fault::{ConfigError, Fault};
 
-/// The file that is read if it exists and no other is named.
+/// The default file, read if it exists.
 const FILE: &str = "config.toml";
-/// The file of a program that is installed under [`INSTALLED`].
+/// The default file of a program below [`INSTALLED`].
 const INSTALLED_FILE: &str = "/etc/keyfob/config.toml";
 const INSTALLED: &str = "/usr";
-/// What the variables begin with that can be settings.
+/// The prefix of variables that are settings.
 const PREFIX: &str = "KEYFOB_";
-/// What stands between the parts of a key in a variable's name. A variable without it is no setting.
+/// Stands for the dot of a key in a variable's name. A variable without it is no setting.
 const SEPARATOR: &str = "__";
 
-/// Everything that configuration is read from, so that a test needs no process of its own.
+/// All sources of the configuration, as a value that tests can make.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The file named by `--config`; it must exist. `None`: `config.toml` in `directory`, if there is one.
     pub file: Option<PathBuf>,
-    /// Where `config.toml` is looked for; empty is the working directory.
+    /// The directory of the default `config.toml`; empty is the working directory.
     pub directory: PathBuf,
-    /// Environment variables; only some of them are settings.
+    /// All environment variables.
     pub environment: Vec<(OsString, OsString)>,
     /// Settings given by flags, as key and value.
     pub overrides: Vec<(String, String)>,
@@ -43,12 +42,11 @@ impl Sources {
         Self { file, environment: std::env::vars_os().collect(), overrides, ..Self::default() }
     }
 
-    /// An environment variable.
     pub(super) fn variable(&self, name: &str) -> Option<&OsString> {
         self.environment.iter().find(|(variable, _)| variable == name).map(|(_, value)| value)
     }
 
-    /// The sources merged, and the variables and flags that cannot be settings.
+    /// The merged sources, and a fault for each variable or flag that is no setting.
     pub(super) fn merge(&self) -> Result<(Figment, Vec<Fault>), ConfigError> {
         let (mut figment, mut faults) = (Figment::new(), vec![]);
         if let Some(layer) = self.file_layer()? {
@@ -81,7 +79,7 @@ impl Sources {
             Err(error) => {
                 let problem = match error.kind() {
                     io::ErrorKind::NotFound => {
-                        "there is no such configuration file; name one that exists with --config, or leave --config out".to_owned()
+                        "there is no such configuration file; name an existing one with --config, or omit --config".to_owned()
                     }
                     _ => format!("the configuration file cannot be read: {error}"),
                 };
@@ -120,20 +118,20 @@ impl Sources {
     }
 }
 
-/// The settings of a text alone.
+/// The settings of this TOML text alone.
 pub(super) fn of_text(text: &str) -> Result<Figment, ConfigError> {
     let data = parse_toml(Path::new(FILE), text)?;
     Ok(Figment::from(Layer { origin: FILE.to_owned(), data }))
 }
 
-/// The file for a program that the system's administrator has installed: `sudo keyfob` must not take one that
-/// lies in the working directory, which may be anybody's.
+/// The default file of an installed program: `sudo keyfob` must not read a file in the working directory, which
+/// any user may own.
 fn installed_file(program: &Path) -> Option<PathBuf> {
     program.starts_with(INSTALLED).then(|| INSTALLED_FILE.into())
 }
 
-/// Parses the file. The parser's own message would repeat the line, which may hold a secret: only its cause
-/// and place are kept.
+/// Parses the file. The parser's message quotes the line, which may hold a secret: only cause and position are
+/// kept.
 fn parse_toml(path: &Path, text: &str) -> Result<Dict, ConfigError> {
     Toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
@@ -149,7 +147,7 @@ fn parse_toml(path: &Path, text: &str) -> Result<Dict, ConfigError> {
     })
 }
 
-/// One source, as figment takes it.
+/// One source, as a figment provider.
 struct Layer {
     origin: String,
     data: Dict,
@@ -170,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_installed_program_reads_the_file_of_the_system() {
+    fn only_an_installed_program_reads_the_file_below_etc() {
         for (program, file) in [
             ("/usr/bin/keyfob", Some(INSTALLED_FILE)),
             ("/usr/local/bin/keyfob", Some(INSTALLED_FILE)),

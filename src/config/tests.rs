@@ -1,5 +1,4 @@
-//! The configuration as its users meet it: files, variables and flags in; a valid configuration or sentences
-//! out.
+//! Loading from files, variables and flags: a valid configuration, or errors that name each invalid setting.
 
 use std::fs;
 use std::time::Duration;
@@ -15,19 +14,19 @@ use crate::domain::time::Timestamp;
 mod presets;
 
 /// A directory with a `config.toml` of this text, as sources.
-struct Place {
+struct Fixture {
     directory: tempfile::TempDir,
     sources: Sources,
 }
 
-fn place(toml: &str) -> Place {
+fn place(toml: &str) -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("config.toml"), toml).unwrap();
     let sources = Sources { directory: directory.path().to_owned(), ..Sources::default() };
-    Place { directory, sources }
+    Fixture { directory, sources }
 }
 
-impl Place {
+impl Fixture {
     fn env(mut self, name: &str, value: &str) -> Self {
         self.sources.environment.push((name.into(), value.into()));
         self
@@ -42,9 +41,9 @@ impl Place {
         Config::load(&self.sources).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The error, with the directory's name left out.
+    /// The error without the directory's name.
     fn error(&self) -> String {
-        let error = Config::load(&self.sources).expect_err("it cannot be valid").to_string();
+        let error = Config::load(&self.sources).expect_err("it is invalid").to_string();
         error.replace(&format!("{}/", self.directory.path().display()), "")
     }
 }
@@ -74,7 +73,7 @@ fn an_empty_directory_gives_the_defaults() {
     assert_eq!(
         config.policies,
         BTreeMap::from([("default".to_owned(), Policy::default())]),
-        "as the domain has them"
+        "the defaults of the domain"
     );
     assert_eq!(
         config.cookie,
@@ -85,8 +84,8 @@ fn an_empty_directory_gives_the_defaults() {
     assert!(config.warnings[0].contains("drop a __Host- cookie"));
 }
 
-/// The file at the root says what the program does: the same with every setting taken as written, and none is
-/// missing.
+/// The shipped file states the defaults: with every setting uncommented the configuration is the same, and no
+/// setting is missing.
 #[test]
 fn the_shipped_file_holds_every_setting_with_its_default() {
     let shipped = include_str!("../../config.toml");
@@ -124,7 +123,7 @@ fn the_example_client_of_the_shipped_file_is_valid() {
 }
 
 #[test]
-fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
+fn a_flag_overrides_a_variable_and_a_variable_the_file() {
     let toml = "[limits]\nparameters_max = 1\nconnections_max = 1\nwrite_queue_max = 1\n";
     let config = place(toml)
         .env("KEYFOB_LIMITS__CONNECTIONS_MAX", "2")
@@ -146,7 +145,7 @@ fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
 }
 
 #[test]
-fn variables_without_a_double_underscore_are_left_alone() {
+fn variables_without_a_double_underscore_are_ignored() {
     let injected = place("")
         .env("KEYFOB_SERVICE_HOST", "10.0.0.1")
         .env("KEYFOB_PORT", "tcp://10.0.0.1:80")
@@ -156,7 +155,7 @@ fn variables_without_a_double_underscore_are_left_alone() {
 }
 
 #[test]
-fn variables_keep_the_text_that_they_hold() {
+fn values_of_variables_stay_text() {
     let config = place("")
         .env("KEYFOB_STORE__PATH", "1234567890")
         .env("KEYFOB_POLICY__DEFAULT__REFRESH_RETRY_WINDOW", "0")
@@ -172,7 +171,7 @@ fn variables_keep_the_text_that_they_hold() {
 }
 
 #[test]
-fn a_named_file_must_exist_and_the_usual_one_need_not() {
+fn a_named_file_must_exist_and_the_default_file_need_not() {
     let mut place = place("[limits]\nparameters_max = 7\n");
     place.sources.file = Some(place.directory.path().join("other.toml"));
     assert!(
@@ -181,11 +180,11 @@ fn a_named_file_must_exist_and_the_usual_one_need_not() {
         place.error()
     );
     fs::write(place.directory.path().join("other.toml"), "").unwrap();
-    assert_eq!(place.load().limits.parameters_max, 64, "config.toml is not read besides");
+    assert_eq!(place.load().limits.parameters_max, 64, "config.toml is not read as well");
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_refused_by_place_without_its_text() {
+fn a_file_that_is_no_toml_is_rejected_with_its_position_and_without_its_text() {
     let error = place(&format!("[log]\nlevel = \"info\"\n[[client]]\nsecret_sha256 = {HASH_HEX}\n")).error();
     assert!(error.starts_with("config.toml:4:"), "{error}");
     assert!(!error.contains(&HASH_HEX[..8]), "{error}");
@@ -193,7 +192,7 @@ fn a_file_that_is_no_toml_is_refused_by_place_without_its_text() {
 }
 
 #[test]
-fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+fn an_unknown_key_is_rejected_with_the_nearest_known_one() {
     assert_eq!(
         place("[policy.default]\nidle_timout = \"5m\"\n").error(),
         "policy.default.idle_timout (config.toml): there is no such setting; did you mean policy.default.idle_timeout?"
@@ -224,7 +223,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 }
 
 #[test]
-fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
+fn an_invalid_value_is_rejected_with_its_origin_and_what_would_be_valid() {
     for (toml, expected) in [
         (
             "[limits]\nparameters_max = 0\n",
@@ -248,11 +247,11 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
         ),
         (
             "[limits]\nheader_timeout = \"0s\"\n",
-            "limits.header_timeout = \"0s\" (config.toml): expected from \"1ms\" to \"1h\"",
+            "limits.header_timeout = \"0s\" (config.toml): expected a duration from 1ms to 1h, such as",
         ),
         (
             "[limits]\nrequest_timeout = 30\n",
-            "limits.request_timeout = \"30\" (config.toml): expected a duration such as",
+            "limits.request_timeout = \"30\" (config.toml): expected a duration from 1ms to 1h",
         ),
         ("[limits]\nfailed_auth_per_minute = 0\n", "limits.failed_auth_per_minute = \"0\""),
         ("[limits]\nconnections_max = 0\n", "limits.connections_max = \"0\""),
@@ -261,7 +260,7 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
         ("[server]\nlisten = 8080\n", "server.listen = \"8080\" (config.toml): expected host:port"),
         (
             "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"proxy\"]\n",
-            "server.trusted_proxies = \"proxy\" (config.toml): expected addresses or networks",
+            "server.trusted_proxies = \"proxy\" (config.toml): expected an address or a network",
         ),
         (
             "[server]\ntrusted_proxies = [[\"10.0.0.0/8\"]]\n",
@@ -285,7 +284,7 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
         ),
         (
             "[server.tls]\ncert = \"a\"\nkey = \"b\"\n",
-            "server.issuer = \"http://127.0.0.1:8080\" (default): with [server.tls] it is https",
+            "server.issuer = \"http://127.0.0.1:8080\" (default): with [server.tls] it must be https",
         ),
         (
             "[server]\nmetrics_public = 1\n",
@@ -293,7 +292,7 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
         ),
         ("[store]\npath = \"data/\"\n", "store.path = \"data/\" (config.toml): expected the path of a file"),
         ("[keys]\nrotate_every = \"0\"\n", "keys.rotate_every"),
-        ("[cookie]\nname = \"__host-x\"\n", "__Host-, spelt so"),
+        ("[cookie]\nname = \"__host-x\"\n", "__Host-, spelt exactly so"),
         (
             "[cookie]\nsame_site = \"lax\"\n",
             "cookie.same_site = \"lax\" (config.toml): expected one of: Strict, Lax, None",
@@ -310,20 +309,20 @@ fn a_value_that_cannot_be_is_refused_with_its_origin_and_what_would_be_valid() {
         let error = place(toml).error();
         assert!(error.contains(expected), "{toml}: {error}");
     }
-    assert!(!place("").load().server.metrics_public, "nobody reads the metrics who was not let in");
+    assert!(!place("").load().server.metrics_public, "the metrics need authentication by default");
     assert!(place("[server]\nmetrics_public = true\n").load().server.metrics_public);
 }
 
 #[test]
-fn everything_that_is_wrong_is_said_at_once() {
+fn all_errors_are_reported_at_once() {
     let error =
         place("[limits]\nparameters_max = 0\n[log]\nformat = \"xml\"\n").env("KEYFOB_NO__SUCH", "1").error();
     assert_eq!(error.lines().count(), 3, "{error}");
 }
 
-/// C-16: the window is bounded, by itself and by the life of the token that it repeats.
+/// C-16: the window is bounded, by itself and by the lifetime of the token that it repeats.
 #[test]
-fn settings_that_cannot_be_together_name_both_with_their_origins() {
+fn inconsistent_settings_are_both_named_with_their_origins() {
     assert_eq!(
         place("[policy.default]\naccess_token_ttl = \"15s\"\n").error(),
         "policy.default.refresh_retry_window = \"10s\" (default): expected from \"0s\" (strict) to \"5m\", and at most half of access_token_ttl; \
@@ -338,7 +337,7 @@ fn settings_that_cannot_be_together_name_both_with_their_origins() {
     );
     assert!(kiosk.ends_with("policy.kiosk.absolute_lifetime is \"24h\" (policy.default)"), "{kiosk}");
     let both = place("[policy.default]\nidle_timeout = \"2d\"\n[policy.kiosk]\n").error();
-    assert_eq!(both.lines().count(), 1, "what is inherited is said once: {both}");
+    assert_eq!(both.lines().count(), 1, "an inherited fault is reported once: {both}");
     let keys = place("[keys]\nmaster_key_file = \"a\"\nmaster_key_env = \"B\"\n").error();
     assert!(keys.contains("the master key has one source"), "{keys}");
 }
@@ -370,7 +369,7 @@ fn policies_inherit_what_they_do_not_set() {
 }
 
 #[test]
-fn an_issuer_that_is_not_set_follows_the_address_on_this_machine() {
+fn the_default_issuer_follows_a_loopback_listen_address() {
     for (listen, issuer, warned) in [
         ("127.0.0.1:9000", "http://127.0.0.1:9000", false),
         ("[::1]:9000", "http://[::1]:9000", false),
@@ -393,9 +392,9 @@ fn an_issuer_that_is_not_set_follows_the_address_on_this_machine() {
     assert!(apart.warnings.iter().any(|w| w.contains("may not answer")), "{:?}", apart.warnings);
 }
 
-/// CKE-01, CKE-05: what browsers do with the cookie is said before it happens.
+/// CKE-01, CKE-05: browsers may drop the cookie, or another host may set it.
 #[test]
-fn a_cookie_that_browsers_may_drop_or_others_may_set_is_warned_of() {
+fn a_cookie_without_the_host_prefix_is_warned_about() {
     let https = "[server]\nissuer = \"https://id.example.com\"\n";
     assert_eq!(place(https).load().warnings, Vec::<String>::new());
     let bare = place(&format!("{https}[cookie]\nname = \"sid\"\n")).load();
@@ -407,7 +406,7 @@ fn a_cookie_that_browsers_may_drop_or_others_may_set_is_warned_of() {
 }
 
 #[test]
-fn the_master_key_is_beside_the_database_unless_said_otherwise() {
+fn the_master_key_is_beside_the_database_by_default() {
     let moved = place("[store]\npath = \"/var/lib/keyfob/keyfob.redb\"\n");
     assert_eq!(moved.load().keys.master_key, MasterKeySource::File("/var/lib/keyfob/master.key".into()));
     let named =
@@ -427,12 +426,12 @@ fn the_master_key_is_beside_the_database_unless_said_otherwise() {
     assert_eq!(
         systemd("[keys]\nmaster_key_file = \"my.key\"\n"),
         MasterKeySource::File("my.key".into()),
-        "what is said wins"
+        "an explicit setting overrides the credential"
     );
 }
 
 #[test]
-fn a_declared_client_has_the_fields_of_any_other() {
+fn a_declared_client_has_the_fields_of_a_created_one() {
     let toml = format!(
         "[policy.web]\n[[client]]\nclient_id = \"backend\"\nsecret_sha256 = \"{HASH_HEX}\"\npermissions = [\"sessions\", \"introspect:any\", \"sessions\"]\n\
          grants = [\"refresh_token\", \"client_credentials\"]\nscopes = [\"write\", \"read\"]\naudiences = [\"https://api.example\"]\n\
@@ -457,7 +456,7 @@ fn a_declared_client_has_the_fields_of_any_other() {
 }
 
 #[test]
-fn a_declared_client_that_cannot_be_is_refused() {
+fn an_invalid_declared_client_is_rejected() {
     let public = "kind = \"public\"\n";
     let sha = format!("secret_sha256 = \"{HASH_HEX}\"\n");
     for (client, expected) in [
@@ -477,7 +476,7 @@ fn a_declared_client_that_cannot_be_is_refused() {
         (format!("client_id = \"a\"\nserves = [\"\"]\n{sha}"), "client[a].serves"),
         (
             format!("client_id = \"a b\"\n{sha}"),
-            "client[#1].client_id = \"a b\" (config.toml): expected a client's name",
+            "client[#1].client_id = \"a b\" (config.toml): expected a client id",
         ),
         (format!("client_id = \"admin\"\n{sha}"), "the administrator client"),
         (format!("client_id = \"admin.sock\"\n{sha}"), "is keyfob itself"),
@@ -491,7 +490,7 @@ fn a_declared_client_that_cannot_be_is_refused() {
             format!("client_id = \"a\"\n{public}permissions = [\"events\"]\n"),
             "client[a].permissions = \"events\" (config.toml): a public client only",
         ),
-        (format!("client_id = \"a\"\n{sha}secret_file = \"x\"\n"), "one secret here"),
+        (format!("client_id = \"a\"\n{sha}secret_file = \"x\"\n"), "one secret; remove"),
         (
             format!("client_id = \"a\"\n{sha}[[client]]\nclient_id = \"a\"\n{sha}"),
             "client[a] (config.toml): is declared twice",
@@ -507,7 +506,7 @@ fn a_declared_client_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn a_secret_file_holds_one_secret_and_perhaps_a_newline() {
+fn a_secret_file_holds_one_secret_and_at_most_one_newline() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let secret = format!("kfc_{}", "A".repeat(43));
     let toml = format!("[[client]]\nclient_id = \"a\"\nsecret_file = {:?}\n", file.path());
@@ -515,7 +514,7 @@ fn a_secret_file_holds_one_secret_and_perhaps_a_newline() {
         fs::write(file.path(), text).unwrap();
         assert_eq!(place(&toml).load().clients[0].secret, Some(Hash(Sha256::digest(&secret).into())));
     }
-    for bad in [
+    for invalid in [
         format!("{secret}\n\n"),
         format!(" {secret}"),
         secret.replace("kfc_", "kfr_"),
@@ -524,16 +523,16 @@ fn a_secret_file_holds_one_secret_and_perhaps_a_newline() {
         String::new(),
         "x".repeat(5000),
     ] {
-        fs::write(file.path(), &bad).unwrap();
+        fs::write(file.path(), &invalid).unwrap();
         let error = place(&toml).error();
         assert!(
             error.contains("expected a file with one client secret") && !error.contains("AAAA"),
-            "{bad}: {error}"
+            "{invalid}: {error}"
         );
     }
 }
 
-/// Whatever is wrong, a secret's text is in no error, in no `Debug` and not in what is shown.
+/// No error, no `Debug` output and no effective setting contains a secret.
 #[test]
 fn secrets_are_never_shown() {
     let secret = format!("kfc_{}", "S3cr3t".repeat(8).split_at(43).0);
@@ -559,10 +558,10 @@ fn secrets_are_never_shown() {
     }
 }
 
-/// SES-22: an issuer that people reach by our own TLS is https. CKE-21: browsers are told so, unless that
-/// would shut out the rest of a machine.
+/// SES-22: with TLS of our own the issuer is https. CKE-21: browsers are told so by HSTS, unless that would affect
+/// other services on a loopback host.
 #[test]
-fn tls_needs_an_https_issuer_and_is_strict_unless_the_host_is_this_machine() {
+fn tls_needs_an_https_issuer_and_sends_hsts_unless_the_host_is_loopback() {
     let with_issuer = |issuer: &str| {
         place("[server.tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\n").flag("server.issuer", issuer)
     };
@@ -570,11 +569,11 @@ fn tls_needs_an_https_issuer_and_is_strict_unless_the_host_is_this_machine() {
     assert_eq!(server.tls, Some(Tls { cert: "c.pem".into(), key: "k.pem".into() }));
     assert!(server.strict_transport);
     assert!(!with_issuer("https://localhost:8443").load().server.strict_transport);
-    assert!(with_issuer("http://localhost:8080").error().contains("with [server.tls] it is https"));
+    assert!(with_issuer("http://localhost:8080").error().contains("with [server.tls] it must be https"));
     let behind_a_proxy = place("").flag("server.issuer", "https://id.example.com").load().server;
     assert_eq!(
         (behind_a_proxy.tls, behind_a_proxy.strict_transport),
         (None, false),
-        "there it is the proxy's to say"
+        "HSTS is then up to the proxy"
     );
 }

@@ -179,6 +179,40 @@ mod tests {
     }
 
     #[test]
+    fn durations_are_numbers_with_units_the_larger_first() {
+        for (text, millis) in [
+            ("0", 0),
+            ("0s", 0),
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("90d", 7_776_000_000),
+        ] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for invalid in [
+            "",
+            "5",
+            "s",
+            "5 m",
+            " 5m",
+            "-5m",
+            "5M",
+            "1.5h",
+            "5min",
+            "30m1h",
+            "1h1h",
+            "99999999999999999999s",
+            "9999999999999999d",
+            "5m3",
+            "é5m",
+        ] {
+            assert_eq!(parse_duration(invalid), None, "{invalid:?}");
+        }
+    }
+
+    #[test]
     fn arithmetic_never_overflows() {
         let last = Timestamp::from_millis(i64::MAX);
         assert_eq!(last.plus(Duration::MAX), last);

@@ -41,7 +41,7 @@ pub struct Backup {
 }
 
 fn rate(text: &str) -> Result<usize, String> {
-    size_within(1 << 20, 1 << 40)(text)
+    size_within(1 << 20, 1 << 40).parse(text)
 }
 
 /// What was written.

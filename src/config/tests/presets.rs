@@ -43,7 +43,7 @@ fn a_preset_gives_both_timeouts_also_to_remembered_sessions() {
 }
 
 #[test]
-fn what_a_preset_gives_and_what_it_changed_is_told() {
+fn what_a_preset_sets_and_what_it_changed_is_reported() {
     let config = place("[policy.default]\npreset = \"aal2\"\nidle_timeout = \"20m\"\n").load();
     assert_eq!(origin_of(&config, "policy.default.absolute_lifetime"), ("24h".into(), "preset aal2".into()));
     assert_eq!(
