@@ -123,7 +123,7 @@ impl<S: Store> MetricsApi<S> {
 fn print_counts(page: &mut Page, counts: &Counts) {
     let mut samples = page.counter(
         "keyfob_introspections_total",
-        "Introspections answered, by the form of the token and what was told of it.",
+        "Introspections answered, by form of token and result.",
     );
     for ((token, outcome), count) in counts.introspections.read() {
         samples.sample(&[("token", token.as_str()), ("outcome", outcome.as_str())], count);

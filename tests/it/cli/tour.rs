@@ -21,12 +21,12 @@ async fn a_session_is_opened_introspected_refreshed_and_revoked() {
     }
 }
 
-/// TOK-19: README documents how long an issued value can be.
+/// TOK-19: the documents state how long an issued value can be.
 #[tokio::test]
-async fn issued_values_are_as_long_as_the_readme_says() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    assert!(readme.contains("| refresh token, session token, client secret | 100, 100 and 47 characters |"));
-    assert!(readme.contains("| access token | at most 8 KiB"));
+async fn issued_values_are_as_long_as_the_documents_say() {
+    let limits = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/edge.md")).unwrap();
+    assert!(limits.contains("| refresh token, session token, client secret | 100, 100 and 47 characters |"));
+    assert!(limits.contains("| access token | at most 8 KiB"));
     let server = Server::start().await;
     let app = server.application("app").await;
     let claims = serde_json::json!({"padding": "x".repeat(4_000)});
