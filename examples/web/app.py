@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A web application with keyfob behind it, in the standard library alone. What a framework would do is done by hand; what keyfob does is one request each.
+"""A web application that uses keyfob, with only the standard library. Each use of keyfob is one request.
 
 KEYFOB=http://127.0.0.1:8080 CLIENT_ID=web CLIENT_SECRET=kfc_... PORT=9000 python3 app.py
 
-The proxy in front asks keyfob about every request to /api/ and hands on who it is in X-Keyfob-* headers (see nginx.conf, Caddyfile).
+The proxy asks keyfob about every request to /api/ and passes the identity in X-Keyfob-* headers (see nginx.conf, Caddyfile).
 """
 
 import base64
@@ -18,13 +18,13 @@ from urllib.parse import parse_qs, quote, unquote
 KEYFOB = os.environ.get("KEYFOB", "http://127.0.0.1:8080")
 BASIC = base64.b64encode(f"{os.environ['CLIENT_ID']}:{os.environ['CLIENT_SECRET']}".encode()).decode()
 PAGE = (Path(__file__).parent / "index.html").read_bytes()
-# Where your users are. Real passwords are hashed; real codes come from an authenticator.
+# The user database. Hash real passwords; real codes come from an authenticator.
 PASSWORDS = {"alice": "wonderland", "bob": "builder"}
 CODE = "123456"
 
 
 def keyfob(method, path, body=None):
-    """One request to keyfob; answers its JSON, or None."""
+    """Sends one request to keyfob; returns its JSON, or None."""
     request = urllib.request.Request(KEYFOB + path, method=method, headers={"Authorization": f"Basic {BASIC}"})
     if body is not None:
         request.data = json.dumps(body).encode()
@@ -37,7 +37,7 @@ def keyfob(method, path, body=None):
 class App(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    # Who it is, as the proxy says. Percent-encoded outside visible ASCII.
+    # The subject, set by the proxy. Percent-encoded outside visible ASCII.
     def subject(self):
         return unquote(self.headers["X-Keyfob-Subject"])
 
@@ -61,7 +61,7 @@ class App(BaseHTTPRequestHandler):
     def do_POST(self):
         length = int(self.headers.get("Content-Length") or 0)
         form = {name: values[0] for name, values in parse_qs(self.rfile.read(length).decode()).items()}
-        # Your own changes need your own defence against other sites' pages; this is the one that keyfob has.
+        # Defence against requests from pages of other sites, as in keyfob.
         if self.headers.get("Sec-Fetch-Site") != "same-origin":
             self.answer(403, {"error": "not from another site"})
         elif self.path == "/sign-in":
@@ -82,7 +82,7 @@ class App(BaseHTTPRequestHandler):
             return self.answer(401, {"error": "wrong name or password"})
         device = {"user_agent": self.headers["User-Agent"], "label": form.get("device") or "a browser"}
         opened = keyfob("POST", "/v1/sessions", {"subject": user, "acr": "aal1", "amr": ["pwd"], "device": device, "remember": "remember" in form})
-        # The header as keyfob wrote it; nothing else of the answer goes to the browser.
+        # Only the cookie goes to the browser, unchanged.
         return self.answer(200, {"subject": user}, cookie=opened["set_cookie"])
 
     def step_up(self, form):
@@ -92,7 +92,7 @@ class App(BaseHTTPRequestHandler):
         return self.answer(200, {"acr": renewed["session"]["acr"]}, cookie=renewed["set_cookie"])
 
     def sign_out_device(self, session):
-        # What a form names may be anything: only a session of this very person is ended.
+        # The form can name any session: end it only if it belongs to this subject.
         path = f"/v1/sessions/{quote(session, safe='')}"
         try:
             if keyfob("GET", path)["subject"] == self.subject():
