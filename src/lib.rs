@@ -1,5 +1,20 @@
-//! keyfob: a session engine in one binary. Each room may name those below it, and none above it
-//! (`docs/architecture.md`).
+//! keyfob: a session engine in one binary.
+//!
+//! A module may name those to its right, never those to its left:
+//! `cli -> serve -> http -> engine -> { store, token } -> domain`.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`domain`] | the rules; no I/O, clock or randomness |
+//! | [`token`] | token forms, keys, sealing |
+//! | [`store`] | the storage port, the redb backend, the in-memory model |
+//! | [`engine`] | the use cases |
+//! | [`http`] | routes, requests, responses, connections |
+//! | [`serve`] | composition: configuration to a running server |
+//! | [`cli`] | the command line |
+//! | [`config`], [`first_start`], [`telemetry`], [`meter`] | settings; initialisation; the log; counters |
+//!
+//! `docs/architecture.md` has the details.
 
 #![forbid(unsafe_code)]
 
