@@ -4,3 +4,4 @@ mod docs;
 mod ids;
 mod layers;
 mod openapi;
+mod words;
