@@ -121,10 +121,8 @@ impl<S: Store> MetricsApi<S> {
 }
 
 fn print_counts(page: &mut Page, counts: &Counts) {
-    let mut samples = page.counter(
-        "keyfob_introspections_total",
-        "Introspections answered, by form of token and result.",
-    );
+    let mut samples =
+        page.counter("keyfob_introspections_total", "Introspections answered, by form of token and result.");
     for ((token, outcome), count) in counts.introspections.read() {
         samples.sample(&[("token", token.as_str()), ("outcome", outcome.as_str())], count);
     }
