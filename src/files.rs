@@ -1,10 +1,20 @@
 //! Rules for files that hold in every room that touches the disk.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 /// The directory that contains `path`; `.` for a bare file name.
 pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the creation, renaming or removal of `path` durable.
+///
+/// # Errors
+/// The directory cannot be opened or synced.
+pub fn sync_directory_of(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
 }
 
 #[cfg(test)]

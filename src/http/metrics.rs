@@ -153,9 +153,9 @@ fn print_sessions(page: &mut Page, figures: &Figures) {
     page.one(
         "keyfob_sessions_live",
         "Sessions that live; those that have just expired until the sweep has seen it.",
-        figures.live,
+        figures.active,
     );
-    let mut by_client: Vec<_> = figures.live_by_client.iter().collect();
+    let mut by_client: Vec<_> = figures.active_by_client.iter().collect();
     by_client.sort_by_key(|(client, number)| (std::cmp::Reverse(**number), *client));
     let beyond: u64 = by_client.iter().skip(CLIENTS_MAX).map(|(_, number)| **number).sum();
     let mut samples = page.gauge(
@@ -178,9 +178,12 @@ fn print_sessions(page: &mut Page, figures: &Figures) {
         "keyfob_sessions_ended_total",
         "Sessions that were ended, by reason; those that expire are events.",
     );
-    figures.ended.iter().for_each(|(reason, count)| samples.sample(&[("reason", reason.as_str())], count));
+    figures
+        .sessions_ended
+        .iter()
+        .for_each(|(reason, count)| samples.sample(&[("reason", reason.as_str())], count));
     let mut samples = page.counter("keyfob_events_total", "Events written to the event log, by type.");
-    figures.told.iter().for_each(|(kind, count)| samples.sample(&[("type", kind.as_str())], count));
+    figures.events_written.iter().for_each(|(kind, count)| samples.sample(&[("type", kind.as_str())], count));
     page.one("keyfob_event_log_entries", "Events that are kept.", figures.events);
 }
 

@@ -85,7 +85,7 @@ pub fn restore(
             fix: "; use another backup, or restore this one with --accept-damage",
         });
     }
-    let event = restored(&head, checked.live, clock.now().wall);
+    let event = restored(&head, checked.active, clock.now().wall);
     let chance = u32::from_le_bytes(clock.random());
     let lost = reached(&places.database, &keys, config.store.cache_bytes);
     let began = restoring

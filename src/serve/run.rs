@@ -142,7 +142,7 @@ fn log_start(config: &Config, app: &App, addresses: &str, watch: &Stopwatch) {
         issuer = config.server.issuer,
         store = %config.store.path.display(),
         store_bytes = figures.file_bytes,
-        sessions_live = figures.live,
+        sessions_live = figures.active,
         clients = app.store().registry().clients.len(),
         took_ms = watch.nanos() / 1_000_000,
         "listening"

@@ -1,9 +1,9 @@
-//! The form of a backup: a line that says what it is, frames with a checksum each, and at the end a digest of
-//! it all, so that what is cut off or altered is always noticed.
+//! The format of a backup: a first line, frames with a checksum each, and at the end a digest of everything, so
+//! that truncation and accidental damage are always detected.
 //!
 //! A frame is one byte for its kind, the length of its body, the body, and a CRC-32 over those; numbers are
-//! big-endian. Entries are the bytes that the store keeps, as sealed as they are there: neither writing a
-//! backup nor reading one takes the master key.
+//! big-endian. Entries are the stored bytes, sealed where the store seals them: neither writing nor
+//! reading a backup needs the master key.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,13 +11,12 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::time::Timestamp;
 
-/// The first line of every backup.
 pub const FIRST_LINE: &[u8] = b"keyfob backup, version 1\n";
-/// What is before the number in it.
+/// The first line before its number.
 const FIRST_WORDS: &[u8] = b"keyfob backup, version ";
-/// Entries go out when there are so many bytes of them.
+/// A frame of entries is sent when it has this size.
 const FRAME_BYTES: usize = 128 * 1024;
-/// No frame is larger: an entry is at most a session with all the families and claims that it may have.
+/// No frame is larger: the largest entry is a session with the most families and claims allowed.
 const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Kind and length.
 const BEGIN_BYTES: usize = 5;
@@ -28,44 +27,41 @@ const TABLE: u8 = b'T';
 const ENTRIES: u8 = b'E';
 const END: u8 = b'Z';
 
-/// What a backup says of itself in front.
+/// The first frame of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// When it was made: nothing later is in it.
+    /// When it was made.
     pub made_at: Timestamp,
-    /// The version of the program that made it.
+    /// The version of keyfob that made it.
     pub program: Box<str>,
-    /// Its tables, and how many entries of each follow.
+    /// The tables that follow, with their numbers of entries.
     pub tables: Vec<(Box<str>, u64)>,
 }
 
 impl Head {
-    /// How many entries there are in all.
+    /// Entries in all tables.
     pub fn entries(&self) -> u64 {
         self.tables.iter().map(|(_, entries)| entries).sum()
     }
 }
 
-/// Why something is no whole backup.
+/// Why a backup is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// It never was one.
     #[error("it is not a keyfob backup")]
     NotOurs,
-    /// It was made by a later version.
     #[error(
-        "it has the form {0}, which this keyfob does not know: use the keyfob that made it, or a newer one"
+        "it has the format {0}, which this keyfob does not support: use the keyfob that made it, or a newer one"
     )]
     UnknownVersion(String),
-    /// It has no end.
+    /// The end is missing.
     #[error("it is cut off after {0} bytes")]
     CutOff(u64),
-    /// A frame is not what was written.
     #[error("it is damaged at byte {at}: {cause}")]
     Altered {
-        /// Where the frame begins.
+        /// The offset of the frame.
         at: u64,
-        /// What is wrong.
+        /// What is invalid.
         cause: &'static str,
     },
 }
@@ -78,23 +74,22 @@ pub struct Encoder<S> {
 }
 
 impl<E, S: FnMut(Bytes) -> Result<(), E>> Encoder<S> {
-    /// Begins with what the backup says of itself.
+    /// Writes the first line and the first frame.
     pub fn begin(sink: S, head: &Head) -> Result<Self, E> {
         let mut encoder = Self { sink, digest: Sha256::new(), entries: vec![] };
         encoder.send(FIRST_LINE.to_vec())?;
         let head = postcard::to_allocvec(head)
-            .expect("numbers and texts are all that it holds, and memory is not limited here");
+            .expect("postcard can encode numbers and strings, and the buffer grows");
         encoder.frame(HEAD, &head)?;
         Ok(encoder)
     }
 
-    /// Begins a table, which may be empty.
+    /// Starts a table, which may be empty.
     pub fn table(&mut self, name: &str) -> Result<(), E> {
         self.flush()?;
         self.frame(TABLE, name.as_bytes())
     }
 
-    /// Adds an entry to the table.
     pub fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), E> {
         for part in [key, value] {
             self.entries
@@ -105,7 +100,7 @@ impl<E, S: FnMut(Bytes) -> Result<(), E>> Encoder<S> {
         if self.entries.len() >= FRAME_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Ends it.
+    /// Writes the digest.
     pub fn end(mut self) -> Result<(), E> {
         self.flush()?;
         let digest = self.digest.clone().finalize();
@@ -135,36 +130,35 @@ impl<E, S: FnMut(Bytes) -> Result<(), E>> Encoder<S> {
     }
 }
 
-/// What is read of a backup.
+/// A decoded part of a backup.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// What it says of itself.
     Head(&'a Head),
-    /// The entries that follow are of this table.
+    /// The following entries belong to this table.
     Table(&'a str),
-    /// An entry: key and value.
+    /// Key and value.
     Entry(&'a [u8], &'a [u8]),
 }
 
-/// Reads a backup as its bytes come, and holds it to what it says of itself.
+/// Decodes a backup as its bytes arrive, and compares it with its first frame.
 #[derive(Default)]
 pub struct Decoder {
     digest: Sha256,
-    /// What has come and is not a whole frame yet.
+    /// The bytes of an incomplete frame.
     left: Vec<u8>,
-    /// How many bytes of whole frames there were.
+    /// The bytes of complete frames so far.
     read: u64,
-    begun: bool,
+    started: bool,
     head: Option<Head>,
-    /// How many tables have begun, and how many entries of the last are still to come.
+    /// How many tables have started, and how many entries of the last are missing.
     tables: usize,
     missing: u64,
     ended: bool,
 }
 
 impl Decoder {
-    /// Takes the next bytes, and hands over what they complete. What is handed over is whole frames; whether
-    /// the backup is, says [`Self::finish`].
+    /// Takes the next bytes, and passes the frames that they complete to `take`. Only [`Self::finish`] says
+    /// whether the backup is complete.
     pub fn push<E: From<Damage>>(
         &mut self,
         bytes: &[u8],
@@ -182,16 +176,16 @@ impl Decoder {
         Ok(())
     }
 
-    /// How many bytes were read.
+    /// Bytes received so far.
     pub fn bytes(&self) -> u64 {
         self.read + self.left.len() as u64
     }
 
-    /// There is no more: was that all?
+    /// To be called after the last bytes.
     pub fn finish(self) -> Result<Head, Damage> {
         let cut_off = Damage::CutOff(self.bytes());
         match self.head {
-            _ if !self.begun => Err(if FIRST_LINE.starts_with(&self.left) && !self.left.is_empty() {
+            _ if !self.started => Err(if FIRST_LINE.starts_with(&self.left) && !self.left.is_empty() {
                 cut_off
             } else {
                 Damage::NotOurs
@@ -201,9 +195,9 @@ impl Decoder {
         }
     }
 
-    /// The first line or the first frame of `bytes`, if all of it is there.
+    /// The first line or the first frame of `bytes`, if it is complete.
     fn next<'a>(&self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Damage> {
-        if !self.begun {
+        if !self.started {
             return match bytes.get(..FIRST_LINE.len()) {
                 Some(FIRST_LINE) => Ok(Some(FIRST_LINE)),
                 Some(line) => Err(line.strip_prefix(FIRST_WORDS).map_or(Damage::NotOurs, |version| {
@@ -220,12 +214,12 @@ impl Decoder {
             };
         }
         if self.ended && !bytes.is_empty() {
-            return Err(self.altered("there is more after the end"));
+            return Err(self.altered("there are bytes after the end"));
         }
         let Some((begin, _)) = bytes.split_first_chunk::<BEGIN_BYTES>() else { return Ok(None) };
         let length = u32::from_be_bytes([begin[1], begin[2], begin[3], begin[4]]) as usize;
         if length > FRAME_BYTES_MAX || ![HEAD, TABLE, ENTRIES, END].contains(&begin[0]) {
-            return Err(self.altered("no frame begins like this"));
+            return Err(self.altered("the start of a frame is invalid"));
         }
         Ok(bytes.get(..BEGIN_BYTES + length + SUM_BYTES))
     }
@@ -235,14 +229,14 @@ impl Decoder {
         whole: &[u8],
         take: &mut impl FnMut(Piece) -> Result<(), E>,
     ) -> Result<(), E> {
-        if self.begun {
+        if self.started {
             let (frame, sum) = whole.split_at(whole.len() - SUM_BYTES);
             if crc32fast::hash(frame).to_be_bytes() != *sum {
                 return Err(self.altered("its checksum is wrong").into());
             }
             self.frame(frame[0], &frame[BEGIN_BYTES..], take)?;
         }
-        self.begun = true;
+        self.started = true;
         self.digest.update(whole);
         self.read += whole.len() as u64;
         Ok(())
@@ -256,8 +250,8 @@ impl Decoder {
     ) -> Result<(), E> {
         match (kind, &self.head) {
             (HEAD, None) => {
-                let head =
-                    postcard::from_bytes(body).map_err(|_| self.altered("it does not say what is in it"))?;
+                let head = postcard::from_bytes(body)
+                    .map_err(|_| self.altered("the first frame cannot be decoded"))?;
                 take(Piece::Head(self.head.insert(head)))
             }
             (TABLE, Some(head)) if self.missing == 0 => {
@@ -275,10 +269,10 @@ impl Decoder {
                 if self.digest.clone().finalize()[..] == *body {
                     Ok(())
                 } else {
-                    Err(self.altered("the digest of it all is another").into())
+                    Err(self.altered("the digest does not match").into())
                 }
             }
-            _ => Err(self.altered("a frame out of its order").into()),
+            _ => Err(self.altered("a frame is out of order").into()),
         }
     }
 
@@ -296,7 +290,7 @@ impl Decoder {
                 Some((key, value, rest))
             });
             let Some((key, value, rest)) = entry.filter(|_| self.missing > 0) else {
-                return Err(self.altered("its entries are not those that were announced").into());
+                return Err(self.altered("the number of entries is not the announced one").into());
             };
             self.missing -= 1;
             body = rest;

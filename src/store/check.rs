@@ -1,62 +1,56 @@
-//! What a check of a whole store tells while it goes on, and at its end.
+//! The messages of a check of a whole store.
 
 use crate::domain::id::ClientId;
 use crate::domain::time::Timestamp;
 
-/// One thing told.
+/// A message of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// So far is it.
-    Progress(Progress),
-    /// Something is wrong.
+    Progress(CheckProgress),
     Find(Find),
-    /// That was all.
+    /// The check is complete.
     Done(Checked),
 }
 
-/// How far it is in a table.
+/// How far the check is in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The table.
+pub struct CheckProgress {
     pub table: &'static str,
-    /// How many of its entries were looked at.
+    /// Entries checked so far.
     pub done: u64,
-    /// How many there are.
+    /// Entries in all.
     pub of: u64,
 }
 
-/// Something that is not as it should be.
+/// An invalid entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Find {
-    /// The table.
     pub table: &'static str,
     /// The entry's key, as text.
     pub key: Box<str>,
-    /// What is wrong with it.
+    /// What is invalid.
     pub cause: &'static str,
 }
 
-/// The table of the numbers that counting the sessions gives, so that nothing is lost with them.
+/// The table of the counts of active sessions. They can be recomputed, so a wrong one loses no data.
 pub const COUNTS: &str = "live";
 
 impl Find {
-    /// Whether it is only a number that can be counted anew.
+    /// Whether it concerns only a count that can be recomputed.
     pub fn is_count(&self) -> bool {
         self.table == COUNTS
     }
 }
 
-/// What was looked at.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// How many entries of all tables.
+    /// Entries checked, in all tables.
     pub entries: u64,
-    /// How many of them are not as they should be.
     pub finds: u64,
-    /// How many sessions there are.
     pub sessions: u64,
-    /// How many of them live.
-    pub live: u64,
-    /// Every client, and when it was last changed; the latest first.
+    /// Active sessions.
+    pub active: u64,
+    /// Every client with the time of its last change; the latest first.
     pub clients: Vec<(ClientId, Timestamp)>,
 }

@@ -1,5 +1,5 @@
-//! The model: what the port promises, as simply as it can be said. For tests, and to compare the real backend
-//! with; nothing is kept.
+//! The model: the port's guarantees in the simplest form, in memory. For tests, and to compare the real backend
+//! with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,17 +20,17 @@ use crate::domain::time::Timestamp;
 
 /// A store in memory.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<State>);
+pub struct Memory(Mutex<Contents>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Contents {
     sessions: BTreeMap<SessionId, Session>,
     data: BTreeMap<SessionId, Data>,
     keys: Vec<KeyRecord>,
     revoked: BTreeSet<(i64, TokenId)>,
     events: BTreeMap<Position, Event>,
     registry: Registry,
-    /// How many more writes succeed, if that is limited.
+    /// How many more writes succeed; `None` for all.
     writes_left: Option<u64>,
 }
 
@@ -40,17 +40,17 @@ impl Memory {
         Self::default()
     }
 
-    /// Lets `writes` more succeed; then the store is broken for good, as after a failed commit.
+    /// Lets `writes` more succeed; then every write fails, as after a failed commit.
     pub fn fail_after(&self, writes: u64) {
         self.lock().writes_left = Some(writes);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every write, changing or not, uses up one of those that succeed.
-    fn write(&self) -> Result<MutexGuard<'_, State>> {
+    /// Every write counts, whether it changes anything or not.
+    fn write(&self) -> Result<MutexGuard<'_, Contents>> {
         let mut state = self.lock();
         state.ready()?;
         if let Some(left) = &mut state.writes_left {
@@ -60,10 +60,10 @@ impl Memory {
     }
 }
 
-impl State {
+impl Contents {
     fn ready(&self) -> Result<()> {
         if self.writes_left == Some(0) {
-            Err(StoreError::Unavailable("it was told to fail".into()))
+            Err(StoreError::Unavailable("the test made it fail".into()))
         } else {
             Ok(())
         }
@@ -73,7 +73,7 @@ impl State {
         &self.registry.cuts
     }
 
-    fn tell(&mut self, events: Vec<Event>) {
+    fn append(&mut self, events: Vec<Event>) {
         for event in events {
             let position = self.cuts().head.next();
             self.registry.cuts.head = position;
@@ -91,17 +91,16 @@ impl State {
             self.data.insert(session.id, data);
         }
         self.sessions.insert(session.id, session);
-        self.tell(decision.events);
+        self.append(decision.events);
         decision.answer
     }
 
-    /// By counting.
-    fn live(&self) -> BTreeMap<ClientId, u64> {
-        let mut live = BTreeMap::new();
+    fn active(&self) -> BTreeMap<ClientId, u64> {
+        let mut active = BTreeMap::new();
         for session in self.sessions.values().filter(|session| session.counts_as_live(self.cuts())) {
-            *live.entry(session.client_id.clone()).or_default() += 1;
+            *active.entry(session.client_id.clone()).or_default() += 1;
         }
-        live
+        active
     }
 
     fn of_subject(&self, subject: &Subject) -> Vec<Session> {
@@ -111,7 +110,7 @@ impl State {
     fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
         let Opening { mut session, data, cap, uses, event } = opening;
         if self.sessions.contains_key(&session.id) {
-            let cause = "a session of this id is there already";
+            let cause = "a session with this id already exists";
             return Err(StoreError::Corrupt { table: "sessions", key: session.id.to_string().into(), cause });
         }
         if let Some(cap) = cap {
@@ -122,7 +121,7 @@ impl State {
                 return Ok(None);
             };
             self.sessions.extend(peers.into_iter().map(|peer| (peer.id, peer)));
-            self.tell(evictions);
+            self.append(evictions);
         }
         session.issued = self.cuts().head.next();
         for family in &mut session.families {
@@ -132,7 +131,7 @@ impl State {
             self.data.insert(session.id, data);
         }
         self.sessions.insert(session.id, session.clone());
-        self.tell(vec![event]);
+        self.append(vec![event]);
         Ok(Some(session))
     }
 
@@ -158,15 +157,14 @@ impl State {
             }
             (None, None) => {}
         }
-        self.tell(decision.events);
+        self.append(decision.events);
         decision.answer
     }
 
     fn sweep(&mut self, sweep: Sweep) -> Swept {
         let (now, max) = (sweep.now.wall, sweep.entries_max);
         let mut swept = Swept::default();
-        // A session is looked at when its deadline has passed, or when it was ended; one that only a cut-off
-        // ended waits for its deadline.
+        // A session that only a cut-off ended is due at its deadline.
         let due: Vec<Session> =
             self.sessions.values().filter(|session| session.due() <= now).cloned().collect();
         let mut touched = 0;
@@ -183,7 +181,7 @@ impl State {
             }
             touched += 1;
             swept.expired += reported.len();
-            self.tell(reported);
+            self.append(reported);
             self.sessions.insert(session.id, session.clone());
             if purge {
                 swept.purged += 1;
@@ -228,8 +226,8 @@ impl State {
     }
 }
 
-fn kept_nowhere() -> StoreError {
-    StoreError::Unavailable("it is kept in memory alone".into())
+fn in_memory_only() -> StoreError {
+    StoreError::Unavailable("the store is only in memory".into())
 }
 
 impl Store for Memory {
@@ -260,7 +258,7 @@ impl Store for Memory {
             count += usize::from(state.decide(session, &decide));
         }
         if count > 0 {
-            state.tell(vec![closing]);
+            state.append(vec![closing]);
         }
         Ok(count)
     }
@@ -269,7 +267,7 @@ impl Store for Memory {
         let mut state = self.write()?;
         let cut = CutOff { position: state.cuts().head.next(), at: event.at, by: event.by.clone() };
         state.registry.cuts.everything = Some(cut);
-        state.tell(vec![event]);
+        state.append(vec![event]);
         Ok(())
     }
 
@@ -287,7 +285,7 @@ impl Store for Memory {
     ) -> Result<T> {
         let mut state = self.write()?;
         let decision = decide(&mut state.keys);
-        state.tell(decision.events);
+        state.append(decision.events);
         Ok(decision.answer)
     }
 
@@ -295,7 +293,7 @@ impl Store for Memory {
         let mut state = self.write()?;
         let new = state.revoked.insert((token.expires_at, token.id));
         if new {
-            state.tell(vec![event]);
+            state.append(vec![event]);
         }
         Ok(new)
     }
@@ -358,16 +356,12 @@ impl Store for Memory {
         }
     }
 
-    async fn live(&self) -> Result<BTreeMap<ClientId, u64>> {
-        Ok(self.lock().live())
-    }
-
     fn figures(&self) -> Result<Figures> {
         let state = self.lock();
-        let (live, sessions) = (state.live(), state.sessions.len() as u64);
+        let (active, sessions) = (state.active(), state.sessions.len() as u64);
         Ok(Figures {
-            live: live.values().sum(),
-            live_by_client: live,
+            active: active.values().sum(),
+            active_by_client: active,
             sessions,
             events: state.events.len() as u64,
             ..Figures::default()
@@ -379,14 +373,14 @@ impl Store for Memory {
     }
 
     fn backup(&self, _made_at: Timestamp) -> Result<Pieces<Bytes>> {
-        Err(kept_nowhere())
+        Err(in_memory_only())
     }
 
     fn check(&self, _now: Timestamp) -> Result<Pieces<Note>> {
-        Err(kept_nowhere())
+        Err(in_memory_only())
     }
 
     async fn stats(&self) -> Result<Stats> {
-        Err(kept_nowhere())
+        Err(in_memory_only())
     }
 }

@@ -1,5 +1,5 @@
-//! How records are written, whatever the backend: versioned, checked against decay, and sealed where they are
-//! personal or secret.
+//! The encoding of records, for every backend: versioned, with a checksum, and sealed where they are personal
+//! or secret.
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
@@ -23,22 +23,22 @@ mod session;
 
 pub use session::{SessionRecord, WindowRef};
 
-/// The first byte of every record. Another encoding gets another number.
+/// The first byte of every record; another encoding gets another version.
 const VERSION: u8 = 1;
-/// Version and checksum.
+/// Version (1) and checksum (4).
 const FRAME_BYTES: usize = 5;
-/// What the check value of a master key is made from.
+/// The text whose MAC identifies the master key.
 const CHECK_LABEL: &[u8] = b"kf/store/check/v1";
 
-/// What is wrong with a record.
+/// Why a record is invalid.
 pub type Fault = &'static str;
-/// A record, or what is wrong with it.
+/// A record, or why it is invalid.
 pub type Decoded<T> = Result<T, Fault>;
 
-/// Where a retry window's row is: its closing first, so that the closed ones are at the left edge.
+/// The key of a retry window's row. The closing time comes first, so that closed windows sort first.
 pub type WindowKey = [u8; 26];
 
-/// Turns what the domain knows into bytes, and back.
+/// Encodes and decodes the domain's types.
 #[derive(Clone)]
 pub struct Codec {
     keys: Keys,
@@ -48,7 +48,6 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// A codec under the engine's keys.
     pub fn new(keys: &Keys) -> Self {
         Self {
             keys: keys.clone(),
@@ -58,46 +57,43 @@ impl Codec {
         }
     }
 
-    /// What a store of this master key, and of no other, keeps to be recognised by.
+    /// A value that identifies the master key, and is stored to recognise it.
     pub fn key_check(&self) -> [u8; 32] {
         self.check
     }
 
-    /// A subject's name in the index: keyed, so that the index tells nobody who it is.
+    /// A subject's name in the index: a keyed hash, so that the index does not reveal it.
     pub fn subject_index(&self, subject: &Subject) -> [u8; 16] {
         let mut name = [0; 16];
         name.copy_from_slice(&mac(&self.index, subject.as_str().as_bytes())[..16]);
         name
     }
 
-    /// Why these signing keys could not be used, if they could not.
+    /// Why these signing keys cannot be used, if they cannot.
     pub fn keyring_fault(&self, records: &[KeyRecord]) -> Option<Fault> {
         Keyring::open(records, &self.keys)
             .err()
-            .map(|_| "they do not open under the master key, or are not as keys should be")
+            .map(|_| "the keys are invalid, or were sealed under another master key")
     }
 
-    /// A session's private data.
     pub fn encode_data(&self, id: SessionId, data: &Data) -> Vec<u8> {
         self.seal(&name("data", &id.0), data)
     }
 
-    /// The reverse of [`Self::encode_data`].
     pub fn decode_data(&self, id: SessionId, bytes: &[u8]) -> Decoded<Data> {
         self.open(&name("data", &id.0), bytes)
     }
 
-    /// A retry window: with its family's spent token it gives the current one, so it is sealed.
+    /// Sealed, because the window and the spent token together give the current token.
     pub fn encode_window(&self, key: &WindowKey, window: &RetryWindow) -> Vec<u8> {
         self.seal(&name("windows", key), window)
     }
 
-    /// The reverse of [`Self::encode_window`].
     pub fn decode_window(&self, key: &WindowKey, bytes: &[u8]) -> Decoded<RetryWindow> {
         self.open(&name("windows", key), bytes)
     }
 
-    /// An event. Its time stands in front in clear, so that the sweep need not open it.
+    /// The time is in clear before the sealed event, so that the sweep need not open it.
     pub fn encode_event(&self, position: u64, event: &Event) -> Vec<u8> {
         let at = event.at.millis().to_be_bytes();
         let mut bytes = at.to_vec();
@@ -105,7 +101,6 @@ impl Codec {
         bytes
     }
 
-    /// The reverse of [`Self::encode_event`].
     pub fn decode_event(&self, position: u64, bytes: &[u8]) -> Decoded<Event> {
         let (at, sealed) = bytes.split_first_chunk().ok_or("too short")?;
         self.open(&event_name(*at, position), sealed)
@@ -119,11 +114,13 @@ impl Codec {
 
     fn open<T: DeserializeOwned>(&self, name: &[u8], bytes: &[u8]) -> Decoded<T> {
         let sealed = versioned(bytes)?;
-        unpostcard(&self.sealer.open(name, sealed).ok_or("does not open under its name and the master key")?)
+        unpostcard(
+            &self.sealer.open(name, sealed).ok_or("cannot be opened under its key and the master key")?,
+        )
     }
 }
 
-/// When an event happened, without opening it.
+/// The time of an event, without opening it.
 pub fn event_time(bytes: &[u8]) -> Decoded<Timestamp> {
     let at = bytes.first_chunk().ok_or("too short")?;
     Ok(Timestamp::from_millis(i64::from_be_bytes(*at)))
@@ -143,47 +140,41 @@ pub fn ordered(number: i64) -> [u8; 8] {
     u64::try_from(number).unwrap_or(0).to_be_bytes()
 }
 
-/// A client.
 pub fn encode_client(client: &Client) -> Vec<u8> {
     frame(&name("clients", client.id.as_str().as_bytes()), &postcard(client))
 }
 
-/// The reverse of [`encode_client`].
 pub fn decode_client(id: &str, bytes: &[u8]) -> Decoded<Client> {
     unpostcard(unframe(&name("clients", id.as_bytes()), bytes)?)
 }
 
-/// The cut-off of a client, or under a name that no client can have one of everything.
+/// `client` is a client's name, or a name that no client can have for a cut-off of everything.
 pub fn encode_cut_off(client: &str, cut: &CutOff) -> Vec<u8> {
     frame(&name("cut_offs", client.as_bytes()), &postcard(cut))
 }
 
-/// The reverse of [`encode_cut_off`].
 pub fn decode_cut_off(client: &str, bytes: &[u8]) -> Decoded<CutOff> {
     unpostcard(unframe(&name("cut_offs", client.as_bytes()), bytes)?)
 }
 
-/// The signing keys, in their order. Their seeds are sealed already.
+/// The signing keys, in their order. Their seeds are already sealed.
 pub fn encode_keys(keys: &[KeyRecord]) -> Vec<u8> {
     frame(b"keys", &postcard(&keys))
 }
 
-/// The reverse of [`encode_keys`].
 pub fn decode_keys(bytes: &[u8]) -> Decoded<Vec<KeyRecord>> {
     unpostcard(unframe(b"keys", bytes)?)
 }
 
-/// The epochs that restores began.
 pub fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
     frame(b"epochs", &postcard(epochs))
 }
 
-/// The reverse of [`encode_epochs`].
 pub fn decode_epochs(bytes: &[u8]) -> Decoded<Epochs> {
     unpostcard(unframe(b"epochs", bytes)?)
 }
 
-/// What a record is sealed and checked under: moved to another table or key, it is corrupt.
+/// The name that a record is bound to: moved to another table or key, it is corrupt.
 fn name(table: &str, key: &[u8]) -> Vec<u8> {
     [table.as_bytes(), b"/", key].concat()
 }
@@ -213,7 +204,7 @@ fn versioned(bytes: &[u8]) -> Decoded<&[u8]> {
     }
 }
 
-/// Against decay, not against people; redb checks no page when it reads one.
+/// Detects accidental damage, not forgery. redb does not verify pages when it reads them.
 fn checksum(name: &[u8], body: &[u8]) -> [u8; 4] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(name);
@@ -223,15 +214,14 @@ fn checksum(name: &[u8], body: &[u8]) -> [u8; 4] {
 }
 
 fn postcard(value: &impl Serialize) -> Vec<u8> {
-    postcard::to_allocvec(value)
-        .expect("records hold nothing that postcard cannot write, and memory is not limited here")
+    postcard::to_allocvec(value).expect("postcard can encode every record type, and the buffer grows")
 }
 
 fn unpostcard<T: DeserializeOwned>(bytes: &[u8]) -> Decoded<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok(_) => Err("has bytes after its end"),
-        Err(_) => Err("does not read as what it should be"),
+        Err(_) => Err("cannot be decoded"),
     }
 }
 

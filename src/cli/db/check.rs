@@ -84,7 +84,7 @@ impl Report {
                 Note::Done(done) => {
                     let clients = done.clients.len();
                     self.done = Some(
-                        json!({ "entries": done.entries, "sessions": done.sessions, "live": done.live, "clients": clients }),
+                        json!({ "entries": done.entries, "sessions": done.sessions, "live": done.active, "clients": clients }),
                     );
                 }
             }

@@ -73,7 +73,7 @@ fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
         String::new(),
         format!(
             "Nobody knows what happened after the backup. So all {} sessions that lived then have ended (store_rollback), every token",
-            checked.live
+            checked.active
         ),
         "issued before now is refused, and new keys sign. Everybody signs in again.".to_owned(),
         String::new(),
@@ -106,7 +106,7 @@ fn object(restored: &Restored) -> Value {
     let Restored { head, bytes, checked, began, kept } = restored;
     let client = |(id, at): &(crate::domain::id::ClientId, Timestamp)| json!({ "client_id": id.as_str(), "updated_at": at.to_string() });
     json!({
-        "made_at": head.made_at.to_string(), "bytes": bytes, "sessions": checked.sessions, "sessions_ended": checked.live, "damaged": checked.finds,
+        "made_at": head.made_at.to_string(), "bytes": bytes, "sessions": checked.sessions, "sessions_ended": checked.active, "damaged": checked.finds,
         "clients": checked.clients.iter().map(client).collect::<Vec<_>>(), "cursor": began.to_string(),
         "kept": kept.as_ref().map(|kept| kept.display().to_string()),
     })

@@ -228,8 +228,9 @@ impl From<Note> for CheckLine {
                 };
                 Self { find: Some(find), ..Self::default() }
             }
-            Note::Done(Checked { entries, finds, sessions, live, clients }) => {
-                let done = CheckDone { entries, finds, sessions, live, clients: clients.len() as u64 };
+            Note::Done(Checked { entries, finds, sessions, active, clients }) => {
+                let done =
+                    CheckDone { entries, finds, sessions, live: active, clients: clients.len() as u64 };
                 Self { done: Some(done), ..Self::default() }
             }
         }

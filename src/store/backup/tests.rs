@@ -114,6 +114,6 @@ fn what_is_no_backup_or_of_a_later_form_says_so() {
     let longer = [&written()[..], b"x"].concat();
     assert!(matches!(
         read(&longer, usize::MAX).1,
-        Err(Damage::Altered { cause: "there is more after the end", .. })
+        Err(Damage::Altered { cause: "there are bytes after the end", .. })
     ));
 }

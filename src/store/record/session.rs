@@ -1,5 +1,4 @@
-//! A session's record: what every request needs in clear, small because most of it repeats; then what is
-//! personal, sealed.
+//! A session's record: first, in clear and compact, what every request needs; then, sealed, what is personal.
 
 use std::time::Duration;
 
@@ -14,41 +13,39 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::session::{Device, RevokedToken, Session};
 use crate::domain::time::Timestamp;
 
-/// A session as it is kept: without its retry windows, which have rows of their own.
+/// A session as stored: without its retry windows, which have rows of their own.
 #[derive(Clone, Debug)]
 pub struct SessionRecord {
-    /// The session; no family in it has its window yet.
+    /// Its families have no windows yet.
     pub session: Session,
-    /// Where it is in the expiry index.
+    /// The time of its entry in the expiry index.
     pub slot: Timestamp,
-    /// The windows that were open when it was written. Their rows may be gone.
+    /// The windows that were open when it was written. Their rows may have been removed since.
     pub windows: Vec<WindowRef>,
 }
 
-/// Where the row of a family's retry window is.
+/// Identifies the row of a family's retry window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowRef {
-    /// The family's number.
     pub family: u16,
-    /// When the window closes.
     pub closes_at: Timestamp,
 }
 
-/// Milliseconds after (or before) the session's creation: three bytes instead of seven.
+/// Milliseconds relative to the session's creation: about three bytes instead of seven.
 type Offset = i64;
 
-/// What is in clear. `None` in a family means: as the session has it.
+/// The part in clear. `None` in a family means the session's own value.
 #[derive(Serialize, Deserialize)]
-struct Clear<'a> {
+struct ClearFields<'a> {
     created_at: i64,
     slot: Offset,
     flags: u8,
     issued: u64,
     client_id: &'a str,
-    /// `None`: by its own client.
+    /// `None` if its own client opened it.
     opened_by: Option<&'a str>,
     #[serde(borrow)]
-    authentication: Authenticated<'a>,
+    authentication: AuthenticationFields<'a>,
     last_used_at: Offset,
     idle_timeout: Duration,
     expires_at: Offset,
@@ -61,15 +58,15 @@ struct Clear<'a> {
     next_family: u16,
     own_family: Option<u16>,
     revoked_tokens: Vec<RevokedToken>,
-    end: Option<Ended<'a>>,
-    families: Vec<Chain<'a>>,
+    end: Option<EndFields<'a>>,
+    families: Vec<FamilyFields<'a>>,
 }
 
 const REMEMBER: u8 = 1;
 const EXPIRY_REPORTED: u8 = 2;
 
 #[derive(Serialize, Deserialize, PartialEq)]
-struct Authenticated<'a> {
+struct AuthenticationFields<'a> {
     at: Offset,
     acr: Option<&'a str>,
     #[serde(borrow)]
@@ -77,23 +74,23 @@ struct Authenticated<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Ended<'a> {
+struct EndFields<'a> {
     at: Offset,
     reason: EndReason,
     by: &'a str,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Chain<'a> {
+struct FamilyFields<'a> {
     number: u16,
     client_id: Option<&'a str>,
     scope: Option<&'a str>,
     audience: Option<&'a str>,
     #[serde(borrow)]
-    authentication: Option<Authenticated<'a>>,
-    /// Positions after the session's own.
+    authentication: Option<AuthenticationFields<'a>>,
+    /// Relative to the session's own position.
     issued: u64,
-    end: Option<Ended<'a>>,
+    end: Option<EndFields<'a>>,
     generation: u32,
     current: Hash,
     previous: Option<Hash>,
@@ -101,9 +98,9 @@ struct Chain<'a> {
     window_closes_at: Option<Offset>,
 }
 
-/// What is sealed.
+/// The sealed part.
 #[derive(Serialize, Deserialize)]
-struct Personal<'a> {
+struct PersonalFields<'a> {
     subject: &'a str,
     user_agent: Option<&'a str>,
     ip: Option<&'a str>,
@@ -112,7 +109,7 @@ struct Personal<'a> {
 }
 
 impl Codec {
-    /// A session's record, with its place in the expiry index.
+    /// `slot` is the time of its entry in the expiry index.
     pub fn encode_session(&self, session: &Session, slot: Timestamp) -> Vec<u8> {
         let name = name("sessions", &session.id.0);
         let mut body = postcard(&clear(session, slot));
@@ -120,25 +117,24 @@ impl Codec {
         frame(&name, &body)
     }
 
-    /// The reverse of [`Self::encode_session`].
     pub fn decode_session(&self, id: SessionId, bytes: &[u8]) -> Decoded<SessionRecord> {
         let name = name("sessions", &id.0);
         let body = unframe(&name, bytes)?;
         let (clear, sealed) =
-            postcard::take_from_bytes::<Clear>(body).map_err(|_| "its clear part does not read")?;
+            postcard::take_from_bytes::<ClearFields>(body).map_err(|_| "its clear part cannot be decoded")?;
         let opened = self
             .sealer
             .open(&name, sealed)
-            .ok_or("its sealed part does not open under its name and the master key")?;
-        let personal =
-            postcard::from_bytes::<Personal>(&opened).map_err(|_| "its sealed part does not read")?;
+            .ok_or("its sealed part cannot be opened under its key and the master key")?;
+        let personal = postcard::from_bytes::<PersonalFields>(&opened)
+            .map_err(|_| "its sealed part cannot be decoded")?;
         restore(id, &clear, &personal)
     }
 }
 
-fn clear(s: &Session, slot: Timestamp) -> Clear<'_> {
+fn clear(s: &Session, slot: Timestamp) -> ClearFields<'_> {
     let base = s.created_at;
-    Clear {
+    ClearFields {
         created_at: base.millis(),
         slot: offset(slot, base),
         flags: if s.remember { REMEMBER } else { 0 } | if s.expiry_reported { EXPIRY_REPORTED } else { 0 },
@@ -163,9 +159,9 @@ fn clear(s: &Session, slot: Timestamp) -> Clear<'_> {
     }
 }
 
-fn chain<'a>(f: &'a Family, s: &'a Session) -> Chain<'a> {
+fn chain<'a>(f: &'a Family, s: &'a Session) -> FamilyFields<'a> {
     let base = s.created_at;
-    Chain {
+    FamilyFields {
         number: f.number,
         client_id: (f.client_id != s.client_id).then(|| f.client_id.as_str()),
         scope: (f.scope != s.scope).then(|| f.scope.as_str()),
@@ -182,8 +178,8 @@ fn chain<'a>(f: &'a Family, s: &'a Session) -> Chain<'a> {
     }
 }
 
-fn personal(s: &Session) -> Personal<'_> {
-    Personal {
+fn personal(s: &Session) -> PersonalFields<'_> {
+    PersonalFields {
         subject: s.subject.as_str(),
         user_agent: s.device.user_agent.as_deref(),
         ip: s.device.ip.as_deref(),
@@ -192,19 +188,19 @@ fn personal(s: &Session) -> Personal<'_> {
     }
 }
 
-fn authenticated(a: &Authentication, base: Timestamp) -> Authenticated<'_> {
-    Authenticated {
+fn authenticated(a: &Authentication, base: Timestamp) -> AuthenticationFields<'_> {
+    AuthenticationFields {
         at: offset(a.at, base),
         acr: a.acr.as_deref(),
         amr: a.amr.iter().map(|method| &**method).collect(),
     }
 }
 
-fn ended(end: &End, base: Timestamp) -> Ended<'_> {
-    Ended { at: offset(end.at, base), reason: end.reason, by: &end.by }
+fn ended(end: &End, base: Timestamp) -> EndFields<'_> {
+    EndFields { at: offset(end.at, base), reason: end.reason, by: &end.by }
 }
 
-fn restore(id: SessionId, c: &Clear, p: &Personal) -> Decoded<SessionRecord> {
+fn restore(id: SessionId, c: &ClearFields, p: &PersonalFields) -> Decoded<SessionRecord> {
     let base = Timestamp::from_millis(c.created_at);
     let mut session = Session {
         id,
@@ -247,7 +243,7 @@ fn restore(id: SessionId, c: &Clear, p: &Personal) -> Decoded<SessionRecord> {
     Ok(SessionRecord { session, slot: instant(c.slot, base), windows })
 }
 
-fn restore_family(c: &Chain, session: &Session) -> Decoded<Family> {
+fn restore_family(c: &FamilyFields, session: &Session) -> Decoded<Family> {
     let base = session.created_at;
     Ok(Family {
         number: c.number,
@@ -268,7 +264,7 @@ fn restore_family(c: &Chain, session: &Session) -> Decoded<Family> {
     })
 }
 
-fn authentication(a: &Authenticated, base: Timestamp) -> Authentication {
+fn authentication(a: &AuthenticationFields, base: Timestamp) -> Authentication {
     Authentication {
         at: instant(a.at, base),
         acr: a.acr.map(Into::into),
@@ -276,19 +272,19 @@ fn authentication(a: &Authenticated, base: Timestamp) -> Authentication {
     }
 }
 
-fn restore_end(end: &Ended, base: Timestamp) -> End {
+fn restore_end(end: &EndFields, base: Timestamp) -> End {
     End { at: instant(end.at, base), reason: end.reason, by: end.by.into() }
 }
 
 fn client_id(text: &str) -> Decoded<ClientId> {
-    text.parse().map_err(|_| "a client's name in it is malformed")
+    text.parse().map_err(|_| "a client_id in it is malformed")
 }
 
 fn scope(text: &str) -> Decoded<ScopeSet> {
     text.parse().map_err(|_| "a scope in it is malformed")
 }
 
-/// Instants lie between 1970 and 10000, so their differences never overflow.
+/// Times lie between the years 1970 and 10000, so their differences do not overflow.
 fn offset(at: Timestamp, base: Timestamp) -> Offset {
     at.millis() - base.millis()
 }

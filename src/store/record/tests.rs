@@ -256,7 +256,7 @@ fn a_record_is_bound_to_its_place_and_its_master_key() {
     let other = Codec::new(&Keys::derive(&SecretKey::new([8; 32])));
     assert_eq!(
         other.decode_session(id, &record).unwrap_err(),
-        "its sealed part does not open under its name and the master key"
+        "its sealed part cannot be opened under its key and the master key"
     );
     assert_ne!(other.key_check(), codec.key_check());
     assert_ne!(other.subject_index(&session().subject), codec.subject_index(&session().subject));

@@ -1,14 +1,14 @@
-//! One write transaction as decisions see it: read, decide, then write; so a decision that fails to read
-//! leaves nothing behind.
+//! One write transaction for the decisions of a batch. Each reads first and writes last, so that one that fails
+//! to read changes nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use redb::{ReadableTable, TableHandle, WriteTransaction};
 
+use super::active_counts::ActiveCounts;
 use super::error::{corrupt, failed};
-use super::figures::Told;
-use super::live::Live;
+use super::figures::UncommittedCounts;
 use super::tables::{self, EVENTS, HEAD, KEYS, Loaded, META, SESSIONS, Tables, dated_key, subject_key};
 use super::{Opening, Registry, Result, StoreError};
 use crate::domain::client::Client;
@@ -24,18 +24,17 @@ use crate::domain::session::{Data, Decision, RevokedToken, Session, make_room};
 use crate::domain::time::Timestamp;
 use crate::store::record::{self, Codec, WindowKey, window_key};
 
-/// What the writer holds in memory, ahead of what is published.
-pub(super) struct State {
+/// The writer's state in memory, ahead of what is published.
+pub(super) struct WriterState {
     pub clients: HashMap<ClientId, Arc<Client>>,
     pub cuts: CutOffs,
-    pub live: Live,
-    /// What was told since it was last counted.
-    pub told: Told,
+    pub active: ActiveCounts,
+    pub uncommitted: UncommittedCounts,
     pub epochs: Epochs,
     pub registry_changed: bool,
 }
 
-impl State {
+impl WriterState {
     pub fn registry(&self) -> Registry {
         Registry { clients: self.clients.clone(), cuts: self.cuts.clone(), epochs: self.epochs.clone() }
     }
@@ -45,15 +44,19 @@ impl State {
 pub(super) struct Batch<'t> {
     pub tables: Tables<'t>,
     pub codec: &'t Codec,
-    pub state: &'t mut State,
-    /// Why the whole batch has failed, once it has.
+    pub state: &'t mut WriterState,
+    /// Set when the whole batch has failed.
     pub broken: Option<StoreError>,
     changed: bool,
     touched: Vec<SessionId>,
 }
 
 impl<'t> Batch<'t> {
-    pub fn new(transaction: &'t WriteTransaction, codec: &'t Codec, state: &'t mut State) -> Result<Self> {
+    pub fn new(
+        transaction: &'t WriteTransaction,
+        codec: &'t Codec,
+        state: &'t mut WriterState,
+    ) -> Result<Self> {
         Ok(Self {
             tables: Tables::open(transaction)?,
             codec,
@@ -64,20 +67,19 @@ impl<'t> Batch<'t> {
         })
     }
 
-    /// Writes what the batch as a whole leaves behind, and answers every session that it may have changed;
-    /// `None` if there is nothing to commit.
+    /// Writes the head and the counts. Returns every session that the batch may have changed; `None` if there
+    /// is nothing to commit.
     pub fn finish(mut self) -> Result<Option<Vec<SessionId>>> {
         if self.changed {
             let head = self.state.cuts.head.0.to_be_bytes();
             if self.tables.meta.get(HEAD).map_err(failed)?.is_none_or(|old| old.value() != head) {
                 self.tables.meta.insert(HEAD, &head[..]).map_err(failed)?;
             }
-            self.state.live.write(&mut self.tables.live)?;
+            self.state.active.write(&mut self.tables.active)?;
         }
         Ok(self.changed.then_some(self.touched))
     }
 
-    /// Runs `decide` on a session.
     pub fn update<T>(
         &mut self,
         id: SessionId,
@@ -87,11 +89,10 @@ impl<'t> Batch<'t> {
         self.decide(loaded, decide).map(Some)
     }
 
-    /// Opens a session, unless its subject has all it may have.
     pub fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
         let Opening { mut session, data, cap, uses, event } = opening;
         if self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some() {
-            return Err(corrupt(SESSIONS.name(), session.id, "a session of this id is there already"));
+            return Err(corrupt(SESSIONS.name(), session.id, "a session with this id already exists"));
         }
         if let Some(cap) = cap {
             let loaded = self.load_subject(&session.subject)?;
@@ -104,7 +105,7 @@ impl<'t> Batch<'t> {
             for (before, after) in loaded.iter().zip(&peers) {
                 self.rewrite(before, after)?;
             }
-            self.tell(&evictions)?;
+            self.append(&evictions)?;
         }
         let issued = self.state.cuts.head.next();
         session.issued = issued;
@@ -115,12 +116,11 @@ impl<'t> Batch<'t> {
         self.put_session(&session, slot)?;
         self.replace_windows(&[], &session)?;
         self.put_data(session.id, data)?;
-        self.state.live.opened(&session, &self.state.cuts);
-        self.tell(&[event])?;
+        self.state.active.opened(&session, &self.state.cuts);
+        self.append(&[event])?;
         Ok(Some(session))
     }
 
-    /// Runs `decide` on every session of a subject; `closing` follows if it ever answered true.
     pub fn update_subject(
         &mut self,
         subject: &Subject,
@@ -132,22 +132,21 @@ impl<'t> Batch<'t> {
             count += usize::from(self.decide(loaded, &decide)?);
         }
         if count > 0 {
-            self.tell(&[closing])?;
+            self.append(&[closing])?;
         }
         Ok(count)
     }
 
-    /// Cuts off everything issued before `event`.
     pub fn end_everything(&mut self, event: Event) -> Result<()> {
         let cut = CutOff { position: self.state.cuts.head.next(), at: event.at, by: event.by.clone() };
         self.tables.cut_offs.insert("", &*record::encode_cut_off("", &cut)).map_err(failed)?;
         self.state.cuts.everything = Some(cut);
-        self.state.told.ended(EndReason::AllRevoked, self.state.live.all_cut_off());
+        self.state.uncommitted.ended(EndReason::AllRevoked, self.state.active.all_cut_off());
         self.state.registry_changed = true;
-        self.tell(&[event])
+        self.append(&[event])
     }
 
-    /// Runs `decide` on a client. A deletion leaves a cut-off where its first event goes.
+    /// A deletion makes a cut-off at the position of its first event.
     pub fn update_client<T>(
         &mut self,
         id: ClientId,
@@ -171,12 +170,12 @@ impl<'t> Batch<'t> {
             self.changed = true;
             self.state.registry_changed = true;
         }
-        self.tell(&decision.events)?;
+        self.append(&decision.events)?;
         Ok(decision.answer)
     }
 
-    /// The engine always tells of a deletion. Should it not, the cut-off still goes where the next event will
-    /// be.
+    /// The engine always returns an event with a deletion. Without one, the cut-off still gets the next
+    /// position.
     fn delete_client(&mut self, id: ClientId, before: &Client, event: Option<&Event>) -> Result<()> {
         let (at, by) = event.map_or((before.updated_at, ENGINE.into()), |event| (event.at, event.by.clone()));
         let cut = CutOff { position: self.state.cuts.head.next(), at, by };
@@ -186,12 +185,11 @@ impl<'t> Batch<'t> {
             .insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut))
             .map_err(failed)?;
         self.state.clients.remove(&id);
-        self.state.told.ended(EndReason::ClientDeleted, self.state.live.client_cut_off(&id));
+        self.state.uncommitted.ended(EndReason::ClientDeleted, self.state.active.client_cut_off(&id));
         self.state.cuts.clients.insert(id, cut);
         Ok(())
     }
 
-    /// Runs `decide` on the signing keys.
     pub fn update_keys<T>(&mut self, decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T>) -> Result<T> {
         let before = match self.tables.meta.get(KEYS).map_err(failed)? {
             Some(bytes) => {
@@ -205,18 +203,17 @@ impl<'t> Batch<'t> {
             self.tables.meta.insert(KEYS, &*record::encode_keys(&after)).map_err(failed)?;
             self.changed = true;
         }
-        self.tell(&decision.events)?;
+        self.append(&decision.events)?;
         Ok(decision.answer)
     }
 
-    /// Revokes a token without session; false if it is revoked already.
     pub fn revoke_token(&mut self, token: RevokedToken, event: Event) -> Result<bool> {
         let key = dated_key(token.expires_at, token.id.0);
         if self.tables.revoked.get(&key).map_err(failed)?.is_some() {
             return Ok(false);
         }
         self.tables.revoked.insert(&key, ()).map_err(failed)?;
-        self.tell(&[event])?;
+        self.append(&[event])?;
         Ok(true)
     }
 
@@ -238,12 +235,11 @@ impl<'t> Batch<'t> {
         let decision = decide(&mut after, &self.state.cuts);
         self.rewrite(&before, &after)?;
         self.put_data(after.id, decision.data)?;
-        self.tell(&decision.events)?;
+        self.append(&decision.events)?;
         Ok(decision.answer)
     }
 
-    /// Writes what differs, and nothing if nothing does. The index entry moves only if it would come too
-    /// late.
+    /// Writes what has changed. The entry in the expiry index moves only if it would be too late.
     pub(super) fn rewrite(&mut self, before: &Loaded, after: &Session) -> Result<()> {
         if before.session == *after {
             return Ok(());
@@ -251,7 +247,7 @@ impl<'t> Batch<'t> {
         let slot = before.slot.min(after.due());
         self.move_slot(before, slot)?;
         self.put_session(after, slot)?;
-        self.state.live.became(&before.session, Some(after), &self.state.cuts);
+        self.state.active.became(&before.session, Some(after), &self.state.cuts);
         let mut old: Vec<(WindowKey, Option<&RetryWindow>)> = vec![];
         for at in &before.windows {
             let window = before.session.family(at.family).and_then(|family| family.window.as_ref());
@@ -260,7 +256,7 @@ impl<'t> Batch<'t> {
         self.replace_windows(&old, after)
     }
 
-    /// Moves a session's entry in the expiry index; the record that remembers it is the caller's to write.
+    /// Moves a session's entry in the expiry index. The caller writes the record that stores `slot`.
     pub(super) fn move_slot(&mut self, before: &Loaded, slot: Timestamp) -> Result<()> {
         if slot != before.slot {
             let id = before.session.id.0;
@@ -271,7 +267,7 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    /// Writes the record, if it is not there in these very bytes.
+    /// Writes the record unless the stored bytes are the same.
     pub(super) fn put_session(&mut self, session: &Session, slot: Timestamp) -> Result<()> {
         self.touched.push(session.id);
         let bytes = self.codec.encode_session(session, slot);
@@ -318,8 +314,8 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    /// Writes events, each at the next position.
-    pub(super) fn tell(&mut self, events: &[Event]) -> Result<()> {
+    /// Writes each event at the next position.
+    pub(super) fn append(&mut self, events: &[Event]) -> Result<()> {
         for event in events {
             let position = self.state.cuts.head.next();
             let old = self
@@ -329,11 +325,11 @@ impl<'t> Batch<'t> {
                 .map_err(failed)?;
             if old.is_some() {
                 return Err(StoreError::Failed(
-                    format!("there is an event at {} in table {} already", position.0, EVENTS.name()).into(),
+                    format!("table {} already has an event at position {}", EVENTS.name(), position.0).into(),
                 ));
             }
             self.state.cuts.head = position;
-            self.state.told.event(event);
+            self.state.uncommitted.event(event);
             self.changed = true;
         }
         Ok(())

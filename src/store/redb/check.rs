@@ -1,4 +1,4 @@
-//! Holds every record and every index of one snapshot against each other.
+//! Compares every record and every index of one snapshot.
 
 use std::collections::BTreeMap;
 
@@ -7,56 +7,59 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata,
 use super::error::failed;
 use super::open::read_state;
 use super::tables::{
-    CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD, KEY_CHECK, KEYS, LIVE, META,
-    RESTORED, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, id_at_end, subject_key,
+    ACTIVE_COUNTS, CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD, KEY_CHECK,
+    KEYS, META, RESTORED, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, hex, id_at_end, open, subject_key,
 };
-use super::walk::{hex, open};
 use super::{Result, StoreError};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Position, SessionId};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
-use crate::store::check::{Checked, Find, Note, Progress};
+use crate::store::check::{CheckProgress, Checked, Find, Note};
 use crate::store::record::{self, Codec, Fault, SessionRecord, window_key};
 
-/// How many entries lie between two tellings of how far it is.
-const TELL_EVERY: u64 = 4096;
+/// Entries between two reports of progress.
+const REPORT_EVERY: u64 = 4096;
 
-/// Whom to tell.
-pub(super) type Tell<'t> = dyn FnMut(Note) -> Result<()> + 't;
+pub(super) type Report<'t> = dyn FnMut(Note) -> Result<()> + 't;
 
-/// Checks the snapshot, and tells what it finds. `now` decides only how many sessions are counted as living.
-pub(super) fn check(read: &ReadTransaction, codec: &Codec, now: Timestamp, tell: &mut Tell) -> Result<()> {
-    let tables = Tables::open(read)?;
+/// Checks the snapshot. `now` matters only for the number of active sessions.
+pub(super) fn check(
+    read: &ReadTransaction,
+    codec: &Codec,
+    now: Timestamp,
+    report: &mut Report,
+) -> Result<()> {
+    let tables = ReadTables::open(read)?;
     let (cuts, epochs) = state(read, &tables)?;
-    let mut walk = Walk {
+    let mut checker = Checker {
         tables: &tables,
         codec,
         now,
         cuts,
         epochs,
         done: Checked::default(),
-        live: Some(BTreeMap::new()),
+        active: Some(BTreeMap::new()),
         indexed: [0; 2],
-        tell,
+        report,
     };
-    walk.meta()?;
-    walk.sessions()?;
-    walk.data()?;
-    walk.indexes()?;
-    walk.windows()?;
-    walk.events()?;
-    walk.clients()?;
-    walk.cut_offs()?;
-    walk.each(REVOKED, &tables.revoked, |_, _, ()| Ok(()))?;
-    walk.live()?;
-    walk.done.clients.sort_by(|(a, a_at), (b, b_at)| (b_at, a.as_str()).cmp(&(a_at, b.as_str())));
-    let done = walk.done;
-    tell(Note::Done(done))
+    checker.meta()?;
+    checker.sessions()?;
+    checker.data()?;
+    checker.indexes()?;
+    checker.windows()?;
+    checker.events()?;
+    checker.clients()?;
+    checker.cut_offs()?;
+    checker.each(REVOKED, &tables.revoked, |_, _, ()| Ok(()))?;
+    checker.active()?;
+    checker.done.clients.sort_by(|(a, a_at), (b, b_at)| (b_at, a.as_str()).cmp(&(a_at, b.as_str())));
+    let done = checker.done;
+    report(Note::Done(done))
 }
 
-struct Tables {
+struct ReadTables {
     sessions: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
     data: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
     subjects: ReadOnlyTable<&'static [u8; 32], ()>,
@@ -66,12 +69,12 @@ struct Tables {
     clients: ReadOnlyTable<&'static str, &'static [u8]>,
     cut_offs: ReadOnlyTable<&'static str, &'static [u8]>,
     revoked: ReadOnlyTable<&'static [u8; 24], ()>,
-    /// Absent in a store from before these numbers were kept.
-    live: Option<ReadOnlyTable<&'static str, &'static [u8]>>,
+    /// Absent in a store from before these counts were kept.
+    active: Option<ReadOnlyTable<&'static str, &'static [u8]>>,
     meta: ReadOnlyTable<&'static str, &'static [u8]>,
 }
 
-impl Tables {
+impl ReadTables {
     fn open(read: &ReadTransaction) -> Result<Self> {
         Ok(Self {
             sessions: read.open_table(SESSIONS).map_err(failed)?,
@@ -83,15 +86,14 @@ impl Tables {
             clients: read.open_table(CLIENTS).map_err(failed)?,
             cut_offs: read.open_table(CUT_OFFS).map_err(failed)?,
             revoked: read.open_table(REVOKED).map_err(failed)?,
-            live: open(read, LIVE)?,
+            active: open(read, ACTIVE_COUNTS)?,
             meta: read.open_table(META).map_err(failed)?,
         })
     }
 }
 
-/// What sessions and events are judged by. Where it does not read, as much of it as does: the walk finds the
-/// rest.
-fn state(read: &ReadTransaction, tables: &Tables) -> Result<(CutOffs, Epochs)> {
+/// The cut-offs and epochs. Where they cannot be decoded, defaults: the check reports the invalid records.
+fn state(read: &ReadTransaction, tables: &ReadTables) -> Result<(CutOffs, Epochs)> {
     match read_state(read) {
         Ok(state) => Ok((state.cuts, state.epochs)),
         Err(StoreError::Corrupt { .. }) => {
@@ -112,27 +114,26 @@ fn position(bytes: &[u8]) -> Option<Position> {
     bytes.try_into().ok().map(|bytes| Position(u64::from_be_bytes(bytes)))
 }
 
-struct Walk<'w, 't> {
-    tables: &'w Tables,
+struct Checker<'w, 't> {
+    tables: &'w ReadTables,
     codec: &'w Codec,
     now: Timestamp,
     cuts: CutOffs,
     epochs: Epochs,
     done: Checked,
-    /// How many sessions of each client live; not known once a record does not read.
-    live: Option<BTreeMap<ClientId, u64>>,
-    /// How many sessions have found their own entry: in the index of subjects, and in that of expiry.
+    /// Active sessions by client; unknown once a record cannot be decoded.
+    active: Option<BTreeMap<ClientId, u64>>,
+    /// How many sessions have an entry in the index of subjects, and in that of expiry.
     indexed: [u64; 2],
-    tell: &'w mut Tell<'t>,
+    report: &'w mut Report<'t>,
 }
 
-impl Walk<'_, '_> {
+impl Checker<'_, '_> {
     fn find(&mut self, table: &'static str, key: impl ToString, cause: Fault) -> Result<()> {
         self.done.finds += 1;
-        (self.tell)(Note::Find(Find { table, key: key.to_string().into(), cause }))
+        (self.report)(Note::Find(Find { table, key: key.to_string().into(), cause }))
     }
 
-    /// Judges every entry of a table.
     fn each<K: redb::Key + 'static, V: redb::Value + 'static>(
         &mut self,
         definition: Definition<K, V>,
@@ -141,14 +142,14 @@ impl Walk<'_, '_> {
     ) -> Result<()> {
         let (name, of) = (static_name(definition), table.len().map_err(failed)?);
         for (done, entry) in (0..).zip(table.iter().map_err(failed)?) {
-            if done % TELL_EVERY == 0 {
-                (self.tell)(Note::Progress(Progress { table: name, done, of }))?;
+            if done % REPORT_EVERY == 0 {
+                (self.report)(Note::Progress(CheckProgress { table: name, done, of }))?;
             }
             let (key, value) = entry.map_err(failed)?;
             judge(self, key.value(), value.value())?;
             self.done.entries += 1;
         }
-        (self.tell)(Note::Progress(Progress { table: name, done: of, of }))
+        (self.report)(Note::Progress(CheckProgress { table: name, done: of, of }))
     }
 
     fn meta(&mut self) -> Result<()> {
@@ -159,7 +160,7 @@ impl Walk<'_, '_> {
             }
         }
         let last = tables.events.last().map_err(failed)?.map(|(position, _)| Position(position.value()));
-        self.each(META, &tables.meta, |walk, key, bytes| {
+        self.each(META, &tables.meta, |checker, key, bytes| {
             let fault = match key {
                 FORMAT | KEY_CHECK => None,
                 HEAD if position(bytes).is_none() => Some("not a number"),
@@ -167,91 +168,93 @@ impl Walk<'_, '_> {
                     Some("not the position of the last event")
                 }
                 HEAD => None,
-                KEYS => record::decode_keys(bytes).map_or_else(Some, |keys| walk.codec.keyring_fault(&keys)),
+                KEYS => {
+                    record::decode_keys(bytes).map_or_else(Some, |keys| checker.codec.keyring_fault(&keys))
+                }
                 EPOCHS => record::decode_epochs(bytes).err(),
-                _ => Some("nobody knows what it is"),
+                _ => Some("unknown key"),
             };
-            fault.map_or(Ok(()), |fault| walk.find(META.name(), key, fault))
+            fault.map_or(Ok(()), |fault| checker.find(META.name(), key, fault))
         })
     }
 
     fn sessions(&mut self) -> Result<()> {
         let tables = self.tables;
-        self.each(SESSIONS, &tables.sessions, |walk, id, bytes| {
+        self.each(SESSIONS, &tables.sessions, |checker, id, bytes| {
             let id = SessionId(*id);
-            walk.done.sessions += 1;
-            match walk.codec.decode_session(id, bytes) {
-                Ok(record) => walk.session(id, &record),
+            checker.done.sessions += 1;
+            match checker.codec.decode_session(id, bytes) {
+                Ok(record) => checker.session(id, &record),
                 Err(fault) => {
-                    walk.live = None;
-                    walk.find(SESSIONS.name(), id, fault)
+                    checker.active = None;
+                    checker.find(SESSIONS.name(), id, fault)
                 }
             }
         })
     }
 
-    /// A record that reads, and the entries of the indexes that it must have.
+    /// Checks a decoded session and its entries in the indexes.
     fn session(&mut self, id: SessionId, record: &SessionRecord) -> Result<()> {
         let Session { subject, issued, families, .. } = &record.session;
-        self.done.live += u64::from(record.session.is_active(self.now, &self.cuts));
-        if let Some(live) = self.live.as_mut().filter(|_| record.session.counts_as_live(&self.cuts)) {
-            *live.entry(record.session.client_id.clone()).or_default() += 1;
+        self.done.active += u64::from(record.session.is_active(self.now, &self.cuts));
+        if let Some(active) = self.active.as_mut().filter(|_| record.session.counts_as_live(&self.cuts)) {
+            *active.entry(record.session.client_id.clone()).or_default() += 1;
         }
         let index = subject_key(self.codec.subject_index(subject), id);
         if self.tables.subjects.get(&index).map_err(failed)?.is_some() {
             self.indexed[0] += 1;
         } else {
-            self.find(SUBJECTS.name(), hex(&index), "absent: its session is not found by its subject")?;
+            self.find(SUBJECTS.name(), hex(&index), "missing: its session is not found by its subject")?;
         }
         let slot = dated_key(record.slot.millis(), id.0);
         if self.tables.expiry.get(&slot).map_err(failed)?.is_some() {
             self.indexed[1] += 1;
         } else {
-            self.find(EXPIRY.name(), hex(&slot), "absent: the sweep does not find its session")?;
+            self.find(EXPIRY.name(), hex(&slot), "missing: the sweep does not find its session")?;
         }
         if *issued > self.cuts.head || families.iter().any(|family| family.issued > self.cuts.head) {
-            self.find(SESSIONS.name(), id, "issued at a position that the log has not reached")?;
+            self.find(SESSIONS.name(), id, "issued at a position after the end of the event log")?;
         }
         Ok(())
     }
 
     fn data(&mut self) -> Result<()> {
         let tables = self.tables;
-        self.each(DATA, &tables.data, |walk, id, bytes| {
+        self.each(DATA, &tables.data, |checker, id, bytes| {
             let id = SessionId(*id);
-            if let Err(fault) = walk.codec.decode_data(id, bytes) {
-                walk.find(DATA.name(), id, fault)?;
+            if let Err(fault) = checker.codec.decode_data(id, bytes) {
+                checker.find(DATA.name(), id, fault)?;
             }
             if tables.sessions.get(&id.0).map_err(failed)?.is_none() {
-                walk.find(DATA.name(), id, "its session is not there")
+                checker.find(DATA.name(), id, "its session does not exist")
             } else {
                 Ok(())
             }
         })
     }
 
-    /// Entries that belong to no session. Each session has found its own already; so if there are no more
-    /// than that, all belong.
+    /// Finds entries that belong to no session. Every session was counted with its own entry, so if there are
+    /// no more entries than that, all belong.
     fn indexes(&mut self) -> Result<()> {
         let tables = self.tables;
         let strays = tables.subjects.len().map_err(failed)? != self.indexed[0];
-        self.each(SUBJECTS, &tables.subjects, |walk, key, ()| {
+        self.each(SUBJECTS, &tables.subjects, |checker, key, ()| {
             let id = id_at_end(key);
             let own = |record: &SessionRecord| {
-                subject_key(walk.codec.subject_index(&record.session.subject), id) == *key
+                subject_key(checker.codec.subject_index(&record.session.subject), id) == *key
             };
-            if strays && !walk.belongs(id, own)? {
-                walk.find(SUBJECTS.name(), hex(key), "it belongs to no session")
+            if strays && !checker.belongs(id, own)? {
+                checker.find(SUBJECTS.name(), hex(key), "it belongs to no session")
             } else {
                 Ok(())
             }
         })?;
         let strays = tables.expiry.len().map_err(failed)? != self.indexed[1];
-        self.each(EXPIRY, &tables.expiry, |walk, key, ()| {
+        self.each(EXPIRY, &tables.expiry, |checker, key, ()| {
             let id = id_at_end(key);
             let own = |record: &SessionRecord| dated_key(record.slot.millis(), id.0) == *key;
-            if strays && !walk.belongs(id, own)? {
-                walk.find(EXPIRY.name(), hex(key), "it belongs to no session")
+            if strays && !checker.belongs(id, own)? {
+                checker.find(EXPIRY.name(), hex(key), "it belongs to no session")
             } else {
                 Ok(())
             }
@@ -260,24 +263,24 @@ impl Walk<'_, '_> {
 
     fn windows(&mut self) -> Result<()> {
         let tables = self.tables;
-        self.each(WINDOWS, &tables.windows, |walk, key, bytes| {
-            if let Err(fault) = walk.codec.decode_window(key, bytes) {
-                walk.find(WINDOWS.name(), hex(key), fault)?;
+        self.each(WINDOWS, &tables.windows, |checker, key, bytes| {
+            if let Err(fault) = checker.codec.decode_window(key, bytes) {
+                checker.find(WINDOWS.name(), hex(key), fault)?;
             }
             let id = id_at_end(&key[..24]);
             let belongs = |record: &SessionRecord| {
                 record.windows.iter().any(|at| window_key(at.closes_at, id, at.family) == *key)
             };
-            if walk.belongs(id, belongs)? {
+            if checker.belongs(id, belongs)? {
                 Ok(())
             } else {
-                walk.find(WINDOWS.name(), hex(key), "it belongs to no session")
+                checker.find(WINDOWS.name(), hex(key), "it belongs to no session")
             }
         })
     }
 
-    /// Whether an entry belongs to a session. One whose record does not read was found before, and keeps what
-    /// may be its own.
+    /// Whether an entry belongs to a session. A corrupt session was reported already, and counts as its
+    /// owner.
     fn belongs(&self, id: SessionId, belongs: impl Fn(&SessionRecord) -> bool) -> Result<bool> {
         let Some(bytes) = self.tables.sessions.get(&id.0).map_err(failed)? else { return Ok(false) };
         Ok(self.codec.decode_session(id, bytes.value()).as_ref().map_or(true, belongs))
@@ -285,63 +288,63 @@ impl Walk<'_, '_> {
 
     fn events(&mut self) -> Result<()> {
         let (tables, mut next) = (self.tables, None);
-        self.each(EVENTS, &tables.events, |walk, position, bytes| {
-            if let Err(fault) = walk.codec.decode_event(position, bytes) {
-                walk.find(EVENTS.name(), position, fault)?;
+        self.each(EVENTS, &tables.events, |checker, position, bytes| {
+            if let Err(fault) = checker.codec.decode_event(position, bytes) {
+                checker.find(EVENTS.name(), position, fault)?;
             }
             if next.is_some_and(|next| next != Some(Position(position))) {
-                walk.find(EVENTS.name(), position, "there is a gap in front of it")?;
+                checker.find(EVENTS.name(), position, "there is a gap before it")?;
             }
-            next = Some(walk.epochs.next(Position(position)));
+            next = Some(checker.epochs.next(Position(position)));
             Ok(())
         })
     }
 
     fn clients(&mut self) -> Result<()> {
         let tables = self.tables;
-        self.each(CLIENTS, &tables.clients, |walk, name, bytes| match record::decode_client(name, bytes) {
+        self.each(CLIENTS, &tables.clients, |checker, name, bytes| match record::decode_client(name, bytes) {
             Ok(client) if client.id.as_str() == name => {
-                walk.done.clients.push((client.id, client.updated_at));
+                checker.done.clients.push((client.id, client.updated_at));
                 Ok(())
             }
-            Ok(_) => walk.find(CLIENTS.name(), name, "it is the record of another client"),
-            Err(fault) => walk.find(CLIENTS.name(), name, fault),
+            Ok(_) => checker.find(CLIENTS.name(), name, "it is the record of another client"),
+            Err(fault) => checker.find(CLIENTS.name(), name, fault),
         })
     }
 
-    /// The numbers of those that live are what counting has said.
-    fn live(&mut self) -> Result<()> {
-        let Some(table) = &self.tables.live else { return Ok(()) };
-        let Some(mut counted) = self.live.take() else { return Ok(()) };
-        self.each(LIVE, table, |walk, name, bytes| {
+    /// Compares the stored counts of active sessions with the counted ones.
+    fn active(&mut self) -> Result<()> {
+        let Some(table) = &self.tables.active else { return Ok(()) };
+        let Some(mut counted) = self.active.take() else { return Ok(()) };
+        self.each(ACTIVE_COUNTS, table, |checker, name, bytes| {
             let number = bytes.try_into().ok().map(u64::from_be_bytes);
             let sessions = name.parse::<ClientId>().ok().and_then(|client| counted.remove(&client));
             if number == sessions {
                 Ok(())
             } else {
-                walk.find(LIVE.name(), name, "not the number of the sessions that live")
+                checker.find(ACTIVE_COUNTS.name(), name, "not the number of active sessions")
             }
         })?;
         for client in counted.into_keys() {
-            self.find(LIVE.name(), client.as_str(), "absent: the sessions that live are not counted")?;
+            self.find(ACTIVE_COUNTS.name(), client.as_str(), "missing: the active sessions are not counted")?;
         }
         Ok(())
     }
 
     fn cut_offs(&mut self) -> Result<()> {
         let tables = self.tables;
-        self.each(CUT_OFFS, &tables.cut_offs, |walk, name, bytes| {
+        self.each(CUT_OFFS, &tables.cut_offs, |checker, name, bytes| {
             let fault = match record::decode_cut_off(name, bytes) {
-                Ok(cut) if cut.position > walk.cuts.head => {
-                    Some("at a position that the log has not reached")
+                Ok(cut) if cut.position > checker.cuts.head => {
+                    Some("at a position after the end of the event log")
                 }
                 Ok(_) if !["", RESTORED].contains(&name) && name.parse::<ClientId>().is_err() => {
-                    Some("its name is malformed")
+                    Some("its client_id is malformed")
                 }
                 Ok(_) => None,
                 Err(fault) => Some(fault),
             };
-            fault.map_or(Ok(()), |fault| walk.find(CUT_OFFS.name(), name, fault))
+            fault.map_or(Ok(()), |fault| checker.find(CUT_OFFS.name(), name, fault))
         })
     }
 }

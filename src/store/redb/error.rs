@@ -1,4 +1,4 @@
-//! What goes wrong below, in the port's words.
+//! Errors of the database library as errors of the port.
 
 use std::cell::Cell;
 use std::fmt;
@@ -10,22 +10,22 @@ use super::StoreError;
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process, or another part of this one, has it open.
+    /// Another process, or this one, has it open.
     #[error("the database is in use by another process")]
     AlreadyOpen,
-    /// It was made under another master key.
+    /// It was created under another master key.
     #[error("the database belongs to another master key")]
     WrongKey,
-    /// It is a database of something else, or none at all.
+    /// It is another program's database, or no database.
     #[error("the file is not a keyfob database: {0}")]
     NotOurs(Box<str>),
-    /// It was made by a newer keyfob.
-    #[error("the database has format {0}, which this keyfob does not know")]
+    /// It was created by a newer keyfob.
+    #[error("the database has format {0}, which this keyfob does not support")]
     UnknownFormat(u32),
-    /// Its pages do not hold together, so that nothing in it can be trusted.
-    #[error("the pages of the database do not hold together")]
+    /// Its pages are inconsistent, so no record in it can be trusted.
+    #[error("the pages of the database are damaged")]
     Damaged,
-    /// The file could not be opened or made.
+    /// The file could not be opened or created.
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// Reading or writing it failed, or a record in it is corrupt.
@@ -49,23 +49,22 @@ impl From<redb::DatabaseError> for OpenError {
     }
 }
 
-/// The library panics at some damage of the file; for who opens it, that is damage and no bug.
+/// The library panics at some kinds of damage; an opening reports them as `Damaged`.
 pub(super) fn unless_damaged<T>(open: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
     quietly(open).unwrap_or(Err(OpenError::Damaged))
 }
 
-/// The same for who reads it when it is open.
+/// The same for reading an open database.
 pub(super) fn or_damaged<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     quietly(read).unwrap_or_else(|_| Err(StoreError::Failed(OpenError::Damaged.to_string().into())))
 }
 
 thread_local! {
-    /// Whether a panic of this thread is told by who catches it.
+    /// Whether a panic of this thread is reported by the code that catches it.
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Catches a panic, which says nothing by itself: what it would print stands in front of the one line that
-/// helps.
+/// Catches a panic without its usual output, which would hide the one line that says what to do.
 fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -82,12 +81,10 @@ fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
     done
 }
 
-/// Reading or committing failed.
 pub(super) fn failed(error: impl Into<redb::Error>) -> StoreError {
     StoreError::Failed(error.into().to_string().into())
 }
 
-/// A record does not read.
 pub(super) fn corrupt(table: &'static str, key: impl fmt::Display, cause: &'static str) -> StoreError {
     StoreError::Corrupt { table, key: key.to_string().into(), cause }
 }

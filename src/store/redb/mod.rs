@@ -1,6 +1,5 @@
-//! The embedded backend: one file, one writer thread that commits in groups, readers that never wait.
+//! The embedded backend: one file, one writer thread that commits in groups, and reads that never wait for it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -19,13 +18,14 @@ use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::{Data, Decision, RevokedToken, Session};
 use crate::domain::time::Timestamp;
+use crate::files::sync_directory_of;
 use crate::token::keys::Keys;
 
+mod active_counts;
 mod batch;
 mod check;
 mod error;
 mod figures;
-mod live;
 mod open;
 mod reads;
 mod recall;
@@ -39,12 +39,12 @@ pub use error::OpenError;
 pub use restore::{RestoreError, Restoring, check_file, reached};
 pub use writer::Counters;
 
-/// How the backend runs.
+/// The backend's settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How much of the file is held in memory; a small part more goes to sessions that are read often.
+    /// The size of the page cache. The cache of decoded sessions takes up to 1/32 more.
     pub cache_bytes: usize,
-    /// How many writes may wait. Revocations find some places more.
+    /// How many writes may wait. Revocations have reserved places beyond that.
     pub write_queue_max: usize,
 }
 
@@ -54,9 +54,9 @@ pub struct Redb {
     codec: Codec,
     shared: Arc<writer::Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// The file, where it is one of this machine.
+    /// `None` for a backend that is not a file of this machine.
     path: Option<PathBuf>,
-    /// What each table took when it was last looked at.
+    /// The bytes of each table at the last measurement.
     measured: ArcSwap<Vec<(&'static str, u64)>>,
 }
 
@@ -67,16 +67,14 @@ impl std::fmt::Debug for Redb {
 }
 
 impl Redb {
-    /// Opens the database at `path`, or makes it: for its owner alone (0600), durably. Its directory must be
-    /// there.
+    /// Opens the database at `path`, or creates it durably with mode 0600. The directory must exist.
     pub fn open(path: &Path, keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
         let mut store = Self::open_backend(open::backend(path)?, keys, options)?;
         store.path = Some(path.to_owned());
         Ok(store)
     }
 
-    /// Makes an empty database at `path`, whole or not at all: a start that is cut off leaves no half-made
-    /// file behind.
+    /// Creates an empty database at `path` atomically: an interrupted start leaves no incomplete file there.
     pub fn create(path: &Path, keys: &Keys) -> std::result::Result<(), OpenError> {
         let unfinished = path.with_extension("new");
         match std::fs::remove_file(&unfinished) {
@@ -85,11 +83,10 @@ impl Redb {
         }
         Self::open(&unfinished, keys, Options { cache_bytes: 1 << 20, write_queue_max: 1 })?.close();
         std::fs::rename(&unfinished, path)?;
-        Ok(open::sync_directory_of(path)?)
+        Ok(sync_directory_of(path)?)
     }
 
-    /// Opens a database that lies elsewhere than in a file of this machine; for tests that make the disk
-    /// fail.
+    /// Opens a database on another storage backend; for tests that make the disk fail.
     pub fn open_backend(
         backend: impl StorageBackend,
         keys: &Keys,
@@ -112,25 +109,24 @@ impl Redb {
         })
     }
 
-    /// Takes no more writes, finishes those that wait, and returns when the last is on the disk. Reads go on
-    /// until the store is dropped.
+    /// Accepts no more writes, and returns when all waiting writes are committed. Reads remain possible until
+    /// the store is dropped.
     pub fn close(&self) {
         self.shared.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
-            // It cannot have panicked: that ends the process.
+            // A panic of the writer would have ended the process.
             let _ = writer.join();
         }
     }
 
-    /// How many bytes each table takes in the file, what its pages leave empty included.
+    /// The bytes of each table in the file, including unused space in its pages.
     pub fn stored_bytes(&self) -> Result<Vec<(&'static str, u64)>> {
         let read = self.db.begin_read().map_err(error::failed)?;
         Ok(walk::table_stats(&read)?.into_iter().map(|(name, _, bytes)| (name, bytes)).collect())
     }
 
-    /// Looks at what each table takes, which walks the whole file, for [`Store::figures`] to tell from then
-    /// on.
+    /// Measures the tables, which reads the whole file, for [`Store::figures`].
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -139,7 +135,6 @@ impl Redb {
         Ok(())
     }
 
-    /// What the writer has done so far.
     pub fn counters(&self) -> Counters {
         self.shared.counters()
     }
@@ -242,10 +237,6 @@ impl Store for Redb {
 
     async fn head_after(&self, position: Position) {
         self.shared.head_after(position).await;
-    }
-
-    async fn live(&self) -> Result<BTreeMap<ClientId, u64>> {
-        self.read_live()
     }
 
     fn figures(&self) -> Result<Figures> {

@@ -1,7 +1,7 @@
-//! Opening: makes the file or recognises it, proves the master key, and reads into memory what is held there.
+//! Opening: creates or recognises the file, verifies the master key, and reads the writer's state into memory.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,27 +14,26 @@ use redb::{
 use subtle::ConstantTimeEq;
 
 use super::StoreError;
-use super::batch::State;
+use super::active_counts::ActiveCounts;
+use super::batch::WriterState;
 use super::error::{OpenError, corrupt, failed};
-use super::figures::Told;
-use super::live::Live;
+use super::figures::UncommittedCounts;
 use super::tables::{
-    CLIENTS, CUT_OFFS, EPOCHS, EVENTS, FORMAT, HEAD, KEY_CHECK, LIVE, META, RESTORED, SESSIONS, Tables,
-    WINDOWS,
+    ACTIVE_COUNTS, CLIENTS, CUT_OFFS, EPOCHS, EVENTS, FORMAT, HEAD, KEY_CHECK, META, RESTORED, SESSIONS,
+    Tables, WINDOWS,
 };
 use super::writer::begin;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Position};
-use crate::files::directory_of;
+use crate::files::sync_directory_of;
 use crate::store::record::{self, Codec};
 
-/// The version of the tables.
 const FORMAT_VERSION: u32 = 1;
-/// What a database of ours says of itself, before the version.
+/// Identifies a keyfob database; the version follows.
 const FORMAT_NAME: &[u8] = b"keyfob/";
 
-/// Opens the file, or makes it for its owner alone, durably.
+/// Opens the file, or creates it durably with mode 0600.
 pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
@@ -49,18 +48,11 @@ pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenError> {
     Ok(FileBackend::new(file)?)
 }
 
-/// Makes what happened to the file's name durable.
-pub(super) fn sync_directory_of(path: &Path) -> std::io::Result<()> {
-    let parent = directory_of(path);
-    File::open(parent)?.sync_all()
-}
-
-/// The database and what is held in memory of it.
 pub(super) fn open(
     backend: impl StorageBackend,
     codec: &Codec,
     cache_bytes: usize,
-) -> Result<(Database, State), OpenError> {
+) -> Result<(Database, WriterState), OpenError> {
     let repaired = Arc::new(AtomicBool::new(false));
     let noticed = repaired.clone();
     let mut builder = Database::builder();
@@ -68,15 +60,15 @@ pub(super) fn open(
     let db = builder.create_with_backend(backend)?;
     recognise(&db, codec)?;
     if repaired.load(Ordering::Relaxed) {
-        // The next opening is quick only if the last commit has left the allocator's state behind.
+        // The next opening is quick only if the last commit stored the allocator's state.
         begin(&db)?.commit().map_err(failed)?;
     }
     let mut state = read_state(&db.begin_read().map_err(failed)?)?;
-    state.live = read_live(&db, codec, &state.cuts)?;
+    state.active = read_active(&db, codec, &state.cuts)?;
     Ok((db, state))
 }
 
-/// Marks an empty database as ours; refuses one that is not, or not of this master key.
+/// Marks an empty database; rejects one that is not keyfob's, or that belongs to another master key.
 fn recognise(db: &Database, codec: &Codec) -> Result<(), OpenError> {
     let read = db.begin_read().map_err(failed)?;
     let mut names = read.list_tables().map_err(failed)?.map(|table| table.name().to_owned());
@@ -90,22 +82,23 @@ fn recognise(db: &Database, codec: &Codec) -> Result<(), OpenError> {
     recognise_existing(&read, codec)
 }
 
-/// The same for one that must be there.
+/// Rejects a database that is not keyfob's, or that belongs to another master key.
 pub(super) fn recognise_existing(read: &ReadTransaction, codec: &Codec) -> Result<(), OpenError> {
-    let meta = read.open_table(META).map_err(|_| OpenError::NotOurs("its table meta is another".into()))?;
+    let meta =
+        read.open_table(META).map_err(|_| OpenError::NotOurs("its table meta has other types".into()))?;
     let format = meta.get(FORMAT).map_err(failed)?;
     let check = meta.get(KEY_CHECK).map_err(failed)?;
     prove(format.as_ref().map(|format| format.value()), check.as_ref().map(|check| check.value()), codec)
 }
 
-/// Whether what a store says of itself is what a store of ours under this master key says.
+/// Checks the format and the master key that a store names.
 pub(super) fn prove(format: Option<&[u8]>, check: Option<&[u8]>, codec: &Codec) -> Result<(), OpenError> {
-    let format = format.ok_or(OpenError::NotOurs("it does not say what it is".into()))?;
+    let format = format.ok_or(OpenError::NotOurs("it names no format".into()))?;
     let version = format.strip_prefix(FORMAT_NAME).and_then(|version| version.try_into().ok());
     match version.map(u32::from_be_bytes) {
         Some(FORMAT_VERSION) => {}
         Some(other) => return Err(OpenError::UnknownFormat(other)),
-        None => return Err(OpenError::NotOurs("it says that it is something else".into())),
+        None => return Err(OpenError::NotOurs("it names another format".into())),
     }
     let proven = check.is_some_and(|check| bool::from(check.ct_eq(&codec.key_check())));
     if proven { Ok(()) } else { Err(OpenError::WrongKey) }
@@ -122,8 +115,8 @@ fn mark(db: &Database, codec: &Codec) -> super::Result<()> {
     transaction.commit().map_err(failed)
 }
 
-/// What is held in memory, as of one snapshot.
-pub(super) fn read_state(read: &ReadTransaction) -> super::Result<State> {
+/// The writer's state as of one snapshot.
+pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
     let mut clients = HashMap::new();
     for entry in read.open_table(CLIENTS).map_err(failed)?.iter().map_err(failed)? {
         let (key, bytes) = entry.map_err(failed)?;
@@ -163,17 +156,24 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<State> {
         }
         None => Epochs::default(),
     };
-    Ok(State { clients, cuts, live: Live::default(), told: Told::default(), epochs, registry_changed: false })
+    Ok(WriterState {
+        clients,
+        cuts,
+        active: ActiveCounts::default(),
+        uncommitted: UncommittedCounts::default(),
+        epochs,
+        registry_changed: false,
+    })
 }
 
-/// The numbers of those that live. A database that was made before they were kept is counted once, and so is
-/// one whose numbers do not read: they are no reason to refuse it.
-fn read_live(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<Live> {
+/// Reads the counts of active sessions. A database from before they were kept is counted once, and so is one
+/// whose counts cannot be decoded.
+fn read_active(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<ActiveCounts> {
     let read = db.begin_read().map_err(failed)?;
-    match read.open_table(LIVE) {
-        Ok(table) => match Live::read(&table) {
+    match read.open_table(ACTIVE_COUNTS) {
+        Ok(table) => match ActiveCounts::read(&table) {
             Err(error @ StoreError::Corrupt { .. }) => {
-                tracing::warn!(%error, "the sessions that live are counted anew")
+                tracing::warn!(%error, "the active sessions are counted again")
             }
             read => return read,
         },
@@ -182,16 +182,16 @@ fn read_live(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<Live
     }
     let (sessions, windows) =
         (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
-    let mut live = Live::count(codec, &sessions, &windows, cuts)?;
+    let mut active = ActiveCounts::count(codec, &sessions, &windows, cuts)?;
     let transaction = begin(db)?;
     let mut tables = Tables::open(&transaction)?;
-    tables.live.retain(|_, _| false).map_err(failed)?;
-    live.write(&mut tables.live)?;
+    tables.active.retain(|_, _| false).map_err(failed)?;
+    active.write(&mut tables.active)?;
     drop(tables);
     transaction.commit().map_err(failed)?;
-    Ok(live)
+    Ok(active)
 }
 
 fn client_id(table: &'static str, name: &str) -> super::Result<ClientId> {
-    name.parse().map_err(|_| corrupt(table, name, "its name is malformed"))
+    name.parse().map_err(|_| corrupt(table, name, "its client_id is malformed"))
 }

@@ -1,20 +1,18 @@
-//! Reads: each its own snapshot; none ever waits for the writer.
+//! Reads: each has its own snapshot, and none waits for the writer.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use redb::{ReadTransaction, ReadableDatabase, TableHandle};
 
 use super::error::{corrupt, failed};
-use super::live::Live;
 use super::tables::{
-    DATA, EVENTS, KEYS, LIVE, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event,
-    load, of_subject,
+    DATA, EVENTS, KEYS, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event, load,
+    of_subject,
 };
 use super::{Redb, Result};
 use crate::domain::event::Event;
-use crate::domain::id::{ClientId, Position, SessionId, Subject};
+use crate::domain::id::{Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::{Data, RevokedToken, Session};
 use crate::store::record;
@@ -24,13 +22,9 @@ impl Redb {
         self.db.begin_read().map_err(failed)
     }
 
-    pub(super) fn read_live(&self) -> Result<BTreeMap<ClientId, u64>> {
-        Ok(Live::read(&self.read()?.open_table(LIVE).map_err(failed)?)?.into_numbers())
-    }
-
     pub(super) fn read_session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
         let recall = &self.shared.recall;
-        // Before the snapshot: then what is read is at least as new.
+        // Taken before the snapshot, so that what is read is at least as new.
         let count = recall.count(id);
         if let Some(session) = count.and_then(|count| recall.get(id, count)) {
             return Ok(Some(session));

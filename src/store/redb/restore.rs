@@ -1,14 +1,14 @@
-//! A database made from a backup, under a name of its own: filled, checked as a whole, and begun anew in an
-//! epoch that trusts nothing issued before. Who makes it puts it in its place.
+//! Builds a database from a backup under another name: filled, checked as a whole, and moved to a new epoch
+//! that trusts nothing issued before. The caller renames it.
 
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
 
 use super::error::{OpenError, failed, unless_damaged};
-use super::open::{backend, prove, read_state, recognise_existing, sync_directory_of};
+use super::open::{backend, prove, read_state, recognise_existing};
 use super::tables::{
-    EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, LIVE, META, NAMES, RESTORED, Tables, Visit, each,
+    ACTIVE_COUNTS, EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, META, NAMES, RESTORED, Tables, Visit, each,
 };
 use super::writer::begin;
 use super::{Result, StoreError, check};
@@ -18,39 +18,39 @@ use crate::domain::event::Event;
 use crate::domain::id::Position;
 use crate::domain::key::KeyRecord;
 use crate::domain::time::Timestamp;
+use crate::files::sync_directory_of;
 use crate::store::backup::{Damage, Piece};
 use crate::store::check::{Find, Note};
 use crate::store::record::{self, Codec};
 use crate::token::keys::Keys;
 
-/// How many bytes of entries are put into a table at once.
+/// How many bytes of entries are inserted at once.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Why a backup cannot be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// It is not whole.
+    /// It is incomplete or damaged.
     #[error(transparent)]
     Damage(#[from] Damage),
-    /// It is of another master key, or of another version.
+    /// It belongs to another master key, or has another version.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The new database could not be written or read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It has a table that this version does not know.
     #[error(
-        "it has a table {0}, which this keyfob does not know: use the keyfob that made it, or a newer one"
+        "it has a table {0}, which this keyfob does not support: use the keyfob that made it, or a newer one"
     )]
     UnknownTable(String),
-    /// It has an entry of an impossible form.
-    #[error("it has an entry in table {0} that cannot be one")]
+    /// An entry's key or value has an invalid length or encoding.
+    #[error("it has an invalid entry in table {0}")]
     Malformed(&'static str),
 }
 
-/// The new database.
+/// The new database, while it is filled.
 pub struct Restoring {
-    /// Before the database, so that it is dropped first.
+    /// Declared before the database, so that it is dropped first.
     transaction: Option<WriteTransaction>,
     db: Database,
     path: PathBuf,
@@ -58,12 +58,12 @@ pub struct Restoring {
     table: &'static str,
     entries: Vec<(Vec<u8>, Vec<u8>)>,
     entries_bytes: usize,
-    /// What the backup says it is, and under which key, until that is proven.
+    /// The format and the key check that the backup names, until they are verified.
     claims: Option<[Option<Vec<u8>>; 2]>,
 }
 
 impl Restoring {
-    /// Begins an empty one at `path`; what an attempt that was cut off has left there is removed.
+    /// Creates an empty database at `path`. A file that an interrupted attempt left there is removed.
     pub fn begin(path: &Path, keys: &Keys, cache_bytes: usize) -> std::result::Result<Self, RestoreError> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -90,8 +90,7 @@ impl Restoring {
         })
     }
 
-    /// Takes the next piece of the backup. That it is of another master key is noticed before anything else
-    /// is.
+    /// Takes the next piece of the backup. The master key is verified before any table but `meta`.
     pub fn take(&mut self, piece: &Piece) -> std::result::Result<(), RestoreError> {
         match piece {
             Piece::Head(_) => {}
@@ -138,7 +137,7 @@ impl Restoring {
         if put.malformed { Err(RestoreError::Malformed(self.table)) } else { Ok(()) }
     }
 
-    /// The backup has come to its end: what it holds is on the disk.
+    /// The backup is complete: commits its entries.
     pub fn filled(&mut self) -> std::result::Result<(), RestoreError> {
         self.flush()?;
         if let Some(transaction) = self.transaction.take() {
@@ -148,14 +147,14 @@ impl Restoring {
         Ok(recognise_existing(&self.db.begin_read().map_err(failed)?, &self.codec)?)
     }
 
-    /// Checks it as [`super::Store::check`] does, counting the sessions that lived at `made_at`.
-    pub fn check(&self, made_at: Timestamp, tell: &mut dyn FnMut(Note) -> Result<()>) -> Result<()> {
-        check::check(&self.db.begin_read().map_err(failed)?, &self.codec, made_at, tell)
+    /// Checks it like [`super::Store::check`], counting the sessions that were active at `made_at`.
+    pub fn check(&self, made_at: Timestamp, report: &mut dyn FnMut(Note) -> Result<()>) -> Result<()> {
+        check::check(&self.db.begin_read().map_err(failed)?, &self.codec, made_at, report)
     }
 
-    /// Begins the new epoch: cuts off all that was issued before, whatever has become of it, replaces the
-    /// signing keys by `keys`, and tells so by `event`. Closes the database, durably, and answers where the
-    /// epoch began: beyond what the store that is `lost` reached.
+    /// Starts the new epoch: cuts off all that was issued before, replaces the signing keys by `keys`, and
+    /// writes `event`. Closes the database durably. Returns the epoch's first position, which is after what
+    /// the `lost` store reached.
     pub fn begin_epoch(
         self,
         event: &Event,
@@ -192,7 +191,7 @@ impl Restoring {
         tables.meta.insert(KEYS, &*record::encode_keys(keys)).map_err(failed)?;
         tables.meta.insert(EPOCHS, &*record::encode_epochs(&state.epochs)).map_err(failed)?;
         tables.meta.insert(HEAD, &began.0.to_be_bytes()[..]).map_err(failed)?;
-        tables.live.retain(|_, _| false).map_err(failed)?;
+        tables.active.retain(|_, _| false).map_err(failed)?;
         tables.events.insert(began.0, &*self.codec.encode_event(began.0, event)).map_err(failed)?;
         drop(tables);
         transaction.commit().map_err(failed)?;
@@ -200,7 +199,6 @@ impl Restoring {
     }
 }
 
-/// Puts entries into one table.
 struct Put<'t> {
     transaction: &'t WriteTransaction,
     table: &'static str,
@@ -218,7 +216,7 @@ impl Visit for Put<'_> {
         }
         let mut table = self.transaction.open_table(table).map_err(failed)?;
         for (key, value) in &self.entries {
-            // Keys are bytes of a fixed number, or names.
+            // A key has a fixed length, or is a name.
             let sound =
                 K::fixed_width().map_or_else(|| std::str::from_utf8(key).is_ok(), |width| width == key.len());
             if !sound || V::fixed_width().is_some_and(|width| width != value.len()) {
@@ -231,8 +229,7 @@ impl Visit for Put<'_> {
     }
 }
 
-/// How far the database at `path` has come, which nobody has open; `None` if it does not say: there is none,
-/// it is damaged, or another's.
+/// How far the closed database at `path` has come; `None` if it does not exist, is damaged, or is not ours.
 pub fn reached(path: &Path, keys: &Keys, cache_bytes: usize) -> Option<Reached> {
     path.metadata().ok().filter(|metadata| metadata.len() > 0)?;
     let read = || {
@@ -246,13 +243,13 @@ pub fn reached(path: &Path, keys: &Keys, cache_bytes: usize) -> Option<Reached> 
     unless_damaged(read).ok()
 }
 
-/// Checks the database at `path`, which nobody has open: the pages of the file, then every record.
+/// Checks the closed database at `path`: the pages of the file, then every record.
 pub fn check_file(
     path: &Path,
     keys: &Keys,
     cache_bytes: usize,
     now: Timestamp,
-    tell: &mut dyn FnMut(Note) -> Result<()>,
+    report: &mut dyn FnMut(Note) -> Result<()>,
 ) -> std::result::Result<(), OpenError> {
     unless_damaged(|| {
         let mut builder = Database::builder();
@@ -263,21 +260,20 @@ pub fn check_file(
         }
         recognise_existing(&db.begin_read().map_err(failed)?, &codec)?;
         if !db.check_integrity()? {
-            let cause =
-                "the pages of the file did not fit together, and were repaired as far as that can be done";
-            tell(Note::Find(Find { table: "(file)", key: path.display().to_string().into(), cause }))?;
+            let cause = "the pages of the file were inconsistent, and were repaired as far as possible";
+            report(Note::Find(Find { table: "(file)", key: path.display().to_string().into(), cause }))?;
         }
         let mut recount = false;
         check::check(&db.begin_read().map_err(failed)?, &codec, now, &mut |note| {
             recount |= matches!(&note, Note::Find(find) if find.is_count());
-            tell(note)
+            report(note)
         })?;
         let transaction = begin(&db)?;
         if recount {
-            // Without it the next opening counts.
-            transaction.delete_table(LIVE).map_err(failed)?;
+            // The next opening then counts again.
+            transaction.delete_table(ACTIVE_COUNTS).map_err(failed)?;
         }
-        // The next opening is quick only if the last commit has left the allocator's state behind.
+        // The next opening is quick only if the last commit stored the allocator's state.
         Ok(transaction.commit().map_err(failed)?)
     })
 }

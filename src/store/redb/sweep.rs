@@ -1,4 +1,4 @@
-//! Removes what has had its time, in bounded slices.
+//! Reports expired sessions and removes what is past its retention, in bounded slices.
 
 use redb::{ReadableTable, TableHandle};
 
@@ -13,7 +13,6 @@ use crate::domain::time::Timestamp;
 use crate::store::record::{event_time, ordered, window_key};
 
 impl Batch<'_> {
-    /// One slice of each kind.
     pub fn sweep(&mut self, sweep: Sweep) -> Result<Swept> {
         let mut swept = Swept::default();
         self.sweep_sessions(sweep, &mut swept)?;
@@ -34,16 +33,15 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Looks at one session whose time may have come: reports it, purges it, or puts it back to where it
-    /// belongs.
+    /// Reports the session of a due entry, purges it, or moves the entry to the session's due time.
     fn sweep_session(&mut self, key: [u8; 24], sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let id = id_at_end(&key);
         let loaded = match self.load(id) {
             Ok(Some(loaded)) if dated_key(loaded.slot.millis(), id.0) == key => loaded,
             Ok(_) => return self.drop_entry(key),
             Err(error @ StoreError::Corrupt { .. }) => {
-                // It stays where it is for people to look at, and no longer stands in the way of the others.
-                tracing::error!(%error, "the sweep skips a session");
+                // The record stays for inspection; without its entry it does not block the sweep.
+                tracing::error!(%error, "the sweep skips a corrupt session");
                 return self.drop_entry(key);
             }
             Err(error) => return Err(error),
@@ -56,7 +54,7 @@ impl Batch<'_> {
         }
         let reported = session.report_expiry(now, &self.state.cuts);
         swept.expired += usize::from(!reported.is_empty());
-        self.tell(&reported)?;
+        self.append(&reported)?;
         match session.kept_until(sweep.retention, now, &self.state.cuts) {
             Some(until) if until <= now => {
                 swept.purged += 1;
@@ -69,8 +67,8 @@ impl Batch<'_> {
     fn put_back(&mut self, loaded: Loaded, session: &Session, slot: Timestamp) -> Result<()> {
         self.move_slot(&loaded, slot)?;
         self.put_session(session, slot)?;
-        self.state.live.became(&loaded.session, Some(session), &self.state.cuts);
-        // An ended session has no windows left; a living one keeps its own.
+        self.state.active.became(&loaded.session, Some(session), &self.state.cuts);
+        // An ended session has no windows left; an active one keeps its own.
         for at in loaded
             .windows
             .iter()
@@ -84,7 +82,7 @@ impl Batch<'_> {
     fn purge(&mut self, loaded: &Loaded) -> Result<()> {
         let SessionId(id) = loaded.session.id;
         self.mark_touched(loaded.session.id);
-        self.state.live.became(&loaded.session, None, &self.state.cuts);
+        self.state.active.became(&loaded.session, None, &self.state.cuts);
         self.tables.sessions.remove(&id).map_err(failed)?;
         self.tables.data.remove(&id).map_err(failed)?;
         self.tables.subjects.remove(&self.subject_key(&loaded.session)).map_err(failed)?;
@@ -103,8 +101,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Erases the salts of closed windows: a range at the left edge, and no record is written. At the right
-    /// edge, what no clock that ran forwards can have written.
+    /// Erases the salts of closed windows at the left edge, without writing a record. At the right edge it
+    /// erases windows that close later than a clock that never went back can have written.
     fn sweep_windows(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let now = sweep.now.wall;
         let closed = bound(now.millis() + 1);
@@ -131,7 +129,7 @@ impl Batch<'_> {
                 Ok(_) => {}
                 Err(fault) => {
                     let error = corrupt(EVENTS.name(), position.value(), fault);
-                    tracing::error!(%error, "the sweep removes an event that has no time");
+                    tracing::error!(%error, "the sweep removes an event whose time cannot be decoded");
                 }
             }
             old.push(position.value());
@@ -145,8 +143,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Forgets a revocation no sooner than its event: a clock that was ahead and goes back lets the token
-    /// seem unexpired again.
+    /// Removes a revocation a retention after the token's expiry: after a clock that was ahead goes back, the
+    /// token has not expired.
     fn sweep_tokens(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let end = dated_key(sweep.now.wall.minus(sweep.retention).seconds(), [0xff; 16]);
         let mut expired =
@@ -163,14 +161,13 @@ impl Batch<'_> {
     }
 }
 
-/// The first key of the windows table whose window closes at `millis`.
+/// The lowest key of a window that closes at `millis`.
 fn bound(millis: i64) -> [u8; 26] {
     let mut key = [0; 26];
     key[..8].copy_from_slice(&ordered(millis));
     key
 }
 
-/// The first `limit` keys of a range.
 fn first<K: redb::Key + 'static, V: redb::Value + 'static, T>(
     range: std::result::Result<redb::Range<'_, K, V>, redb::StorageError>,
     limit: usize,
@@ -179,7 +176,7 @@ fn first<K: redb::Key + 'static, V: redb::Value + 'static, T>(
     range.map_err(failed)?.take(limit).map(|entry| entry.map(|(k, _)| key(k)).map_err(failed)).collect()
 }
 
-/// Shortens to `max`; whether anything was lost.
+/// Shortens to `max` entries; returns whether any were removed.
 fn cut<T>(entries: &mut Vec<T>, max: usize) -> bool {
     let longer = entries.len() > max;
     entries.truncate(max);

@@ -1,7 +1,10 @@
-//! The tables, and what reads and writes both do with them. Keys and values are raw bytes, so that no
-//! encoding is redb's.
+//! The tables, and what reads and writes have in common. Keys and values are bytes that `record` encodes.
 
-use redb::{ReadableTable, Table, TableDefinition, TableHandle, WriteTransaction};
+use std::fmt::Write;
+
+use redb::{
+    ReadTransaction, ReadableTable, Table, TableDefinition, TableError, TableHandle, WriteTransaction,
+};
 
 use super::Result;
 use super::error::{corrupt, failed};
@@ -12,11 +15,8 @@ use crate::domain::time::Timestamp;
 use crate::store::check::COUNTS;
 use crate::store::record::{Codec, WindowRef, ordered, window_key};
 
-/// Bytes of a fixed number, as redb sees them.
 type Fixed<const N: usize> = &'static [u8; N];
-/// Bytes of any number.
 type Bytes = &'static [u8];
-/// A table's name, keys and values.
 pub(super) type Definition<K, V> = TableDefinition<'static, K, V>;
 
 /// Session id -> record.
@@ -25,53 +25,52 @@ pub(super) const SESSIONS: Definition<Fixed<16>, Bytes> = Definition::new("sessi
 pub(super) const DATA: Definition<Fixed<16>, Bytes> = Definition::new("data");
 /// Keyed hash of the subject, session id -> nothing.
 pub(super) const SUBJECTS: Definition<Fixed<32>, ()> = Definition::new("subjects");
-/// When to look at it next, session id -> nothing. Never later than the session's deadline; may be earlier.
+/// Time at which the session is due for the sweep, session id -> nothing. The time may be too early but is
+/// never later than the session's due time.
 pub(super) const EXPIRY: Definition<Fixed<24>, ()> = Definition::new("expiry");
-/// When it closes, session id, family -> retry window, sealed.
+/// Closing time, session id, family -> retry window, sealed.
 pub(super) const WINDOWS: Definition<Fixed<26>, Bytes> = Definition::new("windows");
 /// Position -> time in clear, event sealed.
 pub(super) const EVENTS: Definition<u64, Bytes> = Definition::new("events");
 /// Client id -> client.
 pub(super) const CLIENTS: Definition<&str, Bytes> = Definition::new("clients");
-/// Client id, nothing for everything, or [`RESTORED`] -> cut-off. Outlives the client.
+/// Client id, the empty string for everything, or [`RESTORED`] -> cut-off. Kept after the client's deletion.
 pub(super) const CUT_OFFS: Definition<&str, Bytes> = Definition::new("cut_offs");
-/// When it would have expired, token id -> nothing.
+/// Expiry of the token in seconds, token id -> nothing.
 pub(super) const REVOKED: Definition<Fixed<24>, ()> = Definition::new("revoked");
-/// Client id -> how many of its sessions live; no row is none.
-pub(super) const LIVE: Definition<&str, Bytes> = Definition::new(COUNTS);
-/// What there is once: see the constants below.
+/// Client id -> number of its active sessions; a client without any has no row.
+pub(super) const ACTIVE_COUNTS: Definition<&str, Bytes> = Definition::new(COUNTS);
+/// Single values, under the keys below.
 pub(super) const META: Definition<&str, Bytes> = Definition::new("meta");
 
-/// Every table's name.
 pub(super) const NAMES: [&str; 11] = [
     "sessions", "data", "subjects", "expiry", "windows", "events", "clients", "cut_offs", "revoked", "live",
     "meta",
 ];
 
-/// What kind of file this is, and of which version.
+/// The file's format and its version.
 pub(super) const FORMAT: &str = "format";
-/// Which master key it belongs to.
+/// Identifies the master key.
 pub(super) const KEY_CHECK: &str = "key_check";
 /// The position of the last event ever written.
 pub(super) const HEAD: &str = "head";
-/// The signing keys.
 pub(super) const KEYS: &str = "keys";
-/// The epochs that restores began; absent in a store that was never restored.
+/// The epochs that restores started; absent in a store that was never restored.
 pub(super) const EPOCHS: &str = "epochs";
 
-/// Under this name, which no client can have, is the cut-off of the last restore.
+/// The name of the cut-off of the last restore. No client can have it.
 pub(super) const RESTORED: &str = "/restored";
 
-/// Looks at every table, whatever its types: for what copies and checks the store as a whole.
+/// Visits every table, whatever its types.
 pub(super) trait Visit {
-    /// Looks at one.
     fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
         &mut self,
         table: Definition<K, V>,
     ) -> Result<()>;
 }
 
-/// Shows every table, in the order of [`NAMES`] except that what the store says of itself comes first.
+/// Visits [`META`] first, because a restore identifies the store by it, then the others in the order of
+/// [`NAMES`].
 pub(super) fn each(visit: &mut impl Visit) -> Result<()> {
     visit.visit(META)?;
     visit.visit(SESSIONS)?;
@@ -83,7 +82,28 @@ pub(super) fn each(visit: &mut impl Visit) -> Result<()> {
     visit.visit(CLIENTS)?;
     visit.visit(CUT_OFFS)?;
     visit.visit(REVOKED)?;
-    visit.visit(LIVE)
+    visit.visit(ACTIVE_COUNTS)
+}
+
+/// Opens a table of a snapshot; `None` if the store is from before the table was introduced.
+pub(super) fn open<K: redb::Key + 'static, V: redb::Value + 'static>(
+    read: &ReadTransaction,
+    table: Definition<K, V>,
+) -> Result<Option<redb::ReadOnlyTable<K, V>>> {
+    match read.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// A binary key in hexadecimal, for messages.
+pub(super) fn hex(bytes: &[u8]) -> Box<str> {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.into()
 }
 
 /// Every table, open for writing in one transaction.
@@ -97,12 +117,12 @@ pub(super) struct Tables<'t> {
     pub clients: Table<'t, &'static str, Bytes>,
     pub cut_offs: Table<'t, &'static str, Bytes>,
     pub revoked: Table<'t, Fixed<24>, ()>,
-    pub live: Table<'t, &'static str, Bytes>,
+    pub active: Table<'t, &'static str, Bytes>,
     pub meta: Table<'t, &'static str, Bytes>,
 }
 
 impl<'t> Tables<'t> {
-    /// Opens them all; what is not there is made.
+    /// Creates the tables that do not exist.
     pub fn open(transaction: &'t WriteTransaction) -> Result<Self> {
         Ok(Self {
             sessions: transaction.open_table(SESSIONS).map_err(failed)?,
@@ -114,21 +134,22 @@ impl<'t> Tables<'t> {
             clients: transaction.open_table(CLIENTS).map_err(failed)?,
             cut_offs: transaction.open_table(CUT_OFFS).map_err(failed)?,
             revoked: transaction.open_table(REVOKED).map_err(failed)?,
-            live: transaction.open_table(LIVE).map_err(failed)?,
+            active: transaction.open_table(ACTIVE_COUNTS).map_err(failed)?,
             meta: transaction.open_table(META).map_err(failed)?,
         })
     }
 }
 
-/// A session with its open windows, and where its index entry is.
+/// A session with its open windows.
 pub(super) struct Loaded {
     pub session: Session,
+    /// The time of its entry in the expiry index.
     pub slot: Timestamp,
-    /// The windows its record speaks of, whether or not their rows are still there.
+    /// The windows named in its record. Their rows may have been removed.
     pub windows: Vec<WindowRef>,
 }
 
-/// Reads a session and those of its retry windows that are not erased.
+/// Reads a session with those of its retry windows that still have a row.
 pub(super) fn load(
     codec: &Codec,
     sessions: &impl ReadableTable<Fixed<16>, Bytes>,
@@ -139,7 +160,7 @@ pub(super) fn load(
     decode(codec, windows, id, bytes.value()).map(Some)
 }
 
-/// The same, from the record's bytes.
+/// Decodes a session with those of its retry windows that still have a row.
 pub(super) fn decode(
     codec: &Codec,
     windows: &impl ReadableTable<Fixed<26>, Bytes>,
@@ -174,7 +195,6 @@ pub(super) fn of_subject(
     Ok(ids.filter(move |id| !matches!((id, after), (Ok(id), Some(after)) if *id == after)))
 }
 
-/// An event's bytes as what they say.
 pub(super) fn decode_event(codec: &Codec, position: u64, bytes: &[u8]) -> Result<(Position, Event)> {
     let event =
         codec.decode_event(position, bytes).map_err(|fault| corrupt(EVENTS.name(), position, fault))?;
@@ -188,7 +208,7 @@ pub(super) fn subject_key(index: [u8; 16], id: SessionId) -> [u8; 32] {
     key
 }
 
-/// A number that sorts, then 16 bytes: keys of the expiry index and of revoked tokens.
+/// A number that sorts, then 16 bytes: the keys of the expiry index and of revoked tokens.
 pub(super) fn dated_key(number: i64, name: [u8; 16]) -> [u8; 24] {
     let mut key = [0; 24];
     key[..8].copy_from_slice(&ordered(number));
@@ -219,9 +239,9 @@ mod tests {
         }
     }
 
-    /// A table that is not shown would be missing in every backup.
+    /// A table that is not visited would be missing in every backup.
     #[test]
-    fn every_table_is_shown_once() {
+    fn every_table_is_visited_once() {
         let mut seen = Seen(vec![]);
         each(&mut seen).unwrap();
         let mut names = NAMES.map(str::to_owned).to_vec();

@@ -1,22 +1,17 @@
-//! What reads the whole store while writers go on: one snapshot, on a thread of its own, at the pace of
-//! whoever takes it.
+//! Reads of the whole store: one snapshot, on a thread of its own, at the receiver's pace.
 
-use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError,
-    TableHandle,
-};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::error::{failed, or_damaged};
 use super::figures::free_bytes;
 use super::open::read_state;
-use super::tables::{Definition, EVENTS, NAMES, Visit, decode_event, each};
+use super::tables::{Definition, EVENTS, NAMES, Visit, decode_event, each, open};
 use super::{Redb, Result, StoreError, check};
 use crate::domain::time::Timestamp;
 use crate::store::backup::{Encoder, Head};
@@ -24,9 +19,9 @@ use crate::store::check::Note;
 use crate::store::record::Codec;
 use crate::store::{FileStats, Pieces, Stats};
 
-/// How many pieces are ready ahead of who takes them.
+/// How many pieces are prepared ahead.
 const AHEAD: usize = 4;
-/// A reader that takes nothing for so long is taken for gone: its snapshot keeps pages from being used again.
+/// After this time without progress a receiver is given up: its snapshot prevents the reuse of pages.
 const STALLED: Duration = Duration::from_secs(120);
 
 impl Redb {
@@ -42,7 +37,7 @@ impl Redb {
     }
 }
 
-/// Runs `work` on a thread of its own, which ends when nobody takes its pieces any more.
+/// Runs `work` on a thread of its own, which ends when the receiver is dropped or stalled.
 fn pieces<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce(&mut dyn FnMut(T) -> Result<()>) -> Result<()> + Send + 'static,
@@ -64,46 +59,24 @@ fn give<T>(
 ) -> Result<()> {
     handle
         .block_on(sender.send_timeout(piece, STALLED))
-        .map_err(|_| StoreError::Unavailable(format!("nobody takes the {name}").into()))
+        .map_err(|_| StoreError::Unavailable(format!("the receiver of the {name} is gone").into()))
 }
 
-/// Writes a backup of the snapshot.
 fn copy(read: &ReadTransaction, made_at: Timestamp, give: &mut dyn FnMut(Bytes) -> Result<()>) -> Result<()> {
-    let mut count = Count { read, tables: vec![] };
+    let mut count = EntryCounter { read, tables: vec![] };
     each(&mut count)?;
     let head = Head { made_at, program: env!("CARGO_PKG_VERSION").into(), tables: count.tables };
-    let mut copy = Copy { read, encoder: Encoder::begin(give, &head)? };
+    let mut copy = EntryCopier { read, encoder: Encoder::begin(give, &head)? };
     each(&mut copy)?;
     copy.encoder.end()
 }
 
-/// Opens a table of a snapshot; `None` if the store is from before there was one of this name.
-pub(super) fn open<K: redb::Key + 'static, V: redb::Value + 'static>(
-    read: &ReadTransaction,
-    table: Definition<K, V>,
-) -> Result<Option<redb::ReadOnlyTable<K, V>>> {
-    match read.open_table(table) {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// A key that is not text, for a person: in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> Box<str> {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.into()
-}
-
-struct Count<'r> {
+struct EntryCounter<'r> {
     read: &'r ReadTransaction,
     tables: Vec<(Box<str>, u64)>,
 }
 
-impl Visit for Count<'_> {
+impl Visit for EntryCounter<'_> {
     fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
         &mut self,
         table: Definition<K, V>,
@@ -114,12 +87,12 @@ impl Visit for Count<'_> {
     }
 }
 
-struct Copy<'r, S> {
+struct EntryCopier<'r, S> {
     read: &'r ReadTransaction,
     encoder: Encoder<S>,
 }
 
-impl<S: FnMut(Bytes) -> Result<()>> Visit for Copy<'_, S> {
+impl<S: FnMut(Bytes) -> Result<()>> Visit for EntryCopier<'_, S> {
     fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
         &mut self,
         table: Definition<K, V>,
@@ -134,7 +107,7 @@ impl<S: FnMut(Bytes) -> Result<()>> Visit for Copy<'_, S> {
     }
 }
 
-/// Each table with its entries, and what it takes of the file, what its pages leave empty included.
+/// For each table its name, its entries and its bytes in the file, including unused space in its pages.
 pub(super) fn table_stats(read: &ReadTransaction) -> Result<Vec<(&'static str, u64, u64)>> {
     let stats = |name: &'static str| {
         let Some(handle) = read.list_tables().map_err(failed)?.find(|table| table.name() == name) else {
@@ -147,7 +120,6 @@ pub(super) fn table_stats(read: &ReadTransaction) -> Result<Vec<(&'static str, u
     NAMES.into_iter().map(stats).collect()
 }
 
-/// What is in the store now.
 pub(super) fn stats(db: &Database, codec: &Codec, path: Option<&Path>) -> Result<Stats> {
     let read = db.begin_read().map_err(failed)?;
     let state = read_state(&read)?;
@@ -181,19 +153,19 @@ fn file_stats(path: &Path) -> Result<FileStats> {
 mod tests {
     use super::*;
 
-    /// The library panics at some damage: whoever takes the pieces must not take what came before for the
-    /// whole.
+    /// The library panics at some kinds of damage: the pieces before the panic must not pass for a complete
+    /// result.
     #[tokio::test]
-    async fn a_walk_that_panics_ends_with_an_error_and_one_that_is_done_says_so() {
+    async fn a_walk_that_panics_ends_with_an_error_and_a_complete_one_with_none() {
         let mut cut = pieces("backup", |give| {
             give(1)?;
-            panic!("the page is another")
+            panic!("the page is damaged")
         });
         assert!(matches!(cut.recv().await, Some(Ok(Some(1)))));
         let Some(Err(StoreError::Failed(cause))) = cut.recv().await else {
-            panic!("it ended like a whole one")
+            panic!("it ended like a complete one")
         };
-        assert!(cause.contains("do not hold together"), "{cause}");
+        assert!(cause.contains("are damaged"), "{cause}");
         let mut whole = pieces("backup", |give| give(1));
         assert!(matches!(whole.recv().await, Some(Ok(Some(1)))));
         assert!(matches!(whole.recv().await, Some(Ok(None))));

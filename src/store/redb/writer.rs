@@ -1,5 +1,5 @@
-//! The one thread that writes: runs every waiting decision in one transaction, commits once, then answers
-//! them all. No timers: while one commit is on its way to the disk, the next batch collects.
+//! The writer thread: runs every waiting decision in one transaction, commits once, then answers all callers.
+//! While a commit is in progress the next batch collects, so there is no timer.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +9,9 @@ use arc_swap::ArcSwap;
 use redb::{Database, Durability, WriteTransaction};
 use tokio::sync::{oneshot, watch};
 
-use super::batch::{Batch, State};
+use super::batch::{Batch, WriterState};
 use super::error::failed;
-use super::figures::Counts;
+use super::figures::StoreCounters;
 use super::recall::Recall;
 use super::{Options, Registry, Result, StoreError};
 use crate::domain::id::Position;
@@ -21,35 +21,35 @@ use crate::store::record::Codec;
 
 /// How many decisions one transaction takes at most.
 const BATCH_MAX: usize = 1024;
-/// How many more places revocations find in a full queue, at least.
+/// The minimum number of places in the queue that are reserved for revocations.
 const RESERVED_MIN: usize = 64;
 
-/// How long a commit may take before the store is not ready: less than `request_timeout`, so that callers are
-/// sent elsewhere in time.
+/// A commit that takes longer makes the store not ready. Less than `request_timeout`, so that a load balancer
+/// notices first.
 const COMMIT_NANOS_MAX: u64 = 15_000_000_000;
 
-/// One write: decides in a batch, and is told afterwards what became of the commit. Dropped undone, its
-/// caller hears that the store is gone.
+/// One write: runs in a batch and returns what answers the caller after the commit. If it is dropped instead,
+/// the caller gets `Unavailable`.
 type Job = Box<dyn FnOnce(&mut Batch) -> Settle + Send>;
-/// Answers a caller, with the error if the commit failed.
+/// Answers a caller; gets the error if the commit failed.
 type Settle = Box<dyn FnOnce(Option<StoreError>)>;
 
-/// What the writer and its callers share.
+/// WriterState shared by the writer and its callers.
 pub(super) struct Shared {
     pub registry: ArcSwap<Registry>,
     pub recall: Recall,
     head: AtomicU64,
-    /// The same head, for those who wait for it to move.
-    told: watch::Sender<u64>,
+    /// The same head, for waiting.
+    head_changes: watch::Sender<u64>,
     queue: Mutex<Queue>,
     arrived: Condvar,
     places: usize,
-    /// Why nothing can be written any more, once that is so.
+    /// The failed commit's error. Set once; then nothing is written any more.
     broken: OnceLock<Arc<str>>,
-    pub counts: Counts,
+    pub counts: StoreCounters,
     since: Stopwatch,
-    /// When the commit that is on its way began, in nanoseconds after `since`; 0 while there is none.
-    commit_began: AtomicU64,
+    /// Start of the commit in progress, in nanoseconds after `since`; 0 while there is none.
+    commit_started: AtomicU64,
 }
 
 #[derive(Default)]
@@ -58,10 +58,9 @@ struct Queue {
     closed: bool,
 }
 
-/// What the writer has done since the start, and what waits for it.
+/// The writer's counters since the start, and its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
-    /// Transactions committed to the disk.
     pub commits: u64,
     /// Decisions run, in all batches together.
     pub decisions: u64,
@@ -70,19 +69,19 @@ pub struct Counters {
 }
 
 impl Shared {
-    pub fn new(state: &State, options: Options) -> Self {
+    pub fn new(state: &WriterState, options: Options) -> Self {
         Self {
             registry: ArcSwap::from_pointee(state.registry()),
             recall: Recall::new(options.cache_bytes),
             head: AtomicU64::new(state.cuts.head.0),
-            told: watch::Sender::new(state.cuts.head.0),
+            head_changes: watch::Sender::new(state.cuts.head.0),
             queue: Mutex::default(),
             arrived: Condvar::new(),
             places: options.write_queue_max,
             broken: OnceLock::new(),
-            counts: Counts::new(state.live.sum()),
+            counts: StoreCounters::new(state.active.sum()),
             since: Stopwatch::start(),
-            commit_began: AtomicU64::new(0),
+            commit_started: AtomicU64::new(0),
         }
     }
 
@@ -91,8 +90,8 @@ impl Shared {
     }
 
     pub async fn head_after(&self, position: Position) {
-        // The sender lives as long as the store, so this ends only when the head has moved.
-        let _ = self.told.subscribe().wait_for(|head| Position(*head) > position).await;
+        // The sender is never dropped before `self`, so this returns only when the head has moved.
+        let _ = self.head_changes.subscribe().wait_for(|head| Position(*head) > position).await;
     }
 
     pub fn counters(&self) -> Counters {
@@ -103,7 +102,7 @@ impl Shared {
         }
     }
 
-    /// How many writes may wait; revocations find more.
+    /// How many ordinary writes may wait.
     pub fn places(&self) -> usize {
         self.places
     }
@@ -112,20 +111,20 @@ impl Shared {
         if self.broken.get().is_some() || self.queue().closed {
             return Err(self.gone());
         }
-        if hangs(self.commit_began.load(Ordering::Relaxed), self.since.nanos()) {
+        if hangs(self.commit_started.load(Ordering::Relaxed), self.since.nanos()) {
             Err(StoreError::Busy)
         } else {
             Ok(())
         }
     }
 
-    /// Takes no more; what waits is still done.
+    /// Accepts no more writes; those in the queue still run.
     pub fn close(&self) {
         self.queue().closed = true;
         self.arrived.notify_one();
     }
 
-    /// Has `run` run in the next batch, and waits for its commit. It runs even if nobody waits any more.
+    /// Queues `run` for the next batch and waits for its commit. Dropping the future does not cancel it.
     pub async fn submit<T: Send + 'static>(
         &self,
         lane: Lane,
@@ -147,7 +146,7 @@ impl Shared {
             return Err(self.gone());
         }
         if queue.jobs.len() >= places {
-            self.counts.refused(lane);
+            self.counts.rejected(lane);
             return Err(StoreError::Busy);
         }
         queue.jobs.push_back(job);
@@ -156,7 +155,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Waits for something to do; `None` when closed and done.
+    /// Waits for jobs; `None` when the queue is closed and empty.
     fn next_batch(&self) -> Option<Vec<Job>> {
         let mut queue = self.queue();
         loop {
@@ -171,7 +170,7 @@ impl Shared {
         }
     }
 
-    /// Nothing that can panic runs under this lock.
+    /// No code that can panic runs under this lock.
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -180,17 +179,18 @@ impl Shared {
         StoreError::Unavailable(self.broken.get().cloned().unwrap_or_else(|| "it is closed".into()))
     }
 
-    fn publish(&self, state: &mut State) {
+    fn publish(&self, state: &mut WriterState) {
         if std::mem::take(&mut state.registry_changed) {
             self.registry.store(Arc::new(state.registry()));
         }
-        // After the registry: who reads this head finds every cut-off up to it.
+        // After the registry: a reader of this head finds every cut-off up to it.
         self.head.store(state.cuts.head.0, Ordering::Release);
-        self.counts.committed(&mut state.told, state.live.sum());
-        self.told.send_if_modified(|head| std::mem::replace(head, state.cuts.head.0) != state.cuts.head.0);
+        self.counts.committed(&mut state.uncommitted, state.active.sum());
+        self.head_changes
+            .send_if_modified(|head| std::mem::replace(head, state.cuts.head.0) != state.cuts.head.0);
     }
 
-    /// From here on nothing is written: what the disk holds is unknown until the next start reads it.
+    /// Stops all writing: what the file contains is unknown until the next start reads it.
     fn latch(&self, why: &StoreError) {
         self.counts.failures.one();
         let _ = self.broken.set(why.to_string().into());
@@ -198,7 +198,7 @@ impl Shared {
     }
 }
 
-/// A caller's own failure is told to it alone; a failure of the store is everybody's.
+/// A caller's own error answers that caller only; a failure of the store fails the whole batch.
 fn settle<T: Send + 'static>(
     outcome: Result<T>,
     batch: &mut Batch,
@@ -208,13 +208,13 @@ fn settle<T: Send + 'static>(
         batch.broken = Some(StoreError::Failed(why.clone()));
     }
     Box::new(move |error| {
-        // The caller may have gone; what was decided stays.
+        // The caller may be gone; the decision is kept.
         let _ = sender.send(error.map_or(outcome, Err));
     })
 }
 
-/// The writer's life, until the store is closed or breaks.
-pub(super) fn run(shared: &Shared, db: &Database, codec: &Codec, mut state: State) {
+/// Runs until the store is closed or a commit fails.
+pub(super) fn run(shared: &Shared, db: &Database, codec: &Codec, mut state: WriterState) {
     let _guard = AbortOnPanic;
     while let Some(jobs) = shared.next_batch() {
         let mut settles = Vec::with_capacity(jobs.len());
@@ -236,12 +236,12 @@ fn write(
     shared: &Shared,
     db: &Database,
     codec: &Codec,
-    state: &mut State,
+    state: &mut WriterState,
     jobs: Vec<Job>,
     settles: &mut Vec<Settle>,
 ) -> Result<()> {
     let transaction = begin(db)?;
-    // Declared after the transaction, so that a panic ends the process before it unwinds through it.
+    // Declared after the transaction, so that a panic ends the process before the transaction is dropped.
     let _guard = AbortOnPanic;
     let mut batch = Batch::new(&transaction, codec, state)?;
     let size = jobs.len() as u64;
@@ -257,9 +257,9 @@ fn write(
     };
     shared.recall.changing(&touched);
     let watch = Stopwatch::start();
-    shared.commit_began.store(shared.since.nanos().max(1), Ordering::Relaxed);
+    shared.commit_started.store(shared.since.nanos().max(1), Ordering::Relaxed);
     let committed = transaction.commit();
-    shared.commit_began.store(0, Ordering::Relaxed);
+    shared.commit_started.store(0, Ordering::Relaxed);
     committed.map_err(failed)?;
     shared.counts.commit_nanos.observe(watch.nanos());
     shared.recall.changed(&touched);
@@ -268,14 +268,13 @@ fn write(
     Ok(())
 }
 
-/// Whether a commit that began at `began` (0: none is on its way) has waited so long for the disk that nobody
-/// should wait behind it.
+/// Whether a commit that started at `began` (0: none is in progress) has taken longer than allowed.
 fn hangs(began: u64, now: u64) -> bool {
     began > 0 && now.saturating_sub(began) > COMMIT_NANOS_MAX
 }
 
-/// A transaction that is durable when committed, and leaves behind what makes the next opening quick, crash
-/// or not.
+/// Starts a transaction that is durable when committed, and that keeps the next opening quick even after a
+/// crash.
 pub(super) fn begin(db: &Database) -> Result<WriteTransaction> {
     let mut transaction = db.begin_write().map_err(failed)?;
     transaction.set_durability(Durability::Immediate).map_err(failed)?;
@@ -283,15 +282,15 @@ pub(super) fn begin(db: &Database) -> Result<WriteTransaction> {
     Ok(transaction)
 }
 
-/// A panic that unwinds through a write transaction would silently disable quick repair for the rest of the
-/// process (and leave its batch half run). A restart is safe, and takes milliseconds.
+/// A panic that unwinds through a write transaction would disable quick repair for the rest of the process and
+/// leave its batch incomplete. A restart is safe and takes milliseconds.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "keyfob: the writer panicked, which is a bug; aborting, so that the next start finds the last commit"
+                "keyfob: internal error: the writer panicked; the process aborts, and the next start continues from the last commit"
             );
             std::process::abort();
         }
@@ -303,8 +302,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commit_that_does_not_come_back_makes_the_store_unready_and_one_that_takes_its_time_does_not() {
-        assert!(!hangs(0, u64::MAX), "there is none");
+    fn a_commit_that_takes_longer_than_the_limit_makes_the_store_unready_and_a_slow_one_does_not() {
+        assert!(!hangs(0, u64::MAX), "no commit is in progress");
         assert!(!hangs(1, COMMIT_NANOS_MAX + 1) && hangs(1, COMMIT_NANOS_MAX + 2));
         assert!(!hangs(9, 1), "read out of order");
     }

@@ -107,7 +107,7 @@ async fn a_sound_store_has_no_finds() {
     let place = filled().await;
     let (finds, done) = check(&place).unwrap();
     assert_eq!(finds, [""; 0]);
-    assert_eq!((done.sessions, done.live, done.finds), (3, 3, 0));
+    assert_eq!((done.sessions, done.active, done.finds), (3, 3, 0));
     assert_eq!(done.clients, [(client_id("app"), at(0))]);
     // meta 4, sessions 3, data 3, subjects 3, expiry 3, windows 1, events 7, clients 1, cut-offs 2, live 1.
     assert_eq!(done.entries, 28);
@@ -126,18 +126,18 @@ async fn every_damage_is_found_where_it_is() {
     type Damage = fn(&WriteTransaction);
     let first = session_id(1).to_string();
     let last = session_id(3).to_string();
-    let miscounted = || "live app: not the number of the sessions that live".to_owned();
+    let miscounted = || "live app: not the number of active sessions".to_owned();
     let cases: [(&str, Damage, Vec<String>); 20] = [
         ("a session's bit", |t| flip(t, SESSIONS), vec![format!("sessions {last}: its checksum is wrong")]),
         (
             "private data's bit",
             |t| flip(t, DATA),
-            vec![format!("data {last}: does not open under its name and the master key")],
+            vec![format!("data {last}: cannot be opened under its key and the master key")],
         ),
         (
             "an event's bit",
             |t| flip(t, EVENTS),
-            vec!["events 7: does not open under its name and the master key".into()],
+            vec!["events 7: cannot be opened under its key and the master key".into()],
         ),
         ("a window's bit", |t| flip(t, WINDOWS), vec!["windows ".into()]),
         ("a client's bit", |t| flip(t, CLIENTS), vec!["clients app: its checksum is wrong".into()]),
@@ -146,7 +146,7 @@ async fn every_damage_is_found_where_it_is() {
             "a session's row",
             |t| drop_first(t, SESSIONS),
             vec![
-                format!("data {first}: its session is not there"),
+                format!("data {first}: its session does not exist"),
                 "subjects ".into(),
                 "expiry ".into(),
                 miscounted(),
@@ -157,7 +157,7 @@ async fn every_damage_is_found_where_it_is() {
         (
             "an event in the middle",
             |t| assert!(t.open_table(EVENTS).unwrap().remove(4).unwrap().is_some()),
-            vec!["events 5: there is a gap in front of it".into()],
+            vec!["events 5: there is a gap before it".into()],
         ),
         (
             "the last event",
@@ -165,12 +165,12 @@ async fn every_damage_is_found_where_it_is() {
             vec!["meta head: not the position of the last event".into()],
         ),
         (
-            "a subject's row of nobody",
+            "a subject's row without a session",
             |t| assert!(t.open_table(SUBJECTS).unwrap().insert(&[7; 32], ()).unwrap().is_none()),
             vec!["subjects 0707".into()],
         ),
         (
-            "an expiry of nobody",
+            "an expiry entry without a session",
             |t| assert!(t.open_table(EXPIRY).unwrap().insert(&[7; 24], ()).unwrap().is_none()),
             vec!["expiry 0707".into()],
         ),
@@ -192,10 +192,10 @@ async fn every_damage_is_found_where_it_is() {
             },
             vec![
                 "meta head: not the position of the last event".into(),
-                format!("sessions {first}: issued at a position that the log has not reached"),
-                format!("sessions {}: issued at a position that the log has not reached", session_id(2)),
-                format!("sessions {last}: issued at a position that the log has not reached"),
-                "cut_offs : at a position that the log has not reached".into(),
+                format!("sessions {first}: issued at a position after the end of the event log"),
+                format!("sessions {}: issued at a position after the end of the event log", session_id(2)),
+                format!("sessions {last}: issued at a position after the end of the event log"),
+                "cut_offs : at a position after the end of the event log".into(),
             ],
         ),
         (
@@ -210,14 +210,14 @@ async fn every_damage_is_found_where_it_is() {
                 let keys = [keyring::generate([1; 32], &stranger, KeyStatus::Active, at(0))];
                 t.open_table(META).unwrap().insert("keys", &*record::encode_keys(&keys)).unwrap();
             },
-            vec!["meta keys: they do not open under the master key".into()],
+            vec!["meta keys: the keys are invalid, or were sealed under another master key".into()],
         ),
-        ("a number of the living", |t| flip(t, LIVE), vec![miscounted()]),
-        ("a row of the living", |t| drop_first(t, LIVE), vec!["live app: absent".into()]),
+        ("a count of active sessions", |t| flip(t, LIVE), vec![miscounted()]),
+        ("a row of the counts", |t| drop_first(t, LIVE), vec!["live app: missing".into()]),
         (
             "something unknown",
             |t| assert!(t.open_table(META).unwrap().insert("x", &b""[..]).unwrap().is_none()),
-            vec!["meta x: nobody knows what it is".into()],
+            vec!["meta x: unknown key".into()],
         ),
     ];
     let sound = filled().await;
@@ -275,13 +275,13 @@ async fn a_wrong_number_of_live_sessions_is_counted_anew() {
         damage(&place, |transaction| {
             _ = transaction.open_table(LIVE).unwrap().insert("app", number).unwrap()
         });
-        assert_eq!(place.open().live().await.unwrap(), [(client_id("app"), opens)].into());
+        assert_eq!(place.open().figures().unwrap().active_by_client, [(client_id("app"), opens)].into());
         damage(&place, |transaction| {
             _ = transaction.open_table(LIVE).unwrap().insert("app", number).unwrap()
         });
-        assert_eq!(check(&place).unwrap().0, ["live app: not the number of the sessions that live"]);
+        assert_eq!(check(&place).unwrap().0, ["live app: not the number of active sessions"]);
         assert_eq!(check(&place).unwrap().0, [""; 0], "what does not count is gone");
-        assert_eq!(place.open().live().await.unwrap(), [(client_id("app"), 3)].into());
+        assert_eq!(place.open().figures().unwrap().active_by_client, [(client_id("app"), 3)].into());
     }
 }
 

@@ -24,8 +24,9 @@ every_backend! {
 
 /// The names and numbers, as text that is easy to compare.
 async fn live(store: &impl Store) -> String {
-    let numbers = store.live().await.unwrap();
-    assert_eq!(numbers.values().sum::<u64>(), store.figures().unwrap().live);
+    let figures = store.figures().unwrap();
+    let numbers = figures.active_by_client;
+    assert_eq!(numbers.values().sum::<u64>(), figures.active);
     numbers
         .iter()
         .map(|(client, number)| format!("{}={number}", client.as_str()))
@@ -149,13 +150,14 @@ async fn the_figures_tell_what_was_done_and_what_is_there() {
     assert_eq!(store.update(session_id(2), Lane::Ordinary, nothing).await.unwrap(), Some(()));
     store.measure().unwrap();
     let figures = store.figures().unwrap();
-    let told: BTreeMap<_, _> = figures.told.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+    let told: BTreeMap<_, _> =
+        figures.events_written.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
     assert_eq!(
         (told["session.opened"], told["session.ended"], told["all.revoked"], told["session.expired"]),
         (2, 1, 1, 0)
     );
     let ended: BTreeMap<_, _> =
-        figures.ended.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+        figures.sessions_ended.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
     assert_eq!(
         (ended["logout"], ended["all_revoked"], ended["admin"]),
         (1, 1, 0),

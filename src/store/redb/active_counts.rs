@@ -1,5 +1,4 @@
-//! How many sessions of each client live, kept in a table beside them in the same transactions, so that
-//! nobody has to count.
+//! The number of active sessions of each client, kept in a table in the same transactions as the sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,28 +6,27 @@ use redb::{ReadableTable, Table, TableHandle};
 
 use super::Result;
 use super::error::{corrupt, failed};
-use super::tables::{self, LIVE};
+use super::tables::{self, ACTIVE_COUNTS};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{ClientId, SessionId};
 use crate::domain::session::Session;
 use crate::store::record::Codec;
 
-/// The numbers as they are in memory, and whose have changed since they were written.
+/// The counts in memory, and the clients whose counts are not written yet.
 #[derive(Default)]
-pub(super) struct Live {
+pub(super) struct ActiveCounts {
     numbers: BTreeMap<ClientId, u64>,
     sum: u64,
     changed: BTreeSet<ClientId>,
 }
 
-impl Live {
-    /// The numbers as they are written.
+impl ActiveCounts {
     pub fn read(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Self> {
         let mut numbers = BTreeMap::new();
         for row in table.iter().map_err(failed)? {
             let (name, bytes) = row.map_err(failed)?;
-            let fault = |cause| corrupt(LIVE.name(), name.value(), cause);
-            let client = name.value().parse().map_err(|_| fault("its name is malformed"))?;
+            let fault = |cause| corrupt(ACTIVE_COUNTS.name(), name.value(), cause);
+            let client = name.value().parse().map_err(|_| fault("its client_id is malformed"))?;
             numbers.insert(
                 client,
                 u64::from_be_bytes(bytes.value().try_into().map_err(|_| fault("not a number"))?),
@@ -38,44 +36,41 @@ impl Live {
         Ok(Self { numbers, sum, changed: BTreeSet::new() })
     }
 
-    /// The numbers as counting says, which reads every session. One whose record is corrupt is counted
-    /// nowhere.
+    /// StoreCounters all sessions. A corrupt record is logged and not counted.
     pub fn count(
         codec: &Codec,
         sessions: &impl ReadableTable<&'static [u8; 16], &'static [u8]>,
         windows: &impl ReadableTable<&'static [u8; 26], &'static [u8]>,
         cuts: &CutOffs,
     ) -> Result<Self> {
-        let mut live = Self::default();
+        let mut active = Self::default();
         for row in sessions.iter().map_err(failed)? {
             let (id, bytes) = row.map_err(failed)?;
             match tables::decode(codec, windows, SessionId(*id.value()), bytes.value()) {
-                Ok(loaded) => live.opened(&loaded.session, cuts),
+                Ok(loaded) => active.opened(&loaded.session, cuts),
                 Err(error @ super::StoreError::Corrupt { .. }) => {
-                    tracing::error!(%error, "a session is not counted");
+                    tracing::error!(%error, "a corrupt session is not counted");
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(live)
+        Ok(active)
     }
 
-    /// All of them together.
     pub fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// The numbers; nobody has none.
+    /// A client without active sessions has no entry.
     pub fn into_numbers(self) -> BTreeMap<ClientId, u64> {
         self.numbers
     }
 
-    /// A session is there that was not.
     pub fn opened(&mut self, session: &Session, cuts: &CutOffs) {
         self.moved(&session.client_id, false, session.counts_as_live(cuts));
     }
 
-    /// A session has become another, or is gone.
+    /// `after` is `None` for a session that was removed.
     pub fn became(&mut self, before: &Session, after: Option<&Session>, cuts: &CutOffs) {
         let as_before = after.is_some_and(|after| {
             before.end.is_some() == after.end.is_some() && before.expiry_reported == after.expiry_reported
@@ -89,7 +84,7 @@ impl Live {
         }
     }
 
-    /// A cut-off ended all of a client's; answers how many those were.
+    /// A cut-off ended all sessions of a client; returns their number.
     pub fn client_cut_off(&mut self, client: &ClientId) -> u64 {
         let ended = self.numbers.remove(client).unwrap_or(0);
         if ended > 0 {
@@ -99,14 +94,14 @@ impl Live {
         ended
     }
 
-    /// A cut-off ended all there are; answers how many those were.
+    /// A cut-off ended all sessions; returns their number.
     pub fn all_cut_off(&mut self) -> u64 {
         let ended = std::mem::take(&mut self.sum);
         self.changed.extend(std::mem::take(&mut self.numbers).into_keys());
         ended
     }
 
-    /// Writes what has changed: nothing at all for a rotation.
+    /// Writes the changed counts. A rotation changes none.
     pub fn write(&mut self, table: &mut Table<&'static str, &'static [u8]>) -> Result<()> {
         for client in std::mem::take(&mut self.changed) {
             match self.numbers.get(&client) {
@@ -138,14 +133,14 @@ mod tests {
 
     #[test]
     fn a_rotation_leaves_nothing_to_write_and_an_end_does() {
-        let (mut live, cuts, before) = (Live::default(), CutOffs::default(), session());
-        live.opened(&before, &cuts);
-        live.changed.clear();
+        let (mut active, cuts, before) = (ActiveCounts::default(), CutOffs::default(), session());
+        active.opened(&before, &cuts);
+        active.changed.clear();
         let mut after = before.clone();
         after.families[0].generation += 1;
-        live.became(&before, Some(&after), &cuts);
-        assert_eq!((live.sum(), live.changed.len()), (1, 0));
-        live.became(&after, None, &cuts);
-        assert_eq!((live.sum(), live.changed.len()), (0, 1));
+        active.became(&before, Some(&after), &cuts);
+        assert_eq!((active.sum(), active.changed.len()), (1, 0));
+        active.became(&after, None, &cuts);
+        assert_eq!((active.sum(), active.changed.len()), (0, 1));
     }
 }
