@@ -1,6 +1,6 @@
 //! The directory of the database: created, restricted to its owner, or refused.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 
 use super::StartError;
 use super::file::failed;
-use crate::files::directory_of;
+use crate::files::{directory_of, sync_directory_of};
 
 /// A directory of this name is for keyfob alone, by convention.
 const OURS: &str = "data";
@@ -47,12 +47,11 @@ pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
 }
 
 fn make(directory: &Path) -> Result<(), StartError> {
-    let parent = directory_of(directory);
-    fs::create_dir_all(parent)
+    fs::create_dir_all(directory_of(directory))
         .and_then(|()| DirBuilder::new().mode(OWNER_ONLY).create(directory))
         // The umask may have cleared bits of the owner too.
         .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(OWNER_ONLY)))
-        .and_then(|()| File::open(parent)?.sync_all())
+        .and_then(|()| sync_directory_of(directory))
         .map_err(|cause| failed("creating the directory", directory, directory, cause))
 }
 

@@ -1,12 +1,12 @@
 //! Atomic writes of files that only their owner may read.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::StartError;
-use crate::files::directory_of;
+use crate::files::{directory_of, sync_directory_of};
 
 /// Mode of secret files.
 pub(super) const OWNER_ONLY: u32 = 0o600;
@@ -19,7 +19,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StartError> {
     let temporary = directory.join(format!(".{name}.new"));
     let written = write_through(&temporary, bytes)
         .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| File::open(directory)?.sync_all());
+        .and_then(|()| sync_directory_of(path));
     written.map_err(|cause| {
         let _ = fs::remove_file(&temporary);
         failed("writing", path, directory, cause)

@@ -15,7 +15,7 @@ use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::names::ADMIN_SOCKET;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
-use crate::files::directory_of;
+use crate::files::{directory_of, sync_directory_of};
 use crate::first_start::{Places, prepare_directory, read_master_key};
 use crate::store::StoreError;
 use crate::store::backup::{Decoder, Head, Piece};
@@ -193,7 +193,7 @@ fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
 /// database under the configured name.
 fn replace(new: &Path, database: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
     let directory = directory_of(database);
-    let sync = || File::open(directory)?.sync_all();
+    let sync = || sync_directory_of(database);
     remove_second_names(directory, database)?;
     let kept = match database.metadata() {
         // An empty file is left by a crash at its creation: there is no database to keep.

@@ -20,7 +20,7 @@ use super::interrupt::interrupted;
 use crate::config::{Config, MasterKeySource, size_within};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
-use crate::files::directory_of;
+use crate::files::sync_directory_of;
 use crate::serve::places;
 use crate::store::backup::{Damage, Decoder, Head, Piece};
 
@@ -214,14 +214,11 @@ impl Target {
                 .flush()
                 .map_err(|cause| Failure::refused(format!("standard output: {cause}"))),
             Self::File { file, partial, path, overwrite, finished } => {
-                let directory = directory_of(path);
                 let named = file.sync_all().and_then(|()| {
                     if *overwrite { fs::rename(&*partial, &*path) } else { name_new(partial, path) }
                 });
                 *finished = named.is_ok();
-                named
-                    .and_then(|()| File::open(directory)?.sync_all())
-                    .map_err(|cause| unwritable(path, &cause))
+                named.and_then(|()| sync_directory_of(path)).map_err(|cause| unwritable(path, &cause))
             }
         }
     }
