@@ -14,7 +14,7 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, OpenApi};
 
 use self::page::{Form, Page};
-use self::requests::Requests;
+use self::requests::RequestCounters;
 use crate::domain::client::Permission;
 use crate::engine::Engine;
 use crate::engine::counts::Counts;
@@ -33,7 +33,7 @@ const CLIENTS_MAX: usize = 100;
 #[derive(Debug, Default)]
 pub struct Metrics {
     public: bool,
-    requests: OnceLock<Arc<Requests>>,
+    requests: OnceLock<Vec<Arc<RequestCounters>>>,
     connections: [Arc<Connections>; 2],
 }
 
@@ -43,9 +43,8 @@ impl Metrics {
         Self { public, ..Self::default() }
     }
 
-    /// Prints these requests from now on. They are known only when all routes are, that of the metrics
-    /// included.
-    pub fn watch(&self, requests: Arc<Requests>) {
+    /// Sets the counters of all routes. They are known only when the routes are, and this page is one of them.
+    pub fn watch(&self, requests: Vec<Arc<RequestCounters>>) {
         let _ = self.requests.set(requests);
     }
 
@@ -55,9 +54,7 @@ impl Metrics {
     }
 
     fn print(&self, page: &mut Page) {
-        if let Some(requests) = self.requests.get() {
-            requests.print(page);
-        }
+        requests::print(page, self.requests.get().map_or(&[], Vec::as_slice));
         let listeners = || ["public", "admin_socket"].into_iter().zip(&self.connections);
         let mut samples = page.gauge("keyfob_http_connections", "Open connections.");
         listeners().for_each(|(listener, of)| samples.sample(&[("listener", listener)], of.open_now().get()));

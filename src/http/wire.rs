@@ -1,36 +1,31 @@
 //! The one middleware, flat for speed: what goes in front of every endpoint and what becomes of every answer.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
-use poem::endpoint::BoxEndpoint;
+use poem::endpoint::make_sync;
 use poem::http::uri::Scheme;
 use poem::http::{HeaderValue, Method, StatusCode, header};
-use poem::{Body, Endpoint, IntoEndpoint, IntoResponse, Request, Response, Result};
+use poem::{Body, Endpoint, IntoResponse, Request, Response, Result};
 
 use crate::http::document::Document;
-use crate::http::fallback::{self, RouteTable};
-use crate::http::metrics::requests::{Pending, Requests};
+use crate::http::fallback;
 use crate::http::net::peer::TrustedProxies;
-use crate::http::query::Queries;
 use crate::http::request::limits::Limits;
 use crate::http::request::origin::{self, Origins};
 use crate::http::request::request_id::{RequestIds, X_REQUEST_ID};
 use crate::http::response::error::Problem;
 use crate::http::response::headers;
+use crate::http::routes::{Operation, Routes, Target};
 use crate::http::surface::Surface;
 
 /// Every endpoint, behind the limits and in front of the headers. A request in, an answer out, never an
 /// error.
 pub struct Wire {
-    endpoints: BoxEndpoint<'static, Response>,
-    busy: Vec<(&'static str, BoxEndpoint<'static, Response>)>,
-    document: Document,
-    routes: RouteTable,
-    requests: Arc<Requests>,
-    queries: Queries,
+    routes: Routes,
+    document: Arc<Document>,
     origins: Origins,
     proxies: TrustedProxies,
     request_ids: RequestIds,
@@ -39,18 +34,17 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Serves `endpoints`, which `document` describes.
-    pub fn new<E>(endpoints: E, document: Document, origins: Origins, limits: Limits) -> Self
-    where
-        E: IntoEndpoint<Endpoint = BoxEndpoint<'static, Response>>,
-    {
-        let routes = RouteTable::of(document.value());
+    /// Serves `routes`, and `document`, which describes them.
+    pub fn new(mut routes: Routes, document: Document, origins: Origins, limits: Limits) -> Self {
+        let document = Arc::new(document);
+        let json = document.clone();
+        routes.add("/openapi.json", Method::GET, make_sync(move |_| json.json()));
+        for path in ["/docs", "/docs/"] {
+            let page = document.clone();
+            routes.add(path, Method::GET, make_sync(move |_| page.page()));
+        }
         Self {
-            endpoints: endpoints.into_endpoint(),
-            busy: vec![],
-            requests: Arc::new(Requests::of(routes.routes())),
             routes,
-            queries: Queries::of(document.value()),
             document,
             origins,
             proxies: TrustedProxies::default(),
@@ -58,13 +52,6 @@ impl Wire {
             is_strict: false,
             limits,
         }
-    }
-
-    /// Has `endpoint` answer every `POST` to `path` without the router, which takes longer than the rest of a
-    /// small answer. It must be the endpoint that the router has there.
-    pub fn without_router(mut self, path: &'static str, endpoint: BoxEndpoint<'static, Response>) -> Self {
-        self.busy.push((path, endpoint));
-        self
     }
 
     /// Believes what these proxies say of whom they forward for. Without them nobody is believed.
@@ -85,9 +72,9 @@ impl Wire {
         self
     }
 
-    /// What is counted of the requests.
-    pub fn requests(&self) -> &Arc<Requests> {
-        &self.requests
+    /// The table of routes.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
     }
 
     /// The OpenAPI document.
@@ -103,16 +90,15 @@ impl Wire {
         request.extensions_mut().insert(sender.peer);
         let reader = self.origins.reader_of(&request);
         let strict = self.is_strict && *request.scheme() == Scheme::HTTPS;
-        // HEAD is GET without the body (RFC 9110 §9.3.2), where there is GET.
-        let head = request.method() == Method::HEAD && self.routes.has(&Method::GET, request.uri().path());
-        if head {
+        let target = self.routes.find(request.method(), request.uri().path());
+        if target.is_head {
             request.set_method(Method::GET);
         }
-        let mut pending = self.requests.begin(self.routes.place(request.uri().path()), request.method());
+        let mut pending = target.counters.start();
         let mut response = if reader.is_some() && origin::is_preflight(&request) {
             headers::preflight()
         } else {
-            id.clone().during(self.answer(surface, request, &pending)).await
+            id.clone().during(self.answer(surface, request, target)).await
         };
         pending.answered(response.status());
         headers::put(surface, strict, &mut response);
@@ -120,13 +106,13 @@ impl Wire {
             headers::let_read(origin, &mut response);
         }
         response.headers_mut().insert(X_REQUEST_ID, id.into_header());
-        if head {
+        if target.is_head {
             without_body(&mut response);
         }
         response
     }
 
-    async fn answer(&self, surface: Surface, mut request: Request, pending: &Pending<'_>) -> Response {
+    async fn answer(&self, surface: Surface, mut request: Request, target: Target<'_>) -> Response {
         if surface == Surface::V1
             && !request.method().is_safe()
             && self.origins.are_crossed_by(request.headers())
@@ -147,11 +133,8 @@ impl Wire {
         if request.uri().query().is_some_and(|query| self.limits.too_many_parameters(query.as_bytes())) {
             return too_many("parameters in the query");
         }
-        let fault = request
-            .uri()
-            .query()
-            .and_then(|query| self.queries.fault(request.method(), request.uri().path(), query));
-        if let Some((name, why)) = fault {
+        let fault = request.uri().query().zip(target.operation);
+        if let Some((name, why)) = fault.and_then(|(query, operation)| operation.query.fault(query)) {
             return Problem::invalid(name, why).into_response();
         }
         let body = request.take_body();
@@ -166,41 +149,25 @@ impl Wire {
                 Err(_) => return fallback::too_slow(surface),
             }
         }
-        if surface == Surface::Other
-            && request.method() == Method::GET
-            && let Some(response) = self.document.serve(request.uri().path())
-        {
-            return response;
+        match target.operation {
+            Some(operation) => self.call(surface, operation, request).await,
+            None => fallback::no_operation(target.route, surface, request.method()),
         }
-        self.call(surface, request, pending).await
     }
 
-    async fn call(&self, surface: Surface, request: Request, pending: &Pending<'_>) -> Response {
-        let method = request.method().clone();
-        let uri = request.uri().clone();
-        let busy = self.busy.iter().find(|(path, _)| method == Method::POST && uri.path() == *path);
-        let endpoint = busy.map_or(&self.endpoints, |(_, endpoint)| endpoint);
-        match tokio::time::timeout(self.limits.request_timeout, unwound(endpoint.call(request))).await {
+    async fn call(&self, surface: Surface, operation: &Operation, request: Request) -> Response {
+        let (route, method) = (operation.route(), &operation.method);
+        let answering = catch_panic(operation.endpoint.call(request));
+        match tokio::time::timeout(self.limits.request_timeout, answering).await {
             Ok(Ok(Ok(response))) => response,
-            Ok(Ok(Err(error))) => fallback::failed(error, &self.routes, surface, &method, uri.path()),
-            Ok(Err(panic)) => {
-                // What the panic says is printed by the panic hook; it is not repeated, for nobody has looked
-                // at what it may hold.
-                drop(panic);
-                tracing::error!(route = pending.route(), %method, "an endpoint panicked");
-                fallback::shaped(
-                    surface,
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "a bug; the log says more".to_owned(),
-                )
+            Ok(Ok(Err(error))) => fallback::failed(error, route, surface, method),
+            Ok(Err(Panicked)) => {
+                tracing::error!(route, %method, "an endpoint panicked");
+                fallback::internal_error(surface)
             }
             Err(_) => {
-                tracing::error!(route = pending.route(), %method, "an endpoint took longer than request_timeout");
-                fallback::shaped(
-                    surface,
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "no answer in time; it may have been done".to_owned(),
-                )
+                tracing::error!(route, %method, "an endpoint took longer than request_timeout");
+                fallback::timed_out(surface)
             }
         }
     }
@@ -214,12 +181,15 @@ impl Endpoint for Wire {
     }
 }
 
-/// Runs a future and catches its panic: a bug costs one request a 500, never the connection.
-async fn unwound<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+/// An endpoint panicked. The message was printed by the panic hook; it may contain anything, so it is dropped.
+struct Panicked;
+
+/// A panic fails one request, never its connection.
+async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
         Ok(poll) => poll.map(Ok),
-        Err(panic) => std::task::Poll::Ready(Err(panic)),
+        Err(_) => Poll::Ready(Err(Panicked)),
     })
     .await
 }
@@ -333,7 +303,7 @@ pub(crate) mod tests {
         let document = Document::new(&service, "https://id.example", "__Host-keyfob");
         let limits =
             Limits { body_bytes_max: 1024, parameters_max: 4, request_timeout: Duration::from_secs(30) };
-        Wire::new(service, document, Origins::new("http://127.0.0.1:8080", &[]), limits)
+        Wire::new(Routes::of(Demo), document, Origins::new("http://127.0.0.1:8080", &[]), limits)
     }
 
     fn request(method: Method, path: &str) -> poem::RequestBuilder {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
@@ -130,19 +129,6 @@ impl<S: Store> IntrospectApi<S> {
             None => Introspection::default(),
             Some(live) => Introspection::active(live, &self.0.rules().issuer)?,
         }))
-    }
-}
-
-/// The same without the router, for [`crate::http::wire::Wire::without_router`].
-impl<S: Store> Endpoint for IntrospectApi<S> {
-    type Output = Response;
-
-    async fn call(&self, request: Request) -> poem::Result<Response> {
-        let (request, mut body) = request.split();
-        let authorization = Authorization::<BasicFormOrBearer>::of(&request);
-        let form = OAuthForm::<IntrospectForm>::take(&request, &mut body).await?;
-        let origin = Origin::of(&request);
-        Ok(self.introspect(authorization, form, origin).await?.into_response())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use poem::{Endpoint, IntoResponse, Request, Response};
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
@@ -128,18 +127,5 @@ impl<S: Store> TokenApi<S> {
                 .because("grant_type must be refresh_token or client_credentials")
                 .into()),
         }
-    }
-}
-
-/// The same without the router, for [`crate::http::wire::Wire::without_router`].
-impl<S: Store> Endpoint for TokenApi<S> {
-    type Output = Response;
-
-    async fn call(&self, request: Request) -> poem::Result<Response> {
-        let (request, mut body) = request.split();
-        let authorization = Authorization::<BasicOrForm>::of(&request);
-        let form = OAuthForm::<TokenForm>::take(&request, &mut body).await?;
-        let origin = Origin::of(&request);
-        Ok(self.token(authorization, form, origin).await?.into_response())
     }
 }

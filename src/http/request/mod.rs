@@ -9,6 +9,7 @@ pub mod json;
 pub mod limits;
 pub mod origin;
 pub mod parameters;
+pub mod query;
 pub mod request_id;
 pub mod ticket;
 pub mod types;

@@ -1,6 +1,10 @@
-//! What holds at every route: methods, limits, the shapes of errors, and that nobody keeps what was said.
+//! What holds at every route: access, methods, limits, the form of errors, and that no answer is cached.
+
+use std::collections::BTreeSet;
 
 use http::Method;
+use keyfob::domain::client::Permission;
+use keyfob::http::{Access, ROUTES};
 use serde_json::json;
 
 use crate::harness::server::{Auth, Server, text};
@@ -13,6 +17,73 @@ fn routes(server: &Server) -> Vec<(String, Vec<String>)> {
     };
     let paths = document["paths"].as_object().unwrap().iter();
     paths.map(|(path, operations)| (path.replace(['{', '}'], ""), methods(operations))).collect()
+}
+
+#[tokio::test]
+async fn the_routes_that_are_listed_are_those_that_are_served() {
+    let server = Server::start().await;
+    let of_route = |route: &keyfob::http::routes::Route| {
+        let template = route.template().to_owned();
+        route.methods().map(|method| (method.to_string(), template.clone())).collect::<Vec<_>>()
+    };
+    let served: BTreeSet<_> = server.app().wire().routes().iter().flat_map(of_route).collect();
+    let listed: BTreeSet<_> =
+        ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(listed, served);
+    assert_eq!(listed.len(), ROUTES.len(), "a route is listed twice");
+}
+
+#[tokio::test]
+async fn a_route_admits_the_callers_that_are_listed_and_no_others() {
+    let server = Server::start().await;
+    let all = ["sessions", "introspect", "introspect:any", "events", "metrics", "admin"];
+    for (number, (method, path, access)) in ROUTES.iter().enumerate() {
+        let path = path.replace(['{', '}'], "");
+        let (kind, body) = if path.starts_with("/oauth2/") {
+            ("application/x-www-form-urlencoded", "token=a&grant_type=b")
+        } else {
+            ("application/json", "{}")
+        };
+        let body = if *method == "GET" { "" } else { body };
+        let status = async |auth: Auth<'_>| {
+            let headers = [("content-type", kind)];
+            server.send(method.parse().unwrap(), &path, auth, &headers, body).await.status
+        };
+        let client = async |name: &str, permissions: &[&str]| {
+            let id = format!("{name}-{number}");
+            server.client(json!({"client_id": id, "permissions": permissions})).await
+        };
+        let is_admitted = |status: u16| status != 401 && status != 403;
+        let shown = format!("{method} {path}");
+        match access {
+            Access::Public => assert!(is_admitted(status(Auth::None).await), "{shown}"),
+            Access::Client => {
+                let client = client("plain", &[]).await;
+                assert!(is_admitted(status(Auth::Basic(&client)).await), "{shown}");
+                assert_eq!(status(Auth::None).await, 401, "{shown}");
+            }
+            Access::Person => {
+                assert_eq!(status(Auth::None).await, 401, "{shown}");
+                assert_eq!(status(Auth::Basic(&server.admin)).await, 401, "{shown}");
+            }
+            Access::Permission(permission) => {
+                let (name, implied_by) = match permission {
+                    Permission::Sessions => ("sessions", "admin"),
+                    Permission::Introspect => ("introspect", "introspect:any"),
+                    Permission::IntrospectAny => ("introspect:any", "admin"),
+                    Permission::Events => ("events", "admin"),
+                    Permission::Metrics => ("metrics", "admin"),
+                    Permission::Admin => ("admin", "admin"),
+                };
+                let others = all.into_iter().filter(|other| ![name, implied_by, "admin"].contains(other));
+                let with = client("with", &[name]).await;
+                let without = client("without", &others.collect::<Vec<_>>()).await;
+                assert!(is_admitted(status(Auth::Basic(&with)).await), "{shown}");
+                assert_eq!(status(Auth::Basic(&without)).await, 403, "{shown}");
+                assert_eq!(status(Auth::None).await, 401, "{shown}");
+            }
+        }
+    }
 }
 
 /// 405 with `Allow`, on every route, in the shape of its surface (contract, section 5; C-13).

@@ -1,0 +1,166 @@
+//! The query of a request: checked before an endpoint reads it, which would not notice these mistakes.
+
+use std::borrow::Cow;
+
+use poem_openapi::registry::{MetaOperation, MetaParamIn};
+
+use crate::http::request::urlencoded::decode;
+
+/// This route changes nothing but decides about admission.
+const FORWARD_AUTH: &str = "/v1/forward-auth";
+
+/// A token in the URL is never read (BER-02): it is ignored everywhere, as if it were absent.
+const NEVER_READ: &str = "access_token";
+
+/// The query parameters of one operation.
+#[derive(Debug, Default)]
+pub struct QueryRules {
+    parameters: Vec<Parameter>,
+    /// Whether unknown parameters are rejected: a misspelt `except` must not end every session, nor a misspelt
+    /// `acr` admit a request. Elsewhere they are ignored, as in forms.
+    rejects_unknown: bool,
+}
+
+#[derive(Debug)]
+struct Parameter {
+    name: Box<str>,
+    is_list: bool,
+}
+
+impl QueryRules {
+    /// The rules for an operation of the route `template`.
+    pub fn of(template: &str, operation: &MetaOperation) -> Self {
+        let of_query = operation.params.iter().filter(|parameter| parameter.in_type == MetaParamIn::Query);
+        let parameters = of_query.map(|parameter| Parameter {
+            name: parameter.name.as_str().into(),
+            is_list: parameter.schema.is_array(),
+        });
+        let decides = !operation.method.is_safe() || template == FORWARD_AUTH;
+        Self { parameters: parameters.collect(), rejects_unknown: template.starts_with("/v1/") && decides }
+    }
+
+    /// The name of the first invalid parameter, and the reason: it is repeated, not percent-encoded UTF-8, or
+    /// unknown where that is rejected.
+    pub fn fault(&self, query: &str) -> Option<(String, Cow<'static, str>)> {
+        let mut seen = vec![false; self.parameters.len()];
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name.as_bytes()).unwrap_or_default();
+            let Some(at) = self.parameters.iter().position(|known| *known.name == *name) else {
+                if self.rejects_unknown && name != NEVER_READ {
+                    return Some((name.into_owned(), self.unknown()));
+                }
+                continue;
+            };
+            if decode(value.as_bytes()).is_none() {
+                return Some((name.into_owned(), "is not percent-encoded UTF-8".into()));
+            }
+            if std::mem::replace(&mut seen[at], true) && !self.parameters[at].is_list {
+                return Some((name.into_owned(), "is repeated".into()));
+            }
+        }
+        None
+    }
+
+    fn unknown(&self) -> Cow<'static, str> {
+        let known: Vec<&str> = self.parameters.iter().map(|parameter| &*parameter.name).collect();
+        if known.is_empty() {
+            "unknown parameter; this route has none".into()
+        } else {
+            format!("unknown parameter; known parameters: {}", known.join(", ")).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::http::Method;
+    use poem_openapi::OpenApi;
+    use poem_openapi::param::Query;
+
+    use super::*;
+
+    struct Demo;
+
+    #[OpenApi]
+    impl Demo {
+        #[oai(path = "/v1/subjects/alice/sessions", method = "delete")]
+        async fn end(&self, except: Query<Option<String>>, client_id: Query<Vec<String>>) {
+            drop((except, client_id));
+        }
+
+        #[oai(path = "/v1/subjects/alice/sessions", method = "get")]
+        async fn list(&self, except: Query<Option<String>>, client_id: Query<Vec<String>>) {
+            drop((except, client_id));
+        }
+
+        #[oai(path = "/v1/forward-auth", method = "get")]
+        async fn forward_auth(&self, except: Query<Option<String>>, client_id: Query<Vec<String>>) {
+            drop((except, client_id));
+        }
+
+        #[oai(path = "/v1/keys", method = "get")]
+        async fn keys(&self) {}
+
+        #[oai(path = "/v1/keys/rotate", method = "post")]
+        async fn rotate(&self) {}
+    }
+
+    fn fault(method: &Method, path: &str, query: &str) -> Option<String> {
+        let path = Demo::meta().remove(0).paths.into_iter().find(|meta| meta.path == path).unwrap();
+        let operation = path.operations.into_iter().find(|operation| operation.method == method).unwrap();
+        QueryRules::of(&path.path, &operation).fault(query).map(|(name, why)| format!("{name} {why}"))
+    }
+
+    const SUBJECT: &str = "/v1/subjects/alice/sessions";
+
+    #[test]
+    fn a_known_parameter_is_percent_encoded_utf_8_and_is_repeated_only_if_it_is_a_list() {
+        for valid in [
+            "",
+            "&",
+            "except=a",
+            "client_id=a&client_id=b",
+            "other=a&other=b&other=%ff",
+            "%ff=a",
+            "except=%C5%BC",
+        ] {
+            assert_eq!(fault(&Method::GET, SUBJECT, valid), None, "{valid}");
+        }
+        for repeated in
+            ["except=a&except=b", "except=a&except=a", "except&except", "except=a&client_id=b&exc%65pt=c"]
+        {
+            let why = fault(&Method::GET, SUBJECT, repeated);
+            assert_eq!(why.as_deref(), Some("except is repeated"), "{repeated}");
+        }
+        for malformed in ["except=%ff", "except=%zz", "except=%"] {
+            let why = fault(&Method::GET, SUBJECT, malformed);
+            assert_eq!(why.as_deref(), Some("except is not percent-encoded UTF-8"), "{malformed}");
+        }
+        assert_eq!(fault(&Method::GET, "/v1/keys", "a&a"), None);
+    }
+
+    /// `?exept=` ended every session of a person, the one to be kept included.
+    #[test]
+    fn a_change_or_an_admission_with_an_unknown_parameter_is_rejected() {
+        for (method, path) in [(Method::DELETE, SUBJECT), (Method::GET, "/v1/forward-auth")] {
+            let why = fault(&method, path, "except=a&exept=b");
+            let expected = "exept unknown parameter; known parameters: except, client_id";
+            assert_eq!(why.as_deref(), Some(expected), "{path}");
+        }
+        assert_eq!(
+            fault(&Method::POST, "/v1/keys/rotate", "now").as_deref(),
+            Some("now unknown parameter; this route has none")
+        );
+        assert_eq!(
+            fault(&Method::DELETE, SUBJECT, "%ff=a").as_deref(),
+            Some(" unknown parameter; known parameters: except, client_id")
+        );
+        assert_eq!(fault(&Method::DELETE, SUBJECT, "&except=a&&"), None);
+        assert_eq!(
+            fault(&Method::GET, "/v1/forward-auth", "access_token=x"),
+            None,
+            "the other credentials decide (BER-02)"
+        );
+    }
+}
