@@ -87,13 +87,13 @@ impl<S: Store> MetricsApi<S> {
             caller(&self.engine, authorization, &origin, Permission::Metrics).await?;
         }
         let mut page = Page::new(form.0);
-        page.gauge("keyfob_build_info", "The version, as a label.")
+        page.gauge("keyfob_build_info", "Always 1; the label is the version.")
             .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.metrics.print(&mut page);
         print_counts(&mut page, self.engine.counts());
         page.one(
             "keyfob_store_ready",
-            "Whether the store can commit.",
+            "1 if the store can commit, else 0.",
             u8::from(self.engine.ready().is_ok()),
         );
         page.one("keyfob_event_log_head", "The position of the last event.", self.engine.head().0);
@@ -105,7 +105,7 @@ impl<S: Store> MetricsApi<S> {
                 let lag = figures.due.map_or(0.0, |due| now.since(due).as_secs_f64());
                 page.one(
                     "keyfob_sweep_lag_seconds",
-                    "For how long the first session that is due has waited for the sweep.",
+                    "Time since the earliest deadline that the sweep has not processed.",
                     lag,
                 );
             }
@@ -123,13 +123,11 @@ fn print_counts(page: &mut Page, counts: &Counts) {
     for ((token, outcome), count) in counts.introspections.read() {
         samples.sample(&[("token", token.as_str()), ("outcome", outcome.as_str())], count);
     }
-    let mut samples =
-        page.counter("keyfob_refreshes_total", "Refresh tokens presented, by what became of them.");
+    let mut samples = page.counter("keyfob_refreshes_total", "Refresh tokens presented, by result.");
     for (outcome, count) in counts.refreshes.read() {
         samples.sample(&[("outcome", outcome.as_str())], count);
     }
-    let mut samples =
-        page.counter("keyfob_access_tokens_issued_total", "Access tokens handed out, by their form.");
+    let mut samples = page.counter("keyfob_access_tokens_issued_total", "Access tokens issued, by form.");
     for (format, count) in counts.tokens.read() {
         samples.sample(&[("format", format.as_str())], count);
     }
@@ -140,7 +138,7 @@ fn print_counts(page: &mut Page, counts: &Counts) {
     }
     page.counter("keyfob_authentications_throttled_total", "Failed authentications that were answered 429.")
         .sample(&[], counts.throttled.get());
-    let mut samples = page.counter("keyfob_sweep_removed_total", "What the sweep has removed.");
+    let mut samples = page.counter("keyfob_sweep_removed_total", "Entries deleted by the sweep.");
     for (what, count) in counts.removed.read() {
         samples.sample(&[("what", what.as_str())], count);
     }
@@ -149,7 +147,7 @@ fn print_counts(page: &mut Page, counts: &Counts) {
 fn print_sessions(page: &mut Page, figures: &Figures) {
     page.one(
         "keyfob_sessions_live",
-        "Sessions that live; those that have just expired until the sweep has seen it.",
+        "Active sessions, and expired ones until the sweep has recorded the expiry.",
         figures.active,
     );
     let mut by_client: Vec<_> = figures.active_by_client.iter().collect();
@@ -157,7 +155,7 @@ fn print_sessions(page: &mut Page, figures: &Figures) {
     let beyond: u64 = by_client.iter().skip(CLIENTS_MAX).map(|(_, number)| **number).sum();
     let mut samples = page.gauge(
         "keyfob_client_sessions_live",
-        "Sessions that live, by client; beyond a hundred clients the rest have no name.",
+        "The same by client; clients beyond a hundred share an empty label.",
     );
     by_client
         .iter()
@@ -168,12 +166,12 @@ fn print_sessions(page: &mut Page, figures: &Figures) {
     }
     page.one(
         "keyfob_sessions_stored",
-        "Sessions that are kept, dead ones that explain themselves included.",
+        "Sessions in the database, including ended ones during the retention.",
         figures.sessions,
     );
     let mut samples = page.counter(
         "keyfob_sessions_ended_total",
-        "Sessions that were ended, by reason; those that expire are events.",
+        "Sessions ended, by reason; without expired ones, which are events.",
     );
     figures
         .sessions_ended
@@ -181,50 +179,47 @@ fn print_sessions(page: &mut Page, figures: &Figures) {
         .for_each(|(reason, count)| samples.sample(&[("reason", reason.as_str())], count));
     let mut samples = page.counter("keyfob_events_total", "Events written to the event log, by type.");
     figures.events_written.iter().for_each(|(kind, count)| samples.sample(&[("type", kind.as_str())], count));
-    page.one("keyfob_event_log_entries", "Events that are kept.", figures.events);
+    page.one("keyfob_event_log_entries", "Events in the database.", figures.events);
 }
 
 fn print_store(page: &mut Page, figures: &Figures) {
-    page.counter("keyfob_store_commits_total", "Transactions committed to the disk.")
-        .sample(&[], figures.commits);
-    page.counter("keyfob_store_commit_failures_total", "Transactions that failed; the first is the last.")
-        .sample(&[], figures.failures);
+    page.counter("keyfob_store_commits_total", "Transactions committed.").sample(&[], figures.commits);
     page.counter(
-        "keyfob_store_decisions_total",
-        "Decisions run in transactions, whether or not they changed anything.",
+        "keyfob_store_commit_failures_total",
+        "Failed commits. The process exits after the first one.",
     )
-    .sample(&[], figures.decisions);
+    .sample(&[], figures.failures);
+    page.counter("keyfob_store_decisions_total", "Decisions run in transactions, with or without a change.")
+        .sample(&[], figures.decisions);
     page.histogram(
         "keyfob_store_commit_duration_seconds",
-        "How long a commit took, from its start to the disk.",
+        "Duration of a commit, including the sync to the disk.",
     )
     .distribution(&[], &figures.commit_nanos, 1e9);
-    page.histogram("keyfob_store_batch_decisions", "How many decisions a commit had.").distribution(
+    page.histogram("keyfob_store_batch_decisions", "Decisions in each commit.").distribution(
         &[],
         &figures.batches,
         1.0,
     );
-    page.one("keyfob_store_queue_depth", "Writes that wait.", figures.waiting);
+    page.one("keyfob_store_queue_depth", "Queued writes.", figures.waiting);
     page.one(
         "keyfob_store_queue_capacity",
-        "Writes that may wait; revocations find places beyond.",
+        "Maximum of queued writes; revocations have further places.",
         figures.places,
     );
-    let mut samples = page
-        .counter("keyfob_store_busy_total", "Writes that found no place in the queue and were answered 503.");
+    let mut samples =
+        page.counter("keyfob_store_busy_total", "Writes rejected with 503 because the queue was full.");
     for (lane, count) in ["ordinary", "revocation"].into_iter().zip(figures.busy) {
         samples.sample(&[("lane", lane)], count);
     }
     if let Some(bytes) = figures.file_bytes {
-        page.one("keyfob_store_file_bytes", "The size of the database file.", bytes);
+        page.one("keyfob_store_file_bytes", "Size of the database file.", bytes);
     }
     if let Some(bytes) = figures.free_bytes {
-        page.one("keyfob_store_free_bytes", "What the file system of the database has left.", bytes);
+        page.one("keyfob_store_free_bytes", "Free space in the file system of the database.", bytes);
     }
-    let mut samples = page.gauge(
-        "keyfob_store_table_bytes",
-        "What each table takes in the file, as of the last look (minutes ago).",
-    );
+    let mut samples =
+        page.gauge("keyfob_store_table_bytes", "Size of each table, measured at intervals of minutes.");
     figures.table_bytes.iter().for_each(|(table, bytes)| samples.sample(&[("table", table)], bytes));
 }
 

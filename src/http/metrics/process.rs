@@ -11,26 +11,22 @@ use super::page::Page;
 /// Prints it.
 pub fn print(page: &mut Page) {
     let used = clock_gettime(ClockId::ProcessCPUTime);
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "samples are floating-point numbers for whoever reads them"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "samples are floating-point numbers")]
     let seconds = used.tv_sec as f64 + used.tv_nsec as f64 / 1e9;
-    page.counter("process_cpu_seconds_total", "Processor time that the process has used.")
-        .sample(&[], seconds);
+    page.counter("process_cpu_seconds_total", "Processor time used.").sample(&[], seconds);
     if let Some(status) = Status::read() {
-        page.one("process_resident_memory_bytes", "Memory that is really there.", status.resident_bytes);
-        page.one("process_virtual_memory_bytes", "Memory that is addressable.", status.virtual_bytes);
+        page.one("process_resident_memory_bytes", "Resident memory.", status.resident_bytes);
+        page.one("process_virtual_memory_bytes", "Virtual memory.", status.virtual_bytes);
         page.one("process_threads", "Threads.", status.threads);
     }
     if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
         page.one("process_open_fds", "Open file descriptors.", descriptors.count());
     }
     if let Some(most) = getrlimit(Resource::Nofile).current {
-        page.one("process_max_fds", "File descriptors that may be open.", most);
+        page.one("process_max_fds", "Maximum of open file descriptors.", most);
     }
     if let Some(started) = started() {
-        page.one("process_start_time_seconds", "When the process started, in seconds since 1970.", started);
+        page.one("process_start_time_seconds", "Start of the process, in seconds since 1970.", started);
     }
 }
 
