@@ -12,7 +12,8 @@
 //! | [`http`] | routes, requests, responses, connections |
 //! | [`serve`] | composition: configuration to a running server |
 //! | [`cli`] | the command line |
-//! | [`config`], [`first_start`], [`telemetry`], [`meter`] | settings; initialisation; the log; counters |
+//! | [`config`], [`first_start`], [`telemetry`] | settings; initialisation; the log |
+//! | [`files`], [`meter`] | rules for files; counters |
 //!
 //! `docs/architecture.md` has the details.
 

@@ -60,6 +60,23 @@ fn every_relative_link_leads_somewhere() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// `http/wire.rs` is under `src`, `tests/it/main.rs` under the root.
+#[test]
+fn every_source_file_that_the_documents_name_exists() {
+    let mut missing = vec![];
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let outside = text.split("```").step_by(2).collect::<String>();
+        let code = outside.split('`').skip(1).step_by(2);
+        for name in code.filter(|code| code.contains('/') && code.ends_with(".rs")) {
+            if !root().join(name).exists() && !root().join("src").join(name).exists() {
+                missing.push(format!("{}: {name}", page.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
 #[test]
 fn every_page_is_in_the_index() {
     let index = fs::read_to_string(root().join("docs/README.md")).unwrap();
