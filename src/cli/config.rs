@@ -1,26 +1,26 @@
-//! `keyfob config check` and `keyfob config show`.
+//! `keyfob config …`: check, show and describe the configuration.
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::print::{Table, print_json, print_lines, print_table};
+use super::print::{Table, print_json, print_lines, print_result};
 use super::{Failure, Output};
 use crate::config::{Config, PresetChange, reference};
 
-/// What can be done with the configuration.
+/// Commands for the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Says whether the configuration is valid.
+    /// Checks whether the configuration is valid.
     Check,
-    /// Prints the effective configuration with the origin of each value; secrets are redacted.
+    /// Prints the effective configuration with the origin of each value. Secrets are redacted.
     Show,
-    /// Prints every setting there is: its meaning, default, valid values and environment variable. The same
-    /// as docs/configuration.md.
+    /// Prints all settings: meaning, default, valid values and environment variable, as in
+    /// docs/configuration.md.
     Reference,
 }
 
 impl ConfigCommand {
-    /// Carries the command out. What loads is valid.
+    /// Runs the command. A configuration that loads is valid.
     pub fn run(self, load: impl FnOnce() -> Result<Config, Failure>, output: Output) -> Result<(), Failure> {
         match self {
             Self::Check => check(&load()?, output),
@@ -41,7 +41,7 @@ fn check(config: &Config, output: Output) -> Result<(), Failure> {
             let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
             let changes =
                 config.preset_changes.iter().map(|PresetChange { preset, key, value, otherwise }| {
-                    format!("preset {preset} makes {key} {value:?}; without it that is {otherwise:?}")
+                    format!("preset {preset} sets {key} to {value:?}; without it the value is {otherwise:?}")
                 });
             print_lines(
                 &warnings.chain(changes).chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>(),
@@ -51,24 +51,18 @@ fn check(config: &Config, output: Output) -> Result<(), Failure> {
 }
 
 fn show(config: &Config, output: Output) -> Result<(), Failure> {
-    match output {
-        Output::Json => {
-            let setting = |setting: &crate::config::Setting| json!({ "key": setting.key, "value": setting.value, "origin": setting.origin });
-            print_json(&Value::Array(config.effective().iter().map(setting).collect()))
+    print_result(output, &config.effective(), || {
+        let mut table = Table::new(&["KEY", "VALUE", "ORIGIN"]);
+        for setting in config.effective() {
+            table.row([setting.key.clone(), setting.value.clone(), setting.origin.clone()]);
         }
-        Output::Human => {
-            let mut table = Table::new(&["KEY", "VALUE", "ORIGIN"]);
-            for setting in config.effective() {
-                table.row([setting.key.clone(), setting.value.to_string(), setting.origin.clone()]);
-            }
-            print_table(table)
-        }
-    }
+        table.take_lines()
+    })
 }
 
 fn print_reference(output: Output) -> Result<(), Failure> {
     match output {
         Output::Human => print_lines(&[reference::page().trim_end().to_owned()]),
-        Output::Json => print_json(&json!(reference::entries())),
+        Output::Json => print_json(&reference::entries()),
     }
 }

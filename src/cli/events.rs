@@ -4,114 +4,111 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Subcommand;
-use http::Method;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::door::{Door, encoded};
+use super::admin_client::{AdminClient, encoded};
 use super::print::{INDENT, fold, print_lines, printable, terminal_width};
 use super::times::when;
 use super::{Failure, Output};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
+use crate::http::api::events::{EventObject, EventPage};
 
 /// How long one request waits for an event, in seconds.
 const WAIT_S: u32 = 25;
-/// How often a server that went away is looked for.
-const SERVER_EVERY: Duration = Duration::from_millis(200);
+/// The time between two attempts to connect to a server that stopped.
+const RECONNECT_EVERY: Duration = Duration::from_millis(200);
 
-/// What can be done with the event log.
+/// Commands for the event log.
 #[derive(Debug, Subcommand)]
 pub enum EventsCommand {
-    /// Prints what happened, oldest first; with --json one object a line.
+    /// Prints the events, oldest first; with --json one object per line.
     Tail {
-        /// Begins after this cursor; without it at the oldest event that is kept.
+        /// Starts after this cursor; by default at the oldest event kept.
         #[arg(long, value_name = "CURSOR")]
         after: Option<String>,
-        /// Goes on as things happen, until it is interrupted. Waits for a server while none runs.
+        /// Prints further events as they happen, until interrupted. Waits for a server while none is running.
         #[arg(long)]
         follow: bool,
     },
 }
 
 impl EventsCommand {
-    /// Carries the command out. The log goes on when the server does: with `--follow` the next one is waited
-    /// for.
+    /// Runs the command. With `--follow` it continues after a restart of the server.
     pub async fn run(self, config: &Config, output: Output) -> Result<(), Failure> {
         let Self::Tail { after, follow } = self;
-        let mut reader = Reader { after, follow, output };
-        let mut door = Door::open(config).await?;
+        let mut tail = Tail { after, follow, output };
+        let mut admin = AdminClient::open(config).await?;
         loop {
-            let read = reader.read(&mut door).await;
-            door.close().await;
-            match read {
-                Ok(()) | Err(Failure::Gone(_)) if follow => door = next_server(config).await?,
-                read => return read,
+            let printed = tail.print(&mut admin).await;
+            admin.close().await;
+            match printed {
+                Ok(()) | Err(Failure::Disconnected(_)) if follow => admin = next_server(config).await?,
+                printed => return printed,
             }
         }
     }
 }
 
-/// Waits until a server runs. The store is left to it, and to other commands.
-async fn next_server(config: &Config) -> Result<Door, Failure> {
-    let mut told = false;
+/// Waits until a server is running. Meanwhile the store is free for the server and for other commands.
+async fn next_server(config: &Config) -> Result<AdminClient, Failure> {
+    let mut reported = false;
     loop {
-        sleep(SERVER_EVERY).await;
-        if let Some(door) = Door::running(config).await? {
-            return Ok(door);
+        sleep(RECONNECT_EVERY).await;
+        if let Some(admin) = AdminClient::running(config).await? {
+            return Ok(admin);
         }
-        if !std::mem::replace(&mut told, true) {
-            let _ = writeln!(io::stderr(), "keyfob: no server runs, so nothing happens; waiting for one");
+        if !std::mem::replace(&mut reported, true) {
+            let _ = writeln!(io::stderr(), "keyfob: no server is running; waiting for one");
         }
     }
 }
 
-/// Who reads the log, and how far.
-struct Reader {
+/// What to print, and the cursor of the last event printed.
+struct Tail {
     after: Option<String>,
     follow: bool,
     output: Output,
 }
 
-impl Reader {
-    /// Prints what there is; what a server has to tell later too, if it is followed.
-    async fn read(&mut self, door: &mut Door) -> Result<(), Failure> {
-        let follow = self.follow && door.is_server();
+impl Tail {
+    /// Prints all events there are, and with `--follow` those that a running server adds.
+    async fn print(&mut self, admin: &mut AdminClient) -> Result<(), Failure> {
+        let follow = self.follow && admin.is_server();
         loop {
-            let place =
+            let after =
                 self.after.as_deref().map(|after| format!("&after={}", encoded(after))).unwrap_or_default();
             let wait = if follow && self.after.is_some() { WAIT_S } else { 0 };
-            let page =
-                door.call(Method::GET, &format!("/v1/events?limit=200&wait={wait}{place}"), None).await?;
-            let items = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let page: EventPage = admin.get(&format!("/v1/events?limit=200&wait={wait}{after}")).await?;
             let now = Clock::system().now().wall;
-            for event in items {
+            for event in &page.items {
+                let object = serde_json::to_value(event).map_err(Failure::refused)?;
                 match self.output {
-                    Output::Json => print_lines(&[event.to_string()])?,
-                    Output::Human => print_lines(&lines(event, now, terminal_width()))?,
+                    Output::Json => print_lines(&[object.to_string()])?,
+                    Output::Human => print_lines(&lines(event, &object, now, terminal_width()))?,
                 }
             }
-            match items.last() {
-                Some(last) => self.after = last["cursor"].as_str().map(Into::into),
-                None => self.after = self.after.take().or_else(|| page["head"].as_str().map(Into::into)),
+            match page.items.last() {
+                Some(last) => self.after = Some(last.cursor.clone()),
+                None => self.after = self.after.take().or(Some(page.head)),
             }
-            if items.is_empty() && !follow {
+            if page.items.is_empty() && !follow {
                 return Ok(());
             }
         }
     }
 }
 
-/// One event for a person: a line, and on a terminal what there is to tell of it below.
-fn lines(event: &Value, now: Timestamp, room: Option<usize>) -> Vec<String> {
-    let text = |name: &str| event[name].as_str().unwrap_or_default();
+/// One event as text: a single line in a pipe; on a terminal its members follow on indented lines.
+fn lines(event: &EventObject, object: &Value, now: Timestamp, room: Option<usize>) -> Vec<String> {
     let head = [
-        format!("{:>6}", text("cursor")),
-        when(text("at"), now),
-        format!("{:<16} by {}", text("type"), text("by")),
+        format!("{:>6}", event.cursor),
+        when(event.at.0, now),
+        format!("{:<16} by {}", event.kind.0.as_str(), event.by),
     ];
-    let told = [
+    let names = [
         "session_id",
         "subject",
         "client_id",
@@ -122,9 +119,9 @@ fn lines(event: &Value, now: Timestamp, room: Option<usize>) -> Vec<String> {
         "generations_behind",
         "note",
     ];
-    let members = told.iter().filter(|name| !event[**name].is_null());
+    let members = names.iter().filter(|name| !object[**name].is_null());
     let members: Vec<String> =
-        members.map(|name| printable(&format!("{name}={}", member(&event[*name]))).into_owned()).collect();
+        members.map(|name| printable(&format!("{name}={}", member(&object[*name]))).into_owned()).collect();
     match room {
         None => vec![format!("{}  {}", head.join("  "), members.join(" "))],
         Some(room) => {
@@ -137,7 +134,7 @@ fn lines(event: &Value, now: Timestamp, room: Option<usize>) -> Vec<String> {
     }
 }
 
-/// A value as it is where nobody could take it for more than one; otherwise in the quotes of JSON.
+/// A value as it is where it cannot be mistaken for another member; otherwise quoted as JSON.
 fn member(value: &Value) -> String {
     let json = value.to_string();
     match value.as_str() {
@@ -159,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_can_forge_a_member_by_what_is_in_another() {
+    fn a_value_cannot_forge_another_member() {
         for plain in ["alice", "żółw", "a/b?", "0198-aa"] {
             assert_eq!(member(&json!(plain)), plain);
         }

@@ -1,70 +1,60 @@
-//! Why a session lives, expired or ended, in plain sentences.
+//! Explains in plain sentences why a session is active, expired or has ended.
 
-use std::time::Duration;
-
-use serde_json::Value;
-
-use super::times::{length, when, when_at};
+use super::times::{length, when};
 use crate::domain::end::EndReason;
 use crate::domain::names::{ADMIN_SOCKET, ENGINE};
+use crate::domain::session::State;
 use crate::domain::time::Timestamp;
+use crate::http::api::session_object::{Ended, SessionObject};
 
-/// Since when the session has the state that it has, by whom and why.
-pub fn explain(session: &Value, now: Timestamp) -> String {
-    match session["state"].as_str() {
-        Some("ended") => ended(&session["ended"], now),
-        Some("expired") => expired(session, now),
-        _ => active(session, now),
+/// Since when the session has its state, by whom and why.
+pub fn explain(session: &SessionObject, now: Timestamp) -> String {
+    match (&session.ended, session.state.0) {
+        (Some(end), _) => ended(end, now),
+        (None, State::Expired) => expired(session, now),
+        (None, _) => active(session, now),
     }
 }
 
-/// When the session expires, or expired, if nothing happens or happened before.
-pub fn deadline(session: &Value) -> Option<Timestamp> {
-    Some(time(&session["idle_expires_at"])?.min(time(&session["expires_at"])?))
+/// The earlier of the two timeouts of the session.
+pub fn deadline(session: &SessionObject) -> Timestamp {
+    session.idle_expires_at.0.min(session.expires_at.0)
 }
 
-fn active(session: &Value, now: Timestamp) -> String {
-    let at = |name: &str| when(session[name].as_str().unwrap_or_default(), now);
-    let (idle, absolute) = (time(&session["idle_expires_at"]), time(&session["expires_at"]));
+fn active(session: &SessionObject, now: Timestamp) -> String {
+    let (idle, absolute) = (session.idle_expires_at.0, session.expires_at.0);
     if idle < absolute {
         return format!(
             "It is active. It expires {} unless it is used before, and {} in any case, unless the subject authenticates again.",
-            at("idle_expires_at"),
-            at("expires_at")
+            when(idle, now),
+            when(absolute, now)
         );
     }
-    format!("It is active. It expires {} unless the subject authenticates again.", at("expires_at"))
+    format!("It is active. It expires {} unless the subject authenticates again.", when(absolute, now))
 }
 
-fn expired(session: &Value, now: Timestamp) -> String {
-    let between = |from: &str, to: &str| Some(length(time(&session[to])?.since(time(&session[from])?)));
-    let at = deadline(session).map_or_else(String::new, |deadline| when_at(deadline, now));
-    let idle = time(&session["idle_expires_at"]) < time(&session["expires_at"]);
-    let (from, to) =
-        if idle { ("last_used_at", "idle_expires_at") } else { ("authenticated_at", "expires_at") };
-    let long = between(from, to).unwrap_or_else(|| length(Duration::ZERO));
-    if idle {
-        format!("It expired {at}. Nobody ended it: it was not used for {long}, its idle_timeout.")
+fn expired(session: &SessionObject, now: Timestamp) -> String {
+    let (idle, absolute) = (session.idle_expires_at.0, session.expires_at.0);
+    let at = when(idle.min(absolute), now);
+    if idle < absolute {
+        let unused = length(idle.since(session.last_used_at.0));
+        format!("It expired {at}: it was not used for {unused} (idle_timeout).")
     } else {
-        format!(
-            "It expired {at}. Nobody ended it: the subject had authenticated {long} before, its absolute_lifetime."
-        )
+        let age = length(absolute.since(session.authenticated_at.0));
+        format!("It expired {at}: the subject had authenticated {age} before (absolute_lifetime).")
     }
 }
 
-fn ended(end: &Value, now: Timestamp) -> String {
-    let text = |name: &str| end[name].as_str().unwrap_or_default();
-    let by = match text("by") {
+fn ended(end: &Ended, now: Timestamp) -> String {
+    let by = match end.by.as_str() {
         ENGINE => "keyfob itself",
-        ADMIN_SOCKET => "somebody at the admin socket",
+        ADMIN_SOCKET => "an operator at the admin socket",
         client => client,
     };
-    let reason = text("reason");
-    let why = reason.parse().map(|known| format!(" - {}", sentence(known))).unwrap_or_default();
-    format!("It ended {} by {by}: {reason}{why}.", when(text("at"), now))
+    let reason = end.reason.0;
+    format!("It ended {} by {by}: {} - {}.", when(end.at.0, now), reason.as_str(), sentence(reason))
 }
 
-/// What a reason means, for somebody who has not read the contract.
 fn sentence(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Logout => "the subject logged out, or the application did it for them",
@@ -72,28 +62,24 @@ fn sentence(reason: EndReason) -> &'static str {
         EndReason::SubjectRevoked => {
             "the subject's sessions were all ended at once, as by \"log out everywhere\""
         }
-        EndReason::AllRevoked => "every session there was then was ended at once",
+        EndReason::AllRevoked => "all sessions of that time were ended at once",
         EndReason::RefreshReuse => {
-            "a spent refresh token came back; so somebody had a copy of it, or an application kept an old one, and nobody can tell which"
+            "a spent refresh token was presented again: it was stolen, or an application kept an old token; keyfob cannot tell which"
         }
         EndReason::Evicted => {
-            "it made room for a newer session of the subject: it was the one used longest ago when max_sessions_per_subject was reached"
+            "max_sessions_per_subject was reached, and of the subject's sessions this one was used longest ago"
         }
-        EndReason::ClientDeleted => "the client whose session it was has been deleted",
+        EndReason::ClientDeleted => "the client that the session belonged to was deleted",
         EndReason::StoreRollback => {
-            "the database had been put back to an earlier state, and nobody can know what became of the session in between"
+            "the database was restored to an earlier state, which does not show what happened to the session since"
         }
-        EndReason::TokenRevoked => "its last refresh token was revoked, and nothing was left to keep it for",
+        EndReason::TokenRevoked => "its last refresh token was revoked",
     }
-}
-
-fn time(value: &Value) -> Option<Timestamp> {
-    value.as_str()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -101,57 +87,60 @@ mod tests {
         "2026-11-24T12:00:00Z".parse().unwrap()
     }
 
-    fn session(state: &str, idle_expires_at: &str) -> Value {
-        json!({
-            "state": state, "authenticated_at": "2026-11-24T02:00:00Z", "last_used_at": "2026-11-24T09:00:00Z",
-            "idle_expires_at": idle_expires_at, "expires_at": "2026-11-24T14:00:00Z", "ended": null,
-        })
+    fn session(state: &str, idle_expires_at: &str, ended: Value) -> SessionObject {
+        let at = "2026-11-24T02:00:00Z";
+        let session = json!({
+            "id": "s", "subject": "alice", "client_id": "app", "opened_by": "app", "state": state, "created_at": at,
+            "authenticated_at": at, "last_used_at": "2026-11-24T09:00:00Z", "idle_expires_at": idle_expires_at,
+            "expires_at": "2026-11-24T14:00:00Z", "amr": [], "scope": "", "device": {}, "claims": {}, "remember": false,
+            "families": [], "ended": ended, "version": 1,
+        });
+        serde_json::from_str(&session.to_string()).unwrap()
     }
 
     #[test]
-    fn each_reason_has_a_sentence_of_its_own() {
-        let mut told: Vec<String> = vec![];
-        for reason in EndReason::ALL {
-            let end = json!({ "at": "2026-11-24T09:00:00Z", "reason": reason.as_str(), "by": "app" });
-            let told_now = explain(&json!({ "state": "ended", "ended": end }), now());
-            let begin = format!("It ended 2026-11-24 09:00:00Z (3 h ago) by app: {} - ", reason.as_str());
-            let why = told_now.strip_prefix(&begin).unwrap_or_else(|| panic!("{told_now}")).to_owned();
-            assert!(why.len() > 20 && why.ends_with('.') && !told.contains(&why), "{why}");
-            told.push(why);
-        }
-        let by = |by: &str| {
-            explain(
-                &json!({ "state": "ended", "ended": { "at": "", "reason": "newer_than_this_program", "by": by } }),
-                now(),
-            )
+    fn each_reason_has_its_own_sentence() {
+        let ended = |reason: &str, by: &str| {
+            let end = json!({ "at": "2026-11-24T09:00:00Z", "reason": reason, "by": by });
+            explain(&session("ended", "2026-11-24T12:30:00Z", end), now())
         };
-        assert!(by("keyfob").ends_with("by keyfob itself: newer_than_this_program."), "{}", by("keyfob"));
-        assert!(by("admin.sock").contains("by somebody at the admin socket"), "{}", by("admin.sock"));
+        let mut sentences: Vec<String> = vec![];
+        for reason in EndReason::ALL {
+            let explained = ended(reason.as_str(), "app");
+            let begin = format!("It ended 2026-11-24 09:00:00Z (3 h ago) by app: {} - ", reason.as_str());
+            let why = explained.strip_prefix(&begin).unwrap_or_else(|| panic!("{explained}")).to_owned();
+            assert!(why.len() > 20 && why.ends_with('.') && !sentences.contains(&why), "{why}");
+            sentences.push(why);
+        }
+        assert!(ended("evicted", "keyfob").contains("by keyfob itself: evicted"));
+        assert!(ended("admin", "admin.sock").contains("by an operator at the admin socket: admin"));
     }
 
     #[test]
-    fn a_timeout_names_itself_and_nobody() {
+    fn an_expired_session_names_the_timeout() {
+        let expired = |idle_expires_at: &str, now: &str| {
+            explain(&session("expired", idle_expires_at, Value::Null), now.parse().unwrap())
+        };
         assert_eq!(
-            explain(&session("expired", "2026-11-24T09:30:00Z"), now()),
-            "It expired 2026-11-24 09:30:00Z (3 h ago). Nobody ended it: it was not used for 30 min, its idle_timeout."
+            expired("2026-11-24T09:30:00Z", "2026-11-24T12:00:00Z"),
+            "It expired 2026-11-24 09:30:00Z (3 h ago): it was not used for 30 min (idle_timeout)."
         );
-        let later = "2026-11-24T15:00:00Z".parse().unwrap();
         assert_eq!(
-            explain(&session("expired", "2026-11-24T14:00:00Z"), later),
-            "It expired 2026-11-24 14:00:00Z (60 min ago). Nobody ended it: the subject had authenticated 12 h before, its absolute_lifetime."
+            expired("2026-11-24T14:00:00Z", "2026-11-24T15:00:00Z"),
+            "It expired 2026-11-24 14:00:00Z (60 min ago): the subject had authenticated 12 h before (absolute_lifetime)."
         );
     }
 
     #[test]
-    fn a_living_session_says_how_long() {
+    fn an_active_session_names_its_timeouts() {
+        let active = |idle_expires_at: &str| explain(&session("active", idle_expires_at, Value::Null), now());
         assert_eq!(
-            explain(&session("active", "2026-11-24T12:30:00Z"), now()),
+            active("2026-11-24T12:30:00Z"),
             "It is active. It expires 2026-11-24 12:30:00Z (in 30 min) unless it is used before, and 2026-11-24 14:00:00Z (in 2 h) in any case, \
              unless the subject authenticates again."
         );
-        let idle_is_later = explain(&session("active", "2026-11-24T16:00:00Z"), now());
         assert_eq!(
-            idle_is_later,
+            active("2026-11-24T16:00:00Z"),
             "It is active. It expires 2026-11-24 14:00:00Z (in 2 h) unless the subject authenticates again."
         );
     }

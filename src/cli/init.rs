@@ -1,4 +1,4 @@
-//! `keyfob init`.
+//! `keyfob init`: initialises the store without starting the server.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::engine::clock::Clock;
 use crate::first_start::{AdminCredentials, Starter};
 use crate::serve::{App, places};
 
-/// Initialises, and prints the administrator's credentials; a second time it only says where they are.
+/// Runs the command. If the store is already initialised it only prints where the credentials are.
 pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
     let places = places(config);
     let first = runtime()?.block_on(async {
@@ -22,7 +22,7 @@ pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
     if !first {
         return match output {
             Output::Human => {
-                print_lines(&[format!("initialised before; the administrator's credentials are in {place}")])
+                print_lines(&[format!("already initialised; the administrator's credentials are in {place}")])
             }
             Output::Json => print_json(&json!({ "initialised": false, "credentials_file": place })),
         };

@@ -3,70 +3,56 @@
 use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::door::{Door, encoded};
+use super::admin_client::{AdminClient, encoded};
 use super::listing::Listing;
-use super::print::{print_json, print_lines};
+use super::print::print_result;
 use super::times::when;
 use super::{Failure, Output};
 use crate::engine::clock::Clock;
+use crate::http::api::keys::{KeyList, Rotated};
 
-/// What can be done with signing keys.
+/// Commands for signing keys.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Lists the keys: the one that signs, the one that will, and those that did.
+    /// Lists the signing keys: active, next and retired.
     List,
-    /// Lets the next key sign now. Nobody is logged out.
+    /// Makes the next key the active one. Sessions and tokens stay valid.
     Rotate,
-    /// Revokes a compromised key: every access token that it signed is dead at once.
+    /// Revokes a compromised key: all access tokens signed with it become invalid at once.
     Revoke {
-        /// Its identifier, k4.pid.…, as `key list` prints it.
+        /// The key id, k4.pid.…, as `key list` prints it.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         kid: String,
     },
 }
 
 impl KeyCommand {
-    /// Carries the command out.
-    pub async fn run(self, door: &mut Door, output: Output) -> Result<(), Failure> {
+    /// Runs the command.
+    pub async fn run(self, admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
         match self {
             Self::List => {
                 let now = Clock::system().now().wall;
-                let keys = door.call(Method::GET, "/v1/keys", None).await?;
+                let keys: KeyList = admin.get("/v1/keys").await?;
                 let mut listing = Listing::new(output, &["KEY", "STATUS", "SINCE"]);
-                for key in keys["items"].as_array().into_iter().flatten() {
-                    let text = |name: &str| key[name].as_str().unwrap_or_default();
-                    let since = ["retired_at", "active_since", "created_at"]
-                        .into_iter()
-                        .find_map(|name| key[name].as_str())
-                        .unwrap_or_default();
-                    listing.add(
-                        key.clone(),
-                        [text("kid").to_owned(), text("status").to_owned(), when(since, now)],
-                    );
+                for key in &keys.items {
+                    let since = key.retired_at.or(key.active_since).unwrap_or(key.created_at);
+                    let status = key.status.0.as_str().to_owned();
+                    listing.add(key, || [key.kid.clone(), status, when(since.0, now)])?;
                 }
                 listing.finish()
             }
             Self::Rotate => {
-                let rotated = door.call(Method::POST, "/v1/keys/rotate", None).await?;
-                tell(output, &rotated, &format!("{} signs now", rotated["kid"].as_str().unwrap_or_default()))
+                let rotated: Rotated = admin.call(Method::POST, "/v1/keys/rotate", None).await?;
+                print_result(output, &rotated, || vec![format!("{} is the active key now", rotated.kid)])
             }
             Self::Revoke { kid } => {
-                door.call(Method::DELETE, &format!("/v1/keys/{}", encoded(&kid)), None).await?;
-                tell(
-                    output,
-                    &json!({ "revoked": kid }),
-                    &format!("revoked {kid}: every access token that it signed is dead"),
-                )
+                admin.call::<()>(Method::DELETE, &format!("/v1/keys/{}", encoded(&kid)), None).await?;
+                print_result(output, &json!({ "revoked": kid }), || {
+                    vec![format!("revoked {kid}: access tokens signed with it are invalid now")]
+                })
             }
         }
-    }
-}
-
-fn tell(output: Output, json: &Value, sentence: &str) -> Result<(), Failure> {
-    match output {
-        Output::Human => print_lines(&[sentence.to_owned()]),
-        Output::Json => print_json(json),
     }
 }

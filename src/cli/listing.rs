@@ -1,35 +1,41 @@
-//! A list that comes in pages: printed as it arrives, so that its length costs no memory.
+//! A list that arrives in pages, printed page by page, so that its length needs no memory.
 
 use std::io::{self, Write};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::print::{Table, print_bytes, printable, unprinted};
 use super::{Failure, Output};
 
-/// A list on its way to standard output.
+/// A list that is being printed.
 pub struct Listing {
     output: Output,
     table: Table,
     items: Vec<Value>,
-    begun: bool,
+    started: bool,
 }
 
 impl Listing {
-    /// A list with these headings; a program gets a JSON array.
+    /// A list with these headings; `--json` prints an array.
     pub fn new(output: Output, headings: &[&str]) -> Self {
-        Self { output, table: Table::new(headings), items: vec![], begun: false }
+        Self { output, table: Table::new(headings), items: vec![], started: false }
     }
 
-    /// Adds an item, which a person sees as `cells`.
-    pub fn add(&mut self, item: Value, cells: impl IntoIterator<Item = String>) {
+    /// Adds an item with the cells of its row.
+    pub fn add<const N: usize>(
+        &mut self,
+        item: &impl Serialize,
+        cells: impl FnOnce() -> [String; N],
+    ) -> Result<(), Failure> {
         match self.output {
-            Output::Human => self.table.row(cells),
-            Output::Json => self.items.push(item),
+            Output::Human => self.table.row(cells()),
+            Output::Json => self.items.push(serde_json::to_value(item).map_err(Failure::refused)?),
         }
+        Ok(())
     }
 
-    /// Prints what was added since the last time.
+    /// Prints the items added since the last call.
     pub fn flush(&mut self) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         match self.output {
@@ -37,7 +43,7 @@ impl Listing {
                 self.table.take_lines().iter().try_for_each(|line| writeln!(out, "{}", printable(line)))
             }
             Output::Json => self.items.drain(..).try_for_each(|item| {
-                let before = if std::mem::replace(&mut self.begun, true) { "," } else { "[" };
+                let before = if std::mem::replace(&mut self.started, true) { "," } else { "[" };
                 write!(out, "{before}\n  {}", printable(&format!("{item:#}").replace('\n', "\n  ")))
             }),
         }
@@ -45,12 +51,12 @@ impl Listing {
         .map_err(|cause| unprinted(&cause))
     }
 
-    /// Prints what is left, and the end.
+    /// Prints the remaining items and the end of the list.
     pub fn finish(mut self) -> Result<(), Failure> {
         self.flush()?;
         match self.output {
             Output::Human => Ok(()),
-            Output::Json => print_bytes(if self.begun { b"\n]\n" } else { b"[]\n" }),
+            Output::Json => print_bytes(if self.started { b"\n]\n" } else { b"[]\n" }),
         }
     }
 }

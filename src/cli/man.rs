@@ -1,4 +1,4 @@
-//! `keyfob man`: the manual pages, made from the same texts as `--help`. Hidden: packages call it.
+//! `keyfob man`: manual pages from the texts of `--help`. Hidden: only package builds need it.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::Failure;
 
-/// Where to.
+/// Where to write the pages.
 #[derive(Debug, Args)]
 pub struct Man {
-    /// The directory, which must exist.
+    /// An existing directory.
     directory: PathBuf,
 }
 

@@ -1,5 +1,5 @@
-//! The command line. One file a command group; administration goes through the same routes as everybody's
-//! (`door.rs`).
+//! The command line, a file for each group of commands. Administration uses the HTTP routes
+//! (`admin_client.rs`).
 
 use std::fmt::Display;
 use std::io::Write;
@@ -7,17 +7,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueHint};
-use http::StatusCode;
-use serde_json::Value;
 
-use self::door::Door;
+use self::admin_client::AdminClient;
 use crate::config::{Config, Sources};
 
+mod admin_client;
 mod client;
 mod completions;
 mod config;
 mod db;
-mod door;
 mod events;
 mod explain;
 mod init;
@@ -35,17 +33,17 @@ mod token;
 
 /// A session engine in one binary.
 ///
-/// Opens sessions for people that your application has authenticated, issues and rotates their tokens,
-/// answers whether a token is good, and logs people out. Commands go through the running server, or open the
-/// store themselves where none runs.
+/// Opens sessions for users whom your application has authenticated, issues, rotates and introspects their
+/// tokens, and ends sessions. Commands use the running server; if none is running they open the store
+/// themselves.
 #[derive(Debug, Parser)]
 #[command(name = "keyfob", version, disable_help_subcommand = true, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The configuration file; without it config.toml here, or /etc/keyfob/config.toml for a keyfob installed
-    /// under /usr, if it exists.
+    /// The configuration file. Default: config.toml in this directory, or /etc/keyfob/config.toml for a
+    /// keyfob installed under /usr, if it exists.
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Options of every command")]
     config: Option<PathBuf>,
-    /// Prints JSON for a program to read.
+    /// Prints JSON.
     #[arg(long, global = true, help_heading = "Options of every command")]
     json: bool,
     #[command(subcommand)]
@@ -54,115 +52,108 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  keyfob                                        start the server; the first start initialises
+  keyfob                                        start the server; the first start initialises the store
   keyfob client create shop --permission sessions,introspect --grant refresh_token
-  keyfob session list --subject alice           who is signed in where
+  keyfob session list --subject alice           list the sessions of alice
   keyfob subject revoke alice                   log alice out everywhere
-  keyfob events tail --follow                   what happens, as it happens
+  keyfob events tail --follow                   print events as they happen
 
-Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.";
+Exit codes: 0 success, 1 rejected or failed (the reason is on standard error), 2 invalid usage.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the server; the first start initialises. This is what happens without a command.
+    /// Runs the server; the first start initialises the store. This is the default command.
     Serve(serve::ServeArgs),
     /// Initialises the store, and prints the administrator's credentials once.
     Init,
     /// Checks or shows the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Registered clients: the applications that may ask, and what they may.
+    /// Manages clients: the applications that may call the API, and their permissions.
     #[command(subcommand)]
     Client(client::ClientCommand),
-    /// Sessions: open, list, explain, end.
+    /// Manages sessions: open, list, explain, end.
     #[command(subcommand)]
     Session(session::SessionCommand),
-    /// Subjects: log out everywhere.
+    /// Manages subjects: log out everywhere.
     #[command(subcommand)]
     Subject(subject::SubjectCommand),
-    /// Tokens: introspect, revoke, decode.
+    /// Inspects tokens: introspect, revoke, decode.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Signing keys: list, rotate, revoke.
+    /// Manages signing keys: list, rotate, revoke.
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// The event log: what happened, by whom.
+    /// Reads the event log.
     #[command(subcommand)]
     Events(events::EventsCommand),
-    /// The store as a whole: check, measure, back up, restore.
+    /// Maintains the store: check, measure, back up, restore.
     #[command(subcommand)]
     Db(db::DbCommand),
     /// Prints the OpenAPI document.
     Openapi,
-    /// Says whether the server that runs here is ready; exit code 1 if it is not.
+    /// Checks whether the running server is ready; exit code 1 if not.
     Ready,
-    /// Prints completions for a shell.
+    /// Prints a shell completion script.
     Completions(completions::Completions),
     /// Writes the manual pages into a directory.
     #[command(hide = true)]
     Man(man::Man),
 }
 
-/// For whom to print.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// A person.
+    /// Text.
     Human,
-    /// A program.
+    /// `--json`.
     Json,
 }
 
-/// Why a command did not come to its end.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// Refused or failed: one line naming the cause and the mend. The program exits with 1.
+    /// Rejected or failed: one line with the cause and what to do. Exit code 1.
     Refused(String),
-    /// The same, because the server went away in the middle.
-    Gone(String),
-    /// Nobody reads any more what it prints. The program ends quietly, with 0.
-    Unread,
+    /// The same, because the connection to the server was lost.
+    Disconnected(String),
+    /// Standard output was closed. The program ends without a message. Exit code 0.
+    OutputClosed,
 }
 
 impl Failure {
-    /// Refused or failed, for this reason.
     pub fn refused(cause: impl Display) -> Self {
         Self::Refused(cause.to_string())
     }
 
-    /// The same where a secret could not be printed: whoever closed the pipe has lost it too, and is told how
-    /// to go on.
-    pub fn of_secret(self, how_to_go_on: &str) -> Self {
+    /// The failure of a command whose secret could not be printed, also if standard output was closed; it
+    /// says what to do.
+    pub fn of_secret(self, what_to_do: &str) -> Self {
         match self {
-            Self::Refused(cause) | Self::Gone(cause) => Self::Refused(format!("{cause}; {how_to_go_on}")),
-            Self::Unread => Self::Refused(format!("standard output was closed; {how_to_go_on}")),
+            Self::Refused(cause) | Self::Disconnected(cause) => {
+                Self::Refused(format!("{cause}; {what_to_do}"))
+            }
+            Self::OutputClosed => Self::Refused(format!("standard output was closed; {what_to_do}")),
         }
-    }
-
-    /// What a route said.
-    fn from_problem(status: StatusCode, problem: &Value) -> Self {
-        let said = problem["detail"]
-            .as_str()
-            .or(problem["error_description"].as_str())
-            .or(problem["title"].as_str());
-        Self::Refused(said.map_or_else(|| format!("the server answered {status}"), Into::into))
     }
 }
 
-/// The whole command line, for what is made from it.
+/// The definition of the command line, for completions, manual pages and tests.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Reads the command line and carries it out. Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+/// Parses the command line and runs the command. Exit codes: 0 success, 1 rejected or failed, 2 invalid
+/// usage.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     if let Some(Command::Client(command)) = &cli.command {
-        command.refuse_no_change();
+        command.require_change();
     }
     let output = if cli.json { Output::Json } else { Output::Human };
     match dispatch(cli, output) {
-        Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
-        Err(Failure::Refused(message) | Failure::Gone(message)) => {
+        Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(Failure::Refused(message) | Failure::Disconnected(message)) => {
             let _ = writeln!(std::io::stderr(), "keyfob: {}", print::printable(&message));
             ExitCode::FAILURE
         }
@@ -177,19 +168,21 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Init => init::run(&load(vec![])?, output),
         Command::Config(command) => command.run(|| load(vec![]), output),
         Command::Client(command) => {
-            through_door(&load(vec![])?, async |door| command.run(door, output).await)
+            with_admin_client(&load(vec![])?, async |admin| command.run(admin, output).await)
         }
         Command::Session(command) => {
-            through_door(&load(vec![])?, async |door| command.run(door, output).await)
+            with_admin_client(&load(vec![])?, async |admin| command.run(admin, output).await)
         }
         Command::Subject(command) => {
-            through_door(&load(vec![])?, async |door| command.run(door, output).await)
+            with_admin_client(&load(vec![])?, async |admin| command.run(admin, output).await)
         }
-        Command::Token(token::TokenCommand::Ask(command)) => {
-            through_door(&load(vec![])?, async |door| command.run(door, output).await)
+        Command::Token(token::TokenCommand::Online(command)) => {
+            with_admin_client(&load(vec![])?, async |admin| command.run(admin, output).await)
         }
         Command::Token(token::TokenCommand::Decode(command)) => command.run(output),
-        Command::Key(command) => through_door(&load(vec![])?, async |door| command.run(door, output).await),
+        Command::Key(command) => {
+            with_admin_client(&load(vec![])?, async |admin| command.run(admin, output).await)
+        }
         Command::Events(command) => runtime()?.block_on(command.run(&load(vec![])?, output)),
         Command::Db(command) => command.run(&load(vec![])?, output),
         Command::Openapi => {
@@ -202,20 +195,19 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
     }
 }
 
-/// Carries a command out at the routes, and closes what was opened for it.
-fn through_door(
+/// Runs a command with an admin client, and closes the client.
+fn with_admin_client(
     config: &Config,
-    command: impl AsyncFnOnce(&mut Door) -> Result<(), Failure>,
+    command: impl AsyncFnOnce(&mut AdminClient) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     runtime()?.block_on(async {
-        let mut door = Door::open(config).await?;
-        let done = command(&mut door).await;
-        door.close().await;
+        let mut admin = AdminClient::open(config).await?;
+        let done = command(&mut admin).await;
+        admin.close().await;
         done
     })
 }
 
-/// A runtime for one command.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::refused)
 }

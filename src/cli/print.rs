@@ -1,33 +1,36 @@
-//! Printing for people and for programs. A closed pipe ends the program quietly; whatever else keeps it from
-//! printing is a failure.
+//! Output as text and as JSON. A closed pipe ends the program without an error; any other write error is a
+//! failure.
+//!
+//! Tables and folding are our own: rows are printed page by page with stable columns, and a row that is too
+//! wide continues below. comfy-table needs all rows at once and wraps inside cells.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
 
-use serde_json::Value;
+use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, Output};
 
-/// What the lines of a row after its first one begin with.
+/// The indentation of continued lines.
 pub const INDENT: &str = "    ";
-/// A terminal narrower than this gets lines of this length all the same.
+/// The shortest line, even on a narrower terminal.
 const ROOM_MIN: usize = 20;
 
-/// A table of texts. Where a row does not fit on a line of the terminal, its columns go on below it, under
-/// headings folded in the same way.
+/// A table of texts. A row that is wider than the terminal continues on further lines, and so do the
+/// headings.
 pub struct Table {
     headings: Vec<String>,
     rows: Vec<Vec<String>>,
     widths: Vec<usize>,
-    /// The columns of each line of a row, as they stand under the headings that were printed last.
+    /// The columns on each line of a row, as in the headings printed last.
     lines: Vec<Range<usize>>,
-    /// How many characters a line has; `None` where nothing limits it.
+    /// The length of a line in characters; `None` if unlimited.
     room: Option<usize>,
 }
 
 impl Table {
-    /// A table with these headings: as wide as the terminal, or as it likes where there is none.
+    /// A table with these headings, at most as wide as the terminal.
     pub fn new(headings: &[&str]) -> Self {
         Self::within(terminal_width(), headings)
     }
@@ -43,13 +46,12 @@ impl Table {
         }
     }
 
-    /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| printable(&cell).replace('\n', "\\n")).collect());
     }
 
-    /// The rows since the last time, as lines. Columns keep their width, and grow if they must; where that
-    /// folds rows otherwise than before, the headings come again.
+    /// The rows since the last call, as lines. Columns never get narrower; the headings are repeated when a
+    /// wider column changes the folding.
     pub fn take_lines(&mut self) -> Vec<String> {
         for row in &self.rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
@@ -68,7 +70,7 @@ impl Table {
         printed
     }
 
-    /// Which columns share a line: as many as there is room for.
+    /// The columns of each line: as many as fit.
     fn fold(&self) -> Vec<Range<usize>> {
         let (mut lines, mut begin, mut used) = (vec![], 0, 0);
         for (column, width) in self.widths.iter().enumerate() {
@@ -94,7 +96,7 @@ impl Table {
         }
     }
 
-    /// Only a cell that is longer than a line is ever cut; `--json` has all of it.
+    /// Truncates a cell that is longer than a line. `--json` prints it whole.
     fn cut(&self, line: &str) -> String {
         match self.room {
             Some(room) if line.chars().count() > room => line.chars().take(room - 1).chain(['…']).collect(),
@@ -103,7 +105,7 @@ impl Table {
     }
 }
 
-/// How wide the terminal on standard output is; `None` when it is none.
+/// The width of the terminal on standard output; `None` if it is not a terminal.
 pub fn terminal_width() -> Option<usize> {
     let out = io::stdout();
     if !out.is_terminal() {
@@ -116,8 +118,8 @@ pub fn terminal_width() -> Option<usize> {
     Some(size.unwrap_or(80).max(ROOM_MIN))
 }
 
-/// The pieces one after another on lines of at most `room` characters, of which the first begins with `begin`
-/// and the others are indented.
+/// The pieces on lines of at most `room` characters. The first line begins with `begin`; the others are
+/// indented.
 pub fn fold(begin: &str, pieces: &[String], gap: &str, room: usize) -> Vec<String> {
     let length = |text: &str| text.chars().count();
     let (mut lines, mut line) = (vec![], begin.to_owned());
@@ -138,41 +140,54 @@ pub fn fold(begin: &str, pieces: &[String], gap: &str, room: usize) -> Vec<Strin
     lines
 }
 
-/// Prints a table.
-pub fn print_table(mut table: Table) -> Result<(), Failure> {
-    print_lines(&table.take_lines())
+/// Prints the result of a command: the object as JSON, or these lines.
+pub fn print_result(
+    output: Output,
+    object: &impl Serialize,
+    lines: impl FnOnce() -> Vec<String>,
+) -> Result<(), Failure> {
+    match output {
+        Output::Human => print_lines(&lines()),
+        Output::Json => print_json(object),
+    }
 }
 
-/// Prints JSON for a program to read.
-pub fn print_json(value: &Value) -> Result<(), Failure> {
+/// Prints JSON.
+pub fn print_json(object: &impl Serialize) -> Result<(), Failure> {
+    let value = serde_json::to_value(object).map_err(Failure::refused)?;
     print_lines(&[format!("{value:#}")])
 }
 
-/// Prints lines to standard output.
+/// Words separated by spaces; a dash if there are none.
+pub fn words<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.collect();
+    if words.is_empty() { "-".into() } else { words.join(" ") }
+}
+
+/// Prints lines, made safe for terminals.
 pub fn print_lines(lines: &[String]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     lines.iter().try_for_each(|line| writeln!(out, "{}", printable(line))).map_err(|cause| unprinted(&cause))
 }
 
-/// Prints what is ours to the last byte, such as a script.
+/// Prints bytes that keyfob generates, such as a script, unchanged.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|cause| unprinted(&cause))
 }
 
-/// What becomes of a command whose words could not be written.
+/// The failure of a command whose output cannot be written.
 pub fn unprinted(cause: &io::Error) -> Failure {
     match cause.kind() {
-        io::ErrorKind::BrokenPipe => Failure::Unread,
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
         _ => Failure::refused(format!("standard output cannot be written: {cause}")),
     }
 }
 
-/// The text without what could move a terminal's cursor, or turn the words around: other people's words are
-/// printed here. Inside JSON it means the same as before.
+/// The text with control and bidirectional characters escaped, since it may come from anyone. JSON keeps its
+/// meaning.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    // Of the marks that are no control characters: those of direction, and the separators of lines and
-    // paragraphs.
+    // Not control characters by Unicode category: marks of direction, separators of lines and paragraphs.
     let marks = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let moves = |c: char| (c.is_control() && c != '\n') || marks(c);
     if !text.contains(moves) {
@@ -230,15 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_elses_words_move_the_cursor() {
+    fn printed_text_cannot_move_the_cursor() {
         assert_eq!(printable("a\u{202e}b\u{2066}c\u{200f}d\u{2029}e"), "a\\u202eb\\u2066c\\u200fd\\u2029e");
         assert_eq!(printable("a\u{1b}[2J\u{9b}2Jż\nb"), "a\\u001b[2J\\u009b2Jż\nb");
         let text = format!("{:#}", serde_json::json!({ "a": "\u{1b}\u{9b}\u{7f}" }));
         let shown = printable(&text);
         assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "{shown:?}");
         assert_eq!(
-            serde_json::from_str::<Value>(&shown).unwrap(),
-            serde_json::from_str::<Value>(&text).unwrap()
+            serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
         );
     }
 }

@@ -1,14 +1,16 @@
-//! How far a long piece of work is: one line on a terminal, and silence in a pipe.
+//! The progress of a long operation: one line on a terminal, nothing in a pipe.
+//!
+//! indicatif would bring five more crates for this one line.
 
 use std::io::{self, IsTerminal, Write};
 
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 
-/// The time between two lines, in milliseconds.
-const EVERY_MS: u128 = 100;
+/// The shortest time between two updates, in milliseconds.
+const UPDATE_EVERY_MS: u128 = 100;
 
-/// The line on standard error.
+/// The progress line on standard error.
 pub struct Progress {
     clock: Clock,
     shown: Option<Timestamp>,
@@ -16,25 +18,24 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// None is shown yet.
     pub fn new() -> Self {
         Self { clock: Clock::system(), shown: None, terminal: io::stderr().is_terminal() }
     }
 
-    /// Shows where it is now, if that is worth a line.
+    /// Updates the line, unless the last update is too recent.
     pub fn show(&mut self, line: impl FnOnce() -> String) {
         if !self.terminal {
             return;
         }
         let now = self.clock.now().wall;
-        if self.shown.is_none_or(|shown| now.since(shown).as_millis() >= EVERY_MS) {
+        if self.shown.is_none_or(|shown| now.since(shown).as_millis() >= UPDATE_EVERY_MS) {
             self.shown = Some(now);
-            // What no longer fits is cut by the terminal; the rest of a longer line before is erased.
+            // The escape sequence erases the rest of a longer previous line.
             let _ = write!(io::stderr(), "\r{}\x1b[K", line());
         }
     }
 
-    /// Takes the line away.
+    /// Erases the line.
     pub fn clear(&mut self) {
         if self.shown.take().is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
@@ -48,12 +49,12 @@ impl Drop for Progress {
     }
 }
 
-/// How much of it is done, for a line.
+/// The completed part, right-aligned.
 pub fn percent(done: u64, of: u64) -> String {
     format!("{:>3} %", if of == 0 { 100 } else { (u128::from(done) * 100 / u128::from(of)).min(100) })
 }
 
-/// A number of bytes for a person, in the largest unit of which there are two at least.
+/// A number of bytes in the largest unit of which there are at least two.
 pub fn bytes_text(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.into_iter().find(|(shift, _)| bytes >> shift >= 2);
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_parts_are_short() {
+    fn sizes_and_percentages_are_short() {
         let sizes = [0, 2047, 2048, 5_000_000, 3 << 30].map(bytes_text);
         assert_eq!(sizes, ["0 B", "2047 B", "2.0 KiB", "4.8 MiB", "3.0 GiB"]);
         assert_eq!([percent(0, 0), percent(1, 3), percent(7, 7)], ["100 %", " 33 %", "100 %"]);

@@ -1,25 +1,21 @@
-//! `keyfob ready`: whether the server beside the store can do its work. For health checks where there is no
-//! curl.
+//! `keyfob ready`: whether the running server is ready, for health checks without curl.
 
 use std::time::Duration;
 
-use http::Method;
 use tokio::time::timeout;
 
-use super::door::{Door, too_late};
-use super::print::{print_json, print_lines};
+use super::admin_client::{AdminClient, timed_out};
+use super::print::print_result;
 use super::{Failure, Output};
 use crate::config::Config;
+use crate::http::api::health::Health;
 
-/// A server that takes longer is not ready.
+/// A server that takes longer counts as not ready.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks `/readyz` through the admin socket.
+/// Runs the command: `GET /readyz` at the admin socket.
 pub async fn run(config: &Config, output: Output) -> Result<(), Failure> {
-    let asked = async { Door::of_server(config).await?.call(Method::GET, "/readyz", None).await };
-    let answer = timeout(ANSWER_TIMEOUT, asked).await.map_err(|_| too_late(ANSWER_TIMEOUT))??;
-    match output {
-        Output::Human => print_lines(&["the server is ready".to_owned()]),
-        Output::Json => print_json(&answer),
-    }
+    let request = async { AdminClient::of_server(config).await?.get("/readyz").await };
+    let health: Health = timeout(ANSWER_TIMEOUT, request).await.map_err(|_| timed_out(ANSWER_TIMEOUT))??;
+    print_result(output, &health, || vec!["the server is ready".to_owned()])
 }

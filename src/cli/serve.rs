@@ -1,4 +1,4 @@
-//! `keyfob serve`.
+//! `keyfob serve`: runs the server.
 
 use clap::Args;
 
@@ -7,10 +7,10 @@ use crate::config::{Config, LogFormat};
 use crate::http::request::request_id;
 use crate::{serve, telemetry};
 
-/// Settings that can be given on the command line.
+/// Settings that the command line can override.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
-    /// Where to listen: host:port, or unix:/path. Overrides [server] listen.
+    /// The address to listen on: host:port, or unix:/path. Overrides [server] listen.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// The public base URL. Overrides [server] issuer.
@@ -19,20 +19,20 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// The settings that were given.
+    /// The overridden settings, as key and value.
     pub fn overrides(&self) -> Vec<(String, String)> {
         let given = [("server.listen", &self.listen), ("server.issuer", &self.issuer)];
         given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect()
     }
 }
 
-/// Runs the server until it is told to stop.
+/// Runs the server until a stop signal.
 pub fn run(config: &Config) -> Result<(), Failure> {
     telemetry::init(&config.log, request_id::current).map_err(Failure::refused)?;
     serve::run(config).map_err(|error| {
-        // A person reads it as the last line; whoever collects objects needs one.
+        // Standard error gets it as text; a collector of JSON lines needs an object, too.
         if config.log.format == LogFormat::Json {
-            tracing::error!(%error, "the server ends");
+            tracing::error!(%error, "the server failed");
         }
         Failure::refused(error)
     })

@@ -1,75 +1,77 @@
-//! `keyfob session …`: one sign-in of a subject, and what became of it.
+//! `keyfob session …`: open, list, show and end sessions.
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::admin_client::{AdminClient, encoded};
 use super::client::listed;
-use super::door::{Door, encoded};
 use super::explain::{deadline, explain};
 use super::listing::Listing;
-use super::print::{Table, print_json, print_lines};
-use super::times::{when, when_at};
+use super::print::{Table, print_result, words};
+use super::times::when;
 use super::{Failure, Output};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
+use crate::http::api::session_object::{FamilyObject, SessionObject};
+use crate::http::api::sessions::{OpenedBody, SessionPage};
 
-/// The largest page that the route gives.
+/// The largest page of the route.
 const PAGE_MAX: u64 = 200;
 
-/// What can be done with sessions.
+/// Commands for sessions.
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
     /// Opens a session, and prints its tokens once.
     Create(Opening),
-    /// Lists sessions, in the order of their opening.
+    /// Lists sessions, oldest first.
     List(Filter),
-    /// Shows one session, and says since when, by whom and why it ended.
+    /// Shows one session, with when, why and by whom it ended.
     Show {
-        /// Its identifier, `sid` in tokens.
+        /// The session id, `sid` in tokens.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
-    /// Ends a session, and all tokens issued in it.
+    /// Ends a session and revokes its tokens.
     Revoke {
-        /// Its identifier, `sid` in tokens.
+        /// The session id, `sid` in tokens.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: String,
     },
 }
 
-/// A sign-in that was checked elsewhere.
+/// The session to open. The subject was authenticated elsewhere.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   keyfob session create --subject alice --client-id shop --amr pwd,otp --claims '{\"plan\":\"pro\"}'")]
 pub struct Opening {
-    /// Who signed in.
+    /// The subject that signed in.
     #[arg(long)]
     subject: String,
     /// The client to open it for.
     #[arg(long)]
     client_id: String,
-    /// What is granted, as names joined by spaces; everything the client may ask for if left out.
+    /// The granted scope, as names joined by spaces; by default all scopes of the client.
     #[arg(long)]
     scope: Option<String>,
-    /// For whom the access tokens are; the client's only audience if left out.
+    /// The audience of the access tokens; by default the client's only audience.
     #[arg(long)]
     audience: Option<String>,
-    /// To which level the subject authenticated.
+    /// The authentication context class.
     #[arg(long)]
     acr: Option<String>,
-    /// By which methods (RFC 8176). May be given several times, or once with commas.
+    /// The authentication methods (RFC 8176). Repeat it, or separate them with commas.
     #[arg(long, value_delimiter = ',')]
     amr: Vec<String>,
-    /// Goes into tokens and introspection: a JSON object.
+    /// Claims for tokens and introspection: a JSON object.
     #[arg(long, value_name = "JSON", value_parser = object)]
     claims: Option<Value>,
-    /// Private to the session: a JSON object.
+    /// Private data of the session: a JSON object.
     #[arg(long, value_name = "JSON", value_parser = object)]
     data: Option<Value>,
-    /// Asks for the longer timeouts of the policy.
+    /// Uses the longer timeouts of the policy.
     #[arg(long)]
     remember: bool,
 }
@@ -77,49 +79,45 @@ pub struct Opening {
 /// Which sessions to list.
 #[derive(Debug, Args)]
 pub struct Filter {
-    /// Only this subject's.
+    /// Only sessions of this subject.
     #[arg(long)]
     subject: Option<String>,
-    /// Only this client's.
+    /// Only sessions of this client.
     #[arg(long)]
     client_id: Option<String>,
-    /// Only those in this state.
+    /// Only sessions in this state.
     #[arg(long, value_parser = ["active", "expired", "ended"])]
     state: Option<String>,
-    /// At most so many; all if left out.
+    /// The largest number to list; by default all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
 
 impl SessionCommand {
-    /// Carries the command out.
-    pub async fn run(self, door: &mut Door, output: Output) -> Result<(), Failure> {
+    /// Runs the command.
+    pub async fn run(self, admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
         let now = Clock::system().now().wall;
         match self {
             Self::Create(opening) => {
-                let opened = door.call(Method::POST, "/v1/sessions", Some(&opening.into_body())).await?;
-                let printed = match output {
-                    Output::Human => print_opened(&opened, now),
-                    Output::Json => print_json(&opened),
-                };
-                printed.map_err(|failure| unseen(failure, &opened))
+                let opened: OpenedBody =
+                    admin.call(Method::POST, "/v1/sessions", Some(&opening.into_body())).await?;
+                print_result(output, &opened, || opened_lines(&opened, now)).map_err(|failure| {
+                    let id = &opened.session.id;
+                    failure.of_secret(&format!(
+                        "session {id} is open, and its tokens could not be shown: end it with `keyfob session revoke {id}`"
+                    ))
+                })
             }
-            Self::List(filter) => list(filter, door, output, now).await,
+            Self::List(filter) => list(filter, admin, output, now).await,
             Self::Show { id } => {
-                let session = door.call(Method::GET, &path(&id), None).await?;
-                match output {
-                    Output::Human => print_session(&session, now),
-                    Output::Json => print_json(&session),
-                }
+                let session: SessionObject = admin.get(&path(&id)).await?;
+                print_result(output, &session, || session_lines(&session, now))
             }
             Self::Revoke { id } => {
-                door.call(Method::DELETE, &path(&id), None).await?;
-                match output {
-                    Output::Human => {
-                        print_lines(&[format!("session {id} is over, and every token issued in it is dead")])
-                    }
-                    Output::Json => print_json(&json!({ "ended": id })),
-                }
+                admin.call::<()>(Method::DELETE, &path(&id), None).await?;
+                print_result(output, &json!({ "ended": id }), || {
+                    vec![format!("session {id} has ended, and its tokens are invalid")]
+                })
             }
         }
     }
@@ -157,114 +155,105 @@ impl Filter {
     }
 }
 
-async fn list(filter: Filter, door: &mut Door, output: Output, now: Timestamp) -> Result<(), Failure> {
+async fn list(
+    filter: Filter,
+    admin: &mut AdminClient,
+    output: Output,
+    now: Timestamp,
+) -> Result<(), Failure> {
     let mut listing =
         Listing::new(output, &["SESSION", "SUBJECT", "CLIENT", "STATE", "LAST USED", "EXPIRES"]);
     let (query, mut cursor) = (filter.query(), String::new());
     let mut left = filter.limit.unwrap_or(u64::MAX);
     loop {
-        let mut page = door
-            .call(Method::GET, &format!("/v1/sessions?limit={}{query}{cursor}", left.min(PAGE_MAX)), None)
-            .await?;
-        let items = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        left = left.saturating_sub(items.len() as u64);
-        for item in items {
-            let cells = cells(&item, now);
-            listing.add(item, cells);
+        let page: SessionPage =
+            admin.get(&format!("/v1/sessions?limit={}{query}{cursor}", left.min(PAGE_MAX))).await?;
+        left = left.saturating_sub(page.items.len() as u64);
+        for session in &page.items {
+            listing.add(session, || cells(session, now))?;
         }
-        let Some(next) = page["next_cursor"].as_str() else { break };
+        let Some(next) = page.next_cursor else { break };
         if left == 0 {
-            eprintln!("keyfob: there may be more; ask for them with a greater --limit, or without it");
+            eprintln!("keyfob: there may be more; list them with a greater --limit, or without it");
             break;
         }
         listing.flush()?;
-        cursor = format!("&cursor={}", encoded(next));
+        cursor = format!("&cursor={}", encoded(&next));
     }
     listing.finish()
 }
 
-fn cells(session: &Value, now: Timestamp) -> [String; 6] {
-    let text = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
-    let (state, expires) = match session["ended"]["reason"].as_str() {
-        Some(reason) => (format!("ended ({reason})"), "-".to_owned()),
-        None => (
-            text("state"),
-            deadline(session).map_or_else(|| "-".to_owned(), |deadline| when_at(deadline, now)),
-        ),
+fn cells(session: &SessionObject, now: Timestamp) -> [String; 6] {
+    let (state, expires) = match &session.ended {
+        Some(end) => (format!("ended ({})", end.reason.0.as_str()), "-".to_owned()),
+        None => (session.state.0.as_str().to_owned(), when(deadline(session), now)),
     };
-    [text("id"), text("subject"), text("client_id"), state, when(&text("last_used_at"), now), expires]
+    let SessionObject { id, subject, client_id, last_used_at, .. } = session;
+    [id.clone(), subject.clone(), client_id.clone(), state, when(last_used_at.0, now), expires]
 }
 
-fn print_opened(opened: &Value, now: Timestamp) -> Result<(), Failure> {
-    let session = &opened["session"];
+fn opened_lines(opened: &OpenedBody, now: Timestamp) -> Vec<String> {
+    let session = &opened.session;
     let mut lines = vec![
-        line("session", &text(&session["id"])),
-        line("subject", &text(&session["subject"])),
-        line("client", &text(&session["client_id"])),
-        line("scope", &text(&opened["scope"])),
+        line("session", &session.id),
+        line("subject", &session.subject),
+        line("client", &session.client_id),
+        line("scope", or_dash(&opened.scope)),
         String::new(),
-        line("session_token", &text(&opened["session_token"])),
-        line("access_token", &text(&opened["access_token"])),
+        line("session_token", &opened.session_token),
+        line("access_token", &opened.access_token),
     ];
-    if opened["refresh_token"].is_string() {
-        lines.push(line("refresh_token", &text(&opened["refresh_token"])));
-    }
-    let seconds = &opened["expires_in"];
+    lines.extend(opened.refresh_token.as_ref().map(|token| line("refresh_token", token)));
     lines.push(format!(
-        "These tokens are secrets and are shown this once. The access token is good for {seconds} seconds."
+        "These tokens are secrets and are shown this once. The access token is valid for {} seconds.",
+        opened.expires_in
     ));
     lines.push(explain(session, now));
-    print_lines(&lines)
+    lines
 }
 
-/// What to do about tokens that nobody saw.
-fn unseen(failure: Failure, opened: &Value) -> Failure {
-    let id = text(&opened["session"]["id"]);
-    failure.of_secret(&format!(
-        "the session is open and its tokens could not be shown: end it with `keyfob session revoke {id}` and open another"
-    ))
-}
-
-fn print_session(session: &Value, now: Timestamp) -> Result<(), Failure> {
-    let at = |name: &str| when(session[name].as_str().unwrap_or_default(), now);
-    let mut lines = vec![line("session", &text(&session["id"]))];
-    lines.extend(
-        ["subject", "client_id", "state", "scope", "acr", "amr"]
-            .map(|name| line(name, &text(&session[name]))),
-    );
-    lines.push(line("remembered", if session["remember"] == json!(true) { "yes" } else { "no" }));
-    lines.push(line("opened", &format!("{} by {}", at("created_at"), text(&session["opened_by"]))));
-    lines.push(line("authenticated", &at("authenticated_at")));
-    lines.push(line("last used", &at("last_used_at")));
-    for (name, value) in session["device"].as_object().into_iter().flatten() {
-        lines.push(line(name, &text(value)));
+fn session_lines(session: &SessionObject, now: Timestamp) -> Vec<String> {
+    let mut lines = vec![
+        line("session", &session.id),
+        line("subject", &session.subject),
+        line("client_id", &session.client_id),
+        line("state", session.state.0.as_str()),
+        line("scope", or_dash(&session.scope)),
+        line("acr", session.acr.as_deref().unwrap_or("-")),
+        line("amr", &words(session.amr.iter().map(String::as_str))),
+        line("remembered", if session.remember { "yes" } else { "no" }),
+        line("opened", &format!("{} by {}", when(session.created_at.0, now), session.opened_by)),
+        line("authenticated", &when(session.authenticated_at.0, now)),
+        line("last used", &when(session.last_used_at.0, now)),
+    ];
+    let device = &session.device;
+    for (name, value) in [("ip", &device.ip), ("label", &device.label), ("user_agent", &device.user_agent)] {
+        lines.extend(value.as_ref().map(|value| line(name, or_dash(value))));
     }
-    for name in ["claims", "data"] {
-        if session[name].as_object().is_some_and(|object| !object.is_empty()) {
-            lines.push(line(name, &session[name].to_string()));
-        }
+    for (name, object) in [("claims", Some(&session.claims)), ("data", session.data.as_ref())] {
+        let json = object.and_then(|object| serde_json::to_string(object).ok());
+        lines.extend(json.filter(|json| json != "{}").map(|json| line(name, &json)));
     }
     lines.extend([String::new(), explain(session, now)]);
-    lines.extend(families(session, now));
-    print_lines(&lines)
+    lines.extend(family_lines(&session.families, now));
+    lines
 }
 
-fn families(session: &Value, now: Timestamp) -> Vec<String> {
-    let families = session["families"].as_array().filter(|families| !families.is_empty());
-    let Some(families) = families else { return vec![] };
+fn family_lines(families: &[FamilyObject], now: Timestamp) -> Vec<String> {
+    if families.is_empty() {
+        return vec![];
+    }
     let mut table =
         Table::new(&["FAMILY", "STATE", "CLIENT", "SCOPE", "AUDIENCE", "REFRESHES", "LAST REFRESH"]);
     for family in families {
-        let cell = |name: &str| text(&family[name]);
-        let refreshed = when(&cell("refreshed_at"), now);
         table.row([
-            cell("id"),
-            cell("state"),
-            cell("client_id"),
-            cell("scope"),
-            cell("audience"),
-            cell("generation"),
-            refreshed,
+            family.id.to_string(),
+            family.state.0.as_str().to_owned(),
+            family.client_id.clone(),
+            or_dash(&family.scope).to_owned(),
+            or_dash(&family.audience).to_owned(),
+            family.generation.to_string(),
+            when(family.refreshed_at.0, now),
         ]);
     }
     std::iter::once(String::new()).chain(table.take_lines()).collect()
@@ -274,16 +263,8 @@ fn line(name: &str, value: &str) -> String {
     format!("{name:<15} {value}")
 }
 
-/// A member for a person: texts as they are, lists as words, and a dash for nothing.
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) if text.is_empty() => "-".into(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) if items.is_empty() => "-".into(),
-        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
-        other => other.to_string(),
-    }
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
 
 fn path(id: &str) -> String {

@@ -4,30 +4,31 @@ use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
 use http::Method;
 
-use super::door::{Door, encoded};
-use super::print::{print_json, print_lines};
+use super::admin_client::{AdminClient, encoded};
+use super::print::print_result;
 use super::{Failure, Output};
+use crate::http::api::subjects::EndedCount;
 
-/// What can be done with subjects.
+/// Commands for subjects.
 #[derive(Debug, Subcommand)]
 pub enum SubjectCommand {
-    /// Ends every session of a subject: "log out everywhere".
+    /// Ends all sessions of a subject: "log out everywhere".
     Revoke {
         /// The subject.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         subject: String,
-        /// The session that stays: "sign out everywhere else".
+        /// The session to keep: "log out everywhere else".
         #[arg(long, value_name = "ID")]
         except: Option<String>,
-        /// Why, in your own words; kept in the event log.
+        /// A reason in your own words; kept in the event log.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
 }
 
 impl SubjectCommand {
-    /// Carries the command out.
-    pub async fn run(self, door: &mut Door, output: Output) -> Result<(), Failure> {
+    /// Runs the command.
+    pub async fn run(self, admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
         let Self::Revoke { subject, except, reason } = self;
         let given = [("except", &except), ("reason", &reason)];
         let query: Vec<String> = given
@@ -35,14 +36,11 @@ impl SubjectCommand {
             .filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_deref()?))))
             .collect();
         let path = format!("/v1/subjects/{}/sessions?{}", encoded(&subject), query.join("&"));
-        let answer = door.call(Method::DELETE, &path, None).await?;
-        match output {
-            Output::Json => print_json(&answer),
-            Output::Human => {
-                let sessions = if answer["ended"] == 1 { "session" } else { "sessions" };
-                let but = except.map(|id| format!(", all but {id}")).unwrap_or_default();
-                print_lines(&[format!("ended {} {sessions} of {subject}{but}", answer["ended"])])
-            }
-        }
+        let answer: EndedCount = admin.call(Method::DELETE, &path, None).await?;
+        print_result(output, &answer, || {
+            let sessions = if answer.ended == 1 { "session" } else { "sessions" };
+            let but = except.map(|id| format!(", except {id}")).unwrap_or_default();
+            vec![format!("ended {} {sessions} of {subject}{but}", answer.ended)]
+        })
     }
 }

@@ -1,17 +1,13 @@
-//! Times for people: absolute, and how far from now.
+//! Times as text: absolute, and relative to now.
+//!
+//! jiff rounds spans, but not to the largest unit of which there are at least two, so that is done here.
 
 use std::time::Duration;
 
 use crate::domain::time::Timestamp;
 
-/// A time of an answer (RFC 3339) with its distance, such as `2026-11-24 03:51:43Z (12 min ago)`. What is no
-/// time stays as it is.
-pub fn when(text: &str, now: Timestamp) -> String {
-    text.parse().map_or_else(|_| text.to_owned(), |at| when_at(at, now))
-}
-
-/// The same for an instant.
-pub fn when_at(at: Timestamp, now: Timestamp) -> String {
+/// A time with its distance from now, such as `2026-11-24 03:51:43Z (12 min ago)`.
+pub fn when(at: Timestamp, now: Timestamp) -> String {
     let distance = match (now.since(at), at.since(now)) {
         (ago, _) if ago >= Duration::from_secs(1) => format!("{} ago", length(ago)),
         (_, ahead) if ahead >= Duration::from_secs(1) => format!("in {}", length(ahead)),
@@ -20,7 +16,7 @@ pub fn when_at(at: Timestamp, now: Timestamp) -> String {
     format!("{} ({distance})", at.floor().to_string().replacen('T', " ", 1))
 }
 
-/// A length of time, rounded, in the largest unit of which there are two at least.
+/// A duration, rounded, in the largest unit of which there are at least two.
 pub fn length(length: Duration) -> String {
     let seconds = length.as_secs();
     let unit = [(86_400, "d"), (3_600, "h"), (60, "min")].into_iter().find(|(unit, _)| seconds >= 2 * unit);
@@ -43,9 +39,8 @@ mod tests {
             ("2026-11-24T05:33:44Z", "2026-11-24 05:33:44Z (in 90 min)"),
             ("2026-11-23T03:03:43Z", "2026-11-23 03:03:43Z (25 h ago)"),
             ("2026-11-20T04:03:43Z", "2026-11-20 04:03:43Z (4 d ago)"),
-            ("never", "never"),
         ] {
-            assert_eq!(when(at, now), expected);
+            assert_eq!(when(at.parse().unwrap(), now), expected);
         }
     }
 

@@ -107,8 +107,8 @@ pub(super) struct Origin {
     pub port: u16,
 }
 
-/// Reads an origin: `https`, or `http` on a loopback host. It must be written as browsers write `Origin`, since
-/// it is compared byte by byte.
+/// Reads an origin: `https`, or `http` on a loopback host. It must be written as browsers write `Origin`,
+/// since it is compared byte by byte.
 pub(super) fn origin(text: &str) -> Result<Origin, String> {
     let (scheme, authority) = text.split_once("://").ok_or(ORIGIN)?;
     let https = match scheme {

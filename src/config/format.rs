@@ -203,7 +203,8 @@ pub(super) fn variable() -> Format<String> {
     })
 }
 
-/// A cookie's name: a token (RFC 9110 §5.6.2). A prefix that browsers recognise must be spelt exactly (CKE-15).
+/// A cookie's name: a token (RFC 9110 §5.6.2). A prefix that browsers recognise must be spelt exactly
+/// (CKE-15).
 pub(super) fn cookie_name() -> Format<String> {
     let valid = "a cookie name: 1 to 256 letters, digits and !#$%&'*+-.^_`|~";
     Format::text_with_rules(valid, |text| {

@@ -16,8 +16,8 @@ use super::{
 };
 
 const ISSUER: &str = "http://127.0.0.1:8080";
-/// The name of the systemd credential (systemd.exec, `LoadCredential=`) with the master key, and of the key file
-/// beside the database.
+/// The name of the systemd credential (systemd.exec, `LoadCredential=`) with the master key, and of the key
+/// file beside the database.
 const MASTER_KEY: &str = "master.key";
 
 pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {

@@ -106,8 +106,9 @@ impl Preset {
         }
     }
 
-    /// Records a fault for each exceeded SHALL and returns a warning for each exceeded SHOULD. The limits apply to
-    /// remembered sessions too: no cookie extends an authentication beyond the overall timeout (§5.1).
+    /// Records a fault for each exceeded SHALL and returns a warning for each exceeded SHOULD. The limits
+    /// apply to remembered sessions too: no cookie extends an authentication beyond the overall timeout
+    /// (§5.1).
     pub fn judge(self, sheet: &mut Sheet, table: &str, policy: &Policy) -> Vec<String> {
         let mut warnings = vec![];
         for (lifetimes, prefix) in [(&policy.lifetimes, ""), (&policy.remember, "remember.")] {

@@ -1,4 +1,5 @@
-//! The merged settings as one map from key to value and origin. Keys that are never read are unknown settings.
+//! The merged settings as one map from key to value and origin. Keys that are never read are unknown
+//! settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 

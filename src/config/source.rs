@@ -1,4 +1,5 @@
-//! The sources of settings: the file, the environment, the command line. Values stay text until they are read.
+//! The sources of settings: the file, the environment, the command line. Values stay text until they are
+//! read.
 
 use std::ffi::OsString;
 use std::io;
@@ -124,14 +125,14 @@ pub(super) fn of_text(text: &str) -> Result<Figment, ConfigError> {
     Ok(Figment::from(Layer { origin: FILE.to_owned(), data }))
 }
 
-/// The default file of an installed program: `sudo keyfob` must not read a file in the working directory, which
-/// any user may own.
+/// The default file of an installed program: `sudo keyfob` must not read a file in the working directory,
+/// which any user may own.
 fn installed_file(program: &Path) -> Option<PathBuf> {
     program.starts_with(INSTALLED).then(|| INSTALLED_FILE.into())
 }
 
-/// Parses the file. The parser's message quotes the line, which may hold a secret: only cause and position are
-/// kept.
+/// Parses the file. The parser's message quotes the line, which may hold a secret: only cause and position
+/// are kept.
 fn parse_toml(path: &Path, text: &str) -> Result<Dict, ConfigError> {
     Toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));

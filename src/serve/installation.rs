@@ -33,7 +33,8 @@ pub(super) fn lock_existing(places: &Places) -> Result<InstanceLock, AppError> {
     }
 }
 
-/// Takes the lock. A command holds it briefly and is waited for; a server, which answers at its socket, is not.
+/// Takes the lock. A command holds it briefly and is waited for; a server, which answers at its socket, is
+/// not.
 pub(super) fn lock(places: &Places) -> Result<InstanceLock, LockError> {
     let mut tries = 0;
     InstanceLock::acquire(&places.directory, std::process::id(), || {
@@ -46,8 +47,8 @@ pub(super) fn lock(places: &Places) -> Result<InstanceLock, LockError> {
     })
 }
 
-/// Opens the database file. A process that is ending may have released the lock but not yet the file, so it is
-/// tried again.
+/// Opens the database file. A process that is ending may have released the lock but not yet the file, so it
+/// is tried again.
 pub(super) fn open_when_free<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
     for _ in 1..TRIES_MAX {
         match open() {

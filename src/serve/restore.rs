@@ -1,5 +1,5 @@
-//! Restoring a backup: a new database is written beside the old one, checked, moved to a new epoch, and renamed
-//! over the old one.
+//! Restoring a backup: a new database is written beside the old one, checked, moved to a new epoch, and
+//! renamed over the old one.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
@@ -183,14 +183,15 @@ fn restored(head: &Head, live: u64, now: Timestamp) -> Event {
     event
 }
 
-/// A key that was revoked after the backup must not return, and the backup cannot say which: all are replaced.
+/// A key that was revoked after the backup must not return, and the backup cannot say which: all are
+/// replaced.
 fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
     let fresh = |status| keyring::generate(clock.random(), keys, status, now);
     [KeyRecord { active_since: Some(now), ..fresh(KeyStatus::Active) }, fresh(KeyStatus::Next)]
 }
 
-/// Renames the new database over the old one, which gets a second name first: at every moment there is a whole
-/// database under the configured name.
+/// Renames the new database over the old one, which gets a second name first: at every moment there is a
+/// whole database under the configured name.
 fn replace(new: &Path, database: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
     let directory = directory_of(database);
     let sync = || sync_directory_of(database);

@@ -27,8 +27,8 @@ use crate::store::{Store, StoreError};
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long requests in progress may take after a stop signal.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may be idle between two requests: longer than a proxy keeps one (nginx: 60 s), so that
-/// the proxy closes it and no request arrives on a connection that is just closing.
+/// How long a connection may be idle between two requests: longer than a proxy keeps one (nginx: 60 s), so
+/// that the proxy closes it and no request arrives on a connection that is just closing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// When the table sizes are measured first, and the shortest time between two measurements.
 const MEASURE_FIRST: Duration = Duration::from_secs(5);

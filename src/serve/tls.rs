@@ -140,22 +140,22 @@ mod tests {
     #[test]
     fn each_error_names_the_setting_the_file_and_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
-        let (pem, good) = made(&directory, "a");
+        let (pem, valid) = made(&directory, "a");
         let (_, other) = made(&directory, "b");
-        assert!(Certificate::load(&good).is_ok(), "a key that its group can read is accepted");
+        assert!(Certificate::load(&valid).is_ok(), "a key that its group can read is accepted");
 
-        let error = refused(&Tls { cert: "/nonexistent/c.pem".into(), ..good.clone() });
+        let error = refused(&Tls { cert: "/nonexistent/c.pem".into(), ..valid.clone() });
         assert!(
             error.starts_with("server.tls.cert names /nonexistent/c.pem, which cannot be read (No such file"),
             "{error}"
         );
-        let error = refused(&Tls { key: directory.path().into(), ..good.clone() });
+        let error = refused(&Tls { key: directory.path().into(), ..valid.clone() });
         assert!(error.starts_with("server.tls.key names ") && error.contains("not a file"), "{error}");
-        let error = refused(&Tls { cert: good.key.clone(), ..good.clone() });
+        let error = refused(&Tls { cert: valid.key.clone(), ..valid.clone() });
         assert!(error.contains("holds no valid certificate") && error.contains("a.key"), "{error}");
-        let error = refused(&Tls { key: good.cert.clone(), ..good.clone() });
+        let error = refused(&Tls { key: valid.cert.clone(), ..valid.clone() });
         assert!(error.contains("chmod o=") || error.contains("holds no valid private key"), "{error}");
-        let error = refused(&Tls { key: other.key, ..good.clone() });
+        let error = refused(&Tls { key: other.key, ..valid.clone() });
         assert!(
             error.contains("b.key")
                 && error.contains("does not match the first certificate in")
@@ -163,19 +163,19 @@ mod tests {
             "{error}"
         );
 
-        fs::set_permissions(&good.key, fs::Permissions::from_mode(0o644)).unwrap();
-        let error = refused(&good);
+        fs::set_permissions(&valid.key, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = refused(&valid);
         assert!(
             error.contains("other users can read") && error.contains("0644") && error.contains("chmod o= "),
             "{error}"
         );
-        fs::set_permissions(&good.key, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(&good.key, pem.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY")).unwrap();
-        let error = refused(&good);
+        fs::set_permissions(&valid.key, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(&valid.key, pem.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY")).unwrap();
+        let error = refused(&valid);
         assert!(error.contains("holds no valid private key") && error.contains("not encrypted"), "{error}");
-        fs::write(&good.cert, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-        fs::write(&good.key, &pem).unwrap();
-        let error = refused(&good);
+        fs::write(&valid.cert, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        fs::write(&valid.key, &pem).unwrap();
+        let error = refused(&valid);
         assert!(error.contains("holds no valid certificate"), "{error}");
         assert!(!error.contains(pem.lines().nth(1).unwrap()), "an error never repeats the key");
     }
@@ -186,11 +186,11 @@ mod tests {
         let (_, files) = made(&directory, "a");
         let certificate = Certificate::load(&files).unwrap();
         let before = certificate.current().load_full();
-        let good = fs::read(&files.cert).unwrap();
+        let valid = fs::read(&files.cert).unwrap();
         fs::write(&files.cert, "").unwrap();
         assert!(certificate.reload().is_err());
         assert!(Arc::ptr_eq(&before, &certificate.current().load()));
-        fs::write(&files.cert, good).unwrap();
+        fs::write(&files.cert, valid).unwrap();
         certificate.reload().unwrap();
         assert!(!Arc::ptr_eq(&before, &certificate.current().load()));
     }

@@ -1,4 +1,4 @@
-//! `keyfob db backup FILE`: takes the stream of the route, and leaves a whole file or none.
+//! `keyfob db backup FILE`: writes the stream of the route to a file, whole or not at all.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -11,10 +11,10 @@ use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with}
 use rustix::io::Errno;
 use serde_json::json;
 
-use super::super::door::Door;
-use super::super::print::{print_json, print_lines};
+use super::super::admin_client::AdminClient;
+use super::super::print::print_result;
 use super::super::progress::{Progress, bytes_text, percent};
-use super::super::times::when_at;
+use super::super::times::when;
 use super::super::{Failure, Output, runtime};
 use super::interrupt::interrupted;
 use crate::config::{Config, MasterKeySource, size_within};
@@ -26,16 +26,15 @@ use crate::store::backup::{Damage, Decoder, Head, Piece};
 
 const OWNER_ONLY: u32 = 0o600;
 
-/// Where to, and how.
+/// Where to write the backup, and how fast.
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// Where to write it; - is standard output. While it is written it has another name, which ends with
-    /// .partial.
+    /// The file to write; - is standard output. Its name ends with .partial until it is complete.
     file: PathBuf,
-    /// Replaces the file if there is one.
+    /// Replaces an existing file.
     #[arg(long)]
     overwrite: bool,
-    /// How much to read a second at most, such as 16MiB; 64MiB if left out.
+    /// The most bytes to read per second, such as 16MiB; by default 64MiB.
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     rate: Option<usize>,
 }
@@ -44,7 +43,6 @@ fn rate(text: &str) -> Result<usize, String> {
     size_within(1 << 20, 1 << 40).parse(text)
 }
 
-/// What was written.
 struct Written {
     head: Head,
     bytes: u64,
@@ -52,23 +50,23 @@ struct Written {
 }
 
 impl Backup {
-    /// Carries the command out.
+    /// Runs the command.
     pub fn run(self, config: &Config, output: Output) -> Result<(), Failure> {
         let mut target = Target::open(config, &self.file, self.overwrite)?;
         let written = runtime()?.block_on(async {
-            let mut door = Door::open(config).await?;
+            let mut admin = AdminClient::open(config).await?;
             let written = tokio::select! {
-                written = copy(&mut door, self.rate, &mut target) => written,
-                () = interrupted() => Err(Failure::refused("interrupted; nothing of the backup was left behind")),
+                written = copy(&mut admin, self.rate, &mut target) => written,
+                () = interrupted() => Err(Failure::refused("interrupted; no partial backup was left behind")),
             };
-            door.close().await;
+            admin.close().await;
             written
         })?;
         target.finish()?;
-        self.tell(&written, config, output)
+        self.print(&written, config, output)
     }
 
-    fn tell(
+    fn print(
         &self,
         Written { head, bytes, took }: &Written,
         config: &Config,
@@ -89,39 +87,38 @@ impl Backup {
                 entries("sessions"),
                 entries("events"),
                 entries("clients"),
-                when_at(head.made_at, Clock::system().now().wall),
+                when(head.made_at, Clock::system().now().wall),
                 bytes_text(*bytes)
             ),
             format!(
-                "The master key is not in it ({key}). Keep a copy of that elsewhere: without it the backup cannot be restored."
+                "The master key is not in it ({key}). Keep a copy of the key elsewhere: without it the backup cannot be restored."
             ),
         ];
         if self.file == Path::new("-") {
-            let told = if output == Output::Json { format!("{json:#}") } else { lines.join("\n") };
-            // The backup is whole, whether or not somebody hears of it.
-            let _ = writeln!(io::stderr(), "{told}");
+            let report = if output == Output::Json { format!("{json:#}") } else { lines.join("\n") };
+            // The backup is complete even if standard error is closed.
+            let _ = writeln!(io::stderr(), "{report}");
             return Ok(());
         }
-        match output {
-            Output::Human => print_lines(&lines),
-            Output::Json => print_json(&json),
-        }
+        print_result(output, &json, || lines.into())
     }
 }
 
-/// Takes the stream, and holds it to what it says of itself.
-async fn copy(door: &mut Door, rate: Option<usize>, target: &mut Target) -> Result<Written, Failure> {
+/// Copies the stream to the target, and verifies that it is complete.
+async fn copy(admin: &mut AdminClient, rate: Option<usize>, target: &mut Target) -> Result<Written, Failure> {
     let clock = Clock::system();
-    let begun = clock.now();
+    let started = clock.now();
     let rate = rate.map(|rate| format!("?rate={rate}")).unwrap_or_default();
-    let mut body = door.stream(&format!("/v1/db/backup{rate}")).await?;
+    let mut body = admin.stream(&format!("/v1/db/backup{rate}")).await?;
     let (mut decoder, mut progress) = (Decoder::default(), Progress::new());
     let (mut all, mut done) = (0, 0);
     while let Some(frame) = body.frame().await {
-        let broken = |cause| {
-            Failure::refused(format!("the backup broke off: {cause}; its log says more if a server runs"))
+        let interrupted = |cause| {
+            Failure::refused(format!(
+                "the backup was interrupted: {cause}; if a server is running, see its log"
+            ))
         };
-        let Ok(bytes) = frame.map_err(broken)?.into_data() else { continue };
+        let Ok(bytes) = frame.map_err(interrupted)?.into_data() else { continue };
         let count = |piece: Piece| {
             match piece {
                 Piece::Head(head) => all = head.entries(),
@@ -135,13 +132,14 @@ async fn copy(door: &mut Door, rate: Option<usize>, target: &mut Target) -> Resu
         progress.show(|| format!("backing up: {}  {}", percent(done, all), bytes_text(decoder.bytes())));
     }
     let bytes = decoder.bytes();
-    let head =
-        decoder.finish().map_err(|damage| Failure::refused(format!("the backup broke off: {damage}")))?;
-    let took = Timestamp::since(clock.now().wall, begun.wall).as_secs_f64();
+    let head = decoder
+        .finish()
+        .map_err(|damage| Failure::refused(format!("the backup was interrupted: {damage}")))?;
+    let took = Timestamp::since(clock.now().wall, started.wall).as_secs_f64();
     Ok(Written { head, bytes, took })
 }
 
-/// Where the backup goes.
+/// The destination of the backup.
 enum Target {
     Out,
     File { file: File, partial: PathBuf, path: PathBuf, overwrite: bool, finished: bool },
@@ -152,15 +150,15 @@ impl Target {
         if path == Path::new("-") {
             return Ok(Self::Out);
         }
-        if let Ok(there) = path.symlink_metadata() {
-            refuse_our_own(config, path)?;
-            if !there.is_file() || !overwrite {
-                let mend = if there.is_file() {
-                    "name another, or replace it with --overwrite"
+        if let Ok(existing) = path.symlink_metadata() {
+            reject_own_file(config, path)?;
+            if !existing.is_file() || !overwrite {
+                let fix = if existing.is_file() {
+                    "name another file, or replace it with --overwrite"
                 } else {
                     "name a file"
                 };
-                return Err(Failure::refused(format!("{} is there already: {mend}", path.display())));
+                return Err(Failure::refused(format!("{} already exists: {fix}", path.display())));
             }
         }
         let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -176,14 +174,14 @@ impl Target {
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let file = loop {
             let file = options.open(&partial).map_err(failed)?;
-            // One that is left from a backup that was killed is taken over; one that is being written is not.
+            // The lock tells a file that is being written from one that a killed backup left behind.
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
                 return Err(Failure::refused(format!(
                     "another backup is being written to {}",
                     partial.display()
                 )));
             }
-            // One that was finished in between has its own name now, and is nobody's to write to.
+            // A backup that finished in between has renamed this file: open the name again.
             if is_at(&file, &partial).map_err(failed)? {
                 break file;
             }
@@ -206,7 +204,7 @@ impl Target {
         }
     }
 
-    /// It is whole: gives the file its name, durably.
+    /// Gives the complete file its final name, durably.
     fn finish(&mut self) -> Result<(), Failure> {
         match self {
             Self::Out => io::stdout()
@@ -232,7 +230,7 @@ impl Drop for Target {
     }
 }
 
-/// Whether the file still has this name.
+/// Whether the path still names this file.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match path.symlink_metadata() {
@@ -242,8 +240,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Renames to a name that must be free, and takes it from nobody who came first. Not every file system can do
-/// that in one step.
+/// Renames without replacing an existing file. Not every file system can do that in one step.
 fn name_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(from, to).and_then(|()| fs::remove_file(from)),
@@ -252,19 +249,19 @@ fn name_new(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn unwritable(path: &Path, cause: &io::Error) -> Failure {
-    let mend = match cause.kind() {
+    let fix = match cause.kind() {
         io::ErrorKind::StorageFull => {
-            "; make room, or write it to another disk: nothing of it was left behind"
+            "; free disk space, or write it to another disk: no partial backup was left behind"
         }
-        io::ErrorKind::AlreadyExists => "; name another, or replace it with --overwrite",
-        io::ErrorKind::NotFound => "; make its directory first",
+        io::ErrorKind::AlreadyExists => "; name another file, or replace it with --overwrite",
+        io::ErrorKind::NotFound => "; create its directory first",
         _ => "",
     };
-    Failure::refused(format!("{} cannot be written: {cause}{mend}", path.display()))
+    Failure::refused(format!("{} cannot be written: {cause}{fix}", path.display()))
 }
 
-/// A backup over the files of the installation would destroy what it is a copy of.
-fn refuse_our_own(config: &Config, path: &Path) -> Result<(), Failure> {
+/// Rejects a path that names a file of the installation, which the backup would overwrite.
+fn reject_own_file(config: &Config, path: &Path) -> Result<(), Failure> {
     let places = places(config);
     let key = match &places.master_key {
         MasterKeySource::File(path) | MasterKeySource::Credential(path) => Some(path.clone()),
@@ -274,7 +271,7 @@ fn refuse_our_own(config: &Config, path: &Path) -> Result<(), Failure> {
     let same = |ours: &PathBuf| inode(ours).is_some() && inode(ours) == inode(path);
     if [Some(places.database), Some(places.admin_json), key].iter().flatten().any(same) {
         return Err(Failure::refused(format!(
-            "{} is a file of this installation itself: name another",
+            "{} is a file of this installation: name another file",
             path.display()
         )));
     }
@@ -286,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_taken_from_nobody_who_came_first() {
+    fn an_existing_file_is_not_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let [partial, path] = ["b.partial", "b"].map(|name| directory.path().join(name));
         fs::write(&partial, "new").unwrap();

@@ -1,11 +1,11 @@
-//! SIGINT and SIGTERM while something is under way that tidies up behind itself.
+//! SIGINT and SIGTERM during an operation that removes its unfinished files.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Waits for the first of them.
+/// Waits for one of the signals.
 pub async fn interrupted() {
     let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -17,8 +17,8 @@ pub async fn interrupted() {
     }
 }
 
-/// Becomes true at the first of them; the second ends the program at once, which is safe too and leaves more
-/// behind.
+/// Becomes true at the first signal. The second one ends the process at once, which is safe but leaves
+/// unfinished files behind.
 pub fn flag() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let raised = flag.clone();

@@ -1,13 +1,13 @@
-//! `keyfob db restore FILE`, and what there is to look at afterwards.
+//! `keyfob db restore FILE`, with a report of what to check afterwards.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::super::print::{print_json, print_lines};
+use super::super::print::print_result;
 use super::super::progress::{Progress, bytes_text, percent};
-use super::super::times::when_at;
+use super::super::times::when;
 use super::super::{Failure, Output};
 use super::interrupt::flag;
 use crate::config::Config;
@@ -17,10 +17,10 @@ use crate::first_start::Places;
 use crate::serve::{self, RestoreProgress, Restored, places};
 use crate::store::check::Note;
 
-/// How many clients are named at most.
+/// The most clients to name.
 const NAMED_MAX: usize = 5;
 
-/// Carries the command out.
+/// Runs the command.
 pub fn run(config: &Config, file: &Path, accept_damage: bool, output: Output) -> Result<(), Failure> {
     let (clock, interrupted, mut progress) = (Clock::system(), flag(), Progress::new());
     let length = file.metadata().map_or(0, |metadata| metadata.len());
@@ -39,15 +39,12 @@ pub fn run(config: &Config, file: &Path, accept_damage: bool, output: Output) ->
     let restored =
         serve::restore(config, file, accept_damage, &clock, &mut go_on).map_err(Failure::refused)?;
     progress.clear();
-    match output {
-        Output::Human => print_lines(&lines(&restored, &places(config), clock.now().wall)),
-        Output::Json => print_json(&object(&restored)),
-    }
+    print_result(output, &object(&restored), || lines(&restored, &places(config), clock.now().wall))
 }
 
 fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
     let Restored { head, checked, kept, .. } = restored;
-    let made = when_at(head.made_at, now);
+    let made = when(head.made_at, now);
     let entries = |name: &str| {
         head.tables.iter().find(|(table, _)| **table == *name).map_or(0, |(_, entries)| *entries)
     };
@@ -59,43 +56,43 @@ fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
     )];
     if checked.finds > 0 {
         lines.push(format!(
-            "{} damaged records are as damaged as they were; `keyfob db check` names them.",
+            "{} damaged records are still damaged; `keyfob db check` lists them.",
             checked.finds
         ));
     }
     if let Some(kept) = kept {
         lines.push(format!(
-            "The database that was there is now {}; remove it when you are sure that you do not need it.",
+            "The previous database is now {}; remove it when you no longer need it.",
             kept.display()
         ));
     }
     lines.extend([
         String::new(),
         format!(
-            "Nobody knows what happened after the backup. So all {} sessions that lived then have ended (store_rollback), every token",
+            "The backup does not show what happened after it. So all {} sessions that were active then have ended (store_rollback), tokens",
             checked.active
         ),
-        "issued before now is refused, and new keys sign. Everybody signs in again.".to_owned(),
+        "issued before now are rejected, and there are new signing keys. All users must sign in again.".to_owned(),
         String::new(),
-        "Look at these:".to_owned(),
-        format!("- Clients are as they were {made}: those deleted since are back, those created since are gone, and secrets"),
-        "  rotated since are the old ones. If one of these was because of a leak, do it again. The last changes before the backup:"
+        "Check the following:".to_owned(),
+        format!("- Clients are as they were {made}: clients deleted since then exist again, clients created since then do not, and secrets"),
+        "  rotated since then have their old values. If a secret had leaked, rotate it again. The last changes before the backup:"
             .to_owned(),
     ]);
     lines.extend(
-        checked.clients.iter().take(NAMED_MAX).map(|(id, at)| format!("    {id}, {}", when_at(*at, now))),
+        checked.clients.iter().take(NAMED_MAX).map(|(id, at)| format!("    {id}, {}", when(*at, now))),
     );
     if checked.clients.len() > NAMED_MAX {
         lines.push(format!("    and {} more: `keyfob client list`", checked.clients.len() - NAMED_MAX));
     }
     let admin = places.admin_json.display();
     lines.push(if places.admin_json.exists() {
-        format!("- If the secret in {admin} was made after the backup, it is not known: `keyfob client rotate-secret admin`.")
+        format!("- If the secret in {admin} was created after the backup, it is not valid: `keyfob client rotate-secret admin`.")
     } else {
-        format!("- There is no {admin}. If nobody knows the administrator's secret: `keyfob client rotate-secret admin`.")
+        format!("- There is no {admin}. If the administrator's secret is lost: `keyfob client rotate-secret admin`.")
     });
     lines.extend([
-        "- Readers of the event log whose cursor is from after the backup get 410 and begin again; store.restored is where the log goes on.".to_owned(),
+        "- Readers of the event log with a cursor from after the backup get 410 and start again; the log continues at store.restored.".to_owned(),
         String::new(),
         "Start the server with `keyfob serve`.".to_owned(),
     ]);

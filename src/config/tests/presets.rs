@@ -65,7 +65,7 @@ fn what_a_preset_sets_and_what_it_changed_is_reported() {
     assert_eq!(changes, expected, "24h is the default anyway, and 20m was said");
 }
 
-/// NST-03: a SHALL is a ceiling, whoever wants more.
+/// NST-03: a SHALL limits every policy.
 #[test]
 fn more_than_aal3_shall_have_is_refused_with_the_rule_and_its_section() {
     let aal3 = |more: &str| place(&format!("[policy.default]\npreset = \"aal3\"\n{more}")).error();
@@ -81,12 +81,12 @@ fn more_than_aal3_shall_have_is_refused_with_the_rule_and_its_section() {
         ),
         "{remembered}"
     );
-    let heir = aal3("[policy.kiosk]\nabsolute_lifetime = \"13h\"\n");
+    let child = aal3("[policy.kiosk]\nabsolute_lifetime = \"13h\"\n");
     assert!(
-        heir.starts_with("policy.kiosk.absolute_lifetime = \"13h\" (config.toml): expected at most"),
-        "{heir}"
+        child.starts_with("policy.kiosk.absolute_lifetime = \"13h\" (config.toml): expected at most"),
+        "{child}"
     );
-    assert!(heir.contains("preset aal3 (policy.default)"), "{heir}");
+    assert!(child.contains("preset aal3 (policy.default)"), "{child}");
     let both = aal3("absolute_lifetime = \"13h\"\n[policy.kiosk]\n");
     assert_eq!(both.lines().count(), 1, "what is inherited is said once: {both}");
     let variable = place("[policy.kiosk]\npreset = \"aal3\"\n")
@@ -123,9 +123,9 @@ fn more_than_a_preset_should_have_is_warned_of_with_its_section() {
         let within = place(&format!("[policy.web]\npreset = \"{preset}\"\n{key} = \"{most}\"\n")).load();
         assert_eq!(warnings(&within), [""; 0], "{preset} {key}");
     }
-    let heirs = place("[policy.default]\npreset = \"aal2\"\nidle_timeout = \"2h\"\n[policy.a]\n[policy.b]\nidle_timeout = \"3h\"\n").load();
+    let inherited = place("[policy.default]\npreset = \"aal2\"\nidle_timeout = \"2h\"\n[policy.a]\n[policy.b]\nidle_timeout = \"3h\"\n").load();
     let keys: Vec<_> =
-        warnings(&heirs).iter().map(|warning| warning.split(' ').next().unwrap().to_owned()).collect();
+        warnings(&inherited).iter().map(|warning| warning.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(
         keys,
         ["policy.default.idle_timeout", "policy.b.idle_timeout"],
@@ -144,14 +144,14 @@ fn a_preset_stands_before_what_would_be_inherited_and_is_inherited_itself() {
     );
     assert!(own.effective().iter().all(|setting| setting.key != "policy.default.preset"));
     assert_eq!(own.preset_changes[0].otherwise, "10m", "otherwise it would be inherited");
-    let heir =
+    let child =
         place("[policy.default]\npreset = \"aal3\"\nidle_timeout = \"5m\"\n[policy.plain]\n[policy.web]\npreset = \"aal1\"\n").load();
-    assert_eq!(heir.policies["plain"], heir.policies["default"]);
-    assert_eq!(heir.policies["plain"].lifetimes, lifetimes(5 * MINUTE_S, 12 * HOUR_S));
-    assert_eq!(origin_of(&heir, "policy.plain.preset"), ("aal3".into(), "policy.default".into()));
-    assert_eq!(origin_of(&heir, "policy.plain.absolute_lifetime"), ("12h".into(), "policy.default".into()));
+    assert_eq!(child.policies["plain"], child.policies["default"]);
+    assert_eq!(child.policies["plain"].lifetimes, lifetimes(5 * MINUTE_S, 12 * HOUR_S));
+    assert_eq!(origin_of(&child, "policy.plain.preset"), ("aal3".into(), "policy.default".into()));
+    assert_eq!(origin_of(&child, "policy.plain.absolute_lifetime"), ("12h".into(), "policy.default".into()));
     assert_eq!(
-        heir.policies["web"].lifetimes,
+        child.policies["web"].lifetimes,
         lifetimes(14 * DAY_S, 30 * DAY_S),
         "a preset of its own replaces the inherited one"
     );

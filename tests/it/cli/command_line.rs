@@ -1,5 +1,5 @@
-//! What holds for every command: exit codes, one line for a refusal, tables that fit the terminal, quiet ends
-//! of pipes, manual pages.
+//! Properties of every command: exit codes, one line for an error, tables that fit the terminal, closed pipes,
+//! manual pages.
 
 use std::fs::{File, Permissions};
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::harness::process::{keyfob, run};
 
-/// Every command with arguments that are right, and the exit code where there is no store.
+/// Every command with valid arguments, and its exit code without a store.
 const COMMANDS: &[(&str, i32)] = &[
     ("serve --listen nowhere", 1),
     ("init --config nowhere.toml", 1),
@@ -49,7 +49,7 @@ const COMMANDS: &[(&str, i32)] = &[
     ("man nowhere", 1),
 ];
 
-/// The names of all commands that do something, such as `client create`.
+/// The names of all commands without subcommands, such as `client create`.
 fn leaves(command: &clap::Command, before: &str) -> Vec<String> {
     let below: Vec<_> = command
         .get_subcommands()
@@ -79,7 +79,7 @@ fn every_command_is_among_those_tried_here() {
 }
 
 #[test]
-fn wrong_usage_of_any_command_is_2_and_shows_how_to_use_it() {
+fn invalid_usage_of_any_command_is_2_and_shows_the_usage() {
     let directory = TempDir::new().unwrap();
     for leaf in leaves(&keyfob::cli::command(), "") {
         let output = run(directory.path(), &[&words(&leaf)[..], &["--no-such-option"]].concat());
@@ -91,7 +91,7 @@ fn wrong_usage_of_any_command_is_2_and_shows_how_to_use_it() {
 }
 
 #[test]
-fn a_refusal_is_1_with_one_line_on_standard_error_and_nothing_else() {
+fn an_error_is_1_with_one_line_on_standard_error_and_nothing_else() {
     let directory = TempDir::new().unwrap();
     for (line, code) in COMMANDS {
         for json in [&[][..], &["--json"]] {
@@ -112,9 +112,9 @@ fn a_refusal_is_1_with_one_line_on_standard_error_and_nothing_else() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing was made");
 }
 
-/// As in `keyfob client list | head -0`: nobody is told of it.
+/// As in `keyfob client list | head -0`: no message.
 #[test]
-fn a_pipe_that_is_closed_ends_a_command_quietly() {
+fn a_closed_pipe_ends_a_command_without_a_message() {
     let directory = initialised();
     for line in [
         "client list",
@@ -150,9 +150,9 @@ fn a_pipe_that_is_closed_ends_a_command_quietly() {
     );
 }
 
-/// A full disk keeps nobody's words, and is no closed pipe.
+/// A full disk is a failure, other than a closed pipe.
 #[test]
-fn what_cannot_be_printed_is_a_failure_and_a_lost_secret_says_how_to_go_on() {
+fn output_that_cannot_be_written_is_a_failure_and_a_lost_secret_says_what_to_do() {
     let directory = initialised();
     assert!(run(directory.path(), &["client", "create", "app"]).status.success());
     let full = |line: &str| {
@@ -232,7 +232,7 @@ fn on_terminal(directory: &Path, arguments: &[&str], columns: u16, environment: 
 }
 
 #[test]
-fn a_table_fits_the_terminal_and_is_as_wide_as_it_likes_in_a_pipe() {
+fn a_table_fits_the_terminal_and_is_not_folded_in_a_pipe() {
     let directory = initialised();
     for number in 0..3 {
         let id = format!("a-client-with-quite-a-long-name-{number}");
@@ -282,7 +282,7 @@ fn an_event_is_folded_on_a_terminal_and_a_line_in_a_pipe() {
 }
 
 #[test]
-fn no_color_is_heard_and_without_it_a_terminal_gets_some() {
+fn no_color_turns_colours_off_on_a_terminal() {
     let directory = TempDir::new().unwrap();
     let help = |environment: &[(&str, &str)]| on_terminal(directory.path(), &["--help"], 80, environment);
     assert!(help(&[]).contains('\u{1b}'));
@@ -327,9 +327,9 @@ fn readiness_is_that_of_the_server_and_never_of_the_command() {
     );
 }
 
-/// Root may go everywhere, so root becomes nobody for this.
+/// Root may use any socket, so root switches to another user for this test.
 #[test]
-fn who_may_not_use_the_socket_is_told_who_may() {
+fn a_user_without_access_to_the_socket_is_told_who_has_it() {
     let directory = initialised();
     let program = directory.path().join("keyfob");
     std::fs::copy(env!("CARGO_BIN_EXE_keyfob"), &program).unwrap();
@@ -351,10 +351,9 @@ fn who_may_not_use_the_socket_is_told_who_may() {
     mode(&directory.path().join("data"), 0o700);
 }
 
-/// A server that goes away in the middle: one that only begins to answer, since a real one cannot be made to
-/// die at that very moment.
+/// A fake server that starts to answer and closes the connection: a real one cannot be stopped at that moment.
 #[test]
-fn a_server_that_goes_away_in_the_middle_may_have_done_it() {
+fn after_a_lost_connection_the_operation_may_have_completed() {
     let directory = initialised();
     let listener = std::os::unix::net::UnixListener::bind(directory.path().join("data/admin.sock")).unwrap();
     for begun in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"] {
@@ -368,7 +367,8 @@ fn a_server_that_goes_away_in_the_middle_may_have_done_it() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(
-            error.contains("the server went away before it answered") && error.contains("may have been done"),
+            error.contains("the connection to the server was lost before it answered")
+                && error.contains("may have completed"),
             "{begun:?}: {error}"
         );
     }

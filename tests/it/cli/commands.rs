@@ -1,5 +1,4 @@
-//! The commands for sessions, subjects and tokens, with the real binary: through the socket of a running
-//! server, and in their own process.
+//! The commands for sessions, subjects, tokens and keys, with the real binary: with a running server and without.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -12,7 +11,7 @@ use tempfile::TempDir;
 use crate::harness::process::{Process, keyfob, run};
 use crate::harness::server::{Client, text};
 
-/// An installation with the client `app`, and perhaps a server that runs on it.
+/// An installation with the client `app`, with or without a running server.
 struct Desk {
     directory: TempDir,
     server: Option<Process>,
@@ -183,20 +182,21 @@ fn a_session_is_opened_shown_and_ended_with_a_server_and_without() {
 
         assert!(desk.is_active(&opened["access_token"]));
         assert_eq!(desk.json(&["session", "revoke", &id]), json!({ "ended": id }));
-        assert!(desk.says(&["session", "revoke", &id]).contains("is over"), "a second time is no failure");
+        assert!(desk.says(&["session", "revoke", &id]).contains("has ended"), "a second time is no failure");
         for token in ["access_token", "refresh_token", "session_token"] {
             assert!(!desk.is_active(&opened[token]), "{token}");
         }
         let shown = desk.says(&["session", "show", &id]);
         assert!(
-            shown.contains("by somebody at the admin socket: admin - an administrator ended this session."),
+            shown
+                .contains("by an operator at the admin socket: admin - an administrator ended this session."),
             "{shown}"
         );
     }
 }
 
 #[test]
-fn an_opening_shows_its_secrets_once_and_says_so() {
+fn a_new_session_shows_its_secrets_once_and_says_so() {
     for desk in Desk::both() {
         let opened = desk.says(&["session", "create", "--subject", "alice", "--client-id", "app"]);
         for (name, prefix) in
@@ -285,7 +285,7 @@ fn a_subject_is_logged_out_everywhere_or_everywhere_else() {
 }
 
 #[test]
-fn show_says_that_a_spent_refresh_token_came_back() {
+fn show_explains_that_a_spent_refresh_token_was_presented_again() {
     let desk = Desk::new(true);
     let opened = desk.open("alice");
     let server = desk.server.as_ref().unwrap();
@@ -301,7 +301,10 @@ fn show_says_that_a_spent_refresh_token_came_back() {
     assert_eq!(refresh(&second).status, 200);
     assert_eq!(refresh(&first).status, 400);
     let shown = desk.says(&["session", "show", &text(&opened["session"]["id"])]);
-    assert!(shown.contains("by keyfob itself: refresh_reuse - a spent refresh token came back;"), "{shown}");
+    assert!(
+        shown.contains("by keyfob itself: refresh_reuse - a spent refresh token was presented again:"),
+        "{shown}"
+    );
     let id = text(&desk.open("alice")["session"]["id"]);
     assert_eq!(
         server.json("DELETE", &format!("/v1/sessions/{id}"), Some(&desk.app), &json!(null)).status,
@@ -336,7 +339,7 @@ fn a_token_is_introspected_and_revoked_from_an_argument_and_from_standard_input(
         let shown = desk.says(&["session", "show", &text(&opened["session"]["id"])]);
         assert!(shown.contains("token_revoked - its last refresh token was revoked"), "{shown}");
         assert!(
-            desk.says(&["token", "revoke", "nonsense"]).starts_with("if it was a token of ours"),
+            desk.says(&["token", "revoke", "nonsense"]).starts_with("revoked, if it was a token"),
             "as the route answers it"
         );
         assert!(
@@ -348,7 +351,7 @@ fn a_token_is_introspected_and_revoked_from_an_argument_and_from_standard_input(
 }
 
 #[test]
-fn decode_needs_no_server_and_says_what_it_verified() {
+fn decode_needs_no_server_and_says_whether_it_verified() {
     let desk = Desk::new(true);
     let token = text(&desk.open("alice")["access_token"]);
     let published =
@@ -360,7 +363,7 @@ fn decode_needs_no_server_and_says_what_it_verified() {
         |arguments: &[&str]| piped(elsewhere.path(), &[&["token", "decode"], arguments].concat(), &token);
 
     let unverified = decode(&["-"]).text();
-    assert!(unverified.starts_with("NOT VERIFIED: anybody may have written this."), "{unverified}");
+    assert!(unverified.starts_with("NOT VERIFIED: anyone may have written this."), "{unverified}");
     assert!(unverified.contains("\"sub\": \"alice\"") && unverified.contains("(in 5 min)"), "{unverified}");
     let verified = decode(&["-", "--key", &key]).text();
     assert!(
@@ -387,10 +390,10 @@ fn decode_needs_no_server_and_says_what_it_verified() {
     assert!(swapped.refusal().contains("this key did not sign this token"));
     for secret in ["k4.secret.cHJpdmF0ZQ", "k4.public.cHJpdmF0ZQ", &format!("k4.public.{}", "A".repeat(43))] {
         let refusal = decode(&["-", "--key", secret]).refusal();
-        assert!(refusal.contains("--key is no public key") && !refusal.contains(secret), "{refusal}");
+        assert!(refusal.contains("--key is not a public key") && !refusal.contains(secret), "{refusal}");
     }
     for foreign in ["v4.local.AAAA", "v4.public.AAAA", "a.b", "", "hello"] {
-        assert!(decode(&[foreign]).refusal().contains("no token of keyfob's"), "{foreign}");
+        assert!(decode(&[foreign]).refusal().contains("not a keyfob token"), "{foreign}");
     }
 }
 
@@ -414,7 +417,7 @@ fn decode_reads_jwts_and_refuses_every_algorithm_but_ours() {
         |arguments: &[&str]| piped(elsewhere.path(), &[&["token", "decode"], arguments].concat(), &token);
 
     let unverified = decode(&["-"]).text();
-    assert!(unverified.starts_with("NOT VERIFIED: anybody may have written this."), "{unverified}");
+    assert!(unverified.starts_with("NOT VERIFIED: anyone may have written this."), "{unverified}");
     assert!(
         unverified.contains("\"typ\": \"at+jwt\"") && unverified.contains("\"sub\": \"alice\""),
         "{unverified}"
@@ -461,9 +464,9 @@ fn decode_reads_jwts_and_refuses_every_algorithm_but_ours() {
     );
 }
 
-/// What is public of an opaque token is where it belongs; what opens something is shown to nobody.
+/// The public part of an opaque token names its session; the secret part is never printed.
 #[test]
-fn decode_says_what_an_opaque_token_is_and_shows_nothing_secret_of_it() {
+fn decode_describes_an_opaque_token_and_prints_no_secret() {
     let desk = Desk::new(true);
     let opened = desk.open("alice");
     let (refresh_token, session_token) = (text(&opened["refresh_token"]), text(&opened["session_token"]));
@@ -473,7 +476,7 @@ fn decode_says_what_an_opaque_token_is_and_shows_nothing_secret_of_it() {
     };
 
     let said = decode(&refresh_token, &[]).text();
-    assert!(said.starts_with("NOT VERIFIED: anybody may have written this."), "{said}");
+    assert!(said.starts_with("NOT VERIFIED: anyone may have written this."), "{said}");
     assert!(
         said.contains("a refresh token")
             && said.contains(&id)
@@ -515,9 +518,9 @@ fn decode_says_what_an_opaque_token_is_and_shows_nothing_secret_of_it() {
     assert!(secret.contains("a client's secret") && !secret.contains(&desk.app.secret), "{secret}");
 }
 
-/// Contract, section 2: 1 refused or failed, with one line that names the cause; 2 wrong usage.
+/// Contract, section 2: 1 rejected or failed, with one line that names the cause; 2 invalid usage.
 #[test]
-fn refusals_are_one_line_and_wrong_usage_is_another_code() {
+fn errors_are_one_line_and_invalid_usage_has_another_code() {
     for desk in Desk::both() {
         let nobody = "01a20bcd-602b-7b2e-b570-2e8fbbb8e205";
         assert!(desk.refuses(&["session", "show", nobody]).contains("there is no such session"));
@@ -559,7 +562,7 @@ fn refusals_are_one_line_and_wrong_usage_is_another_code() {
 }
 
 #[test]
-fn config_tells_what_a_preset_changed() {
+fn config_reports_what_a_preset_changed() {
     let directory = TempDir::new().unwrap();
     std::fs::write(
         directory.path().join("config.toml"),
@@ -570,7 +573,7 @@ fn config_tells_what_a_preset_changed() {
     let check = says(&["config", "check"]);
     assert!(
         check.contains(
-            "preset aal2 makes policy.default.remember.idle_timeout \"1h\"; without it that is \"14d\"\n"
+            "preset aal2 sets policy.default.remember.idle_timeout to \"1h\"; without it the value is \"14d\"\n"
         ),
         "{check}"
     );
@@ -613,7 +616,7 @@ fn keys_are_listed_rotated_and_revoked() {
 }
 
 #[test]
-fn the_event_log_is_printed_from_where_it_is_asked() {
+fn the_event_log_is_printed_after_a_cursor() {
     for desk in Desk::both() {
         let opened = desk.open("alice");
         let id = text(&opened["session"]["id"]);
@@ -636,7 +639,7 @@ fn the_event_log_is_printed_from_where_it_is_asked() {
     }
 }
 
-/// A command that ends only when it is told to. Killed when dropped.
+/// A command that does not end by itself. Killed when dropped.
 struct Endless(Child);
 
 impl Drop for Endless {
@@ -646,10 +649,9 @@ impl Drop for Endless {
     }
 }
 
-/// Contract, section 2: the store is left to others while nothing happens, and a restart of the server is no
-/// end.
+/// Contract, section 2: the store is free for other commands meanwhile, and a restart of the server does not end it.
 #[test]
-fn a_follower_leaves_the_store_alone_and_outlives_its_server() {
+fn a_follower_does_not_hold_the_store_and_survives_a_restart() {
     let directory = Desk::new(false).directory;
     let mut follow = keyfob(directory.path(), &["--json", "events", "tail", "--follow"]);
     let mut follower = Endless(follow.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
@@ -668,7 +670,7 @@ fn a_follower_leaves_the_store_alone_and_outlives_its_server() {
 }
 
 #[test]
-fn nobody_forges_an_event_by_a_name() {
+fn a_name_cannot_forge_an_event() {
     let desk = Desk::new(false);
     desk.open("al \"x\" client_id=root");
     desk.open("\u{202e}ecila");
@@ -695,7 +697,7 @@ fn a_list_is_emptied_and_a_change_names_something_to_change() {
 }
 
 #[test]
-fn a_name_that_is_empty_is_wrong_usage() {
+fn an_empty_name_is_invalid_usage() {
     let directory = TempDir::new().unwrap();
     for line in [
         "client show",

@@ -303,7 +303,7 @@ fn a_wrong_number_of_live_sessions_says_its_own_mend() {
     let look = || String::from_utf8(run(house.path(), &["db", "check"]).stderr).unwrap();
     let alone = look();
     assert!(
-        alone.contains("the next start counts anew; nothing else is damaged") && !alone.contains("restore"),
+        alone.contains("the next start counts again; nothing else is damaged") && !alone.contains("restore"),
         "{alone}"
     );
     wrong();
@@ -366,5 +366,5 @@ fn the_command_names_what_is_damaged_and_what_to_do() {
         "{refusal}"
     );
     let told = super::says(house.path(), &["db", "restore", "--accept-damage", "b.backup"]);
-    assert!(told.contains("1 damaged records are as damaged as they were"), "{told}");
+    assert!(told.contains("1 damaged records are still damaged"), "{told}");
 }

@@ -60,7 +60,7 @@ fn an_interrupted_backup_leaves_nothing_and_a_killed_one_is_taken_over() {
         let output = child.wait_with_output().unwrap();
         assert_eq!(
             (output.status.code(), said(&output)),
-            (Some(1), "keyfob: interrupted; nothing of the backup was left behind\n".into())
+            (Some(1), "keyfob: interrupted; no partial backup was left behind\n".into())
         );
         assert!(!partial.exists() && !house.file("b.backup").exists());
     }

@@ -158,7 +158,7 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
     let log = fs::read_to_string(house.file("log.txt")).unwrap();
     assert!(log.contains("a refresh token is newer than the store"), "{log}");
     let shown = says(house.path(), &["session", "show", &text(&rotated.opened["session"]["id"])]);
-    assert!(shown.contains("store_rollback - the database had been put back to an earlier state"), "{shown}");
+    assert!(shown.contains("store_rollback - the database was restored to an earlier state"), "{shown}");
     let keys = house.json(&["key", "list"]);
     let kids =
         |keys: &Value| keys.as_array().unwrap().iter().map(|key| text(&key["kid"])).collect::<Vec<_>>();

@@ -155,19 +155,17 @@ fn a_backup_is_not_written_over_what_is_there_unless_that_is_said() {
     let house = closed();
     let refusal = refuses(house.path(), &["db", "backup", "b.backup"]);
     assert!(
-        refusal.contains("b.backup is there already: name another, or replace it with --overwrite"),
+        refusal.contains("b.backup already exists: name another file, or replace it with --overwrite"),
         "{refusal}"
     );
     says(house.path(), &["db", "backup", "--overwrite", "b.backup"]);
     for ours in ["data/keyfob.redb", "data/master.key", "data/admin.json"] {
         let refusal = refuses(house.path(), &["db", "backup", "--overwrite", ours]);
-        assert!(refusal.contains("a file of this installation itself"), "{refusal}");
+        assert!(refusal.contains("a file of this installation"), "{refusal}");
     }
+    assert!(refuses(house.path(), &["db", "backup", "--overwrite", "data"]).contains("data already exists"));
     assert!(
-        refuses(house.path(), &["db", "backup", "--overwrite", "data"]).contains("data is there already")
-    );
-    assert!(
-        refuses(house.path(), &["db", "backup", "nowhere/b.backup"]).contains("make its directory first")
+        refuses(house.path(), &["db", "backup", "nowhere/b.backup"]).contains("create its directory first")
     );
     assert_eq!(run(house.path(), &["db", "backup", "c.backup", "--rate", "1KiB"]).status.code(), Some(2));
     assert_eq!(json_of(house.path(), &["db", "check"])["finds"], json!([]));
