@@ -558,8 +558,8 @@ fn secrets_are_never_shown() {
     }
 }
 
-/// SES-22: with TLS of our own the issuer is https. CKE-21: browsers are told so by HSTS, unless that would
-/// affect other services on a loopback host.
+/// SES-22: with TLS of our own the issuer is https. CKE-21: HSTS announces it to browsers, unless that
+/// would affect other services on a loopback host.
 #[test]
 fn tls_needs_an_https_issuer_and_sends_hsts_unless_the_host_is_loopback() {
     let with_issuer = |issuer: &str| {

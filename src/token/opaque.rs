@@ -134,8 +134,7 @@ impl Opaque {
         Some(Self { kind, session, family, generation, secret: Secret(array(&authenticated[24..])) })
     }
 
-    /// What a token says of itself besides its secret, which anybody may have written: to be shown to a
-    /// person, never to be believed.
+    /// The kind and the link of a token, not verified: for display only.
     pub fn expose_unverified(text: &str) -> Option<(OpaqueKind, Link)> {
         let (kind, bytes) = take_apart(text)?;
         Some((kind, link_of(kind, &*bytes)?))

@@ -176,7 +176,7 @@ fn the_other_records_read_as_they_were_written() {
     assert_eq!(codec.decode_data(session().id, &codec.encode_data(session().id, &data)), Ok(data));
 }
 
-/// Stores that exist are read by these very bytes: whoever changes them raises the version, and reads both.
+/// Existing stores contain these bytes. A change needs a new version, and code that reads both.
 #[test]
 fn the_bytes_of_every_record_are_fixed() {
     let (codec, key) = (codec(), window_key(at(70), session().id, 4));

@@ -1,4 +1,4 @@
-//! Plain words: documents and settings use the terms of `docs/style.md`.
+//! Plain words: documents, settings and sources use the terms of `docs/style.md`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,22 @@ const REFUSED: [(&str, &str); 13] = [
 ];
 
 /// What is read: files, and folders with everything of these endings in them.
-const READ: [&str; 3] = ["README.md", "config.toml", "docs"];
+const READ: [&str; 14] = [
+    "README.md",
+    "config.toml",
+    "docs",
+    "src/cli",
+    "src/config",
+    "src/files.rs",
+    "src/first_start",
+    "src/lib.rs",
+    "src/meter.rs",
+    "src/serve",
+    "src/serve.rs",
+    "src/store",
+    "src/telemetry.rs",
+    "src/token",
+];
 const ENDINGS: [&str; 3] = ["md", "toml", "rs"];
 
 /// The page that lists the words themselves.
