@@ -117,7 +117,8 @@ pub async fn client(engine: &Engine<Redb>) -> (Caller, String) {
         ..ClientFields::default()
     };
     let id = "backend".parse().expect("a good name");
-    let made = engine.create_client(&Caller::AdminSocket, Some(id), fields).await.expect("the name is free");
+    let admin = Caller::AdminSocket.require().expect("the socket is an administrator");
+    let made = engine.create_client(&admin, Some(id), fields).await.expect("the name is free");
     let secret = made.secret.expect("it is confidential");
     let authorization =
         format!("Basic {}", Base64::encode_string(format!("backend:{}", secret.expose()).as_bytes()));
@@ -129,11 +130,12 @@ pub async fn open(engine: &Arc<Engine<Redb>>, client: &Caller, count: usize, kep
     let stride = count.div_ceil(kept_max);
     let mut tasks = tokio::task::JoinSet::new();
     for first in 0..AT_ONCE {
-        let (engine, client) = (engine.clone(), client.clone());
+        let caller = client.require().expect("the client has the permission");
+        let engine = engine.clone();
         tasks.spawn(async move {
             let mut kept = vec![];
             for number in (first..count).step_by(AT_ONCE) {
-                let opened = engine.open(&client, sign_in(number)).await.expect("there is room");
+                let opened = engine.open(&caller, sign_in(number)).await.expect("there is room");
                 if number % stride == 0 {
                     let refresh = opened.refresh_token.expect("the client has the grant").expose().to_owned();
                     let tokens = Tokens {

@@ -11,6 +11,7 @@ use keyfob::domain::id::KeyId;
 use keyfob::domain::introspection::Judgement;
 use keyfob::domain::policy::Policy;
 use keyfob::domain::session::Refresh;
+use keyfob::domain::validity::Validity;
 use keyfob::token::opaque::{OpaqueKeys, OpaqueKind};
 
 use crate::fixture::{ISSUER, SALT, access_token, client, keys, now, opaque, session, successor};
@@ -22,12 +23,12 @@ fn refresh(bencher: Bencher) {
     let presented =
         Presented { generation: 0, hash, salt: SALT, successor: successor(&OpaqueKeys::new(&keys())) };
     let refresh = Refresh {
-        client: &client.id,
+        client: client.id.clone(),
         family: 1,
-        presented: &presented,
+        presented,
         scope: None,
         resource: None,
-        policy: &policy,
+        policy,
         key: KeyId([1; 33]),
         format: TokenFormat::Paseto,
         address: None,
@@ -41,7 +42,10 @@ fn refresh(bencher: Bencher) {
 fn judge_session_token(bencher: Bencher) {
     let (session, cuts, client) = (session(), CutOffs::default(), Arc::new(client()));
     let (caller, hash) = (Caller::Client(client.clone()), opaque(OpaqueKind::Session).hash());
-    let judgement = Judgement { caller: &caller, now: now().wall, cuts: &cuts, client: Some(&client) };
+    let judgement = Judgement {
+        caller: &caller,
+        validity: Validity { now: now().wall, cuts: &cuts, client: Some(&client) },
+    };
     bencher.bench(|| judgement.session_token(divan::black_box(&session), 0, &hash).expect("it is good"));
 }
 
@@ -49,7 +53,10 @@ fn judge_session_token(bencher: Bencher) {
 fn judge_access_token(bencher: Bencher) {
     let (session, cuts, client, token) = (session(), CutOffs::default(), Arc::new(client()), access_token());
     let caller = Caller::Client(client.clone());
-    let judgement = Judgement { caller: &caller, now: now().wall, cuts: &cuts, client: Some(&client) };
+    let judgement = Judgement {
+        caller: &caller,
+        validity: Validity { now: now().wall, cuts: &cuts, client: Some(&client) },
+    };
     bencher.bench(|| {
         judgement.access_token(divan::black_box(&token), ISSUER, Some(&session), false).expect("it is good")
     });

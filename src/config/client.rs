@@ -122,9 +122,11 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
         _ => {}
     }
     if let Err(refused) = client.to_client(Timestamp::from_seconds(0)).validate() {
-        let field =
-            if let Refusal::Invalid { field } = refused.refusal { key(field) } else { table.to_owned() };
-        sheet.refuse(&field, &refused.detail);
+        let (setting, problem) = match refused.refusal {
+            Refusal::Invalid { field } => (key(field), refused.detail.trim_start_matches(field).trim_start()),
+            _ => (table.to_owned(), &*refused.detail),
+        };
+        sheet.refuse(&setting, problem);
     }
     Some(client)
 }

@@ -479,7 +479,7 @@ fn an_invalid_declared_client_is_rejected() {
             "client[#1].client_id = \"a b\" (config.toml): expected a client id",
         ),
         (format!("client_id = \"admin\"\n{sha}"), "the administrator client"),
-        (format!("client_id = \"admin.sock\"\n{sha}"), "is keyfob itself"),
+        (format!("client_id = \"admin.sock\"\n{sha}"), "reserved for keyfob itself"),
         (sha.clone(), "client[#1] (config.toml): client_id is missing"),
         (
             "client_id = \"a\"\n".into(),
@@ -488,7 +488,7 @@ fn an_invalid_declared_client_is_rejected() {
         (format!("client_id = \"a\"\n{public}{sha}"), "a public client has no secret"),
         (
             format!("client_id = \"a\"\n{public}permissions = [\"events\"]\n"),
-            "client[a].permissions = \"events\" (config.toml): a public client only",
+            "client[a].permissions = \"events\" (config.toml): must be absent: a public client only",
         ),
         (format!("client_id = \"a\"\n{sha}secret_file = \"x\"\n"), "one secret; remove"),
         (

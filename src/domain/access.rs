@@ -1,54 +1,70 @@
-//! What an access token says, before it is signed and after it was verified.
+//! The contents of an access token, before it is signed and after its signature was verified.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::id::{ClientId, Position, SessionId, Subject, TokenId};
 use super::names::names;
+use super::policy::Lifetimes;
+use super::refusal::Refused;
 use super::scope::ScopeSet;
+use super::text::{json_text, short_text};
 use super::time::Timestamp;
+
+/// The most methods that `amr` may name.
+const AMR_MAX: usize = 16;
+/// The largest `claims`, in bytes of JSON. Every access token of the session holds them.
+const CLAIMS_BYTES_MAX: usize = 4 * 1024;
 
 /// The claims of an access token (contract, section 6). Times are whole seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken {
-    /// Who issued it.
+    /// `iss`.
     pub issuer: Box<str>,
-    /// Whom it speaks for; the client itself if it has no session.
+    /// `sub`; the client itself if there is no session.
     pub subject: Subject,
-    /// For whom it is meant.
+    /// `aud`.
     pub audience: Box<str>,
-    /// From when it is good.
+    /// `nbf`.
     pub not_before: i64,
-    /// When it was issued.
+    /// `iat`.
     pub issued_at: i64,
-    /// From when it is good no longer.
+    /// `exp`: the first second at which it is not valid.
     pub expires_at: i64,
-    /// Its own name.
+    /// `jti`.
     pub id: TokenId,
-    /// To whom it was issued.
+    /// The client that it was issued to.
     pub client_id: ClientId,
-    /// What it allows; may be empty.
+    /// `scope`; may be empty.
     pub scope: ScopeSet,
-    /// What it lives by.
+    /// What it was issued for, and ends with.
     pub issued_for: IssuedFor,
 }
 
-/// What an access token lives by.
+impl AccessToken {
+    /// Whether it is from `issuer` and has not expired.
+    pub fn is_unexpired(&self, issuer: &str, now: Timestamp) -> bool {
+        *self.issuer == *issuer && now.seconds() < self.expires_at
+    }
+}
+
+/// What an access token was issued for, and ends with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IssuedFor {
-    /// A session, and the family in it if there is one.
+    /// A session.
     Session {
-        /// The session.
+        /// `sid`.
         id: SessionId,
-        /// The family's number.
+        /// `fam`; the token then also ends with this family.
         family: Option<u16>,
         /// How the subject authenticated.
         authentication: Authentication,
-        /// The session's own claims.
+        /// The claims of the session.
         claims: Option<Claims>,
     },
-    /// The client's own credentials.
+    /// The client itself, by `client_credentials`.
     Client {
-        /// The event position at which it was issued.
+        /// `rh`: the event position at which it was issued, for cut-offs.
         issued: Position,
     },
 }
@@ -67,17 +83,62 @@ names!(TokenFormat { Paseto = "paseto", Jwt = "jwt" });
 /// How and when a subject authenticated (RFC 9470, RFC 8176).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authentication {
-    /// When. Tokens carry its whole seconds.
+    /// When. Tokens carry whole seconds of it, as `auth_time`.
     pub at: Timestamp,
-    /// To which level.
+    /// The authentication context class.
     pub acr: Option<Box<str>>,
-    /// By which methods.
+    /// The methods.
     pub amr: Vec<Box<str>>,
 }
 
-/// A JSON object as canonical text. It goes into tokens and introspection. Personal: `Debug` shows nothing.
+impl Authentication {
+    /// An authentication as a caller reports it; `at` is now if absent.
+    ///
+    /// # Errors
+    /// `Invalid`, naming `auth_time`, `amr` or `acr`.
+    pub fn new(
+        acr: Option<&str>,
+        amr: &[String],
+        at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
+        let at = at.unwrap_or(now);
+        if at > now {
+            return Err(Refused::invalid("auth_time", "must not be in the future"));
+        }
+        if amr.len() > AMR_MAX {
+            return Err(Refused::invalid("amr", format!("must name at most {AMR_MAX} methods")));
+        }
+        let amr = amr.iter().map(|method| short_text("amr", method)).collect::<Result<_, _>>()?;
+        Ok(Self { at, acr: acr.map(|acr| short_text("acr", acr)).transpose()?, amr })
+    }
+
+    /// When a session of this authentication expires, whatever its activity.
+    ///
+    /// # Errors
+    /// `Invalid`, naming `auth_time`, if that is not in the future.
+    pub fn expiry(&self, lifetimes: Lifetimes, now: Timestamp) -> Result<Timestamp, Refused> {
+        let expires_at = self.at.plus(lifetimes.absolute_lifetime);
+        if expires_at > now {
+            return Ok(expires_at);
+        }
+        Err(Refused::invalid("auth_time", "is so long ago that the session would have expired already"))
+    }
+}
+
+/// A JSON object as canonical text, for tokens and introspection. Personal: `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims(pub Box<str>);
+
+impl Claims {
+    /// The canonical text of an object of at most 4 KiB.
+    ///
+    /// # Errors
+    /// `Invalid`, naming `claims`.
+    pub fn from_object(object: &Map<String, Value>) -> Result<Self, Refused> {
+        json_text("claims", object, CLAIMS_BYTES_MAX).map(Self)
+    }
+}
 
 impl std::fmt::Debug for Claims {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

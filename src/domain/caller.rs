@@ -1,17 +1,20 @@
-//! The caller of a use case: which client it is, and which sessions it may read, change and end.
+//! The caller of a use case: which client it is, what it is permitted to do, and which sessions it owns.
 
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::client::{Client, Permission};
+use super::end::EndReason;
 use super::id::ClientId;
 use super::names::ADMIN_SOCKET;
 use super::refusal::{Refusal, Refused};
 use super::session::Session;
 
-/// Who is asking: a registered client, or whoever the admin socket let in.
+/// An authenticated caller.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// An authenticated client.
+    /// A registered client.
     Client(Arc<Client>),
     /// The admin socket: an administrator by file permission.
     AdminSocket,
@@ -26,7 +29,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller has `permission`.
+    /// Whether the caller has `permission`; an administrator has all of them.
     pub fn may(&self, permission: Permission) -> bool {
         match self {
             Self::Client(client) => client.may(permission),
@@ -34,38 +37,182 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may do everything.
+    /// The proof that the caller has the permission that `P` needs.
+    ///
+    /// # Errors
+    /// `Forbidden`, naming the permission.
+    pub fn require<P: Needs>(&self) -> Result<Granted<P>, Refused> {
+        if P::ANY_OF.iter().any(|permission| self.may(*permission)) {
+            return Ok(Granted { caller: self.clone(), permission: PhantomData });
+        }
+        Err(Refusal::Forbidden.because(format!("this needs the permission {}", P::ANY_OF[0].as_str())))
+    }
+
+    /// Whether the caller is an administrator.
     pub fn is_admin(&self) -> bool {
         self.may(Permission::Admin)
     }
 
-    /// Whether the caller is the client of this name.
+    /// Whether the caller is this client.
     pub fn is(&self, id: &ClientId) -> bool {
         matches!(self, Self::Client(client) if client.id == *id)
     }
 
     /// Whether the caller opened `session`.
-    pub fn opened(&self, session: &Session) -> bool {
+    fn opened(&self, session: &Session) -> bool {
         self.name() == &*session.opened_by
     }
 
-    /// Whether the caller may read and end `session`: its opener, the client it is for, or an administrator.
-    pub fn may_see(&self, session: &Session) -> bool {
-        self.is_admin()
-            || (self.may(Permission::Sessions) && (self.opened(session) || self.is(&session.client_id)))
+    /// Whether the session is the caller's: it opened it, or it is the client that the session is for.
+    pub fn owns(&self, session: &Session) -> bool {
+        self.opened(session) || self.is(&session.client_id)
     }
 
-    /// Whether the caller may change and renew `session`: its opener, or an administrator.
-    pub fn may_change(&self, session: &Session) -> bool {
-        self.is_admin() || (self.may(Permission::Sessions) && self.opened(session))
-    }
-
-    /// Refuses a caller without `permission`.
-    pub fn require(&self, permission: Permission) -> Result<(), Refused> {
-        if self.may(permission) {
-            Ok(())
-        } else {
-            Err(Refusal::Forbidden.because(format!("this needs the permission {}", permission.as_str())))
+    /// Whether the caller may open sessions and families for the client `id`.
+    pub fn may_open_for(&self, id: &ClientId) -> bool {
+        match self {
+            Self::Client(client) => client.id == *id || client.opens_for.contains(id) || self.is_admin(),
+            Self::AdminSocket => true,
         }
+    }
+
+    /// Whether the caller may revoke a token that was issued to `issued_to`, in `session` if it has one: that
+    /// client, the session's opener, and administrators (contract, section 5).
+    pub fn may_revoke(&self, issued_to: &ClientId, session: Option<&Session>) -> bool {
+        self.is_admin() || self.is(issued_to) || session.is_some_and(|session| self.opened(session))
+    }
+
+    /// Whether introspection answers the caller for an access token: one issued to it, or for a resource that
+    /// it serves.
+    pub fn may_introspect_access_token(&self, issued_to: &ClientId, audience: &str) -> bool {
+        let serves = |client: &Client| client.serves.iter().any(|served| **served == *audience);
+        self.may(Permission::IntrospectAny)
+            || self.is(issued_to)
+            || matches!(self, Self::Client(client) if serves(client))
+    }
+
+    /// Whether introspection answers the caller for a refresh or session token: one issued to it, or of a
+    /// session that it opened.
+    pub fn may_introspect_token_of(&self, session: &Session, issued_to: &ClientId) -> bool {
+        self.may(Permission::IntrospectAny) || self.is(issued_to) || self.opened(session)
+    }
+}
+
+/// Proof that a caller has the permission that `P` needs. A use case that takes it cannot be reached without
+/// the permission, and names it in no other place.
+#[derive(Clone, Debug)]
+pub struct Granted<P> {
+    caller: Caller,
+    permission: PhantomData<P>,
+}
+
+impl<P> Deref for Granted<P> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+/// A kind of use case, and the permissions of which it needs one.
+pub trait Needs: Clone + Send + Sync + 'static {
+    /// The permissions; the first is the one that a refusal names.
+    const ANY_OF: &'static [Permission];
+}
+
+macro_rules! needs {
+    ($($(#[$doc:meta])* $name:ident: $($permission:ident)|+;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl Needs for $name {
+            const ANY_OF: &'static [Permission] = &[$(Permission::$permission),+];
+        }
+    )+};
+}
+
+needs! {
+    /// To open, read, change, renew and end sessions.
+    UseSessions: Sessions;
+    /// To introspect tokens.
+    IntrospectTokens: Introspect | IntrospectAny;
+    /// To read the event log.
+    ReadEvents: Events;
+    /// To read the metrics.
+    ReadMetrics: Metrics;
+    /// To administer clients, keys and the store.
+    Administer: Admin;
+}
+
+impl Granted<UseSessions> {
+    /// Whether the caller may read and end `session`: an owner, or an administrator.
+    pub fn may_see(&self, session: &Session) -> bool {
+        self.is_admin() || self.owns(session)
+    }
+
+    /// Whether the caller may change `session`, renew it and open families in it: its opener, or an
+    /// administrator.
+    pub fn may_change(&self, session: &Session) -> bool {
+        self.is_admin() || self.opened(session)
+    }
+
+    /// Refuses a caller that may not see `session`.
+    ///
+    /// # Errors
+    /// `NotFound`, as for a session that does not exist.
+    pub fn check_see(&self, session: &Session) -> Result<(), Refused> {
+        if self.may_see(session) { Ok(()) } else { Err(Refused::no_such_session()) }
+    }
+
+    /// Refuses a caller that may not change `session`.
+    ///
+    /// # Errors
+    /// `NotFound` for a session that the caller may not see, `Forbidden` for one that it may only read and
+    /// end.
+    pub fn check_change(&self, session: &Session) -> Result<(), Refused> {
+        self.check_see(session)?;
+        if self.may_change(session) {
+            return Ok(());
+        }
+        Err(Refusal::Forbidden.because(
+            "only the opener of the session and administrators may change it, renew it or open families in it",
+        ))
+    }
+
+    /// The reason that is recorded when the caller ends `session`.
+    pub fn end_reason(&self, session: &Session) -> EndReason {
+        match &self.caller {
+            Caller::Client(_) if self.owns(session) => EndReason::Logout,
+            Caller::Client(_) | Caller::AdminSocket => EndReason::Admin,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::client::tests::client;
+
+    #[test]
+    fn a_permission_is_granted_to_its_holder_and_to_administrators_only() {
+        let caller = |permission| {
+            let mut client = client("app");
+            client.permissions = vec![permission];
+            Caller::Client(Arc::new(client))
+        };
+        let named = |refused: Refused| (refused.refusal, refused.detail.into_owned());
+        assert!(caller(Permission::Sessions).require::<UseSessions>().is_ok());
+        assert!(caller(Permission::Admin).require::<ReadMetrics>().is_ok());
+        assert!(Caller::AdminSocket.require::<Administer>().is_ok());
+        assert!(caller(Permission::IntrospectAny).require::<IntrospectTokens>().is_ok());
+        assert_eq!(
+            named(caller(Permission::IntrospectAny).require::<UseSessions>().unwrap_err()),
+            (Refusal::Forbidden, "this needs the permission sessions".into())
+        );
+        assert_eq!(
+            named(caller(Permission::Sessions).require::<IntrospectTokens>().unwrap_err()),
+            (Refusal::Forbidden, "this needs the permission introspect".into())
+        );
     }
 }

@@ -1,4 +1,6 @@
-//! Registered clients: what each is, and what it may ask for.
+//! Registered clients: their settings, permissions and secrets.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,28 +12,28 @@ use super::scope::ScopeSet;
 use super::time::Timestamp;
 
 /// How many secrets can be valid at once: two, during a rotation.
-pub const SECRETS_MAX: usize = 2;
-/// How many audiences, resources or clients a client's list may name.
-pub const LIST_MAX: usize = 64;
+const SECRETS_MAX: usize = 2;
+/// The most entries of `audiences`, `serves` and `opens_for`.
+const LIST_MAX: usize = 64;
 /// The longest audience, in bytes.
-pub const AUDIENCE_BYTES_MAX: usize = 256;
+const AUDIENCE_BYTES_MAX: usize = 256;
 
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
-    /// Its name.
+    /// `client_id`.
     pub id: ClientId,
-    /// Whether it can keep a secret.
+    /// Whether it has a secret.
     pub kind: ClientKind,
-    /// What it may do at the management routes and at introspection.
+    /// Its permissions at `/v1` and at introspection.
     pub permissions: Vec<Permission>,
     /// The grants it may use at the token endpoint.
     pub grants: Vec<Grant>,
-    /// The scopes it may ask for.
+    /// The scopes that it may request.
     pub scopes: ScopeSet,
-    /// The audiences it may ask for.
+    /// The audiences that it may request.
     pub audiences: Vec<Box<str>>,
-    /// The resources (audiences) that it is.
+    /// The resources (audiences) that it serves.
     pub serves: Vec<Box<str>>,
     /// The clients that it may open sessions and families for.
     pub opens_for: Vec<ClientId>,
@@ -39,42 +41,40 @@ pub struct Client {
     pub policy: Box<str>,
     /// The form of the access tokens issued to it.
     pub access_token_format: TokenFormat,
-    /// While true, its requests are refused and its tokens inactive.
+    /// While true, its requests are rejected and its tokens inactive.
     pub disabled: bool,
-    /// Whether the configuration file declares it; then the API does not change it.
+    /// Whether the configuration file declares it; then the API cannot change it.
     pub declared: bool,
     /// Its valid secrets, newest first; none for a public client.
     pub secrets: Vec<ClientSecret>,
-    /// When it was registered.
     pub created_at: Timestamp,
-    /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
-/// A client's secret as it is kept.
+/// A client's secret, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientSecret {
     /// SHA-256 of the secret, which is 256 random bits.
     pub hash: Hash,
-    /// Until when it is valid; `None` is without end.
+    /// Until when it is valid; `None` means no limit.
     pub until: Option<Timestamp>,
 }
 
-/// Whether a client can keep a secret (RFC 6749 §2.1).
+/// Whether a client has a secret (RFC 6749 §2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientKind {
     /// It authenticates with a secret.
     Confidential,
-    /// It has none; it only refreshes and revokes its own tokens.
+    /// It has no secret, and only refreshes and revokes its own tokens.
     Public,
 }
 
-/// What a client may do besides refreshing and revoking its own tokens.
+/// What a client may do in addition to refreshing and revoking its own tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Permission {
-    /// Open sessions; read, change, renew and end those it opened; read and end those opened for it.
+    /// Open sessions; read, change, renew and end those that it opened; read and end those opened for it.
     Sessions,
-    /// Introspect tokens issued to it or meant for it.
+    /// Introspect tokens that were issued to it or are for a resource that it serves.
     Introspect,
     /// Introspect every token.
     IntrospectAny,
@@ -82,7 +82,7 @@ pub enum Permission {
     Events,
     /// Read the metrics.
     Metrics,
-    /// Everything.
+    /// All of the above, and administration.
     Admin,
 }
 
@@ -96,7 +96,7 @@ pub enum Grant {
 }
 
 impl Client {
-    /// Whether it has `permission`, by itself or as an administrator.
+    /// Whether it has `permission`; `admin` implies every other.
     pub fn may(&self, permission: Permission) -> bool {
         self.permissions.iter().any(|held| *held == permission || *held == Permission::Admin)
     }
@@ -106,29 +106,47 @@ impl Client {
         self.grants.contains(&grant)
     }
 
-    /// Whether `hash` is that of a secret valid at `now`. Looks at every secret, whatever the first says.
+    /// Refuses a client without `grant`.
+    ///
+    /// # Errors
+    /// `UnauthorizedClient`, naming the grant.
+    pub fn check_grant(&self, grant: Grant) -> Result<(), Refused> {
+        if self.has_grant(grant) {
+            return Ok(());
+        }
+        let why = format!("the client does not have the grant {}", grant.as_str());
+        Err(Refusal::UnauthorizedClient.because(why))
+    }
+
+    /// Whether `hash` is that of a secret valid at `now`. Compares every secret, so that the time does not
+    /// depend on which one matches.
     pub fn knows_secret(&self, hash: &Hash, now: Timestamp) -> bool {
         self.secrets.iter().fold(false, |known, secret| {
             known | ((secret.hash == *hash) & secret.until.is_none_or(|until| now < until))
         })
     }
 
-    /// The scope to grant: what is asked for if it is the client's, all of the client's if nothing is asked.
+    /// The scope to grant: the requested one, or all of the client's scopes.
+    ///
+    /// # Errors
+    /// `InvalidScope` for a scope that the client may not request.
     pub fn grant_scope(&self, asked: Option<&ScopeSet>) -> Result<ScopeSet, Refused> {
         match asked {
             None => Ok(self.scopes.clone()),
             Some(asked) if self.scopes.contains_all(asked) => Ok(asked.clone()),
-            Some(_) => Err(Refusal::InvalidScope.because("the client may not ask for all of these scopes")),
+            Some(_) => Err(Refusal::InvalidScope.because("the client may not request all of these scopes")),
         }
     }
 
-    /// The audience to grant: what is asked for if it is the client's; else its only one, or `issuer` if it
-    /// has none.
+    /// The audience to grant: the requested one, else the client's only one, or `issuer` if it has none.
+    ///
+    /// # Errors
+    /// `InvalidTarget` for an audience that the client may not request, or none where it has several.
     pub fn grant_audience(&self, asked: Option<&str>, issuer: &str) -> Result<Box<str>, Refused> {
         match (asked, self.audiences.as_slice()) {
             (Some(asked), audiences) if audiences.iter().any(|a| **a == *asked) => Ok(asked.into()),
             (Some(asked), []) if asked == issuer => Ok(issuer.into()),
-            (Some(_), _) => Err(Refusal::InvalidTarget.because("the client may not ask for this audience")),
+            (Some(_), _) => Err(Refusal::InvalidTarget.because("the client may not request this audience")),
             (None, []) => Ok(issuer.into()),
             (None, [only]) => Ok(only.clone()),
             (None, several) => {
@@ -137,11 +155,26 @@ impl Client {
         }
     }
 
-    /// What no client can be. Public clients have no secret, so nothing that needs one (contract, section 4).
+    /// Makes `hash` the newest secret. The others stay valid for `keep_old_for`, or for the time that they have
+    /// left if that is less.
+    pub fn replace_secret(&mut self, hash: Hash, keep_old_for: Duration, now: Timestamp) {
+        let until = now.plus(keep_old_for);
+        self.secrets.retain(|old| !keep_old_for.is_zero() && old.until.is_none_or(|end| now < end));
+        for old in &mut self.secrets {
+            old.until = Some(old.until.map_or(until, |end| end.min(until)));
+        }
+        self.secrets.insert(0, ClientSecret { hash, until: None });
+        self.secrets.truncate(SECRETS_MAX);
+    }
+
+    /// Checks the settings. A public client has no secret, so nothing that needs one (contract, section 4).
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field.
     pub fn validate(&self) -> Result<(), Refused> {
-        let refuse = |field: &'static str, why: &str| Err(Refusal::Invalid { field }.because(why.to_owned()));
+        let refuse = |field, problem: &str| Err(Refused::invalid(field, problem));
         if [ADMIN_SOCKET, ENGINE].contains(&self.id.as_str()) {
-            return refuse("client_id", "another name: in the event log this one is keyfob itself");
+            return refuse("client_id", "must be another name: this one is reserved for keyfob itself");
         }
         if self.kind == ClientKind::Public {
             let needs_a_secret = [
@@ -154,23 +187,23 @@ impl Client {
                 if !absent {
                     return refuse(
                         field,
-                        "a public client only refreshes and revokes its own tokens: no permissions, serves, opens_for or client_credentials",
+                        "must be absent: a public client only refreshes and revokes its own tokens, and has no permissions, serves, opens_for or client_credentials",
                     );
                 }
             }
         }
         for (field, list) in [("audiences", &self.audiences), ("serves", &self.serves)] {
-            let sound = |a: &str| {
+            let valid = |a: &str| {
                 !a.is_empty()
                     && a.len() <= AUDIENCE_BYTES_MAX
                     && !a.chars().any(|c| c.is_control() || c.is_whitespace())
             };
-            if list.len() > LIST_MAX || !list.iter().all(|a| sound(a)) {
-                return refuse(field, "at most 64 entries of 1 to 256 bytes, without white space");
+            if list.len() > LIST_MAX || !list.iter().all(|a| valid(a)) {
+                return refuse(field, "must have at most 64 entries of 1 to 256 bytes, without white space");
             }
         }
         if self.opens_for.len() > LIST_MAX {
-            return refuse("opens_for", "at most 64 clients");
+            return refuse("opens_for", "must have at most 64 entries");
         }
         Ok(())
     }
@@ -183,7 +216,7 @@ names!(Permission {
 names!(Grant { RefreshToken = "refresh_token", ClientCredentials = "client_credentials" });
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn client(id: &str) -> Client {
@@ -241,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn no_client_takes_the_name_that_keyfob_itself_goes_by() {
+    fn no_client_can_have_a_name_of_keyfob_itself() {
         for reserved in [ADMIN_SOCKET, ENGINE] {
             assert_eq!(
                 client(reserved).validate().unwrap_err().refusal,

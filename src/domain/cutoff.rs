@@ -1,4 +1,4 @@
-//! Cut-offs: one entry that ends everything issued before it, whatever its number (no clock is compared).
+//! Cut-offs: one entry ends everything that was issued before it. Positions are compared, never clocks.
 
 use std::collections::HashMap;
 
@@ -8,33 +8,32 @@ use super::end::{End, EndReason};
 use super::id::{ClientId, Position};
 use super::time::Timestamp;
 
-/// A place in the event log; what was issued at an earlier one is dead.
+/// A position in the event log; whatever was issued at an earlier one has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutOff {
-    /// The place.
+    /// The position.
     pub position: Position,
-    /// When it was made; told to people, never compared.
+    /// When it was made; for display, never compared with another cut-off's.
     pub at: Timestamp,
-    /// Who made it.
+    /// The caller that made it.
     pub by: Box<str>,
 }
 
-/// All cut-offs there are, as of one state of the store.
+/// All cut-offs, as of one state of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CutOffs {
     /// Made when everything was ended.
     pub everything: Option<CutOff>,
-    /// Made when the store was restored: what became of anything issued before it is not known, so it is
-    /// dead.
+    /// Made when the store was restored: later changes of what was issued before are unknown, so it is ended.
     pub restored: Option<CutOff>,
-    /// Made when a client was deleted. Outlives the client, so that a later one of its name inherits nothing.
+    /// Made when a client was deleted. Retained, so that a later client of that name inherits nothing.
     pub clients: HashMap<ClientId, CutOff>,
-    /// The last event written so far. What is decided now is recorded after it.
+    /// The last event so far. What is decided now is recorded after it.
     pub head: Position,
 }
 
 impl CutOffs {
-    /// How what was issued to `client` at `issued` ended, if a cut-off ended it.
+    /// The earliest cut-off that ended what was issued to `client` at `issued`.
     pub fn end_of(&self, client: &ClientId, issued: Position) -> Option<End> {
         let cut = |cut: &CutOff, reason| {
             (issued < cut.position).then(|| End { at: cut.at, reason, by: cut.by.clone() })
@@ -52,7 +51,7 @@ mod tests {
 
     /// FED-10 in the engine's own terms: positions decide, so identical clock readings do not matter.
     #[test]
-    fn what_was_issued_before_a_cut_off_is_dead_and_what_came_after_lives() {
+    fn what_was_issued_before_a_cut_off_has_ended_and_what_came_after_has_not() {
         let at = Timestamp::from_seconds(5);
         let client: ClientId = "app".parse().unwrap();
         let cuts = CutOffs {

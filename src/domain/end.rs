@@ -5,37 +5,35 @@ use serde::{Deserialize, Serialize};
 use super::names::names;
 use super::time::Timestamp;
 
-/// When, why and by whom something was ended.
+/// How something ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// When.
     pub at: Timestamp,
-    /// Why.
     pub reason: EndReason,
-    /// By whom.
+    /// A client's name, `admin.sock`, or `keyfob` itself.
     pub by: Box<str>,
 }
 
 /// Why something was ended (contract, section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EndReason {
-    /// The subject, or a client for it, logged out.
+    /// A logout by the subject, or by an owner of the session.
     Logout,
     /// An administrator ended it.
     Admin,
     /// Every session of the subject was ended.
     SubjectRevoked,
-    /// Everything was ended.
+    /// Every session was ended.
     AllRevoked,
-    /// A spent refresh token came back.
+    /// A spent refresh token was presented.
     RefreshReuse,
     /// It made room for another of the same subject.
     Evicted,
     /// Its client was deleted.
     ClientDeleted,
-    /// A genuine token was newer than the store.
+    /// A genuine token was newer than the store, or the store was restored.
     StoreRollback,
-    /// Its last family was revoked.
+    /// A token of its last family was revoked.
     TokenRevoked,
 }
 

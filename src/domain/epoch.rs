@@ -1,4 +1,4 @@
-//! Epochs of the event log: a restored store goes on at a place that the history it has lost cannot have
+//! Epochs of the event log: a restored store continues at a position that the lost history cannot have
 //! reached.
 
 use serde::{Deserialize, Serialize};
@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 use super::id::Position;
 use super::time::Timestamp;
 
-/// How many positions a millisecond of the clock is worth. No store writes as many events in one.
+/// The positions per millisecond of the clock, as a power of two. No store writes as many events in one.
 const POSITIONS_PER_MILLISECOND_BITS: u32 = 20;
-/// The last millisecond that counts (in the year 2109), so that positions stay below 2^63.
+/// The last millisecond that is used (in the year 2109), so that positions stay below 2^63.
 const MILLISECONDS_MAX: u64 = (1 << 42) - 1;
-/// So far apart lie two epochs at least, whatever the clock says.
+/// The least distance of two epochs, in positions, whatever the clock shows.
 const STEP: u64 = 1 << 40;
-/// How many bits of chance keep two restores within one millisecond apart.
+/// The random bits that separate two restores within one millisecond.
 const CHANCE_BITS: u32 = 16;
 
-/// An epoch that a restore began.
+/// An epoch that a restore started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Its number; a store that was never restored is in the first.
     pub number: u32,
     /// The position of its first event.
     pub began: Position,
-    /// The position of the last event before it: the end of the backup. What lay between was lost.
+    /// The position of the last event before it: the end of the backup. The events between were lost.
     pub after: Position,
 }
 
-/// How far a history has come: the position of its last event, and the number of its epoch.
+/// The end of a history: the position of its last event, and the number of its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
     /// The position.
@@ -35,22 +35,22 @@ pub struct Reached {
     pub number: u32,
 }
 
-/// The epochs that restores began and whose beginnings are still in the log, in order.
+/// The epochs whose first event is still in the log, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epochs(Vec<Epoch>);
 
 impl Epochs {
-    /// The number of the epoch that goes on now.
+    /// The number of the current epoch.
     pub fn number(&self) -> u32 {
         self.0.last().map_or(1, |epoch| epoch.number)
     }
 
-    /// Where the epoch that goes on now began, if a restore began it.
+    /// The first position of the current epoch, if a restore started it.
     pub fn began(&self) -> Option<Position> {
         self.0.last().map(|epoch| epoch.began)
     }
 
-    /// Which position follows this one; `None` for one in a history that was lost.
+    /// The position after this one; `None` for one in a lost history.
     pub fn next(&self, position: Position) -> Option<Position> {
         match self.0.iter().find(|epoch| (epoch.after..epoch.began).contains(&position)) {
             Some(epoch) => (position == epoch.after).then_some(epoch.began),
@@ -58,11 +58,9 @@ impl Epochs {
         }
     }
 
-    /// Begins another epoch, after a backup that ends at `head`, and answers its first position. It lies
-    /// beyond all that the lost store can have reached, however long it went on, and beyond what another
-    /// restore of the same backup began; where it is known how far that store came (`lost`), whatever the
-    /// clock says. Beginnings before `oldest`, the first event that is kept, are forgotten: nobody's cursor
-    /// passes over them any more.
+    /// Starts another epoch after a backup that ends at `head`, and returns its first position. That is beyond
+    /// every position of the lost store (`lost`, if known) and of other restores of the same backup. Epochs
+    /// that started before `oldest`, the first retained event, are removed: no cursor can pass them.
     pub fn begin(
         &mut self,
         head: Position,

@@ -7,22 +7,16 @@ use super::id::{ClientId, KeyId, SessionId, Subject, TokenId};
 use super::names::names;
 use super::time::Timestamp;
 
-/// One entry of the event log. Absent members do not concern its type.
+/// One entry of the event log. Members that do not apply to its type are absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// What happened.
     pub kind: EventKind,
-    /// When.
     pub at: Timestamp,
-    /// Who did it: a client's name, `admin.sock`, or `keyfob` itself.
+    /// The actor: a client's name, `admin.sock`, or `keyfob` itself.
     pub by: Box<str>,
-    /// The session it concerns.
     pub session: Option<SessionId>,
-    /// The subject it concerns.
     pub subject: Option<Subject>,
-    /// The client it concerns.
     pub client: Option<ClientId>,
-    /// The family it concerns.
     pub family: Option<u16>,
     /// Why something ended.
     pub reason: Option<EndReason>,
@@ -34,12 +28,12 @@ pub struct Event {
     pub generations_behind: Option<u32>,
     /// A keyed hash of the address a reused refresh token came from.
     pub address: Option<[u8; 16]>,
-    /// What a caller gave as its own words for why.
+    /// The reason that the caller gave.
     pub note: Option<Box<str>>,
 }
 
 impl Event {
-    /// An event with nothing but its type, its time and its author.
+    /// An event with only its type, time and actor.
     pub fn new(kind: EventKind, at: Timestamp, by: &str) -> Self {
         Self {
             kind,
@@ -66,7 +60,7 @@ pub enum EventKind {
     SessionOpened,
     /// Its claims, data or label changed.
     SessionUpdated,
-    /// The subject authenticated again.
+    /// The subject authenticated again (step-up).
     SessionRenewed,
     /// A timeout was found to have passed.
     SessionExpired,
@@ -74,15 +68,15 @@ pub enum EventKind {
     SessionEnded,
     /// A further family was opened.
     FamilyOpened,
-    /// A family was ended; its session lives.
+    /// A family was ended; its session is still active.
     FamilyEnded,
     /// One access token was revoked.
     TokenRevoked,
-    /// A spent refresh token came back.
+    /// A spent refresh token was presented.
     RefreshReused,
     /// Every session of a subject was ended.
     SubjectRevoked,
-    /// Everything was ended.
+    /// Every session was ended.
     AllRevoked,
     /// A client was registered.
     ClientCreated,
@@ -90,7 +84,7 @@ pub enum EventKind {
     ClientUpdated,
     /// A client was deleted.
     ClientDeleted,
-    /// Another key signs.
+    /// Another key became the signing key.
     KeyRotated,
     /// A compromised key was revoked.
     KeyRevoked,

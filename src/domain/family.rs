@@ -11,21 +11,21 @@ use super::id::{ClientId, Hash, KeyId, Position, Salt};
 use super::scope::ScopeSet;
 use super::time::{Moment, Timestamp};
 
-/// How often one spent token may be answered again within its window.
+/// How often one spent token is answered again within its window.
 pub const RETRIES_MAX: u8 = 64;
 
 /// One chain of refresh tokens, for one client, scope and audience.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Family {
-    /// Its number in the session; never reused there.
+    /// Its number in the session; never used again there.
     pub number: u16,
-    /// To whom it was issued.
+    /// The client that it was issued to.
     pub client_id: ClientId,
-    /// What was granted. Refreshes narrow the access token only (RFC 6749 §6).
+    /// The granted scope. A refresh can narrow the access token only (RFC 6749 §6).
     pub scope: ScopeSet,
-    /// For whom its access tokens are.
+    /// The audience of its access tokens.
     pub audience: Box<str>,
-    /// The authentication that it was granted under; refreshes never change it.
+    /// The authentication under which it was granted; refreshes do not change it.
     pub authentication: Authentication,
     /// The event position at which it was issued, for cut-offs.
     pub issued: Position,
@@ -35,35 +35,35 @@ pub struct Family {
     pub generation: u32,
     /// The hash of the current token's secret.
     pub current: Hash,
-    /// The hash of the one before.
+    /// The hash of the previous token's secret.
     pub previous: Option<Hash>,
-    /// When it was last rotated, or opened.
+    /// When it was opened or last rotated.
     pub refreshed_at: Timestamp,
-    /// While it is there and open, the previous token answers the current pair again.
+    /// While it is open, the previous token is answered with the current pair.
     pub window: Option<RetryWindow>,
 }
 
 /// The time in which a retry of the last refresh gets the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryWindow {
-    /// What, with the previous secret, gives the current one.
+    /// Gives, with the previous secret, the current one.
     pub salt: Salt,
-    /// When the rotation happened.
+    /// The time of the rotation.
     pub opened: Reading,
     /// How long the window is open.
     pub length: Duration,
-    /// How often the previous token was answered again.
+    /// How many retries were answered.
     pub retries: u8,
     /// What the access token of this generation was made from.
     pub stamp: Stamp,
 }
 
-/// A [`Moment`] as it is kept.
+/// A [`Moment`] as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
     /// Wall time.
     pub wall: Timestamp,
-    /// The run of the process.
+    /// Identifies the run of the process.
     pub boot: u64,
     /// Monotonic time in that run.
     pub elapsed_ms: u64,
@@ -80,42 +80,41 @@ pub struct Stamp {
     pub key: KeyId,
     /// Its form.
     pub format: TokenFormat,
-    /// The session's claims as they were.
+    /// The version of the session's claims.
     pub claims_version: u32,
 }
 
-/// A genuine refresh token as it was presented (its MAC is good), and what its successor will be if it is
-/// current.
+/// A genuine refresh token (its MAC is valid) as it was presented, and its successor if it is current.
 #[derive(Clone, Debug)]
 pub struct Presented {
-    /// Its generation.
+    /// The generation of the token.
     pub generation: u32,
     /// The hash of its secret.
     pub hash: Hash,
-    /// Fresh randomness for the successor.
+    /// Random bytes for the successor.
     pub salt: Salt,
     /// The hash of the successor's secret under that salt.
     pub successor: Hash,
 }
 
-/// Where a presented token stands in its chain (standards, section 6.4).
+/// The position of a presented token in its chain (standards, section 6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainPosition {
-    /// It is the current one.
+    /// The current token.
     Current,
-    /// It is the one before, and its window is open.
+    /// The previous token; its window is open.
     Retry,
-    /// It is the one before, and its window is closed.
+    /// The previous token; its window is closed.
     Late,
-    /// It is older still, by this many generations.
+    /// Older than the previous token; this many generations behind the current one.
     Spent(u32),
-    /// It is genuine, but this store never issued it: the store lost a rotation.
+    /// Genuine, but not issued by this store: the store has lost a rotation.
     Unknown,
 }
 
 impl RetryWindow {
     /// Whether the window is open. In the run that opened it the monotonic clock decides; after a restart
-    /// wall time does, and a clock that went back closes the window.
+    /// wall time does, and a clock that was set back closes the window.
     pub fn is_open(&self, now: Moment) -> bool {
         if now.boot == self.opened.boot {
             let elapsed = now.elapsed_ms.saturating_sub(self.opened.elapsed_ms);
@@ -125,7 +124,7 @@ impl RetryWindow {
         }
     }
 
-    /// When it closes by the wall clock; after that it may be erased.
+    /// When it closes by the wall clock; then it may be erased.
     pub fn closes_at(&self) -> Timestamp {
         self.opened.wall.plus(self.length)
     }
@@ -138,9 +137,14 @@ impl From<Moment> for Reading {
 }
 
 impl Family {
-    /// How it ended by itself or by a cut-off; its session may have ended besides.
+    /// How it ended by itself or by a cut-off; the end of its session is not considered.
     pub fn end(&self, cuts: &CutOffs) -> Option<End> {
         self.end.clone().or_else(|| cuts.end_of(&self.client_id, self.issued))
+    }
+
+    /// Whether it can be used while its session is active.
+    pub fn is_active(&self, cuts: &CutOffs) -> bool {
+        self.end(cuts).is_none()
     }
 
     /// Whether this is the current token of the chain.
@@ -148,7 +152,7 @@ impl Family {
         generation == self.generation && *hash == self.current
     }
 
-    /// Where a genuine token stands.
+    /// The position of a genuine token.
     pub fn position_of(&self, presented: &Presented, now: Moment) -> ChainPosition {
         let behind = self.generation.checked_sub(presented.generation);
         match behind {
@@ -162,7 +166,7 @@ impl Family {
         }
     }
 
-    /// Makes the successor current. The salt is kept only if there is a window to answer retries in.
+    /// Makes the successor current. The salt is stored only if the policy has a retry window.
     pub(super) fn rotate(&mut self, presented: &Presented, stamp: Stamp, length: Duration, now: Moment) {
         self.generation += 1;
         self.previous = Some(self.current);
@@ -177,7 +181,7 @@ impl Family {
         });
     }
 
-    /// Ends the family and forgets what would answer retries.
+    /// Ends the family and erases what answers retries.
     pub(super) fn finish(&mut self, end: End) {
         self.end.get_or_insert(end);
         self.window = None;

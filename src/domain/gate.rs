@@ -1,5 +1,4 @@
-//! What a proxy asks of whoever wants in: which client, which scope, and how strongly and freshly they
-//! authenticated (RFC 9470).
+//! The requirements of a forward-auth request: client, scope, `acr` and maximum age (RFC 9470).
 
 use std::time::Duration;
 
@@ -8,32 +7,35 @@ use super::id::ClientId;
 use super::scope::ScopeSet;
 use super::time::Timestamp;
 
-/// What is asked. Everything left empty is not asked.
+/// The requirements. An empty member requires nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gate {
-    /// Scopes that must all be there.
+    /// Scopes that are all required.
     pub scope: ScopeSet,
-    /// Clients of which it must be one.
+    /// The permitted clients.
     pub clients: Vec<ClientId>,
-    /// Authentication context classes of which it must be one.
+    /// The permitted authentication context classes.
     pub acr: Vec<Box<str>>,
-    /// How long ago the authentication may be.
+    /// The maximum age of the authentication.
     pub max_age: Option<Duration>,
 }
 
-/// Why somebody who is signed in is turned away.
+/// The requirement that a signed-in subject does not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The session is another client's.
+    /// The session is for a client that is not permitted.
     Client,
-    /// The scope is not enough.
+    /// A required scope is missing.
     Scope,
-    /// The subject must authenticate again, or more strongly.
+    /// The subject must authenticate again, or with a higher `acr`.
     StepUp,
 }
 
 impl Gate {
-    /// Lets in, or says why not. What another sign-in cannot mend comes first.
+    /// Checks the requirements. Those that a new sign-in cannot meet come first.
+    ///
+    /// # Errors
+    /// The first requirement that is not met.
     pub fn admit(
         &self,
         client: &ClientId,
@@ -58,9 +60,9 @@ impl Gate {
 mod tests {
     use super::*;
 
-    /// SES-12, BER-10: sensitive things ask for a level and an age.
+    /// SES-12, BER-10: sensitive operations require a level and an age.
     #[test]
-    fn a_gate_turns_away_whoever_lacks_what_it_asks() {
+    fn a_gate_denies_what_does_not_meet_its_requirements() {
         let now = Timestamp::from_seconds(1_000);
         let authentication =
             Authentication { at: Timestamp::from_seconds(900), acr: Some("mfa".into()), amr: vec![] };
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_says_no_level_does_not_pass_where_one_is_asked() {
+    fn a_session_without_acr_is_denied_where_one_is_required() {
         let authentication = Authentication { at: Timestamp::from_seconds(0), acr: None, amr: vec![] };
         let gate = Gate { acr: vec!["mfa".into()], ..Gate::default() };
         let admitted = gate.admit(

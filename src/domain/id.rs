@@ -1,4 +1,4 @@
-//! The names things go by: sessions, clients, subjects, tokens, places in the event log.
+//! Identifiers: of sessions, clients, subjects, tokens and keys, and positions in the event log.
 
 use std::fmt;
 use std::str::FromStr;
@@ -82,12 +82,15 @@ impl FromStr for SessionId {
     }
 }
 
-/// A registered client's name: 1 to 64 characters of `[A-Za-z0-9._~-]`.
+/// A client's identifier: 1 to 64 characters of `[A-Za-z0-9._~-]`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ClientId(Box<str>);
 
 impl ClientId {
-    /// The name as text.
+    /// What a `client_id` must be; continues the sentence that the field's name starts.
+    pub const EXPECTED: &'static str = "must have 1 to 64 characters of [A-Za-z0-9._~-]";
+
+    /// The identifier as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -117,11 +120,15 @@ impl fmt::Debug for ClientId {
     }
 }
 
-/// Who signed in: 1 to 256 bytes, opaque to us. Personal: `Debug` shows nothing.
+/// The application's identifier of a user: 1 to 256 bytes without control characters. Personal: `Debug` shows
+/// nothing.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Subject(Box<str>);
 
 impl Subject {
+    /// What a `subject` must be; continues the sentence that the field's name starts.
+    pub const EXPECTED: &'static str = "must have 1 to 256 bytes and no control characters";
+
     /// The subject as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -131,8 +138,8 @@ impl Subject {
 impl FromStr for Subject {
     type Err = Malformed;
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let sound = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
-        if sound { Ok(Self(text.into())) } else { Err(Malformed) }
+        let valid = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+        if valid { Ok(Self(text.into())) } else { Err(Malformed) }
     }
 }
 
@@ -142,20 +149,20 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// A place in the event log. Positions have no gaps, except in front of an epoch; the first event is at 1,
-/// and 0 is before everything.
+/// A position in the event log. Positions have no gaps, except before an epoch; the first event is at 1, and
+/// 0 is before every event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position(pub u64);
 
 impl Position {
-    /// The place after this one.
+    /// The position after this one.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
 impl fmt::Display for Position {
-    /// The cursor: opaque to everybody else.
+    /// A cursor; opaque to callers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -169,12 +176,12 @@ impl FromStr for Position {
     }
 }
 
-/// The name of a signing key: the 33 bytes behind PASERK `k4.pid.`
+/// The identifier of a signing key: the 33 bytes after PASERK `k4.pid.`
 /// (<https://github.com/paseto-standard/paserk>, types/pid).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub [u8; 33]);
 
-/// What every text form of a [`KeyId`] begins with.
+/// The prefix of the text form of a [`KeyId`].
 const KEY_ID_PREFIX: &str = "k4.pid.";
 
 impl fmt::Display for KeyId {
@@ -238,7 +245,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// What, with a spent refresh token, gives its successor again. Erased when the retry window closes.
+/// Gives, with a spent refresh token, its successor again. Erased after the retry window.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
 pub struct Salt(pub [u8; 32]);
 

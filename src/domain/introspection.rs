@@ -1,57 +1,50 @@
-//! Whether a token is good, and what may be told of it. Begins at inactive and returns at each doubt.
+//! What introspection reveals of a valid token, and to which callers. It starts at inactive and returns at
+//! each doubt.
 
 use super::access::{AccessToken, Authentication, Claims, IssuedFor};
 use super::caller::Caller;
-use super::client::{Client, Permission};
-use super::cutoff::CutOffs;
 use super::id::{ClientId, Hash, SessionId, Subject, TokenId};
 use super::scope::ScopeSet;
 use super::session::Session;
-use super::time::Timestamp;
+use super::validity::Validity;
 
-/// What is told of a good token (RFC 7662 §2.2). Times are whole seconds since 1970.
+/// The answer for a valid token (RFC 7662 §2.2). Times are whole seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Active {
-    /// Whom it speaks for.
+    /// `sub`.
     pub subject: Subject,
-    /// To whom it was issued.
+    /// The client that it was issued to.
     pub client_id: ClientId,
-    /// What it allows.
+    /// `scope`; may be empty.
     pub scope: ScopeSet,
-    /// For whom it is meant; refresh and session tokens are for us.
+    /// `aud`; absent for refresh and session tokens, which are for keyfob itself.
     pub audience: Option<Box<str>>,
-    /// When it expires.
+    /// `exp`.
     pub expires_at: i64,
-    /// When it was issued, for access tokens.
+    /// `iat`, for access tokens.
     pub issued_at: Option<i64>,
-    /// From when it is good, for access tokens.
+    /// `nbf`, for access tokens.
     pub not_before: Option<i64>,
-    /// Its name, for access tokens.
+    /// `jti`, for access tokens.
     pub id: Option<TokenId>,
-    /// The session it lives by.
+    /// `sid`; absent for a client's own token.
     pub session: Option<SessionId>,
-    /// How its subject authenticated.
+    /// How the subject authenticated.
     pub authentication: Option<Authentication>,
-    /// The session's own claims.
+    /// The claims of the session.
     pub claims: Option<Claims>,
 }
 
-/// What a token is judged by: who asks, the clock, the cut-offs and the registered clients of one state of
-/// the store.
+/// A caller that introspects, and what its token is checked against.
 pub struct Judgement<'a> {
-    /// Who asks.
+    /// The caller.
     pub caller: &'a Caller,
-    /// The clock.
-    pub now: Timestamp,
-    /// The cut-offs.
-    pub cuts: &'a CutOffs,
-    /// The client that the token was issued to, if there still is one.
-    pub client: Option<&'a Client>,
+    /// The state of the store.
+    pub validity: Validity<'a>,
 }
 
 impl Judgement<'_> {
-    /// An access token whose signature is good. `session` is the one it names; `revoked` whether a token
-    /// without session was revoked by itself.
+    /// The answer for an access token whose signature is valid; arguments as for [`Validity::access_token`].
     pub fn access_token(
         &self,
         token: &AccessToken,
@@ -59,35 +52,14 @@ impl Judgement<'_> {
         session: Option<&Session>,
         revoked: bool,
     ) -> Option<Active> {
-        let now = self.now.seconds();
-        if *token.issuer != *issuer
-            || now >= token.expires_at
-            || now < token.not_before
-            || !self.client_is_good()
+        if !self.validity.access_token(token, issuer, session, revoked)
+            || !self.caller.may_introspect_access_token(&token.client_id, &token.audience)
         {
             return None;
         }
-        if !self.may_read_access_token(token) {
-            return None;
-        }
-        let (id, authentication, claims) = match &token.issued_for {
-            IssuedFor::Client { issued } => {
-                if revoked || self.cuts.end_of(&token.client_id, *issued).is_some() {
-                    return None;
-                }
-                (None, None, None)
-            }
-            IssuedFor::Session { id, family, authentication, claims } => {
-                let session = session?;
-                if session.id != *id
-                    || !session.is_active(self.now, self.cuts)
-                    || session.has_revoked(&token.id)
-                {
-                    return None;
-                }
-                if family.is_some_and(|number| !session.family_is_active(number, self.cuts)) {
-                    return None;
-                }
+        let (session, authentication, claims) = match &token.issued_for {
+            IssuedFor::Client { .. } => (None, None, None),
+            IssuedFor::Session { id, authentication, claims, .. } => {
                 (Some(*id), Some(authentication.clone()), claims.clone())
             }
         };
@@ -100,13 +72,13 @@ impl Judgement<'_> {
             issued_at: Some(token.issued_at),
             not_before: Some(token.not_before),
             id: Some(token.id),
-            session: id,
+            session,
             authentication,
             claims,
         })
     }
 
-    /// A genuine refresh token of `session`. Only the current one is active (C-09).
+    /// The answer for a genuine refresh token of `session`.
     pub fn refresh_token(
         &self,
         session: &Session,
@@ -114,76 +86,38 @@ impl Judgement<'_> {
         generation: u32,
         hash: &Hash,
     ) -> Option<Active> {
-        let family = session.family(family)?;
-        if !self.may_read_of_session(session, &family.client_id) || !self.client_is_good() {
-            return None;
-        }
-        if !session.is_active(self.now, self.cuts)
-            || family.end(self.cuts).is_some()
-            || !family.is_current(generation, hash)
-        {
-            return None;
-        }
-        Some(self.of_session(session, &family.client_id, family.scope.clone(), family.authentication.clone()))
+        let family = self.validity.refresh_token(session, family, generation, hash)?;
+        self.of_session(session, &family.client_id, &family.scope, &family.authentication)
     }
 
-    /// A genuine session token of `session`.
+    /// The answer for a genuine session token of `session`.
     pub fn session_token(&self, session: &Session, renewals: u32, hash: &Hash) -> Option<Active> {
-        if !self.may_read_of_session(session, &session.client_id) || !self.client_is_good() {
+        if !self.validity.session_token(session, renewals, hash) {
             return None;
         }
-        if !session.is_active(self.now, self.cuts) || !session.is_current_token(renewals, hash) {
-            return None;
-        }
-        Some(self.of_session(
-            session,
-            &session.client_id,
-            session.scope.clone(),
-            session.authentication.clone(),
-        ))
+        self.of_session(session, &session.client_id, &session.scope, &session.authentication)
     }
 
     fn of_session(
         &self,
         session: &Session,
-        client: &ClientId,
-        scope: ScopeSet,
-        authentication: Authentication,
-    ) -> Active {
-        Active {
+        client_id: &ClientId,
+        scope: &ScopeSet,
+        authentication: &Authentication,
+    ) -> Option<Active> {
+        self.caller.may_introspect_token_of(session, client_id).then(|| Active {
             subject: session.subject.clone(),
-            client_id: client.clone(),
-            scope,
+            client_id: client_id.clone(),
+            scope: scope.clone(),
             audience: None,
             expires_at: session.deadline().seconds(),
             issued_at: None,
             not_before: None,
             id: None,
             session: Some(session.id),
-            authentication: Some(authentication),
+            authentication: Some(authentication.clone()),
             claims: session.claims.clone(),
-        }
-    }
-
-    /// A deleted or disabled client's tokens are dead.
-    fn client_is_good(&self) -> bool {
-        self.client.is_some_and(|client| !client.disabled)
-    }
-
-    /// Issued to the caller, or meant for a resource that the caller is.
-    fn may_read_access_token(&self, token: &AccessToken) -> bool {
-        self.caller.may(Permission::IntrospectAny)
-            || match self.caller {
-                Caller::AdminSocket => true,
-                Caller::Client(caller) => {
-                    caller.id == token.client_id || caller.serves.contains(&token.audience)
-                }
-            }
-    }
-
-    /// Issued to the caller, or of a session that the caller opened.
-    fn may_read_of_session(&self, session: &Session, issued_to: &ClientId) -> bool {
-        self.caller.may(Permission::IntrospectAny) || self.caller.is(issued_to) || self.caller.opened(session)
+        })
     }
 }
 

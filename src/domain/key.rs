@@ -1,4 +1,4 @@
-//! Signing keys as they are kept: published, then signing, then retired, then gone.
+//! Signing keys: published, then active, then retired, then removed.
 
 use std::time::Duration;
 
@@ -6,46 +6,44 @@ use serde::{Deserialize, Serialize};
 
 use super::id::KeyId;
 use super::names::names;
-use super::policy::ACCESS_TOKEN_TTL_MAX;
+use super::policy::{ACCESS_TOKEN_TTL_MAX, RETRY_WINDOW_MAX};
 use super::time::Timestamp;
 
-/// For how long a key is published before it signs, so that whoever keeps the published set knows it by then.
+/// How long a key is published before it signs, so that verifiers that cache the key set know it by then.
 pub const PUBLISHED_AHEAD: Duration = Duration::from_secs(3600);
 
 /// One signing key. Its secret half is sealed; only the keyring opens it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// Its name, computed from its public half.
+    /// Its identifier, computed from its public half.
     pub id: KeyId,
-    /// Where it is in its life.
     pub status: KeyStatus,
     /// The Ed25519 public key.
     pub public: [u8; 32],
     /// The seed, sealed under the wrapping key.
     pub sealed_seed: Vec<u8>,
-    /// When it was made.
     pub created_at: Timestamp,
-    /// When it began to sign.
+    /// When it started to sign.
     pub active_since: Option<Timestamp>,
-    /// When it stopped.
+    /// When it stopped signing.
     pub retired_at: Option<Timestamp>,
 }
 
-/// Where a key is in its life.
+/// The stage of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyStatus {
-    /// Published, so that everybody knows it before it signs.
+    /// Published ahead; signs after the next rotation.
     Next,
     /// Signs.
     Active,
-    /// Verifies until the last token it signed has expired.
+    /// Verifies until the last token that it signed has expired.
     Retired,
 }
 
 names!(KeyStatus { Next = "next", Active = "active", Retired = "retired" });
 
-/// Lets the next key sign, retires the one that did, and publishes `fresh` as the next. Answers which key
-/// signs now.
+/// Makes the next key active, retires the active one, and publishes `fresh` as the next. Returns the active
+/// key.
 pub fn rotate(keys: &mut Vec<KeyRecord>, fresh: KeyRecord, now: Timestamp) -> KeyId {
     for key in keys.iter_mut().filter(|key| key.status == KeyStatus::Active) {
         (key.status, key.retired_at) = (KeyStatus::Retired, Some(now));
@@ -53,8 +51,8 @@ pub fn rotate(keys: &mut Vec<KeyRecord>, fresh: KeyRecord, now: Timestamp) -> Ke
     promote(keys, fresh, now)
 }
 
-/// Takes a compromised key away: what it signed is dead at once. If it was the one that signs, the next one
-/// does; if it was the next one, `fresh` is. Answers which key signs now; `None` when there is no such key.
+/// Removes a compromised key: what it signed is invalid at once. The next key replaces the active one, and
+/// `fresh` the next one. Returns the active key; `None` when there is no key `id`.
 pub fn revoke(keys: &mut Vec<KeyRecord>, id: &KeyId, fresh: KeyRecord, now: Timestamp) -> Option<KeyId> {
     let at = keys.iter().position(|key| key.id == *id)?;
     match keys.remove(at).status {
@@ -67,8 +65,7 @@ pub fn revoke(keys: &mut Vec<KeyRecord>, id: &KeyId, fresh: KeyRecord, now: Time
     }
 }
 
-/// Whether it is time for the next key: the one that signs has done so for `every`, and the next has been
-/// published for long enough.
+/// Whether to rotate: the active key has signed for `every`, and the next one was published long enough.
 pub fn rotation_is_due(keys: &[KeyRecord], every: Duration, now: Timestamp) -> bool {
     let old = keys.iter().any(|key| {
         key.status == KeyStatus::Active && key.active_since.is_some_and(|since| since.plus(every) <= now)
@@ -76,6 +73,15 @@ pub fn rotation_is_due(keys: &[KeyRecord], every: Duration, now: Timestamp) -> b
     let known =
         keys.iter().any(|key| key.status == KeyStatus::Next && key.created_at.plus(PUBLISHED_AHEAD) <= now);
     old && known
+}
+
+/// Whether the key may sign a token again, for a retried refresh: a retired key may for as long as the longest
+/// retry window.
+pub fn may_sign_again(status: KeyStatus, retired_at: Option<Timestamp>, now: Timestamp) -> bool {
+    match status {
+        KeyStatus::Retired => retired_at.is_some_and(|at| now < at.plus(RETRY_WINDOW_MAX)),
+        KeyStatus::Active | KeyStatus::Next => true,
+    }
 }
 
 /// Removes retired keys whose last token has expired, whatever policy it was issued under.
@@ -89,7 +95,7 @@ fn promote(keys: &mut Vec<KeyRecord>, fresh: KeyRecord, now: Timestamp) -> KeyId
             (next.status, next.active_since) = (KeyStatus::Active, Some(now));
             next.id
         }
-        // Never so in a store of ours, which always has a next key; but then the fresh one must sign.
+        // A store always has a next key. Without one the fresh key must sign.
         None => {
             let id = fresh.id;
             keys.push(KeyRecord { status: KeyStatus::Active, active_since: Some(now), ..fresh });
@@ -132,7 +138,7 @@ mod tests {
 
     /// PAS-49: published, then signing, then retired until the last token's expiry, then removed.
     #[test]
-    fn a_key_is_published_signs_is_retired_and_is_gone() {
+    fn a_key_is_published_signs_is_retired_and_is_removed() {
         let mut keys = pair();
         let now = Timestamp::from_seconds(1_000);
         assert_eq!(rotate(&mut keys, key(3, KeyStatus::Next), now), KeyId([2; 33]));
@@ -144,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_key_is_gone_at_once_and_one_key_always_signs() {
+    fn a_revoked_key_is_removed_at_once_and_one_key_is_always_active() {
         let now = Timestamp::from_seconds(1_000);
         let revoked = |id: u8| {
             let mut keys = pair();

@@ -1,4 +1,5 @@
-//! The rules: what a session is and when it lives. No I/O, no async, no clock, no randomness, no framework.
+//! The rules: what a session is, and when it and its tokens are valid. No I/O, no async, no clock, no
+//! randomness, no framework.
 
 pub mod access;
 pub mod caller;
@@ -19,4 +20,6 @@ pub mod policy;
 pub mod refusal;
 pub mod scope;
 pub mod session;
+pub mod text;
 pub mod time;
+pub mod validity;

@@ -1,4 +1,4 @@
-//! Networks: blocks of IP addresses (RFC 4632, RFC 4291 §2.3), for saying whose word is believed.
+//! Networks: blocks of IP addresses (RFC 4632, RFC 4291 §2.3), for the list of trusted proxies.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,8 +14,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether `address` is in the block. An IPv4 address mapped into IPv6 counts as the IPv4 address that it
-    /// is.
+    /// Whether `address` is in the block. An IPv4-mapped IPv6 address counts as the IPv4
+    /// address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(block), IpAddr::V4(address)) => {
@@ -35,7 +35,8 @@ fn same_prefix(a: u128, b: u128, width: u8, prefix_bits: u8) -> bool {
 
 impl FromStr for Network {
     type Err = Malformed;
-    /// Reads `address/bits` or a single address. Bits set behind the prefix are refused: they hide a slip.
+    /// Reads `address/bits` or a single address. Bits set after the prefix are refused: they suggest a
+    /// mistake.
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let (address, bits) =
             text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));

@@ -1,61 +1,61 @@
-//! Policies: how long things live, and what happens at the edges.
+//! Policies: the lifetimes of sessions and tokens, and what happens at their limits.
 
 use std::time::Duration;
 
-/// The longest retry window a policy may ask for.
+/// The longest retry window of a policy.
 pub const RETRY_WINDOW_MAX: Duration = Duration::from_secs(300);
-/// The longest life of anything: 400 days, as long as a browser keeps a cookie (RFC 6265bis §5.5).
+/// The longest lifetime: 400 days, the limit of browsers for cookies (RFC 6265bis §5.5).
 pub const LIFETIME_MAX: Duration = Duration::from_secs(400 * 86_400);
-/// The longest life of an access token: a day. Longer ones belong to refresh tokens.
+/// The longest lifetime of an access token.
 pub const ACCESS_TOKEN_TTL_MAX: Duration = Duration::from_secs(86_400);
 
-/// One named policy, complete: what it inherits is already in it.
+/// One named policy, with everything that it inherits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How long an access token lives. Whole seconds.
+    /// The lifetime of an access token. Whole seconds.
     pub access_token_ttl: Duration,
     /// The timeouts of an ordinary session.
     pub lifetimes: Lifetimes,
     /// The timeouts of a session opened with `remember`.
     pub remember: Lifetimes,
-    /// For how long the spent refresh token still answers its successor. Zero is strict.
+    /// How long the previous refresh token is answered with its successor. Zero is strict.
     pub refresh_retry_window: Duration,
-    /// What the previous token does after its window.
+    /// What happens to the previous token after its window.
     pub late_retry: LateRetry,
-    /// Live sessions per subject and client; 0 means any number.
+    /// The most active sessions per subject and client; 0 means no limit.
     pub max_sessions_per_subject: u32,
-    /// What an opening does when that number is reached.
+    /// What an opening does at that limit.
     pub when_full: WhenFull,
 }
 
 /// The two timeouts of a session (NIST SP 800-63B-4 §5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// From the last activity; sliding.
+    /// Counted from the last activity.
     pub idle_timeout: Duration,
-    /// From the authentication; only another authentication moves it.
+    /// Counted from the authentication; only a renewal extends it.
     pub absolute_lifetime: Duration,
 }
 
-/// What the previous refresh token does after its window (`late_retry`).
+/// What happens when the previous refresh token is presented after its window (`late_retry`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LateRetry {
-    /// Counts as reuse: the session ends.
+    /// It is reuse: the session ends.
     EndSession,
-    /// Is refused, and nothing else happens.
+    /// It is refused, and nothing else happens.
     Refuse,
 }
 
-/// What an opening does when a subject has all the sessions it may have (`when_full`).
+/// What an opening does at `max_sessions_per_subject` (`when_full`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
-    /// The session used least recently makes room.
+    /// The least recently used session is ended.
     EvictOldest,
     /// The opening is refused.
     Refuse,
 }
 
-/// A setting that cannot be, and what would be valid.
+/// An invalid setting, and what would be valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyFault {
     /// The key within the policy, such as `remember.idle_timeout`.
@@ -92,7 +92,10 @@ impl Policy {
         if remember { self.remember } else { self.lifetimes }
     }
 
-    /// Whether the settings can be together.
+    /// Whether the settings are valid together.
+    ///
+    /// # Errors
+    /// The first invalid setting.
     pub fn validate(&self) -> Result<(), PolicyFault> {
         let fault = |key, expected| Err(PolicyFault { key, expected });
         let ttl = self.access_token_ttl;
@@ -128,9 +131,9 @@ impl Policy {
 mod tests {
     use super::*;
 
-    /// NST-01: no policy is without an end. C-16: the window is bounded.
+    /// NST-01: every policy has a limit. C-16: the window is bounded.
     #[test]
-    fn a_policy_that_cannot_be_is_refused_by_its_key() {
+    fn an_invalid_policy_is_refused_and_the_setting_named() {
         assert_eq!(Policy::default().validate(), Ok(()));
         let broken = |change: fn(&mut Policy)| {
             let mut policy = Policy::default();

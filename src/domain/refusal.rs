@@ -1,4 +1,4 @@
-//! Every way the engine says no. What each becomes on the wire is decided in `http/error.rs`, in one table.
+//! Every reason for which the engine refuses a request. `http/response/error.rs` maps each to a response.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,42 +7,42 @@ use std::time::Duration;
 /// A reason to refuse, as a caller may learn it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The request cannot be understood (RFC 6749 `invalid_request`).
+    /// The request is malformed (RFC 6749 `invalid_request`).
     InvalidRequest,
-    /// A field of the request is not what it should be.
+    /// A field of the request is invalid.
     Invalid {
         /// The field's name.
         field: &'static str,
     },
-    /// No client authentication, or it failed; also a disabled client.
+    /// Client authentication is missing or failed, or the client is disabled (RFC 6749 `invalid_client`).
     InvalidClient,
     /// The client may not use this grant or endpoint (RFC 6749 `unauthorized_client`).
     UnauthorizedClient,
-    /// A bearer token that is not good (RFC 6750 `invalid_token`).
+    /// An invalid bearer token (RFC 6750 `invalid_token`).
     InvalidToken,
-    /// A bearer token whose client lacks the privilege (RFC 6750 `insufficient_scope`).
+    /// A bearer token whose client lacks the permission (RFC 6750 `insufficient_scope`).
     InsufficientScope,
-    /// The grant is not one that we serve (RFC 6749 `unsupported_grant_type`).
+    /// A grant type that is not supported (RFC 6749 `unsupported_grant_type`).
     UnsupportedGrantType,
-    /// The refresh token is not good; which of the many reasons is not told (RFC 6749 `invalid_grant`).
+    /// An invalid refresh token, for whatever reason (RFC 6749 `invalid_grant`).
     InvalidGrant,
-    /// The scope is malformed or more than was granted (RFC 6749 `invalid_scope`).
+    /// The scope is malformed or wider than what was granted (RFC 6749 `invalid_scope`).
     InvalidScope,
-    /// The resource is not one that may be asked for (RFC 8707 `invalid_target`).
+    /// The resource may not be requested (RFC 8707 `invalid_target`).
     InvalidTarget,
-    /// The caller is known and may not do this.
+    /// The caller is authenticated and not authorized.
     Forbidden,
-    /// There is no such thing, or it is not the caller's to see.
+    /// It does not exist, or the caller may not see it.
     NotFound,
-    /// It exists already, or is kept by the configuration file.
+    /// It exists already, is declared in the configuration file, or is not in a state that allows this.
     Conflict,
-    /// `If-Match` named another version.
+    /// `If-Match` names another version.
     PreconditionFailed,
-    /// The subject has all the sessions that it may have.
+    /// The subject has as many sessions as the policy allows.
     SessionsFull,
-    /// It was there and has been forgotten.
+    /// It existed and was deleted.
     Gone,
-    /// Too much of something; try again after this time.
+    /// A rate limit or a quota is exceeded.
     TooMany {
         /// How long to wait.
         retry_after: Duration,
@@ -61,7 +61,7 @@ impl Refusal {
 pub struct Refused {
     /// The reason.
     pub refusal: Refusal,
-    /// What is wrong and what would be right.
+    /// What is wrong and what would be valid.
     pub detail: Cow<'static, str>,
 }
 
@@ -74,8 +74,23 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 impl Refused {
-    /// The one answer to every refresh token that is not good (TOK-18): no cause can be told from it.
+    /// The one answer for every invalid refresh token (TOK-18): it does not reveal the cause.
     pub fn invalid_grant() -> Self {
         Refusal::InvalidGrant.because("the refresh token is not valid for this client")
+    }
+
+    /// An invalid field. `problem` continues the sentence that starts with the field's name.
+    pub fn invalid(field: &'static str, problem: impl fmt::Display) -> Self {
+        Refusal::Invalid { field }.because(format!("{field} {problem}"))
+    }
+
+    /// The one answer for sessions that do not exist and for those that the caller may not see.
+    pub fn no_such_session() -> Self {
+        Refusal::NotFound.because("there is no such session")
+    }
+
+    /// A change of a session that is not active.
+    pub fn session_not_active() -> Self {
+        Refusal::Conflict.because("the session has ended or expired")
     }
 }

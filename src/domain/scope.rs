@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::malformed::Malformed;
+use super::refusal::{Refusal, Refused};
 
 /// The longest scope parameter, in bytes.
 pub const SCOPE_BYTES_MAX: usize = 2048;
@@ -25,9 +26,20 @@ impl ScopeSet {
         &self.0
     }
 
-    /// Whether there is no name in it.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// A scope that a caller requests.
+    ///
+    /// # Errors
+    /// `InvalidScope` if it is malformed.
+    pub fn requested(text: &str) -> Result<Self, Refused> {
+        text.parse().map_err(|_| {
+            let why = format!("scope must be names joined by single spaces, at most {SCOPE_BYTES_MAX} bytes");
+            Refusal::InvalidScope.because(why)
+        })
     }
 
     /// Whether every name of `other` is in this set.
@@ -68,7 +80,7 @@ mod tests {
 
     /// RFR-05, INT-81, INT-82.
     #[test]
-    fn a_scope_is_a_set_of_clean_names() {
+    fn a_scope_is_a_set_of_valid_names() {
         let set: ScopeSet = "write read write".parse().unwrap();
         assert_eq!(set.as_str(), "read write");
         assert!(set.contains_all(&"read".parse().unwrap()));

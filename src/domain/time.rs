@@ -1,4 +1,4 @@
-//! Time as the rules see it: always an argument, never read.
+//! Instants and durations. The rules take the time as an argument and never read a clock.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,8 +17,8 @@ pub struct Timestamp(i64);
 const LAST_MILLIS: i64 = 253_402_207_200_000;
 
 impl Timestamp {
-    /// The instant `millis` after 1970, held within what RFC 3339 can write in any time zone (1970 to nearly
-    /// 10000).
+    /// The instant `millis` after 1970, clamped to what RFC 3339 can express in any time zone (1970 to the end
+    /// of 9999).
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(0, LAST_MILLIS))
     }
@@ -53,14 +53,14 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// How long after `earlier` this is; zero if it is before.
+    /// The time from `earlier` to this instant; zero if it is before.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
 impl From<i64> for Timestamp {
-    /// Milliseconds, for reading back what was kept: held within the same bounds.
+    /// Milliseconds, as they are stored; clamped to the same bounds.
     fn from(millis: i64) -> Self {
         Self::from_millis(millis)
     }
@@ -77,12 +77,12 @@ impl fmt::Display for Timestamp {
 
 impl FromStr for Timestamp {
     type Err = Malformed;
-    /// RFC 3339 with an upper-case `T`, and `Z` in upper case where there is one; offsets are turned into
-    /// UTC, fractions cut to milliseconds.
+    /// RFC 3339 with an upper-case `T`, and `Z` in upper case where there is one; offsets are converted
+    /// to UTC, fractions truncated to milliseconds.
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let bytes = text.as_bytes();
-        // jiff reads more than RFC 3339 (spaces, lower case, years of six digits, zone names), so the shape
-        // is checked first.
+        // jiff accepts more than RFC 3339 (spaces, lower case, six-digit years, zone names), so the form is
+        // checked first.
         let zone =
             text.get(19..).ok_or(Malformed)?.trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
         let zoned =
@@ -127,13 +127,12 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then_some(sum)
 }
 
-/// One reading of the clocks: wall time, and a monotonic one that means something only within one run of the
-/// process.
+/// One reading of the clocks: wall time, and monotonic time within one run of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// Wall time.
     pub wall: Timestamp,
-    /// Drawn at random at each start, so that monotonic readings of different runs are never compared.
+    /// Random for each start of the process, so that monotonic times of different runs are never compared.
     pub boot: u64,
     /// Milliseconds of monotonic time since the start of this run.
     pub elapsed_ms: u64,

@@ -1,34 +1,35 @@
-//! Who is calling: by secret, by bearer token, by name alone (public clients), or through the admin socket.
+//! Authentication of callers: by secret, by bearer token, by `client_id` alone (public clients), or by the
+//! admin socket.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::counts::AuthFailure;
-use super::{Engine, Result};
+use super::{Engine, Result, validity};
 use crate::domain::access::IssuedFor;
-use crate::domain::caller::Caller;
-use crate::domain::client::{Client, ClientKind, Permission};
+use crate::domain::caller::{Caller, Granted, Needs};
+use crate::domain::client::{Client, ClientKind};
 use crate::domain::id::ClientId;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::RevokedToken;
 use crate::store::Store;
 use crate::token::client_secret::hash_client_secret;
 
-/// What a request presented, already taken apart (RFC 6749 §2.3.1).
+/// The credentials of a request (RFC 6749 §2.3.1).
 #[derive(Clone, Copy)]
 pub enum Credentials<'a> {
-    /// Nothing.
+    /// No credentials.
     None,
-    /// Something that is not well formed, such as Basic without a colon.
+    /// Malformed credentials, such as Basic without a colon.
     Malformed,
-    /// A client's name and secret.
+    /// A client's identifier and secret.
     Secret {
-        /// The name.
+        /// The `client_id`.
         id: &'a str,
-        /// The secret.
+        /// The `client_secret`.
         secret: &'a str,
     },
-    /// A client's name alone.
+    /// A client's identifier alone.
     Name(&'a str),
     /// A bearer token.
     Bearer(&'a str),
@@ -37,36 +38,36 @@ pub enum Credentials<'a> {
 /// Where a request came from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Source {
-    /// The peer's address, or what a trusted proxy says of it; `None` on a Unix socket.
+    /// The address of the peer, or the one that a trusted proxy reports; `None` on a Unix socket.
     pub address: Option<IpAddr>,
     /// Whether it came through the admin socket.
     pub admin_socket: bool,
 }
 
-/// A caller, and whether a bearer token said so: then a missing privilege is 401, not 403 (RFC 7662 §2.3).
+/// A caller, and whether a bearer token authenticated it: then a missing permission is 401 at introspection
+/// (RFC 7662 §2.3).
 #[derive(Clone, Debug)]
 pub struct Authenticated {
-    /// Who calls.
     pub caller: Caller,
-    /// Whether by a bearer token.
     pub by_bearer: bool,
 }
 
 impl Authenticated {
-    /// Refuses a caller without `permission`, in the terms of how it authenticated (RFC 6750 §3.1).
+    /// The proof that the caller has the permission that `P` needs. The refusal depends on how the caller
+    /// authenticated (RFC 6750 §3.1).
     ///
     /// # Errors
     /// `Forbidden`, or `InsufficientScope` for a bearer.
-    pub fn require(&self, permission: Permission) -> std::result::Result<(), Refused> {
+    pub fn require<P: Needs>(&self) -> std::result::Result<Granted<P>, Refused> {
         let refused = |refused: Refused| {
             if self.by_bearer { Refusal::InsufficientScope.because(refused.detail) } else { refused }
         };
-        self.caller.require(permission).map_err(refused)
+        self.caller.require().map_err(refused)
     }
 }
 
 impl<S: Store> Engine<S> {
-    /// Authenticates a caller that must be able to prove who it is: the management routes and introspection.
+    /// Authenticates a caller at `/v1` and at introspection, where a `client_id` alone does not authenticate.
     ///
     /// # Errors
     /// `InvalidClient`, `InvalidToken`, or `TooMany` after too many failures from one address.
@@ -88,8 +89,8 @@ impl<S: Store> Engine<S> {
         Ok(Authenticated { caller, by_bearer: matches!(credentials, Credentials::Bearer(_)) })
     }
 
-    /// Authenticates a client at the token and revocation endpoints, where public clients give only their
-    /// name.
+    /// Authenticates a client at the token and revocation endpoints, where public clients send only their
+    /// `client_id`.
     ///
     /// # Errors
     /// `InvalidClient`, or `TooMany` after too many failures from one address.
@@ -118,11 +119,11 @@ impl<S: Store> Engine<S> {
     fn by_secret(&self, id: &str, secret: &str, source: Source) -> std::result::Result<Arc<Client>, Refused> {
         let presented = hash_client_secret(secret);
         let now = self.clock.now().wall;
-        let good = |client: &Client| {
+        let valid = |client: &Client| {
             !client.disabled && presented.is_some_and(|hash| client.knows_secret(&hash, now))
         };
         match self.client_named(id) {
-            Some(client) if good(&client) => Ok(client),
+            Some(client) if valid(&client) => Ok(client),
             other => Err(self.failed(why_not(other.as_deref()), id, source)),
         }
     }
@@ -132,51 +133,43 @@ impl<S: Store> Engine<S> {
         self.store.registry().clients.get(&id).cloned()
     }
 
-    /// One answer for every failure, and 429 when one address fails too often.
+    /// The one refusal of failed authentications; 429 after too many from one address.
     fn failed(&self, why: AuthFailure, id: &str, source: Source) -> Refused {
         let now = self.clock.now();
         self.counts.auth_failed(why, self.client_named(id).as_deref().map(|client| &client.id), now);
         match self.throttle.fail(source.address, now) {
             Some(retry_after) => {
                 self.counts.throttled.one();
-                Refusal::TooMany { retry_after }.because("too many failed authentications from this address")
+                Refusal::TooMany { retry_after }
+                    .because("too many failed authentications from this address; try again later")
             }
             None => Refusal::InvalidClient.because("client authentication failed"),
         }
     }
 
-    /// A bearer token opens a route only if it is a client's own (never a person's) and meant for us. The
-    /// client's rights are read from its record at this moment, not from the token.
+    /// A bearer token authenticates only if it is a client's own and its audience is the issuer. The client's
+    /// permissions are read from its record, not from the token.
     async fn bearer(&self, text: &str) -> Result<Arc<Client>> {
         let refused = || {
             self.counts.auth_failed(AuthFailure::BearerToken, None, self.clock.now());
             Refusal::InvalidToken.because("the bearer token is not a valid token of a client for this issuer")
         };
         let token = self.verifier.verify(text, &self.keyring.load()).ok_or_else(refused)?;
-        let IssuedFor::Client { issued } = token.issued_for else {
-            return Err(refused().into());
-        };
-        let now = self.clock.now().wall.seconds();
-        if *token.issuer != *self.rules.issuer
-            || *token.audience != *self.rules.issuer
-            || now < token.not_before
-            || now >= token.expires_at
-        {
+        if !matches!(token.issued_for, IssuedFor::Client { .. }) || *token.audience != *self.rules.issuer {
             return Err(refused().into());
         }
         let registry = self.store.registry();
-        if registry.cuts.end_of(&token.client_id, issued).is_some() {
+        let revoked = RevokedToken { id: token.id, expires_at: token.expires_at };
+        let revoked = self.store.is_revoked(revoked).await?;
+        let validity = validity(&registry, &token.client_id, self.clock.now().wall);
+        if !validity.access_token(&token, &self.rules.issuer, None, revoked) {
             return Err(refused().into());
         }
-        if self.store.is_revoked(RevokedToken { id: token.id, expires_at: token.expires_at }).await? {
-            return Err(refused().into());
-        }
-        let client = registry.clients.get(&token.client_id).filter(|client| !client.disabled);
-        Ok(client.cloned().ok_or_else(refused)?)
+        Ok(registry.clients.get(&token.client_id).cloned().ok_or_else(refused)?)
     }
 }
 
-/// Why whoever gave this client's name is not it. The caller learns nothing of this.
+/// Why the authentication as this client failed; for the log and the metrics only.
 fn why_not(client: Option<&Client>) -> AuthFailure {
     match client {
         None => AuthFailure::UnknownClient,

@@ -1,108 +1,87 @@
-//! Changing what a session carries: claims, private data, the device's label.
+//! Changing the claims, the private data and the device label of a session.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::open::{CLAIMS_BYTES_MAX, DATA_BYTES_MAX, TEXT_BYTES_MAX, json_text, short_text};
 use super::read::View;
 use super::{Engine, Result};
 use crate::domain::access::Claims;
-use crate::domain::caller::Caller;
-use crate::domain::client::Permission;
+use crate::domain::caller::{Granted, UseSessions};
 use crate::domain::id::SessionId;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{Changes, Data, Decision};
+use crate::domain::text::short_text;
 use crate::store::{Lane, Store};
 
-/// What to change; what is absent stays, and what is `None` inside is taken away.
+/// What to change. Absent members stay as they are; `Some(None)` removes.
 #[derive(Debug, Default)]
 pub struct ChangeSession {
-    /// What goes into tokens and introspection.
+    /// The claims for tokens and introspection.
     pub claims: Option<Option<Map<String, Value>>>,
-    /// What stays with the session.
+    /// The private data.
     pub data: Option<Option<Map<String, Value>>>,
-    /// What a person calls the device.
+    /// The label of the device.
     pub label: Option<Option<String>>,
-    /// The versions of which one must still be the current one.
+    /// The versions of which one must be the current one (`If-Match`).
     pub if_version: Option<Vec<u32>>,
 }
 
 impl<S: Store> Engine<S> {
-    /// Changes a session; it is on the disk when this returns. Tokens that were issued keep the claims that
-    /// they have.
+    /// Changes a session. Issued tokens keep their claims.
     ///
     /// # Errors
-    /// `NotFound` when there is none, or it is not the caller's to see; `Forbidden` when the caller may only
-    /// read and end it; `Invalid` naming a field; `PreconditionFailed` at another version; `Conflict` for a
-    /// session that lives no longer.
+    /// `NotFound`, `Forbidden`, `Invalid`, `PreconditionFailed` at another version, `Conflict` for a session
+    /// that is not active.
     pub async fn change_session(
         &self,
-        caller: &Caller,
+        caller: &Granted<UseSessions>,
         id: SessionId,
         change: ChangeSession,
     ) -> Result<View> {
-        caller.require(Permission::Sessions)?;
-        let claims = change
-            .claims
-            .map(|claims| claims.map(|c| json_text("claims", &c, CLAIMS_BYTES_MAX).map(Claims)).transpose())
-            .transpose()?;
-        let data = change
-            .data
-            .map(|data| json_text("data", &data.unwrap_or_default(), DATA_BYTES_MAX).map(Data))
-            .transpose()?;
-        let label = change
-            .label
-            .map(|l| l.map(|l| short_text("device.label", l, TEXT_BYTES_MAX)).transpose())
-            .transpose()?;
-        if let Some(Some(claims)) = &claims {
+        let claims = change.claims.map(|claims| claims.map(|c| Claims::from_object(&c)).transpose());
+        let claims = claims.transpose()?;
+        let data = change.data.map(|data| Data::from_object(&data.unwrap_or_default())).transpose()?;
+        let label = change.label.map(|label| label.map(|l| short_text("device.label", &l)).transpose());
+        let changes = Changes { claims, label: label.transpose()?, data: data.is_some() };
+        if let Some(Some(claims)) = &changes.claims {
             self.check_token_size(caller, id, claims).await?;
         }
-        let changes = Changes { claims, label, data: data.is_some() };
         let (now, who, if_version) = (self.clock.now().wall, caller.clone(), change.if_version);
         let changed = self.update_session(id, Lane::Ordinary, move |session, cuts| {
-            if !who.may_see(session) {
-                return Decision::answer(None);
-            }
-            if !who.may_change(session) {
-                return Decision::answer(Some(Err(
-                    Refusal::Forbidden.because("only the session's opener and administrators change it")
-                )));
+            if let Err(refused) = who.check_change(session) {
+                return Decision::answer(Err(refused));
             }
             if if_version.as_ref().is_some_and(|versions| !versions.contains(&session.version)) {
                 let why =
                     format!("If-Match names another version; the session is at version {}", session.version);
-                return Decision::answer(Some(Err(Refusal::PreconditionFailed.because(why))));
+                return Decision::answer(Err(Refusal::PreconditionFailed.because(why)));
             }
-            let Some(events) = session.change(&changes, who.name(), now, cuts) else {
-                return Decision::answer(Some(Err(Refusal::Conflict.because("the session lives no longer"))));
-            };
-            Decision { answer: Some(Ok(session.clone())), events, data: data.clone() }
+            match session.change(&changes, who.name(), now, cuts) {
+                Ok(events) => Decision { answer: Ok(session.clone()), events, data: data.clone() },
+                Err(refused) => Decision::answer(Err(refused)),
+            }
         });
-        let session = changed
-            .await?
-            .flatten()
-            .ok_or_else(|| Refusal::NotFound.because("there is no such session"))??;
+        let session = changed.await?.unwrap_or_else(|| Err(Refused::no_such_session()))?;
         self.view(caller, session).await
     }
 
-    /// Claims that would make a token longer than any that we accept, of the session itself or of a family,
-    /// are refused before they are written.
-    async fn check_token_size(&self, caller: &Caller, id: SessionId, claims: &Claims) -> Result<()> {
-        let Some(mut session) = self
-            .read_session(id)
-            .await?
-            .map(Arc::unwrap_or_clone)
-            .filter(|session| caller.may_change(session))
-        else {
-            return Ok(());
-        };
+    /// Refuses, before anything is written, claims with which an access token of the session or of one of its
+    /// families would be too long.
+    async fn check_token_size(
+        &self,
+        caller: &Granted<UseSessions>,
+        id: SessionId,
+        claims: &Claims,
+    ) -> Result<()> {
+        let found = self.read_session(id).await?.filter(|session| caller.may_change(session));
+        let Some(mut session) = found.map(Arc::unwrap_or_clone) else { return Ok(()) };
         let (registry, now) = (self.store.registry(), self.clock.now().wall);
         session.claims = Some(claims.clone());
         if let Some(client) = registry.clients.get(&session.client_id) {
             self.issue_at_sign_in(&session, client, now)?;
         }
-        for family in session.families.iter().filter(|family| family.end(&registry.cuts).is_none()) {
+        for family in session.active_families(&registry.cuts) {
             if let Some(client) = registry.clients.get(&family.client_id) {
                 self.issue_for_family(&session, family, client, now)?;
             }

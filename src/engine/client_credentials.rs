@@ -1,16 +1,15 @@
 //! `grant_type=client_credentials`: a client's own access token (RFC 6749 §4.4).
 
 use super::issue::Issued;
-use super::open::parse_scope;
 use super::{Engine, Result};
 use crate::domain::client::{Client, Grant};
 use crate::domain::family::Stamp;
-use crate::domain::refusal::Refusal;
+use crate::domain::scope::ScopeSet;
 use crate::store::Store;
 
 impl<S: Store> Engine<S> {
-    /// Issues a client's own token. It may always ask for the issuer, whatever its audiences: that is what
-    /// opens our own routes to it.
+    /// Issues a client's own token. The client may always request the issuer as its audience, which is what
+    /// keyfob's own routes require.
     ///
     /// # Errors
     /// `UnauthorizedClient` without the grant; `InvalidScope`; `InvalidTarget`.
@@ -20,12 +19,8 @@ impl<S: Store> Engine<S> {
         scope: Option<&str>,
         resource: Option<&str>,
     ) -> Result<Issued> {
-        if !client.has_grant(Grant::ClientCredentials) {
-            return Err(Refusal::UnauthorizedClient
-                .because("the client does not have the grant client_credentials")
-                .into());
-        }
-        let asked = scope.map(parse_scope).transpose()?;
+        client.check_grant(Grant::ClientCredentials)?;
+        let asked = scope.map(ScopeSet::requested).transpose()?;
         let scope = client.grant_scope(asked.as_ref())?;
         let audience = match resource {
             Some(resource) if *resource == *self.rules.issuer => resource.into(),

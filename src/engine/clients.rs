@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::open::{invalid, parse_scope};
 use super::{Engine, Result};
 use crate::domain::access::TokenFormat;
-use crate::domain::caller::Caller;
-use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission, SECRETS_MAX};
+use crate::domain::caller::{Administer, Granted};
+use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, Hash};
 use crate::domain::names::ENGINE;
@@ -19,32 +18,32 @@ use crate::store::Store;
 use crate::token::client_secret::{client_secret, hash_client_secret};
 use crate::token::opaque::SecretText;
 
-/// What can be said of a client; what is absent stays as it is, or takes its default at a creation.
+/// The settings of a client. Absent ones stay as they are, or get their default at a creation.
 #[derive(Clone, Debug, Default)]
 pub struct ClientFields {
-    /// Whether it can keep a secret; fixed at creation.
+    /// Whether it has a secret; cannot be changed.
     pub kind: Option<ClientKind>,
-    /// What it may do.
+    /// Its permissions.
     pub permissions: Option<Vec<Permission>>,
     /// The grants it may use.
     pub grants: Option<Vec<Grant>>,
-    /// The scopes it may ask for.
+    /// The scopes that it may request.
     pub scopes: Option<Vec<String>>,
-    /// The audiences it may ask for.
+    /// The audiences that it may request.
     pub audiences: Option<Vec<String>>,
-    /// The resources that it is.
+    /// The resources that it serves.
     pub serves: Option<Vec<String>>,
-    /// The clients it may open sessions for.
+    /// The clients that it may open sessions for.
     pub opens_for: Option<Vec<String>>,
     /// The name of its policy.
     pub policy: Option<String>,
     /// The form of its access tokens.
     pub access_token_format: Option<TokenFormat>,
-    /// Whether it is shut out.
+    /// Whether its requests are rejected and its tokens inactive.
     pub disabled: Option<bool>,
 }
 
-/// A client, and its secret if one was just made.
+/// A client, and its secret if one was just generated.
 pub struct WithSecret {
     /// The client.
     pub client: Client,
@@ -53,17 +52,16 @@ pub struct WithSecret {
 }
 
 impl<S: Store> Engine<S> {
-    /// Registers a client. Without `id` it gets a random one.
+    /// Registers a client, with a random identifier if `id` is absent.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; `Conflict` when the name is taken; `Invalid` naming a field.
+    /// `Conflict` when the identifier is in use; `Invalid`, naming a field.
     pub async fn create_client(
         &self,
-        caller: &Caller,
+        caller: &Granted<Administer>,
         id: Option<ClientId>,
         fields: ClientFields,
     ) -> Result<WithSecret> {
-        caller.require(Permission::Admin)?;
         let id = id.unwrap_or_else(|| self.random_client_id());
         let now = self.clock.now().wall;
         let secret = (fields.kind != Some(ClientKind::Public)).then(|| client_secret(&self.clock.random()));
@@ -71,7 +69,9 @@ impl<S: Store> Engine<S> {
         let client = self.apply(blank(id.clone(), hash, now), &fields)?;
         let event = about(&client, EventKind::ClientCreated, now, caller.name());
         let created = self.store.update_client(id, move |stored, _| match stored {
-            Some(_) => Decision::answer(Err(Refusal::Conflict.because("client_id is taken"))),
+            Some(_) => {
+                Decision::answer(Err(Refusal::Conflict.because("client_id is in use; choose another")))
+            }
             None => {
                 *stored = Some(client.clone());
                 Decision::with_events(Ok(client.clone()), vec![event.clone()])
@@ -83,23 +83,19 @@ impl<S: Store> Engine<S> {
     /// One client.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; `NotFound`.
-    pub fn client(&self, caller: &Caller, id: &ClientId) -> Result<Arc<Client>> {
-        caller.require(Permission::Admin)?;
+    /// `NotFound`.
+    pub fn client(&self, _: &Granted<Administer>, id: &ClientId) -> Result<Arc<Client>> {
         Ok(self.store.registry().clients.get(id).cloned().ok_or_else(no_such_client)?)
     }
 
-    /// At most `limit` clients after `after`, by name, and where to go on if there are more.
-    ///
-    /// # Errors
-    /// `Forbidden` to all but administrators.
+    /// At most `limit` clients after `after`, in order of their identifiers, and the cursor to continue from
+    /// if there are more.
     pub fn clients(
         &self,
-        caller: &Caller,
+        _: &Granted<Administer>,
         after: Option<&ClientId>,
         limit: usize,
     ) -> Result<(Vec<Arc<Client>>, Option<ClientId>)> {
-        caller.require(Permission::Admin)?;
         let registry = self.store.registry();
         let mut clients: Vec<_> = registry
             .clients
@@ -114,18 +110,27 @@ impl<S: Store> Engine<S> {
         Ok((clients, next))
     }
 
-    /// Changes a client; what `fields` leaves out stays.
+    /// Changes a client; absent fields stay as they are.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; `NotFound`; `Conflict` for a declared client; `Invalid` naming
+    /// `NotFound`; `Conflict` for a declared client; `Invalid`, naming
     /// a field.
-    pub async fn change_client(&self, caller: &Caller, id: ClientId, fields: ClientFields) -> Result<Client> {
+    pub async fn change_client(
+        &self,
+        caller: &Granted<Administer>,
+        id: ClientId,
+        fields: ClientFields,
+    ) -> Result<Client> {
         let now = self.clock.now().wall;
-        // Judged outside the transaction, where the policies are; the transaction applies the same fields to
-        // the client as it is then.
+        // Checked outside the transaction, where the policies are known. The transaction applies the same
+        // fields to the client as it is then.
         let current = self.client(caller, &id)?;
         if fields.kind.is_some_and(|kind| kind != current.kind) {
-            return Err(invalid("kind", "cannot be changed: delete the client and register another").into());
+            return Err(Refused::invalid(
+                "kind",
+                "cannot be changed: delete the client and register it again",
+            )
+            .into());
         }
         self.apply((*current).clone(), &fields)?;
         self.change(caller, id, now, move |client| {
@@ -140,37 +145,31 @@ impl<S: Store> Engine<S> {
     /// As for a change; `Invalid` for a public client, which has none.
     pub async fn rotate_secret(
         &self,
-        caller: &Caller,
+        caller: &Granted<Administer>,
         id: ClientId,
         keep_old_for: Duration,
     ) -> Result<WithSecret> {
         if keep_old_for > LIFETIME_MAX {
-            return Err(invalid("keep_old_for", "must be at most 400d").into());
+            return Err(Refused::invalid("keep_old_for", "must be at most 400d").into());
         }
         let now = self.clock.now().wall;
         let secret = client_secret(&self.clock.random());
         let hash = hash_of(&secret);
         let client = self.change(caller, id, now, move |client| {
             if client.kind == ClientKind::Public {
-                return Err(Refusal::Invalid { field: "kind" }.because("a public client has no secret"));
+                return Err(Refused::invalid("kind", "must be confidential: a public client has no secret"));
             }
-            let until = now.plus(keep_old_for);
-            let earliest = |old: Option<Timestamp>| Some(old.map_or(until, |old| old.min(until)));
-            client.secrets.retain(|old| !keep_old_for.is_zero() && old.until.is_none_or(|end| now < end));
-            client.secrets.iter_mut().for_each(|old| old.until = earliest(old.until));
-            client.secrets.insert(0, ClientSecret { hash, until: None });
-            client.secrets.truncate(SECRETS_MAX);
+            client.replace_secret(hash, keep_old_for, now);
             Ok(())
         });
         Ok(WithSecret { client: client.await?, secret: Some(secret) })
     }
 
-    /// Deletes a client, and by a cut-off all that it was ever issued.
+    /// Deletes a client, and ends by a cut-off all that was issued to it.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; `NotFound`; `Conflict` for a declared client.
-    pub async fn delete_client(&self, caller: &Caller, id: ClientId) -> Result<()> {
-        caller.require(Permission::Admin)?;
+    /// `NotFound`; `Conflict` for a declared client.
+    pub async fn delete_client(&self, caller: &Granted<Administer>, id: ClientId) -> Result<()> {
         let (now, by) = (self.clock.now().wall, caller.name().to_owned());
         let deleted = self.store.update_client(id, move |stored, _| match stored.take() {
             None => Decision::answer(Err(no_such_client())),
@@ -185,7 +184,7 @@ impl<S: Store> Engine<S> {
         Ok(deleted.await??)
     }
 
-    /// Registers the administrator of a new store under this secret; does nothing if the client is there.
+    /// Registers the administrator of a new store with this secret; changes nothing if the client exists.
     ///
     /// # Errors
     /// A store that cannot write.
@@ -205,8 +204,8 @@ impl<S: Store> Engine<S> {
         Ok(created.await?)
     }
 
-    /// Brings the declared clients to what the configuration file says: made once, updated in place, disabled
-    /// when they have left it.
+    /// Applies the clients that the configuration file declares: they are registered once, updated in place,
+    /// and disabled when they are removed from the file.
     ///
     /// # Errors
     /// `Invalid` naming a field; `Conflict` when a name was registered through the API; a store that cannot
@@ -221,7 +220,7 @@ impl<S: Store> Engine<S> {
         for client in gone {
             tracing::warn!(
                 client = client.id.as_str(),
-                "a declared client has left the configuration: it is disabled"
+                "a declared client was removed from the configuration: it is disabled"
             );
             let leave = move |stored: &mut Option<Client>, _: &_| match stored {
                 Some(client) => {
@@ -269,12 +268,11 @@ impl<S: Store> Engine<S> {
 
     async fn change(
         &self,
-        caller: &Caller,
+        caller: &Granted<Administer>,
         id: ClientId,
         now: Timestamp,
         change: impl Fn(&mut Client) -> std::result::Result<(), Refused> + Send + 'static,
     ) -> Result<Client> {
-        caller.require(Permission::Admin)?;
         let by = caller.name().to_owned();
         let changed = self.store.update_client(id, move |stored, _| {
             let Some(client) = stored else { return Decision::answer(Err(no_such_client())) };
@@ -292,12 +290,12 @@ impl<S: Store> Engine<S> {
         Ok(changed.await??)
     }
 
-    /// Applies fields, and judges the policy besides, which only the configuration knows.
+    /// Applies fields, and checks that the configuration has the policy.
     fn apply(&self, client: Client, fields: &ClientFields) -> std::result::Result<Client, Refused> {
         let client = apply_fields(client, fields)?;
         if !self.rules.policies.contains_key(&*client.policy) {
             let known: Vec<&str> = self.rules.policies.keys().map(String::as_str).collect();
-            return Err(invalid(
+            return Err(Refused::invalid(
                 "policy",
                 format!("must be one of the configured policies: {}", known.join(", ")),
             ));
@@ -307,7 +305,7 @@ impl<S: Store> Engine<S> {
 
     fn random_client_id(&self) -> ClientId {
         let hex: String = self.clock.random::<10>().iter().map(|byte| format!("{byte:02x}")).collect();
-        hex.parse().expect("hexadecimal digits are allowed in a client's name")
+        hex.parse().expect("hexadecimal digits are valid in a client_id")
     }
 }
 
@@ -337,8 +335,11 @@ fn apply_fields(mut client: Client, fields: &ClientFields) -> std::result::Resul
     client.permissions = fields.permissions.map_or(client.permissions, distinct);
     client.grants = fields.grants.map_or(client.grants, distinct);
     if let Some(scopes) = fields.scopes {
-        client.scopes = parse_scope(&scopes.join(" ")).map_err(|_| {
-            invalid("scopes", "must be names without spaces, quotes or backslashes, 2048 bytes in all")
+        client.scopes = scopes.join(" ").parse().map_err(|_| {
+            Refused::invalid(
+                "scopes",
+                "must be names without spaces, quotes or backslashes, 2048 bytes in all",
+            )
         })?;
     }
     let boxed = |list: Vec<String>| list.into_iter().map(Into::into).collect();
@@ -346,7 +347,8 @@ fn apply_fields(mut client: Client, fields: &ClientFields) -> std::result::Resul
     client.serves = fields.serves.map_or(client.serves, boxed);
     if let Some(names) = fields.opens_for {
         let parsed: std::result::Result<_, _> = names.iter().map(|name| name.parse()).collect();
-        client.opens_for = parsed.map_err(|_| invalid("opens_for", "must be names of clients"))?;
+        client.opens_for =
+            parsed.map_err(|_| Refused::invalid("opens_for", "must be a list of client_ids"))?;
     }
     client.policy = fields.policy.map_or(client.policy, Into::into);
     client.access_token_format = fields.access_token_format.unwrap_or(client.access_token_format);
@@ -372,7 +374,7 @@ fn about(client: &Client, kind: EventKind, at: Timestamp, by: &str) -> Event {
 }
 
 fn hash_of(secret: &SecretText) -> Hash {
-    hash_client_secret(secret.expose()).expect("a secret that was just made has the right form")
+    hash_client_secret(secret.expose()).expect("a secret that was just generated has the right form")
 }
 
 fn no_such_client() -> Refused {

@@ -84,7 +84,7 @@ impl From<NotRefreshed> for RefreshOutcome {
             NotRefreshed::Late => Self::Late,
             NotRefreshed::StoreRollback => Self::StoreRollback,
             NotRefreshed::BindingMismatch
-            | NotRefreshed::Dead
+            | NotRefreshed::Inactive
             | NotRefreshed::Exhausted
             | NotRefreshed::Scope
             | NotRefreshed::Target

@@ -1,16 +1,14 @@
-//! The event log, read in order; and waited for.
+//! Reading the event log in order, and waiting for its next event.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::{Engine, Result};
-use crate::domain::caller::Caller;
-use crate::domain::client::Permission;
+use crate::domain::caller::{Granted, ReadEvents};
 use crate::domain::event::Event;
 use crate::domain::id::Position;
-use crate::domain::refusal::Refusal;
-use crate::engine::open::invalid;
+use crate::domain::refusal::{Refusal, Refused};
 use crate::store::Store;
 
 /// A page of the log.
@@ -18,38 +16,36 @@ use crate::store::Store;
 pub struct Events {
     /// The events, in the order in which they were committed, each with its position.
     pub items: Vec<(Position, Event)>,
-    /// The position of the last event there is.
+    /// The position of the last event in the log.
     pub head: Position,
 }
 
 impl<S: Store> Engine<S> {
-    /// At most `limit` events after `after`. If there are none yet, waits for one for as long as `wait`, or
-    /// until the server stops; a waiting reader costs nothing.
+    /// At most `limit` events after `after`. If there are none yet, waits for one, for at most `wait` or until
+    /// the server stops.
     ///
     /// # Errors
-    /// `Forbidden` without the permission `events`; `Gone` when events after `after` were forgotten, or
-    /// `after` is in a history that a restore has lost, as a place in the future is where there was a
-    /// restore; `Invalid` for one where there was none.
+    /// `Gone` when events after `after` were deleted, or `after` is in a history that a restore has lost;
+    /// `Invalid` for a position that the log has not reached.
     pub async fn events(
         &self,
-        caller: &Caller,
+        _: &Granted<ReadEvents>,
         after: Position,
         limit: usize,
         wait: Duration,
     ) -> Result<Events> {
-        caller.require(Permission::Events)?;
         let registry = self.store.registry();
         let lost = || {
-            let lost = "this cursor is from a history that was lost: the store was restored from a backup made before; begin again without a cursor";
+            let lost = "this cursor is from a history that was lost: the store was restored from an older backup; start again without a cursor";
             Err(Refusal::Gone.because(lost).into())
         };
         let Some(next) = registry.epochs.next(after) else { return lost() };
         if after > self.store.head() {
-            // Another restore of the same backup, under a clock that was ahead, can have reached it.
+            // Another restore of the same backup, with a clock that was ahead, can have reached it.
             if registry.epochs.number() > 1 {
                 return lost();
             }
-            return Err(invalid("after", "is a place that the log has not reached").into());
+            return Err(Refused::invalid("after", "is a position that the log has not reached").into());
         }
         if after == self.store.head() && !wait.is_zero() {
             let mut stopping = self.stopping.subscribe();
@@ -63,18 +59,17 @@ impl<S: Store> Engine<S> {
         let first = items.first().map_or(head.next(), |(position, _)| *position);
         if first > next {
             return Err(Refusal::Gone
-                .because("events after this cursor were forgotten; begin again without a cursor")
+                .because("events after this cursor were deleted; start again without a cursor")
                 .into());
         }
         Ok(Events { items, head })
     }
 
-    /// At most `limit` of the oldest events that are kept.
+    /// At most `limit` of the oldest retained events.
     ///
     /// # Errors
-    /// `Forbidden` without the permission `events`.
-    pub async fn oldest_events(&self, caller: &Caller, limit: usize) -> Result<Events> {
-        caller.require(Permission::Events)?;
+    /// A store that cannot answer.
+    pub async fn oldest_events(&self, _: &Granted<ReadEvents>, limit: usize) -> Result<Events> {
         let head = self.store.head();
         Ok(Events { items: self.store.events(Position::default(), limit).await?, head })
     }

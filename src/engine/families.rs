@@ -2,25 +2,24 @@
 
 use std::sync::Arc;
 
-use super::issue::{ForSession, Issued};
-use super::open::{not_too_long, parse_scope};
+use super::issue::{ForSession, Issued, not_too_long};
 use super::{Engine, Result};
-use crate::domain::caller::Caller;
-use crate::domain::client::{Client, Grant, Permission};
+use crate::domain::caller::{Granted, UseSessions};
+use crate::domain::client::{Client, Grant};
 use crate::domain::end::{End, EndReason};
-use crate::domain::event::EventKind;
 use crate::domain::family::Family;
 use crate::domain::id::{Position, SessionId, TokenId};
 use crate::domain::refusal::{Refusal, Refused};
+use crate::domain::scope::ScopeSet;
 use crate::domain::session::{Decision, NewFamily, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{OpaqueKind, Secret, SecretText};
 
-/// For whom a further family is.
+/// A further family, as it is requested.
 #[derive(Debug, Default)]
 pub struct OpenFamily {
-    /// The client; the caller itself if absent.
+    /// The client that it is for; the caller itself if absent.
     pub client_id: Option<String>,
     /// The scope; all of the client's if absent.
     pub scope: Option<String>,
@@ -28,9 +27,9 @@ pub struct OpenFamily {
     pub audience: Option<String>,
 }
 
-/// A family just opened.
+/// A family just opened, with its tokens.
 pub struct OpenedFamily {
-    /// Its number.
+    /// Its number in the session.
     pub number: u16,
     /// The access token.
     pub access: Issued,
@@ -39,28 +38,21 @@ pub struct OpenedFamily {
 }
 
 impl<S: Store> Engine<S> {
-    /// Opens a family for a client in a session that the caller may change. It gives that client no right to
-    /// the session.
+    /// Opens a family for a client in a session that the caller may change. The client gets no right to the
+    /// session.
     ///
     /// # Errors
-    /// `NotFound`; `Forbidden` when the caller may only read and end the session, or may not open for the
-    /// client; `UnauthorizedClient` when the client does not have the grant `refresh_token`; `InvalidScope`,
-    /// `InvalidTarget`; `Conflict` for a session that lives no longer or has all the families that it may
-    /// have.
+    /// `NotFound`, `Forbidden`, `UnauthorizedClient`, `InvalidScope`, `InvalidTarget`; `Conflict` for a
+    /// session that is not active or has as many families as it can have.
     pub async fn open_family(
         &self,
-        caller: &Caller,
+        caller: &Granted<UseSessions>,
         id: SessionId,
         request: OpenFamily,
     ) -> Result<OpenedFamily> {
-        caller.require(Permission::Sessions)?;
         let client = self.client_opened_for(caller, request.client_id.as_deref())?;
-        if !client.has_grant(Grant::RefreshToken) {
-            return Err(Refusal::UnauthorizedClient
-                .because("the client does not have the grant refresh_token")
-                .into());
-        }
-        let asked = request.scope.as_deref().map(parse_scope).transpose()?;
+        client.check_grant(Grant::RefreshToken)?;
+        let asked = request.scope.as_deref().map(ScopeSet::requested).transpose()?;
         let secret = Secret::new(self.clock.random());
         let new = NewFamily {
             client_id: client.id.clone(),
@@ -71,54 +63,34 @@ impl<S: Store> Engine<S> {
         let (now, who) = (self.clock.now().wall, caller.clone());
         self.try_family(caller, id, new.clone(), &client, now).await?;
         let opened = self.update_session(id, Lane::Ordinary, move |session, cuts| {
-            if !who.may_see(session) {
-                return Decision::answer(Err(no_such_session()));
+            let opened = who
+                .check_change(session)
+                .and_then(|()| session.open_family(new.clone(), who.name(), now, cuts));
+            match opened {
+                Ok((number, event)) => Decision::with_events(Ok((session.clone(), number)), vec![event]),
+                Err(refused) => Decision::answer(Err(refused)),
             }
-            if !who.may_change(session) {
-                return Decision::answer(Err(Refusal::Forbidden
-                    .because("only the session's opener and administrators open families in it")));
-            }
-            if !session.is_active(now, cuts) {
-                return Decision::answer(Err(Refusal::Conflict.because("the session lives no longer")));
-            }
-            let Some(number) = session.add_family(new.clone(), cuts.head.next(), now, cuts) else {
-                return Decision::answer(Err(
-                    Refusal::Conflict.because("the session has all the families that it may have")
-                ));
-            };
-            let mut event = session.event(EventKind::FamilyOpened, now, who.name());
-            (event.client, event.family) = (Some(new.client_id.clone()), Some(number));
-            Decision::with_events(Ok((session.clone(), number)), vec![event])
         });
-        let (session, number) = opened.await?.unwrap_or_else(|| Err(no_such_session()))?;
-        let family = session.family(number).expect("the family was just opened in it");
+        let (session, number) = opened.await?.unwrap_or_else(|| Err(Refused::no_such_session()))?;
+        let family = session.family(number).expect("the family was just opened in this session");
         let access = self.issue_for_family(&session, family, &client, now)?;
         self.counts.tokens.one(client.access_token_format);
-        Ok(OpenedFamily {
-            number,
-            access,
-            refresh_token: self.text(OpaqueKind::Refresh, id, number, 0, secret),
-        })
+        let refresh_token = self.text(OpaqueKind::Refresh, id, number, 0, secret);
+        Ok(OpenedFamily { number, access, refresh_token })
     }
 
-    /// Refuses, before anything is written, a family whose access token would be too long. What else is wrong
-    /// is judged in the transaction.
+    /// Refuses, before anything is written, a family whose access token would be too long. The transaction
+    /// checks everything else.
     async fn try_family(
         &self,
-        caller: &Caller,
+        caller: &Granted<UseSessions>,
         id: SessionId,
         new: NewFamily,
         client: &Client,
         now: Timestamp,
     ) -> Result<()> {
-        let Some(mut session) = self
-            .read_session(id)
-            .await?
-            .map(Arc::unwrap_or_clone)
-            .filter(|session| caller.may_change(session))
-        else {
-            return Ok(());
-        };
+        let found = self.read_session(id).await?.filter(|session| caller.may_change(session));
+        let Some(mut session) = found.map(Arc::unwrap_or_clone) else { return Ok(()) };
         let number = session.add_family(new, Position::default(), now, &self.store.registry().cuts);
         if let Some(family) = number.and_then(|number| session.family(number)) {
             self.issue_for_family(&session, family, client, now)?;
@@ -126,7 +98,7 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// An access token of a family as it was granted.
+    /// An access token with all that the family was granted.
     pub(super) fn issue_for_family(
         &self,
         session: &Session,
@@ -134,12 +106,6 @@ impl<S: Store> Engine<S> {
         client: &Client,
         now: Timestamp,
     ) -> Result<Issued> {
-        let stamp = session.stamp(
-            self.policy(client).access_token_ttl,
-            self.keyring.load().active().id,
-            client.access_token_format,
-            now,
-        );
         let grant = ForSession {
             family: Some(family.number),
             client_id: &family.client_id,
@@ -147,30 +113,28 @@ impl<S: Store> Engine<S> {
             scope: family.scope.clone(),
             authentication: &family.authentication,
             id: TokenId(self.clock.random()),
-            stamp: &stamp,
+            stamp: &self.stamp(session, client, now),
         };
         not_too_long(self.issue_for_session(session, grant, now)?)
     }
 
-    /// Ends a family; the session lives on. Ending it again changes nothing.
+    /// Ends a family; the session stays active. Ending it again changes nothing.
     ///
     /// # Errors
-    /// `NotFound` when the session is not there or not the caller's to see, or never had such a family.
-    pub async fn end_family(&self, caller: &Caller, id: SessionId, number: u16) -> Result<()> {
-        caller.require(Permission::Sessions)?;
+    /// `NotFound`.
+    pub async fn end_family(&self, caller: &Granted<UseSessions>, id: SessionId, number: u16) -> Result<()> {
         let (now, who) = (self.clock.now().wall, caller.clone());
         let ended = self.update_session(id, Lane::Revocation, move |session, cuts| {
-            let known = session.family(number).is_some();
-            if !known || !(who.may_see(session)) {
-                return Decision::answer(Err(no_such_session()));
+            if let Err(refused) = who.check_see(session) {
+                return Decision::answer(Err(refused));
+            }
+            if session.family(number).is_none() {
+                let why = "there is no such family in this session";
+                return Decision::answer(Err(Refusal::NotFound.because(why)));
             }
             let end = End { at: now, reason: EndReason::TokenRevoked, by: who.name().into() };
             Decision::with_events(Ok(()), session.close_family(number, end, now, cuts))
         });
-        Ok(ended.await?.unwrap_or_else(|| Err(no_such_session()))?)
+        Ok(ended.await?.unwrap_or_else(|| Err(Refused::no_such_session()))?)
     }
-}
-
-fn no_such_session() -> Refused {
-    Refusal::NotFound.because("there is no such session, or no such family in it")
 }

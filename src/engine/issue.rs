@@ -2,26 +2,29 @@
 
 use super::{Engine, Result};
 use crate::domain::access::{AccessToken, Authentication, IssuedFor};
+use crate::domain::client::Client;
 use crate::domain::family::Stamp;
 use crate::domain::id::{ClientId, TokenId};
+use crate::domain::refusal::Refused;
 use crate::domain::scope::ScopeSet;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
 use crate::token::access;
+use crate::token::paseto::TOKEN_BYTES_MAX;
 
-/// A signed access token, ready to be handed out.
+/// A signed access token.
 #[derive(Clone)]
 pub struct Issued {
     /// The token.
     pub access_token: String,
     /// Seconds until it expires.
     pub expires_in: i64,
-    /// What it allows; may be empty.
+    /// Its scope; may be empty.
     pub scope: ScopeSet,
 }
 
-/// What is in the token that does not come from the session.
+/// The contents of a token that do not come from the session itself.
 pub(super) struct ForSession<'a> {
     pub family: Option<u16>,
     pub client_id: &'a ClientId,
@@ -33,7 +36,32 @@ pub(super) struct ForSession<'a> {
 }
 
 impl<S: Store> Engine<S> {
-    /// An access token that lives by a session.
+    /// What an access token issued now to `client` in `session` is made from.
+    pub(super) fn stamp(&self, session: &Session, client: &Client, now: Timestamp) -> Stamp {
+        let ttl = self.policy(client).access_token_ttl;
+        session.stamp(ttl, self.keyring.load().active().id, client.access_token_format, now)
+    }
+
+    /// The access token of an opening or a renewal.
+    pub(super) fn issue_at_sign_in(
+        &self,
+        session: &Session,
+        client: &Client,
+        now: Timestamp,
+    ) -> Result<Issued> {
+        let grant = ForSession {
+            family: session.own_family,
+            client_id: &session.client_id,
+            audience: &session.audience,
+            scope: session.scope.clone(),
+            authentication: &session.authentication,
+            id: TokenId(self.clock.random()),
+            stamp: &self.stamp(session, client, now),
+        };
+        not_too_long(self.issue_for_session(session, grant, now)?)
+    }
+
+    /// An access token of a session.
     pub(super) fn issue_for_session(
         &self,
         session: &Session,
@@ -60,8 +88,8 @@ impl<S: Store> Engine<S> {
         self.sign(&token, grant.stamp, now)
     }
 
-    /// A client's own access token: no session, the client as its subject, and the event position by which
-    /// cut-offs judge it.
+    /// A client's own access token: its subject is the client, and cut-offs compare the event position at
+    /// which it was issued.
     pub(super) fn issue_for_client(
         &self,
         client: &ClientId,
@@ -72,7 +100,7 @@ impl<S: Store> Engine<S> {
     ) -> Result<Issued> {
         let token = AccessToken {
             issuer: self.rules.issuer.clone(),
-            subject: client.as_str().parse().expect("a client's name has the form of a subject"),
+            subject: client.as_str().parse().expect("every client_id has the form of a subject"),
             audience,
             not_before: stamp.issued_at,
             issued_at: stamp.issued_at,
@@ -97,4 +125,13 @@ impl<S: Store> Engine<S> {
             scope: token.scope.clone(),
         })
     }
+}
+
+/// Refuses a token that is longer than any that keyfob accepts.
+pub(super) fn not_too_long(issued: Issued) -> Result<Issued> {
+    if issued.access_token.len() > TOKEN_BYTES_MAX {
+        let problem = "together with subject, scope and amr make an access token of more than 8 KiB; use data for what APIs do not need";
+        return Err(Refused::invalid("claims", problem).into());
+    }
+    Ok(issued)
 }

@@ -1,11 +1,10 @@
-//! The signing keys: made at the first start, published to whoever verifies.
+//! The signing keys: generated at the first start, rotated, revoked.
 
 use std::sync::Arc;
 
 use super::clock::Clock;
 use super::{Engine, Result};
-use crate::domain::caller::Caller;
-use crate::domain::client::Permission;
+use crate::domain::caller::{Administer, Granted};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::KeyId;
 use crate::domain::key::{self, KeyRecord, KeyStatus};
@@ -18,35 +17,32 @@ use crate::token::keyring::{self, Keyring};
 use crate::token::keys::Keys;
 
 impl<S: Store> Engine<S> {
-    /// The keys as they are now.
+    /// The keys in use.
     pub fn keyring(&self) -> Arc<Keyring> {
         self.keyring.load_full()
     }
 
-    /// All keys, in the order in which they were made.
+    /// All keys, in the order in which they were generated.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; a store that cannot answer.
-    pub async fn keys(&self, caller: &Caller) -> Result<Vec<KeyRecord>> {
-        caller.require(Permission::Admin)?;
+    /// A store that cannot answer.
+    pub async fn keys(&self, _: &Granted<Administer>) -> Result<Vec<KeyRecord>> {
         Ok(self.store.keys().await?)
     }
 
-    /// Lets the next key sign now. Nobody is logged out: what the old one signed is good until it expires.
+    /// Makes the next key active now. Tokens that the previous one signed stay valid until they expire.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; a store that cannot write.
-    pub async fn rotate_key(&self, caller: &Caller) -> Result<KeyId> {
-        caller.require(Permission::Admin)?;
+    /// A store that cannot write.
+    pub async fn rotate_key(&self, caller: &Granted<Administer>) -> Result<KeyId> {
         self.rotate_by(caller.name()).await
     }
 
-    /// Revokes a compromised key: every token it signed is dead when this returns.
+    /// Revokes a compromised key: every token that it signed is invalid when this returns.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; `NotFound`; a store that cannot write.
-    pub async fn revoke_key(&self, caller: &Caller, id: KeyId) -> Result<()> {
-        caller.require(Permission::Admin)?;
+    /// `NotFound`; a store that cannot write.
+    pub async fn revoke_key(&self, caller: &Granted<Administer>, id: KeyId) -> Result<()> {
         let (now, fresh) = self.fresh_key();
         let event = about(EventKind::KeyRevoked, id, now, caller.name());
         let revoked = self.store.update_keys(move |keys| match key::revoke(keys, &id, fresh.clone(), now) {
@@ -54,11 +50,11 @@ impl<S: Store> Engine<S> {
             None => Decision::answer(None),
         });
         let keys = revoked.await?.ok_or_else(|| Refusal::NotFound.because("there is no such key"))?;
-        tracing::warn!(kid = %id, "a signing key was revoked: every token that it signed is dead");
+        tracing::warn!(kid = %id, "a signing key was revoked: every token that it signed is invalid");
         self.take_over(&keys).await
     }
 
-    /// Rotates if it is time, and forgets keys that verify nothing any more. Part of the sweep.
+    /// Rotates the keys if it is time, and removes those whose tokens have all expired. Part of the sweep.
     ///
     /// # Errors
     /// A store that cannot answer or write.
@@ -88,7 +84,7 @@ impl<S: Store> Engine<S> {
             Decision::with_events((signs, keys.clone()), vec![about(EventKind::KeyRotated, signs, now, &by)])
         });
         let (signs, keys) = rotated.await?;
-        tracing::info!(kid = %signs, "another key signs now");
+        tracing::info!(kid = %signs, "signing key rotated");
         self.take_over(&keys).await?;
         Ok(signs)
     }
@@ -98,8 +94,8 @@ impl<S: Store> Engine<S> {
         (now, keyring::generate(self.clock.random(), &self.keys, KeyStatus::Next, now))
     }
 
-    /// Signs and verifies with what is written. Two changes at once take over in any order, so what is stored
-    /// last is read again.
+    /// Signs and verifies with what is written. Two concurrent changes can arrive here in any order, so the
+    /// stored keys are read again.
     async fn take_over(&self, written: &[KeyRecord]) -> Result<()> {
         let mut records = written.to_vec();
         loop {
@@ -123,7 +119,7 @@ fn open(records: &[KeyRecord], keys: &Keys) -> std::result::Result<Keyring, Stor
     Keyring::open(records, keys).map_err(|cause| StoreError::Failed(cause.to_string().into()))
 }
 
-/// The keyring of the store. A new store gets a key that signs and one that is published ahead of its turn.
+/// The keyring of the store. A new store gets an active key and a next one.
 pub(super) async fn load_or_create<S: Store>(store: &S, keys: &Keys, clock: &Clock) -> Result<Keyring> {
     let now = clock.now().wall;
     let first = KeyRecord {

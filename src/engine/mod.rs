@@ -1,5 +1,5 @@
-//! The use cases: one file each. Draws secrets, runs the domain's decisions through the store, signs what was
-//! granted.
+//! The use cases: one file each. The engine generates secrets, runs the decisions of the domain in the store,
+//! and signs what was granted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,11 +10,13 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
-use crate::domain::id::SessionId;
+use crate::domain::id::{ClientId, SessionId};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{Decision, Session};
-use crate::store::{Lane, Store, StoreError};
+use crate::domain::time::Timestamp;
+use crate::domain::validity::Validity;
+use crate::store::{Lane, Registry, Store, StoreError};
 use crate::token::keyring::Keyring;
 use crate::token::keys::Keys;
 use crate::token::opaque::OpaqueKeys;
@@ -48,16 +50,16 @@ use clock::Clock;
 use counts::Counts;
 use throttle::Throttle;
 
-/// What a use case answers.
+/// The result of a use case.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a use case did not do what was asked.
+/// Why a use case did not do what was requested.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// Our answer is no.
+    /// The request is refused.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Something broke.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -68,18 +70,18 @@ impl From<Refusal> for Error {
     }
 }
 
-/// What the engine goes by besides the store.
+/// The configuration of the engine.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The public base URL: `iss` in tokens, and the audience of its own routes.
+    /// The public base URL: `iss` in tokens, and the audience that keyfob's own routes require.
     pub issuer: Box<str>,
-    /// The policies by name; `default` is always there.
+    /// The policies by name; `default` is always present.
     pub policies: BTreeMap<String, Policy>,
-    /// How long events, and sessions that explain themselves, are kept.
+    /// How long events, and sessions that ended or expired, are retained.
     pub retention: Duration,
-    /// How long a signing key signs before the next one does.
+    /// How long a key signs before it is rotated.
     pub rotate_every: Duration,
-    /// Failed authentications per minute and address before 429.
+    /// The failed authentications per minute and address before 429.
     pub failed_auth_per_minute: u32,
 }
 
@@ -100,10 +102,10 @@ pub struct Engine<S> {
 }
 
 impl<S: Store> Engine<S> {
-    /// An engine over `store`, whose signing keys are loaded, or made if there are none yet.
+    /// An engine over `store`. Loads the signing keys, or generates them if there are none.
     ///
     /// # Errors
-    /// When the store cannot be read or written, or its signing keys do not open under the master key.
+    /// The store cannot be read or written, or its signing keys do not open with the master key.
     pub async fn start(store: Arc<S>, keys: Keys, rules: Rules, clock: Clock) -> Result<Self> {
         let keyring = keys::load_or_create(&*store, &keys, &clock).await?;
         let throttle = Throttle::new(rules.failed_auth_per_minute);
@@ -126,27 +128,27 @@ impl<S: Store> Engine<S> {
         })
     }
 
-    /// What the engine goes by.
+    /// The configuration.
     pub fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// The clock the engine reads.
+    /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Whether the engine can do its work: `Err` when the store cannot commit.
+    /// Whether the store can commit.
     pub fn ready(&self) -> Result<()> {
         Ok(self.store.ready()?)
     }
 
-    /// Has nobody wait any more for what may happen: the server is about to stop.
+    /// Ends every long poll: the server is about to stop.
     pub fn stop_waiting(&self) {
         self.stopping.send_replace(true);
     }
 
-    /// The session as it is now: as it is written, with the uses that are not.
+    /// The session as it is written, with the uses that are not written yet.
     async fn read_session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
         let mut session = self.store.session(id).await?;
         if let Some(session) = &mut session
@@ -157,7 +159,7 @@ impl<S: Store> Engine<S> {
         Ok(session)
     }
 
-    /// Runs `decide` on the session as it is now.
+    /// Runs `decide` on the session with its unwritten uses; `None` if there is no such session.
     async fn update_session<T: Send + 'static>(
         &self,
         id: SessionId,
@@ -168,11 +170,16 @@ impl<S: Store> Engine<S> {
         Ok(self.store.update(id, lane, move |session, cuts| activity.decide(session, cuts, &decide)).await?)
     }
 
-    /// The policy a client names. One whose policy has left the configuration falls back to the default.
+    /// The policy that a client names, or the default if the configuration no longer has it.
     fn policy(&self, client: &Client) -> &Policy {
         let named = self.rules.policies.get(&*client.policy);
         named.unwrap_or_else(|| {
-            self.rules.policies.get("default").expect("the configuration always makes a default policy")
+            self.rules.policies.get("default").expect("the configuration always contains a default policy")
         })
     }
+}
+
+/// What a token that was issued to the client `id` is checked against.
+fn validity<'a>(registry: &'a Registry, id: &ClientId, now: Timestamp) -> Validity<'a> {
+    Validity { now, cuts: &registry.cuts, client: registry.clients.get(id).map(AsRef::as_ref) }
 }

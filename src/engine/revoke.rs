@@ -1,25 +1,24 @@
-//! Revocation by token (RFC 7009). Unknown, dead and malformed tokens are answered like revoked ones; another
-//! client's is refused (C-05).
+//! Revocation by token (RFC 7009). Unknown, inactive and malformed tokens are answered like revoked ones;
+//! another client's is refused (C-05).
 
 use super::{Engine, Result};
 use crate::domain::access::{AccessToken, IssuedFor};
 use crate::domain::caller::Caller;
 use crate::domain::end::{End, EndReason};
 use crate::domain::event::{Event, EventKind};
-use crate::domain::id::{ClientId, SessionId};
+use crate::domain::id::SessionId;
 use crate::domain::refusal::Refused;
-use crate::domain::session::{Decision, RevokedToken, Session};
+use crate::domain::session::{Decision, RevokedToken};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{Opaque, OpaqueKind};
 
 impl<S: Store> Engine<S> {
-    /// Revokes a token of any kind; it is final when this returns. A genuine token of any generation will do:
-    /// logging out with a stale one must log out (C-10).
+    /// Revokes a token of any kind. A genuine token of any generation revokes its family: a logout with an old
+    /// token must log out (C-10).
     ///
     /// # Errors
-    /// `InvalidGrant` when the token is another client's and the caller neither opened its session nor
-    /// administers.
+    /// `InvalidGrant` for a token that the caller may not revoke.
     pub async fn revoke(&self, caller: &Caller, token: &str) -> Result<()> {
         let now = self.clock.now().wall;
         if let Some(token) = Opaque::decode(token, &self.opaque) {
@@ -31,7 +30,7 @@ impl<S: Store> Engine<S> {
             };
         }
         match self.verifier.verify(token, &self.keyring.load()) {
-            Some(token) if *token.issuer == *self.rules.issuer && now.seconds() < token.expires_at => {
+            Some(token) if token.is_unexpired(&self.rules.issuer, now) => {
                 self.revoke_access_token(caller.clone(), &token, now).await
             }
             _ => Ok(()),
@@ -49,7 +48,7 @@ impl<S: Store> Engine<S> {
             let Some(client) = session.family(family).map(|family| family.client_id.clone()) else {
                 return Decision::answer(Ok(()));
             };
-            if !may_revoke(&caller, &client, session) {
+            if !caller.may_revoke(&client, Some(session)) {
                 return Decision::answer(Err(Refused::invalid_grant()));
             }
             Decision::with_events(Ok(()), session.revoke_family(family, caller.name(), now, cuts))
@@ -59,7 +58,7 @@ impl<S: Store> Engine<S> {
 
     async fn revoke_session(&self, caller: Caller, session: SessionId, now: Timestamp) -> Result<()> {
         let revoked = self.update_session(session, Lane::Revocation, move |session, cuts| {
-            if !may_revoke(&caller, &session.client_id, session) {
+            if !caller.may_revoke(&session.client_id, Some(session)) {
                 return Decision::answer(Err(Refused::invalid_grant()));
             }
             let end = End { at: now, reason: EndReason::Logout, by: caller.name().into() };
@@ -72,7 +71,7 @@ impl<S: Store> Engine<S> {
         let revocation = RevokedToken { id: token.id, expires_at: token.expires_at };
         match token.issued_for {
             IssuedFor::Client { .. } => {
-                if !caller.is_admin() && !caller.is(&token.client_id) {
+                if !caller.may_revoke(&token.client_id, None) {
                     return Err(Refused::invalid_grant().into());
                 }
                 let mut event = Event::new(EventKind::TokenRevoked, now, caller.name());
@@ -84,7 +83,7 @@ impl<S: Store> Engine<S> {
             IssuedFor::Session { id, family, .. } => {
                 let client = token.client_id.clone();
                 let revoked = self.update_session(id, Lane::Revocation, move |session, cuts| {
-                    if !may_revoke(&caller, &client, session) {
+                    if !caller.may_revoke(&client, Some(session)) {
                         return Decision::answer(Err(Refused::invalid_grant()));
                     }
                     Decision::with_events(
@@ -96,9 +95,4 @@ impl<S: Store> Engine<S> {
             }
         }
     }
-}
-
-/// The client that a token was issued to, the session's opener, and administrators (contract, section 5).
-fn may_revoke(caller: &Caller, issued_to: &ClientId, session: &Session) -> bool {
-    caller.is_admin() || caller.is(issued_to) || caller.opened(session)
 }

@@ -1,73 +1,65 @@
-//! The store as a whole: backed up, checked and measured while everything else goes on.
+//! Backups, checks and statistics of the whole store, while requests continue.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::open::invalid;
 use super::{Engine, Error, Result};
-use crate::domain::caller::Caller;
-use crate::domain::client::Permission;
-use crate::domain::refusal::Refusal;
+use crate::domain::caller::{Administer, Granted};
+use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::time::Timestamp;
 use crate::store::check::{Find, Note};
 use crate::store::{Pieces, Stats, Store, StoreError};
 
-/// How many backups and checks may go on at once: each keeps a snapshot, whose pages cannot be used again
-/// meanwhile.
+/// How many backups and checks may run at once. Each holds a snapshot, whose pages cannot be reused until it
+/// ends.
 pub(super) const WALKS_MAX: usize = 2;
-/// How fast a backup is read if nobody says how fast, in bytes a second.
+/// The default rate of a backup, in bytes per second.
 pub const RATE_DEFAULT: u64 = 64 * 1024 * 1024;
-/// The slowest backup: one that never ends keeps its snapshot for ever.
+/// The lowest rate of a backup: a backup that never ends holds its snapshot for ever.
 pub const RATE_MIN: u64 = 1024 * 1024;
 
 /// A walk over the whole store, in pieces.
 pub struct Walk<T> {
-    /// What it gives.
     pub pieces: Pieces<T>,
-    /// How many bytes a second may be taken.
+    /// The most bytes to read per second.
     pub rate: Option<u64>,
-    /// When it began.
+    /// When it started.
     pub at: Timestamp,
-    /// Its place among those that may go on.
+    /// The permit, which is released when the walk is dropped.
     pub place: OwnedSemaphorePermit,
 }
 
 impl<S: Store> Engine<S> {
-    /// A backup of the store as it is now, to be taken at no more than `rate` bytes a second. Writers go on
-    /// meanwhile.
+    /// A backup of the store as it is now, at no more than `rate` bytes per second. Writes continue.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; `Invalid` for a rate below 1 MiB; `TooMany` while others go on.
-    pub fn backup(&self, caller: &Caller, rate: Option<u64>) -> Result<Walk<Bytes>> {
-        caller.require(Permission::Admin)?;
+    /// `Invalid` for a rate below 1 MiB; `TooMany` while two others run.
+    pub fn backup(&self, caller: &Granted<Administer>, rate: Option<u64>) -> Result<Walk<Bytes>> {
         let rate = rate.unwrap_or(RATE_DEFAULT);
         if rate < RATE_MIN {
-            return Err(invalid("rate", "must be at least 1048576 bytes a second").into());
+            return Err(Refused::invalid("rate", "must be at least 1048576 bytes per second").into());
         }
         let (at, place) = (self.clock.now().wall, self.walk()?);
-        tracing::info!(by = caller.name(), "a backup begins");
+        tracing::info!(by = caller.name(), "backup started");
         Ok(Walk { pieces: self.store.backup(at)?, rate: Some(rate), at, place })
     }
 
-    /// Holds every record and every index of the store as it is now against each other. Writers go on
-    /// meanwhile.
+    /// Compares every record of the store as it is now with every index. Writes continue.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; `TooMany` while others go on.
-    pub fn check_store(&self, caller: &Caller) -> Result<Walk<Note>> {
-        caller.require(Permission::Admin)?;
+    /// `TooMany` while two others run.
+    pub fn check_store(&self, _: &Granted<Administer>) -> Result<Walk<Note>> {
         let (at, place) = (self.clock.now().wall, self.walk()?);
         Ok(Walk { pieces: self.store.check(at)?, rate: None, at, place })
     }
 
-    /// What is in the store, and how large it is.
+    /// The contents and size of the store.
     ///
     /// # Errors
-    /// `Forbidden` to all but administrators; `TooMany` while others go on; a store that cannot answer.
-    pub async fn stats(&self, caller: &Caller) -> Result<Stats> {
-        caller.require(Permission::Admin)?;
+    /// `TooMany` while two others run; a store that cannot answer.
+    pub async fn stats(&self, _: &Granted<Administer>) -> Result<Stats> {
         let _place = self.walk()?;
         Ok(self.store.stats().await?)
     }
@@ -76,23 +68,22 @@ impl<S: Store> Engine<S> {
         let busy = || {
             Error::from(
                 Refusal::TooMany { retry_after: Duration::from_secs(60) }
-                    .because("two backups or checks are going on already"),
+                    .because("two backups or checks are in progress already; try again when one has ended"),
             )
         };
         self.walks.clone().try_acquire_owned().map_err(|_| busy())
     }
 }
 
-/// How many finds of a check are logged one by one: a broken index has one for each session.
+/// How many findings of a check are logged one by one: a damaged index has one per session.
 const FINDS_LOGGED: u64 = 10;
 
-/// Logs what a check finds, for somebody has to look at it, whoever asked: the first finds, and at the end
-/// how many there were.
+/// Logs the first findings of a check and their number, for the operator, whoever requested the check.
 #[derive(Debug, Default)]
 pub struct FindLog(u64);
 
 impl FindLog {
-    /// Logs what is told, if it is to be logged; answers whether it was.
+    /// Logs a finding, or the end of a check with many; returns whether a line was logged.
     pub fn hear(&mut self, note: &Note) -> bool {
         match note {
             Note::Find(Find { table, key, cause }) => {
@@ -106,7 +97,7 @@ impl FindLog {
             Note::Done(_) if self.0 > FINDS_LOGGED => {
                 tracing::error!(
                     finds = self.0,
-                    "a check of the store found more damage than is logged: `keyfob db check` names it all"
+                    "a check of the store found more damage than is logged: `keyfob db check` lists it all"
                 );
             }
             Note::Done(_) | Note::Progress(_) => return false,
@@ -121,7 +112,7 @@ mod tests {
     use crate::store::check::Checked;
 
     #[test]
-    fn a_broken_index_does_not_flood_the_log() {
+    fn a_damaged_index_does_not_flood_the_log() {
         let mut log = FindLog::default();
         let find = Note::Find(Find { table: "expiry", key: "00".into(), cause: "it belongs to no session" });
         let logged = (0..1_000).filter(|_| log.hear(&find)).count();

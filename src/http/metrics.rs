@@ -15,7 +15,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 
 use self::page::{Form, Page};
 use self::requests::RequestCounters;
-use crate::domain::client::Permission;
+use crate::domain::caller::ReadMetrics;
 use crate::engine::Engine;
 use crate::engine::counts::Counts;
 use crate::http::document::Tag;
@@ -84,7 +84,7 @@ impl<S: Store> MetricsApi<S> {
         form: Accepted,
     ) -> Result<Exposition, Problem> {
         if !self.metrics.public {
-            caller(&self.engine, authorization, &origin, Permission::Metrics).await?;
+            caller::<_, ReadMetrics>(&self.engine, authorization, &origin).await?;
         }
         let mut page = Page::new(form.0);
         page.gauge("keyfob_build_info", "Always 1; the label is the version.")

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::access::TokenFormat;
-use crate::domain::client::ClientKind;
-use crate::domain::cutoff::CutOff;
+use crate::domain::client::{Client, ClientKind, Permission};
+use crate::domain::cutoff::{CutOff, CutOffs};
 use crate::domain::end::{End, EndReason};
 use crate::domain::family::Family;
 use crate::domain::id::Position;
 use crate::domain::session::{Device, RevokedToken};
+use crate::domain::time::Timestamp;
 
 const ISSUER: &str = "https://id.example";
 const TOKEN: TokenId = TokenId([7; 16]);
@@ -146,7 +147,8 @@ fn own() -> Case {
 
 impl Case {
     fn judgement(&self) -> Judgement<'_> {
-        Judgement { caller: &self.caller, now: self.now, cuts: &self.cuts, client: self.client.as_ref() }
+        let validity = Validity { now: self.now, cuts: &self.cuts, client: self.client.as_ref() };
+        Judgement { caller: &self.caller, validity }
     }
 
     fn access(&self) -> Option<Active> {

@@ -1,35 +1,38 @@
-//! Changing what a living session carries.
+//! Changing the claims, the private data and the device label of an active session.
 
 use super::Session;
 use crate::domain::access::Claims;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::{Event, EventKind};
+use crate::domain::refusal::Refused;
 use crate::domain::time::Timestamp;
 
-/// What changes; what is absent stays, and what is `None` inside is taken away.
+/// What to change. Absent members stay as they are; `Some(None)` removes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// What goes into tokens and introspection.
+    /// The claims for tokens and introspection.
     pub claims: Option<Option<Claims>>,
-    /// What a person calls the device.
+    /// The label of the device.
     pub label: Option<Option<Box<str>>>,
-    /// Whether the private data, which lies beside the session, changes with it.
+    /// Whether the private data changes too. It is stored beside the session.
     pub data: bool,
 }
 
 impl Session {
-    /// Makes the changes, which count as one version, and tells of them; tells nothing if nothing differs.
-    /// `None` for a session that lives no longer. Tokens that were issued keep the claims that they have, but
-    /// a retry of a refresh no longer gets the same access token.
+    /// Makes the changes, which count as one version, and returns their event; none if nothing differs.
+    /// Issued tokens keep their claims, but a retried refresh gets another access token.
+    ///
+    /// # Errors
+    /// `Conflict` for a session that is not active.
     pub fn change(
         &mut self,
         changes: &Changes,
         by: &str,
         now: Timestamp,
         cuts: &CutOffs,
-    ) -> Option<Vec<Event>> {
+    ) -> Result<Vec<Event>, Refused> {
         if !self.is_active(now, cuts) {
-            return None;
+            return Err(Refused::session_not_active());
         }
         let mut changed = changes.data;
         if let Some(claims) = changes.claims.as_ref().filter(|claims| **claims != self.claims) {
@@ -42,9 +45,9 @@ impl Session {
             changed = true;
         }
         if !changed {
-            return Some(vec![]);
+            return Ok(vec![]);
         }
         self.version = self.version.saturating_add(1);
-        Some(vec![self.event(EventKind::SessionUpdated, now, by)])
+        Ok(vec![self.event(EventKind::SessionUpdated, now, by)])
     }
 }

@@ -1,4 +1,4 @@
-//! Step-up: the subject authenticated again.
+//! Renewing a session, after the subject authenticated again (step-up).
 
 use super::{Decision, NewFamily, Session};
 use crate::domain::access::Authentication;
@@ -7,37 +7,42 @@ use crate::domain::end::{End, EndReason};
 use crate::domain::event::EventKind;
 use crate::domain::id::Hash;
 use crate::domain::policy::Lifetimes;
+use crate::domain::refusal::Refused;
 use crate::domain::time::Timestamp;
 
-/// What a renewal brings.
+/// What a session is renewed with.
 #[derive(Clone, Debug)]
 pub struct Renewal {
     /// The hash of the new session token's secret.
     pub token: Hash,
     /// The new authentication.
     pub authentication: Authentication,
-    /// The policy's timeouts.
+    /// The timeouts of the policy.
     pub lifetimes: Lifetimes,
     /// The family to issue with it, if the client has that grant.
     pub family: Option<NewFamily>,
-    /// Who renews.
+    /// The caller that renews.
     pub by: Box<str>,
 }
 
 impl Session {
-    /// The subject authenticated again: a new session token, both timeouts from their start, and the family
-    /// that came with the old token replaced. That family's tokens are dead without being counted as reuse,
-    /// and the log says so: to whoever follows it they were revoked. `None` for a session that is no longer
-    /// alive.
+    /// Issues a new session token, restarts both timeouts, and replaces the family that came with the old
+    /// token. Later use of that family's tokens is not reuse; its end is recorded as a revocation.
+    ///
+    /// # Errors
+    /// `Invalid` for an `auth_time` before the previous one; `Conflict` for a session that is not active.
     pub fn renew(
         &mut self,
         renewal: Renewal,
         now: Timestamp,
         cuts: &CutOffs,
-    ) -> Option<Decision<Option<u16>>> {
-        let renewals = self.renewals.checked_add(1)?;
+    ) -> Result<Decision<Option<u16>>, Refused> {
+        if renewal.authentication.at < self.authentication.at {
+            return Err(Refused::invalid("auth_time", "must not be before the previous authentication"));
+        }
+        let renewals = self.renewals.checked_add(1).ok_or_else(Refused::session_not_active)?;
         if !self.is_active(now, cuts) {
-            return None;
+            return Err(Refused::session_not_active());
         }
         let replaced = End { at: now, reason: EndReason::TokenRevoked, by: renewal.by.clone() };
         let mut events =
@@ -54,6 +59,6 @@ impl Session {
         let mut renewed = self.event(EventKind::SessionRenewed, now, &renewal.by);
         renewed.family = self.own_family;
         events.push(renewed);
-        Some(Decision::with_events(self.own_family, events))
+        Ok(Decision::with_events(self.own_family, events))
     }
 }

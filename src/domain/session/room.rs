@@ -1,4 +1,4 @@
-//! How many sessions a subject may have, and who makes room.
+//! The cap on the sessions of a subject, and which of them an opening evicts.
 
 use super::Session;
 use crate::domain::cutoff::CutOffs;
@@ -9,7 +9,7 @@ use crate::domain::names::ENGINE;
 use crate::domain::policy::WhenFull;
 use crate::domain::time::Timestamp;
 
-/// A cap on the live sessions of one subject and client.
+/// A cap on the active sessions of one subject and client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cap {
     /// The number; at least 1.
@@ -18,9 +18,9 @@ pub struct Cap {
     pub when_full: WhenFull,
 }
 
-/// Makes room for one more session of a subject and client, or says that there is none. `peers` are the
-/// subject's sessions, of any client, and `uses` what is known of their use besides what is written. The
-/// sessions that must go are ended in place; nothing else is touched.
+/// Makes room for one more session of a subject and client; `None` if the policy refuses. `peers` are the
+/// subject's sessions, of any client; `uses` are the uses of them that are not written yet. Evicted sessions
+/// are ended in place; nothing else changes.
 pub fn make_room(
     cap: Cap,
     client: &ClientId,
@@ -29,24 +29,24 @@ pub fn make_room(
     now: Timestamp,
     cuts: &CutOffs,
 ) -> Option<Vec<Event>> {
-    let mut live = vec![];
+    let mut active = vec![];
     for session in peers.iter_mut().filter(|session| session.client_id == *client) {
         let written = session.last_used_at;
         if let Some((_, used)) = uses.iter().find(|(id, _)| *id == session.id) {
             session.touch(*used);
         }
         let used = session.last_used_at;
-        let lives = session.is_active(now, cuts);
+        let is_active = session.is_active(now, cuts);
         session.last_used_at = written;
-        if lives {
-            live.push((used, session));
+        if is_active {
+            active.push((used, session));
         }
     }
-    let surplus = (live.len() + 1).saturating_sub(cap.sessions_max as usize);
+    let surplus = (active.len() + 1).saturating_sub(cap.sessions_max as usize);
     if surplus > 0 && cap.when_full == WhenFull::Refuse {
         return None;
     }
-    live.sort_by_key(|(used, session)| (*used, session.id));
+    active.sort_by_key(|(used, session)| (*used, session.id));
     let evicted = End { at: now, reason: EndReason::Evicted, by: ENGINE.into() };
-    Some(live.into_iter().take(surplus).map(|(_, session)| session.finish(evicted.clone())).collect())
+    Some(active.into_iter().take(surplus).map(|(_, session)| session.finish(evicted.clone())).collect())
 }

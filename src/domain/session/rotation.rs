@@ -1,4 +1,4 @@
-//! Refreshing: where a spent token is told from a stolen one. Every row of the table of standards section 6.4
+//! Refreshing: rotation, retries, and the detection of reuse. Every row of the table in standards section 6.4
 //! is decided here.
 
 use super::{Decision, Session, Standing};
@@ -14,72 +14,72 @@ use crate::domain::policy::{LateRetry, Policy};
 use crate::domain::scope::ScopeSet;
 use crate::domain::time::{Moment, Timestamp};
 
-/// A request to refresh, by a genuine token.
+/// A request to refresh, with a genuine token.
 #[derive(Clone, Debug)]
-pub struct Refresh<'a> {
-    /// Who asks.
-    pub client: &'a ClientId,
+pub struct Refresh {
+    /// The client that sent it.
+    pub client: ClientId,
     /// The family that the token names.
     pub family: u16,
     /// The token.
-    pub presented: &'a Presented,
-    /// The scope asked for; malformed ones are judged only after the token.
-    pub scope: Option<&'a Result<ScopeSet, Malformed>>,
-    /// The resource asked for.
-    pub resource: Option<&'a str>,
+    pub presented: Presented,
+    /// The requested scope. A malformed one is refused only after the token was judged.
+    pub scope: Option<Result<ScopeSet, Malformed>>,
+    /// The requested resource.
+    pub resource: Option<Box<str>>,
     /// The client's policy.
-    pub policy: &'a Policy,
-    /// The key that signs now.
+    pub policy: Policy,
+    /// The active signing key.
     pub key: KeyId,
     /// The form of the client's access tokens.
     pub format: TokenFormat,
-    /// A keyed hash of where the request came from.
+    /// A keyed hash of the address that the request came from.
     pub address: Option<[u8; 16]>,
 }
 
-/// A refresh that was granted: what the pair is made from.
+/// A refresh that was granted: what the pair of tokens is made from.
 #[derive(Clone, Debug)]
 pub struct Refreshed {
-    /// The session as it is now.
+    /// The session after the refresh.
     pub session: Session,
     /// The family's number.
     pub family: u16,
     /// The scope of the access token.
     pub scope: ScopeSet,
-    /// What, with the presented secret, gives the new one.
+    /// Gives, with the presented secret, the new one.
     pub salt: Salt,
     /// What the access token is made from.
     pub stamp: Stamp,
-    /// Whether this answers a retry.
+    /// Whether the request was a retry.
     pub retried: bool,
 }
 
-/// Why a refresh was refused. Callers learn it only where it is theirs to mend (TOK-18).
+/// Why a refresh was refused. The caller learns it only where it can fix the request (TOK-18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotRefreshed {
-    /// The token is another client's.
+    /// The token was issued to another client.
     BindingMismatch,
     /// The session or the family has ended or expired.
-    Dead,
-    /// The token was spent before: the session has been ended.
+    Inactive,
+    /// The token was spent before: the session was ended.
     Reused,
-    /// The previous token came after its window, and the policy only refuses that.
+    /// The previous token was presented after its window, and the policy only refuses that.
     Late,
-    /// The store has lost a rotation: the session has been ended, by this or by the restore.
+    /// The store has lost a rotation: the session was ended, now or by the restore.
     StoreRollback,
     /// The family has used up its generations.
     Exhausted,
     /// The scope is malformed or wider than granted.
     Scope,
-    /// The resource is not the family's.
+    /// The resource is not that of the family.
     Target,
     /// The previous token was retried too often.
     TooManyRetries,
 }
 
 impl Session {
-    /// Takes part in the table of standards section 6.4: rotates, answers a retry, or refuses; detected theft
-    /// ends the session.
+    /// Rotates, answers a retry, or refuses, by the table of standards section 6.4. Detected reuse ends the
+    /// session.
     pub fn refresh(
         &mut self,
         refresh: &Refresh,
@@ -88,8 +88,8 @@ impl Session {
     ) -> Decision<Result<Refreshed, NotRefreshed>> {
         let refused = |why| Decision::answer(Err(why));
         let Some(index) = self.families.iter().position(|family| family.number == refresh.family) else {
-            // A family forgotten long ago, or one that this store has never seen: it was restored from before
-            // its opening.
+            // Either the family was removed long ago, or the store was restored from a backup made before the
+            // family was opened.
             let never_seen = self.next_family != 0 && refresh.family >= self.next_family;
             return if never_seen && self.is_active(now.wall, cuts) {
                 self.rolled_back(now.wall)
@@ -97,24 +97,24 @@ impl Session {
                 refused(if never_seen && self.was_cut_off_by_restore(now.wall, cuts) {
                     NotRefreshed::StoreRollback
                 } else {
-                    NotRefreshed::Dead
+                    NotRefreshed::Inactive
                 })
             };
         };
         let family = &self.families[index];
-        if family.client_id != *refresh.client {
+        if family.client_id != refresh.client {
             return refused(NotRefreshed::BindingMismatch);
         }
-        let place = family.position_of(refresh.presented, now);
-        if !self.is_active(now.wall, cuts) || family.end(cuts).is_some() {
-            // Nothing is left to end: a restore has ended it. That its token is newer than the backup is
-            // worth an alert all the same.
-            let lost = place == ChainPosition::Unknown
+        let position = family.position_of(&refresh.presented, now);
+        if !self.is_active(now.wall, cuts) || !family.is_active(cuts) {
+            // A restore has ended the session already. A token that is newer than the backup is still reported
+            // to the operator.
+            let lost = position == ChainPosition::Unknown
                 && family.end.is_none()
                 && self.was_cut_off_by_restore(now.wall, cuts);
-            return refused(if lost { NotRefreshed::StoreRollback } else { NotRefreshed::Dead });
+            return refused(if lost { NotRefreshed::StoreRollback } else { NotRefreshed::Inactive });
         }
-        match place {
+        match position {
             ChainPosition::Unknown => return self.rolled_back(now.wall),
             ChainPosition::Spent(behind) => return self.reused(refresh, behind, now.wall),
             ChainPosition::Late if refresh.policy.late_retry == LateRetry::EndSession => {
@@ -123,15 +123,15 @@ impl Session {
             ChainPosition::Late => return refused(NotRefreshed::Late),
             ChainPosition::Current | ChainPosition::Retry => {}
         }
-        let scope = match refresh.scope {
+        let scope = match &refresh.scope {
             None => family.scope.clone(),
             Some(Ok(asked)) if family.scope.contains_all(asked) => asked.clone(),
             Some(_) => return refused(NotRefreshed::Scope),
         };
-        if refresh.resource.is_some_and(|asked| *asked != *family.audience) {
+        if refresh.resource.as_ref().is_some_and(|asked| *asked != family.audience) {
             return refused(NotRefreshed::Target);
         }
-        if place == ChainPosition::Retry {
+        if position == ChainPosition::Retry {
             self.retry(index, scope)
         } else {
             self.rotate(index, scope, refresh, now)
@@ -150,7 +150,7 @@ impl Session {
         }
         let stamp = self.stamp(refresh.policy.access_token_ttl, refresh.key, refresh.format, now.wall);
         self.families[index].rotate(
-            refresh.presented,
+            &refresh.presented,
             stamp.clone(),
             refresh.policy.refresh_retry_window,
             now,
@@ -160,11 +160,11 @@ impl Session {
         self.granted(index, scope, refresh.presented.salt.clone(), stamp, false)
     }
 
-    /// Answers the same pair again. Neither the generation, the window nor the idle deadline moves (ROT-08,
+    /// Answers the same pair again. Neither the generation, the window nor the idle timeout changes (ROT-08,
     /// ROT-09).
     fn retry(&mut self, index: usize, scope: ScopeSet) -> Decision<Result<Refreshed, NotRefreshed>> {
         let Some(window) = &mut self.families[index].window else {
-            return Decision::answer(Err(NotRefreshed::Dead));
+            return Decision::answer(Err(NotRefreshed::Inactive));
         };
         if window.retries >= RETRIES_MAX {
             return Decision::answer(Err(NotRefreshed::TooManyRetries));

@@ -7,9 +7,8 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::client::Permission;
 use crate::domain::id::ClientId;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{Refusal, Refused};
 use crate::engine::Engine;
 use crate::engine::clients::WithSecret;
 use crate::http::api::client_object::{ClientObject, ClientSettings};
@@ -74,10 +73,9 @@ impl<S: Store> ClientsApi<S> {
         origin: Origin,
         body: JsonBody<ClientSettings>,
     ) -> Result<CreateResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         let settings = body.read()?;
-        let malformed =
-            |_| Problem::invalid("client_id", "client_id must have 1 to 64 characters of [A-Za-z0-9._~-]");
+        let malformed = |_| Problem::from(Refused::invalid("client_id", ClientId::EXPECTED));
         let id = settings.client_id.as_deref().map(|id| id.parse().map_err(malformed)).transpose()?;
         let created = self.0.create_client(&caller, id, settings.into()).await?;
         let location = format!("/v1/clients/{}", created.client.id);
@@ -98,7 +96,7 @@ impl<S: Store> ClientsApi<S> {
         /// Where to go on: the `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<ClientPage>, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         let after: Option<ClientId> = parsed("cursor", cursor.0.as_deref())?;
         let (clients, next) = self.0.clients(&caller, after.as_ref(), page_size(limit.0)?)?;
         let items = clients.iter().map(|client| ClientObject::new(client, None)).collect();
@@ -116,7 +114,7 @@ impl<S: Store> ClientsApi<S> {
         /// Its name.
         id: Path<String>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         Ok(Json(ClientObject::new(&*self.0.client(&caller, &client_id(&id.0)?)?, None)))
     }
 
@@ -133,7 +131,7 @@ impl<S: Store> ClientsApi<S> {
         id: Path<String>,
         body: JsonBody<ClientSettings>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         let settings = body.read()?;
         if settings.client_id.as_ref().is_some_and(|other| *other != id.0) {
             return Err(Problem::invalid(
@@ -156,7 +154,7 @@ impl<S: Store> ClientsApi<S> {
         /// Its name.
         id: Path<String>,
     ) -> Result<DeleteResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         self.0.delete_client(&caller, client_id(&id.0)?).await?;
         Ok(DeleteResponse::Deleted)
     }
@@ -179,7 +177,7 @@ impl<S: Store> ClientsApi<S> {
         id: Path<String>,
         body: JsonBody<SecretRotation>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         let malformed = || {
             Problem::invalid(
                 "keep_old_for",

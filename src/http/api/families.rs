@@ -6,7 +6,6 @@ use poem_openapi::param::Path;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::client::Permission;
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::engine::families::OpenFamily;
@@ -85,7 +84,7 @@ impl<S: Store> FamiliesApi<S> {
         id: Path<String>,
         body: OptionalJsonBody<OpenFamilyBody>,
     ) -> Result<OpenFamilyResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Sessions).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         let OpenFamilyBody { client_id, scope, audience } = body.read()?;
         let opened = self
             .0
@@ -119,7 +118,7 @@ impl<S: Store> FamiliesApi<S> {
         /// Its number in the session.
         family: Path<String>,
     ) -> Result<EndFamilyResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Sessions).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         self.0.end_family(&caller, session_id(&id.0)?, number(&family.0)?).await?;
         Ok(EndFamilyResponse::Ended)
     }

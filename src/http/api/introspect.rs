@@ -124,7 +124,8 @@ impl<S: Store> IntrospectApi<S> {
         let by_bearer = credentials.is_bearer();
         let failed = |error| OAuthError::from(error).at_introspection(by_bearer);
         let who = self.0.authenticate(credentials.as_engine(), origin.0).await.map_err(failed)?;
-        let live = self.0.introspect(&who, &form.fields.token).await.map_err(failed)?;
+        let caller = self.0.may_introspect(&who).map_err(|refused| failed(refused.into()))?;
+        let live = self.0.introspect(&caller, &form.fields.token).await.map_err(failed)?;
         Ok(Json(match live {
             None => Introspection::default(),
             Some(live) => Introspection::active(live, &self.0.rules().issuer)?,

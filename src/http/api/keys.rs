@@ -6,7 +6,6 @@ use poem_openapi::param::Path;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::client::Permission;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
@@ -74,7 +73,7 @@ impl<S: Store> KeysApi<S> {
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
     ) -> Result<Json<KeyList>, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         Ok(Json(KeyList { items: self.0.keys(&caller).await?.iter().map(Key::from).collect() }))
     }
 
@@ -88,7 +87,7 @@ impl<S: Store> KeysApi<S> {
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
     ) -> Result<Json<Rotated>, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         Ok(Json(Rotated { kid: self.0.rotate_key(&caller).await?.to_string() }))
     }
 
@@ -104,7 +103,7 @@ impl<S: Store> KeysApi<S> {
         /// The key's PASERK identifier.
         kid: Path<String>,
     ) -> Result<RevokeResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin, Permission::Admin).await?;
+        let caller = caller(&self.0, authorization, &origin).await?;
         let unknown = |_| Problem::from(Refusal::NotFound.because("there is no such key"));
         self.0.revoke_key(&caller, kid.0.parse().map_err(unknown)?).await?;
         Ok(RevokeResponse::Revoked)

@@ -110,8 +110,8 @@ impl SessionObject {
     /// # Errors
     /// `Corrupt` if the stored claims or data are not JSON.
     pub fn new(view: View) -> Result<Self, StoreError> {
-        let View { session, standing, live_families, data } = view;
-        let families = session.families.iter().zip(live_families).map(|(family, lives)| FamilyObject {
+        let View { session, standing, active_families, data } = view;
+        let families = session.families.iter().zip(active_families).map(|(family, lives)| FamilyObject {
             id: family.number,
             state: Wire(if lives { State::from(&standing) } else { State::Ended }),
             client_id: family.client_id.to_string(),

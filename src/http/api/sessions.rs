@@ -7,7 +7,6 @@ use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::client::Permission;
 use crate::domain::session::State;
 use crate::engine::Engine;
 use crate::engine::change::ChangeSession;
@@ -165,7 +164,7 @@ impl<S: Store> SessionsApi<S> {
         origin: Origin,
         body: JsonBody<OpenSessionBody>,
     ) -> Result<OpenResponse, Problem> {
-        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
+        let caller = caller(&self.engine, authorization, &origin).await?;
         let opened = self.engine.open(&caller, body.read()?.into()).await?;
         let location = format!("/v1/sessions/{}", opened.session.id);
         Ok(OpenResponse::Opened(Json(self.opened_body(opened)?), location))
@@ -193,7 +192,7 @@ impl<S: Store> SessionsApi<S> {
         /// Where to go on: the `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<SessionPage>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
+        let caller = caller(&self.engine, authorization, &origin).await?;
         let filter = Filter {
             subject: parsed("subject", subject.0.as_deref())?,
             client_id: parsed("client_id", client_id.0.as_deref())?,
@@ -219,7 +218,7 @@ impl<S: Store> SessionsApi<S> {
         /// The caller's own words for why, at most 256 bytes; kept in the event log.
         reason: Query<Option<String>>,
     ) -> Result<Json<EndedAll>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin, Permission::Admin).await?;
+        let caller = caller(&self.engine, authorization, &origin).await?;
         self.engine.end_everything(&caller, reason.0).await?;
         Ok(Json(EndedAll { ended: "all".into() }))
     }
@@ -236,7 +235,7 @@ impl<S: Store> SessionsApi<S> {
         /// Its identifier.
         id: Path<String>,
     ) -> Result<Json<SessionObject>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
+        let caller = caller(&self.engine, authorization, &origin).await?;
         Ok(Json(SessionObject::new(self.engine.session(&caller, session_id(&id.0)?).await?)?))
     }
 
@@ -258,7 +257,7 @@ impl<S: Store> SessionsApi<S> {
         if_match: Header<Option<String>>,
         body: JsonBody<ChangeSessionBody>,
     ) -> Result<Json<SessionObject>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
+        let caller = caller(&self.engine, authorization, &origin).await?;
         let change = ChangeSession {
             if_version: if_match.0.as_deref().map_or(Ok(None), versions)?,
             ..body.read()?.into()
@@ -286,7 +285,7 @@ impl<S: Store> SessionsApi<S> {
         id: Path<String>,
         body: OptionalJsonBody<RenewSessionBody>,
     ) -> Result<Json<OpenedBody>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
+        let caller = caller(&self.engine, authorization, &origin).await?;
         let RenewSessionBody { acr, amr, auth_time } = body.read()?;
         let request =
             RenewSession { acr, amr: amr.unwrap_or_default(), auth_time: auth_time.map(|time| time.0) };
@@ -305,7 +304,7 @@ impl<S: Store> SessionsApi<S> {
         /// Its identifier.
         id: Path<String>,
     ) -> Result<EndResponse, Problem> {
-        let caller = caller(&self.engine, authorization, &origin, Permission::Sessions).await?;
+        let caller = caller(&self.engine, authorization, &origin).await?;
         self.engine.end_session(&caller, session_id(&id.0)?).await?;
         Ok(EndResponse::Ended)
     }

@@ -2,8 +2,7 @@
 
 use poem::{FromRequest, Request, RequestBody};
 
-use crate::domain::caller::Caller;
-use crate::domain::client::Permission;
+use crate::domain::caller::{Granted, Needs};
 use crate::engine::Engine;
 use crate::engine::authenticate::Source;
 use crate::http::net::channel::Channel;
@@ -30,19 +29,17 @@ impl<'a> FromRequest<'a> for Origin {
     }
 }
 
-/// The caller of a management route: a client by Basic or by its own bearer token, or the admin socket. It
-/// must have `permission`; whether it does is asked before anything else of the request is judged.
-pub async fn caller<S: Store>(
+/// The caller of a route at `/v1`, with the permission that the use case needs: a client by Basic or by its own
+/// bearer token, or the admin socket. Both are checked before the rest of the request.
+pub async fn caller<S: Store, P: Needs>(
     engine: &Engine<S>,
     authorization: Authorization<BasicOrBearer>,
     origin: &Origin,
-    permission: Permission,
-) -> Result<Caller, Problem> {
+) -> Result<Granted<P>, Problem> {
     let credentials = merge(authorization.presented, ClientFields::default())?;
     let who = engine
         .authenticate(credentials.as_engine(), origin.0)
         .await
         .map_err(|error| Problem::from(error).or_bearer())?;
-    who.require(permission)?;
-    Ok(who.caller)
+    Ok(who.require()?)
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::domain::id::SessionId;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::Refused;
 use crate::http::response::error::Problem;
 
 /// The number of items of a page if the request does not say one.
@@ -32,5 +32,5 @@ pub(crate) fn parsed<T: FromStr>(field: &'static str, text: Option<&str>) -> Res
 
 /// The session that a path names. A malformed identifier is answered 404, like an unknown one.
 pub(crate) fn session_id(text: &str) -> Result<SessionId, Problem> {
-    text.parse().map_err(|_| Refusal::NotFound.because("there is no such session").into())
+    text.parse().map_err(|_| Refused::no_such_session().into())
 }

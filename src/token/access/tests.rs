@@ -10,6 +10,7 @@ use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{SessionId, TokenId};
 use crate::domain::introspection::Judgement;
 use crate::domain::key::{KeyRecord, KeyStatus};
+use crate::domain::validity::Validity;
 use crate::token::keyring::generate;
 use crate::token::keys::{Keys, SecretKey};
 use crate::token::paserk;
@@ -311,9 +312,7 @@ fn a_verified_token_is_valid_from_nbf_until_just_before_exp() {
     let valid_at = |millis| {
         let judgement = Judgement {
             caller: &Caller::AdminSocket,
-            now: Timestamp::from_millis(millis),
-            cuts: &cuts,
-            client: Some(&client),
+            validity: Validity { now: Timestamp::from_millis(millis), cuts: &cuts, client: Some(&client) },
         };
         judgement.access_token(&token, "https://id.example", None, false).is_some()
     };

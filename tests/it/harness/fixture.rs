@@ -213,20 +213,18 @@ pub fn refresh(
 + use<> {
     let (token, client, policy) = (token.clone(), client_id(client), policy.clone());
     let presented = token.presented(salt);
-    move |session, cuts| {
-        let refresh = Refresh {
-            client: &client,
-            family: token.family,
-            presented: &presented,
-            scope: None,
-            resource: None,
-            policy: &policy,
-            key: KeyId([3; 33]),
-            format: TokenFormat::Paseto,
-            address: Some([4; 16]),
-        };
-        session.refresh(&refresh, now, cuts)
-    }
+    let refresh = Refresh {
+        client,
+        family: token.family,
+        presented,
+        scope: None,
+        resource: None,
+        policy,
+        key: KeyId([3; 33]),
+        format: TokenFormat::Paseto,
+        address: Some([4; 16]),
+    };
+    move |session, cuts| session.refresh(&refresh, now, cuts)
 }
 
 /// Refreshes under the default policy; the new token, or why there is none.

@@ -106,7 +106,7 @@ fn every_log_line_that_a_request_causes_ends_with_its_request_id() {
         let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
         let line = log
             .lines()
-            .find(|line| line.contains("a spent refresh token came back"))
+            .find(|line| line.contains("a spent refresh token was presented"))
             .unwrap_or_else(|| panic!("{log}"));
         match format {
             "text" => assert!(line.ends_with(" request_id=second-use"), "{line}"),

@@ -299,8 +299,10 @@ fn no_secret_token_or_personal_datum_is_ever_written_down_as_json() {
     let log = nothing_is_written_down("json");
     let lines: Vec<Value> =
         log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
-    let reuse =
-        lines.iter().find(|line| text(&line["message"]).contains("a spent refresh token came back")).unwrap();
+    let reuse = lines
+        .iter()
+        .find(|line| text(&line["message"]).contains("a spent refresh token was presented"))
+        .unwrap();
     assert_eq!((&reuse["level"], &reuse["client"]), (&json!("WARN"), &json!("backend")));
     assert!(text(&reuse["session"]).parse::<keyfob::domain::id::SessionId>().is_ok());
     let start = lines.iter().find(|line| line["message"] == "listening").unwrap();

@@ -120,7 +120,7 @@ async fn a_change_survives_a_refusal(store: Arc<impl Store>) {
     assert_eq!(rotate(&*store, &first, [3; 32], moment(3)).await, Err(NotRefreshed::Reused));
     let session = store.session(first.session).await.unwrap().unwrap();
     assert_eq!(session.end.as_ref().map(|end| end.reason), Some(EndReason::RefreshReuse));
-    assert_eq!(rotate(&*store, &third, [4; 32], moment(4)).await, Err(NotRefreshed::Dead));
+    assert_eq!(rotate(&*store, &third, [4; 32], moment(4)).await, Err(NotRefreshed::Inactive));
     assert_eq!(
         kinds(&*store).await,
         [EventKind::SessionOpened, EventKind::RefreshReused, EventKind::SessionEnded]
@@ -201,7 +201,7 @@ async fn without_a_window_one_of_racing_refreshes_wins(store: Arc<impl Store>) {
     let answers = together((0..32).map(attempt)).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     assert_eq!(answers.iter().filter(|answer| **answer == Err(NotRefreshed::Reused)).count(), 1);
-    assert_eq!(answers.iter().filter(|answer| **answer == Err(NotRefreshed::Dead)).count(), 30);
+    assert_eq!(answers.iter().filter(|answer| **answer == Err(NotRefreshed::Inactive)).count(), 30);
 }
 
 async fn a_cap_that_evicts_is_exact_under_racing_openings(store: Arc<impl Store>) {
@@ -339,7 +339,7 @@ async fn ending_everything_is_one_cut_off(store: Arc<impl Store>) {
     let Standing::Ended(end) = before.standing(at(0), &registry.cuts) else { panic!("it lives") };
     assert_eq!(end.reason, EndReason::AllRevoked);
     assert!(after.is_active(at(0), &registry.cuts));
-    assert_eq!(rotate(&*store, &Token::first(1), [1; 32], moment(1)).await, Err(NotRefreshed::Dead));
+    assert_eq!(rotate(&*store, &Token::first(1), [1; 32], moment(1)).await, Err(NotRefreshed::Inactive));
     assert!(rotate(&*store, &Token::first(2), [1; 32], moment(1)).await.is_ok());
 }
 
@@ -355,7 +355,7 @@ async fn a_deleted_client_leaves_nothing_to_its_namesake(store: Arc<impl Store>)
     let Standing::Ended(end) = before.standing(at(1), &cuts) else { panic!("it lives") };
     assert_eq!((end.reason, &*end.by), (EndReason::ClientDeleted, "root"));
     assert!(after.is_active(at(1), &cuts));
-    assert_eq!(rotate(&*store, &Token::first(1), [1; 32], moment(1)).await, Err(NotRefreshed::Dead));
+    assert_eq!(rotate(&*store, &Token::first(1), [1; 32], moment(1)).await, Err(NotRefreshed::Inactive));
 }
 
 async fn a_client_is_created_changed_and_read_from_the_registry(store: Arc<impl Store>) {

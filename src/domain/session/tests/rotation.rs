@@ -26,12 +26,12 @@ impl Asked {
         cuts: &CutOffs,
     ) -> Decision<Result<Refreshed, NotRefreshed>> {
         let refresh = Refresh {
-            client: &self.client,
+            client: self.client,
             family: self.family,
-            presented: &self.token,
-            scope: self.scope.as_ref(),
-            resource: self.resource,
-            policy: &self.policy,
+            presented: self.token,
+            scope: self.scope,
+            resource: self.resource.map(Into::into),
+            policy: self.policy,
             key: key(),
             format: TokenFormat::Paseto,
             address: Some([4; 16]),
@@ -221,9 +221,9 @@ fn after_a_restore_a_token_newer_than_the_backup_is_told_from_one_of_it() {
     let cuts = CutOffs { restored: Some(cut_off(1_000, 150)), ..uncut() };
     let session = rotated(2, 100);
     for (generation, why) in [
-        (0, NotRefreshed::Dead),
-        (1, NotRefreshed::Dead),
-        (2, NotRefreshed::Dead),
+        (0, NotRefreshed::Inactive),
+        (1, NotRefreshed::Inactive),
+        (2, NotRefreshed::Inactive),
         (3, NotRefreshed::StoreRollback),
     ] {
         asked(token(generation)).changes_nothing_for(&session, 200, &cuts, why);
@@ -233,7 +233,7 @@ fn after_a_restore_a_token_newer_than_the_backup_is_told_from_one_of_it() {
     of_later_family.changes_nothing_for(&session, 200, &cuts, NotRefreshed::StoreRollback);
     let mut ended = session.clone();
     ended.close(End { at: at(120), reason: EndReason::Logout, by: "app".into() }, at(120), &uncut());
-    asked(token(3)).changes_nothing_for(&ended, 200, &cuts, NotRefreshed::Dead);
+    asked(token(3)).changes_nothing_for(&ended, 200, &cuts, NotRefreshed::Inactive);
 }
 
 /// RFR-07. A and W, any token of another client's: refused, and nothing is touched.
@@ -301,7 +301,7 @@ fn nothing_happens_to_what_has_ended() {
     ];
     for (session, cuts) in states {
         for generation in [0, 1, 2, 3] {
-            asked(token(generation)).changes_nothing_for(&session, 102, &cuts, NotRefreshed::Dead);
+            asked(token(generation)).changes_nothing_for(&session, 102, &cuts, NotRefreshed::Inactive);
         }
     }
 }
@@ -314,7 +314,7 @@ fn an_expired_session_refuses_every_token_without_detecting_anything() {
     late.expires_at = at(105);
     for (session, seconds) in [(rotated(2, 100), idle), (rotated(2, 100), idle + 1), (late, 105)] {
         for generation in [0, 1, 2, 3] {
-            asked(token(generation)).changes_nothing_for(&session, seconds, &uncut(), NotRefreshed::Dead);
+            asked(token(generation)).changes_nothing_for(&session, seconds, &uncut(), NotRefreshed::Inactive);
         }
     }
     let mut session = rotated(2, 100);
@@ -327,10 +327,10 @@ fn a_forgotten_family_is_refused_without_ado() {
     let mut session = fresh();
     session.families.clear();
     session.add_family(family("app"), Position(6), at(0), &uncut()).unwrap();
-    asked(token(0)).changes_nothing_for(&session, 1, &uncut(), NotRefreshed::Dead);
+    asked(token(0)).changes_nothing_for(&session, 1, &uncut(), NotRefreshed::Inactive);
     session.next_family = 0;
     let used_up = Asked { family: 9, ..asked(token(0)) };
-    used_up.changes_nothing_for(&session, 1, &uncut(), NotRefreshed::Dead);
+    used_up.changes_nothing_for(&session, 1, &uncut(), NotRefreshed::Inactive);
 }
 
 /// ROT-32. The last generation has no next.

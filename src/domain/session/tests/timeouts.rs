@@ -125,14 +125,14 @@ fn a_renewal_without_the_grant_leaves_no_family_of_its_own() {
 }
 
 #[test]
-fn what_lives_no_longer_is_not_renewed() {
+fn a_session_that_is_not_active_is_not_renewed() {
     let mut ended = session();
     ended.close(end(1, EndReason::Logout), at(1), &uncut());
     let mut worn = session();
     worn.renewals = u32::MAX;
     for (session, seconds) in [(ended, 2), (session(), IDLE), (worn, 2)] {
         let mut after = session.clone();
-        assert!(after.renew(renewal(None), at(seconds), &uncut()).is_none());
+        assert!(after.renew(renewal(None), at(seconds), &uncut()).is_err());
         assert_eq!(after, session);
     }
 }

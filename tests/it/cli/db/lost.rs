@@ -174,7 +174,10 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
     );
     assert!(text(&first["note"]).ends_with("; 5 sessions that were active then have ended"), "{first}");
     let gone = house.events(&format!("?after={lost}"));
-    assert!(gone["status"] == 410 && text(&gone["detail"]).contains("restored from a backup"), "{gone}");
+    assert!(
+        gone["status"] == 410 && text(&gone["detail"]).contains("restored from an older backup"),
+        "{gone}"
+    );
     assert_eq!(house.events(&format!("?after={}", lost.parse::<u64>().unwrap() + 1))["status"], 410);
     let (mut cursor, mut all) = ("?limit=3".to_owned(), vec![]);
     loop {

@@ -86,8 +86,8 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                     by: "root".into(),
                 };
                 match session.renew(renewal, wall, cuts) {
-                    Some(renewed) => Decision::with_events(Some(renewed.answer), renewed.events),
-                    None => Decision::answer(None),
+                    Ok(renewed) => Decision::with_events(Some(renewed.answer), renewed.events),
+                    Err(_) => Decision::answer(None),
                 }
             };
             Answer::Renewed(store.update(session, Lane::Ordinary, decide).await?)
@@ -117,7 +117,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                     return Decision::answer(false);
                 }
                 let before = (session.version, session.claims_version, session.claims.clone());
-                let Some(events) = session.change(&changes, "root", wall, cuts) else {
+                let Ok(events) = session.change(&changes, "root", wall, cuts) else {
                     return Decision::answer(false);
                 };
                 assert_eq!(
@@ -269,18 +269,16 @@ fn refresh_at(
 + 'static {
     let presented = token.presented(salt);
     let client = client_id(CLIENTS[client]);
-    move |session, cuts| {
-        let refresh = Refresh {
-            client: &client,
-            family: token.family,
-            presented: &presented,
-            scope: None,
-            resource: None,
-            policy: &policy,
-            key: KeyId([3; 33]),
-            format: TokenFormat::Paseto,
-            address: None,
-        };
-        session.refresh(&refresh, now, cuts)
-    }
+    let refresh = Refresh {
+        client,
+        family: token.family,
+        presented,
+        scope: None,
+        resource: None,
+        policy,
+        key: KeyId([3; 33]),
+        format: TokenFormat::Paseto,
+        address: None,
+    };
+    move |session, cuts| session.refresh(&refresh, now, cuts)
 }

@@ -1,0 +1,53 @@
+//! The form of what callers send as free text and free objects: length limits and characters.
+
+use serde_json::{Map, Value};
+
+use super::refusal::Refused;
+
+/// The longest short text (`acr`, an entry of `amr`, `device.label`, `device.ip`, `reason`), in bytes.
+pub const TEXT_BYTES_MAX: usize = 256;
+/// A short text: 1 to 256 bytes without control characters.
+///
+/// # Errors
+/// `Invalid`, naming `field`.
+pub fn short_text(field: &'static str, text: &str) -> Result<Box<str>, Refused> {
+    bounded_text(field, text, TEXT_BYTES_MAX)
+}
+
+/// The reason that a caller gives for ending sessions; an empty one counts as none.
+///
+/// # Errors
+/// `Invalid`, naming `reason`.
+pub fn note(text: Option<String>) -> Result<Option<Box<str>>, Refused> {
+    text.filter(|text| !text.is_empty()).map(|text| short_text("reason", &text)).transpose()
+}
+
+/// A text of 1 to `bytes_max` bytes without control characters.
+///
+/// # Errors
+/// `Invalid`, naming `field`.
+pub fn bounded_text(field: &'static str, text: &str, bytes_max: usize) -> Result<Box<str>, Refused> {
+    if text.is_empty() || text.len() > bytes_max || text.chars().any(char::is_control) {
+        let problem = format!("must have 1 to {bytes_max} bytes and no control characters");
+        return Err(Refused::invalid(field, problem));
+    }
+    Ok(text.into())
+}
+
+/// The canonical text of a JSON object of at most `bytes_max` bytes.
+///
+/// # Errors
+/// `Invalid`, naming `field`.
+pub fn json_text(
+    field: &'static str,
+    object: &Map<String, Value>,
+    bytes_max: usize,
+) -> Result<Box<str>, Refused> {
+    let text = serde_json::to_string(object)
+        .map_err(|_| Refused::invalid(field, "must be an object that can be written as JSON"))?;
+    if text.len() > bytes_max {
+        let problem = format!("has {} bytes of JSON; at most {bytes_max} are stored", text.len());
+        return Err(Refused::invalid(field, problem));
+    }
+    Ok(text.into())
+}
