@@ -12,20 +12,18 @@
 //! | [`http`] | routes, requests, responses, connections |
 //! | [`serve`] | composition: configuration to a running server |
 //! | [`cli`] | the command line |
-//! | [`config`], [`first_start`], [`telemetry`] | settings; initialisation; the log |
-//! | [`files`], [`meter`] | rules for files; counters |
+//! | [`config`], [`first_start`], `telemetry` | settings; initialisation; the log |
+//! | `files`, `meter` | rules for files; counters |
 //!
 //! `docs/architecture.md` has the details.
 
-#![forbid(unsafe_code)]
-
 pub mod cli;
 pub mod config;
-pub mod files;
+pub(crate) mod files;
 pub mod first_start;
-pub mod meter;
+pub(crate) mod meter;
 pub mod serve;
-pub mod telemetry;
+pub(crate) mod telemetry;
 
 pub mod http;
 

@@ -15,7 +15,7 @@ mod format;
 mod load;
 mod policy;
 mod preset;
-pub mod reference;
+pub(crate) mod reference;
 mod sheet;
 mod source;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 mod page;
 mod process;
-pub mod requests;
+pub(crate) mod requests;
 
 use std::sync::{Arc, OnceLock};
 

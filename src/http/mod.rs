@@ -11,15 +11,15 @@ use crate::domain::client::Permission;
 use crate::engine::Engine;
 use crate::store::Store;
 
-pub mod api;
-pub mod document;
-pub mod fallback;
-pub mod metrics;
+pub(crate) mod api;
+pub(crate) mod document;
+pub(crate) mod fallback;
+pub(crate) mod metrics;
 pub mod net;
 pub mod request;
-pub mod response;
+pub(crate) mod response;
 pub mod routes;
-pub mod surface;
+pub(crate) mod surface;
 pub mod wire;
 
 /// Who may use a route.

@@ -2,14 +2,14 @@
 //! none of its decisions.
 
 pub mod access;
-pub mod client_secret;
-pub mod json;
-pub mod jwt;
+pub(crate) mod client_secret;
+pub(crate) mod json;
+pub(crate) mod jwt;
 pub mod keyring;
 pub mod keys;
 pub mod opaque;
 pub mod paserk;
-pub mod paseto;
+pub(crate) mod paseto;
 pub mod seal;
 pub mod verifier;
 

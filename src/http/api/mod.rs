@@ -1,18 +1,18 @@
 //! The endpoints, a file for each path or family of paths.
 
-pub mod client_object;
-pub mod clients;
-pub mod db;
-pub mod events;
-pub mod families;
-pub mod forward_auth;
-pub mod health;
-pub mod introspect;
-pub mod keys;
-pub mod revoke;
-pub mod session;
-pub mod session_object;
-pub mod sessions;
-pub mod subjects;
-pub mod token;
-pub mod well_known;
+pub(crate) mod client_object;
+pub(crate) mod clients;
+pub(crate) mod db;
+pub(crate) mod events;
+pub(crate) mod families;
+pub(crate) mod forward_auth;
+pub(crate) mod health;
+pub(crate) mod introspect;
+pub(crate) mod keys;
+pub(crate) mod revoke;
+pub(crate) mod session;
+pub(crate) mod session_object;
+pub(crate) mod sessions;
+pub(crate) mod subjects;
+pub(crate) mod token;
+pub(crate) mod well_known;

@@ -1,7 +1,7 @@
 //! Connections: accepting, TLS, deadlines, and the address that a request came from.
 
 pub mod channel;
-pub mod connection;
-pub mod listener;
-pub mod open_connections;
-pub mod peer;
+pub(crate) mod connection;
+pub(crate) mod listener;
+pub(crate) mod open_connections;
+pub(crate) mod peer;

@@ -205,13 +205,6 @@ impl Schemes for BasicOrBearer {
     const OPTIONAL: bool = false;
 }
 
-/// HTTP Basic alone.
-pub struct BasicOnly;
-impl Schemes for BasicOnly {
-    const NAMES: &'static [&'static str] = &["basic"];
-    const OPTIONAL: bool = true;
-}
-
 /// The session cookie, or a bearer token: the routes for the signed-in themselves.
 pub struct CookieOrBearer;
 impl Schemes for CookieOrBearer {

@@ -1,16 +1,16 @@
 //! What is read of a request.
 
-pub mod caller;
+pub(crate) mod caller;
 pub mod cookie;
-pub mod credentials;
-pub mod form;
-pub mod if_match;
-pub mod json;
+pub(crate) mod credentials;
+pub(crate) mod form;
+pub(crate) mod if_match;
+pub(crate) mod json;
 pub mod limits;
 pub mod origin;
-pub mod parameters;
-pub mod query;
-pub mod request_id;
-pub mod ticket;
-pub mod types;
-pub mod urlencoded;
+pub(crate) mod parameters;
+pub(crate) mod query;
+pub(crate) mod request_id;
+pub(crate) mod ticket;
+pub(crate) mod types;
+pub(crate) mod urlencoded;

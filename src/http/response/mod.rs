@@ -1,6 +1,6 @@
 //! What an answer is made of.
 
-pub mod answer;
-pub mod error;
-pub mod headers;
-pub mod stream;
+pub(crate) mod answer;
+pub(crate) mod error;
+pub(crate) mod headers;
+pub(crate) mod stream;
