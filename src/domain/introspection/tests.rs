@@ -185,20 +185,20 @@ fn deleted(client: &str) -> CutOffs {
 
 #[test]
 fn a_good_access_token_is_told_as_it_was_issued() {
-    let told = case().access().unwrap();
+    let active = case().access().unwrap();
     assert_eq!(
-        (told.subject.as_str(), told.client_id.as_str(), told.scope.as_str()),
+        (active.subject.as_str(), active.client_id.as_str(), active.scope.as_str()),
         ("alice", "mobile", "read")
     );
     assert_eq!(
-        (told.audience.as_deref(), told.id, told.session),
+        (active.audience.as_deref(), active.id, active.session),
         (Some("api"), Some(TOKEN), Some(session().id))
     );
-    let times = (told.expires_at, told.issued_at, told.not_before);
+    let times = (active.expires_at, active.issued_at, active.not_before);
     assert_eq!(times, (at(400).seconds(), Some(at(100).seconds()), Some(at(100).seconds())));
-    assert_eq!((told.authentication, told.claims), (Some(authentication()), Some(Claims("{}".into()))));
-    let told = own().access().unwrap();
-    assert_eq!((told.session, told.authentication, told.claims), (None, None, None));
+    assert_eq!((active.authentication, active.claims), (Some(authentication()), Some(Claims("{}".into()))));
+    let active = own().access().unwrap();
+    assert_eq!((active.session, active.authentication, active.claims), (None, None, None));
 }
 
 /// INT-110: expired at its very second, good from the very second it begins.
@@ -278,12 +278,12 @@ fn a_token_without_family_lives_by_its_session_alone() {
 /// Contract, section 4: `introspect` answers for the caller's own tokens and those meant for a resource that
 /// it is.
 #[test]
-fn an_access_token_is_told_to_its_client_its_resource_and_to_nobody_else() {
+fn an_access_token_is_active_for_its_client_and_its_resource_only() {
     let mut resource = client("api-server", &[Permission::Introspect]);
     resource.serves = vec!["api".into()];
     let mut elsewhere = resource.clone();
     elsewhere.serves = vec!["api/v2".into(), "ap".into()];
-    for (caller, told) in [
+    for (caller, expected) in [
         (client("mobile", &[Permission::Introspect]), true),
         (resource, true),
         (elsewhere, false),
@@ -293,15 +293,15 @@ fn an_access_token_is_told_to_its_client_its_resource_and_to_nobody_else() {
         (client("root", &[Permission::Admin]), true),
     ] {
         let name = caller.id.to_string();
-        assert_eq!(case().asked_by(caller).access().is_some(), told, "{name}");
+        assert_eq!(case().asked_by(caller).access().is_some(), expected, "{name}");
     }
     assert!(Case { caller: Caller::AdminSocket, ..case() }.access().is_some());
 }
 
-/// Contract, section 4: refresh and session tokens are told to whom they were issued to and to the session's
-/// opener, never to resources.
+/// Contract, section 4: refresh and session tokens are active for their client and the session's opener,
+/// never for resources.
 #[test]
-fn refresh_and_session_tokens_are_told_to_their_client_and_the_opener() {
+fn refresh_and_session_tokens_are_active_for_their_client_and_the_opener() {
     let mut resource = client("api-server", &[Permission::Introspect]);
     resource.serves = vec!["api".into()];
     for (caller, refresh, session) in [
@@ -327,10 +327,13 @@ fn what_is_told_of_refresh_and_session_tokens_is_the_grant_and_the_deadline() {
     let session = case.session_token(1, Hash([9; 32])).unwrap();
     assert_eq!((session.client_id.as_str(), session.scope.as_str()), ("app", "read write"));
     assert_eq!(session.authentication, Some(authentication()));
-    for told in [refresh, session] {
-        assert_eq!((told.expires_at, told.subject.as_str()), (at(600).seconds(), "alice"));
-        assert_eq!((told.audience, told.id, told.issued_at, told.not_before), (None, None, None, None));
-        assert_eq!(told.claims, Some(Claims(r#"{"team":"red"}"#.into())));
+    for active in [refresh, session] {
+        assert_eq!((active.expires_at, active.subject.as_str()), (at(600).seconds(), "alice"));
+        assert_eq!(
+            (active.audience, active.id, active.issued_at, active.not_before),
+            (None, None, None, None)
+        );
+        assert_eq!(active.claims, Some(Claims(r#"{"team":"red"}"#.into())));
     }
 }
 

@@ -21,12 +21,13 @@ const REFUSED: [(&str, &str); 13] = [
 ];
 
 /// What is read: files, and folders with everything of these endings in them.
-const READ: [&str; 14] = [
+const READ: [&str; 15] = [
     "README.md",
     "config.toml",
     "docs",
     "src/cli",
     "src/config",
+    "src/domain",
     "src/files.rs",
     "src/first_start",
     "src/lib.rs",

@@ -1,5 +1,5 @@
-//! Every row of the table in standards section 6.4: state and input give the answer, the next state, and what
-//! is told.
+//! Every row of the table in standards section 6.4: state and input give the answer, the next state and the
+//! events.
 
 use super::*;
 use crate::domain::family::RetryWindow;
@@ -39,7 +39,7 @@ impl Asked {
         session.refresh(&refresh, now, cuts)
     }
 
-    /// Asks at `seconds`, and holds the answer to be a refusal that changes nothing and tells nobody.
+    /// Refreshes at `seconds`, and expects a refusal without a change or an event.
     fn changes_nothing_for(self, session: &Session, seconds: i64, cuts: &CutOffs, why: NotRefreshed) {
         let mut after = session.clone();
         let decision = self.of(&mut after, moment(seconds), cuts);
@@ -214,10 +214,10 @@ fn a_genuine_token_that_this_store_never_issued_ends_the_session_as_a_rollback()
     later.ends(&fresh(), 1, NotRefreshed::StoreRollback, EndReason::StoreRollback);
 }
 
-/// ROT-18. E by a restore: nothing is left to end, and nothing is written; but a token that is newer than the
-/// backup is told from one of it.
+/// ROT-18. E by a restore: nothing is left to end, and nothing is written; but a token newer than the backup
+/// gets another refusal than an older one.
 #[test]
-fn after_a_restore_a_token_newer_than_the_backup_is_told_from_one_of_it() {
+fn after_a_restore_a_token_newer_than_the_backup_is_distinguished_from_an_older_one() {
     let cuts = CutOffs { restored: Some(cut_off(1_000, 150)), ..uncut() };
     let session = rotated(2, 100);
     for (generation, why) in [

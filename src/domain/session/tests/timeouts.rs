@@ -29,7 +29,7 @@ fn a_clock_that_goes_back_takes_no_activity_away() {
     assert_eq!(session.last_used_at, at(100));
 }
 
-/// The sweep has told everybody so, and forgotten what was revoked.
+/// The sweep has recorded the expiry and deleted the revocations.
 #[test]
 fn what_was_reported_as_expired_stays_so_when_the_clock_goes_back() {
     let mut session = session();
