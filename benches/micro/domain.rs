@@ -6,7 +6,7 @@ use divan::Bencher;
 use keyfob::domain::access::TokenFormat;
 use keyfob::domain::caller::Caller;
 use keyfob::domain::cutoff::CutOffs;
-use keyfob::domain::family::Presented;
+use keyfob::domain::family::PresentedToken;
 use keyfob::domain::id::KeyId;
 use keyfob::domain::introspection::Judgement;
 use keyfob::domain::policy::Policy;
@@ -21,7 +21,7 @@ fn refresh(bencher: Bencher) {
     let (session, client, policy, cuts) = (session(), client(), Policy::default(), CutOffs::default());
     let hash = opaque(OpaqueKind::Refresh).hash();
     let presented =
-        Presented { generation: 0, hash, salt: SALT, successor: successor(&OpaqueKeys::new(&keys())) };
+        PresentedToken { generation: 0, hash, salt: SALT, successor: successor(&OpaqueKeys::new(&keys())) };
     let refresh = Refresh {
         client: client.id.clone(),
         family: 1,

@@ -86,7 +86,7 @@ pub struct Stamp {
 
 /// A genuine refresh token (its MAC is valid) as it was presented, and its successor if it is current.
 #[derive(Clone, Debug)]
-pub struct Presented {
+pub struct PresentedToken {
     /// The generation of the token.
     pub generation: u32,
     /// The hash of its secret.
@@ -153,7 +153,7 @@ impl Family {
     }
 
     /// The position of a genuine token.
-    pub fn position_of(&self, presented: &Presented, now: Moment) -> ChainPosition {
+    pub fn position_of(&self, presented: &PresentedToken, now: Moment) -> ChainPosition {
         let behind = self.generation.checked_sub(presented.generation);
         match behind {
             Some(0) if presented.hash == self.current => ChainPosition::Current,
@@ -167,7 +167,7 @@ impl Family {
     }
 
     /// Makes the successor current. The salt is stored only if the policy has a retry window.
-    pub(super) fn rotate(&mut self, presented: &Presented, stamp: Stamp, length: Duration, now: Moment) {
+    pub(super) fn rotate(&mut self, presented: &PresentedToken, stamp: Stamp, length: Duration, now: Moment) {
         self.generation += 1;
         self.previous = Some(self.current);
         self.current = presented.successor;

@@ -1,10 +1,9 @@
-//! Activity since the last write: kept in memory, written at most once per session and interval, never on the
-//! path of a read.
+//! Uses of sessions that are not written yet: held in memory, written at most once per session and interval,
+//! never while a request waits.
 //!
-//! Nobody expires early. In this run every use is known, written or not. What an earlier run knew and had not
-//! written counts in the person's favour: a session last used before this run began is taken for used a
-//! little later ([`Session::activity_grace`]), though not later than that beginning. What is only supposed is
-//! never written, or each restart would add to it.
+//! No session expires early. An earlier run may have known uses that it did not write, so a session last used
+//! before this run counts as used a little later ([`Session::activity_grace`]), but not after the start of
+//! this run. Such a supposed use is never written, or each restart would add to it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -16,11 +15,11 @@ use crate::domain::id::SessionId;
 use crate::domain::session::{Decision, Session};
 use crate::domain::time::Timestamp;
 
-/// Locks, so that requests of different sessions seldom meet.
+/// The number of locks, so that requests for different sessions seldom wait for each other.
 const SHARDS: usize = 64;
 
-/// The uses that this run knows of and has not written.
-pub(super) struct Activity {
+/// The uses that this run knows and has not written.
+pub(super) struct UnwrittenUses {
     began: Timestamp,
     shards: Vec<Mutex<HashMap<SessionId, Use>>>,
     hasher: RandomState,
@@ -28,20 +27,19 @@ pub(super) struct Activity {
 
 struct Use {
     last: Timestamp,
-    /// When it is to be written.
+    /// When to write it.
     due: Timestamp,
-    /// How long after that the next one is.
+    /// The time between two writes.
     interval: Duration,
 }
 
-impl Activity {
-    /// Nothing is known yet in a run that begins at `began`.
+impl UnwrittenUses {
+    /// No uses, in a run that starts at `began`.
     pub fn new(began: Timestamp) -> Self {
         Self { began, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
-    /// The last use of a session that is known or must be supposed, if it is later than the one that is
-    /// written.
+    /// The last known or supposed use of a session, if it is later than the written one.
     pub fn later_use(&self, session: &Session) -> Option<Timestamp> {
         let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
         let used =
@@ -49,8 +47,7 @@ impl Activity {
         (used > session.last_used_at).then_some(used)
     }
 
-    /// Brings a session, as it is written, to what is known or must be supposed of its use. Answers what is
-    /// known.
+    /// Applies the last known or supposed use to a session as it is written. Returns the known one.
     pub fn apply(&self, session: &mut Session) -> Option<Timestamp> {
         let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
         let favoured = session.last_used_at.plus(session.activity_grace()).min(self.began);
@@ -58,8 +55,8 @@ impl Activity {
         known
     }
 
-    /// Runs `decide` on a session as it is now. Unless the decision is a use itself, a known use is written
-    /// only along with what else is, and a supposed one never: a refused token must not buy a write.
+    /// Runs `decide` on a session with its last use. Unless the decision is a use itself, a known use is
+    /// written only with other changes, and a supposed one never: a refused token must not cause a write.
     pub fn decide<T>(
         &self,
         session: &mut Session,
@@ -79,8 +76,8 @@ impl Activity {
         decision
     }
 
-    /// Notes a use of a session whose last written use was at `written`. True when it is to be written now,
-    /// because that one has grown old.
+    /// Notes a use of a session whose last written use was at `written`. True when the new one is to be
+    /// written now.
     pub fn note(&self, session: &Session, written: Timestamp, now: Timestamp) -> bool {
         let interval = session.activity_interval();
         let mut shard = self.shard(&session.id);
@@ -94,8 +91,7 @@ impl Activity {
         due
     }
 
-    /// The uses that are to be written by `now`. Whoever asks writes them: nobody is told of them again for
-    /// an interval.
+    /// The uses that are due at `now`. The caller writes them: they are not due again for an interval.
     pub fn due(&self, now: Timestamp) -> Vec<(SessionId, Timestamp)> {
         let mut found = vec![];
         for shard in &self.shards {
@@ -107,7 +103,7 @@ impl Activity {
         found
     }
 
-    /// Every use, for the end of the run.
+    /// Every use, for the stop of the server.
     pub fn all(&self) -> Vec<(SessionId, Timestamp)> {
         self.shards
             .iter()
@@ -115,7 +111,7 @@ impl Activity {
             .collect()
     }
 
-    /// This use is on the disk now, or its session is gone: if there was none since, nothing is left to know.
+    /// Removes a use that is on the disk, or whose session is gone, if there was no later one.
     pub fn written(&self, id: &SessionId, used: Timestamp) {
         let mut shard = self.shard(id);
         if shard.get(id).is_some_and(|known| known.last <= used) {
@@ -123,7 +119,7 @@ impl Activity {
         }
     }
 
-    /// This use could not be written: it is due again at once.
+    /// Makes a use that could not be written due again at once.
     pub fn not_written(&self, id: &SessionId, used: Timestamp) {
         if let Some(known) = self.shard(id).get_mut(id) {
             known.due = known.due.min(used);
@@ -136,7 +132,7 @@ impl Activity {
     }
 }
 
-/// Nothing that can panic runs under these locks.
+/// No code that can panic runs while such a lock is held.
 fn lock(shard: &Mutex<HashMap<SessionId, Use>>) -> MutexGuard<'_, HashMap<SessionId, Use>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }

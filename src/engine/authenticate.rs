@@ -17,7 +17,7 @@ use crate::token::client_secret::hash_client_secret;
 
 /// The credentials of a request (RFC 6749 §2.3.1).
 #[derive(Clone, Copy)]
-pub enum Credentials<'a> {
+pub enum PresentedCredentials<'a> {
     /// No credentials.
     None,
     /// Malformed credentials, such as Basic without a colon.
@@ -71,22 +71,30 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `InvalidClient`, `InvalidToken`, or `TooMany` after too many failures from one address.
-    pub async fn authenticate(&self, credentials: Credentials<'_>, source: Source) -> Result<Authenticated> {
+    pub async fn authenticate(
+        &self,
+        credentials: PresentedCredentials<'_>,
+        source: Source,
+    ) -> Result<Authenticated> {
         let caller = match credentials {
-            Credentials::None if source.admin_socket => Caller::AdminSocket,
-            Credentials::None => {
+            PresentedCredentials::None if source.admin_socket => Caller::AdminSocket,
+            PresentedCredentials::None => {
                 return Err(Refusal::InvalidClient
                     .because("authenticate with HTTP Basic or a bearer token")
                     .into());
             }
-            Credentials::Bearer(token) => Caller::Client(self.bearer(token).await?),
-            Credentials::Secret { id, secret } => Caller::Client(self.by_secret(id, secret, source)?),
-            Credentials::Name(id) => {
+            PresentedCredentials::Bearer(token) => Caller::Client(self.bearer(token).await?),
+            PresentedCredentials::Secret { id, secret } => {
+                Caller::Client(self.by_secret(id, secret, source)?)
+            }
+            PresentedCredentials::Name(id) => {
                 return Err(self.failed(why_not(self.client_named(id).as_deref()), id, source).into());
             }
-            Credentials::Malformed => return Err(self.failed(AuthFailure::Malformed, "", source).into()),
+            PresentedCredentials::Malformed => {
+                return Err(self.failed(AuthFailure::Malformed, "", source).into());
+            }
         };
-        Ok(Authenticated { caller, by_bearer: matches!(credentials, Credentials::Bearer(_)) })
+        Ok(Authenticated { caller, by_bearer: matches!(credentials, PresentedCredentials::Bearer(_)) })
     }
 
     /// Authenticates a client at the token and revocation endpoints, where public clients send only their
@@ -94,18 +102,20 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `InvalidClient`, or `TooMany` after too many failures from one address.
-    pub fn identify(&self, credentials: Credentials<'_>, source: Source) -> Result<Caller> {
+    pub fn identify(&self, credentials: PresentedCredentials<'_>, source: Source) -> Result<Caller> {
         match credentials {
-            Credentials::None if source.admin_socket => Ok(Caller::AdminSocket),
-            Credentials::None => Err(Refusal::InvalidClient
+            PresentedCredentials::None if source.admin_socket => Ok(Caller::AdminSocket),
+            PresentedCredentials::None => Err(Refusal::InvalidClient
                 .because("authenticate with HTTP Basic or with client_id and client_secret")
                 .into()),
-            Credentials::Bearer(_) => Err(Refusal::InvalidClient
+            PresentedCredentials::Bearer(_) => Err(Refusal::InvalidClient
                 .because("a bearer token does not authenticate a client here")
                 .into()),
-            Credentials::Secret { id, secret } => Ok(Caller::Client(self.by_secret(id, secret, source)?)),
-            Credentials::Malformed => Err(self.failed(AuthFailure::Malformed, "", source).into()),
-            Credentials::Name(id) => match self.client_named(id) {
+            PresentedCredentials::Secret { id, secret } => {
+                Ok(Caller::Client(self.by_secret(id, secret, source)?))
+            }
+            PresentedCredentials::Malformed => Err(self.failed(AuthFailure::Malformed, "", source).into()),
+            PresentedCredentials::Name(id) => match self.client_named(id) {
                 Some(client) if client.kind == ClientKind::Public && !client.disabled => {
                     Ok(Caller::Client(client))
                 }

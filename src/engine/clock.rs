@@ -1,44 +1,44 @@
-//! The only reading of time and of the operating system's randomness.
+//! The only place that reads the clocks and the operating system's randomness.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::domain::time::{Moment, Timestamp};
 
-/// Where the engine gets the time and randomness from.
+/// The engine's source of time and randomness.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(ClockKind);
 
 #[derive(Clone, Debug)]
-enum Source {
+enum ClockKind {
     System { boot: u64, started: Instant },
     Manual(Arc<Mutex<Moment>>),
 }
 
 /// Moves a manual clock.
 #[derive(Clone, Debug)]
-pub struct Hand(Arc<Mutex<Moment>>);
+pub struct ManualClock(Arc<Mutex<Moment>>);
 
 impl Clock {
-    /// The machine's clocks.
+    /// The clocks of the system.
     pub fn system() -> Self {
         let mut boot = [0; 8];
         fill(&mut boot);
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
         let started = Instant::now();
-        Self(Source::System { boot: u64::from_le_bytes(boot), started })
+        Self(ClockKind::System { boot: u64::from_le_bytes(boot), started })
     }
 
-    /// A clock that stands at `wall` until its hand moves it; for tests.
-    pub fn manual(wall: Timestamp) -> (Self, Hand) {
+    /// A clock that stays at `wall` until it is moved; for tests.
+    pub fn manual(wall: Timestamp) -> (Self, ManualClock) {
         let moment = Arc::new(Mutex::new(Moment { wall, boot: 1, elapsed_ms: 0 }));
-        (Self(Source::Manual(moment.clone())), Hand(moment))
+        (Self(ClockKind::Manual(moment.clone())), ManualClock(moment))
     }
 
-    /// The time now.
+    /// The current time.
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Source::System { boot, started } => {
+            ClockKind::System { boot, started } => {
                 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
                 let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 Moment {
@@ -47,7 +47,7 @@ impl Clock {
                     elapsed_ms: whole_millis(started.elapsed()),
                 }
             }
-            Source::Manual(moment) => *moment.lock().unwrap_or_else(PoisonError::into_inner),
+            ClockKind::Manual(moment) => *moment.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -59,20 +59,20 @@ impl Clock {
     }
 }
 
-impl Hand {
-    /// Time passes: both clocks go on.
+impl ManualClock {
+    /// Advances both clocks.
     pub fn advance(&self, by: Duration) {
         let mut moment = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         moment.wall = moment.wall.plus(by);
         moment.elapsed_ms += whole_millis(by);
     }
 
-    /// Somebody sets the wall clock.
+    /// Sets the wall clock only.
     pub fn set_wall(&self, wall: Timestamp) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).wall = wall;
     }
 
-    /// The process starts again: what the monotonic clock said before means nothing now.
+    /// Restarts the monotonic clock, as a restart of the process does.
     pub fn restart(&self) {
         let mut moment = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         moment.boot += 1;

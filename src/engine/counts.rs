@@ -1,18 +1,17 @@
-//! What the engine has answered and refused since the start, by kind; for whoever watches it.
+//! Counters of what the engine answered and refused since the start, for the metrics.
 
-use super::Engine;
 use crate::domain::access::TokenFormat;
-use crate::domain::id::{ClientId, Position};
+use crate::domain::id::ClientId;
 use crate::domain::names::names;
 use crate::domain::session::NotRefreshed;
 use crate::domain::time::Moment;
 use crate::meter::{Counter, RateLimitedLog, Tally};
-use crate::store::{Figures, Store, Swept};
+use crate::store::Swept;
 
-/// The form of a token that somebody asked about.
+/// The kind of an introspected token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
-    /// An access token with a good signature.
+    /// An access token with a valid signature.
     Access,
     /// A genuine refresh token.
     Refresh,
@@ -20,26 +19,26 @@ pub enum TokenKind {
     Session,
     /// Anything else.
     Unknown,
-    /// It was not looked at.
+    /// Not read: the caller was refused.
     Unread,
 }
 
 names!(TokenKind { Access = "access", Refresh = "refresh", Session = "session", Unknown = "unknown", Unread = "unread" });
 
-/// What an introspection answered.
+/// The result of an introspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Introspected {
-    /// The token is good.
+    /// The token is active.
     Active,
-    /// It is not, or not the caller's to know.
+    /// The token is inactive, or the caller may not learn about it.
     Inactive,
-    /// The caller may not introspect.
+    /// The caller does not have the permission.
     Refused,
 }
 
 names!(Introspected { Active = "active", Inactive = "inactive", Refused = "refused" });
 
-/// What there is to count of introspections.
+/// The combinations that occur.
 const INTROSPECTIONS: &[(TokenKind, Introspected)] = &[
     (TokenKind::Access, Introspected::Active),
     (TokenKind::Session, Introspected::Active),
@@ -51,20 +50,20 @@ const INTROSPECTIONS: &[(TokenKind, Introspected)] = &[
     (TokenKind::Unread, Introspected::Refused),
 ];
 
-/// What became of a refresh.
+/// The result of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshOutcome {
     /// A new pair.
     Rotated,
     /// The same pair again.
     Retried,
-    /// A spent token: the session was ended.
+    /// A spent token was presented: the session was ended.
     Reused,
-    /// The previous token after its window, which was only refused.
+    /// The previous token was presented after its window, and only refused.
     Late,
-    /// A token that is newer than the store: the session was ended.
+    /// The token was newer than the store: the session was ended.
     StoreRollback,
-    /// Any other no.
+    /// Any other refusal.
     Refused,
 }
 
@@ -93,18 +92,18 @@ impl From<NotRefreshed> for RefreshOutcome {
     }
 }
 
-/// Why somebody is not who they say they are.
+/// Why an authentication failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
-    /// There is no client of that name.
+    /// There is no such client.
     UnknownClient,
-    /// The secret is not the client's, or there is none where it has one.
+    /// The secret is wrong, or missing.
     WrongSecret,
-    /// The client is shut out.
+    /// The client is disabled.
     DisabledClient,
-    /// The credentials do not read.
+    /// The credentials are malformed.
     Malformed,
-    /// A bearer token that is not good.
+    /// The bearer token is invalid.
     BearerToken,
 }
 
@@ -116,39 +115,39 @@ names!(AuthFailure {
     BearerToken = "bearer_token",
 });
 
-/// What the sweep takes away.
+/// What the sweep removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removed {
-    /// Sessions that have explained themselves for long enough.
+    /// Ended and expired sessions after their retention.
     Sessions,
     /// Salts of closed retry windows.
     RetryWindows,
-    /// Events past their retention.
+    /// Events after their retention.
     Events,
-    /// Revocations of tokens that have expired by themselves.
+    /// Revocations of tokens that have expired.
     RevokedTokens,
 }
 
 names!(Removed { Sessions = "sessions", RetryWindows = "retry_windows", Events = "events", RevokedTokens = "revoked_tokens" });
 
 /// The counters.
-pub struct Counts {
+pub struct EngineCounters {
     /// Introspections.
     pub introspections: Tally<(TokenKind, Introspected)>,
     /// Refreshes.
     pub refreshes: Tally<RefreshOutcome>,
-    /// Access tokens handed out.
+    /// Issued access tokens.
     pub tokens: Tally<TokenFormat>,
     /// Failed authentications.
     pub auth_failures: Tally<AuthFailure>,
-    /// Those of them that were answered 429.
+    /// Failed authentications that were answered 429.
     pub throttled: Counter,
-    /// What the sweep has removed.
+    /// Records that the sweep removed.
     pub removed: Tally<Removed>,
     said: [RateLimitedLog; AuthFailure::ALL.len()],
 }
 
-impl Counts {
+impl EngineCounters {
     pub(super) fn new() -> Self {
         Self {
             introspections: Tally::new(INTROSPECTIONS),
@@ -161,8 +160,8 @@ impl Counts {
         }
     }
 
-    /// Counts a failed authentication, and logs it, though not more than once a minute for each cause.
-    /// `client` is a registered one: what else was given for a name may be anything, even a secret.
+    /// EngineCounters a failed authentication, and logs it at most once a minute per cause. `client` is a registered
+    /// one: any other `client_id` that was sent may be a secret.
     pub(super) fn auth_failed(&self, why: AuthFailure, client: Option<&ClientId>, now: Moment) {
         self.auth_failures.one(why);
         let said =
@@ -186,25 +185,5 @@ impl Counts {
             (Removed::RevokedTokens, swept.tokens),
         ];
         removed.into_iter().for_each(|(what, number)| self.removed.add(what, number as u64));
-    }
-}
-
-impl<S: Store> Engine<S> {
-    /// What was counted so far.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    /// The position of the last event.
-    pub fn head(&self) -> Position {
-        self.store.head()
-    }
-
-    /// What the store holds and has done.
-    ///
-    /// # Errors
-    /// A store that cannot answer.
-    pub fn figures(&self) -> super::Result<Figures> {
-        Ok(self.store.figures()?)
     }
 }

@@ -14,7 +14,7 @@ use crate::token::opaque::{Opaque, OpaqueKind};
 
 /// A valid token, and the position in the event log at which it was valid.
 #[derive(Debug)]
-pub struct Live {
+pub struct ActiveAt {
     /// The answer.
     pub active: Active,
     /// The answer takes account of every event up to this one.
@@ -40,13 +40,17 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// A store that cannot answer.
-    pub async fn introspect(&self, caller: &Granted<IntrospectTokens>, token: &str) -> Result<Option<Live>> {
+    pub async fn introspect(
+        &self,
+        caller: &Granted<IntrospectTokens>,
+        token: &str,
+    ) -> Result<Option<ActiveAt>> {
         // Read before the state, so that the answer is at least as new as this position.
         let as_of = self.store.head();
         let (kind, active) = self.look_up(caller, token).await?;
         let answer = if active.is_some() { Introspected::Active } else { Introspected::Inactive };
         self.counts.introspections.one((kind, answer));
-        Ok(active.map(|active| Live { active, as_of }))
+        Ok(active.map(|active| ActiveAt { active, as_of }))
     }
 
     async fn look_up(

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::clock::Clock;
-use super::{Engine, Result};
+use super::{Engine, Result, stored_keys};
 use crate::domain::caller::{Administer, Granted};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::KeyId;
@@ -12,9 +11,8 @@ use crate::domain::names::ENGINE;
 use crate::domain::refusal::Refusal;
 use crate::domain::session::Decision;
 use crate::domain::time::Timestamp;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::token::keyring::{self, Keyring};
-use crate::token::keys::Keys;
 
 impl<S: Store> Engine<S> {
     /// The keys in use.
@@ -99,7 +97,7 @@ impl<S: Store> Engine<S> {
     async fn take_over(&self, written: &[KeyRecord]) -> Result<()> {
         let mut records = written.to_vec();
         loop {
-            self.keyring.store(Arc::new(open(&records, &self.keys)?));
+            self.keyring.store(Arc::new(stored_keys::open(&records, &self.keys)?));
             let stored = self.store.keys().await?;
             if stored == records {
                 return Ok(());
@@ -113,31 +111,4 @@ fn about(kind: EventKind, key: KeyId, at: Timestamp, by: &str) -> Event {
     let mut event = Event::new(kind, at, by);
     event.key = Some(key);
     event
-}
-
-fn open(records: &[KeyRecord], keys: &Keys) -> std::result::Result<Keyring, StoreError> {
-    Keyring::open(records, keys).map_err(|cause| StoreError::Failed(cause.to_string().into()))
-}
-
-/// The keyring of the store. A new store gets an active key and a next one.
-pub(super) async fn load_or_create<S: Store>(store: &S, keys: &Keys, clock: &Clock) -> Result<Keyring> {
-    let now = clock.now().wall;
-    let first = KeyRecord {
-        active_since: Some(now),
-        ..keyring::generate(clock.random(), keys, KeyStatus::Active, now)
-    };
-    let next = keyring::generate(clock.random(), keys, KeyStatus::Next, now);
-    let records = store.keys().await?;
-    let records = if records.is_empty() {
-        let make = move |records: &mut Vec<_>| {
-            if records.is_empty() {
-                *records = vec![first.clone(), next.clone()];
-            }
-            Decision::answer(records.clone())
-        };
-        store.update_keys(make).await?
-    } else {
-        records
-    };
-    Ok(open(&records, keys)?)
 }

@@ -10,13 +10,13 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
-use crate::domain::id::{ClientId, SessionId};
+use crate::domain::id::{ClientId, Position, SessionId};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{Decision, Session};
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Validity;
-use crate::store::{Lane, Registry, Store, StoreError};
+use crate::store::{Figures, Lane, Registry, Store, StoreError};
 use crate::token::keyring::Keyring;
 use crate::token::keys::Keys;
 use crate::token::opaque::OpaqueKeys;
@@ -41,14 +41,19 @@ pub(crate) mod refresh;
 pub(crate) mod renew;
 pub(crate) mod revoke;
 pub(crate) mod signed_in;
+mod stored_keys;
 pub(crate) mod sweep;
 mod throttle;
 pub(crate) mod upkeep;
 
-use activity::Activity;
+use activity::UnwrittenUses;
 use clock::Clock;
-use counts::Counts;
+use counts::EngineCounters;
 use throttle::Throttle;
+
+/// How many backups and checks may run at once. Each holds a snapshot, whose pages cannot be reused until it
+/// ends.
+const WALKS_MAX: usize = 2;
 
 /// The result of a use case.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -95,9 +100,9 @@ pub struct Engine<S> {
     verifier: AccessVerifier,
     clock: Clock,
     throttle: Throttle,
-    activity: Arc<Activity>,
+    activity: Arc<UnwrittenUses>,
     stopping: watch::Sender<bool>,
-    counts: Counts,
+    counts: EngineCounters,
     walks: Arc<Semaphore>,
 }
 
@@ -107,11 +112,11 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// The store cannot be read or written, or its signing keys do not open with the master key.
     pub async fn start(store: Arc<S>, keys: Keys, rules: Rules, clock: Clock) -> Result<Self> {
-        let keyring = keys::load_or_create(&*store, &keys, &clock).await?;
+        let keyring = stored_keys::load_or_create(&*store, &keys, &clock).await?;
         let throttle = Throttle::new(rules.failed_auth_per_minute);
         let opaque = OpaqueKeys::new(&keys);
         let keyring = ArcSwap::from_pointee(keyring);
-        let activity = Arc::new(Activity::new(clock.now().wall));
+        let activity = Arc::new(UnwrittenUses::new(clock.now().wall));
         Ok(Self {
             store,
             rules,
@@ -123,8 +128,8 @@ impl<S: Store> Engine<S> {
             throttle,
             activity,
             stopping: watch::Sender::new(false),
-            counts: Counts::new(),
-            walks: Arc::new(Semaphore::new(upkeep::WALKS_MAX)),
+            counts: EngineCounters::new(),
+            walks: Arc::new(Semaphore::new(WALKS_MAX)),
         })
     }
 
@@ -141,6 +146,24 @@ impl<S: Store> Engine<S> {
     /// Whether the store can commit.
     pub fn ready(&self) -> Result<()> {
         Ok(self.store.ready()?)
+    }
+
+    /// The counters.
+    pub fn counts(&self) -> &EngineCounters {
+        &self.counts
+    }
+
+    /// The position of the last event.
+    pub fn head(&self) -> Position {
+        self.store.head()
+    }
+
+    /// The figures of the store.
+    ///
+    /// # Errors
+    /// A store that cannot answer.
+    pub fn figures(&self) -> Result<Figures> {
+        Ok(self.store.figures()?)
     }
 
     /// Ends every long poll: the server is about to stop.

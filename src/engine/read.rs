@@ -30,7 +30,7 @@ pub struct View {
 
 /// The sessions to list.
 #[derive(Debug, Default)]
-pub struct Filter {
+pub struct SessionFilter {
     /// Only of this subject.
     pub subject: Option<Subject>,
     /// Only for this client.
@@ -58,7 +58,7 @@ impl<S: Store> Engine<S> {
     pub async fn sessions(
         &self,
         caller: &Granted<UseSessions>,
-        filter: Filter,
+        filter: SessionFilter,
         mut after: Option<SessionId>,
         limit: usize,
     ) -> Result<(Vec<View>, Option<SessionId>)> {

@@ -8,7 +8,7 @@ use super::counts::RefreshOutcome;
 use super::issue::{ForSession, Issued};
 use super::{Engine, Result};
 use crate::domain::client::{Client, Grant};
-use crate::domain::family::Presented;
+use crate::domain::family::PresentedToken;
 use crate::domain::id::{Salt, SessionId, TokenId};
 use crate::domain::key;
 use crate::domain::refusal::{Refusal, Refused};
@@ -55,7 +55,7 @@ impl<S: Store> Engine<S> {
         let refresh = Refresh {
             client: client.id.clone(),
             family: presented.family,
-            presented: Presented {
+            presented: PresentedToken {
                 generation: presented.generation,
                 hash: presented.hash(),
                 salt,

@@ -1,27 +1,26 @@
-//! The sweep: writes uses that were only noted, and removes what has had its time, a slice at a time.
+//! The sweep: writes noted uses, and removes what is past its retention, a slice at a time.
 
 use std::sync::Arc;
 
-use super::activity::Activity;
+use super::activity::UnwrittenUses;
 use super::{Engine, Result};
 use crate::domain::id::SessionId;
 use crate::domain::session::{Decision, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store, Sweep, Swept};
 
-/// How many entries of each kind one slice may touch: about a millisecond of the writer's time.
+/// The most entries of each kind in one slice: about a millisecond of the writer's time.
 const SLICE: usize = 128;
 
 impl<S: Store> Engine<S> {
-    /// Notes a use of a session. If its written use has grown old, the new one is on its way to the disk when
-    /// this returns; nobody waits for it.
+    /// Notes a use of a session, and starts to write it if the written one is old. Does not wait for the write.
     pub(super) fn note_use(&self, session: &Session, written: Timestamp, now: Timestamp) {
         if self.activity.note(session, written, now) {
             tokio::spawn(write_use(self.store.clone(), self.activity.clone(), session.id, now));
         }
     }
 
-    /// Writes the uses whose time has come, and at the end of the run all of them.
+    /// Writes the uses that are due, or all of them when the server stops.
     pub async fn write_uses(&self, all: bool) {
         let uses = if all { self.activity.all() } else { self.activity.due(self.clock.now().wall) };
         let writes =
@@ -33,7 +32,7 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Sweeps one slice; call it again at once while it answers `more`.
+    /// Sweeps one slice; to be called again at once while `more` is true.
     ///
     /// # Errors
     /// A store that cannot write.
@@ -45,8 +44,8 @@ impl<S: Store> Engine<S> {
     }
 }
 
-/// Writes one use. What cannot be written stays noted, and is tried again.
-async fn write_use<S: Store>(store: Arc<S>, activity: Arc<Activity>, id: SessionId, used: Timestamp) {
+/// Writes one use. If that fails, it stays noted and is tried again.
+async fn write_use<S: Store>(store: Arc<S>, activity: Arc<UnwrittenUses>, id: SessionId, used: Timestamp) {
     let written = store.update(id, Lane::Ordinary, move |session, cuts| {
         session.use_at(used, cuts);
         Decision::answer(())
@@ -54,7 +53,7 @@ async fn write_use<S: Store>(store: Arc<S>, activity: Arc<Activity>, id: Session
     match written.await {
         Ok(_) => activity.written(&id, used),
         Err(error) => {
-            tracing::debug!(session = %id, %error, "a use is not written yet");
+            tracing::debug!(session = %id, %error, "a use could not be written, will retry");
             activity.not_written(&id, used);
         }
     }

@@ -1,5 +1,5 @@
-//! How often an address may fail to authenticate. A right secret is never refused, so nobody can lock a
-//! client out.
+//! The rate limit of failed authentications per address. A valid secret is never refused, so an attacker
+//! cannot lock a client out.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use quick_cache::sync::Cache;
 
 use crate::domain::time::Moment;
 
-/// How many addresses are remembered; beyond that the least used are forgotten.
+/// The most addresses that are remembered; the least used are removed first.
 const ADDRESSES_MAX: usize = 16_384;
 const MINUTE_MS: f64 = 60_000.0;
 
-/// A bucket of permitted failures for each address, refilled evenly over a minute. It holds whatever client
-/// is tried, which is stricter than a second count for each client from that address would be.
+/// A bucket of permitted failures per address, refilled evenly over a minute. It counts failures for all
+/// clients together, which is stricter than a count per client.
 pub(super) struct Throttle {
     per_minute: f64,
     spent: Cache<Option<IpAddr>, Spent>,
@@ -30,8 +30,7 @@ impl Throttle {
         Self { per_minute: f64::from(per_minute), spent: Cache::new(ADDRESSES_MAX) }
     }
 
-    /// Counts a failure. `Some` when there were too many: how long until the next would count as an ordinary
-    /// one.
+    /// Counts a failure. `Some` when there were too many: how long to wait.
     pub(super) fn fail(&self, address: Option<IpAddr>, now: Moment) -> Option<Duration> {
         let spent = self.spent.get(&address).unwrap_or(Spent { failures: 0.0, at_ms: now.elapsed_ms });
         #[expect(clippy::cast_precision_loss, reason = "milliseconds since the start are far below 2^52")]

@@ -12,16 +12,13 @@ use crate::domain::time::Timestamp;
 use crate::store::check::{Find, Note};
 use crate::store::{Pieces, Stats, Store, StoreError};
 
-/// How many backups and checks may run at once. Each holds a snapshot, whose pages cannot be reused until it
-/// ends.
-pub(super) const WALKS_MAX: usize = 2;
 /// The default rate of a backup, in bytes per second.
 pub const RATE_DEFAULT: u64 = 64 * 1024 * 1024;
 /// The lowest rate of a backup: a backup that never ends holds its snapshot for ever.
 pub const RATE_MIN: u64 = 1024 * 1024;
 
 /// A walk over the whole store, in pieces.
-pub struct Walk<T> {
+pub struct StoreScan<T> {
     pub pieces: Pieces<T>,
     /// The most bytes to read per second.
     pub rate: Option<u64>,
@@ -36,23 +33,23 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `Invalid` for a rate below 1 MiB; `TooMany` while two others run.
-    pub fn backup(&self, caller: &Granted<Administer>, rate: Option<u64>) -> Result<Walk<Bytes>> {
+    pub fn backup(&self, caller: &Granted<Administer>, rate: Option<u64>) -> Result<StoreScan<Bytes>> {
         let rate = rate.unwrap_or(RATE_DEFAULT);
         if rate < RATE_MIN {
             return Err(Refused::invalid("rate", "must be at least 1048576 bytes per second").into());
         }
         let (at, place) = (self.clock.now().wall, self.walk()?);
         tracing::info!(by = caller.name(), "backup started");
-        Ok(Walk { pieces: self.store.backup(at)?, rate: Some(rate), at, place })
+        Ok(StoreScan { pieces: self.store.backup(at)?, rate: Some(rate), at, place })
     }
 
     /// Compares every record of the store as it is now with every index. Writes continue.
     ///
     /// # Errors
     /// `TooMany` while two others run.
-    pub fn check_store(&self, _: &Granted<Administer>) -> Result<Walk<Note>> {
+    pub fn check_store(&self, _: &Granted<Administer>) -> Result<StoreScan<Note>> {
         let (at, place) = (self.clock.now().wall, self.walk()?);
-        Ok(Walk { pieces: self.store.check(at)?, rate: None, at, place })
+        Ok(StoreScan { pieces: self.store.check(at)?, rate: None, at, place })
     }
 
     /// The contents and size of the store.

@@ -17,7 +17,7 @@ use self::page::{Form, Page};
 use self::requests::RequestCounters;
 use crate::domain::caller::ReadMetrics;
 use crate::engine::Engine;
-use crate::engine::counts::Counts;
+use crate::engine::counts::EngineCounters;
 use crate::http::document::Tag;
 use crate::http::net::channel::Channel;
 use crate::http::net::open_connections::Connections;
@@ -117,7 +117,7 @@ impl<S: Store> MetricsApi<S> {
     }
 }
 
-fn print_counts(page: &mut Page, counts: &Counts) {
+fn print_counts(page: &mut Page, counts: &EngineCounters) {
     let mut samples =
         page.counter("keyfob_introspections_total", "Introspections answered, by form of token and result.");
     for ((token, outcome), count) in counts.introspections.read() {

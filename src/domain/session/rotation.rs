@@ -6,7 +6,7 @@ use crate::domain::access::TokenFormat;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::end::{End, EndReason};
 use crate::domain::event::EventKind;
-use crate::domain::family::{ChainPosition, Presented, RETRIES_MAX, Stamp};
+use crate::domain::family::{ChainPosition, PresentedToken, RETRIES_MAX, Stamp};
 use crate::domain::id::{ClientId, KeyId, Salt};
 use crate::domain::malformed::Malformed;
 use crate::domain::names::ENGINE;
@@ -22,7 +22,7 @@ pub struct Refresh {
     /// The family that the token names.
     pub family: u16,
     /// The token.
-    pub presented: Presented,
+    pub presented: PresentedToken,
     /// The requested scope. A malformed one is refused only after the token was judged.
     pub scope: Option<Result<ScopeSet, Malformed>>,
     /// The requested resource.

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::domain::cutoff::CutOff;
-use crate::domain::family::{Presented, RETRIES_MAX};
+use crate::domain::family::{PresentedToken, RETRIES_MAX};
 use crate::domain::id::Salt;
 use crate::domain::malformed::Malformed;
 use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
@@ -57,9 +57,9 @@ fn link(generation: u32) -> Hash {
 }
 
 /// The refresh token of this generation, presented.
-fn token(generation: u32) -> Presented {
+fn token(generation: u32) -> PresentedToken {
     let salt = Salt([u8::try_from(generation & 0x7f).unwrap() | 0x80; 32]);
-    Presented { generation, hash: link(generation), salt, successor: link(generation.wrapping_add(1)) }
+    PresentedToken { generation, hash: link(generation), salt, successor: link(generation.wrapping_add(1)) }
 }
 
 fn family(name: &str) -> NewFamily {

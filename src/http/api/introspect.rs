@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::refusal::Refused;
 use crate::engine::Engine;
-use crate::engine::introspect::Live;
+use crate::engine::introspect::ActiveAt;
 use crate::http::document::Tag;
 use crate::http::request::caller::Origin;
 use crate::http::request::credentials::{Authorization, BasicFormOrBearer, merge};
@@ -134,7 +134,7 @@ impl<S: Store> IntrospectApi<S> {
 }
 
 impl Introspection {
-    fn active(live: Live, issuer: &str) -> Result<Self, StoreError> {
+    fn active(live: ActiveAt, issuer: &str) -> Result<Self, StoreError> {
         let active = live.active;
         let (acr, amr, auth_time) = match active.authentication {
             None => (None, None, None),

@@ -11,7 +11,7 @@ use crate::domain::session::State;
 use crate::engine::Engine;
 use crate::engine::change::ChangeSession;
 use crate::engine::open::{OpenSession, Opened};
-use crate::engine::read::Filter;
+use crate::engine::read::SessionFilter;
 use crate::engine::renew::RenewSession;
 use crate::http::api::session_object::{DeviceObject, SessionObject};
 use crate::http::document::Tag;
@@ -193,7 +193,7 @@ impl<S: Store> SessionsApi<S> {
         cursor: Query<Option<String>>,
     ) -> Result<Json<SessionPage>, Problem> {
         let caller = caller(&self.engine, authorization, &origin).await?;
-        let filter = Filter {
+        let filter = SessionFilter {
             subject: parsed("subject", subject.0.as_deref())?,
             client_id: parsed("client_id", client_id.0.as_deref())?,
             state: state.0.map(|state| state.0),

@@ -120,12 +120,14 @@ pub enum Credentials {
 
 impl Credentials {
     /// The same, as the engine asks for them.
-    pub fn as_engine(&self) -> authenticate::Credentials<'_> {
+    pub fn as_engine(&self) -> authenticate::PresentedCredentials<'_> {
         match self {
-            Self::Nothing => authenticate::Credentials::None,
-            Self::Name(id) => authenticate::Credentials::Name(id),
-            Self::Secret { id, secret } => authenticate::Credentials::Secret { id, secret: secret.expose() },
-            Self::Bearer(token) => authenticate::Credentials::Bearer(token.expose()),
+            Self::Nothing => authenticate::PresentedCredentials::None,
+            Self::Name(id) => authenticate::PresentedCredentials::Name(id),
+            Self::Secret { id, secret } => {
+                authenticate::PresentedCredentials::Secret { id, secret: secret.expose() }
+            }
+            Self::Bearer(token) => authenticate::PresentedCredentials::Bearer(token.expose()),
         }
     }
 

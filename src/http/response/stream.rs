@@ -11,12 +11,12 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::engine::upkeep::Walk;
+use crate::engine::upkeep::StoreScan;
 use crate::store::StoreError;
 
 /// The body of an answer to a walk over the store.
 struct Walking<T, F> {
-    walk: Walk<T>,
+    walk: StoreScan<T>,
     write: F,
     pace: Option<Pace>,
 }
@@ -28,7 +28,7 @@ struct Pace {
 }
 
 /// A body of what `write` makes of each piece.
-pub fn body<T, F>(walk: Walk<T>, write: F) -> poem::Body
+pub fn body<T, F>(walk: StoreScan<T>, write: F) -> poem::Body
 where
     T: Send + 'static,
     F: FnMut(T) -> Bytes + Send + Sync + Unpin + 'static,
@@ -95,8 +95,12 @@ mod tests {
         }
         drop(sender);
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let walk =
-            Walk { pieces: receiver, rate: None, at: crate::domain::time::Timestamp::from_millis(0), place };
+        let walk = StoreScan {
+            pieces: receiver,
+            rate: None,
+            at: crate::domain::time::Timestamp::from_millis(0),
+            place,
+        };
         let body: http_body_util::combinators::BoxBody<Bytes, io::Error> =
             body(walk, |piece: &'static str| Bytes::from(piece)).into();
         Ok(body.collect().await?.to_bytes().to_vec())

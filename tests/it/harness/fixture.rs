@@ -8,7 +8,7 @@ use keyfob::domain::client::{Client, ClientKind, ClientSecret, Grant};
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::{End, EndReason};
 use keyfob::domain::event::{Event, EventKind};
-use keyfob::domain::family::{Family, Presented};
+use keyfob::domain::family::{Family, PresentedToken};
 use keyfob::domain::id::{ClientId, Hash, KeyId, Position, Salt, SessionId, Subject};
 use keyfob::domain::policy::Policy;
 use keyfob::domain::session::{
@@ -193,9 +193,9 @@ impl Token {
         }
     }
 
-    pub fn presented(&self, salt: [u8; 32]) -> Presented {
+    pub fn presented(&self, salt: [u8; 32]) -> PresentedToken {
         let successor = hash(&self.successor(&salt).secret);
-        Presented { generation: self.generation, hash: hash(&self.secret), salt: Salt(salt), successor }
+        PresentedToken { generation: self.generation, hash: hash(&self.secret), salt: Salt(salt), successor }
     }
 }
 

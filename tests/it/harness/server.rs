@@ -7,7 +7,7 @@ use keyfob::config::{Config, Sources};
 use keyfob::domain::id::SessionId;
 use keyfob::domain::session::Decision;
 use keyfob::domain::time::Timestamp;
-use keyfob::engine::clock::{Clock, Hand};
+use keyfob::engine::clock::{Clock, ManualClock};
 use keyfob::first_start::Starter;
 use keyfob::http::net::channel::Channel;
 use keyfob::http::wire::Wire;
@@ -28,7 +28,7 @@ pub struct Server {
     settings: Vec<(String, String)>,
     clock: Clock,
     /// Moves the clock.
-    pub hand: Hand,
+    pub hand: ManualClock,
     /// The administrator that the first start made.
     pub admin: Client,
 }

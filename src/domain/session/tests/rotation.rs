@@ -8,13 +8,13 @@ use crate::domain::family::RetryWindow;
 struct Asked {
     client: ClientId,
     family: u16,
-    token: Presented,
+    token: PresentedToken,
     scope: Option<Result<ScopeSet, Malformed>>,
     resource: Option<&'static str>,
     policy: Policy,
 }
 
-fn asked(token: Presented) -> Asked {
+fn asked(token: PresentedToken) -> Asked {
     Asked { client: client("app"), family: 1, token, scope: None, resource: None, policy: Policy::default() }
 }
 
@@ -190,7 +190,7 @@ fn an_old_token_ends_the_session_inside_the_window_and_after_it() {
 /// A and W, future or forked: the store has lost a rotation.
 #[test]
 fn a_genuine_token_that_this_store_never_issued_ends_the_session_as_a_rollback() {
-    let fork = |generation| Presented { hash: link(77), ..token(generation) };
+    let fork = |generation| PresentedToken { hash: link(77), ..token(generation) };
     for (session, presented) in [
         (fresh(), token(1)),
         (fresh(), fork(0)),
