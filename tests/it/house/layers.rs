@@ -1,5 +1,6 @@
 //! The architecture, as a test: who may name whom (docs/architecture.md).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -88,7 +89,7 @@ fn may_name(room: &str, named: &str) -> bool {
 }
 
 /// The code of a file, without comments and without the unit tests at its end.
-fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
     lines
         .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
@@ -96,7 +97,7 @@ fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// Every source file with the room that it is in.
-fn sources() -> Vec<(String, PathBuf)> {
+pub(super) fn sources() -> Vec<(String, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = vec![];
     let mut folders = vec![root.clone()];
@@ -114,4 +115,102 @@ fn sources() -> Vec<(String, PathBuf)> {
     }
     assert!(found.len() > 20, "the sources were not found");
     found
+}
+
+/// Type names that are defined twice, with the reason.
+const TWICE: &[(&str, &str)] = &[
+    ("Result", "the usual alias: each with the error of its room"),
+    ("Backup", "http/api/db.rs and cli/db/backup.rs: to be renamed"),
+    ("CheckProgress", "http/api/db.rs and store/check.rs: to be renamed"),
+    ("ClientFields", "engine/clients.rs and http/request/credentials.rs: to be renamed"),
+    ("Document", "http/document.rs and http/api/well_known.rs: to be renamed"),
+    ("Fault", "config/fault.rs and store/record.rs: to be renamed"),
+    ("Form", "http/request/form.rs and http/metrics/page.rs: to be renamed"),
+    ("Format", "config/format.rs and http/request/types.rs: to be renamed"),
+    ("Opening", "cli/session.rs and store/mod.rs: to be renamed"),
+    ("Origin", "config/address.rs and http/request/caller.rs: to be renamed"),
+    ("Progress", "serve/restore.rs and cli/progress.rs: to be renamed"),
+    ("Report", "cli/db/check.rs and store/redb/check.rs: to be renamed"),
+    ("RequestId", "telemetry.rs and http/request/request_id.rs: to be renamed"),
+    ("Secret", "http/request/credentials.rs and token/opaque.rs: to be renamed"),
+    ("Target", "http/routes.rs and cli/db/backup.rs: to be renamed"),
+    ("Time", "http/request/types.rs and token/access/time.rs: to be renamed"),
+    ("Unverified", "token/jwt.rs and token/paseto.rs: to be renamed"),
+    ("Wire", "http/wire.rs and http/request/types.rs: to be renamed"),
+];
+
+/// A name that means two things misleads the reader.
+#[test]
+fn no_type_name_is_defined_twice() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (_, path) in sources().into_iter().filter(|(_, path)| !path.ends_with("tests.rs")) {
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in code_lines(&text) {
+            if let Some(name) = defined_type(line) {
+                places.entry(name.to_owned()).or_default().push(format!("{}:{number}", path.display()));
+            }
+        }
+    }
+    let twice = |name: &str| places.get(name).is_some_and(|places| places.len() > 1);
+    for (name, _) in TWICE {
+        assert!(twice(name), "{name} is defined once now: remove it from the list");
+    }
+    let known = |name: &str| TWICE.iter().any(|(known, _)| *known == name);
+    let faults: Vec<_> = places.iter().filter(|(name, _)| twice(name) && !known(name)).collect();
+    assert!(faults.is_empty(), "defined twice: {faults:#?}");
+}
+
+/// Checks of validity, expiry and use. They are rules, so they are written in `domain/`.
+const CHECKS: &[&str] = &[
+    "is_active(",
+    "is_current(",
+    "is_current_token(",
+    "counts_as_live(",
+    "expires_at <",
+    "expires_at >",
+    "< token.expires_at",
+    "token.not_before {",
+    ".end_of(",
+];
+
+/// Files outside `domain/` that may call such a check, with the reason.
+const CHECKERS: &[(&str, &str)] = &[
+    ("engine/read.rs", "shows the state of each family"),
+    ("store/redb/check.rs", "counts the active sessions of the file that it checks"),
+    ("store/redb/active_counts.rs", "keeps the number of active sessions of each client"),
+    ("store/memory.rs", "counts them for the same purpose, and removes revocations of expired tokens"),
+];
+
+#[test]
+fn only_the_domain_decides_what_is_valid() {
+    let mut faults = vec![];
+    for (room, path) in sources().into_iter().filter(|(_, path)| !path.ends_with("tests.rs")) {
+        if room == "domain" || reason(CHECKERS, &path).is_some() {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in code_lines(&text) {
+            if let Some(check) = CHECKS.iter().find(|check| line.contains(**check)) {
+                faults.push(format!("{}:{number}: `{check}` belongs to the domain", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+pub(super) fn reason(list: &'static [(&'static str, &'static str)], path: &Path) -> Option<&'static str> {
+    list.iter().find(|(file, _)| path.ends_with(Path::new("src").join(file))).map(|(_, reason)| *reason)
+}
+
+/// The name of the type that a line at the left margin defines.
+fn defined_type(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("pub").map_or(line, |rest| {
+        rest.strip_prefix('(')
+            .and_then(|rest| rest.split_once(')'))
+            .map_or(rest, |(_, rest)| rest)
+            .trim_start()
+    });
+    let rest =
+        ["struct ", "enum ", "trait ", "type ", "union "].iter().find_map(|kind| line.strip_prefix(kind))?;
+    rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next()
 }

@@ -1,5 +1,6 @@
 //! The sources and documents themselves: layers, standards, links, the OpenAPI document.
 
+mod circles;
 mod docs;
 mod ids;
 mod layers;
