@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`domain`] | the rules; no I/O, clock or randomness |
 //! | [`token`] | token forms, keys, sealing |
-//! | [`store`] | the storage port, the redb backend, the in-memory model |
+//! | [`store`] | the storage port, the redb backend |
 //! | [`engine`] | the use cases |
 //! | [`http`] | routes, requests, responses, connections |
 //! | [`serve`] | composition: configuration to a running server |

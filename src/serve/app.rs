@@ -23,7 +23,6 @@ use crate::http::net::channel::Channel;
 use crate::http::net::peer::TrustedProxies;
 use crate::http::wire::Wire;
 use crate::store::Store;
-use crate::store::memory::Memory;
 use crate::store::redb::{Options, Redb};
 use crate::token::client_secret::{client_secret, hash_client_secret};
 use crate::token::keys::{Keys, SecretKey};
@@ -172,14 +171,18 @@ impl App {
     }
 }
 
-/// The OpenAPI document. It does not depend on what is stored, so an engine over an empty store is enough.
+/// The OpenAPI document. It does not depend on what is stored, so an engine over an empty database in memory is
+/// enough.
 ///
 /// # Errors
-/// None in practice: a store in memory does not fail.
+/// None in practice: memory does not fail.
 pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
     let clock = Clock::system();
     let keys = Keys::derive(&SecretKey::new(clock.random()));
-    let engine = Arc::new(Engine::start(Arc::new(Memory::new()), keys, rules(config), clock).await?);
+    let options = Options { cache_bytes: 1 << 20, write_queue_max: 16 };
+    let store =
+        Redb::in_memory(&keys, options).map_err(|cause| AppError::store(&config.store.path, cause))?;
+    let engine = Arc::new(Engine::start(Arc::new(store), keys, rules(config), clock).await?);
     Ok(format!(
         "{:#}",
         wire::wire(&engine, cookie(config), origins(config), limits(config), &Arc::default()).document()

@@ -27,7 +27,6 @@ use crate::meter::Distribution;
 
 pub mod backup;
 pub mod check;
-pub mod memory;
 pub mod record;
 pub mod redb;
 

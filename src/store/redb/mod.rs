@@ -86,6 +86,11 @@ impl Redb {
         Ok(sync_directory_of(path)?)
     }
 
+    /// Creates an empty database in memory.
+    pub fn in_memory(keys: &Keys, options: Options) -> std::result::Result<Self, OpenError> {
+        Self::open_backend(redb::backends::InMemoryBackend::new(), keys, options)
+    }
+
     /// Opens a database on another storage backend; for tests that make the disk fail.
     pub fn open_backend(
         backend: impl StorageBackend,

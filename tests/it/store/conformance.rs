@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::memory::Memory;
 use keyfob::domain::client::Client;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::EndReason;
@@ -11,7 +12,6 @@ use keyfob::domain::id::{KeyId, Position, TokenId};
 use keyfob::domain::key::{KeyRecord, KeyStatus};
 use keyfob::domain::policy::{Policy, WhenFull};
 use keyfob::domain::session::{Cap, Decision, NotRefreshed, RevokedToken, Session, Standing};
-use keyfob::store::memory::Memory;
 use keyfob::store::{Lane, Opening, Store};
 
 use crate::harness::fixture::*;

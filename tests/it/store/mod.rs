@@ -2,6 +2,7 @@
 
 mod conformance;
 mod durability;
+mod memory;
 mod model;
 mod outage;
 mod power;

@@ -4,13 +4,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use crate::store::memory::Memory;
 use keyfob::domain::access::Claims;
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::family::ChainPosition;
 use keyfob::domain::id::{SessionId, TokenId};
 use keyfob::domain::session::{Changes, NotRefreshed, RevokedToken};
 use keyfob::domain::time::Moment;
-use keyfob::store::memory::Memory;
 use keyfob::store::redb::Redb;
 use keyfob::store::{Opening, StoreError};
 use proptest::prelude::*;

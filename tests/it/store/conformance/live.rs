@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::store::memory::Memory;
 use ::redb::{Database, TableDefinition};
 use keyfob::domain::event::EventKind;
 use keyfob::domain::policy::WhenFull;
 use keyfob::domain::session::{Cap, Decision};
-use keyfob::store::memory::Memory;
 use keyfob::store::redb::{Options, Redb};
 use keyfob::store::{Lane, Store, StoreError};
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::memory::Memory;
 use keyfob::domain::access::Authentication;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::{End, EndReason};
 use keyfob::domain::event::EventKind;
 use keyfob::domain::policy::{Lifetimes, WhenFull};
 use keyfob::domain::session::{Cap, Changes, Decision, NewFamily, Renewal, Session};
-use keyfob::store::memory::Memory;
 use keyfob::store::{Lane, Opening, Store};
 
 use super::{live, together};

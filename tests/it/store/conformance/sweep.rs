@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::store::memory::Memory;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::event::EventKind;
 use keyfob::domain::id::{Position, TokenId};
 use keyfob::domain::policy::Lifetimes;
 use keyfob::domain::session::{NotRefreshed, Renewal, RevokedToken, Session};
-use keyfob::store::memory::Memory;
 use keyfob::store::{Lane, Opening, Store, Sweep};
 
 use crate::harness::fixture::*;

@@ -1,22 +1,22 @@
-//! The model: the port's guarantees in the simplest form, in memory. For tests, and to compare the real backend
-//! with.
+//! The model: the port's guarantees in the simplest form, in memory, to compare the real backend with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::check::Note;
-use super::{Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept};
-use crate::domain::client::Client;
-use crate::domain::cutoff::{CutOff, CutOffs};
-use crate::domain::event::Event;
-use crate::domain::id::{ClientId, Position, SessionId, Subject, TokenId};
-use crate::domain::key::KeyRecord;
-use crate::domain::names::ENGINE;
-use crate::domain::policy::RETRY_WINDOW_MAX;
-use crate::domain::session::{Data, Decision, RevokedToken, Session, make_room};
-use crate::domain::time::Timestamp;
+use keyfob::domain::client::Client;
+use keyfob::domain::cutoff::{CutOff, CutOffs};
+use keyfob::domain::event::Event;
+use keyfob::domain::id::{ClientId, Position, SessionId, Subject, TokenId};
+use keyfob::domain::key::KeyRecord;
+use keyfob::domain::policy::RETRY_WINDOW_MAX;
+use keyfob::domain::session::{Data, Decision, RevokedToken, Session, make_room};
+use keyfob::domain::time::Timestamp;
+use keyfob::store::check::Note;
+use keyfob::store::{
+    Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept,
+};
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -151,7 +151,7 @@ impl Contents {
                 let (at, by) = decision
                     .events
                     .first()
-                    .map_or((before.updated_at, ENGINE.into()), |event| (event.at, event.by.clone()));
+                    .map_or((before.updated_at, "keyfob".into()), |event| (event.at, event.by.clone()));
                 let cut = CutOff { position: self.cuts().head.next(), at, by };
                 self.registry.cuts.clients.insert(id, cut);
             }
