@@ -18,7 +18,7 @@ use super::tls::Certificate;
 use crate::config::Listen;
 use crate::http::metrics::Metrics;
 use crate::http::net::channel::Channel;
-use crate::http::net::connection::{ConnectionLimits, serve};
+use crate::http::net::connection::{ConnectionLimits, Stage, serve};
 use crate::http::net::listener::TlsListener;
 use crate::http::wire::Wire;
 
@@ -92,26 +92,26 @@ impl Listeners {
         std::mem::take(&mut self.files)
     }
 
-    /// Serves until `stopped`; public listeners use TLS if there is a certificate.
+    /// Serves until `stage` is `Stopping`; public listeners use TLS if there is a certificate.
     pub async fn serve(
         self,
         wire: Arc<Wire>,
         certificate: Option<&Certificate>,
         limits: ConnectionLimits,
         metrics: &Metrics,
-        stopped: watch::Receiver<bool>,
+        stage: watch::Receiver<Stage>,
     ) {
         let mut serving = JoinSet::new();
         let current = certificate.map(Certificate::current);
         let of = |channel| metrics.connections(channel).clone();
         for public in self.public {
-            let (wire, stopped, open) = (wire.clone(), stopped.clone(), of(Channel::Public));
+            let (wire, stage, open) = (wire.clone(), stage.clone(), of(Channel::Public));
             match (public, current.clone()) {
                 (Public::Tcp(tcp), None) => {
-                    serving.spawn(serve(tcp, wire, Channel::Public, limits, open, stopped))
+                    serving.spawn(serve(tcp, wire, Channel::Public, limits, open, stage))
                 }
                 (Public::Unix(unix), None) => {
-                    serving.spawn(serve(unix, wire, Channel::Public, limits, open, stopped))
+                    serving.spawn(serve(unix, wire, Channel::Public, limits, open, stage))
                 }
                 (Public::Tcp(tcp), Some(by)) => serving.spawn(serve(
                     TlsListener::new(tcp, by),
@@ -119,7 +119,7 @@ impl Listeners {
                     Channel::Public,
                     limits,
                     open,
-                    stopped,
+                    stage,
                 )),
                 (Public::Unix(unix), Some(by)) => serving.spawn(serve(
                     TlsListener::new(unix, by),
@@ -127,18 +127,11 @@ impl Listeners {
                     Channel::Public,
                     limits,
                     open,
-                    stopped,
+                    stage,
                 )),
             };
         }
-        serving.spawn(serve(
-            self.admin,
-            wire,
-            Channel::AdminSocket,
-            limits,
-            of(Channel::AdminSocket),
-            stopped,
-        ));
+        serving.spawn(serve(self.admin, wire, Channel::AdminSocket, limits, of(Channel::AdminSocket), stage));
         serving.join_all().await;
     }
 }

@@ -18,13 +18,16 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::first_start::{Places, Starter};
-use crate::http::net::connection::ConnectionLimits;
+use crate::http::net::connection::{ConnectionLimits, Stage};
 use crate::meter::Stopwatch;
 use crate::store::redb::Redb;
 use crate::store::{Store, StoreError};
 
 /// The time between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long connections are served after a stop signal before idle ones are closed: a request that a proxy has
+/// just sent on one of them gets its answer.
+const CLOSE_DELAY: Duration = Duration::from_millis(300);
 /// How long requests in progress may take after a stop signal.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be idle between two requests: longer than a proxy keeps one (nginx: 60 s), so
@@ -84,16 +87,16 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>) -> Result<(), RunErro
     let measured = Arc::downgrade(app.store());
     thread::Builder::new().name("measure".into()).spawn(move || measure(&measured))?;
     let serves = format!("serving {} on {addresses}", config.server.issuer);
-    let (stop, stopped) = watch::channel(false);
+    let (set_stage, stage) = watch::channel(Stage::Serving);
     let limits = connection_limits(config);
     let serving = {
-        let (wire, metrics, certificate, stopped) =
-            (app.wire().clone(), app.metrics().clone(), certificate.clone(), stopped.clone());
+        let (wire, metrics, certificate, stage) =
+            (app.wire().clone(), app.metrics().clone(), certificate.clone(), stage.clone());
         tokio::spawn(
-            async move { listeners.serve(wire, certificate.as_deref(), limits, &metrics, stopped).await },
+            async move { listeners.serve(wire, certificate.as_deref(), limits, &metrics, stage).await },
         )
     };
-    let failed = tokio::spawn(sweep(app.engine().clone(), stopped));
+    let failed = tokio::spawn(sweep(app.engine().clone(), stage));
     service_manager::ready(&serves);
     tokio::spawn(service_manager::watch(app.engine().clone()));
     let outcome = tokio::select! {
@@ -103,7 +106,7 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>) -> Result<(), RunErro
     tracing::info!("stopping: finishing requests in progress");
     service_manager::stopping();
     app.engine().stop_waiting();
-    let _ = stop.send(true);
+    let _ = set_stage.send(Stage::Stopping);
     // Connections are aborted after the drain timeout, or at once on a second signal. The store is closed in
     // either case.
     tokio::select! {
@@ -164,7 +167,7 @@ fn measure(store: &Weak<Redb>) {
 }
 
 /// Sweeps while the server runs. Returns only when the store has failed.
-async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bool>) -> crate::engine::Error {
+async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stage: watch::Receiver<Stage>) -> crate::engine::Error {
     loop {
         match engine.ready() {
             // A slow disk may still recover.
@@ -179,7 +182,7 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bo
             Ok(swept) if swept.more => {}
             Ok(_) => tokio::select! {
                 () = sleep(SWEEP_EVERY) => {}
-                () = stop_requested(&mut stopped) => std::future::pending().await,
+                () = stop_requested(&mut stage) => std::future::pending().await,
             },
             Err(error) => {
                 tracing::warn!(%error, "sweep failed, will retry");
@@ -189,8 +192,8 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stopped: watch::Receiver<bo
     }
 }
 
-async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stop| *stop).await;
+async fn stop_requested(stage: &mut watch::Receiver<Stage>) {
+    let _ = stage.wait_for(|stage| *stage == Stage::Stopping).await;
 }
 
 /// SIGTERM and SIGINT stop the server, SIGHUP reloads. From `listen` on they no longer end the process by
@@ -227,6 +230,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         connections_max: config.limits.connections_max,
         header_timeout: config.limits.header_timeout,
         idle_timeout: IDLE_TIMEOUT.max(config.limits.header_timeout),
+        close_delay: CLOSE_DELAY,
         drain_timeout: DRAIN_TIMEOUT,
     }
 }

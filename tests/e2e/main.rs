@@ -7,4 +7,5 @@ mod further;
 mod guide;
 mod house;
 mod proxies;
+mod restart;
 mod tls;

@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use poem::http::uri::Scheme;
+use poem::http::{HeaderValue, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -35,6 +36,18 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
+/// How far the stop of the server has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Serving.
+    #[default]
+    Serving,
+    /// Still accepting; each answer closes its connection.
+    Draining,
+    /// No longer accepting. Requests in progress are finished.
+    Stopping,
+}
+
 /// The limits of one listener.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -46,20 +59,23 @@ pub struct ConnectionLimits {
     /// How long a connection may be idle between two requests. While three quarters of `connections_max` are
     /// open, `header_timeout` where that is shorter.
     pub idle_timeout: Duration,
+    /// How long connections are served after the stop, with `Connection: close`, before idle ones are closed. A
+    /// proxy that reuses one in that time gets its answer.
+    pub close_delay: Duration,
     /// How long requests in progress may take after the stop.
     pub drain_timeout: Duration,
 }
 
-/// Serves `listener` until `stop` becomes true or its sender is dropped. Returns when every connection is
-/// closed: idle ones at once, those with a request in progress after its answer, at most `drain_timeout`
-/// later.
+/// Serves `listener` until `stage` becomes `Stopping` or its sender is dropped. Returns when every connection
+/// is closed: idle ones after `close_delay`, those with a request in progress after its answer, at most
+/// `drain_timeout` later.
 pub async fn serve<L, E>(
     listener: L,
     endpoint: Arc<E>,
     channel: Channel,
     limits: ConnectionLimits,
     connections: Arc<Connections>,
-    stop: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
 ) where
     L: Listener,
     E: Endpoint<Output = Response> + 'static,
@@ -68,6 +84,19 @@ pub async fn serve<L, E>(
         u32::try_from(limits.connections_max).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4);
     let permits = Arc::new(Semaphore::new(connections_max as usize));
     let (local, scheme) = (LocalAddr(listener.address()), listener.scheme());
+    let accept = |(raw, peer), permit| {
+        let origin = (local.clone(), RemoteAddr(peer), scheme.clone());
+        let counted = (permit, connections.open());
+        tokio::spawn(connection::<L, E>(
+            raw,
+            origin,
+            Arc::clone(&endpoint),
+            channel,
+            limits,
+            stage.clone(),
+            counted,
+        ));
+    };
     let mut back_off = BACK_OFF_MIN;
     loop {
         let next = async {
@@ -76,42 +105,52 @@ pub async fn serve<L, E>(
         };
         let (permit, accepted) = tokio::select! {
             biased;
-            () = stopped(stop.clone()) => break,
+            () = stopped(stage.clone()) => break,
             next = next => next,
         };
         match accepted {
-            Ok((raw, peer)) => {
+            Ok(accepted) => {
                 back_off = BACK_OFF_MIN;
-                let origin = (local.clone(), RemoteAddr(peer), scheme.clone());
-                let counted = (permit, connections.open());
-                tokio::spawn(connection::<L, E>(
-                    raw,
-                    origin,
-                    Arc::clone(&endpoint),
-                    channel,
-                    limits,
-                    stop.clone(),
-                    counted,
-                ));
+                accept(accepted, permit);
             }
             Err(error) if ends_with_its_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, wait_ms = back_off.as_millis(), "cannot accept connections");
                 tokio::select! {
-                    () = stopped(stop.clone()) => break,
+                    () = stopped(stage.clone()) => break,
                     () = sleep(back_off) => back_off = (back_off * 2).min(BACK_OFF_MAX),
                 }
             }
         }
+    }
+    // Connections that the system has already established would be reset with the listener.
+    while let Ok(permit) = Arc::clone(&permits).try_acquire_owned()
+        && let Some(Ok(accepted)) = at_once(listener.accept()).await
+    {
+        accept(accepted, permit);
     }
     drop(listener);
     // All permits are free when every connection is closed.
     let _ = permits.acquire_many(connections_max).await;
 }
 
-async fn stopped(mut stop: watch::Receiver<bool>) {
+/// The output of a future that is ready without waiting.
+async fn at_once<F: Future>(future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = std::future::ready(()) => None,
+    }
+}
+
+async fn stopped(mut stage: watch::Receiver<Stage>) {
     // An error means that the sender was dropped, which also means stop.
-    let _ = stop.wait_for(|stop| *stop).await;
+    let _ = stage.wait_for(|stage| *stage == Stage::Stopping).await;
+}
+
+/// Whether the stage has changed since the server started. Takes no lock.
+fn is_closing(stage: &watch::Receiver<Stage>) -> bool {
+    !matches!(stage.has_changed(), Ok(false))
 }
 
 /// Whether a failure to accept concerns one connection only. Any other (descriptors, memory) lasts, and an
@@ -129,12 +168,12 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
     endpoint: Arc<E>,
     channel: Channel,
     limits: ConnectionLimits,
-    stop: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
     (permit, _open): (OwnedSemaphorePermit, Open),
 ) {
     let prepared = tokio::select! {
         prepared = timeout(limits.header_timeout, L::prepare(raw)) => prepared,
-        () = stopped(stop.clone()) => return,
+        () = async { stopped(stage.clone()).await; sleep(limits.close_delay).await } => return,
     };
     let Ok(Ok(io)) = prepared else { return };
     let activity = Arc::new(Activity::default());
@@ -144,9 +183,12 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
         if channel != Channel::Public {
             request.extensions_mut().insert(channel);
         }
-        let (endpoint, activity) = (&endpoint, &activity);
+        let (endpoint, activity, stage) = (&endpoint, &activity, &stage);
         async move {
-            let response = endpoint.get_response(request).await.into();
+            let mut response: hyper::Response<_> = endpoint.get_response(request).await.into();
+            if is_closing(stage) {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             activity.enter(Phase::Idle);
             Ok::<hyper::Response<_>, Infallible>(response)
         }
@@ -160,12 +202,17 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
     // How a connection ends (reset, timeout, invalid HTTP) is not logged: each request was answered or had no
     // reader any more.
     tokio::select! {
-        () = until_deadline(serving.as_mut(), &mut deadline) => {}
-        () = stopped(stop) => {
-            serving.as_mut().graceful_shutdown();
-            let _ = timeout(limits.drain_timeout, until_deadline(serving, &mut deadline)).await;
-        }
+        () = until_deadline(serving.as_mut(), &mut deadline) => return,
+        () = stopped(stage.clone()) => {}
     }
+    let stopping = async {
+        let closing = timeout(limits.close_delay, until_deadline(serving.as_mut(), &mut deadline)).await;
+        if closing.is_err() {
+            serving.as_mut().graceful_shutdown();
+            until_deadline(serving, &mut deadline).await;
+        }
+    };
+    let _ = timeout(limits.drain_timeout, stopping).await;
 }
 
 /// Serves a connection until it ends or its deadline passes.

@@ -171,3 +171,37 @@ fn a_passed_descriptor_that_is_not_a_stream_socket_stops_the_start() {
         "no file was created before"
     );
 }
+
+/// nginx sent a POST on an idle connection at the moment of the stop, had no answer, and answered 502.
+#[test]
+fn a_restart_with_a_passed_socket_answers_every_request() {
+    let directory = tempdir().unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut server = activated(directory.path(), socket.try_clone().unwrap(), "$$");
+    for _ in 0..4 {
+        let mut idle = TcpStream::connect(address).unwrap();
+        idle.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = vec![0; 4096];
+        let length = idle.read(&mut answer).unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200 "));
+        // Established before the stop, with a request after it.
+        let early = TcpStream::connect(address).unwrap();
+        server.signal(Signal::TERM);
+        until_stopping(directory.path());
+        assert_ready(idle);
+        assert_ready(early);
+        let waiting = TcpStream::connect(address).unwrap();
+        assert_eq!(server.wait(), 0);
+        std::fs::remove_file(directory.path().join("log.txt")).unwrap();
+        server = activated(directory.path(), socket.try_clone().unwrap(), "$$");
+        assert_ready(waiting);
+    }
+}
+
+/// Waits until the log says that the server is stopping.
+fn until_stopping(directory: &Path) {
+    while !std::fs::read_to_string(directory.join("log.txt")).unwrap().contains("stopping:") {
+        std::thread::yield_now();
+    }
+}

@@ -14,6 +14,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     connections_max: 2,
     header_timeout: Duration::from_secs(10),
     idle_timeout: Duration::from_secs(75),
+    close_delay: Duration::from_millis(300),
     drain_timeout: Duration::from_secs(5),
 };
 
@@ -31,7 +32,7 @@ const GET: &str = "GET /v1/things/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n
 async fn a_request_over_tcp_passes_the_whole_stack_and_the_stop_ends_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Stage::Serving);
     let server =
         tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
 
@@ -50,7 +51,7 @@ async fn a_request_over_tcp_passes_the_whole_stack_and_the_stop_ends_it() {
 
     // An idle connection does not delay the stop.
     let idle = TcpStream::connect(address).await.unwrap();
-    stop.send(true).unwrap();
+    stop.send(Stage::Stopping).unwrap();
     server.await.unwrap();
     drop(idle);
 }
@@ -60,7 +61,7 @@ async fn a_request_over_the_admin_socket_is_marked() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("admin.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let (_stop, stopping) = watch::channel(false);
+    let (_stop, stopping) = watch::channel(Stage::Serving);
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::AdminSocket, LIMITS, Arc::default(), stopping));
     let answer = exchange(&mut UnixStream::connect(&path).await.unwrap(), GET).await;
     assert!(answer.ends_with("\"a None AdminSocket\""), "{answer}");
@@ -70,7 +71,7 @@ async fn a_request_over_the_admin_socket_is_marked() {
 async fn a_body_over_the_limit_is_413_and_the_connection_ends_announced_or_not_int_19() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (_stop, stopping) = watch::channel(false);
+    let (_stop, stopping) = watch::channel(Stage::Serving);
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let head =
         "POST /oauth2/introspect HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
@@ -88,7 +89,7 @@ async fn a_body_over_the_limit_is_413_and_the_connection_ends_announced_or_not_i
 #[tokio::test]
 async fn a_panic_costs_one_request_and_not_the_connection() {
     let (mut client, listener) = memory();
-    let (_stop, stopping) = watch::channel(false);
+    let (_stop, stopping) = watch::channel(Stage::Serving);
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let panicking = "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"name\":\"panic\"}";
     let answer = exchange(&mut client.connect().await, &format!("{panicking}{GET}")).await;
@@ -98,7 +99,7 @@ async fn a_panic_costs_one_request_and_not_the_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_does_not_arrive_closes_its_connection() {
     let (mut client, listener) = memory();
-    let (_stop, stopping) = watch::channel(false);
+    let (_stop, stopping) = watch::channel(Stage::Serving);
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let started_at = tokio::time::Instant::now();
     exchange(&mut client.connect().await, "GET /v1/things/a HTTP/1.1\r\nHos").await;
@@ -108,7 +109,7 @@ async fn a_head_that_does_not_arrive_closes_its_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_arrive_is_408() {
     let (mut client, listener) = memory();
-    let (_stop, stopping) = watch::channel(false);
+    let (_stop, stopping) = watch::channel(Stage::Serving);
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let answer = exchange(
         &mut client.connect().await,
@@ -122,7 +123,7 @@ async fn a_body_that_does_not_arrive_is_408() {
 async fn connections_over_the_cap_wait_until_one_ends() {
     let (mut client, listener) = memory();
     let accepted = Arc::clone(&listener.accepted);
-    let (_stop, stopping) = watch::channel(false);
+    let (_stop, stopping) = watch::channel(Stage::Serving);
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let first = client.connect().await;
     let _second = client.connect().await;
@@ -138,14 +139,14 @@ async fn running_out_of_descriptors_does_not_spin() {
     let (_client, mut listener) = memory();
     listener.failing = true;
     let accepted = Arc::clone(&listener.accepted);
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Stage::Serving);
     let server =
         tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     // The paused clock advances by these ten seconds only.
     let _ = timeout(Duration::from_secs(10), std::future::pending::<()>()).await;
     let attempts = accepted.load(Ordering::Relaxed);
     assert!((2..=20).contains(&attempts), "{attempts} attempts in ten seconds");
-    stop.send(true).unwrap();
+    stop.send(Stage::Stopping).unwrap();
     server.await.unwrap();
 }
 
@@ -165,9 +166,9 @@ async fn closes_after(stream: &mut DuplexStream) -> Duration {
     started_at.elapsed()
 }
 
-fn serving(connections_max: usize) -> (MemoryClient, watch::Sender<bool>) {
+fn serving(connections_max: usize) -> (MemoryClient, watch::Sender<Stage>) {
     let (client, listener) = memory();
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Stage::Serving);
     tokio::spawn(serve(
         listener,
         Arc::new(wire()),
@@ -253,16 +254,16 @@ async fn idle_connections_close_early_while_most_of_connections_max_are_open() {
 async fn a_stalled_handshake_is_ended_by_the_timeout_and_by_the_stop() {
     let (mut client, mut listener) = memory();
     listener.unready = true;
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Stage::Serving);
     let server =
         tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     assert_eq!(closes_after(&mut client.connect().await).await, LIMITS.header_timeout);
     let _waiting = client.connect().await;
     settle().await;
     let stopped_at = tokio::time::Instant::now();
-    stop.send(true).unwrap();
+    stop.send(Stage::Stopping).unwrap();
     server.await.unwrap();
-    assert_eq!(stopped_at.elapsed(), Duration::ZERO);
+    assert_eq!(stopped_at.elapsed(), LIMITS.close_delay);
 }
 
 /// An endpoint that answers after `go`.
@@ -284,7 +285,7 @@ impl Endpoint for Waiting {
 async fn a_request_in_progress_is_answered_after_the_stop() {
     let (mut client, listener) = memory();
     let endpoint = Arc::new(Waiting { called: Notify::new(), go: Notify::new() });
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Stage::Serving);
     let server = tokio::spawn(serve(
         listener,
         Arc::clone(&endpoint),
@@ -296,7 +297,7 @@ async fn a_request_in_progress_is_answered_after_the_stop() {
     let mut stream = client.connect().await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     endpoint.called.notified().await;
-    stop.send(true).unwrap();
+    stop.send(Stage::Stopping).unwrap();
     settle().await;
     assert!(!server.is_finished());
     let stopped_at = tokio::time::Instant::now();
@@ -310,7 +311,7 @@ async fn a_request_in_progress_is_answered_after_the_stop() {
 async fn a_request_that_never_ends_delays_the_stop_by_the_drain_timeout_at_most() {
     let (mut client, listener) = memory();
     let endpoint = Arc::new(Waiting { called: Notify::new(), go: Notify::new() });
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Stage::Serving);
     let server = tokio::spawn(serve(
         listener,
         Arc::clone(&endpoint),
@@ -326,6 +327,50 @@ async fn a_request_that_never_ends_delays_the_stop_by_the_drain_timeout_at_most(
     drop(stop);
     server.await.unwrap();
     assert_eq!(stopped_at.elapsed().as_secs(), LIMITS.drain_timeout.as_secs());
+}
+
+/// A proxy that sent a POST on such a connection answered 502: it may not repeat it.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_arrives_just_after_the_stop_is_answered() {
+    let (mut client, listener) = memory();
+    let (stop, stopping) = watch::channel(Stage::Serving);
+    let limits = ConnectionLimits { connections_max: 4, ..LIMITS };
+    let server =
+        tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, limits, Arc::default(), stopping));
+    let mut idle = client.connect().await;
+    ask(&mut idle).await;
+    let mut accepted = client.connect().await;
+    settle().await;
+    let mut established = client.connect().await;
+    stop.send(Stage::Stopping).unwrap();
+    settle().await;
+    for stream in [&mut idle, &mut accepted, &mut established] {
+        let answer = exchange(stream, "GET /v1/things/a HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close\r\n"), "{answer}");
+    }
+    server.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_stays_idle_after_the_stop_is_closed_after_the_close_delay() {
+    let (mut client, stop) = serving(100);
+    let mut stream = client.connect().await;
+    ask(&mut stream).await;
+    stop.send(Stage::Stopping).unwrap();
+    assert_eq!(closes_after(&mut stream).await, LIMITS.close_delay);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_server_accepts_connections_and_each_answer_closes_its_connection() {
+    let (mut client, stop) = serving(100);
+    let mut idle = client.connect().await;
+    ask(&mut idle).await;
+    stop.send(Stage::Draining).unwrap();
+    sleep(Duration::from_secs(30)).await;
+    for stream in [&mut idle, &mut client.connect().await] {
+        let answer = exchange(stream, "GET /v1/things/a HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("connection: close\r\n"), "{answer}");
+    }
 }
 
 /// Connections in memory, so that the clock can be paused.
