@@ -102,7 +102,8 @@ fn server(sheet: &mut Sheet) -> Server {
     // On a loopback host browsers would then refuse plain http on every other port, too.
     let strict_transport = tls.is_some() && scheme.is_some_and(|issuer| !issuer.host.is_loopback());
     let metrics_public = sheet.read("server.metrics_public", "false", &boolean());
-    Server { listen, tls, strict_transport, issuer, trusted_proxies, metrics_public }
+    let drain_delay = sheet.read("server.drain_delay", "0s", &duration_within("0s", "60s"));
+    Server { listen, tls, strict_transport, issuer, trusted_proxies, metrics_public, drain_delay }
 }
 
 /// Certificate and key, or neither, where a proxy terminates TLS.

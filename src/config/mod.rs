@@ -72,6 +72,8 @@ pub struct Server {
     pub trusted_proxies: Vec<Network>,
     /// Whether `/metrics` needs no authentication.
     pub metrics_public: bool,
+    /// How long the server goes on accepting after a stop signal, while it is no longer ready.
+    pub drain_delay: Duration,
 }
 
 /// The certificate and key files, both PEM.

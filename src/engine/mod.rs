@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -102,6 +103,7 @@ pub struct Engine<S> {
     throttle: Throttle,
     activity: Arc<UnwrittenUses>,
     stopping: watch::Sender<bool>,
+    draining: AtomicBool,
     counts: EngineCounters,
     walks: Arc<Semaphore>,
 }
@@ -128,6 +130,7 @@ impl<S: Store> Engine<S> {
             throttle,
             activity,
             stopping: watch::Sender::new(false),
+            draining: AtomicBool::new(false),
             counts: EngineCounters::new(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
         })
@@ -164,6 +167,16 @@ impl<S: Store> Engine<S> {
     /// A store that cannot answer.
     pub fn figures(&self) -> Result<Figures> {
         Ok(self.store.figures()?)
+    }
+
+    /// Records that the server is stopping. It still answers, but should get no further requests.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Ends every long poll: the server is about to stop.

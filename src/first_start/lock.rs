@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -12,8 +13,10 @@ use super::StartError;
 use super::file::{OWNER_ONLY, failed};
 
 const FILE: &str = "keyfob.pid";
-/// Limit for reading a process id.
-const PID_BYTES_MAX: u64 = 20;
+/// Limit for reading the file.
+const FILE_BYTES_MAX: u64 = 64;
+/// Follows the process id of a server that is stopping; then the longest time in seconds that this takes.
+const STOPPING: &str = "stopping";
 
 /// Held while a process uses the database. The file is never removed: otherwise two processes could lock two
 /// files of the same name.
@@ -70,6 +73,32 @@ impl InstanceLock {
         write_pid(&mut file, pid).map_err(|cause| failed("writing", cause))?;
         Ok(Self(file))
     }
+
+    /// Writes to the file that the server is stopping, which takes at most `within`. A server that is started
+    /// now waits for that time.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn mark_stopping(&self, pid: u32, within: Duration) -> io::Result<()> {
+        // In one write and without truncating: a reader must not find an empty file.
+        let seconds = within.as_secs() + u64::from(within.subsec_nanos() > 0);
+        let text = format!("{pid} {STOPPING} {seconds}\n");
+        let mut file = &self.0;
+        file.rewind()?;
+        file.write_all(text.as_bytes())
+    }
+
+    /// How long the server that holds the lock takes to stop, at most. `None` if the lock is free or its holder
+    /// is not stopping.
+    pub fn stopping_within(directory: &Path) -> Option<Duration> {
+        let file = File::options().read(true).write(true).open(directory.join(FILE)).ok()?;
+        let text = read(&file)?;
+        let mut words = text.split_whitespace().skip(1);
+        let seconds = words.next().filter(|word| *word == STOPPING).and(words.next())?.parse().ok()?;
+        // A killed server leaves its mark in the file. Closing the file releases the lock again.
+        let is_held = flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
+        is_held.then(|| Duration::from_secs(seconds))
+    }
 }
 
 impl Drop for InstanceLock {
@@ -86,9 +115,13 @@ fn write_pid(file: &mut File, pid: u32) -> io::Result<()> {
 }
 
 fn holder(file: &File) -> Option<u32> {
+    read(file)?.split_whitespace().next()?.parse().ok()
+}
+
+fn read(file: &File) -> Option<String> {
     let mut text = String::new();
-    file.take(PID_BYTES_MAX).read_to_string(&mut text).ok()?;
-    text.trim_end().parse().ok()
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 #[cfg(test)]
@@ -148,6 +181,23 @@ mod tests {
             "{error}"
         );
         assert!(!error.to_string().contains("stop that process"), "the process is not known: {error}");
+    }
+
+    #[test]
+    fn a_stopping_server_announces_how_long_it_takes_at_most() {
+        let directory = tempfile::tempdir().unwrap();
+        let stopping = || InstanceLock::stopping_within(directory.path());
+        assert_eq!(stopping(), None, "there is no file");
+        let lock = acquire(directory.path(), 41).unwrap();
+        assert_eq!(stopping(), None, "it is serving");
+        lock.mark_stopping(41, Duration::from_millis(69_500)).unwrap();
+        assert_eq!(stopping(), Some(Duration::from_secs(70)));
+        assert!(matches!(refused(directory.path()), LockError::Held { pid: Some(41), .. }));
+        drop(lock);
+        assert_eq!(stopping(), None, "it has stopped");
+        std::fs::write(directory.path().join(FILE), "41 stopping 70\n").unwrap();
+        assert_eq!(stopping(), None, "it was killed");
+        acquire(directory.path(), 42).unwrap();
     }
 
     #[test]

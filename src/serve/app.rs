@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -157,6 +158,13 @@ impl App {
         request.extensions_mut().insert(Channel::AdminSocket);
         let mut response = self.wire.respond(request).await;
         (response.status(), response.take_body().into())
+    }
+
+    /// Records in the lock file that the server is stopping, which takes at most `within`.
+    pub(super) fn mark_stopping(&self, within: Duration) {
+        if let Err(error) = self.lock.mark_stopping(std::process::id(), within) {
+            tracing::warn!(%error, "cannot mark the lock file: a server that is started now will not wait");
+        }
     }
 
     /// Finishes queued writes and closes the store.

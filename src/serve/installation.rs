@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::time::{sleep, timeout};
+
 use super::AppError;
 use crate::config::Config;
 use crate::first_start::{InstanceLock, LockError, Places, StartState, Starter};
@@ -17,6 +19,18 @@ const TRIES_MAX: u32 = 250;
 /// The paths of the installation, as configured.
 pub fn places(config: &Config) -> Places {
     Places::new(&config.store, &config.keys.master_key)
+}
+
+/// Waits while a stopping server holds the lock, for as long as it announced and a little more.
+pub(super) async fn wait_for_stopping(places: &Places) {
+    let Some(within) = InstanceLock::stopping_within(&places.directory) else { return };
+    tracing::info!(at_most_s = within.as_secs(), "waiting for the previous server to stop");
+    let stopped = async {
+        while InstanceLock::stopping_within(&places.directory).is_some() {
+            sleep(RETRY_EVERY).await;
+        }
+    };
+    let _ = timeout(within + RETRY_EVERY * TRIES_MAX, stopped).await;
 }
 
 /// Takes the lock of an installation that must exist. Root is refused first: a lock file of root's would lock

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::task::JoinError;
+use tokio::time::{sleep, timeout};
 
-use super::installation::places;
+use super::installation::{places, wait_for_stopping};
 use super::listen::{self, Listeners, SocketFile};
 use super::service_manager::{self, PassedSocket};
 use super::tls::{Certificate, TlsError};
@@ -79,6 +80,10 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>) -> Result<(), RunErro
     service_manager::status("opening the store");
     let certificate = config.server.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
     let places = places(config);
+    tokio::select! {
+        () = wait_for_stopping(&places) => {}
+        () = signals.stop(|| {}) => return Ok(()),
+    }
     let (app, first) = App::start(config, Starter::Serve, Clock::system()).await?;
     let mut listeners = Listeners::bind(&config.server.listen, passed, &places.admin_socket).await?;
     let (addresses, files) = (listeners.addresses(), listeners.take_files());
@@ -96,27 +101,45 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>) -> Result<(), RunErro
             async move { listeners.serve(wire, certificate.as_deref(), limits, &metrics, stage).await },
         )
     };
-    let failed = tokio::spawn(sweep(app.engine().clone(), stage));
+    let mut failed = tokio::spawn(sweep(app.engine().clone(), stage));
     service_manager::ready(&serves);
     tokio::spawn(service_manager::watch(app.engine().clone()));
-    let outcome = tokio::select! {
+    let mut outcome = tokio::select! {
         () = signals.stop(|| reload(certificate.as_deref(), &serves)) => Ok(()),
-        broken = failed => Err(RunError::StoreFailed(broken.map_err(io::Error::other)?)),
+        broken = &mut failed => store_failed(broken),
     };
-    tracing::info!("stopping: finishing requests in progress");
+    let delay = if outcome.is_ok() { config.server.drain_delay } else { Duration::ZERO };
+    tracing::info!(drain_delay_s = delay.as_secs_f64(), "stopping: finishing requests in progress");
     service_manager::stopping();
-    app.engine().stop_waiting();
-    let _ = set_stage.send(Stage::Stopping);
+    app.mark_stopping(delay + DRAIN_TIMEOUT);
+    app.engine().drain();
+    let stopping = async {
+        if !delay.is_zero() {
+            let _ = set_stage.send(Stage::Draining);
+            if let Ok(broken) = timeout(delay, &mut failed).await {
+                outcome = store_failed(broken);
+            }
+        }
+        app.engine().stop_waiting();
+        let _ = set_stage.send(Stage::Stopping);
+        let _ = serving.await;
+    };
     // Connections are aborted after the drain timeout, or at once on a second signal. The store is closed in
     // either case.
     tokio::select! {
-        _ = serving => {}
+        () = stopping => {}
         () = signals.stop(|| {}) => tracing::warn!("second stop signal: aborting requests in progress"),
     }
+    app.engine().stop_waiting();
+    let _ = set_stage.send(Stage::Stopping);
     files.iter().for_each(SocketFile::remove);
     app.close().await;
     tracing::info!(ran_for_s = watch.nanos() / 1_000_000_000, "stopped");
     outcome
+}
+
+fn store_failed(broken: Result<crate::engine::Error, JoinError>) -> Result<(), RunError> {
+    Err(broken.map_or_else(|error| RunError::Io(io::Error::other(error)), RunError::StoreFailed))
 }
 
 /// Reloads the certificate, the only part of the configuration that is read while the server runs.

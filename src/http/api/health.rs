@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use poem::http::StatusCode;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
@@ -38,12 +39,16 @@ impl<S: Store> HealthApi<S> {
         HealthResponse::Ok(Json(Health { status: "ok".into() }))
     }
 
-    /// Can the store commit?
+    /// Can the store commit, and is the server not stopping?
     ///
-    /// 503 if not: after a failed commit nothing is acknowledged until the next start.
+    /// 503 if not: after a failed commit nothing is acknowledged until the next start, and a stopping server
+    /// should get no further requests.
     #[oai(path = "/readyz", method = "get", tag = "Tag::Operation", operation_id = "ready")]
     async fn readyz(&self) -> Result<HealthResponse, Problem> {
         self.0.ready()?;
+        if self.0.is_draining() {
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping"));
+        }
         Ok(HealthResponse::Ok(Json(Health { status: "ok".into() })))
     }
 }

@@ -1,4 +1,4 @@
-//! The running server as clients see it: request ids, forwarded addresses, a full write queue, and the stop.
+//! The running server as clients see it: request ids, forwarded addresses, and a full write queue.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::tempdir;
 
-use crate::harness::process::{Process, admin, data, through_socket};
+use crate::harness::process::{Process, admin, through_socket};
 use crate::harness::server::{Answer, Auth, Client, Server, basic, encoded, text};
 
 /// Sends a request with these headers, by TCP, and reads the answer.
@@ -208,86 +208,6 @@ async fn a_full_write_queue_is_503_and_revocations_get_through() {
 /// Polls once; true if the future is not ready.
 async fn is_pending<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
     std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())).await
-}
-
-/// Starts a request and returns its connection when the server asks for the two bytes of the body: then the
-/// request is in progress.
-fn in_progress(server: &Process, request: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(&server.address).unwrap();
-    write!(stream, "{request}\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").unwrap();
-    let mut interim = [0; 25];
-    stream.read_exact(&mut interim).unwrap();
-    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
-    stream
-}
-
-const OPENING: &str = "POST /v1/sessions HTTP/1.1\r\nContent-Type: application/json";
-
-#[test]
-fn the_stop_answers_requests_in_progress_and_closes_idle_connections() {
-    let directory = tempdir().unwrap();
-    let server = Process::start(directory.path());
-    let mut idle = TcpStream::connect(&server.address).unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    let mut first = [0; 16];
-    idle.read_exact(&mut first).unwrap();
-    let mut opening = in_progress(&server, OPENING);
-    server.signal(Signal::TERM);
-    let mut rest = String::new();
-    idle.read_to_string(&mut rest).unwrap();
-    assert!(
-        rest.ends_with("{\"status\":\"ok\"}"),
-        "idle connections are closed while a request is in progress: {rest}"
-    );
-    opening.write_all(b"{}").unwrap();
-    let mut answer = String::new();
-    opening.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("www-authenticate"), "{answer}");
-    assert_eq!(server.wait(), 0);
-}
-
-#[test]
-fn a_long_poll_for_events_is_answered_when_the_server_stops() {
-    let directory = tempdir().unwrap();
-    let server = Process::start(directory.path());
-    let administrator = admin(directory.path());
-    let head = server
-        .send("GET", "/v1/events?limit=1", Some(&administrator), "text/plain", "")
-        .unwrap()
-        .json()["head"]
-        .clone();
-    let path = format!("/v1/events?wait=60&after={}", text(&head));
-    let authorization = basic(&administrator.id, &administrator.secret);
-    let mut waiting = in_progress(&server, &format!("GET {path} HTTP/1.1\r\nAuthorization: {authorization}"));
-    waiting.write_all(b"{}").unwrap();
-    server.signal(Signal::TERM);
-    let mut answer = String::new();
-    waiting.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"items\":[]"), "{answer}");
-    assert_eq!(server.wait(), 0);
-    let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
-    assert!(log.contains("stopped"), "{log}");
-}
-
-#[test]
-fn a_second_signal_cuts_off_requests_in_progress_and_the_store_is_still_closed() {
-    let directory = tempdir().unwrap();
-    let server = Process::start(directory.path());
-    let mut opening = in_progress(&server, OPENING);
-    server.signal(Signal::TERM);
-    // The listener is closed, so the first signal has arrived.
-    while TcpStream::connect(&server.address).is_ok() {}
-    server.signal(Signal::TERM);
-    let _ = opening.read_to_string(&mut String::new());
-    assert_eq!(server.wait(), 0);
-    let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
-    assert!(
-        log.contains("second stop signal")
-            && log.lines().last().is_some_and(|line| line.contains(" stopped")),
-        "{log}"
-    );
-    assert!(!data(directory.path(), "admin.sock").exists());
-    Process::start(directory.path());
 }
 
 /// A line that could not be logged was reported on standard error, which is where the log goes, and that

@@ -6,4 +6,5 @@ mod presets;
 mod secrets;
 mod service_manager;
 mod start;
+mod stop;
 mod tls;

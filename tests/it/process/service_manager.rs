@@ -189,14 +189,21 @@ fn a_restart_with_a_passed_socket_answers_every_request() {
         let early = TcpStream::connect(address).unwrap();
         server.signal(Signal::TERM);
         until_stopping(directory.path());
-        assert_ready(idle);
-        assert_ready(early);
+        assert_answered(idle);
+        assert_answered(early);
         let waiting = TcpStream::connect(address).unwrap();
         assert_eq!(server.wait(), 0);
         std::fs::remove_file(directory.path().join("log.txt")).unwrap();
         server = activated(directory.path(), socket.try_clone().unwrap(), "$$");
-        assert_ready(waiting);
+        assert_answered(waiting);
     }
+}
+
+fn assert_answered(mut stream: TcpStream) {
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 /// Waits until the log says that the server is stopping.
