@@ -115,7 +115,7 @@ pub fn wire<S: Store>(
             api::keys::KeysApi(engine.clone()),
             api::events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
             api::health::HealthApi(engine.clone()),
-            metrics::MetricsApi { engine: engine.clone(), metrics: metrics.clone() },
+            api::metrics::MetricsApi { engine: engine.clone(), metrics: metrics.clone() },
             api::db::DbApi(engine.clone()),
         )
     };

@@ -9,6 +9,7 @@ pub(crate) mod forward_auth;
 pub(crate) mod health;
 pub(crate) mod introspect;
 pub(crate) mod keys;
+pub(crate) mod metrics;
 pub(crate) mod revoke;
 pub(crate) mod session;
 pub(crate) mod session_object;

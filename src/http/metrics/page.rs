@@ -1,26 +1,26 @@
-//! The page that a scrape gets: Prometheus text (0.0.4), or OpenMetrics (1.0.0) for who asks for it.
+//! The page of metrics: Prometheus text (0.0.4), or OpenMetrics (1.0.0) if the request accepts it.
 
 use std::fmt::{Display, Write};
 
 use crate::meter::Distribution;
 
-/// In which of the two forms.
+/// The format of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// What everybody reads.
+    /// The default.
     Text,
-    /// What newer collectors prefer.
+    /// Preferred by newer collectors.
     OpenMetrics,
 }
 
 impl Form {
-    /// The form that an `Accept` header asks for.
+    /// The format that an `Accept` header asks for.
     pub fn accepted(accept: &str) -> Self {
         let asked = accept.split(',').any(|range| range.trim().starts_with("application/openmetrics-text"));
         if asked { Self::OpenMetrics } else { Self::Text }
     }
 
-    /// Its media type.
+    /// The media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -32,7 +32,7 @@ impl Form {
 /// Labels of one sample.
 pub type Labels<'a> = &'a [(&'a str, &'a str)];
 
-/// A page in the making.
+/// A page that is being written.
 pub struct Page {
     form: Form,
     text: String,
@@ -45,19 +45,19 @@ pub struct Samples<'p> {
 }
 
 impl Page {
-    /// An empty one.
+    /// An empty page.
     pub fn new(form: Form) -> Self {
         Self { form, text: String::with_capacity(32 * 1024) }
     }
 
-    /// A number that only grows. `name` ends with `_total`.
+    /// Starts a counter. `name` ends with `_total`.
     pub fn counter(&mut self, name: &str, help: &str) -> Samples<'_> {
         // OpenMetrics names the family without the suffix, the older form with it.
         let family = if self.form == Form::OpenMetrics { name.trim_end_matches("_total") } else { name };
         self.family(family, name, "counter", help)
     }
 
-    /// A number that goes up and down.
+    /// Starts a gauge.
     pub fn gauge(&mut self, name: &str, help: &str) -> Samples<'_> {
         self.family(name, name, "gauge", help)
     }
@@ -67,7 +67,7 @@ impl Page {
         self.gauge(name, help).sample(&[], value);
     }
 
-    /// How often values fell under each bound.
+    /// Starts a histogram.
     pub fn histogram(&mut self, name: &str, help: &str) -> Samples<'_> {
         self.family(name, name, "histogram", help)
     }
@@ -125,7 +125,7 @@ impl Samples<'_> {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "samples are floating-point numbers for whoever reads them")]
+#[expect(clippy::cast_precision_loss, reason = "samples are floating-point numbers in both formats")]
 fn in_units(number: u64, unit: f64) -> f64 {
     number as f64 / unit
 }
@@ -164,7 +164,7 @@ c_seconds_count{of="it"} 3
     }
 
     #[test]
-    fn who_asks_for_openmetrics_gets_units_and_families_without_the_suffix() {
+    fn openmetrics_has_units_and_families_without_the_suffix() {
         let page = page(Form::OpenMetrics);
         assert!(page.starts_with("# HELP a Things.\n# TYPE a counter\na_total{"), "{page}");
         assert!(

@@ -1,5 +1,5 @@
-//! The process as the operating system sees it, under the names that every exporter uses. What the system
-//! does not tell is left out.
+//! Metrics of the process, under the names of the Prometheus client libraries. A value that the system does not
+//! provide is left out.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::page::Page;
 
-/// Prints it.
+/// Prints them.
 pub fn print(page: &mut Page) {
     let used = clock_gettime(ClockId::ProcessCPUTime);
     #[expect(clippy::cast_precision_loss, reason = "samples are floating-point numbers")]

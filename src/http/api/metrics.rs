@@ -1,0 +1,110 @@
+//! `GET /metrics`: the metrics for Prometheus.
+
+use std::sync::Arc;
+
+use poem::http::{HeaderValue, header};
+use poem::{FromRequest, IntoResponse, Request, RequestBody, Response};
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiResponse, OpenApi};
+
+use crate::domain::caller::ReadMetrics;
+use crate::engine::Engine;
+use crate::http::document::Tag;
+use crate::http::metrics::page::{Form, Page};
+use crate::http::metrics::{Metrics, figures, process};
+use crate::http::request::caller::{Origin, caller};
+use crate::http::request::credentials::{Authorization, BasicOrBearer};
+use crate::http::response::error::Problem;
+use crate::store::Store;
+
+/// The endpoint of the metrics.
+pub struct MetricsApi<S> {
+    pub engine: Arc<Engine<S>>,
+    pub metrics: Arc<Metrics>,
+}
+
+#[OpenApi]
+impl<S: Store> MetricsApi<S> {
+    /// What is going on?
+    ///
+    /// Metrics for Prometheus: as text, or as OpenMetrics for who accepts that. Needs the permission
+    /// `metrics`, unless `[server] metrics_public` tells them to everybody. There is no token, secret,
+    /// subject or address in them.
+    #[oai(path = "/metrics", method = "get", tag = "Tag::Operation", operation_id = "metrics")]
+    async fn metrics(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        origin: Origin,
+        form: Accepted,
+    ) -> Result<Exposition, Problem> {
+        if !self.metrics.is_public() {
+            caller::<_, ReadMetrics>(&self.engine, authorization, &origin).await?;
+        }
+        let mut page = Page::new(form.0);
+        page.gauge("keyfob_build_info", "Always 1; the label is the version.")
+            .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.metrics.print(&mut page);
+        figures::print_counts(&mut page, self.engine.counts());
+        page.one(
+            "keyfob_store_ready",
+            "1 if the store can commit, else 0.",
+            u8::from(self.engine.ready().is_ok()),
+        );
+        page.one("keyfob_event_log_head", "The position of the last event.", self.engine.head().0);
+        match self.engine.figures() {
+            Ok(figures) => {
+                figures::print_figures(&mut page, &figures);
+                let now = self.engine.clock().now().wall;
+                let lag = figures.due.map_or(0.0, |due| now.since(due).as_secs_f64());
+                page.one(
+                    "keyfob_sweep_lag_seconds",
+                    "Time since the earliest deadline that the sweep has not processed.",
+                    lag,
+                );
+            }
+            // A store that cannot be read is when the rest is needed most.
+            Err(error) => tracing::error!(%error, "the metrics are without those of the store"),
+        }
+        process::print(&mut page);
+        Ok(Exposition(form.0, page.finish()))
+    }
+}
+
+/// The format that the request accepts.
+struct Accepted(Form);
+
+impl<'a> FromRequest<'a> for Accepted {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(Self(Form::accepted(request.header(header::ACCEPT).unwrap_or_default())))
+    }
+}
+
+/// A finished page.
+struct Exposition(Form, String);
+
+impl IntoResponse for Exposition {
+    fn into_response(self) -> Response {
+        let mut response = Response::from(self.1);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.0.content_type()));
+        response
+    }
+}
+
+impl ApiResponse for Exposition {
+    fn meta() -> MetaResponses {
+        let content = ["text/plain", "application/openmetrics-text"];
+        let content =
+            content.map(|content_type| MetaMediaType { content_type, schema: String::schema_ref() }).into();
+        let response = MetaResponse {
+            description: "The metrics",
+            status: Some(200),
+            status_range: None,
+            content,
+            headers: vec![],
+        };
+        MetaResponses { responses: vec![response] }
+    }
+
+    fn register(_: &mut Registry) {}
+}
