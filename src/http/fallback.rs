@@ -10,7 +10,7 @@ use crate::http::response::error::{OAuthError, Problem};
 use crate::http::routes::Route;
 use crate::http::surface::Surface;
 
-/// An error in the shape of the surface: RFC 6749 at `/oauth2/*`, RFC 9457 elsewhere.
+/// An error in the form of the surface: RFC 6749 at `/oauth2/*`, RFC 9457 elsewhere.
 pub fn shaped(surface: Surface, status: StatusCode, detail: String) -> Response {
     match surface {
         Surface::OAuth => OAuthError::new(status, oauth_code(status), detail).into_response(),
@@ -76,7 +76,7 @@ pub fn timed_out(surface: Surface) -> Response {
     shaped(surface, StatusCode::SERVICE_UNAVAILABLE, detail.to_owned())
 }
 
-/// What an unacceptable body is answered. The connection ends with it: what is left of the body is not read.
+/// The answer to a rejected body. It closes the connection, since the rest of the body is not read.
 pub fn unacceptable(surface: Surface, why: Unacceptable, body_bytes_max: usize) -> Response {
     closing(match why {
         Unacceptable::TooLarge => shaped(
@@ -84,13 +84,15 @@ pub fn unacceptable(surface: Surface, why: Unacceptable, body_bytes_max: usize) 
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the body is larger than {body_bytes_max} bytes"),
         ),
-        Unacceptable::Broken => {
-            shaped(surface, StatusCode::BAD_REQUEST, "the body ended in the middle".to_owned())
-        }
+        Unacceptable::Broken => shaped(
+            surface,
+            StatusCode::BAD_REQUEST,
+            "the connection ended before the body was complete".to_owned(),
+        ),
     })
 }
 
-/// What a body is answered that did not arrive in time.
+/// The answer to a body that did not arrive in time.
 pub fn too_slow(surface: Surface) -> Response {
     closing(shaped(surface, StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! The one middleware, flat for speed: what goes in front of every endpoint and what becomes of every answer.
+//! The pipeline of a request: limits, route, endpoint, headers. One function instead of layers, for speed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -21,8 +21,7 @@ use crate::http::response::headers;
 use crate::http::routes::{Operation, Routes, Target};
 use crate::http::surface::Surface;
 
-/// Every endpoint, behind the limits and in front of the headers. A request in, an answer out, never an
-/// error.
+/// Answers requests. It always answers: errors and panics of endpoints become responses.
 pub struct Wire {
     routes: Routes,
     document: Arc<Document>,
@@ -54,19 +53,19 @@ impl Wire {
         }
     }
 
-    /// Believes what these proxies say of whom they forward for. Without them nobody is believed.
+    /// Accepts the forwarding headers of these proxies; without this, of none.
     pub fn behind(mut self, proxies: TrustedProxies) -> Self {
         self.proxies = proxies;
         self
     }
 
-    /// Names requests by `ids`.
+    /// Gives requests these ids.
     pub fn naming(mut self, ids: RequestIds) -> Self {
         self.request_ids = ids;
         self
     }
 
-    /// Tells browsers, on answers that travel by TLS, to come by https only from then on.
+    /// Sends `Strict-Transport-Security` with answers over TLS.
     pub fn strictly_by_https(mut self) -> Self {
         self.is_strict = true;
         self
@@ -120,7 +119,7 @@ impl Wire {
             return fallback::shaped(
                 surface,
                 StatusCode::FORBIDDEN,
-                "a page of another origin may not change anything here".to_owned(),
+                "pages of another origin may not send changes".to_owned(),
             );
         }
         let too_many = |what| {
@@ -194,7 +193,7 @@ async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Panicked> {
     .await
 }
 
-/// Keeps the length that the body would have had.
+/// Removes the body and keeps its length as `Content-Length`.
 fn without_body(response: &mut Response) {
     let body: http_body_util::combinators::BoxBody<bytes::Bytes, std::io::Error> =
         response.take_body().into();
@@ -256,7 +255,7 @@ pub(crate) mod tests {
             auth: Authorization<BasicFormOrBearer>,
             form: OAuthForm<Introspect>,
         ) -> Result<Json<String>, OAuthError> {
-            let credentials = merge(auth.presented, form.client)?;
+            let credentials = merge(auth.header, form.client)?;
             if form.fields.token == "refuse" {
                 return Err(OAuthError::from(Refusal::InvalidClient.because("no"))
                     .at_introspection(credentials.is_bearer()));

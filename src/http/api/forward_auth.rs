@@ -16,7 +16,7 @@ use crate::engine::signed_in::SignedIn;
 use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
 use crate::http::request::credentials::{Authorization, CookieOrBearer};
-use crate::http::request::ticket::Ticket;
+use crate::http::request::session_credential::SessionCredential;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
@@ -80,10 +80,10 @@ impl<S: Store> ForwardAuthApi<S> {
         /// How many seconds ago the subject may have authenticated.
         max_age: Query<Option<u64>>,
     ) -> Result<Admission, Problem> {
-        let ticket = Ticket::read(request, &self.cookie)?;
-        let token = ticket.token().ok_or_else(|| ticket.refused())?;
+        let credential = SessionCredential::read(request, &self.cookie)?;
+        let token = credential.token().ok_or_else(|| credential.refused())?;
         let audience = audience.0.as_deref().unwrap_or(&self.engine.rules().issuer);
-        let present = self.engine.signed_in(token, audience).await?.ok_or_else(|| ticket.refused())?;
+        let present = self.engine.signed_in(token, audience).await?.ok_or_else(|| credential.refused())?;
         let gate = gate(scope.0.as_deref(), &client_id.0, acr.0.as_deref(), max_age.0)?;
         let now = self.engine.clock().now().wall;
         match gate.admit(&present.client_id, &present.scope, &present.authentication, now) {

@@ -120,7 +120,7 @@ impl<S: Store> IntrospectApi<S> {
         form: OAuthForm<IntrospectForm>,
         origin: Origin,
     ) -> Result<Json<Introspection>, OAuthError> {
-        let credentials = merge(authorization.presented, form.client)?;
+        let credentials = merge(authorization.header, form.client)?;
         let by_bearer = credentials.is_bearer();
         let failed = |error| OAuthError::from(error).at_introspection(by_bearer);
         let who = self.0.authenticate(credentials.as_engine(), origin.0).await.map_err(failed)?;

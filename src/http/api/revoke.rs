@@ -64,7 +64,7 @@ impl<S: Store> RevokeApi<S> {
         form: OAuthForm<RevokeForm>,
         origin: Origin,
     ) -> Result<Revoked, OAuthError> {
-        let credentials = merge(authorization.presented, form.client)?;
+        let credentials = merge(authorization.header, form.client)?;
         let caller = self.0.identify(credentials.as_engine(), origin.0)?;
         self.0.revoke(&caller, &form.fields.token).await?;
         Ok(Revoked::Done)

@@ -12,7 +12,7 @@ use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
 use crate::http::request::credentials::{Authorization, CookieOrBearer};
 use crate::http::request::origin::Origins;
-use crate::http::request::ticket::Ticket;
+use crate::http::request::session_credential::SessionCredential;
 use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
@@ -53,13 +53,13 @@ impl<S: Store> SessionApi<S> {
         _authorization: Authorization<CookieOrBearer>,
         request: &Request,
     ) -> Result<Json<SessionObject>, Problem> {
-        let ticket = Ticket::read(request, &self.cookie)?;
-        let token = ticket.token().ok_or_else(|| ticket.refused())?;
+        let credential = SessionCredential::read(request, &self.cookie)?;
+        let token = credential.token().ok_or_else(|| credential.refused())?;
         let present = self
             .engine
             .signed_in(token, &self.engine.rules().issuer)
             .await?
-            .ok_or_else(|| ticket.refused())?;
+            .ok_or_else(|| credential.refused())?;
         Ok(Json(SessionObject::new(self.engine.view_without_data(present.session))?))
     }
 
@@ -74,9 +74,9 @@ impl<S: Store> SessionApi<S> {
         _authorization: Authorization<CookieOrBearer>,
         request: &Request,
     ) -> Result<LogOutResponse, Problem> {
-        let ticket = Ticket::read(request, &self.cookie)?;
-        let token = ticket.token().ok_or_else(|| ticket.refused())?;
-        let browser = matches!(ticket, Ticket::Cookie(_));
+        let credential = SessionCredential::read(request, &self.cookie)?;
+        let token = credential.token().ok_or_else(|| credential.refused())?;
+        let browser = matches!(credential, SessionCredential::Cookie(_));
         if browser && !self.origins.vouch_for(request.headers()) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -87,7 +87,7 @@ impl<S: Store> SessionApi<S> {
         match (browser, ended) {
             (true, _) => Ok(LogOutResponse::LoggedOut(Some(self.cookie.delete()), Some(r#""cache""#.into()))),
             (false, true) => Ok(LogOutResponse::LoggedOut(None, None)),
-            (false, false) => Err(ticket.refused()),
+            (false, false) => Err(credential.refused()),
         }
     }
 }

@@ -102,7 +102,7 @@ impl<S: Store> TokenApi<S> {
         form: OAuthForm<TokenForm>,
         origin: Origin,
     ) -> Result<Json<Tokens>, OAuthError> {
-        let credentials = merge(authorization.presented, form.client)?;
+        let credentials = merge(authorization.header, form.client)?;
         let client = match self.0.identify(credentials.as_engine(), origin.0)? {
             Caller::Client(client) => client,
             Caller::AdminSocket => {

@@ -36,10 +36,6 @@ pub async fn caller<S: Store, P: Needs>(
     authorization: Authorization<BasicOrBearer>,
     origin: &Origin,
 ) -> Result<Granted<P>, Problem> {
-    let credentials = merge(authorization.presented, ClientFields::default())?;
-    let who = engine
-        .authenticate(credentials.as_engine(), origin.0)
-        .await
-        .map_err(|error| Problem::from(error).or_bearer())?;
-    Ok(who.require()?)
+    let credentials = merge(authorization.header, ClientFields::default())?;
+    Ok(engine.authenticate(credentials.as_engine(), origin.0).await?.require()?)
 }

@@ -1,22 +1,22 @@
-//! The session cookie: written as the browser is to keep it, read as it must come back (RFC 6265bis).
+//! The session cookie: its `Set-Cookie` header, and its value in a request (RFC 6265bis).
 
 use poem::http::{HeaderMap, header};
 
 use crate::domain::session::Session;
 use crate::token::opaque::SecretText;
 
-/// How the session cookie is written.
+/// The settings of the session cookie.
 #[derive(Clone, Debug)]
 pub struct Cookie {
-    /// Its name.
+    /// With its prefix, such as `__Host-`.
     pub name: String,
     /// `Strict`, `Lax` or `None`.
     pub same_site: &'static str,
 }
 
 impl Cookie {
-    /// The value of `Set-Cookie` that hands a session token out. Only a remembered session's cookie outlives
-    /// the browser (CKE-13).
+    /// The value of `Set-Cookie` for a session token. Only the cookie of a remembered session has a `Max-Age`
+    /// (CKE-13).
     pub fn set(&self, token: &SecretText, session: &Session) -> String {
         let mut header = self.header(token.expose());
         if session.remember {
@@ -26,8 +26,8 @@ impl Cookie {
         header
     }
 
-    /// The value of `Set-Cookie` that takes the cookie away: the same attributes, or the browser would ignore
-    /// it (CKE-12).
+    /// The value of `Set-Cookie` that deletes the cookie: with the same attributes, else browsers ignore it
+    /// (CKE-12).
     pub fn delete(&self) -> String {
         self.header("") + "; Max-Age=0"
     }
@@ -36,10 +36,9 @@ impl Cookie {
         format!("{}={value}; Path=/; Secure; HttpOnly; SameSite={}", self.name, self.same_site)
     }
 
-    /// The value that a request brings. Two cookies of this name are none: one of them may be somebody else's
-    /// doing (C-18).
+    /// The value in a request. Two cookies of this name count as none: one of them may be planted (C-18).
     pub fn read<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        // As bytes: another application's cookie may hold anything.
+        // As bytes: cookies of other applications may contain any.
         let pairs = headers
             .get_all(header::COOKIE)
             .iter()
@@ -83,9 +82,9 @@ mod tests {
 
     /// Browsers send what other applications of the host have stored, whatever its bytes.
     #[test]
-    fn a_strange_cookie_of_somebody_else_does_not_hide_ours() {
+    fn a_cookie_of_another_application_does_not_hide_ours() {
         assert_eq!(read(&["näme=wert; __Host-sid=v"]).as_deref(), Some("v"));
-        assert_eq!(read(&["__Host-sid=v; __Host-sid=ö"]), None, "two of ours are none, whatever they hold");
+        assert_eq!(read(&["__Host-sid=v; __Host-sid=ö"]), None, "two of ours count as none");
     }
 
     /// CKE-04, CKE-06, CKE-07, CKE-12.

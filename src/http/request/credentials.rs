@@ -1,5 +1,5 @@
-//! What a request presents to say who calls. Reading it never fails: what it is worth is the engine's to
-//! judge.
+//! The credentials of a request, from its `Authorization` header and its form. They are read here and checked by
+//! the engine.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,12 +15,12 @@ use crate::domain::refusal::{Refusal, Refused};
 use crate::engine::authenticate;
 use crate::http::request::urlencoded::decode;
 
-/// A secret as it was presented: a client's secret or a token. Erased when dropped; `Debug` shows nothing.
+/// A client secret or a token, as the request contains it. Erased when dropped; `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Keeps `secret` from being shown.
+    /// Wraps `secret`.
     pub fn new(secret: String) -> Self {
         Self(Zeroizing::new(secret))
     }
@@ -37,35 +37,35 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What the `Authorization` header presents.
+/// The `Authorization` header of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presented {
-    /// There is none.
-    Nothing,
+pub enum AuthorizationHeader {
+    /// No header.
+    Absent,
     /// HTTP Basic, both parts form-decoded (RFC 6749 §2.3.1).
     Basic {
-        /// The client's name, of any form.
+        /// The client identifier, not checked.
         id: String,
-        /// Its secret, of any form.
+        /// The client secret, not checked.
         secret: Secret,
     },
-    /// HTTP Basic that does not decode.
+    /// HTTP Basic that cannot be decoded.
     MalformedBasic,
-    /// A bearer token, of any form.
+    /// A bearer token, not checked.
     Bearer(Secret),
-    /// Several headers.
-    Several,
-    /// A scheme that we do not know.
+    /// More than one header.
+    Repeated,
+    /// An unsupported scheme.
     OtherScheme,
 }
 
-impl Presented {
+impl AuthorizationHeader {
     /// Reads the headers of a request.
     pub fn read(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let Some(value) = values.next() else { return Self::Nothing };
+        let Some(value) = values.next() else { return Self::Absent };
         if values.next().is_some() {
-            return Self::Several;
+            return Self::Repeated;
         }
         let Ok(value) = value.to_str() else { return Self::OtherScheme };
         let (scheme, rest) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
@@ -79,50 +79,50 @@ impl Presented {
     }
 }
 
-/// The first colon separates; each part is form-decoded after that, so that either may hold a colon (CLI-01
-/// to CLI-04).
-fn basic(encoded: &str) -> Option<Presented> {
+/// Splits at the first colon, then form-decodes both parts, so that both may contain a colon (CLI-01 to
+/// CLI-04).
+fn basic(encoded: &str) -> Option<AuthorizationHeader> {
     let joined = Zeroizing::new(Base64::decode_vec(encoded).ok()?);
     let colon = joined.iter().position(|b| *b == b':')?;
     let id = decode(&joined[..colon])?.into_owned();
     let secret = Secret::new(decode(&joined[colon + 1..])?.into_owned());
-    Some(Presented::Basic { id, secret })
+    Some(AuthorizationHeader::Basic { id, secret })
 }
 
-/// What a form says about the client.
+/// The fields of a form that identify the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientFields {
     /// `client_id`.
     pub id: Option<String>,
     /// `client_secret`.
     pub secret: Option<Secret>,
-    /// Whether there is a `client_assertion` (RFC 7523), which we do not serve.
+    /// Whether there is a `client_assertion` (RFC 7523), which is not supported.
     pub assertion: bool,
 }
 
-/// Who calls, as header and form together say it, still unproven.
+/// The credentials of a request, from header and form, not yet checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
-    /// Nobody in particular.
-    Nothing,
-    /// A client by its name alone, as public clients do.
+    /// No credentials.
+    None,
+    /// A client identifier alone, as public clients send it.
     Name(String),
-    /// A client by its secret.
+    /// A client with its secret.
     Secret {
-        /// Its name, of any form.
+        /// The client identifier, not checked.
         id: String,
-        /// Its secret, of any form.
+        /// The client secret, not checked.
         secret: Secret,
     },
-    /// Whoever a token was issued to.
+    /// A bearer token.
     Bearer(Secret),
 }
 
 impl Credentials {
-    /// The same, as the engine asks for them.
+    /// The same as a parameter of the engine.
     pub fn as_engine(&self) -> authenticate::PresentedCredentials<'_> {
         match self {
-            Self::Nothing => authenticate::PresentedCredentials::None,
+            Self::None => authenticate::PresentedCredentials::None,
             Self::Name(id) => authenticate::PresentedCredentials::Name(id),
             Self::Secret { id, secret } => {
                 authenticate::PresentedCredentials::Secret { id, secret: secret.expose() }
@@ -131,58 +131,61 @@ impl Credentials {
         }
     }
 
-    /// Whether it is a bearer token.
+    /// Whether they are a bearer token.
     pub fn is_bearer(&self) -> bool {
         matches!(self, Self::Bearer(_))
     }
 }
 
-/// Header and form together, or why they do not go together: a client uses one method (RFC 6749 §2.3; CLI-10,
-/// CLI-11, INT-38 to INT-40, C-07).
-pub fn merge(presented: Presented, form: ClientFields) -> Result<Credentials, Refused> {
+/// The credentials of header and form. A client must use one method only (RFC 6749 §2.3; CLI-10, CLI-11, INT-38
+/// to INT-40, C-07).
+pub fn merge(header: AuthorizationHeader, form: ClientFields) -> Result<Credentials, Refused> {
     let invalid = |why: &'static str| Err(Refusal::InvalidRequest.because(why));
-    if presented == Presented::Several {
+    if header == AuthorizationHeader::Repeated {
         return invalid("more than one Authorization header");
     }
-    let methods = usize::from(presented != Presented::Nothing)
+    let methods = usize::from(header != AuthorizationHeader::Absent)
         + usize::from(form.secret.is_some())
         + usize::from(form.assertion);
     if methods > 1 {
-        return invalid("authenticate in one way: by HTTP Basic, by client_secret or by a bearer token");
+        return invalid("use one authentication method: HTTP Basic, client_secret or a bearer token");
     }
     if form.assertion {
-        return Err(Refusal::InvalidClient.because("client_assertion is not served"));
+        return Err(Refusal::InvalidClient.because("client_assertion is not supported"));
     }
-    match (presented, form.id, form.secret) {
-        (Presented::Basic { id, .. }, Some(other), _) if id != other => {
-            invalid("client_id is not the client of the Authorization header")
+    match (header, form.id, form.secret) {
+        (AuthorizationHeader::Basic { id, .. }, Some(other), _) if id != other => {
+            invalid("client_id differs from the client of the Authorization header")
         }
-        (Presented::Basic { id, secret }, ..) => Ok(Credentials::Secret { id, secret }),
-        (Presented::MalformedBasic, ..) => {
-            Err(Refusal::InvalidClient.because("the Basic credentials do not decode"))
+        (AuthorizationHeader::Basic { id, secret }, ..) => Ok(Credentials::Secret { id, secret }),
+        (AuthorizationHeader::MalformedBasic, ..) => {
+            Err(Refusal::InvalidClient.because("the Basic credentials cannot be decoded"))
         }
-        (Presented::OtherScheme, ..) => {
-            Err(Refusal::InvalidClient.because("the Authorization scheme is not one of ours"))
+        (AuthorizationHeader::OtherScheme, ..) => {
+            Err(Refusal::InvalidClient.because("the Authorization scheme must be Basic or Bearer"))
         }
-        (Presented::Bearer(_), Some(_), _) => invalid("a bearer token says who calls: leave client_id out"),
-        (Presented::Bearer(token), None, _) => Ok(Credentials::Bearer(token)),
-        (Presented::Nothing | Presented::Several, Some(id), Some(secret)) => {
+        (AuthorizationHeader::Bearer(_), Some(_), _) => {
+            invalid("a bearer token identifies the client: omit client_id")
+        }
+        (AuthorizationHeader::Bearer(token), None, _) => Ok(Credentials::Bearer(token)),
+        (AuthorizationHeader::Absent | AuthorizationHeader::Repeated, Some(id), Some(secret)) => {
             Ok(Credentials::Secret { id, secret })
         }
-        (Presented::Nothing | Presented::Several, Some(id), None) => Ok(Credentials::Name(id)),
-        (Presented::Nothing | Presented::Several, None, Some(_)) => {
+        (AuthorizationHeader::Absent | AuthorizationHeader::Repeated, Some(id), None) => {
+            Ok(Credentials::Name(id))
+        }
+        (AuthorizationHeader::Absent | AuthorizationHeader::Repeated, None, Some(_)) => {
             invalid("client_secret without client_id")
         }
-        (Presented::Nothing | Presented::Several, None, None) => Ok(Credentials::Nothing),
+        (AuthorizationHeader::Absent | AuthorizationHeader::Repeated, None, None) => Ok(Credentials::None),
     }
 }
 
-/// The security schemes that an endpoint documents. What it accepts is decided where the credentials are
-/// judged.
+/// The security schemes that an endpoint documents. Which credentials it accepts is decided in the engine.
 pub trait Schemes: Send + Sync + 'static {
-    /// Their names, each enough by itself.
+    /// The alternatives.
     const NAMES: &'static [&'static str];
-    /// Whether a request without them may do (credentials in the form, or none).
+    /// Whether the credentials may also be in the form, or absent.
     const OPTIONAL: bool;
 }
 
@@ -207,25 +210,18 @@ impl Schemes for BasicOrBearer {
     const OPTIONAL: bool = false;
 }
 
-/// The session cookie, or a bearer token: the routes for the signed-in themselves.
+/// The session cookie or a bearer token: the routes for people.
 pub struct CookieOrBearer;
 impl Schemes for CookieOrBearer {
     const NAMES: &'static [&'static str] = &["cookie", "bearer"];
     const OPTIONAL: bool = false;
 }
 
-/// An extractor for what the `Authorization` header presents. Never fails; documents the schemes `S`.
+/// An extractor for the `Authorization` header. It never fails, and documents the schemes `S`.
 pub struct Authorization<S> {
-    /// What it presents.
-    pub presented: Presented,
+    /// The header.
+    pub header: AuthorizationHeader,
     schemes: PhantomData<S>,
-}
-
-impl<S> Authorization<S> {
-    /// What a request presents.
-    pub fn of(request: &Request) -> Self {
-        Self { presented: Presented::read(request.headers()), schemes: PhantomData }
-    }
 }
 
 impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
@@ -252,12 +248,11 @@ impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
-        Ok(Self::of(request))
+        Ok(Self { header: AuthorizationHeader::read(request.headers()), schemes: PhantomData })
     }
 }
 
-/// The name by which the document calls the session cookie; [`crate::http::document`] puts the configured one in
-/// its place.
+/// The name of the session cookie in the generated document, which is replaced by the configured one.
 pub const COOKIE_NAME: &str = "__Host-keyfob";
 
 fn scheme(name: &str) -> MetaSecurityScheme {
@@ -265,7 +260,7 @@ fn scheme(name: &str) -> MetaSecurityScheme {
         "basic" => (
             "http",
             Some("basic"),
-            "A client's name and secret. The administrator's are in `admin.json` beside the store.",
+            "A client identifier and its secret. Those of the administrator are in `admin.json` beside the store.",
         ),
         "bearer" => (
             "http",
@@ -295,20 +290,20 @@ fn scheme(name: &str) -> MetaSecurityScheme {
 mod tests {
     use super::*;
 
-    fn presented(values: &[&str]) -> Presented {
+    fn presented(values: &[&str]) -> AuthorizationHeader {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(header::AUTHORIZATION, value.parse().unwrap());
         }
-        Presented::read(&headers)
+        AuthorizationHeader::read(&headers)
     }
 
-    fn basic_of(joined: &[u8]) -> Presented {
+    fn basic_of(joined: &[u8]) -> AuthorizationHeader {
         presented(&[&format!("Basic {}", Base64::encode_string(joined))])
     }
 
-    fn basic(id: &str, secret: &str) -> Presented {
-        Presented::Basic { id: id.to_owned(), secret: Secret::new(secret.to_owned()) }
+    fn basic(id: &str, secret: &str) -> AuthorizationHeader {
+        AuthorizationHeader::Basic { id: id.to_owned(), secret: Secret::new(secret.to_owned()) }
     }
 
     fn fields(id: Option<&str>, secret: Option<&str>) -> ClientFields {
@@ -319,7 +314,7 @@ mod tests {
         }
     }
 
-    fn refusal(presented: Presented, form: ClientFields) -> Option<Refusal> {
+    fn refusal(presented: AuthorizationHeader, form: ClientFields) -> Option<Refusal> {
         merge(presented, form).err().map(|refused| refused.refusal)
     }
 
@@ -336,31 +331,37 @@ mod tests {
     #[test]
     fn the_scheme_is_compared_without_case_cli_05_ber_01() {
         assert_eq!(presented(&["bAsIc YTpi"]), basic("a", "b"));
-        assert_eq!(presented(&["BEARER  v4.public.x"]), Presented::Bearer(Secret::new("v4.public.x".into())));
+        assert_eq!(
+            presented(&["BEARER  v4.public.x"]),
+            AuthorizationHeader::Bearer(Secret::new("v4.public.x".into()))
+        );
     }
 
     #[test]
     fn basic_that_does_not_decode_is_told_apart_and_is_an_invalid_client_cli_06() {
         for malformed in [&b"no colon"[..], b"a%GG:b", b"a:%f", b"a:\xff", b"\xff:b"] {
-            assert_eq!(basic_of(malformed), Presented::MalformedBasic);
+            assert_eq!(basic_of(malformed), AuthorizationHeader::MalformedBasic);
         }
         for malformed in
             ["Basic", "Basic ", "Basic !!!", "Basic YTpi YTpi", "Basic YTpi, Bearer x", "Basic YTpiYQ"]
         {
-            assert_eq!(presented(&[malformed]), Presented::MalformedBasic, "{malformed}");
+            assert_eq!(presented(&[malformed]), AuthorizationHeader::MalformedBasic, "{malformed}");
         }
-        assert_eq!(refusal(Presented::MalformedBasic, fields(None, None)), Some(Refusal::InvalidClient));
+        assert_eq!(
+            refusal(AuthorizationHeader::MalformedBasic, fields(None, None)),
+            Some(Refusal::InvalidClient)
+        );
     }
 
     #[test]
     fn two_headers_are_refused_int_39() {
-        assert_eq!(presented(&["Basic YTpi", "Basic YTpi"]), Presented::Several);
-        assert_eq!(refusal(Presented::Several, fields(None, None)), Some(Refusal::InvalidRequest));
+        assert_eq!(presented(&["Basic YTpi", "Basic YTpi"]), AuthorizationHeader::Repeated);
+        assert_eq!(refusal(AuthorizationHeader::Repeated, fields(None, None)), Some(Refusal::InvalidRequest));
     }
 
     #[test]
     fn two_ways_of_authenticating_are_refused_cli_10_int_38_int_40() {
-        let bearer = || Presented::Bearer(Secret::new("t".into()));
+        let bearer = || AuthorizationHeader::Bearer(Secret::new("t".into()));
         let assertion = || ClientFields { assertion: true, ..ClientFields::default() };
         assert_eq!(refusal(basic("a", "s"), fields(None, Some("s"))), Some(Refusal::InvalidRequest));
         assert_eq!(refusal(basic("a", "s"), fields(Some("a"), Some("s"))), Some(Refusal::InvalidRequest));
@@ -369,11 +370,14 @@ mod tests {
         assert_eq!(refusal(bearer(), fields(None, Some("s"))), Some(Refusal::InvalidRequest));
         assert_eq!(refusal(bearer(), fields(Some("a"), None)), Some(Refusal::InvalidRequest));
         assert_eq!(
-            refusal(Presented::Nothing, ClientFields { assertion: true, ..fields(Some("a"), Some("s")) }),
+            refusal(
+                AuthorizationHeader::Absent,
+                ClientFields { assertion: true, ..fields(Some("a"), Some("s")) }
+            ),
             Some(Refusal::InvalidRequest)
         );
         assert_eq!(
-            refusal(Presented::OtherScheme, fields(Some("a"), Some("s"))),
+            refusal(AuthorizationHeader::OtherScheme, fields(Some("a"), Some("s"))),
             Some(Refusal::InvalidRequest)
         );
     }
@@ -390,14 +394,23 @@ mod tests {
         let merged = |presented, form| merge(presented, form).unwrap();
         let secret = Credentials::Secret { id: "a".into(), secret: Secret::new("s".into()) };
         assert_eq!(merged(basic("a", "s"), fields(None, None)), secret);
-        assert_eq!(merged(Presented::Nothing, fields(Some("a"), Some("s"))), secret);
-        assert_eq!(merged(Presented::Nothing, fields(Some("a"), None)), Credentials::Name("a".into()));
-        assert_eq!(merged(Presented::Nothing, fields(None, None)), Credentials::Nothing);
-        assert!(merged(Presented::Bearer(Secret::new("t".into())), fields(None, None)).is_bearer());
-        assert_eq!(refusal(Presented::Nothing, fields(None, Some("s"))), Some(Refusal::InvalidRequest));
-        assert_eq!(refusal(Presented::OtherScheme, fields(None, None)), Some(Refusal::InvalidClient));
+        assert_eq!(merged(AuthorizationHeader::Absent, fields(Some("a"), Some("s"))), secret);
+        assert_eq!(
+            merged(AuthorizationHeader::Absent, fields(Some("a"), None)),
+            Credentials::Name("a".into())
+        );
+        assert_eq!(merged(AuthorizationHeader::Absent, fields(None, None)), Credentials::None);
+        assert!(merged(AuthorizationHeader::Bearer(Secret::new("t".into())), fields(None, None)).is_bearer());
+        assert_eq!(
+            refusal(AuthorizationHeader::Absent, fields(None, Some("s"))),
+            Some(Refusal::InvalidRequest)
+        );
+        assert_eq!(
+            refusal(AuthorizationHeader::OtherScheme, fields(None, None)),
+            Some(Refusal::InvalidClient)
+        );
         let assertion = ClientFields { assertion: true, ..fields(Some("a"), None) };
-        assert_eq!(refusal(Presented::Nothing, assertion), Some(Refusal::InvalidClient));
+        assert_eq!(refusal(AuthorizationHeader::Absent, assertion), Some(Refusal::InvalidClient));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The forms of `/oauth2/*`: parsed by us, because the standards refuse what a form parser lets pass.
+//! The forms of `/oauth2/*`. Parsed here because the standards reject forms that usual parsers accept.
 
 use poem::http::header;
 use poem::{Request, RequestBody, Result};
@@ -13,7 +13,7 @@ use crate::http::response::error::OAuthError;
 
 /// The media type of the forms.
 const FORM: &str = "application/x-www-form-urlencoded";
-/// The fields of any form by which a client says who it is.
+/// The fields of every form that identify the client.
 const CLIENT_NAMES: [&str; 3] = ["client_id", "client_secret", "client_assertion"];
 
 /// A type that is read from a form and described in the document by its schema.
@@ -22,17 +22,16 @@ pub trait FromForm: Type + Sized {
     /// (RFC 6749 §3.2).
     const NAMES: &'static [&'static str];
 
-    /// Reads it.
+    /// Reads the fields.
     fn from_form(form: &mut Form) -> Result<Self, Refused>;
 }
 
-/// What one recognised parameter held.
+/// The value of one recognised parameter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Held {
+enum Value {
     #[default]
     Nothing,
-    /// It was there and empty, which is as if it were not (RFC 6749 §3.2), except that a second one repeats
-    /// it.
+    /// Empty counts as omitted (RFC 6749 §3.2), except that a second one is a repetition.
     Empty,
     Once(String),
     Repeated,
@@ -41,61 +40,59 @@ enum Held {
 /// The recognised parameters of a form. Values may be secret: it has no `Debug`.
 pub struct Form {
     names: &'static [&'static str],
-    held: Vec<Held>,
+    values: Vec<Value>,
 }
 
 impl Form {
-    /// Reads a body. Refuses bad percent-encoding and what is not UTF-8, in any parameter (INT-18).
+    /// Reads a body. Rejects invalid percent-encoding and invalid UTF-8 in any parameter (INT-18).
     pub fn parse(names: &'static [&'static str], body: &[u8]) -> Result<Self, Refused> {
-        let mut form = Self { names, held: vec![Held::Nothing; names.len() + CLIENT_NAMES.len()] };
+        let mut form = Self { names, values: vec![Value::Nothing; names.len() + CLIENT_NAMES.len()] };
         let text = std::str::from_utf8(body).map_err(|_| malformed())?;
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name.as_bytes()).ok_or_else(malformed)?;
             let value = decode(value.as_bytes()).ok_or_else(malformed)?;
             if let Some(place) = form.place(&name) {
-                let held = &mut form.held[place];
-                *held = match held {
-                    Held::Nothing if value.is_empty() => Held::Empty,
-                    Held::Nothing => Held::Once(value.into_owned()),
-                    _ => Held::Repeated,
+                let values = &mut form.values[place];
+                *values = match values {
+                    Value::Nothing if value.is_empty() => Value::Empty,
+                    Value::Nothing => Value::Once(value.into_owned()),
+                    _ => Value::Repeated,
                 };
             }
         }
         Ok(form)
     }
 
-    /// Refuses recognised parameters in the query that the body lacks: they are not request parameters, and
-    /// leak into logs (INT-08, TOK-03; a secret there is refused whatever the body says, CLI-09).
+    /// Rejects recognised parameters in the query that are not in the body, since URLs are logged (INT-08,
+    /// TOK-03); a secret is rejected even if the body has it (CLI-09).
     pub fn refuse_query(&self, query: &str) -> Result<(), Refused> {
         for pair in query.as_bytes().split(|b| *b == b'&') {
             let Some(name) = decode(split_pair(pair).0) else { continue };
             let Some(place) = self.place(&name) else { continue };
-            if matches!(self.held[place], Held::Nothing | Held::Empty) || &*name == "client_secret" {
+            if matches!(self.values[place], Value::Nothing | Value::Empty) || &*name == "client_secret" {
                 return Err(Refusal::Invalid { field: self.name(place) }
-                    .because("goes into the body, never into the URL"));
+                    .because("must be in the body, not in the URL"));
             }
         }
         Ok(())
     }
 
-    /// The value of a parameter. An empty one is as if omitted.
+    /// The value of a parameter. An empty one counts as omitted.
     ///
     /// # Errors
     ///
     /// If it is repeated.
     pub fn take(&mut self, name: &'static str) -> Result<Option<String>, Refused> {
         let place = self.place(name).expect("only names that the form recognises are asked for");
-        match std::mem::take(&mut self.held[place]) {
-            Held::Nothing | Held::Empty => Ok(None),
-            Held::Once(value) => Ok(Some(value)),
-            Held::Repeated => {
-                Err(Refusal::Invalid { field: self.name(place) }.because("is there more than once"))
-            }
+        match std::mem::take(&mut self.values[place]) {
+            Value::Nothing | Value::Empty => Ok(None),
+            Value::Once(value) => Ok(Some(value)),
+            Value::Repeated => Err(Refusal::Invalid { field: self.name(place) }.because("is repeated")),
         }
     }
 
-    /// The value of a parameter that must be there.
+    /// The value of a required parameter.
     ///
     /// # Errors
     ///
@@ -104,13 +101,12 @@ impl Form {
         self.take(name)?.ok_or_else(|| Refusal::Invalid { field: name }.because("is missing"))
     }
 
-    /// Whether a parameter is there more than once: for `resource`, whose repetition has an answer of its own
-    /// (TOK-09).
+    /// Whether a parameter is repeated: for `resource`, whose repetition has its own error (TOK-09).
     pub fn is_repeated(&self, name: &'static str) -> bool {
-        self.place(name).is_some_and(|place| self.held[place] == Held::Repeated)
+        self.place(name).is_some_and(|place| self.values[place] == Value::Repeated)
     }
 
-    /// What the form says about the client.
+    /// The fields that identify the client.
     fn take_client(&mut self) -> Result<ClientFields, Refused> {
         Ok(ClientFields {
             id: self.take("client_id")?,
@@ -119,12 +115,10 @@ impl Form {
         })
     }
 
-    /// Refuses any recognised parameter that was given twice and that nobody read.
+    /// Rejects a repeated parameter that no endpoint reads.
     fn refuse_repeated(&self) -> Result<(), Refused> {
-        match self.held.iter().position(|held| *held == Held::Repeated) {
-            Some(place) => {
-                Err(Refusal::Invalid { field: self.name(place) }.because("is there more than once"))
-            }
+        match self.values.iter().position(|values| *values == Value::Repeated) {
+            Some(place) => Err(Refusal::Invalid { field: self.name(place) }.because("is repeated")),
             None => Ok(()),
         }
     }
@@ -143,7 +137,7 @@ impl Form {
 pub struct OAuthForm<T> {
     /// The fields of the endpoint.
     pub fields: T,
-    /// What the form says about the client; see [`crate::http::request::credentials::merge`].
+    /// The fields that identify the client; see [`crate::http::request::credentials::merge`].
     pub client: ClientFields,
 }
 
@@ -161,8 +155,9 @@ impl<T: FromForm> OAuthForm<T> {
 
     fn read(content_type: Option<&str>, query: Option<&str>, body: &[u8]) -> Result<Self, Refused> {
         if !content_type.is_some_and(is_form) {
-            return Err(Refusal::InvalidRequest
-                .because("the Content-Type has to be application/x-www-form-urlencoded"));
+            return Err(
+                Refusal::InvalidRequest.because("the Content-Type must be application/x-www-form-urlencoded")
+            );
         }
         let mut form = Form::parse(T::NAMES, body)?;
         if let Some(query) = query {
@@ -198,7 +193,7 @@ impl<'a, T: FromForm> ApiExtractor<'a> for OAuthForm<T> {
     }
 }
 
-/// Whether this `Content-Type` is that of a form: case-insensitive, with any parameters (INT-02).
+/// Whether this `Content-Type` is that of a form; case and parameters do not matter (INT-02).
 fn is_form(content_type: &str) -> bool {
     content_type.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(FORM))
 }

@@ -2,8 +2,8 @@
 
 use crate::http::response::error::Problem;
 
-/// The versions of which one must be the current one; `None` is any. A tag that is weak, or is none of ours,
-/// is no version: it matches nothing.
+/// The versions of which one must be the current one; `None` is any. A weak tag, or one that is not a number,
+/// matches no version.
 pub fn versions(header: &str) -> Result<Option<Vec<u32>>, Problem> {
     if header.trim() == "*" {
         return Ok(None);
@@ -16,7 +16,7 @@ pub fn versions(header: &str) -> Result<Option<Vec<u32>>, Problem> {
         match (opaque, number(opaque.unwrap_or(tag))) {
             (Some(_), Some(version)) if !weak => versions.push(version),
             (Some(_), _) => {}
-            // Many forget the quotation marks, and nothing else can be meant.
+            // Many clients omit the quotation marks, and the meaning is unambiguous.
             (None, Some(version)) if !weak => versions.push(version),
             (None, _) => {
                 return Err(Problem::invalid(

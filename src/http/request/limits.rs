@@ -1,4 +1,4 @@
-//! The limits of one request: how large, how many parameters, how long.
+//! The limits of one request: body size, number of parameters, time.
 
 use std::io;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use http_body_util::combinators::BoxBody;
 use poem::Body;
 use poem::http::{HeaderMap, header};
 
-/// The limits of one request. None is ever "no limit".
+/// The limits of one request. Every one is finite.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
     /// The most parameters in a form, and the most in a query.
     pub parameters_max: usize,
-    /// How long the body may take to arrive, and how long the answer may take after that.
+    /// The time for the body to arrive, and again for the answer.
     pub request_timeout: Duration,
 }
 
@@ -26,18 +26,17 @@ impl Default for Limits {
     }
 }
 
-/// What a body can be instead of acceptable.
+/// Why a body is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unacceptable {
     /// Larger than the limit.
     TooLarge,
-    /// It ended in the middle.
+    /// The connection ended before the body did.
     Broken,
 }
 
 impl Limits {
-    /// Reads a body up to the limit, whether or not its length was announced. Takes no memory above the
-    /// limit.
+    /// Reads a body up to the limit, with or without `Content-Length`. Uses no memory above the limit.
     pub async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Unacceptable> {
         let mut body: BoxBody<Bytes, io::Error> = body.into();
         if announced(headers).is_some_and(|length| length > self.body_bytes_max as u64) {
@@ -54,7 +53,7 @@ impl Limits {
                 self.discard(&mut body).await;
                 return Err(Unacceptable::TooLarge);
             }
-            // Most bodies are one piece, which is kept as it is.
+            // Most bodies are one piece, which is not copied.
             if first.is_empty() && joined.is_empty() {
                 first = data;
             } else {
@@ -65,8 +64,8 @@ impl Limits {
         Ok(if joined.is_empty() { first } else { joined.freeze() })
     }
 
-    /// Reads on for a little and keeps nothing: a connection closed with unread input is reset, and the
-    /// answer may be lost with it.
+    /// Reads some more and drops it: a connection that is closed with unread input is reset, and the answer may
+    /// be lost.
     async fn discard(&self, body: &mut BoxBody<Bytes, io::Error>) {
         let mut left = self.body_bytes_max.saturating_mul(4);
         while let Some(Ok(frame)) = body.frame().await {
@@ -77,10 +76,9 @@ impl Limits {
         }
     }
 
-    /// Whether `text`, a form or a query, has more parameters than the limit (INT-21). Counts separators: no
-    /// parameter is looked at.
+    /// Whether `text`, a form or a query, has more parameters than the limit (INT-21). Counts separators only.
     pub fn too_many_parameters(&self, text: &[u8]) -> bool {
-        // Pieces short enough to be counted in bytes, many at a time.
+        // Pieces so short that their count fits a byte, which the compiler can vectorise.
         let separators = |piece: &[u8]| usize::from(piece.iter().map(|b| u8::from(*b == b'&')).sum::<u8>());
         text.chunks(255).map(separators).sum::<usize>() >= self.parameters_max
     }
@@ -102,7 +100,7 @@ mod tests {
     const LIMITS: Limits =
         Limits { body_bytes_max: 8, parameters_max: 3, request_timeout: Duration::from_secs(1) };
 
-    /// A body whose length nobody announced.
+    /// A body without a known length.
     struct Pieces(std::slice::Iter<'static, &'static str>);
 
     impl hyper::body::Body for Pieces {

@@ -11,6 +11,6 @@ pub mod origin;
 pub(crate) mod parameters;
 pub(crate) mod query;
 pub(crate) mod request_id;
-pub(crate) mod ticket;
+pub(crate) mod session_credential;
 pub(crate) mod types;
 pub(crate) mod urlencoded;

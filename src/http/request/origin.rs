@@ -1,13 +1,12 @@
-//! Which pages may change something: requests that a browser sends by itself are refused (ASVS 3.5.1).
+//! The origins whose pages may send changes; requests that other pages cause are rejected (ASVS 3.5.1).
 
 use poem::Request;
 use poem::http::{HeaderMap, HeaderValue, Method, header};
 
-/// The one path that a page of a further origin has leave for (the Fetch standard's CORS): who am I, and log
-/// out.
+/// The one path that pages of the further origins may read, by CORS: who am I, and log out.
 const OPEN_TO_FURTHER: &str = "/v1/session";
 
-/// The origins whose pages may change things: the issuer, and those configured besides.
+/// The origins whose pages may send changes: the issuer, and the configured ones.
 #[derive(Clone, Debug)]
 pub struct Origins {
     issuer: String,
@@ -15,13 +14,12 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// The issuer and `further` ones.
+    /// The origin of the issuer, and `further` ones.
     pub fn new(issuer: &str, further: &[String]) -> Self {
         Self { issuer: issuer.to_owned(), further: further.to_vec() }
     }
 
-    /// The further origin whose page asks where it has leave to (ASVS 3.4.2): its answer is for that page to
-    /// read.
+    /// The further origin whose page may read the answer to `request` (ASVS 3.4.2).
     pub fn reader_of(&self, request: &Request) -> Option<HeaderValue> {
         if self.further.is_empty() || request.uri().path() != OPEN_TO_FURTHER {
             return None;
@@ -30,12 +28,12 @@ impl Origins {
         self.further.iter().any(|known| known == origin).then(|| request.headers()[header::ORIGIN].clone())
     }
 
-    /// Whether a change that only a cookie vouches for is one that our own pages asked for (SES-21).
+    /// Whether a change that is authenticated by cookie alone comes from a page of these origins (SES-21).
     pub fn vouch_for(&self, headers: &HeaderMap) -> bool {
         once(headers, "sec-fetch-site") == Some("same-origin") || self.has(headers)
     }
 
-    /// Whether a foreign page sent the request. Refused whatever the credentials: browsers remember Basic.
+    /// Whether a page of another site sent the request. Rejected with any credentials: browsers add Basic, too.
     pub fn are_crossed_by(&self, headers: &HeaderMap) -> bool {
         once(headers, "sec-fetch-site") == Some("cross-site") && !self.has(headers)
     }
@@ -46,13 +44,13 @@ impl Origins {
     }
 }
 
-/// Whether a browser asks, before it sends what a page wants sent.
+/// Whether a request is a CORS preflight.
 pub fn is_preflight(request: &Request) -> bool {
     request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// A header that is there once.
+/// The value of a header that is not repeated.
 fn once<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
@@ -69,7 +67,7 @@ mod tests {
 
     /// SES-21.
     #[test]
-    fn only_our_own_pages_vouch_for_a_cookie() {
+    fn a_cookie_counts_only_from_the_configured_origins() {
         let origins = Origins::new("https://id.example", &["https://app.example".to_owned()]);
         assert!(origins.vouch_for(&headers(&[("sec-fetch-site", "same-origin")])));
         assert!(origins.vouch_for(&headers(&[("origin", "https://id.example")])));
@@ -77,7 +75,7 @@ mod tests {
             origins
                 .vouch_for(&headers(&[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")]))
         );
-        for bad in [
+        for invalid in [
             &[][..],
             &[("sec-fetch-site", "same-site")],
             &[("sec-fetch-site", "none")],
@@ -85,12 +83,12 @@ mod tests {
             &[("origin", "https://id.example.evil")],
             &[("origin", "http://id.example")],
         ] {
-            assert!(!origins.vouch_for(&headers(bad)), "{bad:?}");
+            assert!(!origins.vouch_for(&headers(invalid)), "{invalid:?}");
         }
     }
 
     #[test]
-    fn a_foreign_page_is_known_by_what_its_browser_says() {
+    fn a_page_of_another_site_is_recognised_by_the_headers_of_its_browser() {
         let origins = Origins::new("https://id.example", &[]);
         assert!(origins.are_crossed_by(&headers(&[
             ("sec-fetch-site", "cross-site"),

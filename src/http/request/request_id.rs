@@ -1,80 +1,79 @@
-//! The name of a request, `X-Request-Id`: on its answer, and on every line of the log that it causes.
+//! The id of a request: the `X-Request-Id` of its answer, and `request_id` in its log lines.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use poem::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header.
+/// The header of the id.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest name that is taken over.
+/// The longest id that is accepted from a proxy, in bytes.
 const LENGTH_MAX: usize = 128;
 
 tokio::task_local! {
-    /// The request that this task is answering.
+    /// The id of the request that this task answers.
     static CURRENT: RequestId;
 }
 
-/// The name of a request.
+/// The id of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestId {
-    /// A proxy that is trusted has named it.
+    /// Set by a trusted proxy.
     Given(HeaderValue),
-    /// Ours: which start of the server, and the how manyeth request since.
-    Made(u32, u64),
+    /// Generated here: a random prefix per process start, and a counter.
+    Generated(u32, u64),
 }
 
-/// Names requests. Made names are distinct, and need not be hard to guess: they open nothing.
+/// Generates ids. They are unique, not secret.
 #[derive(Debug, Default)]
 pub struct RequestIds {
     start: u32,
-    made: AtomicU64,
+    generated: AtomicU64,
 }
 
 impl RequestIds {
-    /// `start` tells this start of the server from others.
+    /// `start` is random for each process start.
     pub fn new(start: u32) -> Self {
-        Self { start, made: AtomicU64::new(0) }
+        Self { start, generated: AtomicU64::new(0) }
     }
 
-    /// The name that a request has already, if who sent it is trusted and it can be printed as it is;
-    /// otherwise a new one.
+    /// The id that the request contains, if its sender is trusted and it can be logged as it is; else a new one.
     pub fn of(&self, headers: &HeaderMap, trusted: bool) -> RequestId {
         match headers.get(X_REQUEST_ID) {
             Some(given) if trusted && is_plain(given.as_bytes()) => RequestId::Given(given.clone()),
-            _ => RequestId::Made(self.start, self.made.fetch_add(1, Ordering::Relaxed)),
+            _ => RequestId::Generated(self.start, self.generated.fetch_add(1, Ordering::Relaxed)),
         }
     }
 }
 
-/// Visible ASCII without what would have to be escaped in a log.
+/// Visible ASCII without characters that a log would escape.
 fn is_plain(id: &[u8]) -> bool {
     (1..=LENGTH_MAX).contains(&id.len())
         && id.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\".contains(byte))
 }
 
 impl RequestId {
-    /// Runs what answers the request.
+    /// Runs `answering` with this as the current id.
     pub async fn during<F: Future>(self, answering: F) -> F::Output {
         CURRENT.scope(self, answering).await
     }
 
-    /// As the header has it.
+    /// The value of the header.
     pub fn into_header(self) -> HeaderValue {
         match self {
             Self::Given(value) => value,
-            Self::Made(start, number) => HeaderValue::from_bytes(&written(start, number))
+            Self::Generated(start, number) => HeaderValue::from_bytes(&written(start, number))
                 .expect("hexadecimal digits are visible ASCII"),
         }
     }
 }
 
-/// The name of the request that this task is answering, if it is answering one.
+/// The id of the request that this task answers, if it answers one.
 pub fn current() -> Option<String> {
     let header = CURRENT.try_with(|id| id.clone().into_header()).ok()?;
     header.to_str().ok().map(str::to_owned)
 }
 
-/// Eight digits for the start, ten for the request: they repeat after a million million.
+/// Eight hexadecimal digits for the start, ten for the counter, which repeats after 2^40 requests.
 fn written(start: u32, number: u64) -> [u8; 19] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [b'-'; 19];
@@ -96,31 +95,31 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_taken_from_who_is_trusted_and_only_if_it_is_plain() {
-        for good in [
+    fn an_id_is_accepted_from_trusted_senders_if_it_is_plain() {
+        for valid in [
             "a",
             "7c0d1a52-9a4f-4e0f-9f61-5f8f6f0a2b11",
             "Root=1-67891233-abcdef012345678912345678",
             &"x".repeat(128),
         ] {
             assert_eq!(
-                named(good.as_bytes(), true),
-                RequestId::Given(HeaderValue::from_str(good).unwrap()),
-                "{good}"
+                named(valid.as_bytes(), true),
+                RequestId::Given(HeaderValue::from_str(valid).unwrap()),
+                "{valid}"
             );
             assert!(
-                matches!(named(good.as_bytes(), false), RequestId::Made(..)),
-                "anybody can send the header"
+                matches!(named(valid.as_bytes(), false), RequestId::Generated(..)),
+                "any client can send the header"
             );
         }
         let long = "x".repeat(129);
-        for bad in ["", "a b", "a\tb", "a\"b", "a\\b", "caf\u{e9}", &long] {
-            assert!(matches!(named(bad.as_bytes(), true), RequestId::Made(..)), "{bad:?}");
+        for invalid in ["", "a b", "a\tb", "a\"b", "a\\b", "caf\u{e9}", &long] {
+            assert!(matches!(named(invalid.as_bytes(), true), RequestId::Generated(..)), "{invalid:?}");
         }
     }
 
     #[test]
-    fn made_names_are_distinct_and_all_alike_in_form() {
+    fn generated_ids_are_unique_and_have_one_form() {
         let ids = RequestIds::new(0xa1b2_c3d4);
         let make = || ids.of(&HeaderMap::new(), true).into_header();
         assert_eq!(
@@ -134,10 +133,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_has_its_name_while_it_is_answered() {
+    async fn a_request_has_its_id_while_it_is_answered() {
         assert_eq!(current(), None);
         assert_eq!(
-            RequestId::Made(1, 2).during(async { current() }).await.as_deref(),
+            RequestId::Generated(1, 2).during(async { current() }).await.as_deref(),
             Some("00000001-0000000002")
         );
         assert_eq!(current(), None);

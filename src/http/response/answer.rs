@@ -1,4 +1,4 @@
-//! JSON answers printed by serde in one pass, without the document tree that poem-openapi would build first.
+//! JSON answers, written by serde in one pass; poem-openapi would build a tree first.
 
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
@@ -8,7 +8,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSch
 use poem_openapi::types::Type;
 use serde::Serialize;
 
-/// Room for most answers, so that they need not be moved while they are written.
+/// The initial capacity, enough for most answers.
 const BODY_BYTES: usize = 512;
 
 /// A JSON answer.

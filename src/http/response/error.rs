@@ -1,4 +1,4 @@
-//! The one table from a refusal to what travels: its status, its code, its headers and its body.
+//! The one table from a refusal to a response: status, code, headers and body.
 
 mod oauth;
 mod problem;
@@ -20,19 +20,19 @@ use crate::store::StoreError;
 
 /// The media type of RFC 9457.
 pub const PROBLEM_JSON: &str = "application/problem+json";
-/// How we ask for client credentials.
+/// The challenge for client credentials.
 const BASIC_CHALLENGE: &str = r#"Basic realm="keyfob", charset="UTF-8""#;
-/// When to come back after a 503: a write queue is emptier by then, and a restart over.
+/// `Retry-After` of a 503: enough for a write queue to drain, or a restart.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// What a 401 or 403 says about bearer tokens (RFC 6750 §3).
+/// The `Bearer` challenge of a 401 or 403 (RFC 6750 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BearerChallenge {
-    /// A bearer token is accepted here; none was presented.
+    /// A bearer token is accepted; the request had none.
     Accepted,
-    /// The one presented is not good.
+    /// The token is invalid.
     InvalidToken,
-    /// The one presented does not carry the privilege.
+    /// The token does not have the privilege.
     InsufficientScope,
 }
 
@@ -46,7 +46,7 @@ impl BearerChallenge {
     }
 }
 
-/// What a refusal is on both surfaces: THE table.
+/// The response to a refusal on both surfaces.
 struct Row {
     /// The status at `/oauth2/*`, and the code that goes with it.
     oauth: (StatusCode, &'static str),
@@ -54,7 +54,7 @@ struct Row {
     v1: StatusCode,
 }
 
-/// A sentence about a field names it, for people who see only the sentence.
+/// The detail with the name of the field, for clients that show only the detail.
 fn named(field: &str, detail: Cow<'static, str>) -> Cow<'static, str> {
     if detail.contains(field) { detail } else { format!("{field}: {detail}").into() }
 }
@@ -83,8 +83,8 @@ fn row(refusal: &Refusal) -> Row {
     }
 }
 
-/// What a caller learns when the store cannot answer. The cause is in the log.
-const UNAVAILABLE: &str = "the store cannot answer now; try again";
+/// The detail of a 503 of the store. The cause is in the log.
+const UNAVAILABLE: &str = "the store is unavailable; try again later";
 
 /// A full queue is load, the rest is breakage. Whatever meets every request is told once a minute, with its
 /// number; a corrupt record each time.
@@ -144,7 +144,7 @@ fn put_headers(
         headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(bearer.as_str()));
     }
     if let Some(after) = retry_after {
-        // Whole seconds, rounded up: who comes back then is not too early.
+        // Whole seconds, rounded up, so that a retry is not too early.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }

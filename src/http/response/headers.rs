@@ -1,4 +1,4 @@
-//! The headers that every answer carries, whatever its status (ASVS 5.0, 3.4.1, 3.4.3 to 3.4.6 and 14.3.2;
+//! The headers of every answer, with any status (ASVS 5.0, 3.4.1, 3.4.3 to 3.4.6 and 14.3.2;
 //! INT-120 to INT-123).
 
 use poem::Response;
@@ -6,26 +6,25 @@ use poem::http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::surface::Surface;
 
-/// A year, for the host and what is below it.
+/// A year, for the host and its subdomains.
 const STRICT: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
-/// An answer is no page: nothing in it runs, and nobody frames it. The one page has a policy of its own.
-const NO_PAGE: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+/// No scripts and no framing. The documentation page sets its own policy.
+const NOTHING_RUNS: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// Puts them on an answer. There is none that names what serves it. `strict` is for answers that travel by
-/// TLS.
+/// Sets them on an answer. None names the server. `strict` is for answers over TLS.
 pub fn put(surface: Surface, strict: bool, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     if surface != Surface::Other || !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, NO_PAGE);
+        headers.insert(header::CONTENT_SECURITY_POLICY, NOTHING_RUNS);
     }
     if strict {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, STRICT);
     }
-    // JSON has no charset (RFC 8259 §11), whatever poem says; so the answer is what the document promises.
+    // poem adds a charset, which JSON does not have (RFC 8259 §11).
     if headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json; charset=utf-8") {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
@@ -36,9 +35,8 @@ pub fn put(surface: Surface, strict: bool, response: &mut Response) {
     }
 }
 
-/// Lets pages of `origin` read an answer, and their browser send the cookie for it. No other answer has a
-/// CORS header: the routes are for servers, and for pages of the same origin. `Cross-Origin-Resource-Policy`
-/// is not asked of what is fetched by CORS.
+/// Lets pages of `origin` read an answer to a request with the cookie. No other answer has CORS headers. For
+/// requests by CORS, browsers ignore `Cross-Origin-Resource-Policy`.
 pub fn let_read(origin: HeaderValue, response: &mut Response) {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -46,8 +44,7 @@ pub fn let_read(origin: HeaderValue, response: &mut Response) {
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
 }
 
-/// What a browser is told that asks before it sends what a page wants sent. It may remember it for ten
-/// minutes.
+/// The answer to a preflight. Browsers may cache it for ten minutes.
 pub fn preflight() -> Response {
     let response = Response::builder().status(StatusCode::NO_CONTENT);
     response

@@ -1,5 +1,4 @@
-//! Bodies that are made while they are sent: piece by piece, at no more than a given rate, and cut short when
-//! what makes them fails.
+//! Bodies that are generated while they are sent, at a limited rate, and cut off if the generation fails.
 
 use std::io;
 use std::pin::Pin;
@@ -14,27 +13,27 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::engine::upkeep::StoreScan;
 use crate::store::StoreError;
 
-/// The body of an answer to a walk over the store.
+/// The body of a scan of the store.
 struct Walking<T, F> {
-    walk: StoreScan<T>,
+    scan: StoreScan<T>,
     write: F,
     pace: Option<Pace>,
 }
 
-/// When the next piece may go.
+/// The rate in bytes per second, and when the next piece may be sent.
 struct Pace {
     rate: u64,
     next: Pin<Box<Sleep>>,
 }
 
-/// A body of what `write` makes of each piece.
-pub fn body<T, F>(walk: StoreScan<T>, write: F) -> poem::Body
+/// A body of the pieces of `scan`, as `write` serialises them.
+pub fn body<T, F>(scan: StoreScan<T>, write: F) -> poem::Body
 where
     T: Send + 'static,
     F: FnMut(T) -> Bytes + Send + Sync + Unpin + 'static,
 {
-    let pace = walk.rate.map(|rate| Pace { rate, next: Box::pin(sleep_until(Instant::now())) });
-    Walking { walk, write, pace }.boxed().into()
+    let pace = scan.rate.map(|rate| Pace { rate, next: Box::pin(sleep_until(Instant::now())) });
+    Walking { scan, write, pace }.boxed().into()
 }
 
 impl<T, F: FnMut(T) -> Bytes + Unpin> Body for Walking<T, F> {
@@ -48,7 +47,7 @@ impl<T, F: FnMut(T) -> Bytes + Unpin> Body for Walking<T, F> {
         if let Some(pace) = &mut self.pace {
             ready!(pace.next.as_mut().poll(context));
         }
-        match ready!(self.walk.pieces.poll_recv(context)) {
+        match ready!(self.scan.pieces.poll_recv(context)) {
             Some(Ok(None)) => Poll::Ready(None),
             Some(Ok(Some(piece))) => {
                 let bytes = (self.write)(piece);
@@ -59,12 +58,12 @@ impl<T, F: FnMut(T) -> Bytes + Unpin> Body for Walking<T, F> {
             }
             Some(Err(error)) => {
                 if !matches!(error, StoreError::Unavailable(_)) {
-                    tracing::error!(%error, "a walk over the store broke off");
+                    tracing::error!(%error, "reading the store for an answer failed");
                 }
                 Poll::Ready(Some(Err(io::Error::other(error))))
             }
-            // A clean end would pass for the whole.
-            None => Poll::Ready(Some(Err(io::Error::other("it did not come to its end")))),
+            // A normal end would look complete to the client.
+            None => Poll::Ready(Some(Err(io::Error::other("the scan ended early")))),
         }
     }
 }
@@ -72,7 +71,7 @@ impl<T, F: FnMut(T) -> Bytes + Unpin> Body for Walking<T, F> {
 impl Pace {
     fn sent(&mut self, bytes: usize) {
         let takes = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-        // Time that was lost is not made up for.
+        // A delay is not compensated by a burst.
         let next = self.next.deadline().max(Instant::now()) + takes;
         self.next.as_mut().reset(next);
     }
@@ -95,14 +94,14 @@ mod tests {
         }
         drop(sender);
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let walk = StoreScan {
+        let scan = StoreScan {
             pieces: receiver,
             rate: None,
             at: crate::domain::time::Timestamp::from_millis(0),
             place,
         };
         let body: http_body_util::combinators::BoxBody<Bytes, io::Error> =
-            body(walk, |piece: &'static str| Bytes::from(piece)).into();
+            body(scan, |piece: &'static str| Bytes::from(piece)).into();
         Ok(body.collect().await?.to_bytes().to_vec())
     }
 

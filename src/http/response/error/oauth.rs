@@ -46,8 +46,8 @@ impl OAuthError {
         Self { status, code, description: description.into(), basic: false, bearer: None, retry_after }
     }
 
-    /// The same, as introspection says it: bearer tokens are accepted there too, and a bearer whose client
-    /// may not introspect is 401, not 403 (RFC 7662 §2.3; INT-30, INT-34, INT-35).
+    /// The same at introspection: bearer tokens are accepted there too, and a bearer without the permission is
+    /// 401, not 403 (RFC 7662 §2.3; INT-30, INT-34, INT-35).
     pub fn at_introspection(mut self, by_bearer: bool) -> Self {
         if by_bearer && self.status == StatusCode::FORBIDDEN {
             (self.status, self.code) = (StatusCode::UNAUTHORIZED, "insufficient_scope");
@@ -58,7 +58,7 @@ impl OAuthError {
         self
     }
 
-    /// Its status.
+    /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
@@ -136,8 +136,8 @@ impl ApiResponse for OAuthError {
     }
 }
 
-/// `error_description` holds only %x20-21, %x23-5B and %x5D-7E (RFC 6749 §5.2, TOK-16); all else becomes an
-/// apostrophe or a question mark.
+/// `error_description` may contain only %x20-21, %x23-5B and %x5D-7E (RFC 6749 §5.2, TOK-16); other characters
+/// become an apostrophe or a question mark.
 fn in_the_permitted_set(text: &str) -> String {
     let permitted = |c| match c {
         '"' => '\'',

@@ -1,4 +1,4 @@
-//! Errors at `/v1/*`, and wherever else the standards of OAuth do not reach (RFC 9457).
+//! Errors at `/v1/*` and all other paths outside `/oauth2/*` (RFC 9457).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use crate::domain::refusal::{Refusal, Refused};
 use crate::engine;
 use crate::store::StoreError;
 
-/// An error at `/v1/*` (RFC 9457). Its `type` is `about:blank`: the status says what it is, `detail` and
-/// `field` say what to mend.
+/// An error at `/v1/*` (RFC 9457). Its `type` is `about:blank`: the status gives the kind, `detail` and `field`
+/// what to fix.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,
@@ -65,8 +65,8 @@ impl Problem {
         }
     }
 
-    /// A problem that asks for a bearer token with these parameters besides the realm (RFC 6750 §3, RFC 9470
-    /// §3). What cannot stand between quotation marks must have been encoded.
+    /// A problem with a `Bearer` challenge that has these parameters besides the realm (RFC 6750 §3, RFC 9470 §3).
+    /// Characters that a quoted string cannot contain are left out.
     pub fn challenged(
         status: StatusCode,
         detail: impl Into<Cow<'static, str>>,
@@ -88,22 +88,7 @@ impl Problem {
         Self { field: Some(field), ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 
-    /// The same, asking for a bearer token as well.
-    pub fn or_bearer(mut self) -> Self {
-        if self.status == StatusCode::UNAUTHORIZED {
-            self.bearer = self.bearer.or(Some(BearerChallenge::Accepted));
-        }
-        self
-    }
-
-    /// The same, asking only for a bearer token: browsers open a password window when they are asked for
-    /// Basic.
-    pub fn only_bearer(mut self) -> Self {
-        self.basic = false;
-        self.or_bearer()
-    }
-
-    /// Its status.
+    /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
     }

@@ -1,30 +1,30 @@
-//! What somebody who is signed in presents: the session cookie, or a bearer token.
+//! The credential of a person: the session cookie, or a bearer token.
 
 use poem::Request;
 use poem::http::{HeaderMap, StatusCode};
 
 use crate::http::request::cookie::Cookie;
-use crate::http::request::credentials::{Presented, Secret};
+use crate::http::request::credentials::{AuthorizationHeader, Secret};
 use crate::http::response::error::Problem;
 
-/// A session token or an access token, and how it came.
-pub enum Ticket {
-    /// Nothing, or nothing that counts.
+/// A session token or an access token, and where the request has it.
+pub enum SessionCredential {
+    /// Neither a bearer token nor one session cookie.
     None,
-    /// By cookie: a browser sent it by itself.
+    /// In the cookie: a browser adds it to every request.
     Cookie(Secret),
-    /// By header: a program sent it on purpose.
+    /// In the `Authorization` header.
     Bearer(Secret),
 }
 
-impl Ticket {
-    /// Reads the request. A bearer token goes before a cookie; Basic is some proxy's and says nothing here.
+impl SessionCredential {
+    /// Reads the request. A bearer token precedes a cookie; Basic, which may be for a proxy, is ignored.
     pub fn read(request: &Request, cookie: &Cookie) -> Result<Self, Problem> {
-        match Presented::read(request.headers()) {
-            Presented::Several => {
+        match AuthorizationHeader::read(request.headers()) {
+            AuthorizationHeader::Repeated => {
                 Err(Problem::new(StatusCode::BAD_REQUEST, "more than one Authorization header"))
             }
-            Presented::Bearer(token) => Ok(Self::Bearer(token)),
+            AuthorizationHeader::Bearer(token) => Ok(Self::Bearer(token)),
             _ => Ok(Self::of_cookie(request.headers(), cookie)),
         }
     }
@@ -33,7 +33,7 @@ impl Ticket {
         cookie.read(headers).map_or(Self::None, |value| Self::Cookie(Secret::new(value.to_owned())))
     }
 
-    /// The token, of any form.
+    /// The token, not checked.
     pub fn token(&self) -> Option<&str> {
         match self {
             Self::None => None,
@@ -41,14 +41,16 @@ impl Ticket {
         }
     }
 
-    /// Why this ticket was not good enough. Without one there is no error to tell (BER-04); with one it is
-    /// not valid (BER-06).
+    /// The 401 for this credential: without an error code if there is none (BER-04), else `invalid_token`
+    /// (BER-06).
     pub fn refused(&self) -> Problem {
         match self {
-            Self::None => Problem::challenged(StatusCode::UNAUTHORIZED, "nobody is signed in", &[]),
+            Self::None => {
+                Problem::challenged(StatusCode::UNAUTHORIZED, "no session cookie or bearer token", &[])
+            }
             Self::Cookie(_) | Self::Bearer(_) => Problem::challenged(
                 StatusCode::UNAUTHORIZED,
-                "the session or the token is not valid any more",
+                "the session or the token is invalid or has ended",
                 &[("error", "invalid_token")],
             ),
         }
