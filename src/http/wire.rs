@@ -1,9 +1,10 @@
 //! The pipeline of a request: limits, route, endpoint, headers. One function instead of layers, for speed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use poem::endpoint::make_sync;
 use poem::http::uri::Scheme;
@@ -86,7 +87,7 @@ impl Wire {
         let surface = Surface::of(request.uri().path());
         let sender = self.proxies.sender_of(&request);
         let id = self.request_ids.of(request.headers(), sender.is_trusted);
-        request.extensions_mut().insert(sender.peer);
+        sender.mark(&mut request);
         let reader = self.origins.reader_of(&request);
         let strict = self.is_strict && *request.scheme() == Scheme::HTTPS;
         let target = self.routes.find(request.method(), request.uri().path());
@@ -97,7 +98,8 @@ impl Wire {
         let mut response = if reader.is_some() && origin::is_preflight(&request) {
             headers::preflight()
         } else {
-            id.clone().during(self.answer(surface, request, target)).await
+            let answering = pin!(self.answer(surface, request, target));
+            id.clone().during(answering).await
         };
         pending.answered(response.status());
         headers::put(surface, strict, &mut response);
@@ -138,14 +140,17 @@ impl Wire {
         }
         let body = request.take_body();
         if !body.is_empty() {
-            let reading = self.limits.read(request.headers(), body);
-            match tokio::time::timeout(self.limits.request_timeout, reading).await {
+            let read = {
+                let reading = pin!(self.limits.read(request.headers(), body));
+                within(self.limits.request_timeout, reading).await
+            };
+            match read {
                 Ok(Ok(body)) if surface == Surface::OAuth && self.limits.too_many_parameters(&body) => {
                     return too_many("parameters");
                 }
                 Ok(Ok(body)) => request.set_body(Body::from_bytes(body)),
                 Ok(Err(why)) => return fallback::unacceptable(surface, why, self.limits.body_bytes_max),
-                Err(_) => return fallback::too_slow(surface),
+                Err(Elapsed) => return fallback::too_slow(surface),
             }
         }
         match target.operation {
@@ -156,15 +161,16 @@ impl Wire {
 
     async fn call(&self, surface: Surface, operation: &Operation, request: Request) -> Response {
         let (route, method) = (operation.route(), &operation.method);
-        let answering = catch_panic(operation.endpoint.call(request));
-        match tokio::time::timeout(self.limits.request_timeout, answering).await {
+        let answering = pin!(operation.endpoint.call(request));
+        let answering = pin!(catch_panic(answering));
+        match within(self.limits.request_timeout, answering).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(error))) => fallback::failed(error, route, surface, method),
             Ok(Err(Panicked)) => {
                 tracing::error!(route, %method, "an endpoint panicked");
                 fallback::internal_error(surface)
             }
-            Err(_) => {
+            Err(Elapsed) => {
                 tracing::error!(route, %method, "an endpoint took longer than request_timeout");
                 fallback::timed_out(surface)
             }
@@ -180,12 +186,23 @@ impl Endpoint for Wire {
     }
 }
 
+/// A time limit has elapsed.
+struct Elapsed;
+
+/// Runs a future for at most `limit`. Most are ready when they are first polled and need no timer. The caller pins
+/// it, since the future of an endpoint is large to move.
+async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Result<F::Output, Elapsed> {
+    match std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => tokio::time::timeout(limit, future).await.map_err(|_| Elapsed),
+    }
+}
+
 /// An endpoint panicked. The message was printed by the panic hook; it may contain anything, so it is dropped.
 struct Panicked;
 
 /// A panic fails one request, never its connection.
-async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
+async fn catch_panic<F: Future>(mut future: Pin<&mut F>) -> Result<F::Output, Panicked> {
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
         Ok(poll) => poll.map(Ok),
         Err(_) => Poll::Ready(Err(Panicked)),
@@ -204,8 +221,6 @@ fn without_body(response: &mut Response) {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
     use poem::http::Uri;
     use poem_openapi::param::{Path, Query};
     use poem_openapi::payload::Json;

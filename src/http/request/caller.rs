@@ -18,8 +18,7 @@ impl Origin {
     /// Where `request` came from.
     pub fn of(request: &Request) -> Self {
         let admin_socket = request.extensions().get::<Channel>() == Some(&Channel::AdminSocket);
-        let address = request.extensions().get::<Peer>().and_then(|peer| peer.0);
-        Self(Source { address, admin_socket })
+        Self(Source { address: Peer::of(request).0, admin_socket })
     }
 }
 
