@@ -22,7 +22,7 @@ pub struct Validity<'a> {
 
 impl Validity<'_> {
     /// Whether an access token whose signature is valid can be used now. `session` is the session that it
-    /// names; `revoked` tells whether a token without a session was revoked by its `jti`.
+    /// names; `revoked` is whether a token without a session was revoked by its `jti`.
     pub fn access_token(
         &self,
         token: &AccessToken,
