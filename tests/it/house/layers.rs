@@ -178,7 +178,6 @@ const CHECKERS: &[(&str, &str)] = &[
     ("engine/read.rs", "shows the state of each family"),
     ("store/redb/check.rs", "counts the active sessions of the file that it checks"),
     ("store/redb/active_counts.rs", "keeps the number of active sessions of each client"),
-    ("store/memory.rs", "counts them for the same purpose, and removes revocations of expired tokens"),
 ];
 
 #[test]
