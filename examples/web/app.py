@@ -69,7 +69,7 @@ class App(BaseHTTPRequestHandler):
         elif self.path == "/api/step-up":
             self.step_up(form)
         elif self.path == "/api/sign-out-others":
-            path = f"/v1/subjects/{quote(self.subject(), safe='')}/sessions?except={self.session()}&reason=by%20the%20person"
+            path = f"/v1/sessions?subject={quote(self.subject(), safe='')}&except={self.session()}&reason=by%20the%20person"
             self.answer(200, keyfob("DELETE", path))
         elif self.path == "/api/sign-out-device":
             self.sign_out_device(form.get("id", ""))

@@ -30,12 +30,12 @@ impl SubjectCommand {
     /// Runs the command.
     pub async fn run(self, admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
         let Self::Revoke { subject, except, reason } = self;
-        let given = [("except", &except), ("reason", &reason)];
+        let given = [("subject", Some(&subject)), ("except", except.as_ref()), ("reason", reason.as_ref())];
         let query: Vec<String> = given
             .into_iter()
-            .filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_deref()?))))
+            .filter_map(|(name, value)| Some(format!("{name}={}", encoded(value?))))
             .collect();
-        let path = format!("/v1/subjects/{}/sessions?{}", encoded(&subject), query.join("&"));
+        let path = format!("/v1/sessions?{}", query.join("&"));
         let answer: EndedCount = admin.call(Method::DELETE, &path, None).await?;
         print_result(output, &answer, || {
             let sessions = if answer.ended == 1 { "session" } else { "sessions" };

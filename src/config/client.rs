@@ -13,7 +13,7 @@ use super::policy::DEFAULT_POLICY;
 use super::sheet::Sheet;
 use crate::domain::access::TokenFormat;
 use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission};
-use crate::domain::id::{ClientId, Hash};
+use crate::domain::id::{ClientId, Hash, is_dot_segment};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::scope::{SCOPE_BYTES_MAX, ScopeSet};
@@ -132,12 +132,14 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
 }
 
 const CLIENT_ID: &str = "a client id: 1 to 64 letters, digits and . _ ~ -";
+const NOT_DOTS: &str = "another client id: URL libraries remove . and .. from paths";
 
 fn client_id() -> Format<ClientId> {
     Format::text_with_rules(CLIENT_ID, |text| match text {
         "admin" => Err(Invalid::Rule(
             "another client id: admin is the administrator client that the first start creates".to_owned(),
         )),
+        _ if is_dot_segment(text) => Err(Invalid::Rule(NOT_DOTS.to_owned())),
         _ => text.parse().map_err(|_| Invalid::Value),
     })
 }

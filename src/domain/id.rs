@@ -82,13 +82,28 @@ impl FromStr for SessionId {
     }
 }
 
+/// Whether clients remove `text` from a path, even percent-encoded, together with the segment before it
+/// (RFC 3986 §5.2.4; WHATWG URL, "double-dot URL path segment").
+pub fn is_dot_segment(text: &str) -> bool {
+    matches!(text, "." | "..")
+}
+
 /// A client's identifier: 1 to 64 characters of `[A-Za-z0-9._~-]`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ClientId(Box<str>);
 
 impl ClientId {
     /// What a `client_id` must be; continues the sentence that the field's name starts.
-    pub const EXPECTED: &'static str = "must have 1 to 64 characters of [A-Za-z0-9._~-]";
+    pub const EXPECTED: &'static str =
+        "must have 1 to 64 characters of [A-Za-z0-9._~-], and not be . or .., which URL libraries remove";
+
+    /// A new identifier. Those that exist are parsed, and may be `.` or `..`.
+    ///
+    /// # Errors
+    /// A text that is no identifier, or that would not survive in a path.
+    pub fn new(text: &str) -> Result<Self, Malformed> {
+        if is_dot_segment(text) { Err(Malformed) } else { text.parse() }
+    }
 
     /// The identifier as text.
     pub fn as_str(&self) -> &str {
@@ -127,7 +142,16 @@ pub struct Subject(Box<str>);
 
 impl Subject {
     /// What a `subject` must be; continues the sentence that the field's name starts.
-    pub const EXPECTED: &'static str = "must have 1 to 256 bytes and no control characters";
+    pub const EXPECTED: &'static str =
+        "must have 1 to 256 bytes and no control characters, and not be . or .., which URL libraries remove";
+
+    /// A new subject. Those that exist are parsed, and may be `.` or `..`.
+    ///
+    /// # Errors
+    /// A text that is no subject, or that would not survive in a path.
+    pub fn new(text: &str) -> Result<Self, Malformed> {
+        if is_dot_segment(text) { Err(Malformed) } else { text.parse() }
+    }
 
     /// The subject as text.
     pub fn as_str(&self) -> &str {
@@ -273,6 +297,15 @@ mod tests {
         for bad in ["", "a\nb", "a\0", &"x".repeat(257)] {
             assert!(bad.parse::<Subject>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_new_identifier_is_not_a_dot_segment() {
+        for dots in [".", ".."] {
+            assert!(ClientId::new(dots).is_err() && Subject::new(dots).is_err(), "{dots}");
+            assert!(dots.parse::<ClientId>().is_ok() && dots.parse::<Subject>().is_ok(), "{dots} may exist");
+        }
+        assert!(ClientId::new("...").is_ok() && Subject::new("a/..").is_ok());
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl<S: Store> Engine<S> {
         let scope = client.grant_scope(asked.as_ref())?;
         let audience = client.grant_audience(request.audience.as_deref(), &self.rules.issuer)?;
         let data = request.data.map(|data| Data::from_object(&data)).transpose()?;
-        let subject = request.subject.parse();
+        let subject = Subject::new(&request.subject);
         let secret = Secret::new(self.clock.random());
         let refresh_secret = client.has_grant(Grant::RefreshToken).then(|| Secret::new(self.clock.random()));
         let new = NewSession {

@@ -47,7 +47,7 @@ pub const ROUTES: &[(&str, &str, Access)] = {
 
         ("POST",   "/v1/sessions",                            Needs(Sessions)),
         ("GET",    "/v1/sessions",                            Needs(Sessions)),
-        ("DELETE", "/v1/sessions",                            Needs(Admin)),
+        ("DELETE", "/v1/sessions",                            Needs(Sessions)),
         ("GET",    "/v1/sessions/{id}",                       Needs(Sessions)),
         ("PATCH",  "/v1/sessions/{id}",                       Needs(Sessions)),
         ("DELETE", "/v1/sessions/{id}",                       Needs(Sessions)),

@@ -24,7 +24,7 @@ assert.deepEqual(requests, [`${url}/docs`], "the page is whole");
 const groups = await page.$$eval(".opblock-tag-section h3", (headings) => headings.map((heading) => heading.dataset.tag));
 assert.deepEqual(groups, ["Sessions", "OAuth", "People", "Clients", "Keys", "Discovery", "Operation"]);
 const sessions = await page.$$eval("[id^=operations-Sessions-]", (blocks) => blocks.map((block) => block.id.split("-")[2]));
-assert.deepEqual([sessions[0], sessions.at(-1)], ["openSession", "endEverySession"], "first what one begins with, last what ends everything");
+assert.deepEqual([sessions[0], sessions.at(-1)], ["openSession", "endSessions"], "first what one begins with, last what ends everything");
 await page.screenshot({ path: join(pictures, "docs-1-page.png") });
 done("the page shows the groups, and asks nobody else");
 

@@ -76,7 +76,7 @@ impl<S: Store> ClientsApi<S> {
         let caller = caller(&self.0, authorization, &origin).await?;
         let settings = body.read()?;
         let malformed = |_| Problem::from(Refused::invalid("client_id", ClientId::EXPECTED));
-        let id = settings.client_id.as_deref().map(|id| id.parse().map_err(malformed)).transpose()?;
+        let id = settings.client_id.as_deref().map(|id| ClientId::new(id).map_err(malformed)).transpose()?;
         let created = self.0.create_client(&caller, id, settings.into()).await?;
         let location = format!("/v1/clients/{}", created.client.id);
         Ok(CreateResponse::Created(Json(with_secret(created)), location))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::types::MaybeUndefined;
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{ApiResponse, Object, OpenApi, Union};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::session::State;
@@ -14,6 +14,7 @@ use crate::engine::open::{OpenSession, Opened};
 use crate::engine::read::SessionFilter;
 use crate::engine::renew::RenewSession;
 use crate::http::api::session_object::{DeviceObject, SessionObject};
+use crate::http::api::subjects::{EndedCount, subject_named};
 use crate::http::document::Tag;
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
@@ -144,6 +145,15 @@ pub struct EndedAll {
     pub ended: String,
 }
 
+/// The sessions that ended: all there were, or how many of a subject.
+#[derive(Serialize, Deserialize, Union)]
+#[serde(untagged)]
+#[oai(one_of)]
+pub enum EndedSessions {
+    All(EndedAll),
+    Count(EndedCount),
+}
+
 #[derive(ApiResponse)]
 enum EndResponse {
     /// It is ended, now or before.
@@ -206,21 +216,41 @@ impl<S: Store> SessionsApi<S> {
         }))
     }
 
-    /// End every session there is.
+    /// End all sessions, or all of a subject.
     ///
-    /// For administrators. One entry, whatever the number of sessions. Access tokens of clients themselves
-    /// end as well.
-    #[oai(path = "/v1/sessions", method = "delete", tag = "Tag::Sessions", operation_id = "endEverySession")]
-    async fn end_all(
+    /// Exactly one of `all=true` and `subject`. `all=true` is for administrators: every session there is ends,
+    /// and the access tokens of clients themselves, by one entry whatever the number. `subject` is the same as
+    /// `DELETE /v1/subjects/{subject}/sessions`, for subjects that a path would change (`..`, slashes).
+    #[oai(path = "/v1/sessions", method = "delete", tag = "Tag::Sessions", operation_id = "endSessions")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
+    async fn end_many(
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
-        /// The caller's own words for why, at most 256 bytes; kept in the event log.
+        /// `true`: every session there is.
+        all: Query<Option<bool>>,
+        /// All sessions of this subject.
+        subject: Query<Option<String>>,
+        /// The session of the subject that stays.
+        except: Query<Option<String>>,
+        /// Why, in the caller's own words, at most 256 bytes; kept in the event log.
         reason: Query<Option<String>>,
-    ) -> Result<Json<EndedAll>, Problem> {
+    ) -> Result<Json<EndedSessions>, Problem> {
         let caller = caller(&self.engine, authorization, &origin).await?;
-        self.engine.end_everything(&caller, reason.0).await?;
-        Ok(Json(EndedAll { ended: "all".into() }))
+        match (all.0, subject.0, except.0) {
+            (Some(true), None, None) => {
+                self.engine.end_everything(&caller.require()?, reason.0).await?;
+                Ok(Json(EndedSessions::All(EndedAll { ended: "all".into() })))
+            }
+            (None, Some(subject), except) => {
+                let (subject, except) = (subject_named(&subject)?, parsed("except", except.as_deref())?);
+                let ended = self.engine.end_subject(&caller, subject, except, reason.0).await?;
+                Ok(Json(EndedSessions::Count(EndedCount { ended })))
+            }
+            (Some(true), None, Some(_)) => Err(Problem::invalid("except", "except needs a subject, not all")),
+            (Some(false), ..) => Err(Problem::invalid("all", "all must be true")),
+            _ => Err(Problem::invalid("subject", "expected exactly one of all=true and subject")),
+        }
     }
 
     /// Read a session.

@@ -30,7 +30,8 @@ pub struct EndedCount {
 impl<S: Store> SubjectsApi<S> {
     /// Log a subject out everywhere.
     ///
-    /// All in one transaction: who signs in after the answer stays signed in. An administrator ends all of
+    /// All in one transaction, and the same as `DELETE /v1/sessions?subject=`, where no library changes the
+    /// subject on the way: who signs in after the answer stays signed in. An administrator ends all of
     /// the subject's sessions; another client its own, and its families in others, which are not counted.
     #[oai(
         path = "/v1/subjects/:subject/sessions",
@@ -50,10 +51,14 @@ impl<S: Store> SubjectsApi<S> {
         reason: Query<Option<String>>,
     ) -> Result<Json<EndedCount>, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
-        let malformed =
-            |_| Problem::invalid("subject", "subject must have 1 to 256 bytes and no control characters");
-        let subject: Subject = subject.0.parse().map_err(malformed)?;
-        let except = parsed("except", except.0.as_deref())?;
+        let (subject, except) = (subject_named(&subject.0)?, parsed("except", except.0.as_deref())?);
         Ok(Json(EndedCount { ended: self.0.end_subject(&caller, subject, except, reason.0).await? }))
     }
+}
+
+/// The subject that a request names; it may be one that could not be opened now.
+pub(super) fn subject_named(text: &str) -> Result<Subject, Problem> {
+    let malformed =
+        |_| Problem::invalid("subject", "subject must have 1 to 256 bytes and no control characters");
+    text.parse().map_err(malformed)
 }

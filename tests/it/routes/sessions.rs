@@ -3,6 +3,7 @@
 mod activity;
 mod caps;
 mod change;
+mod end_many;
 mod families;
 mod renew;
 mod rights;

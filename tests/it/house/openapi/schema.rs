@@ -22,17 +22,18 @@ pub fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Opti
                 wrong(format!("not one of {says}: {value}"))
             }
             "allOf" => says.as_array().unwrap().iter().find_map(|schema| misfit(document, schema, value, at)),
-            "anyOf" => {
+            "anyOf" | "oneOf" => {
                 let misfits: Vec<_> = says
                     .as_array()
                     .unwrap()
                     .iter()
                     .map(|schema| misfit(document, schema, value, at))
                     .collect();
-                if misfits.iter().any(Option::is_none) {
+                let fits = misfits.iter().filter(|misfit| misfit.is_none()).count();
+                if fits == 1 || (fits > 1 && keyword == "anyOf") {
                     None
                 } else {
-                    wrong(format!("fits nothing: {misfits:?}"))
+                    wrong(format!("fits {fits} of: {misfits:?}"))
                 }
             }
             "items" => value

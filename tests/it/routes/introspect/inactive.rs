@@ -114,7 +114,7 @@ async fn a_token_whose_ground_was_taken_away() {
             "session by its token" => server.revoke(&app, &text(&opened["session_token"])).await.status,
             "session" => server.delete(&format!("/v1/sessions/{id}"), admin).await.status,
             "subject" => server.delete("/v1/subjects/alice/sessions", admin).await.status,
-            "everything" => server.delete("/v1/sessions", admin).await.status,
+            "everything" => server.delete("/v1/sessions?all=true", admin).await.status,
             "client disabled" => {
                 server.json(Method::PATCH, "/v1/clients/app", admin, json!({"disabled": true})).await.status
             }

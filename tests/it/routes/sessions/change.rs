@@ -220,7 +220,7 @@ async fn an_administrator_ends_one_subject_or_everybody_and_the_log_tells() {
     let end = async |path: &str| server.delete(path, Auth::Basic(&server.admin)).await.json();
     assert_eq!(end("/v1/subjects/alice/sessions?reason=fired").await, json!({"ended": 2}));
     let before = server.commits().await;
-    assert_eq!(end("/v1/sessions?reason=a%20leak").await, json!({"ended": "all"}));
+    assert_eq!(end("/v1/sessions?all=true&reason=a%20leak").await, json!({"ended": "all"}));
     assert_eq!(server.commits().await, before + 1, "one write, however many there are");
     for (opened, reason) in
         opened.iter().zip(["subject_revoked", "subject_revoked", "all_revoked", "all_revoked"])

@@ -124,7 +124,7 @@ async fn a_persons_token_manages_nothing() {
         for (method, path) in [
             (Method::GET, "/v1/clients"),
             (Method::GET, "/v1/sessions"),
-            (Method::DELETE, "/v1/sessions"),
+            (Method::DELETE, "/v1/sessions?all=true"),
             (Method::DELETE, "/v1/clients/app"),
             (Method::DELETE, "/v1/subjects/app/sessions"),
         ] {
@@ -225,7 +225,7 @@ async fn a_client_logs_a_subject_out_of_its_own_sessions() {
 async fn a_subject_is_percent_encoded_in_the_path() {
     let house = House::build().await;
     let server = &house.server;
-    for subject in ["a b", "ä/ö?x=1&y#z", "auth0|5f", "%41", "..", "a+b"] {
+    for subject in ["a b", "ä/ö?x=1&y#z", "auth0|5f", "%41", "...", "a+b"] {
         let opened = house.open(&house.app, "app", subject).await;
         let encoded = percent_encoding::utf8_percent_encode(subject, percent_encoding::NON_ALPHANUMERIC);
         let answer =
