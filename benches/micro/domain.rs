@@ -29,7 +29,7 @@ fn refresh(bencher: Bencher) {
         scope: None,
         resource: None,
         policy,
-        key: KeyId([1; 33]),
+        key: KeyId::Ed25519([1; 33]),
         format: TokenFormat::Paseto,
         address: None,
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keyfob::domain::access::{AccessToken, Authentication, Claims, IssuedFor, TokenFormat};
+use keyfob::domain::algorithm::Algorithm;
 use keyfob::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission};
 use keyfob::domain::family::Family;
 use keyfob::domain::id::{Hash, Position, Salt, SessionId, TokenId};
@@ -26,8 +27,8 @@ pub fn keys() -> Keys {
 }
 
 pub fn keyring() -> Keyring {
-    Keyring::open(&[generate([1; 32], &keys(), KeyStatus::Active, opened_at())], &keys())
-        .expect("a sound key")
+    let key = |algorithm: &Algorithm| generate(*algorithm, [1; 32], &keys(), KeyStatus::Active, opened_at());
+    Keyring::open(&Algorithm::ALL.iter().map(key).collect::<Vec<_>>(), &keys()).expect("the keys are valid")
 }
 
 fn opened_at() -> Timestamp {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::algorithm::Algorithm;
 use super::id::{ClientId, Position, SessionId, Subject, TokenId};
 use super::names::names;
 use super::policy::Lifetimes;
@@ -76,9 +77,21 @@ pub enum TokenFormat {
     Paseto,
     /// RFC 9068 `at+jwt` with EdDSA.
     Jwt,
+    /// RFC 9068 `at+jwt` with ES256.
+    JwtEs256,
 }
 
-names!(TokenFormat { Paseto = "paseto", Jwt = "jwt" });
+names!(TokenFormat { Paseto = "paseto", Jwt = "jwt", JwtEs256 = "jwt_es256" });
+
+impl TokenFormat {
+    /// The algorithm of the keys that sign tokens of this format.
+    pub fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Paseto | Self::Jwt => Algorithm::EdDsa,
+            Self::JwtEs256 => Algorithm::Es256,
+        }
+    }
+}
 
 /// How and when a subject authenticated (RFC 9470, RFC 8176).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::algorithm::Algorithm;
 use super::malformed::Malformed;
 use super::time::Timestamp;
 
@@ -200,17 +201,51 @@ impl FromStr for Position {
     }
 }
 
-/// The identifier of a signing key: the 33 bytes after PASERK `k4.pid.`
-/// (<https://github.com/paseto-standard/paserk>, types/pid).
+/// The identifier of a signing key. It is computed from the public key, and its form tells the algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyId(pub [u8; 33]);
+pub enum KeyId {
+    /// Ed25519: the bytes after PASERK `k4.pid.` (<https://github.com/paseto-standard/paserk>, types/pid).
+    Ed25519([u8; 33]),
+    /// P-256: the thumbprint of the JWK (RFC 7638).
+    P256([u8; 32]),
+}
 
-/// The prefix of the text form of a [`KeyId`].
+/// The prefix of the text form of an Ed25519 key's [`KeyId`].
 const KEY_ID_PREFIX: &str = "k4.pid.";
+
+impl KeyId {
+    /// The only algorithm that the key signs with.
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Ed25519(_) => Algorithm::EdDsa,
+            Self::P256(_) => Algorithm::Es256,
+        }
+    }
+
+    /// The bytes of the identifier; their number differs between the algorithms.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Ed25519(bytes) => bytes,
+            Self::P256(bytes) => bytes,
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        match bytes.len() {
+            33 => Ok(Self::Ed25519(bytes.try_into().map_err(|_| Malformed)?)),
+            32 => Ok(Self::P256(bytes.try_into().map_err(|_| Malformed)?)),
+            _ => Err(Malformed),
+        }
+    }
+}
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{KEY_ID_PREFIX}{}", Base64UrlUnpadded::encode_string(&self.0))
+        let prefix = match self {
+            Self::Ed25519(_) => KEY_ID_PREFIX,
+            Self::P256(_) => "",
+        };
+        write!(f, "{prefix}{}", Base64UrlUnpadded::encode_string(self.as_bytes()))
     }
 }
 
@@ -223,31 +258,28 @@ impl fmt::Debug for KeyId {
 impl FromStr for KeyId {
     type Err = Malformed;
     fn from_str(text: &str) -> Result<Self, Malformed> {
+        let (encoded, algorithm) = match text.strip_prefix(KEY_ID_PREFIX) {
+            Some(encoded) => (encoded, Algorithm::EdDsa),
+            None => (text, Algorithm::Es256),
+        };
         let mut bytes = [0; 33];
-        let encoded = text.strip_prefix(KEY_ID_PREFIX).ok_or(Malformed)?;
-        match Base64UrlUnpadded::decode(encoded, &mut bytes) {
-            Ok(decoded) if decoded.len() == 33 => Ok(Self(bytes)),
-            _ => Err(Malformed),
-        }
+        let decoded = Base64UrlUnpadded::decode(encoded, &mut bytes).map_err(|_| Malformed)?;
+        Self::from_bytes(decoded).ok().filter(|id| id.algorithm() == algorithm).ok_or(Malformed)
     }
 }
 
 impl Serialize for KeyId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.0[..32], self.0[32]).serialize(serializer)
+        let (last, head) = self.as_bytes().split_last().expect("an identifier has bytes");
+        (head, last).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for KeyId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (head, last) = <(Vec<u8>, u8)>::deserialize(deserializer)?;
-        let mut bytes = [0; 33];
-        if head.len() != 32 {
-            return Err(serde::de::Error::custom("a key id has 33 bytes"));
-        }
-        bytes[..32].copy_from_slice(&head);
-        bytes[32] = last;
-        Ok(Self(bytes))
+        let (mut bytes, last) = <(Vec<u8>, u8)>::deserialize(deserializer)?;
+        bytes.push(last);
+        Self::from_bytes(&bytes).map_err(|_| serde::de::Error::custom("a key id has 32 or 33 bytes"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::algorithm::Algorithm;
 use super::id::KeyId;
 use super::names::names;
 use super::policy::{ACCESS_TOKEN_TTL_MAX, RETRY_WINDOW_MAX};
@@ -13,14 +14,14 @@ use super::time::Timestamp;
 pub const PUBLISHED_AHEAD: Duration = Duration::from_secs(3600);
 
 /// One signing key. Its secret half is sealed; only the keyring opens it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
-    /// Its identifier, computed from its public half.
+    /// Its identifier, computed from its public half; it tells the algorithm.
     pub id: KeyId,
     pub status: KeyStatus,
-    /// The Ed25519 public key.
-    pub public: [u8; 32],
-    /// The seed, sealed under the wrapping key.
+    /// The public key: 32 bytes of Ed25519, or x ‖ y of P-256.
+    pub public: Box<[u8]>,
+    /// The seed of Ed25519 or the scalar of P-256, sealed under the wrapping key.
     pub sealed_seed: Vec<u8>,
     pub created_at: Timestamp,
     /// When it started to sign.
@@ -42,37 +43,55 @@ pub enum KeyStatus {
 
 names!(KeyStatus { Next = "next", Active = "active", Retired = "retired" });
 
-/// Makes the next key active, retires the active one, and publishes `fresh` as the next. Returns the active
-/// key.
-pub fn rotate(keys: &mut Vec<KeyRecord>, fresh: KeyRecord, now: Timestamp) -> KeyId {
-    for key in keys.iter_mut().filter(|key| key.status == KeyStatus::Active) {
-        (key.status, key.retired_at) = (KeyStatus::Retired, Some(now));
+/// Adds an active key and its successor, unless its algorithm has an active key. Returns whether it did.
+pub fn introduce(keys: &mut Vec<KeyRecord>, pair: [KeyRecord; 2]) -> bool {
+    let absent = active(keys, pair[0].id.algorithm()).is_none();
+    if absent {
+        keys.extend(pair);
     }
-    promote(keys, fresh, now)
+    absent
 }
 
-/// Removes a compromised key: what it signed is invalid at once. The next key replaces the active one, and
-/// `fresh` the next one. Returns the active key; `None` when there is no key `id`.
-pub fn revoke(keys: &mut Vec<KeyRecord>, id: &KeyId, fresh: KeyRecord, now: Timestamp) -> Option<KeyId> {
-    let at = keys.iter().position(|key| key.id == *id)?;
-    match keys.remove(at).status {
-        KeyStatus::Active => Some(promote(keys, fresh, now)),
-        KeyStatus::Next => {
-            keys.push(KeyRecord { status: KeyStatus::Next, ..fresh });
-            signing(keys)
+/// Ends the use of an algorithm: its active key is retired, its next key removed.
+pub fn withdraw(keys: &mut Vec<KeyRecord>, algorithm: Algorithm, now: Timestamp) {
+    keys.retain(|key| key.id.algorithm() != algorithm || key.status != KeyStatus::Next);
+    retire(keys, algorithm, now);
+}
+
+/// Rotates the keys of every algorithm in use together: retires the active key, makes the next one active and
+/// publishes a `fresh` one, of which there is one for each algorithm. Returns the active keys.
+pub fn rotate(keys: &mut Vec<KeyRecord>, fresh: &[KeyRecord], now: Timestamp) -> Vec<KeyId> {
+    let mut signing = vec![];
+    for fresh in
+        fresh.iter().filter(|fresh| active(keys, fresh.id.algorithm()).is_some()).cloned().collect::<Vec<_>>()
+    {
+        retire(keys, fresh.id.algorithm(), now);
+        signing.push(promote(keys, fresh, now));
+    }
+    signing
+}
+
+/// Removes a compromised key: what it signed is invalid at once. The next key of its algorithm replaces an
+/// active one, and the `fresh` one a next one. Returns whether there was a key `id`.
+pub fn revoke(keys: &mut Vec<KeyRecord>, id: &KeyId, fresh: &[KeyRecord], now: Timestamp) -> bool {
+    let Some(at) = keys.iter().position(|key| key.id == *id) else { return false };
+    let status = keys.remove(at).status;
+    if let Some(fresh) = fresh.iter().find(|fresh| fresh.id.algorithm() == id.algorithm()).cloned() {
+        match status {
+            KeyStatus::Active => _ = promote(keys, fresh, now),
+            KeyStatus::Next => keys.push(KeyRecord { status: KeyStatus::Next, ..fresh }),
+            KeyStatus::Retired => {}
         }
-        KeyStatus::Retired => signing(keys),
     }
+    true
 }
 
-/// Whether to rotate: the active key has signed for `every`, and the next one was published long enough.
+/// Whether to rotate: an active key has signed for `every`, and each next one was published long enough.
 pub fn rotation_is_due(keys: &[KeyRecord], every: Duration, now: Timestamp) -> bool {
-    let old = keys.iter().any(|key| {
-        key.status == KeyStatus::Active && key.active_since.is_some_and(|since| since.plus(every) <= now)
-    });
-    let known =
-        keys.iter().any(|key| key.status == KeyStatus::Next && key.created_at.plus(PUBLISHED_AHEAD) <= now);
-    old && known
+    let of = |status| keys.iter().filter(move |key| key.status == status);
+    let old = of(KeyStatus::Active).any(|key| key.active_since.is_some_and(|since| since.plus(every) <= now));
+    let mut next = of(KeyStatus::Next).peekable();
+    old && next.peek().is_some() && next.all(|key| key.created_at.plus(PUBLISHED_AHEAD) <= now)
 }
 
 /// Whether the key may sign a token again, for a retried refresh: a retired key may for as long as the longest
@@ -89,13 +108,21 @@ pub fn forget_retired(keys: &mut Vec<KeyRecord>, now: Timestamp) {
     keys.retain(|key| key.retired_at.is_none_or(|at| now < at.plus(ACCESS_TOKEN_TTL_MAX)));
 }
 
+fn retire(keys: &mut [KeyRecord], algorithm: Algorithm, now: Timestamp) {
+    for key in keys.iter_mut().filter(|key| signs(key, algorithm)) {
+        (key.status, key.retired_at) = (KeyStatus::Retired, Some(now));
+    }
+}
+
 fn promote(keys: &mut Vec<KeyRecord>, fresh: KeyRecord, now: Timestamp) -> KeyId {
-    let signs = match keys.iter_mut().find(|key| key.status == KeyStatus::Next) {
+    let algorithm = fresh.id.algorithm();
+    let next = |key: &&mut KeyRecord| key.status == KeyStatus::Next && key.id.algorithm() == algorithm;
+    let signs = match keys.iter_mut().find(next) {
         Some(next) => {
             (next.status, next.active_since) = (KeyStatus::Active, Some(now));
             next.id
         }
-        // A store always has a next key. Without one the fresh key must sign.
+        // An algorithm in use always has a next key. Without one the fresh key must sign.
         None => {
             let id = fresh.id;
             keys.push(KeyRecord { status: KeyStatus::Active, active_since: Some(now), ..fresh });
@@ -106,24 +133,28 @@ fn promote(keys: &mut Vec<KeyRecord>, fresh: KeyRecord, now: Timestamp) -> KeyId
     signs
 }
 
-fn signing(keys: &[KeyRecord]) -> Option<KeyId> {
-    keys.iter().find(|key| key.status == KeyStatus::Active).map(|key| key.id)
+fn signs(key: &KeyRecord, algorithm: Algorithm) -> bool {
+    key.status == KeyStatus::Active && key.id.algorithm() == algorithm
+}
+
+/// The active key of an algorithm; `None` if the algorithm is not in use.
+fn active(keys: &[KeyRecord], algorithm: Algorithm) -> Option<&KeyRecord> {
+    keys.iter().find(|key| signs(key, algorithm))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A key of Ed25519, or from 100 on of P-256.
     fn key(n: u8, status: KeyStatus) -> KeyRecord {
-        let active_since = (status == KeyStatus::Active).then_some(Timestamp::from_seconds(0));
-        let (public, sealed_seed, created_at) = ([n; 32], vec![], Timestamp::from_seconds(0));
         KeyRecord {
-            id: KeyId([n; 33]),
+            id: if n < 100 { KeyId::Ed25519([n; 33]) } else { KeyId::P256([n; 32]) },
             status,
-            public,
-            sealed_seed,
-            created_at,
-            active_since,
+            public: [n].into(),
+            sealed_seed: vec![],
+            created_at: Timestamp::from_seconds(0),
+            active_since: (status == KeyStatus::Active).then_some(Timestamp::from_seconds(0)),
             retired_at: None,
         }
     }
@@ -136,12 +167,21 @@ mod tests {
         vec![key(1, KeyStatus::Active), key(2, KeyStatus::Next)]
     }
 
+    /// Both algorithms in use.
+    fn pairs() -> Vec<KeyRecord> {
+        [pair(), vec![key(101, KeyStatus::Active), key(102, KeyStatus::Next)]].concat()
+    }
+
+    fn fresh() -> [KeyRecord; 2] {
+        [key(3, KeyStatus::Next), key(103, KeyStatus::Next)]
+    }
+
     /// PAS-49: published, then signing, then retired until the last token's expiry, then removed.
     #[test]
     fn a_key_is_published_signs_is_retired_and_is_removed() {
         let mut keys = pair();
         let now = Timestamp::from_seconds(1_000);
-        assert_eq!(rotate(&mut keys, key(3, KeyStatus::Next), now), KeyId([2; 33]));
+        assert_eq!(rotate(&mut keys, &fresh(), now), [KeyId::Ed25519([2; 33])]);
         assert_eq!(statuses(&keys), [(1, "retired"), (2, "active"), (3, "next")]);
         forget_retired(&mut keys, now.plus(ACCESS_TOKEN_TTL_MAX).minus(Duration::from_millis(1)));
         assert_eq!(keys.len(), 3);
@@ -150,27 +190,61 @@ mod tests {
     }
 
     #[test]
-    fn a_revoked_key_is_removed_at_once_and_one_key_is_always_active() {
-        let now = Timestamp::from_seconds(1_000);
-        let revoked = |id: u8| {
-            let mut keys = pair();
-            let signs = revoke(&mut keys, &KeyId([id; 33]), key(3, KeyStatus::Next), now);
-            (signs.map(|id| id.0[0]), statuses(&keys))
-        };
-        assert_eq!(revoked(1), (Some(2), vec![(2, "active"), (3, "next")]));
-        assert_eq!(revoked(2), (Some(1), vec![(1, "active"), (3, "next")]));
-        assert_eq!(revoked(9), (None, vec![(1, "active"), (2, "next")]));
+    fn both_algorithms_rotate_together() {
+        let mut keys = pairs();
+        let signing = rotate(&mut keys, &fresh(), Timestamp::from_seconds(1_000));
+        assert_eq!(signing, [KeyId::Ed25519([2; 33]), KeyId::P256([102; 32])]);
+        assert_eq!(
+            statuses(&keys),
+            [(1, "retired"), (2, "active"), (101, "retired"), (102, "active"), (3, "next"), (103, "next")]
+        );
     }
 
     #[test]
-    fn a_rotation_is_due_when_the_key_is_old_and_the_next_is_known() {
+    fn a_revoked_key_is_removed_at_once_and_one_key_of_its_algorithm_is_always_active() {
+        let revoked = |id: KeyId| {
+            let mut keys = pairs();
+            (revoke(&mut keys, &id, &fresh(), Timestamp::from_seconds(1_000)), statuses(&keys))
+        };
+        let es256 = [(101, "active"), (102, "next")];
+        let eddsa = [(1, "active"), (2, "next")];
+        for (id, found, left) in [
+            (KeyId::Ed25519([1; 33]), true, [(2, "active"), es256[0], es256[1], (3, "next")]),
+            (KeyId::Ed25519([2; 33]), true, [(1, "active"), es256[0], es256[1], (3, "next")]),
+            (KeyId::P256([101; 32]), true, [eddsa[0], eddsa[1], (102, "active"), (103, "next")]),
+            (KeyId::P256([102; 32]), true, [eddsa[0], eddsa[1], (101, "active"), (103, "next")]),
+            (KeyId::P256([1; 32]), false, [eddsa[0], eddsa[1], es256[0], es256[1]]),
+        ] {
+            assert_eq!(revoked(id), (found, left.to_vec()), "{id}");
+        }
+    }
+
+    #[test]
+    fn an_algorithm_is_introduced_once_and_withdrawn_without_invalidating_its_tokens() {
+        let mut keys = pair();
+        let now = Timestamp::from_seconds(1_000);
+        assert!(!introduce(&mut keys, [key(8, KeyStatus::Active), key(9, KeyStatus::Next)]));
+        assert!(introduce(&mut keys, [key(101, KeyStatus::Active), key(102, KeyStatus::Next)]));
+        assert!(!introduce(&mut keys, [key(108, KeyStatus::Active), key(109, KeyStatus::Next)]));
+        assert_eq!(keys, pairs());
+        withdraw(&mut keys, Algorithm::Es256, now);
+        assert_eq!(statuses(&keys), [(1, "active"), (2, "next"), (101, "retired")]);
+        assert_eq!(keys[2].retired_at, Some(now));
+        rotate(&mut keys, &fresh(), now);
+        assert_eq!(statuses(&keys), [(1, "retired"), (2, "active"), (101, "retired"), (3, "next")]);
+    }
+
+    #[test]
+    fn a_rotation_is_due_when_a_key_is_old_and_each_next_one_is_known() {
         let every = Duration::from_secs(10_000);
         let due = |keys: &[KeyRecord], at| rotation_is_due(keys, every, Timestamp::from_seconds(at));
         assert!(!due(&pair(), 9_999));
-        assert!(due(&pair(), 10_000));
-        let mut keys = pair();
-        keys[1].created_at = Timestamp::from_seconds(9_000);
-        assert!(!due(&keys, 10_000), "the next key was published only a moment ago");
-        assert!(due(&keys, 9_000 + 3_600));
+        assert!(due(&pair(), 10_000) && due(&pairs(), 10_000));
+        for at in [1, 3] {
+            let mut keys = pairs();
+            keys[at].created_at = Timestamp::from_seconds(9_000);
+            assert!(!due(&keys, 10_000), "this next key was published only a moment ago");
+            assert!(due(&keys, 9_000 + 3_600));
+        }
     }
 }

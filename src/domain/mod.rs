@@ -2,6 +2,7 @@
 //! randomness, no framework.
 
 pub mod access;
+pub mod algorithm;
 pub mod caller;
 pub mod client;
 pub mod cutoff;

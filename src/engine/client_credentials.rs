@@ -30,7 +30,7 @@ impl<S: Store> Engine<S> {
         let stamp = Stamp {
             issued_at: now.seconds(),
             expires_at: now.floor().plus(self.policy(client).access_token_ttl).seconds(),
-            key: self.keyring.load().active().id,
+            key: self.signing_key(client.access_token_format)?,
             format: client.access_token_format,
             claims_version: 0,
         };

@@ -67,7 +67,9 @@ impl<S: Store> Engine<S> {
         let secret = (fields.kind != Some(ClientKind::Public)).then(|| client_secret(&self.clock.random()));
         let hash = secret.as_ref().map(hash_of);
         let client = self.apply(blank(id.clone(), hash, now), &fields)?;
-        let event = about(&client, EventKind::ClientCreated, now, caller.name());
+        let (event, format) =
+            (about(&client, EventKind::ClientCreated, now, caller.name()), client.access_token_format);
+        self.prepare_keys(format).await?;
         let created = self.store.update_client(id, move |stored, _| match stored {
             Some(_) => {
                 Decision::answer(Err(Refusal::Conflict.because("client_id is in use; choose another")))
@@ -77,7 +79,9 @@ impl<S: Store> Engine<S> {
                 Decision::with_events(Ok(client.clone()), vec![event.clone()])
             }
         });
-        Ok(WithSecret { client: created.await??, secret })
+        let client = created.await??;
+        self.prepare_keys(format).await?;
+        Ok(WithSecret { client, secret })
     }
 
     /// One client.
@@ -132,11 +136,13 @@ impl<S: Store> Engine<S> {
             )
             .into());
         }
-        self.apply((*current).clone(), &fields)?;
-        self.change(caller, id, now, move |client| {
+        self.prepare_keys(self.apply((*current).clone(), &fields)?.access_token_format).await?;
+        let changed = self.change(caller, id, now, move |client| {
             apply_fields(client.clone(), &fields).map(|changed| *client = changed)
-        })
-        .await
+        });
+        let client = changed.await?;
+        self.prepare_keys(client.access_token_format).await?;
+        Ok(client)
     }
 
     /// Gives a client a new secret. The old one stays valid for `keep_old_for`.
@@ -235,7 +241,7 @@ impl<S: Store> Engine<S> {
             client.validate()?;
             self.declare(client, now).await?;
         }
-        Ok(())
+        self.prepare_all_keys().await
     }
 
     async fn declare(&self, target: Client, now: Timestamp) -> Result<()> {

@@ -113,7 +113,7 @@ impl<S: Store> Engine<S> {
             scope: family.scope.clone(),
             authentication: &family.authentication,
             id: TokenId(self.clock.random()),
-            stamp: &self.stamp(session, client, now),
+            stamp: &self.stamp(session, client, now)?,
         };
         not_too_long(self.issue_for_session(session, grant, now)?)
     }

@@ -37,9 +37,12 @@ pub(super) struct ForSession<'a> {
 
 impl<S: Store> Engine<S> {
     /// What an access token issued now to `client` in `session` is made from.
-    pub(super) fn stamp(&self, session: &Session, client: &Client, now: Timestamp) -> Stamp {
-        let ttl = self.policy(client).access_token_ttl;
-        session.stamp(ttl, self.keyring.load().active().id, client.access_token_format, now)
+    ///
+    /// # Errors
+    /// `Unavailable` when there is no key for the client's format yet.
+    pub(super) fn stamp(&self, session: &Session, client: &Client, now: Timestamp) -> Result<Stamp> {
+        let (ttl, format) = (self.policy(client).access_token_ttl, client.access_token_format);
+        Ok(session.stamp(ttl, self.signing_key(format)?, format, now))
     }
 
     /// The access token of an opening or a renewal.
@@ -56,7 +59,7 @@ impl<S: Store> Engine<S> {
             scope: session.scope.clone(),
             authentication: &session.authentication,
             id: TokenId(self.clock.random()),
-            stamp: &self.stamp(session, client, now),
+            stamp: &self.stamp(session, client, now)?,
         };
         not_too_long(self.issue_for_session(session, grant, now)?)
     }
@@ -118,7 +121,8 @@ impl<S: Store> Engine<S> {
         let key = keyring
             .find(&stamp.key)
             .ok_or_else(|| StoreError::Unavailable("the signing key was removed".into()))?;
-        let access_token = access::sign(token, stamp.format, key);
+        let access_token = access::sign(token, stamp.format, key)
+            .ok_or_else(|| StoreError::Failed("the signing key has another algorithm".into()))?;
         Ok(Issued {
             access_token,
             expires_in: (token.expires_at - now.seconds()).max(0),

@@ -1,8 +1,10 @@
-//! The signing keys: generated at the first start, rotated, revoked.
+//! The signing keys: generated when they are needed first, rotated, revoked.
 
 use std::sync::Arc;
 
 use super::{Engine, Result, stored_keys};
+use crate::domain::access::TokenFormat;
+use crate::domain::algorithm::Algorithm;
 use crate::domain::caller::{Administer, Granted};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::KeyId;
@@ -11,7 +13,7 @@ use crate::domain::names::ENGINE;
 use crate::domain::refusal::Refusal;
 use crate::domain::session::Decision;
 use crate::domain::time::Timestamp;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::token::keyring::{self, Keyring};
 
 impl<S: Store> Engine<S> {
@@ -28,11 +30,12 @@ impl<S: Store> Engine<S> {
         Ok(self.store.keys().await?)
     }
 
-    /// Makes the next key active now. Tokens that the previous one signed stay valid until they expire.
+    /// Makes the next key of each algorithm active now. Tokens that the previous ones signed stay valid until
+    /// they expire. Returns the active keys.
     ///
     /// # Errors
     /// A store that cannot write.
-    pub async fn rotate_key(&self, caller: &Granted<Administer>) -> Result<KeyId> {
+    pub async fn rotate_keys(&self, caller: &Granted<Administer>) -> Result<Vec<KeyId>> {
         self.rotate_by(caller.name()).await
     }
 
@@ -41,11 +44,14 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// `NotFound`; a store that cannot write.
     pub async fn revoke_key(&self, caller: &Granted<Administer>, id: KeyId) -> Result<()> {
-        let (now, fresh) = self.fresh_key();
+        let (now, fresh) = self.fresh_keys();
         let event = about(EventKind::KeyRevoked, id, now, caller.name());
-        let revoked = self.store.update_keys(move |keys| match key::revoke(keys, &id, fresh.clone(), now) {
-            Some(_) => Decision::with_events(Some(keys.clone()), vec![event.clone()]),
-            None => Decision::answer(None),
+        let revoked = self.store.update_keys(move |keys| {
+            if key::revoke(keys, &id, &fresh, now) {
+                Decision::with_events(Some(keys.clone()), vec![event.clone()])
+            } else {
+                Decision::answer(None)
+            }
         });
         let keys = revoked.await?.ok_or_else(|| Refusal::NotFound.because("there is no such key"))?;
         tracing::warn!(kid = %id, "a signing key was revoked: every token that it signed is invalid");
@@ -71,25 +77,97 @@ impl<S: Store> Engine<S> {
         if key::rotation_is_due(&keys, self.rules.rotate_every, now) {
             self.rotate_by(ENGINE).await?;
         }
+        self.withdraw_unused_keys(now).await
+    }
+
+    /// The key that signs new tokens in this format.
+    ///
+    /// # Errors
+    /// `Unavailable` in the moment before its first key is stored.
+    pub(super) fn signing_key(&self, format: TokenFormat) -> Result<KeyId> {
+        let keyring = self.keyring.load();
+        let key = keyring.active_for(format).ok_or_else(|| {
+            StoreError::Unavailable(format!("there is no key for {} yet", format.as_str()).into())
+        })?;
+        Ok(key.id)
+    }
+
+    /// Generates the keys for this format if there are none. To be called before and after a client gets the
+    /// format: then a concurrent [`Self::withdraw_unused_keys`] leaves no client without keys.
+    ///
+    /// # Errors
+    /// A store that cannot answer or write.
+    pub(super) async fn prepare_keys(&self, format: TokenFormat) -> Result<()> {
+        if self.keyring.load().active_for(format).is_some() {
+            return Ok(());
+        }
+        let pair = stored_keys::new_pair(format.algorithm(), &self.keys, &self.clock);
+        let stored = self.store.update_keys(move |keys| {
+            key::introduce(keys, pair.clone());
+            Decision::answer(keys.clone())
+        });
+        let keys = stored.await?;
+        tracing::info!(algorithm = format.algorithm().as_str(), "signing keys generated");
+        self.take_over(&keys).await
+    }
+
+    /// Generates the keys for the formats of all clients.
+    ///
+    /// # Errors
+    /// A store that cannot answer or write.
+    pub(super) async fn prepare_all_keys(&self) -> Result<()> {
+        for format in TokenFormat::ALL {
+            if self.is_used(format.algorithm()) {
+                self.prepare_keys(*format).await?;
+            }
+        }
         Ok(())
     }
 
-    async fn rotate_by(&self, by: &str) -> Result<KeyId> {
-        let (now, fresh) = self.fresh_key();
-        let by = by.to_owned();
-        let rotated = self.store.update_keys(move |keys| {
-            let signs = key::rotate(keys, fresh.clone(), now);
-            Decision::with_events((signs, keys.clone()), vec![about(EventKind::KeyRotated, signs, now, &by)])
-        });
-        let (signs, keys) = rotated.await?;
-        tracing::info!(kid = %signs, "signing key rotated");
-        self.take_over(&keys).await?;
-        Ok(signs)
+    /// Retires the ES256 keys when no client has that format any more: they are published until their last
+    /// token has expired.
+    async fn withdraw_unused_keys(&self, now: Timestamp) -> Result<()> {
+        let unused = self.keyring.load().active_for(TokenFormat::JwtEs256).is_some()
+            && !self.is_used(Algorithm::Es256);
+        if unused {
+            let withdrawn = self.store.update_keys(move |keys| {
+                key::withdraw(keys, Algorithm::Es256, now);
+                Decision::answer(keys.clone())
+            });
+            self.take_over(&withdrawn.await?).await?;
+            self.prepare_all_keys().await?;
+        }
+        Ok(())
     }
 
-    fn fresh_key(&self) -> (Timestamp, KeyRecord) {
+    fn is_used(&self, algorithm: Algorithm) -> bool {
+        let registry = self.store.registry();
+        registry.clients.values().any(|client| client.access_token_format.algorithm() == algorithm)
+    }
+
+    async fn rotate_by(&self, by: &str) -> Result<Vec<KeyId>> {
+        let (now, fresh) = self.fresh_keys();
+        let by = by.to_owned();
+        let rotated = self.store.update_keys(move |keys| {
+            let signing = key::rotate(keys, &fresh, now);
+            let events = signing.iter().map(|id| about(EventKind::KeyRotated, *id, now, &by)).collect();
+            Decision::with_events((signing, keys.clone()), events)
+        });
+        let (signing, keys) = rotated.await?;
+        for kid in &signing {
+            tracing::info!(%kid, "signing key rotated");
+        }
+        self.take_over(&keys).await?;
+        Ok(signing)
+    }
+
+    /// A new key for each algorithm.
+    fn fresh_keys(&self) -> (Timestamp, Vec<KeyRecord>) {
         let now = self.clock.now().wall;
-        (now, keyring::generate(self.clock.random(), &self.keys, KeyStatus::Next, now))
+        let fresh = |algorithm: &Algorithm| {
+            keyring::generate(*algorithm, self.clock.random(), &self.keys, KeyStatus::Next, now)
+        };
+        (now, Algorithm::ALL.iter().map(fresh).collect())
     }
 
     /// Signs and verifies with what is written. Two concurrent changes can arrive here in any order, so the

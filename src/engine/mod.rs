@@ -119,7 +119,7 @@ impl<S: Store> Engine<S> {
         let opaque = OpaqueKeys::new(&keys);
         let keyring = ArcSwap::from_pointee(keyring);
         let activity = Arc::new(UnwrittenUses::new(clock.now().wall));
-        Ok(Self {
+        let engine = Self {
             store,
             rules,
             keys,
@@ -133,7 +133,9 @@ impl<S: Store> Engine<S> {
             draining: AtomicBool::new(false),
             counts: EngineCounters::new(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
-        })
+        };
+        engine.prepare_all_keys().await?;
+        Ok(engine)
     }
 
     /// The configuration.

@@ -64,7 +64,7 @@ impl<S: Store> Engine<S> {
             scope: scope.map(str::parse),
             resource: resource.map(Into::into),
             policy: self.policy(client).clone(),
-            key: self.keyring.load().active().id,
+            key: self.signing_key(client.access_token_format)?,
             format: client.access_token_format,
             address: source.address.map(|address| self.keys.address_hash(address)),
         };
@@ -110,7 +110,7 @@ impl<S: Store> Engine<S> {
         let (id, stamp) = if same {
             (id, stamp.clone())
         } else {
-            (TokenId(self.clock.random()), self.stamp(session, client, now))
+            (TokenId(self.clock.random()), self.stamp(session, client, now)?)
         };
         let grant = ForSession {
             family: Some(family.number),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::AppError;
 use super::installation::{UnfinishedRestore, lock, places, variable};
 use crate::config::Config;
+use crate::domain::algorithm::Algorithm;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
 use crate::domain::key::{KeyRecord, KeyStatus};
@@ -183,11 +184,11 @@ fn restored(head: &Head, live: u64, now: Timestamp) -> Event {
     event
 }
 
-/// A key that was revoked after the backup must not return, and the backup cannot say which: all are
-/// replaced.
+/// A key that was revoked after the backup must not return, and the backup cannot say which: all are replaced.
+/// Keys of another algorithm are generated at the next start if a client needs them.
 fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
-    let fresh = |status| keyring::generate(clock.random(), keys, status, now);
-    [KeyRecord { active_since: Some(now), ..fresh(KeyStatus::Active) }, fresh(KeyStatus::Next)]
+    let fresh = |status| keyring::generate(Algorithm::EdDsa, clock.random(), keys, status, now);
+    [fresh(KeyStatus::Active), fresh(KeyStatus::Next)]
 }
 
 /// Renames the new database over the old one, which gets a second name first: at every moment there is a

@@ -19,6 +19,7 @@ use crate::token::keyring::Keyring;
 use crate::token::keys::{Keys, SecretKey};
 use crate::token::seal::Sealer;
 
+mod keys;
 mod session;
 
 pub use session::{SessionRecord, WindowRef};
@@ -159,11 +160,12 @@ pub fn decode_cut_off(client: &str, bytes: &[u8]) -> Decoded<CutOff> {
 
 /// The signing keys, in their order. Their seeds are already sealed.
 pub fn encode_keys(keys: &[KeyRecord]) -> Vec<u8> {
-    frame(b"keys", &postcard(&keys))
+    frame(b"keys", &postcard(&keys.iter().map(keys::WrittenKey).collect::<Vec<_>>()))
 }
 
 pub fn decode_keys(bytes: &[u8]) -> Decoded<Vec<KeyRecord>> {
-    unpostcard(unframe(b"keys", bytes)?)
+    let stored: Vec<keys::StoredKey> = unpostcard(unframe(b"keys", bytes)?)?;
+    Ok(stored.into_iter().map(|key| key.0).collect())
 }
 
 pub fn encode_epochs(epochs: &Epochs) -> Vec<u8> {

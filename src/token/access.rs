@@ -143,11 +143,11 @@ fn cursor(text: &str) -> Option<Position> {
     (position.to_string() == text).then_some(Position(position))
 }
 
-/// Writes the token in `format`, signed by `key`.
-pub fn sign(token: &AccessToken, format: TokenFormat, key: &SigningKeyEntry) -> String {
+/// Writes the token in `format`, signed by `key`; `None` if the format needs a key of another algorithm.
+pub fn sign(token: &AccessToken, format: TokenFormat, key: &SigningKeyEntry) -> Option<String> {
     let message = match format {
         TokenFormat::Paseto => serde_json::to_vec(&Payload::<Rfc3339>::of(token)),
-        TokenFormat::Jwt => serde_json::to_vec(&Payload::<NumericDate>::of(token)),
+        TokenFormat::Jwt | TokenFormat::JwtEs256 => serde_json::to_vec(&Payload::<NumericDate>::of(token)),
     };
     key.sign(message.expect("every member of the payload can be written as JSON"), format)
 }
@@ -163,13 +163,13 @@ pub fn verify(text: &str, keyring: &Keyring) -> Option<AccessToken> {
 pub(super) fn verify_with_key(text: &str, keyring: &Keyring) -> Option<(AccessToken, KeyId)> {
     if text.starts_with(paseto::HEADER) {
         let unverified = paseto::Unverified::parse(text)?;
-        let key = keyring.find_by_footer(unverified.encoded_footer())?;
-        let message = unverified.verify(&key.public, b"")?;
-        Some((read::<Rfc3339>(&message)?, key.id))
+        let (id, key) = keyring.find_by_footer(unverified.encoded_footer())?;
+        let message = unverified.verify(key, b"")?;
+        Some((read::<Rfc3339>(&message)?, id))
     } else {
         let unverified = jwt::Unverified::parse(text)?;
         let key = keyring.find_by_jwt_header(unverified.encoded_header())?;
-        let message = unverified.verify(&key.public)?;
+        let message = unverified.verify_signature(&key.public)?;
         Some((read::<NumericDate>(&message)?, key.id))
     }
 }

@@ -1,25 +1,29 @@
-//! Access tokens as JWTs (RFC 9068) signed with Ed25519 (RFC 8037), as compact JWS (RFC 7515 §7.1). No other
-//! type or algorithm is supported.
+//! Access tokens as JWTs (RFC 9068) signed with EdDSA (RFC 8037) or ES256 (RFC 7518 §3.4), as compact JWS
+//! (RFC 7515 §7.1). No other type or algorithm is supported.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use ed25519_dalek::{Signer, SigningKey};
 use serde_json::Value;
 
 use super::json::has_unique_keys;
-use super::paseto::{PublicKey, TOKEN_BYTES_MAX};
+use super::paseto::TOKEN_BYTES_MAX;
+use super::public_key::PublicKey;
+use crate::domain::algorithm::Algorithm;
 use crate::domain::id::KeyId;
 
 /// The encoded header of the tokens that this key signs. For verification it is compared, never parsed.
 pub(super) fn encoded_header(key: &KeyId) -> String {
-    Base64UrlUnpadded::encode_string(format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{key}"}}"#).as_bytes())
+    let algorithm = key.algorithm().as_str();
+    Base64UrlUnpadded::encode_string(
+        format!(r#"{{"typ":"at+jwt","alg":"{algorithm}","kid":"{key}"}}"#).as_bytes(),
+    )
 }
 
 /// Signs `message` under a header made by [`encoded_header`].
-pub(super) fn sign(key: &SigningKey, encoded_header: &str, message: &[u8]) -> String {
+pub(super) fn sign(encoded_header: &str, message: &[u8], sign: impl FnOnce(&[u8]) -> [u8; 64]) -> String {
     let mut token = format!("{encoded_header}.{}", Base64UrlUnpadded::encode_string(message));
-    let signature = key.sign(token.as_bytes());
+    let signature = sign(token.as_bytes());
     token.push('.');
-    token.push_str(&Base64UrlUnpadded::encode_string(&signature.to_bytes()));
+    token.push_str(&Base64UrlUnpadded::encode_string(&signature));
     token
 }
 
@@ -29,8 +33,8 @@ pub enum ForeignHeader {
     /// It is not a JSON object, or it has duplicate keys.
     #[error("the header is not a JSON object with unique members")]
     Unreadable,
-    /// `alg` is not EdDSA.
-    #[error("`alg` in the header is not EdDSA, the only algorithm that keyfob signs with")]
+    /// `alg` is neither EdDSA nor ES256.
+    #[error("`alg` in the header is neither EdDSA nor ES256, the algorithms that keyfob signs with")]
     Algorithm,
     /// It names extensions that a reader must understand (RFC 7515 §4.1.11).
     #[error("the header has `crit`: its extensions are not supported")]
@@ -73,15 +77,21 @@ impl<'a> Unverified<'a> {
             .filter(|text| has_unique_keys(text))
             .and_then(|text| serde_json::from_str(&text).ok());
         let header: Value = header.filter(Value::is_object).ok_or(ForeignHeader::Unreadable)?;
-        match (&header["alg"], header.get("crit")) {
-            (Value::String(alg), None) if alg == "EdDSA" => Ok((header, decode(self.payload)?)),
-            (Value::String(alg), Some(_)) if alg == "EdDSA" => Err(ForeignHeader::Critical),
-            _ => Err(ForeignHeader::Algorithm),
+        let algorithm = header["alg"].as_str().and_then(|alg| alg.parse::<Algorithm>().ok());
+        match (algorithm, header.get("crit")) {
+            (None, _) => Err(ForeignHeader::Algorithm),
+            (Some(_), Some(_)) => Err(ForeignHeader::Critical),
+            (Some(_), None) => Ok((header, decode(self.payload)?)),
         }
     }
 
-    /// The payload, if `key` signed it with this header.
+    /// The payload, if `key` signed it and the header is the one of this key's tokens.
     pub fn verify(&self, key: &PublicKey) -> Option<Vec<u8>> {
+        (self.header == encoded_header(&key.id())).then(|| self.verify_signature(key)).flatten()
+    }
+
+    /// The payload, if `key` signed it with this header, which the caller has compared.
+    pub(super) fn verify_signature(&self, key: &PublicKey) -> Option<Vec<u8>> {
         let signature = Base64UrlUnpadded::decode_vec(self.signature).ok()?;
         if !key.has_signed(self.signed.as_bytes(), signature.as_slice().try_into().ok()?) {
             return None;

@@ -3,14 +3,15 @@
 use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer, SigningKey};
 use zeroize::Zeroizing;
 
 use super::keys::Keys;
-use super::paseto::{self, PublicKey, UnsoundKey};
+use super::public_key::{InvalidKey, PublicKey};
 use super::seal::Sealer;
-use super::{jwt, paserk};
+use super::{es256, jwt, paserk, paseto};
 use crate::domain::access::TokenFormat;
+use crate::domain::algorithm::Algorithm;
 use crate::domain::id::KeyId;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::time::Timestamp;
@@ -23,7 +24,7 @@ pub enum KeyringError {
     Sealed(KeyId),
     /// The public key is not valid.
     #[error("the public key of signing key {0} is invalid: {1}")]
-    Unsound(KeyId, UnsoundKey),
+    Invalid(KeyId, InvalidKey),
     /// The public key does not belong to the secret key.
     #[error("the public key of signing key {0} does not match its secret key")]
     Mismatch(KeyId),
@@ -35,9 +36,9 @@ pub enum KeyringError {
         /// The id computed from the public key.
         should: KeyId,
     },
-    /// Not exactly one key is active.
-    #[error("exactly one signing key must be active, but {0} are")]
-    Active(usize),
+    /// Not exactly one key of EdDSA is active, or several of ES256 are.
+    #[error("exactly one signing key for {} must be active, but {count} are", algorithm.as_str())]
+    Active { algorithm: Algorithm, count: usize },
     /// Two records have the same id.
     #[error("signing key {0} is stored twice")]
     Twice(KeyId),
@@ -45,7 +46,7 @@ pub enum KeyringError {
 
 /// One key, ready to sign and verify.
 pub struct SigningKeyEntry {
-    /// PASERK `k4.pid` of the public key.
+    /// PASERK `k4.pid`, or the JWK thumbprint of a P-256 key.
     pub id: KeyId,
     /// Next, active or retired.
     pub status: KeyStatus,
@@ -53,50 +54,84 @@ pub struct SigningKeyEntry {
     pub retired_at: Option<Timestamp>,
     /// Verifies its tokens.
     pub public: PublicKey,
-    signing: SigningKey,
-    /// Footer of its PASETOs, `{"kid":"k4.pid.…"}`.
-    footer: String,
-    /// The footer in base64url.
-    encoded_footer: String,
-    /// Header of its JWTs in base64url.
+    secret: SigningSecret,
+    /// Header of its JWTs in base64url. It names the algorithm and the key.
     jwt_header: String,
+}
+
+enum SigningSecret {
+    Ed25519 {
+        signing: SigningKey,
+        /// Footer of its PASETOs, `{"kid":"k4.pid.…"}`.
+        footer: String,
+        /// The footer in base64url.
+        encoded_footer: String,
+    },
+    P256(es256::P256SecretKey),
+}
+
+impl SigningSecret {
+    /// From the unsealed bytes of a record; `None` if they have the wrong form.
+    fn from_bytes(id: &KeyId, bytes: &[u8]) -> Option<Self> {
+        match id.algorithm() {
+            Algorithm::EdDsa => {
+                let signing = SigningKey::from_bytes(bytes.try_into().ok()?);
+                let footer = format!(r#"{{"kid":"{id}"}}"#);
+                let encoded_footer = Base64UrlUnpadded::encode_string(footer.as_bytes());
+                Some(Self::Ed25519 { signing, footer, encoded_footer })
+            }
+            Algorithm::Es256 => es256::P256SecretKey::from_bytes(bytes).map(Self::P256),
+        }
+    }
+
+    /// The bytes of the public key that belongs to it.
+    fn public_bytes(&self) -> Box<[u8]> {
+        match self {
+            Self::Ed25519 { signing, .. } => signing.verifying_key().as_bytes().as_slice().into(),
+            Self::P256(key) => key.public().to_bytes().as_slice().into(),
+        }
+    }
 }
 
 impl SigningKeyEntry {
     fn open(record: &KeyRecord, sealer: &Sealer) -> Result<Self, KeyringError> {
         let id = record.id;
-        let public =
-            PublicKey::from_bytes(&record.public).map_err(|cause| KeyringError::Unsound(id, cause))?;
-        let should = paserk::public_id(&record.public);
+        let public = PublicKey::from_bytes(id.algorithm(), &record.public)
+            .map_err(|cause| KeyringError::Invalid(id, cause))?;
+        let should = public.id();
         if should != id {
             return Err(KeyringError::Misnamed { named: id, should });
         }
-        let seed = Zeroizing::new(sealer.open(&id.0, &record.sealed_seed).ok_or(KeyringError::Sealed(id))?);
-        let signing =
-            SigningKey::from_bytes(seed.as_slice().try_into().map_err(|_| KeyringError::Mismatch(id))?);
-        if signing.verifying_key().as_bytes() != public.as_bytes() {
-            return Err(KeyringError::Mismatch(id));
-        }
-        let footer = format!(r#"{{"kid":"{id}"}}"#);
-        let encoded_footer = Base64UrlUnpadded::encode_string(footer.as_bytes());
+        let seed =
+            Zeroizing::new(sealer.open(id.as_bytes(), &record.sealed_seed).ok_or(KeyringError::Sealed(id))?);
+        let secret = SigningSecret::from_bytes(&id, &seed)
+            .filter(|secret| secret.public_bytes() == record.public)
+            .ok_or(KeyringError::Mismatch(id))?;
         Ok(Self {
             id,
             status: record.status,
             retired_at: record.retired_at,
             public,
-            signing,
-            footer,
-            encoded_footer,
+            secret,
             jwt_header: jwt::encoded_header(&id),
         })
     }
 
-    /// Signs `message` as a token in `format`. One key serves both formats: the signed bytes begin with a
-    /// different byte in each (docs/decisions/0010).
-    pub(super) fn sign(&self, message: Vec<u8>, format: TokenFormat) -> String {
-        match format {
-            TokenFormat::Paseto => paseto::sign(&self.signing, message, self.footer.as_bytes(), b""),
-            TokenFormat::Jwt => jwt::sign(&self.signing, &self.jwt_header, &message),
+    /// Signs `message` as a token in `format`; `None` if that needs another algorithm. An Ed25519 key serves two
+    /// formats: the signed bytes begin with a different byte in each (docs/decisions/0010).
+    pub(super) fn sign(&self, message: Vec<u8>, format: TokenFormat) -> Option<String> {
+        match (&self.secret, format) {
+            (SigningSecret::Ed25519 { signing, footer, .. }, TokenFormat::Paseto) => {
+                Some(paseto::sign(signing, message, footer.as_bytes(), b""))
+            }
+            (SigningSecret::Ed25519 { signing, .. }, TokenFormat::Jwt) => {
+                Some(jwt::sign(&self.jwt_header, &message, |signed| signing.sign(signed).to_bytes()))
+            }
+            (SigningSecret::P256(key), TokenFormat::JwtEs256) => {
+                Some(jwt::sign(&self.jwt_header, &message, |signed| key.sign(signed)))
+            }
+            (SigningSecret::Ed25519 { .. }, TokenFormat::JwtEs256)
+            | (SigningSecret::P256(_), TokenFormat::Paseto | TokenFormat::Jwt) => None,
         }
     }
 }
@@ -111,11 +146,12 @@ impl fmt::Debug for SigningKeyEntry {
 #[derive(Debug)]
 pub struct Keyring {
     keys: Vec<SigningKeyEntry>,
-    active: usize,
+    active_eddsa: usize,
+    active_es256: Option<usize>,
 }
 
 impl Keyring {
-    /// Unseals and checks every key. Exactly one must be active.
+    /// Unseals and checks every key. Exactly one key of EdDSA must be active, and at most one of ES256.
     pub fn open(records: &[KeyRecord], keys: &Keys) -> Result<Self, KeyringError> {
         let sealer = Sealer::new(&keys.wrap);
         let keys = records
@@ -127,17 +163,32 @@ impl Keyring {
         {
             return Err(KeyringError::Twice(twice.id));
         }
-        let mut active =
-            keys.iter().enumerate().filter(|(_, key)| key.status == KeyStatus::Active).map(|(at, _)| at);
-        match (active.next(), active.count()) {
-            (Some(active), 0) => Ok(Self { keys, active }),
-            (first, more) => Err(KeyringError::Active(usize::from(first.is_some()) + more)),
-        }
+        let active = |algorithm| {
+            let signs =
+                |key: &SigningKeyEntry| key.status == KeyStatus::Active && key.id.algorithm() == algorithm;
+            let mut places = keys.iter().enumerate().filter(|(_, key)| signs(key)).map(|(at, _)| at);
+            match (places.next(), places.count()) {
+                (place, 0) => Ok(place),
+                (_, more) => Err(KeyringError::Active { algorithm, count: more + 1 }),
+            }
+        };
+        let active_eddsa = active(Algorithm::EdDsa)?
+            .ok_or(KeyringError::Active { algorithm: Algorithm::EdDsa, count: 0 })?;
+        let active_es256 = active(Algorithm::Es256)?;
+        Ok(Self { keys, active_eddsa, active_es256 })
     }
 
-    /// The key that signs new tokens.
+    /// The key that signs new tokens with EdDSA.
     pub fn active(&self) -> &SigningKeyEntry {
-        &self.keys[self.active]
+        &self.keys[self.active_eddsa]
+    }
+
+    /// The key that signs new tokens in `format`; `None` if there is no key of its algorithm yet.
+    pub fn active_for(&self, format: TokenFormat) -> Option<&SigningKeyEntry> {
+        match format.algorithm() {
+            Algorithm::EdDsa => Some(self.active()),
+            Algorithm::Es256 => self.active_es256.map(|at| &self.keys[at]),
+        }
     }
 
     /// The key with this id.
@@ -147,8 +198,15 @@ impl Keyring {
 
     /// The key whose PASETOs have this footer. Footers are compared as text, so that none is parsed before it
     /// is verified.
-    pub(super) fn find_by_footer(&self, encoded_footer: &str) -> Option<&SigningKeyEntry> {
-        self.keys.iter().find(|key| key.encoded_footer == encoded_footer)
+    pub(super) fn find_by_footer(&self, footer: &str) -> Option<(KeyId, &paseto::Ed25519PublicKey)> {
+        self.keys.iter().find_map(|key| match (&key.secret, &key.public) {
+            (SigningSecret::Ed25519 { encoded_footer, .. }, PublicKey::Ed25519(public))
+                if encoded_footer == footer =>
+            {
+                Some((key.id, public))
+            }
+            _ => None,
+        })
     }
 
     /// The key whose JWTs have this header, compared as text: another algorithm, type, key or member gives
@@ -157,22 +215,37 @@ impl Keyring {
         self.keys.iter().find(|key| key.jwt_header == encoded_header)
     }
 
-    /// Id, public key and status of every key.
-    pub fn published(&self) -> impl Iterator<Item = (KeyId, &[u8; 32], KeyStatus)> {
-        self.keys.iter().map(|key| (key.id, key.public.as_bytes(), key.status))
+    /// Every key.
+    pub fn published(&self) -> impl Iterator<Item = &SigningKeyEntry> {
+        self.keys.iter()
     }
 }
 
 /// Makes a key record from 32 random bytes, the secret key sealed.
-pub fn generate(seed: [u8; 32], keys: &Keys, status: KeyStatus, now: Timestamp) -> KeyRecord {
-    let seed = Zeroizing::new(seed);
-    let public = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
-    let id = paserk::public_id(&public);
+pub fn generate(
+    algorithm: Algorithm,
+    random: [u8; 32],
+    keys: &Keys,
+    status: KeyStatus,
+    now: Timestamp,
+) -> KeyRecord {
+    let (id, public, secret): (_, Box<[u8]>, _) = match algorithm {
+        Algorithm::EdDsa => {
+            let seed = Zeroizing::new(random);
+            let public = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+            (paserk::public_id(&public), public.into(), seed)
+        }
+        Algorithm::Es256 => {
+            let secret = es256::P256SecretKey::generate(random);
+            let public = secret.public();
+            (public.id(), public.to_bytes().into(), secret.to_bytes())
+        }
+    };
     KeyRecord {
         id,
         status,
         public,
-        sealed_seed: Sealer::new(&keys.wrap).seal(&id.0, &*seed),
+        sealed_seed: Sealer::new(&keys.wrap).seal(id.as_bytes(), &*secret),
         created_at: now,
         active_since: (status == KeyStatus::Active).then_some(now),
         retired_at: None,
@@ -183,13 +256,19 @@ pub fn generate(seed: [u8; 32], keys: &Keys, status: KeyStatus, now: Timestamp) 
 mod tests {
     use super::*;
     use crate::token::keys::SecretKey;
+    use crate::token::paseto::UnsoundKey;
 
     fn keys() -> Keys {
         Keys::derive(&SecretKey::new([1; 32]))
     }
 
     fn record(seed: u8, status: KeyStatus) -> KeyRecord {
-        generate([seed; 32], &keys(), status, Timestamp::from_seconds(1))
+        generate(Algorithm::EdDsa, [seed; 32], &keys(), status, Timestamp::from_seconds(1))
+    }
+
+    fn es256(seed: u8) -> KeyRecord {
+        let at = Timestamp::from_seconds(1);
+        generate(Algorithm::Es256, [seed; 32], &keys(), KeyStatus::Next, at)
     }
 
     /// The error for a ring of one active key and `record`.
@@ -208,12 +287,17 @@ mod tests {
         assert!(
             records.iter().all(|record| ring
                 .find(&record.id)
-                .is_some_and(|key| key.public.as_bytes() == &record.public))
+                .is_some_and(|key| key.public.to_bytes() == record.public))
         );
         assert!(ring.find(&record(4, KeyStatus::Next).id).is_none());
-        let published: Vec<_> = ring.published().map(|(id, public, status)| (id, *public, status)).collect();
-        assert_eq!(published, records.each_ref().map(|record| (record.id, record.public, record.status)));
-        assert!(records.iter().all(|record| record.id == paserk::public_id(&record.public)), "PAS-45");
+        let published: Vec<_> =
+            ring.published().map(|key| (key.id, key.public.to_bytes(), key.status)).collect();
+        assert_eq!(
+            published,
+            records.each_ref().map(|record| (record.id, record.public.clone(), record.status))
+        );
+        let id_of = |public: &[u8]| paserk::public_id(public.try_into().unwrap());
+        assert!(records.iter().all(|record| record.id == id_of(&record.public)), "PAS-45");
         let shown = format!("{ring:?}");
         assert!(
             shown.contains(&format!("SigningKeyEntry({}, active)", records[1].id))
@@ -223,17 +307,27 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_key_is_active() {
+    fn one_key_of_eddsa_and_at_most_one_of_es256_is_active() {
         let opened = |records: &[KeyRecord]| Keyring::open(records, &keys()).map(|_| ());
-        assert_eq!(opened(&[]), Err(KeyringError::Active(0)));
+        let active = |algorithm, count| KeyringError::Active { algorithm, count };
+        let es256 = |seed, status| KeyRecord { status, ..es256(seed) };
+        assert_eq!(opened(&[]), Err(active(Algorithm::EdDsa, 0)));
         assert_eq!(
             opened(&[record(1, KeyStatus::Next), record(2, KeyStatus::Retired)]),
-            Err(KeyringError::Active(0))
+            Err(active(Algorithm::EdDsa, 0))
         );
         assert_eq!(
             opened(&[record(1, KeyStatus::Active), record(2, KeyStatus::Active)]),
-            Err(KeyringError::Active(2))
+            Err(active(Algorithm::EdDsa, 2))
         );
+        let eddsa = record(1, KeyStatus::Active);
+        assert_eq!(opened(&[eddsa.clone(), es256(2, KeyStatus::Active)]), Ok(()));
+        assert_eq!(opened(&[eddsa.clone(), es256(2, KeyStatus::Retired)]), Ok(()), "ES256 may have none");
+        assert_eq!(
+            opened(&[eddsa, es256(2, KeyStatus::Active), es256(3, KeyStatus::Active)]),
+            Err(active(Algorithm::Es256, 2))
+        );
+        assert_eq!(opened(&[es256(2, KeyStatus::Active)]), Err(active(Algorithm::EdDsa, 0)));
         let twice = record(2, KeyStatus::Retired);
         assert_eq!(
             opened(&[record(1, KeyStatus::Active), twice.clone(), twice.clone()]),
@@ -250,7 +344,7 @@ mod tests {
             KeyringError::Misnamed { named: other.id, should: valid.id }
         );
         assert_eq!(
-            refused(KeyRecord { public: other.public, ..valid.clone() }),
+            refused(KeyRecord { public: other.public.clone(), ..valid.clone() }),
             KeyringError::Misnamed { named: valid.id, should: other.id }
         );
         assert_eq!(
@@ -259,7 +353,7 @@ mod tests {
         );
         let sealer = Sealer::new(&keys().wrap);
         for seed in [&[3; 32][..], &[2; 31], &[2; 33], &[]] {
-            let resealed = sealer.seal(&valid.id.0, seed);
+            let resealed = sealer.seal(valid.id.as_bytes(), seed);
             assert_eq!(
                 refused(KeyRecord { sealed_seed: resealed, ..valid.clone() }),
                 KeyringError::Mismatch(valid.id)
@@ -280,10 +374,10 @@ mod tests {
             [([0; 32], UnsoundKey::SmallOrder), (off_curve.try_into().unwrap(), UnsoundKey::OffCurve)]
         {
             let id = paserk::public_id(&public);
-            let sealed_seed = Sealer::new(&keys().wrap).seal(&id.0, &[2; 32]);
+            let sealed_seed = Sealer::new(&keys().wrap).seal(id.as_bytes(), &[2; 32]);
             assert_eq!(
-                refused(KeyRecord { id, public, sealed_seed, ..record(2, KeyStatus::Next) }),
-                KeyringError::Unsound(id, cause)
+                refused(KeyRecord { id, public: public.into(), sealed_seed, ..record(2, KeyStatus::Next) }),
+                KeyringError::Invalid(id, cause.into())
             );
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub(crate) mod client_secret;
+pub(crate) mod es256;
 pub(crate) mod json;
 pub(crate) mod jwt;
 pub mod keyring;
@@ -10,6 +11,7 @@ pub mod keys;
 pub mod opaque;
 pub mod paserk;
 pub(crate) mod paseto;
+pub(crate) mod public_key;
 pub mod seal;
 pub mod verifier;
 

@@ -1,6 +1,6 @@
 //! Public keys as text: PASERK `k4.public` and `k4.pid` (<https://github.com/paseto-standard/paserk>).
 //!
-//! Converts text and bytes only; [`super::paseto::PublicKey`] checks whether the bytes are a valid key.
+//! Converts text and bytes only; [`super::public_key::PublicKey`] checks whether the bytes are a valid key.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use blake2::digest::consts::U33;
@@ -24,7 +24,9 @@ pub fn parse_public(text: &str) -> Option<[u8; 32]> {
 
 /// The id of a public key, `k4.pid`.
 pub fn public_id(key: &[u8; 32]) -> KeyId {
-    KeyId(Blake2b::<U33>::new().chain_update("k4.pid.").chain_update(public_text(key)).finalize().into())
+    KeyId::Ed25519(
+        Blake2b::<U33>::new().chain_update("k4.pid.").chain_update(public_text(key)).finalize().into(),
+    )
 }
 
 #[cfg(test)]

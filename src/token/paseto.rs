@@ -15,7 +15,7 @@ pub const FOOTER_BYTES_MAX: usize = 512;
 
 /// An Ed25519 public key: a point of the curve, not of small order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicKey(VerifyingKey);
+pub struct Ed25519PublicKey(VerifyingKey);
 
 /// Why 32 bytes are not a valid public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum UnsoundKey {
     SmallOrder,
 }
 
-impl PublicKey {
+impl Ed25519PublicKey {
     /// Checks and wraps the bytes of a public key.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, UnsoundKey> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| UnsoundKey::OffCurve)?;
@@ -89,7 +89,7 @@ impl<'a> Unverified<'a> {
     }
 
     /// The message, if `key` signed it with this footer and `implicit`.
-    pub fn verify(&self, key: &PublicKey, implicit: &[u8]) -> Option<Vec<u8>> {
+    pub fn verify(&self, key: &Ed25519PublicKey, implicit: &[u8]) -> Option<Vec<u8>> {
         let (mut message, signature) = self.split()?;
         let footer = Base64UrlUnpadded::decode_vec(self.footer).ok()?;
         let signed =
@@ -138,8 +138,9 @@ mod tests {
     use super::super::vectors::{paseto_v4, text, unhex};
     use super::*;
 
-    fn public() -> PublicKey {
-        PublicKey::from_bytes(&unhex(text(&paseto_v4("4-S-1"), "public-key")).try_into().unwrap()).unwrap()
+    fn public() -> Ed25519PublicKey {
+        Ed25519PublicKey::from_bytes(&unhex(text(&paseto_v4("4-S-1"), "public-key")).try_into().unwrap())
+            .unwrap()
     }
 
     fn token(name: &str) -> String {
@@ -286,7 +287,7 @@ mod tests {
         assert!(!verifies(&format!("v4.public.{body}"), ""), "footer removed");
         assert!(!verifies(&format!("{bare}.{footer}"), ""), "footer added");
         let key = SigningKey::from_bytes(&[1; 32]);
-        let public = PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap();
+        let public = Ed25519PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap();
         let (one, two) = (sign(&key, b"1".to_vec(), b"a", b""), sign(&key, b"2".to_vec(), b"b", b""));
         let swapped = format!("{}.{}", one.rsplit_once('.').unwrap().0, two.rsplit_once('.').unwrap().1);
         assert!(Unverified::parse(&one).unwrap().verify(&public, b"").is_some());

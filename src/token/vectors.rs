@@ -8,7 +8,7 @@ use pasetors::version4::{PublicToken, V4};
 use serde_json::Value;
 
 use super::paserk;
-use super::paseto::{self, PublicKey, UnsoundKey, Unverified};
+use super::paseto::{self, Ed25519PublicKey, UnsoundKey, Unverified};
 
 /// A file of `tests/vectors`.
 macro_rules! vectors {
@@ -41,7 +41,7 @@ fn key<const N: usize>(row: &Value, member: &str) -> Option<[u8; N]> {
 
 /// The message, if the token verifies under the key of the 4-S rows.
 fn open(token: &str, implicit: &str) -> Option<Vec<u8>> {
-    let public = PublicKey::from_bytes(&key(&paseto_v4("4-S-1"), "public-key").unwrap()).unwrap();
+    let public = Ed25519PublicKey::from_bytes(&key(&paseto_v4("4-S-1"), "public-key").unwrap()).unwrap();
     Unverified::parse(token)?.verify(&public, implicit.as_bytes())
 }
 
@@ -113,7 +113,7 @@ fn public_keys_and_their_ids_have_the_published_text() {
 /// Whether key and signature pass every check.
 fn accepts(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
     let (Ok(public), Ok(signature)) = (public.try_into(), signature.try_into()) else { return false };
-    PublicKey::from_bytes(public).is_ok_and(|key| key.has_signed(message, signature))
+    Ed25519PublicKey::from_bytes(public).is_ok_and(|key| key.has_signed(message, signature))
 }
 
 /// RFC 8032 §7.1: tests 1, 2, 3 and SHA(abc). The one of 1023 bytes is among Wycheproof's.
@@ -208,13 +208,13 @@ fn a_public_key_of_small_order_or_off_the_curve_is_rejected() {
         filled("ee", "ff", "7f"),
         filled("ee", "ff", "ff"),
     ] {
-        assert!(PublicKey::from_bytes(&unhex(&small).try_into().unwrap()).is_err(), "{small}");
+        assert!(Ed25519PublicKey::from_bytes(&unhex(&small).try_into().unwrap()).is_err(), "{small}");
         refused += 1;
     }
     assert_eq!(refused, 14);
-    assert_eq!(PublicKey::from_bytes(&[0; 32]), Err(UnsoundKey::SmallOrder));
+    assert_eq!(Ed25519PublicKey::from_bytes(&[0; 32]), Err(UnsoundKey::SmallOrder));
     let off_curve: Vec<u8> = (0x70..0x90).collect();
-    assert_eq!(PublicKey::from_bytes(&off_curve.try_into().unwrap()), Err(UnsoundKey::OffCurve));
+    assert_eq!(Ed25519PublicKey::from_bytes(&off_curve.try_into().unwrap()), Err(UnsoundKey::OffCurve));
 }
 
 /// ASV-01: a second implementation signs the same bytes, accepts ours, and is accepted.
@@ -222,7 +222,7 @@ fn a_public_key_of_small_order_or_off_the_curve_is_rejected() {
 fn a_second_implementation_writes_the_same_tokens_and_reads_ours() {
     for seed in 1..20_u8 {
         let signing = SigningKey::from_bytes(&[seed; 32]);
-        let public = PublicKey::from_bytes(signing.verifying_key().as_bytes()).unwrap();
+        let public = Ed25519PublicKey::from_bytes(signing.verifying_key().as_bytes()).unwrap();
         let their_secret = AsymmetricSecretKey::<V4>::from(&signing.to_keypair_bytes()).unwrap();
         let their_public = AsymmetricPublicKey::<V4>::from(public.as_bytes()).unwrap();
         let message = vec![b'x'; usize::from(seed) * 7 + 1];

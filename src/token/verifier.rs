@@ -80,22 +80,24 @@ mod tests {
     use super::*;
     use crate::domain::access::TokenFormat;
     use crate::domain::key::KeyStatus;
-    use crate::token::access::sign;
-    use crate::token::access::tests::{keyring, keys, of_client, of_session, record};
+    use crate::token::access::tests::{keyring, keys, of_client, of_session, record, record_es256, signed};
 
     /// PAS-52: the cache holds valid signatures, not valid tokens.
     #[test]
     fn a_cached_token_is_invalid_once_its_key_is_revoked() {
         for format in TokenFormat::ALL {
             let (ring, verifier) = (keyring(), AccessVerifier::new());
-            let text = sign(&of_session(), *format, ring.active());
+            let text = signed(&of_session(), *format, &ring);
             let first = verifier.verify(&text, &ring).unwrap();
             let second = verifier.verify(&text, &ring).unwrap();
             assert!(Arc::ptr_eq(&first, &second), "the second is from the cache");
             assert!(*first == of_session());
-            let rotated =
-                Keyring::open(&[record(2, KeyStatus::Retired), record(3, KeyStatus::Active)], &keys())
-                    .unwrap();
+            let rotated = [
+                record(2, KeyStatus::Retired),
+                record(3, KeyStatus::Active),
+                record_es256(2, KeyStatus::Retired),
+            ];
+            let rotated = Keyring::open(&rotated, &keys()).unwrap();
             assert!(verifier.verify(&text, &rotated).is_some(), "a retired key still verifies");
             let revoked = Keyring::open(&[record(3, KeyStatus::Active)], &keys()).unwrap();
             assert!(verifier.verify(&text, &revoked).is_none());
@@ -106,12 +108,9 @@ mod tests {
     #[test]
     fn rejected_tokens_are_not_cached_and_the_cache_is_bounded() {
         let (ring, verifier) = (keyring(), AccessVerifier::new());
-        let text = sign(&of_client(), TokenFormat::Paseto, ring.active());
-        let foreign = sign(
-            &of_client(),
-            TokenFormat::Paseto,
-            Keyring::open(&[record(9, KeyStatus::Active)], &keys()).unwrap().active(),
-        );
+        let text = signed(&of_client(), TokenFormat::Paseto, &ring);
+        let other = Keyring::open(&[record(9, KeyStatus::Active)], &keys()).unwrap();
+        let foreign = signed(&of_client(), TokenFormat::Paseto, &other);
         for rejected in [&foreign, &text[1..], &"x".repeat(TOKEN_BYTES_MAX + 1)] {
             assert!(verifier.verify(rejected, &ring).is_none());
         }

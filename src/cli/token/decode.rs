@@ -7,20 +7,22 @@ use super::TokenArgument;
 use crate::cli::print::print_result;
 use crate::cli::times::when;
 use crate::cli::{Failure, Output};
+use crate::domain::algorithm::Algorithm;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::token::jwt::{self, ForeignHeader};
 use crate::token::opaque::{Link, Opaque, OpaqueKind};
-use crate::token::paserk::{parse_public, public_id};
-use crate::token::paseto::{self, PublicKey};
+use crate::token::paserk::parse_public;
+use crate::token::paseto;
+use crate::token::public_key::PublicKey;
 
 /// A token to decode.
 #[derive(Debug, Args)]
 pub struct Decode {
     #[command(flatten)]
     token: TokenArgument,
-    /// Verifies the token with this public key: k4.public.… from /.well-known/paserk.json, which is
-    /// k4.public. followed by the x of the JWK.
+    /// Verifies the token with this public key: k4.public.… from /.well-known/paserk.json, or a JWK from
+    /// /.well-known/jwks.json.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 }
@@ -43,7 +45,7 @@ impl Decode {
             }
             None => access_token(&text, key.as_ref())?,
         };
-        let kid = key.map(|key| public_id(key.as_bytes()).to_string());
+        let kid = key.map(|key| key.id().to_string());
         let verified = [("verified", json!(kid.is_some())), ("verified_with", json!(kid))];
         let object: Map<_, _> =
             verified.into_iter().chain(parts).map(|(name, value)| (name.to_owned(), value)).collect();
@@ -55,11 +57,15 @@ impl Decode {
 
 /// The error never repeats the text: it may be a secret key.
 fn public_key(text: &str) -> Result<PublicKey, Failure> {
-    let bytes = parse_public(text).ok_or_else(|| {
-        Failure::refused("--key is not a public key: expected k4.public. and 43 characters")
-    })?;
-    PublicKey::from_bytes(&bytes)
-        .map_err(|cause| Failure::refused(format!("--key is not a public key: {cause}")))
+    if let Some(bytes) = parse_public(text) {
+        return PublicKey::from_bytes(Algorithm::EdDsa, &bytes)
+            .map_err(|invalid| Failure::refused(format!("--key is not a public key: {invalid}")));
+    }
+    PublicKey::from_jwk(text).ok_or_else(|| {
+        Failure::refused(
+            "--key is not a public key: expected k4.public. and 43 characters, or a JWK of Ed25519 or P-256",
+        )
+    })
 }
 
 fn verdict(kid: Option<&str>, verifiable: bool) -> String {
@@ -84,7 +90,10 @@ fn access_token(text: &str, key: Option<&PublicKey>) -> Result<(Parts, Vec<Strin
     };
     let (parts, verified) = if let Some(token) = paseto::Unverified::parse(text) {
         let (payload, footer) = token.expose_unverified().ok_or_else(foreign)?;
-        let verified = key.is_none_or(|key| token.verify(key, b"").is_some());
+        let verified = key.is_none_or(|key| match key {
+            PublicKey::Ed25519(key) => token.verify(key, b"").is_some(),
+            PublicKey::P256(_) => false,
+        });
         (vec![("payload", json_or_text(&payload)), ("footer", json_or_text(&footer))], verified)
     } else {
         let token = jwt::Unverified::parse(text).ok_or_else(foreign)?;

@@ -35,7 +35,7 @@ fn client(name: &str) -> ClientId {
 }
 
 fn key() -> KeyId {
-    KeyId([9; 33])
+    KeyId::Ed25519([9; 33])
 }
 
 /// Nothing was cut off.

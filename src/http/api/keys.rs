@@ -6,6 +6,8 @@ use poem_openapi::param::Path;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::algorithm::Algorithm;
+use crate::domain::id::KeyId;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
@@ -24,10 +26,13 @@ pub struct KeysApi<S>(pub Arc<Engine<S>>);
 /// A signing key; its secret half never leaves the store.
 #[derive(Serialize, Deserialize, Object)]
 pub struct Key {
-    /// Its PASERK identifier.
+    /// PASERK identifier of an Ed25519 key, or JWK thumbprint (RFC 7638) of a P-256 key.
     pub kid: String,
-    /// The public key as PASERK.
-    pub key: String,
+    /// `EdDSA` (Ed25519) or `ES256` (P-256).
+    pub alg: String,
+    /// The public key as PASERK; absent for P-256, whose keys are in the JWKS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Whether it signs now, will, or did.
     pub status: Wire<KeyStatus>,
     /// When it was made.
@@ -50,8 +55,11 @@ pub struct KeyList {
 /// The key that signs now.
 #[derive(Serialize, Deserialize, Object)]
 pub struct Rotated {
-    /// Its PASERK identifier.
+    /// PASERK identifier of the Ed25519 key.
     pub kid: String,
+    /// JWK thumbprint of the P-256 key, while a client has the format `jwt_es256`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub es256_kid: Option<String>,
 }
 
 #[derive(ApiResponse)]
@@ -88,7 +96,10 @@ impl<S: Store> KeysApi<S> {
         origin: Origin,
     ) -> Result<Json<Rotated>, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
-        Ok(Json(Rotated { kid: self.0.rotate_key(&caller).await?.to_string() }))
+        let signing = self.0.rotate_keys(&caller).await?;
+        let kid = |algorithm| signing.iter().find(|id| id.algorithm() == algorithm).map(ToString::to_string);
+        let (kid, es256_kid) = (kid(Algorithm::EdDsa).unwrap_or_default(), kid(Algorithm::Es256));
+        Ok(Json(Rotated { kid, es256_kid }))
     }
 
     /// Revoke a compromised key.
@@ -100,7 +111,7 @@ impl<S: Store> KeysApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         origin: Origin,
-        /// The key's PASERK identifier.
+        /// The key's identifier.
         kid: Path<String>,
     ) -> Result<RevokeResponse, Problem> {
         let caller = caller(&self.0, authorization, &origin).await?;
@@ -114,7 +125,11 @@ impl From<&KeyRecord> for Key {
     fn from(key: &KeyRecord) -> Self {
         Self {
             kid: key.id.to_string(),
-            key: paserk::public_text(&key.public),
+            alg: key.id.algorithm().as_str().into(),
+            key: match key.id {
+                KeyId::Ed25519(_) => key.public.as_ref().try_into().ok().map(paserk::public_text),
+                KeyId::P256(_) => None,
+            },
             status: Wire(key.status),
             created_at: Wire(key.created_at),
             active_since: key.active_since.map(Wire),

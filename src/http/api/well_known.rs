@@ -13,7 +13,9 @@ use crate::http::document::Tag;
 use crate::http::request::types::Wire;
 use crate::http::response::answer::Json;
 use crate::store::Store;
+use crate::token::keyring::SigningKeyEntry;
 use crate::token::paserk;
+use crate::token::public_key::PublicKey;
 
 /// How long the documents may be kept. A key is published much longer before it signs.
 const MAX_AGE: &str = "public, max-age=300";
@@ -43,7 +45,7 @@ pub struct Metadata {
     pub introspection_endpoint: String,
     pub revocation_endpoint: String,
     pub jwks_uri: String,
-    /// The same keys as PASERK.
+    /// The Ed25519 keys as PASERK.
     pub paserk_keys_uri: String,
     /// The API's documentation.
     pub service_documentation: String,
@@ -61,23 +63,26 @@ pub struct JwkSet {
     pub keys: Vec<Jwk>,
 }
 
-/// An Ed25519 public key (RFC 8037).
+/// An Ed25519 public key (RFC 8037), or a P-256 public key (RFC 7518 §6.2).
 #[derive(Debug, Serialize, Deserialize, Object)]
 pub struct Jwk {
-    /// Always `OKP`.
+    /// `OKP` for Ed25519, `EC` for P-256.
     pub kty: String,
-    /// Always `Ed25519`.
+    /// `Ed25519` or `P-256`.
     pub crv: String,
     /// Always `sig`.
     #[serde(rename = "use")]
     #[oai(rename = "use")]
     pub usage: String,
-    /// Always `EdDSA`.
+    /// `EdDSA` or `ES256`.
     pub alg: String,
-    /// The key's PASERK identifier.
+    /// PASERK identifier of an Ed25519 key, or JWK thumbprint (RFC 7638) of a P-256 key.
     pub kid: String,
-    /// The public key.
+    /// The public key, or of P-256 its x coordinate.
     pub x: String,
+    /// The y coordinate of a P-256 key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
 }
 
 /// The public keys as PASERK.
@@ -131,37 +136,53 @@ impl<S: Store> WellKnownApi<S> {
 
     /// The public keys, as JSON Web Keys.
     ///
-    /// Ed25519 keys as RFC 8037 writes them; `kid` is the PASERK identifier that stands in the footer of a
-    /// token. May be kept for five minutes.
+    /// Ed25519 keys (RFC 8037), whose `kid` is the PASERK identifier; while a client has the format `jwt_es256`
+    /// also P-256 keys (RFC 7518), whose `kid` is the JWK thumbprint (RFC 7638). May be cached for five minutes.
     #[oai(path = "/.well-known/jwks.json", method = "get", tag = "Tag::Discovery", operation_id = "jwks")]
     async fn jwks(&self) -> Document<JwkSet> {
         let keyring = self.0.keyring();
-        let jwk = |key: &[u8; 32], kid: String| Jwk {
-            kty: "OKP".into(),
-            crv: "Ed25519".into(),
-            usage: "sig".into(),
-            alg: "EdDSA".into(),
-            kid,
-            x: Base64UrlUnpadded::encode_string(key),
-        };
-        found(JwkSet {
-            keys: keyring.published().map(|(kid, public, _)| jwk(public, kid.to_string())).collect(),
-        })
+        found(JwkSet { keys: keyring.published().map(Jwk::from).collect() })
     }
 
     /// The public keys, as PASERK.
     ///
-    /// The same keys in the form that PASETO libraries read, with the one that signs now, the next one and
+    /// The Ed25519 keys in the form that PASETO libraries read, with the one that signs now, the next one and
     /// the retired. May be kept for five minutes.
     #[oai(path = "/.well-known/paserk.json", method = "get", tag = "Tag::Discovery", operation_id = "paserk")]
     async fn paserk(&self) -> Document<PaserkSet> {
         let keyring = self.0.keyring();
-        let keys = keyring.published().map(|(kid, public, status)| PaserkKey {
-            kid: kid.to_string(),
-            key: paserk::public_text(public),
-            status: Wire(status),
+        let keys = keyring.published().filter_map(|key| match &key.public {
+            PublicKey::Ed25519(public) => Some(PaserkKey {
+                kid: key.id.to_string(),
+                key: paserk::public_text(public.as_bytes()),
+                status: Wire(key.status),
+            }),
+            PublicKey::P256(_) => None,
         });
         found(PaserkSet { keys: keys.collect() })
+    }
+}
+
+impl From<&SigningKeyEntry> for Jwk {
+    fn from(key: &SigningKeyEntry) -> Self {
+        let (kty, crv, x, y) = match &key.public {
+            PublicKey::Ed25519(public) => {
+                ("OKP", "Ed25519", Base64UrlUnpadded::encode_string(public.as_bytes()), None)
+            }
+            PublicKey::P256(public) => {
+                let (x, y) = public.coordinates();
+                ("EC", "P-256", x, Some(y))
+            }
+        };
+        Self {
+            kty: kty.into(),
+            crv: crv.into(),
+            usage: "sig".into(),
+            alg: key.id.algorithm().as_str().into(),
+            kid: key.id.to_string(),
+            x,
+            y,
+        }
     }
 }
 

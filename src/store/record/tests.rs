@@ -29,7 +29,7 @@ fn window() -> RetryWindow {
         stamp: Stamp {
             issued_at: 60,
             expires_at: 360,
-            key: KeyId([3; 33]),
+            key: KeyId::Ed25519([3; 33]),
             format: TokenFormat::Jwt,
             claims_version: 2,
         },
@@ -103,7 +103,7 @@ fn event() -> Event {
     event.family = Some(4);
     event.reason = Some(EndReason::StoreRollback);
     event.token = Some(TokenId([0x1d; 16]));
-    event.key = Some(KeyId([3; 33]));
+    event.key = Some(KeyId::Ed25519([3; 33]));
     event.generations_behind = Some(2);
     event.address = Some([4; 16]);
     event.note = Some("lost laptop".into());
@@ -132,14 +132,24 @@ fn client() -> Client {
 
 fn keys() -> Vec<KeyRecord> {
     vec![KeyRecord {
-        id: KeyId([3; 33]),
+        id: KeyId::Ed25519([3; 33]),
         status: KeyStatus::Retired,
-        public: [8; 32],
+        public: [8; 32].into(),
         sealed_seed: vec![6; 48],
         created_at: at(1),
         active_since: Some(at(2)),
         retired_at: Some(at(3)),
     }]
+}
+
+/// Keys of Ed25519 and of P-256.
+fn both_algorithms() -> Vec<KeyRecord> {
+    let p256 = KeyRecord {
+        id: KeyId::P256([4; 32]),
+        public: std::array::from_fn::<u8, 64, _>(|at| at as u8).into(),
+        ..keys().remove(0)
+    };
+    [keys(), vec![p256], keys()].concat()
 }
 
 fn cut_off() -> CutOff {
@@ -171,6 +181,7 @@ fn the_other_records_read_as_they_were_written() {
     assert_eq!(decode_client("app", &encode_client(&client())), Ok(client()));
     assert_eq!(decode_cut_off("", &encode_cut_off("", &cut_off())), Ok(cut_off()));
     assert_eq!(decode_keys(&encode_keys(&keys())), Ok(keys()));
+    assert_eq!(decode_keys(&encode_keys(&both_algorithms())), Ok(both_algorithms()));
     assert_eq!(decode_epochs(&encode_epochs(&epochs())), Ok(epochs()));
     let data = Data(r#"{"cart":[]}"#.into());
     assert_eq!(codec.decode_data(session().id, &codec.encode_data(session().id, &data)), Ok(data));
@@ -188,6 +199,7 @@ fn the_bytes_of_every_record_are_fixed() {
         ("client", encode_client(&client())),
         ("cut_off", encode_cut_off("app", &cut_off())),
         ("keys", encode_keys(&keys())),
+        ("keys of two algorithms", encode_keys(&both_algorithms())),
         ("epochs", encode_epochs(&epochs())),
         ("check", codec.key_check().to_vec()),
         ("subject", codec.subject_index(&session().subject).to_vec()),

@@ -4,6 +4,7 @@ use ed25519_dalek::SigningKey;
 
 use super::*;
 use crate::domain::access::TokenFormat;
+use crate::domain::algorithm::Algorithm;
 use crate::domain::caller::Caller;
 use crate::domain::client::{Client, ClientKind};
 use crate::domain::cutoff::CutOffs;
@@ -20,11 +21,26 @@ pub fn keys() -> Keys {
 }
 
 pub fn record(seed: u8, status: KeyStatus) -> KeyRecord {
-    generate([seed; 32], &keys(), status, Timestamp::from_seconds(1))
+    generate(Algorithm::EdDsa, [seed; 32], &keys(), status, Timestamp::from_seconds(1))
+}
+
+pub fn record_es256(seed: u8, status: KeyStatus) -> KeyRecord {
+    generate(Algorithm::Es256, [seed; 32], &keys(), status, Timestamp::from_seconds(1))
 }
 
 pub fn keyring() -> Keyring {
-    Keyring::open(&[record(2, KeyStatus::Active), record(3, KeyStatus::Retired)], &keys()).unwrap()
+    let records = [
+        record(2, KeyStatus::Active),
+        record(3, KeyStatus::Retired),
+        record_es256(2, KeyStatus::Active),
+        record_es256(3, KeyStatus::Retired),
+    ];
+    Keyring::open(&records, &keys()).unwrap()
+}
+
+/// Signed by the active key for this format.
+pub fn signed(token: &AccessToken, format: TokenFormat, ring: &Keyring) -> String {
+    sign(token, format, ring.active_for(format).unwrap()).unwrap()
 }
 
 pub fn of_session() -> AccessToken {
@@ -62,7 +78,7 @@ pub fn of_client() -> AccessToken {
 /// Reads a payload that is signed by one of our keys.
 fn read_signed(payload: impl Into<Vec<u8>>) -> Option<AccessToken> {
     let ring = keyring();
-    verify(&ring.active().sign(payload.into(), TokenFormat::Paseto), &ring)
+    verify(&ring.active().sign(payload.into(), TokenFormat::Paseto).unwrap(), &ring)
 }
 
 fn payload(token: &AccessToken) -> String {
@@ -81,7 +97,7 @@ fn verification_returns_the_content_that_was_signed() {
     for token in [of_session(), of_client(), AccessToken { issued_for: bare, ..of_client() }] {
         for format in TokenFormat::ALL {
             assert!(
-                verify(&sign(&token, *format, ring.active()), &ring).as_ref() == Some(&token),
+                verify(&signed(&token, *format, &ring), &ring).as_ref() == Some(&token),
                 "{}",
                 format.as_str()
             );
@@ -109,7 +125,7 @@ fn a_token_is_written_as_the_contract_says() {
         )
     );
     let ring = keyring();
-    let text = sign(&of_client(), TokenFormat::Paseto, ring.active());
+    let text = signed(&of_client(), TokenFormat::Paseto, &ring);
     let (_, footer) = paseto::Unverified::parse(&text).unwrap().expose_unverified().unwrap();
     assert_eq!(String::from_utf8(footer).unwrap(), format!(r#"{{"kid":"{}"}}"#, ring.active().id));
 }
@@ -128,7 +144,7 @@ fn the_largest_claims_fit() {
     }
     for format in TokenFormat::ALL {
         assert!(
-            verify(&sign(&token, *format, ring.active()), &ring).as_ref() == Some(&token),
+            verify(&signed(&token, *format, &ring), &ring).as_ref() == Some(&token),
             "{}",
             format.as_str()
         );
@@ -255,6 +271,11 @@ fn times_are_rfc_3339_and_rounded_so_that_validity_is_shorter() {
     }
 }
 
+/// The active Ed25519 key as text.
+fn paserk_of(ring: &Keyring) -> String {
+    paserk::public_text(ring.active().public.to_bytes().as_ref().try_into().unwrap())
+}
+
 /// PAS-22, PAS-23, PAS-24, PAS-25, ASV-03: a footer that is not that of a key in the ring is not decoded, even
 /// if the signature is valid.
 #[test]
@@ -279,8 +300,8 @@ fn only_our_own_footer_is_accepted() {
         format!(r#"{{"kid":"{kid}","kid":"{kid}"}}"#),
         format!(r#"{{"kid":"{kid}","wpk":"k4.local-wrap.pie.AAAA"}}"#),
         format!(r#"{{"kid":"{kid}","jku":"https://evil.example"}}"#),
-        format!(r#"{{"kid":"{}"}}"#, paserk::public_text(ring.active().public.as_bytes())),
-        format!(r#"{{"jwk":"{}"}}"#, paserk::public_text(ring.active().public.as_bytes())),
+        format!(r#"{{"kid":"{}"}}"#, paserk_of(&ring)),
+        format!(r#"{{"jwk":"{}"}}"#, paserk_of(&ring)),
         format!(r#"{{"kid":{}"{kid}"}}"#, "[".repeat(300)),
     ] {
         assert!(signed(&footer).is_none(), "{footer}");
@@ -324,7 +345,7 @@ fn a_verified_token_is_valid_from_nbf_until_just_before_exp() {
 #[test]
 fn a_token_changed_anywhere_or_truncated_is_rejected() {
     let ring = keyring();
-    let text = sign(&of_client(), TokenFormat::Paseto, ring.active());
+    let text = signed(&of_client(), TokenFormat::Paseto, &ring);
     for at in 0..text.len() {
         let mut changed = text.clone().into_bytes();
         changed[at] ^= 1;

@@ -1,14 +1,17 @@
 //! Access tokens as JWTs: what is written, what is accepted, and what is rejected.
 
+use ed25519_dalek::{Signer, SigningKey};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::*;
 use crate::domain::access::{AccessToken, TokenFormat};
 use crate::domain::key::KeyStatus;
-use crate::token::access::tests::{keyring, of_client, of_session, record};
+use crate::token::access::tests::{keyring, of_client, of_session, record, signed};
 use crate::token::access::{sign as sign_access_token, verify};
 use crate::token::{paserk, paseto};
+
+mod es256;
 
 fn base64url(bytes: impl AsRef<[u8]>) -> String {
     Base64UrlUnpadded::encode_string(bytes.as_ref())
@@ -19,7 +22,7 @@ fn decoded(part: &str) -> String {
 }
 
 fn token(of: &AccessToken) -> String {
-    sign_access_token(of, TokenFormat::Jwt, keyring().active())
+    signed(of, TokenFormat::Jwt, &keyring())
 }
 
 fn parts(token: &str) -> [&str; 3] {
@@ -37,16 +40,20 @@ fn is_accepted(token: &str) -> bool {
 /// Reads a payload that is signed by one of our keys.
 fn read_signed(payload: impl Into<Vec<u8>>) -> Option<AccessToken> {
     let ring = keyring();
-    verify(&ring.active().sign(payload.into(), TokenFormat::Jwt), &ring)
+    verify(&ring.active().sign(payload.into(), TokenFormat::Jwt).unwrap(), &ring)
 }
 
 /// Whether a valid payload with this header, signed by our own key, is accepted.
 fn is_accepted_under(header: &str) -> bool {
-    is_accepted(&sign(
+    is_accepted(&sign_with(
         &SigningKey::from_bytes(&[2; 32]),
         &base64url(header),
         payload(&of_client()).as_bytes(),
     ))
+}
+
+fn sign_with(key: &SigningKey, encoded_header: &str, message: &[u8]) -> String {
+    sign(encoded_header, message, |signed| key.sign(signed).to_bytes())
 }
 
 /// JWP-01: the header of RFC 9068 §2.1, the names and types of RFC 7519 and RFC 9068 §2.2, in the order of
@@ -83,15 +90,15 @@ fn a_jwt_is_written_as_rfc_9068_says() {
 fn the_example_of_rfc_8037_is_signed_and_verified() {
     let seed = Base64UrlUnpadded::decode_vec("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
     let key = SigningKey::from_bytes(&seed.try_into().unwrap());
-    let signed = sign(&key, "eyJhbGciOiJFZERTQSJ9", b"Example of Ed25519 signing");
+    let signed = sign_with(&key, "eyJhbGciOiJFZERTQSJ9", b"Example of Ed25519 signing");
     let example = concat!(
         "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.",
         "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
     );
     assert_eq!(signed, example);
-    let public = PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap();
+    let public = PublicKey::from_bytes(Algorithm::EdDsa, key.verifying_key().as_bytes()).unwrap();
     assert_eq!(
-        Unverified::parse(example).unwrap().verify(&public).as_deref(),
+        Unverified::parse(example).unwrap().verify_signature(&public).as_deref(),
         Some(&b"Example of Ed25519 signing"[..])
     );
 }
@@ -127,7 +134,7 @@ fn a_jwt_with_any_bit_flipped_or_truncated_is_rejected() {
 fn only_our_own_header_is_accepted() {
     let kid = keyring().active().id;
     let (retired, unknown) = (record(3, KeyStatus::Retired).id, record(4, KeyStatus::Active).id);
-    let public = base64url(keyring().active().public.as_bytes());
+    let public = base64url(keyring().active().public.to_bytes());
     assert!(is_accepted_under(&format!(r#"{{"typ":"at+jwt","alg":"EdDSA","kid":"{kid}"}}"#)));
     for header in [
         String::new(),
@@ -175,9 +182,13 @@ fn only_our_own_header_is_accepted() {
         format!("{encoded}="),
         encoded[..encoded.len() - 1].into(),
     ] {
-        let token = sign(&SigningKey::from_bytes(&[2; 32]), &spelling, payload(&of_client()).as_bytes());
+        let token = sign_with(&SigningKey::from_bytes(&[2; 32]), &spelling, payload(&of_client()).as_bytes());
         assert!(!is_accepted(&token), "{spelling}");
     }
+}
+
+fn paserk_text(key: &PublicKey) -> String {
+    paserk::public_text(key.to_bytes().as_ref().try_into().unwrap())
 }
 
 /// ASV-02: RFC 8725 §3.1. The public key is public, so a MAC under it proves nothing.
@@ -189,9 +200,7 @@ fn alg_none_and_a_mac_under_the_public_key_are_rejected() {
     for algorithm in ["none", "NONE", "HS256", "EdDSA"] {
         let header = base64url(format!(r#"{{"typ":"at+jwt","alg":"{algorithm}","kid":"{}"}}"#, key.id));
         let signed = format!("{header}.{claims}");
-        for secret in
-            [key.public.as_bytes().to_vec(), paserk::public_text(key.public.as_bytes()).into_bytes(), vec![]]
-        {
+        for secret in [key.public.to_bytes().to_vec(), paserk_text(&key.public).into_bytes(), vec![]] {
             let mac = Hmac::<Sha256>::new_from_slice(&secret)
                 .unwrap()
                 .chain_update(&signed)
@@ -212,12 +221,12 @@ fn a_jwt_of_a_key_that_is_not_in_the_ring_is_rejected() {
     let unknown = record(4, KeyStatus::Active).id;
     for id in [ring.active().id, unknown] {
         assert!(
-            !is_accepted(&sign(&foreign, &encoded_header(&id), payload(&of_client()).as_bytes())),
+            !is_accepted(&sign_with(&foreign, &encoded_header(&id), payload(&of_client()).as_bytes())),
             "{id}"
         );
     }
     let retired = ring.find(&record(3, KeyStatus::Retired).id).unwrap();
-    assert!(is_accepted(&sign_access_token(&of_client(), TokenFormat::Jwt, retired)));
+    assert!(is_accepted(&sign_access_token(&of_client(), TokenFormat::Jwt, retired).unwrap()));
 }
 
 /// PAS-06, PAS-07, PAS-08 for the other form, PAS-52: one token, one spelling.
@@ -372,13 +381,16 @@ fn the_payload_of_one_format_is_rejected_in_the_other_even_if_signed() {
     let ring = keyring();
     let key = ring.active();
     for token in [of_session(), of_client()] {
-        let paseto = sign_access_token(&token, TokenFormat::Paseto, key);
+        let paseto = sign_access_token(&token, TokenFormat::Paseto, key).unwrap();
         let (message, _) = paseto::Unverified::parse(&paseto).unwrap().expose_unverified().unwrap();
-        let jwt = sign_access_token(&token, TokenFormat::Jwt, key);
+        let jwt = sign_access_token(&token, TokenFormat::Jwt, key).unwrap();
         assert!(verify(&paseto, &ring) == Some(token.clone()) && verify(&jwt, &ring) == Some(token.clone()));
-        assert!(verify(&key.sign(message, TokenFormat::Jwt), &ring).is_none(), "a PASETO's payload in a JWT");
         assert!(
-            verify(&key.sign(payload(&token).into(), TokenFormat::Paseto), &ring).is_none(),
+            verify(&key.sign(message, TokenFormat::Jwt).unwrap(), &ring).is_none(),
+            "a PASETO's payload in a JWT"
+        );
+        assert!(
+            verify(&key.sign(payload(&token).into(), TokenFormat::Paseto).unwrap(), &ring).is_none(),
             "a JWT's payload in a PASETO"
         );
     }
@@ -390,8 +402,8 @@ fn the_signature_of_one_format_does_not_verify_in_the_other() {
     let ring = keyring();
     let key = ring.active();
     for message in [payload(&of_client()), "{}".into(), String::new(), "\u{4}\0\0\0\0\0\0\0".into()] {
-        let jwt = key.sign(message.clone().into(), TokenFormat::Jwt);
-        let paseto = key.sign(message.clone().into(), TokenFormat::Paseto);
+        let jwt = key.sign(message.clone().into(), TokenFormat::Jwt).unwrap();
+        let paseto = key.sign(message.clone().into(), TokenFormat::Paseto).unwrap();
         assert!(
             jwt.starts_with("eyJ"),
             "what a JWT signs begins with a letter; what a PASETO signs begins with the number 4"
@@ -405,9 +417,11 @@ fn the_signature_of_one_format_does_not_verify_in_the_other() {
         let as_paseto = |signature: &[u8]| {
             format!("v4.public.{}.{footer}", base64url([message.as_bytes(), signature].concat()))
         };
-        let jwt_verifies = |token: &str| Unverified::parse(token).unwrap().verify(&key.public).is_some();
+        let jwt_verifies =
+            |token: &str| Unverified::parse(token).unwrap().verify_signature(&key.public).is_some();
+        let PublicKey::Ed25519(public) = &key.public else { panic!("the active key is one of Ed25519") };
         let paseto_verifies =
-            |token: &str| paseto::Unverified::parse(token).unwrap().verify(&key.public, b"").is_some();
+            |token: &str| paseto::Unverified::parse(token).unwrap().verify(public, b"").is_some();
         assert!(
             jwt_verifies(&as_jwt(lifted)) && paseto_verifies(&as_paseto(own)),
             "reassembled, each verifies"

@@ -404,7 +404,7 @@ fn part(json: &str) -> String {
 
 /// ASV-02: what is not signed as keyfob signs is not shown as if it were.
 #[test]
-fn decode_reads_jwts_and_refuses_every_algorithm_but_ours() {
+fn decode_reads_jwts_and_refuses_every_other_algorithm() {
     let desk = Desk::new(true);
     desk.json(&["client", "update", "app", "--access-token-format", "jwt"]);
     let token = text(&desk.open("alice")["access_token"]);
@@ -439,7 +439,7 @@ fn decode_reads_jwts_and_refuses_every_algorithm_but_ours() {
     assert!(decode(&[&changed, "--key", &key]).refusal().contains("this key did not sign this token"));
     assert!(decode(&[&changed]).text().contains("root"), "without a key nothing is promised");
     for (algorithm, rest) in
-        [("none", ""), ("None", signature), ("HS256", signature), ("ES256", signature), ("eddsa", signature)]
+        [("none", ""), ("None", signature), ("HS256", signature), ("ES384", signature), ("eddsa", signature)]
     {
         let forged =
             format!("{}.{payload}.{rest}", part(&format!(r#"{{"typ":"at+jwt","alg":"{algorithm}"}}"#)));
@@ -462,6 +462,37 @@ fn decode_reads_jwts_and_refuses_every_algorithm_but_ours() {
     assert!(
         decode(&[&format!("{critical}.{payload}.{signature}"), "--key", &key]).refusal().contains("crit")
     );
+}
+
+/// With the JWK as it is published; another key, also one of the other algorithm, does not verify it.
+#[test]
+fn decode_verifies_es256_with_a_published_jwk() {
+    let desk = Desk::new(true);
+    desk.json(&["client", "update", "app", "--access-token-format", "jwt_es256"]);
+    let token = text(&desk.open("alice")["access_token"]);
+    let published =
+        desk.server.as_ref().unwrap().send("GET", "/.well-known/jwks.json", None, "", "").unwrap().json();
+    let keys = published["keys"].as_array().unwrap();
+    let elsewhere = TempDir::new().unwrap();
+    let decode =
+        |key: &str| piped(elsewhere.path(), &["token", "decode", "-", "--json", "--key", key], &token);
+    let [signing, others @ ..] = &keys.iter().filter(|key| key["alg"] == "ES256").collect::<Vec<_>>()[..]
+    else {
+        panic!("{published}")
+    };
+    let told = decode(&signing.to_string()).json();
+    assert_eq!(
+        (&told["verified"], &told["verified_with"], &told["header"]["alg"], &told["payload"]["sub"]),
+        (&json!(true), &signing["kid"], &json!("ES256"), &json!("alice"))
+    );
+    for other in others.iter().copied().chain(keys.iter().filter(|key| key["alg"] == "EdDSA")) {
+        assert!(decode(&other.to_string()).refusal().contains("did not sign"), "{other}");
+    }
+    for malformed in
+        ["{}", "{", r#"{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}"#, r#"{"kty":"oct","k":"AA"}"#]
+    {
+        assert!(decode(malformed).refusal().contains("--key is not a public key"), "{malformed}");
+    }
 }
 
 /// The public part of an opaque token names its session; the secret part is never printed.

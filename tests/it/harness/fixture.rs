@@ -220,7 +220,7 @@ pub fn refresh(
         scope: None,
         resource: None,
         policy,
-        key: KeyId([3; 33]),
+        key: KeyId::Ed25519([3; 33]),
         format: TokenFormat::Paseto,
         address: Some([4; 16]),
     };

@@ -273,7 +273,7 @@ fn keys_of(directory: &Path, finds: &mut Finds) {
     let records = block_on(store.keys()).unwrap();
     assert!(!records.is_empty());
     for record in records {
-        let seed = Sealer::new(&keys.wrap).open(&record.id.0, &record.sealed_seed).unwrap();
+        let seed = Sealer::new(&keys.wrap).open(record.id.as_bytes(), &record.sealed_seed).unwrap();
         finds.bytes("signing seed, text", Base64UrlUnpadded::encode_string(&seed).as_bytes());
         finds.bytes("signing seed", &seed);
     }

@@ -376,9 +376,9 @@ async fn a_client_is_created_changed_and_read_from_the_registry(store: Arc<impl 
 
 async fn signing_keys_keep_their_order(store: Arc<impl Store>) {
     let key = |n: u8| KeyRecord {
-        id: KeyId([n; 33]),
+        id: KeyId::Ed25519([n; 33]),
         status: KeyStatus::Active,
-        public: [n; 32],
+        public: [n; 32].into(),
         sealed_seed: vec![n; 48],
         created_at: at(0),
         active_since: None,

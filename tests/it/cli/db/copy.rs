@@ -31,7 +31,7 @@ fn fill(restoring: &mut Restoring, bytes: &[u8]) -> Result<Head, RestoreError> {
 }
 
 fn fresh(status: KeyStatus) -> KeyRecord {
-    keyring::generate([1; 32], &keys(), status, at(60))
+    keyring::generate(keyfob::domain::algorithm::Algorithm::EdDsa, [1; 32], &keys(), status, at(60))
 }
 
 fn restore(bytes: &[u8], path: &Path) -> Position {

@@ -50,7 +50,13 @@ async fn filled() -> Place {
         store.open(Opening { data: Some(data("{}")), ..opening(session(n, "alice", "app")) }).await.unwrap();
     }
     rotate(&store, &Token::first(2), [2; 32], moment(5)).await.unwrap();
-    let key = keyring::generate([1; 32], &keys(), KeyStatus::Active, at(0));
+    let key = keyring::generate(
+        keyfob::domain::algorithm::Algorithm::EdDsa,
+        [1; 32],
+        &keys(),
+        KeyStatus::Active,
+        at(0),
+    );
     store
         .update_keys(move |keys| {
             keys.push(key.clone());
@@ -207,7 +213,13 @@ async fn every_damage_is_found_where_it_is() {
             "keys of another master key",
             |t| {
                 let stranger = Keys::derive(&SecretKey::new([8; 32]));
-                let keys = [keyring::generate([1; 32], &stranger, KeyStatus::Active, at(0))];
+                let keys = [keyring::generate(
+                    keyfob::domain::algorithm::Algorithm::EdDsa,
+                    [1; 32],
+                    &stranger,
+                    KeyStatus::Active,
+                    at(0),
+                )];
                 t.open_table(META).unwrap().insert("keys", &*record::encode_keys(&keys)).unwrap();
             },
             vec!["meta keys: the keys are invalid, or were sealed under another master key".into()],

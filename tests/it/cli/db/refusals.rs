@@ -127,6 +127,37 @@ fn a_fresh_machine_needs_the_backup_and_the_key_and_nothing_else() {
     }
 }
 
+/// The keys of the backup are replaced, those of P-256 too, and every record is valid.
+#[test]
+fn a_restored_store_has_new_keys_of_both_algorithms() {
+    let mut house = House::new();
+    says(house.path(), &["client", "update", "app", "--access-token-format", "jwt_es256"]);
+    let kids = |house: &House, algorithm: &str| -> Vec<String> {
+        let keys = house.json(&["key", "list"]);
+        keys.as_array()
+            .unwrap()
+            .iter()
+            .filter(|key| key["alg"] == algorithm)
+            .map(|key| text(&key["kid"]))
+            .collect()
+    };
+    let before = ["EdDSA", "ES256"].map(|algorithm| kids(&house, algorithm));
+    let token = text(&house.open("alice")["access_token"]);
+    house.json(&["db", "backup", "b.backup"]);
+    assert_eq!(house.server.take().unwrap().stop(), 0);
+    says(house.path(), &["db", "restore", "b.backup"]);
+    assert_eq!(house.json(&["db", "check"])["finds"], json!([]));
+    house.server = Some(Process::start(house.path()));
+    for (algorithm, before) in ["EdDSA", "ES256"].iter().zip(before) {
+        let after = kids(&house, algorithm);
+        assert_eq!((before.len(), after.len()), (2, 2), "{algorithm}");
+        assert!(after.iter().all(|kid| !before.contains(kid)), "{algorithm}");
+    }
+    let told = house.json(&["token", "introspect", &token]);
+    assert_eq!(told["active"], false);
+    assert!(text(&house.open("bob")["access_token"]).starts_with("eyJ"));
+}
+
 /// What `db backup -` writes, `db restore -` reads: the way of a file that only root can read to the server's
 /// own user.
 #[test]

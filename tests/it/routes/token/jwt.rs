@@ -1,6 +1,7 @@
 //! Clients whose access tokens are JWTs (RFC 9068): the same behaviour as with PASETO, and a second
 //! implementation that verifies them.
 
+mod es256;
 mod second_implementation;
 
 use std::time::Duration;
@@ -9,7 +10,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
 use serde_json::{Value, json};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::harness::server::{Auth, Client, ISSUER, NOW_S, Server, text};
 

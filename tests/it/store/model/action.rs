@@ -276,7 +276,7 @@ fn refresh_at(
         scope: None,
         resource: None,
         policy,
-        key: KeyId([3; 33]),
+        key: KeyId::Ed25519([3; 33]),
         format: TokenFormat::Paseto,
         address: None,
     };
