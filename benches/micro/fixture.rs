@@ -63,6 +63,7 @@ pub fn client() -> Client {
         secrets: vec![ClientSecret { hash: Hash([9; 32]), until: None }],
         created_at: opened_at(),
         updated_at: opened_at(),
+        incarnation: Position(0),
     }
 }
 

@@ -13,7 +13,7 @@ use super::policy::DEFAULT_POLICY;
 use super::sheet::Sheet;
 use crate::domain::access::TokenFormat;
 use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission};
-use crate::domain::id::{ClientId, Hash, is_dot_segment};
+use crate::domain::id::{ClientId, Hash, Position, is_dot_segment};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::scope::{SCOPE_BYTES_MAX, ScopeSet};
@@ -64,6 +64,7 @@ impl DeclaredClient {
             secrets: self.secret.map(|hash| ClientSecret { hash, until: None }).into_iter().collect(),
             created_at: now,
             updated_at: now,
+            incarnation: Position::default(),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::client::{Client, Permission};
+use super::client::{Client, Incarnation, Permission};
 use super::end::EndReason;
-use super::id::ClientId;
+use super::id::{ClientId, Position};
 use super::names::ADMIN_SOCKET;
 use super::refusal::{Refusal, Refused};
 use super::session::Session;
@@ -53,19 +53,35 @@ impl Caller {
         self.may(Permission::Admin)
     }
 
-    /// Whether the caller is this client.
+    /// The registration that was authenticated; none for the admin socket.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        match self {
+            Self::Client(client) => Some(client.this_incarnation()),
+            Self::AdminSocket => None,
+        }
+    }
+
+    /// Whether the caller is a client of this name.
     pub fn is(&self, id: &ClientId) -> bool {
         matches!(self, Self::Client(client) if client.id == *id)
     }
 
+    /// Whether the caller is the client that had this name at `issued`: not a later one of the same name.
+    pub fn was(&self, id: &ClientId, issued: Position) -> bool {
+        matches!(self, Self::Client(client) if client.was(id.as_str(), issued))
+    }
+
     /// Whether the caller opened `session`.
     fn opened(&self, session: &Session) -> bool {
-        self.name() == &*session.opened_by
+        match self {
+            Self::Client(client) => client.was(&session.opened_by, session.issued),
+            Self::AdminSocket => *session.opened_by == *ADMIN_SOCKET,
+        }
     }
 
     /// Whether the session is the caller's: it opened it, or it is the client that the session is for.
     pub fn owns(&self, session: &Session) -> bool {
-        self.opened(session) || self.is(&session.client_id)
+        self.opened(session) || self.was(&session.client_id, session.issued)
     }
 
     /// Whether the caller may open sessions and families for the client `id`.

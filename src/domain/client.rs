@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::access::TokenFormat;
-use super::id::{ClientId, Hash};
+use super::id::{ClientId, Hash, Position};
 use super::names::{ADMIN_SOCKET, ENGINE, names};
 use super::refusal::{Refusal, Refused};
 use super::scope::ScopeSet;
@@ -49,6 +49,18 @@ pub struct Client {
     pub secrets: Vec<ClientSecret>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// The event position of its creation; the store sets it. It tells this client from an earlier one of the
+    /// same name, which was deleted.
+    pub incarnation: Position,
+}
+
+/// One registration of a client: its name, and the event position of its creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incarnation {
+    /// The name.
+    pub client_id: ClientId,
+    /// The position.
+    pub created: Position,
 }
 
 /// A client's secret, as it is stored.
@@ -96,6 +108,17 @@ pub enum Grant {
 }
 
 impl Client {
+    /// This registration of the client.
+    pub fn this_incarnation(&self) -> Incarnation {
+        Incarnation { client_id: self.id.clone(), created: self.incarnation }
+    }
+
+    /// Whether it is the client that had the name `name` when something was issued at `issued`, and not a later
+    /// one of that name. Nothing is issued to a client after its deletion, so the position decides.
+    pub fn was(&self, name: &str, issued: Position) -> bool {
+        *self.id.as_str() == *name && issued >= self.incarnation
+    }
+
     /// Whether it has `permission`; `admin` implies every other.
     pub fn may(&self, permission: Permission) -> bool {
         self.permissions.iter().any(|held| *held == permission || *held == Permission::Admin)
@@ -236,6 +259,7 @@ pub(crate) mod tests {
             secrets: vec![],
             created_at: Timestamp::from_seconds(0),
             updated_at: Timestamp::from_seconds(0),
+            incarnation: Position::default(),
         }
     }
 

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::client::Incarnation;
 use super::end::{End, EndReason};
 use super::id::{ClientId, Position};
+use super::refusal::Refused;
 use super::time::Timestamp;
 
 /// A position in the event log; whatever was issued at an earlier one has ended.
@@ -19,7 +21,7 @@ pub struct CutOff {
     pub by: Box<str>,
 }
 
-/// All cut-offs, as of one state of the store.
+/// All cut-offs, and which clients are registered, as of one state of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CutOffs {
     /// Made when everything was ended.
@@ -28,11 +30,24 @@ pub struct CutOffs {
     pub restored: Option<CutOff>,
     /// Made when a client was deleted. Retained, so that a later client of that name inherits nothing.
     pub clients: HashMap<ClientId, CutOff>,
+    /// The incarnation of every registered client.
+    pub registered: HashMap<ClientId, Position>,
     /// The last event so far. What is decided now is recorded after it.
     pub head: Position,
 }
 
 impl CutOffs {
+    /// Refuses to issue anything if one of these clients was deleted since it was authenticated or found,
+    /// whatever client has its name now. The transaction that issues must ask this.
+    ///
+    /// # Errors
+    /// `Conflict`.
+    pub fn check_registered(&self, clients: &[Incarnation]) -> Result<(), Refused> {
+        let is_registered =
+            |client: &Incarnation| self.registered.get(&client.client_id) == Some(&client.created);
+        if clients.iter().all(is_registered) { Ok(()) } else { Err(Refused::client_deleted()) }
+    }
+
     /// The earliest cut-off that ended what was issued to `client` at `issued`.
     pub fn end_of(&self, client: &ClientId, issued: Position) -> Option<End> {
         let cut = |cut: &CutOff, reason| {
@@ -65,6 +80,7 @@ mod tests {
                 client.clone(),
                 CutOff { position: Position(20), at, by: "root".into() },
             )]),
+            registered: HashMap::new(),
             head: Position(30),
         };
         let other: ClientId = "other".parse().unwrap();

@@ -26,7 +26,7 @@ mod rotation;
 pub use change::Changes;
 pub use device::{Data, Device};
 pub use families::{FAMILIES_MAX, NewFamily};
-pub use opening::NewSession;
+pub use opening::{NewSession, NotOpened};
 pub use renewal::Renewal;
 pub use revocation::REVOKED_TOKENS_MAX;
 pub use room::{Cap, make_room};

@@ -37,7 +37,11 @@ impl Validity<'_> {
             return false;
         }
         match &token.issued_for {
-            IssuedFor::Client { issued } => !revoked && self.cuts.end_of(&token.client_id, *issued).is_none(),
+            IssuedFor::Client { issued } => {
+                !revoked
+                    && self.client.is_some_and(|client| client.was(token.client_id.as_str(), *issued))
+                    && self.cuts.end_of(&token.client_id, *issued).is_none()
+            }
             IssuedFor::Session { id, family, .. } => session.is_some_and(|session| {
                 session.id == *id
                     && session.is_active(self.now, self.cuts)

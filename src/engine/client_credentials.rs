@@ -34,7 +34,7 @@ impl<S: Store> Engine<S> {
             format: client.access_token_format,
             claims_version: 0,
         };
-        let issued = self.issue_for_client(&client.id, audience, scope, &stamp, now)?;
+        let issued = self.issue_for_client(client, audience, scope, &stamp, now)?;
         self.counts.tokens.one(client.access_token_format);
         Ok(issued)
     }

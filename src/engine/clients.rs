@@ -8,7 +8,7 @@ use crate::domain::access::TokenFormat;
 use crate::domain::caller::{Administer, Granted};
 use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission};
 use crate::domain::event::{Event, EventKind};
-use crate::domain::id::{ClientId, Hash};
+use crate::domain::id::{ClientId, Hash, Position};
 use crate::domain::names::ENGINE;
 use crate::domain::policy::LIFETIME_MAX;
 use crate::domain::refusal::{Refusal, Refused};
@@ -257,6 +257,7 @@ impl<S: Store> Engine<S> {
                 }
                 Some(client) => {
                     (wanted.created_at, wanted.updated_at) = (client.created_at, client.updated_at);
+                    wanted.incarnation = client.incarnation;
                     if *client == wanted {
                         return Decision::answer(Ok(()));
                     }
@@ -332,6 +333,7 @@ fn blank(id: ClientId, secret: Option<Hash>, now: Timestamp) -> Client {
         secrets: secret.map(|hash| ClientSecret { hash, until: None }).into_iter().collect(),
         created_at: now,
         updated_at: now,
+        incarnation: Position::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::issue::{ForSession, Issued, not_too_long};
+use super::open::parties;
 use super::{Engine, Result};
 use crate::domain::caller::{Granted, UseSessions};
 use crate::domain::client::{Client, Grant};
@@ -60,11 +61,12 @@ impl<S: Store> Engine<S> {
             audience: client.grant_audience(request.audience.as_deref(), &self.rules.issuer)?,
             secret: secret.hash(OpaqueKind::Refresh),
         };
-        let (now, who) = (self.clock.now().wall, caller.clone());
+        let (now, who, requires) = (self.clock.now().wall, caller.clone(), parties(caller, &client));
         self.try_family(caller, id, new.clone(), &client, now).await?;
         let opened = self.update_session(id, Lane::Ordinary, move |session, cuts| {
-            let opened = who
-                .check_change(session)
+            let opened = cuts
+                .check_registered(&requires)
+                .and_then(|()| who.check_change(session))
                 .and_then(|()| session.open_family(new.clone(), who.name(), now, cuts));
             match opened {
                 Ok((number, event)) => Decision::with_events(Ok((session.clone(), number)), vec![event]),

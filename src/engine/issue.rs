@@ -93,25 +93,32 @@ impl<S: Store> Engine<S> {
 
     /// A client's own access token: its subject is the client, and cut-offs compare the event position at
     /// which it was issued.
+    ///
+    /// # Errors
+    /// `Conflict` if the client was deleted since it was authenticated.
     pub(super) fn issue_for_client(
         &self,
-        client: &ClientId,
+        client: &Client,
         audience: Box<str>,
         scope: ScopeSet,
         stamp: &Stamp,
         now: Timestamp,
     ) -> Result<Issued> {
+        // Read before the registry: a deletion that the registry does not show yet has a later position, and
+        // its cut-off ends the token.
+        let issued = self.store.head();
+        self.store.registry().cuts.check_registered(&[client.this_incarnation()])?;
         let token = AccessToken {
             issuer: self.rules.issuer.clone(),
-            subject: client.as_str().parse().expect("every client_id has the form of a subject"),
+            subject: client.id.as_str().parse().expect("every client_id has the form of a subject"),
             audience,
             not_before: stamp.issued_at,
             issued_at: stamp.issued_at,
             expires_at: stamp.expires_at,
             id: TokenId(self.clock.random()),
-            client_id: client.clone(),
+            client_id: client.id.clone(),
             scope,
-            issued_for: IssuedFor::Client { issued: self.store.head() },
+            issued_for: IssuedFor::Client { issued },
         };
         self.sign(&token, stamp, now)
     }

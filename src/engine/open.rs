@@ -8,12 +8,12 @@ use super::issue::Issued;
 use super::{Engine, Result};
 use crate::domain::access::{Authentication, Claims};
 use crate::domain::caller::{Caller, Granted, UseSessions};
-use crate::domain::client::{Client, Grant};
+use crate::domain::client::{Client, Grant, Incarnation};
 use crate::domain::event::EventKind;
 use crate::domain::id::{ClientId, SessionId, Subject};
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::scope::ScopeSet;
-use crate::domain::session::{Cap, Data, Device, NewSession, Session};
+use crate::domain::session::{Cap, Data, Device, NewSession, NotOpened, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Opening, Store};
 use crate::token::opaque::{Opaque, OpaqueKind, Secret, SecretText};
@@ -101,10 +101,12 @@ impl<S: Store> Engine<S> {
             .then_some(Cap { sessions_max: policy.max_sessions_per_subject, when_full: policy.when_full });
         let event = session.event(EventKind::SessionOpened, now, caller.name());
         let uses = if cap.is_some() { self.unwritten_uses(&session.subject).await? } else { vec![] };
-        let opened = self.store.open(Opening { session, data: data.clone(), cap, uses, event }).await?;
-        let session = opened.ok_or_else(|| {
-            Refusal::SessionsFull
-                .because("the subject has as many sessions as the policy of the client allows")
+        let requires = parties(caller, &client);
+        let opening = Opening { session, data: data.clone(), requires, cap, uses, event };
+        let session = self.store.open(opening).await?.map_err(|why| match why {
+            NotOpened::ClientDeleted => Refused::client_deleted(),
+            NotOpened::SessionsFull => Refusal::SessionsFull
+                .because("the subject has as many sessions as the policy of the client allows"),
         })?;
         self.counts.tokens.one(client.access_token_format);
         let refresh_token =
@@ -166,6 +168,11 @@ impl<S: Store> Engine<S> {
     ) -> SecretText {
         Opaque { kind, session, family, generation, secret }.encode(&self.opaque)
     }
+}
+
+/// The clients that must still be registered when something is issued for `client` at the request of `caller`.
+pub(super) fn parties(caller: &Caller, client: &Client) -> Vec<Incarnation> {
+    caller.incarnation().into_iter().chain([client.this_incarnation()]).collect()
 }
 
 /// Nothing is issued to a disabled client.

@@ -12,7 +12,7 @@ use crate::domain::family::PresentedToken;
 use crate::domain::id::{Salt, SessionId, TokenId};
 use crate::domain::key;
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{NotRefreshed, Refresh, Refreshed};
+use crate::domain::session::{Decision, NotRefreshed, Refresh, Refreshed};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{Link, Opaque, OpaqueKind, SecretText};
@@ -69,7 +69,11 @@ impl<S: Store> Engine<S> {
             address: source.address.map(|address| self.keys.address_hash(address)),
         };
         let now = self.clock.now();
+        let requires = [client.this_incarnation()];
         let decided = self.update_session(next.session, Lane::Ordinary, move |session, cuts| {
+            if cuts.check_registered(&requires).is_err() {
+                return Decision::answer(Err(NotRefreshed::Inactive));
+            }
             session.refresh(&refresh, now, cuts)
         });
         let decided = decided.await?.unwrap_or(Err(NotRefreshed::Inactive));

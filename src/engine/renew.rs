@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::open::{Opened, client_disabled};
+use super::open::{Opened, client_disabled, parties};
 use super::{Engine, Result};
 use crate::domain::access::Authentication;
 use crate::domain::caller::{Granted, UseSessions};
-use crate::domain::client::Grant;
+use crate::domain::client::{Grant, Incarnation};
 use crate::domain::id::SessionId;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{Decision, Renewal, Session};
@@ -65,7 +65,7 @@ impl<S: Store> Engine<S> {
         let mut candidate = Arc::unwrap_or_clone(session);
         candidate.authentication = renewal.authentication.clone();
         self.issue_at_sign_in(&candidate, client, now)?;
-        let session = self.decide_renewal(id, renewal, now).await?;
+        let session = self.decide_renewal(id, parties(caller, client), renewal, now).await?;
         let access = self.issue_at_sign_in(&session, client, now)?;
         self.counts.tokens.one(client.access_token_format);
         let refresh_token = refresh_secret
@@ -76,9 +76,16 @@ impl<S: Store> Engine<S> {
         Ok(Opened { session, data, session_token, access, refresh_token })
     }
 
-    async fn decide_renewal(&self, id: SessionId, renewal: Renewal, now: Timestamp) -> Result<Session> {
+    async fn decide_renewal(
+        &self,
+        id: SessionId,
+        requires: Vec<Incarnation>,
+        renewal: Renewal,
+        now: Timestamp,
+    ) -> Result<Session> {
         let renewed = self.update_session(id, Lane::Ordinary, move |session, cuts| {
-            match session.renew(renewal.clone(), now, cuts) {
+            let registered = cuts.check_registered(&requires);
+            match registered.and_then(|()| session.renew(renewal.clone(), now, cuts)) {
                 Ok(decision) => Decision::with_events(Ok(session.clone()), decision.events),
                 Err(refused) => Decision::answer(Err(refused)),
             }

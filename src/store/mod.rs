@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::domain::client::Client;
+use crate::domain::client::{Client, Incarnation};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::end::EndReason;
 use crate::domain::epoch::Epochs;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
-use crate::domain::session::{Cap, Data, Decision, RevokedToken, Session};
+use crate::domain::session::{Cap, Data, Decision, NotOpened, RevokedToken, Session};
 use crate::domain::time::{Moment, Timestamp};
 use crate::meter::Distribution;
 
@@ -72,6 +72,8 @@ pub struct Opening {
     /// The backend sets `issued`, its own and its families', to the position of the event.
     pub session: Session,
     pub data: Option<Data>,
+    /// Clients that must still be registered; else nothing is opened.
+    pub requires: Vec<Incarnation>,
     /// The cap on its subject's sessions, applied by [`crate::domain::session::make_room`].
     pub cap: Option<Cap>,
     /// Uses of the subject's other sessions that are not written yet, for the cap.
@@ -169,9 +171,12 @@ pub trait Store: Send + Sync + 'static {
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> impl Future<Output = Result<Option<T>>> + Send;
 
-    /// Opens a session. `None` if the cap on its subject's sessions refuses it. Sessions evicted for it end in
-    /// the same transaction.
-    fn open(&self, opening: Opening) -> impl Future<Output = Result<Option<Session>>> + Send;
+    /// Opens a session, unless a client that it requires was deleted or the cap on its subject's sessions refuses
+    /// it. Sessions evicted for it end in the same transaction.
+    fn open(
+        &self,
+        opening: Opening,
+    ) -> impl Future<Output = Result<std::result::Result<Session, NotOpened>>> + Send;
 
     /// Runs `decide` on every session of a subject, and writes `closing` after their events if `decide`
     /// answered true at least once. Returns how often it did.
@@ -186,7 +191,8 @@ pub trait Store: Send + Sync + 'static {
     fn end_everything(&self, event: Event) -> impl Future<Output = Result<()>> + Send;
 
     /// Creates, changes or deletes a client: `decide` gets `None` if there is none, and leaves `None` to
-    /// delete it. A deletion makes a cut-off at the position of its first event.
+    /// delete it. A deletion makes a cut-off at the position of its first event. The backend sets the client's
+    /// `incarnation`: at its creation to the position of that event, and later always to the same.
     fn update_client<T: Send + 'static>(
         &self,
         id: ClientId,

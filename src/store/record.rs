@@ -11,7 +11,7 @@ use crate::domain::cutoff::CutOff;
 use crate::domain::epoch::Epochs;
 use crate::domain::event::Event;
 use crate::domain::family::RetryWindow;
-use crate::domain::id::{SessionId, Subject};
+use crate::domain::id::{Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::Data;
 use crate::domain::time::Timestamp;
@@ -26,6 +26,8 @@ pub use session::{SessionRecord, WindowRef};
 
 /// The first byte of every record; another encoding gets another version.
 const VERSION: u8 = 1;
+/// Version 2 added the incarnation, at the end.
+const CLIENT_VERSION: u8 = 2;
 /// Version (1) and checksum (4).
 const FRAME_BYTES: usize = 5;
 /// The text whose MAC identifies the master key.
@@ -114,7 +116,7 @@ impl Codec {
     }
 
     fn open<T: DeserializeOwned>(&self, name: &[u8], bytes: &[u8]) -> Decoded<T> {
-        let sealed = versioned(bytes)?;
+        let (_, sealed) = versioned(VERSION, bytes)?;
         unpostcard(
             &self.sealer.open(name, sealed).ok_or("cannot be opened under its key and the master key")?,
         )
@@ -142,11 +144,16 @@ pub fn ordered(number: i64) -> [u8; 8] {
 }
 
 pub fn encode_client(client: &Client) -> Vec<u8> {
-    frame(&name("clients", client.id.as_str().as_bytes()), &postcard(client))
+    frame_as(CLIENT_VERSION, &name("clients", client.id.as_str().as_bytes()), &postcard(client))
 }
 
-pub fn decode_client(id: &str, bytes: &[u8]) -> Decoded<Client> {
-    unpostcard(unframe(&name("clients", id.as_bytes()), bytes)?)
+/// A record of version 1 has no incarnation: it gets `deleted`, the position of the last deletion of its name,
+/// or 0.
+pub fn decode_client(id: &str, bytes: &[u8], deleted: Position) -> Decoded<Client> {
+    match unframe_up_to(CLIENT_VERSION, &name("clients", id.as_bytes()), bytes)? {
+        (1, body) => unpostcard(&[body, &postcard(&deleted)].concat()),
+        (_, body) => unpostcard(body),
+    }
 }
 
 /// `client` is a client's name, or a name that no client can have for a cut-off of everything.
@@ -186,31 +193,41 @@ fn event_name(at: [u8; 8], position: u64) -> Vec<u8> {
 }
 
 fn frame(name: &[u8], body: &[u8]) -> Vec<u8> {
+    frame_as(VERSION, name, body)
+}
+
+fn frame_as(version: u8, name: &[u8], body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FRAME_BYTES + body.len());
-    bytes.push(VERSION);
-    bytes.extend(checksum(name, body));
+    bytes.push(version);
+    bytes.extend(checksum(version, name, body));
     bytes.extend(body);
     bytes
 }
 
 fn unframe<'a>(name: &[u8], bytes: &'a [u8]) -> Decoded<&'a [u8]> {
-    let (sum, body) = versioned(bytes)?.split_first_chunk::<4>().ok_or("too short")?;
-    if *sum == checksum(name, body) { Ok(body) } else { Err("its checksum is wrong") }
+    unframe_up_to(VERSION, name, bytes).map(|(_, body)| body)
 }
 
-fn versioned(bytes: &[u8]) -> Decoded<&[u8]> {
+/// The version, which is at most `newest`, and the body.
+fn unframe_up_to<'a>(newest: u8, name: &[u8], bytes: &'a [u8]) -> Decoded<(u8, &'a [u8])> {
+    let (version, rest) = versioned(newest, bytes)?;
+    let (sum, body) = rest.split_first_chunk::<4>().ok_or("too short")?;
+    if *sum == checksum(version, name, body) { Ok((version, body)) } else { Err("its checksum is wrong") }
+}
+
+fn versioned(newest: u8, bytes: &[u8]) -> Decoded<(u8, &[u8])> {
     match bytes {
-        [VERSION, rest @ ..] => Ok(rest),
+        [version, rest @ ..] if (1..=newest).contains(version) => Ok((*version, rest)),
         [] => Err("empty"),
         _ => Err("of an unknown version"),
     }
 }
 
 /// Detects accidental damage, not forgery. redb does not verify pages when it reads them.
-fn checksum(name: &[u8], body: &[u8]) -> [u8; 4] {
+fn checksum(version: u8, name: &[u8], body: &[u8]) -> [u8; 4] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(name);
-    hasher.update(&[VERSION]);
+    hasher.update(&[version]);
     hasher.update(body);
     hasher.finalize().to_be_bytes()
 }

@@ -37,6 +37,7 @@ fn client(id: &str, permissions: &[Permission]) -> Client {
         secrets: vec![],
         created_at: at(0),
         updated_at: at(0),
+        incarnation: Position(0),
     }
 }
 

@@ -40,6 +40,15 @@ pub struct NewSession {
     pub claims: Option<Claims>,
 }
 
+/// Why a session was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOpened {
+    /// The caller or the client that the session is for was deleted since it was authenticated or found.
+    ClientDeleted,
+    /// The subject has as many sessions as the cap allows.
+    SessionsFull,
+}
+
 impl Session {
     /// A session as it is opened, with its first family. The store sets the positions of issue.
     ///

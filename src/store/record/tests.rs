@@ -127,6 +127,7 @@ fn client() -> Client {
         secrets: vec![ClientSecret { hash: Hash([9; 32]), until: Some(at(9)) }],
         created_at: at(1),
         updated_at: at(2),
+        incarnation: Position(1_001),
     }
 }
 
@@ -178,7 +179,7 @@ fn the_other_records_read_as_they_were_written() {
     assert_eq!(codec.decode_window(&key, &codec.encode_window(&key, &window())), Ok(window()));
     assert_eq!(codec.decode_event(1_000, &codec.encode_event(1_000, &event())), Ok(event()));
     assert_eq!(event_time(&codec.encode_event(1_000, &event())), Ok(at(3)));
-    assert_eq!(decode_client("app", &encode_client(&client())), Ok(client()));
+    assert_eq!(decode_client("app", &encode_client(&client()), Position(7)), Ok(client()));
     assert_eq!(decode_cut_off("", &encode_cut_off("", &cut_off())), Ok(cut_off()));
     assert_eq!(decode_keys(&encode_keys(&keys())), Ok(keys()));
     assert_eq!(decode_keys(&encode_keys(&both_algorithms())), Ok(both_algorithms()));
@@ -210,6 +211,17 @@ fn the_bytes_of_every_record_are_fixed() {
     assert_eq!(written, golden);
 }
 
+/// Records of version 1, as stores have them that were written before a client had an incarnation.
+#[test]
+fn a_client_without_an_incarnation_gets_the_last_deletion_of_its_name() {
+    let golden = include_str!("golden_v1.txt");
+    let old = golden.lines().find_map(|line| line.strip_prefix("client ")).unwrap();
+    let bytes: Vec<u8> =
+        (0..old.len()).step_by(2).map(|at| u8::from_str_radix(&old[at..at + 2], 16).unwrap()).collect();
+    let expected = Client { incarnation: Position(7), ..client() };
+    assert_eq!(decode_client("app", &bytes, Position(7)), Ok(expected));
+}
+
 /// Whatever decays, wherever: it is noticed, and nothing panics.
 #[test]
 fn a_changed_or_shortened_record_is_a_fault() {
@@ -224,7 +236,7 @@ fn a_changed_or_shortened_record_is_a_fault() {
         (codec.encode_window(&key, &window()), Box::new(|bytes| codec.decode_window(&key, bytes).is_err())),
         (codec.encode_event(7, &event()), Box::new(|bytes| codec.decode_event(7, bytes).is_err())),
         (codec.encode_data(id, &Data("{}".into())), Box::new(|bytes| codec.decode_data(id, bytes).is_err())),
-        (encode_client(&client()), Box::new(|bytes| decode_client("app", bytes).is_err())),
+        (encode_client(&client()), Box::new(|bytes| decode_client("app", bytes, Position(0)).is_err())),
         (encode_keys(&keys()), Box::new(|bytes| decode_keys(bytes).is_err())),
     ];
     for (n, (record, is_fault)) in records.iter().enumerate() {

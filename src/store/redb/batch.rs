@@ -20,7 +20,7 @@ use crate::domain::family::RetryWindow;
 use crate::domain::id::{ClientId, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::names::ENGINE;
-use crate::domain::session::{Data, Decision, RevokedToken, Session, make_room};
+use crate::domain::session::{Data, Decision, NotOpened, RevokedToken, Session, make_room};
 use crate::domain::time::Timestamp;
 use crate::store::record::{self, Codec, WindowKey, window_key};
 
@@ -89,8 +89,11 @@ impl<'t> Batch<'t> {
         self.decide(loaded, decide).map(Some)
     }
 
-    pub fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
-        let Opening { mut session, data, cap, uses, event } = opening;
+    pub fn open(&mut self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
+        let Opening { mut session, data, requires, cap, uses, event } = opening;
+        if self.state.cuts.check_registered(&requires).is_err() {
+            return Ok(Err(NotOpened::ClientDeleted));
+        }
         if self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some() {
             return Err(corrupt(SESSIONS.name(), session.id, "a session with this id already exists"));
         }
@@ -100,7 +103,7 @@ impl<'t> Batch<'t> {
             let Some(evictions) =
                 make_room(cap, &session.client_id, &mut peers, &uses, event.at, &self.state.cuts)
             else {
-                return Ok(None);
+                return Ok(Err(NotOpened::SessionsFull));
             };
             for (before, after) in loaded.iter().zip(&peers) {
                 self.rewrite(before, after)?;
@@ -118,7 +121,7 @@ impl<'t> Batch<'t> {
         self.put_data(session.id, data)?;
         self.state.active.opened(&session, &self.state.cuts);
         self.append(&[event])?;
-        Ok(Some(session))
+        Ok(Ok(session))
     }
 
     pub fn update_subject(
@@ -155,9 +158,14 @@ impl<'t> Batch<'t> {
         let before = self.state.clients.get(&id).cloned();
         let mut after = before.as_deref().cloned();
         let decision = decide(&mut after, &self.state.cuts);
+        if let Some(after) = &mut after {
+            after.incarnation =
+                before.as_ref().map_or(self.state.cuts.head.next(), |before| before.incarnation);
+        }
         if before.as_deref() != after.as_ref() {
             match (before, after) {
                 (_, Some(client)) => {
+                    self.state.cuts.registered.insert(id.clone(), client.incarnation);
                     self.tables
                         .clients
                         .insert(id.as_str(), &*record::encode_client(&client))
@@ -185,6 +193,7 @@ impl<'t> Batch<'t> {
             .insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut))
             .map_err(failed)?;
         self.state.clients.remove(&id);
+        self.state.cuts.registered.remove(&id);
         self.state.uncommitted.ended(EndReason::ClientDeleted, self.state.active.client_cut_off(&id));
         self.state.cuts.clients.insert(id, cut);
         Ok(())

@@ -302,13 +302,18 @@ impl Checker<'_, '_> {
 
     fn clients(&mut self) -> Result<()> {
         let tables = self.tables;
-        self.each(CLIENTS, &tables.clients, |checker, name, bytes| match record::decode_client(name, bytes) {
-            Ok(client) if client.id.as_str() == name => {
-                checker.done.clients.push((client.id, client.updated_at));
-                Ok(())
+        self.each(CLIENTS, &tables.clients, |checker, name, bytes| {
+            match record::decode_client(name, bytes, Position(0)) {
+                Ok(client) if client.incarnation > checker.cuts.head => {
+                    checker.find(CLIENTS.name(), name, "created at a position after the end of the event log")
+                }
+                Ok(client) if client.id.as_str() == name => {
+                    checker.done.clients.push((client.id, client.updated_at));
+                    Ok(())
+                }
+                Ok(_) => checker.find(CLIENTS.name(), name, "it is the record of another client"),
+                Err(fault) => checker.find(CLIENTS.name(), name, fault),
             }
-            Ok(_) => checker.find(CLIENTS.name(), name, "it is the record of another client"),
-            Err(fault) => checker.find(CLIENTS.name(), name, fault),
         })
     }
 

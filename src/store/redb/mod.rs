@@ -16,7 +16,7 @@ use crate::domain::cutoff::CutOffs;
 use crate::domain::event::Event;
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
-use crate::domain::session::{Data, Decision, RevokedToken, Session};
+use crate::domain::session::{Data, Decision, NotOpened, RevokedToken, Session};
 use crate::domain::time::Timestamp;
 use crate::files::sync_directory_of;
 use crate::token::keys::Keys;
@@ -161,7 +161,7 @@ impl Store for Redb {
         self.shared.submit(lane, move |batch| batch.update(id, decide)).await
     }
 
-    async fn open(&self, opening: Opening) -> Result<Option<Session>> {
+    async fn open(&self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
         self.shared.submit(Lane::Ordinary, |batch| batch.open(opening)).await
     }
 

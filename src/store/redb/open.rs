@@ -117,14 +117,6 @@ fn mark(db: &Database, codec: &Codec) -> super::Result<()> {
 
 /// The writer's state as of one snapshot.
 pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
-    let mut clients = HashMap::new();
-    for entry in read.open_table(CLIENTS).map_err(failed)?.iter().map_err(failed)? {
-        let (key, bytes) = entry.map_err(failed)?;
-        let name = key.value();
-        let client = record::decode_client(name, bytes.value())
-            .map_err(|fault| corrupt(CLIENTS.name(), name, fault))?;
-        clients.insert(client_id(CLIENTS.name(), name)?, Arc::new(client));
-    }
     let mut cuts = CutOffs::default();
     for entry in read.open_table(CUT_OFFS).map_err(failed)?.iter().map_err(failed)? {
         let (key, bytes) = entry.map_err(failed)?;
@@ -136,6 +128,16 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
             RESTORED => cuts.restored = Some(cut),
             _ => _ = cuts.clients.insert(client_id(CUT_OFFS.name(), name)?, cut),
         }
+    }
+    let mut clients = HashMap::new();
+    for entry in read.open_table(CLIENTS).map_err(failed)?.iter().map_err(failed)? {
+        let (key, bytes) = entry.map_err(failed)?;
+        let id = client_id(CLIENTS.name(), key.value())?;
+        let deleted = cuts.clients.get(&id).map_or(Position::default(), |cut| cut.position);
+        let client = record::decode_client(id.as_str(), bytes.value(), deleted)
+            .map_err(|fault| corrupt(CLIENTS.name(), id.as_str(), fault))?;
+        cuts.registered.insert(id.clone(), client.incarnation);
+        clients.insert(id, Arc::new(client));
     }
     let meta = read.open_table(META).map_err(failed)?;
     let head = meta.get(HEAD).map_err(failed)?.and_then(|bytes| bytes.value().try_into().ok());

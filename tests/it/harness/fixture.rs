@@ -82,6 +82,7 @@ pub fn client(name: &str) -> Client {
         secrets: vec![ClientSecret { hash: Hash([9; 32]), until: None }],
         created_at: at(0),
         updated_at: at(0),
+        incarnation: Position(0),
     }
 }
 
@@ -137,7 +138,7 @@ pub fn session(n: u64, who: &str, client: &str) -> Session {
 
 pub fn opening(session: Session) -> Opening {
     let event = session.event(EventKind::SessionOpened, session.created_at, &session.opened_by);
-    Opening { session, data: None, cap: None, uses: vec![], event }
+    Opening { session, data: None, requires: vec![], cap: None, uses: vec![], event }
 }
 
 pub fn capped(session: Session, cap: Cap) -> Opening {

@@ -1,6 +1,7 @@
 //! `/v1/clients`: registration and all that follows from it (contract, section 4).
 
 mod authentication;
+mod deletion;
 
 use std::time::Duration;
 

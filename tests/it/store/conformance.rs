@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::store::memory::Memory;
-use keyfob::domain::client::Client;
+use keyfob::domain::client::{Client, Incarnation};
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::EndReason;
 use keyfob::domain::event::EventKind;
 use keyfob::domain::id::{KeyId, Position, TokenId};
 use keyfob::domain::key::{KeyRecord, KeyStatus};
 use keyfob::domain::policy::{Policy, WhenFull};
-use keyfob::domain::session::{Cap, Decision, NotRefreshed, RevokedToken, Session, Standing};
+use keyfob::domain::session::{Cap, Decision, NotOpened, NotRefreshed, RevokedToken, Session, Standing};
 use keyfob::store::{Lane, Opening, Store};
 
 use crate::harness::fixture::*;
@@ -58,6 +58,9 @@ every_backend! {
     ending_everything_is_one_cut_off
     a_deleted_client_leaves_nothing_to_its_namesake
     a_client_is_created_changed_and_read_from_the_registry
+    a_client_has_the_position_of_its_creation_until_it_is_deleted
+    nothing_is_opened_for_a_client_that_was_deleted
+    openings_that_race_with_a_deletion_are_refused_or_ended
     signing_keys_keep_their_order
     a_token_is_revoked_once
     sessions_are_listed_in_order_and_in_pages
@@ -101,7 +104,11 @@ async fn an_id_is_opened_once(store: Arc<impl Store>) {
 }
 
 async fn data_lies_beside_its_session(store: Arc<impl Store>) {
-    store.open(Opening { data: Some(data("{}")), ..opening(session(1, "alice", "app")) }).await.unwrap();
+    store
+        .open(Opening { data: Some(data("{}")), ..opening(session(1, "alice", "app")) })
+        .await
+        .unwrap()
+        .unwrap();
     open(&*store, 2, "alice", "app").await;
     assert_eq!(store.data(session_id(1)).await.unwrap(), Some(data("{}")));
     assert_eq!(store.data(session_id(2)).await.unwrap(), None);
@@ -210,7 +217,7 @@ async fn a_cap_that_evicts_is_exact_under_racing_openings(store: Arc<impl Store>
     open(&*store, 101, "alice", "other").await;
     let opened = together((0..32).map(|n| {
         let store = store.clone();
-        async move { store.open(capped(session(n, "alice", "app"), cap)).await.unwrap().is_some() }
+        async move { store.open(capped(session(n, "alice", "app"), cap)).await.unwrap().is_ok() }
     }));
     assert!(opened.await.into_iter().all(|opened| opened));
     assert_eq!(live(&*store, "alice", "app").await, 3);
@@ -223,7 +230,7 @@ async fn a_cap_that_refuses_is_exact_under_racing_openings(store: Arc<impl Store
     let cap = Cap { sessions_max: 3, when_full: WhenFull::Refuse };
     let opened = together((0..32).map(|n| {
         let store = store.clone();
-        async move { store.open(capped(session(n, "alice", "app"), cap)).await.unwrap().is_some() }
+        async move { store.open(capped(session(n, "alice", "app"), cap)).await.unwrap().is_ok() }
     }));
     assert_eq!(opened.await.into_iter().filter(|opened| *opened).count(), 3);
     assert_eq!(live(&*store, "alice", "app").await, 3);
@@ -358,10 +365,75 @@ async fn a_deleted_client_leaves_nothing_to_its_namesake(store: Arc<impl Store>)
     assert_eq!(rotate(&*store, &Token::first(1), [1; 32], moment(1)).await, Err(NotRefreshed::Inactive));
 }
 
+/// Whatever a decision leaves in the record: the store sets the incarnation.
+async fn a_client_has_the_position_of_its_creation_until_it_is_deleted(store: Arc<impl Store>) {
+    open(&*store, 1, "alice", "other").await;
+    put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
+    let first = incarnation(&*store);
+    assert_eq!(first.created, Position(2));
+    put_client(&*store, Some(Client { disabled: true, ..client("app") }), EventKind::ClientUpdated).await;
+    assert_eq!(incarnation(&*store), first);
+    assert_eq!(store.registry().cuts.registered, [(client_id("app"), Position(2))].into());
+    put_client(&*store, None, EventKind::ClientDeleted).await;
+    assert!(store.registry().cuts.registered.is_empty());
+    put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
+    assert_eq!(incarnation(&*store).created, Position(5));
+}
+
+/// A thief of a client's secret keeps opening while the client is deleted and created again.
+async fn nothing_is_opened_for_a_client_that_was_deleted(store: Arc<impl Store>) {
+    put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
+    let first = incarnation(&*store);
+    let open_as = |n, requires: &Incarnation| {
+        store.open(Opening { requires: vec![requires.clone()], ..opening(session(n, "alice", "app")) })
+    };
+    assert!(open_as(1, &first).await.unwrap().is_ok());
+    put_client(&*store, None, EventKind::ClientDeleted).await;
+    assert_eq!(open_as(2, &first).await.unwrap(), Err(NotOpened::ClientDeleted));
+    put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
+    assert_eq!(open_as(3, &first).await.unwrap(), Err(NotOpened::ClientDeleted));
+    assert!(open_as(4, &incarnation(&*store)).await.unwrap().is_ok());
+    assert_eq!(live(&*store, "alice", "app").await, 1, "that of the new client");
+    assert_eq!(store.session(session_id(2)).await.unwrap(), None, "a refused opening leaves nothing");
+}
+
+async fn openings_that_race_with_a_deletion_are_refused_or_ended(store: Arc<impl Store>) {
+    const OPENINGS: u64 = 2_000;
+    const TASKS: u64 = 16;
+    put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
+    let first = incarnation(&*store);
+    let opener = |task| {
+        let (store, first) = (store.clone(), first.clone());
+        async move {
+            let mut opened = 0;
+            for n in (task..OPENINGS).step_by(usize::try_from(TASKS).unwrap()) {
+                let requires = vec![first.clone()];
+                let opening = Opening { requires, ..opening(session(n, "alice", "app")) };
+                opened += u64::from(store.open(opening).await.unwrap().is_ok());
+            }
+            opened
+        }
+    };
+    let tasks: Vec<_> = (0..TASKS).map(|task| tokio::spawn(opener(task))).collect();
+    store.head_after(Position(OPENINGS / 4)).await;
+    put_client(&*store, None, EventKind::ClientDeleted).await;
+    put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
+    let mut opened = 0;
+    for task in tasks {
+        opened += task.await.unwrap();
+    }
+    assert!(
+        (OPENINGS / 4..OPENINGS).contains(&opened),
+        "{opened} of {OPENINGS}: the race did not take place"
+    );
+    assert_eq!(live(&*store, "alice", "app").await, 0);
+}
+
 async fn a_client_is_created_changed_and_read_from_the_registry(store: Arc<impl Store>) {
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
-    assert_eq!(*store.registry().clients[&client_id("app")], client("app"));
-    let changed = Client { disabled: true, ..client("app") };
+    let created = Client { incarnation: Position(1), ..client("app") };
+    assert_eq!(*store.registry().clients[&client_id("app")], created);
+    let changed = Client { disabled: true, ..created };
     put_client(&*store, Some(changed.clone()), EventKind::ClientUpdated).await;
     assert_eq!(*store.registry().clients[&client_id("app")], changed);
     let seen =
@@ -449,12 +521,16 @@ async fn together<T: Send + 'static>(
 }
 
 async fn live(store: &impl Store, who: &str, client: &str) -> usize {
-    let sessions = store.sessions(Some(subject(who)), None, 1000).await.unwrap();
+    let sessions = store.sessions(Some(subject(who)), None, usize::MAX).await.unwrap();
     let cuts = store.registry().cuts.clone();
     sessions
         .iter()
         .filter(|session| session.client_id == client_id(client) && session.is_active(at(5), &cuts))
         .count()
+}
+
+fn incarnation(store: &impl Store) -> Incarnation {
+    store.registry().clients[&client_id("app")].this_incarnation()
 }
 
 async fn put_client(store: &impl Store, new: Option<Client>, kind: EventKind) {

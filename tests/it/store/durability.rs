@@ -26,7 +26,11 @@ async fn everything_is_there_after_reopening() {
     let place = Place::new();
     let store = place.open();
     let token = RevokedToken { id: TokenId([5; 16]), expires_at: at(10_000).seconds() };
-    store.open(Opening { data: Some(data("{}")), ..opening(session(1, "alice", "app")) }).await.unwrap();
+    store
+        .open(Opening { data: Some(data("{}")), ..opening(session(1, "alice", "app")) })
+        .await
+        .unwrap()
+        .unwrap();
     rotate(&store, &Token::first(1), [1; 32], moment(1)).await.unwrap();
     let decide = |c: &mut Option<_>, _: &CutOffs| {
         Decision::with_events(c.replace(client("app")), vec![event(EventKind::ClientCreated, 1)])
@@ -259,7 +263,7 @@ async fn the_file_shows_neither_secrets_nor_salts_nor_people() {
     let mut opened = session(1, "alice@sanssouci.example", "app");
     opened.revoked_tokens.push(RevokedToken { id: TokenId([0x5a; 16]), expires_at: at(1_000_000).seconds() });
     let private = Opening { data: Some(data(r#"{"cart":"periwinkle"}"#)), ..opening(opened) };
-    store.open(private).await.unwrap();
+    store.open(private).await.unwrap().unwrap();
     let (salts, mut token) = ([[0xa1; 32], [0xa2; 32]], Token::first(1));
     let mut hidden = vec![token.secret.to_vec()];
     for (n, salt) in salts.into_iter().enumerate() {
@@ -308,7 +312,11 @@ async fn purging_leaves_no_residue() {
     let place = Place::new();
     let store = place.open();
     for n in 0..20 {
-        store.open(Opening { data: Some(data("{}")), ..opening(session(n, "alice", "app")) }).await.unwrap();
+        store
+            .open(Opening { data: Some(data("{}")), ..opening(session(n, "alice", "app")) })
+            .await
+            .unwrap()
+            .unwrap();
         rotate(&store, &Token::first(n), [1; 32], moment(n as i64 * 1000)).await.unwrap();
         if n % 3 == 0 {
             close(&store, n, 30_000).await;
@@ -355,7 +363,7 @@ async fn a_session_takes_less_than_400_bytes() {
         })
         .collect();
     for task in tasks {
-        task.await.unwrap();
+        task.await.unwrap().unwrap();
     }
     let each = (stored_bytes(&store) - empty) / COUNT;
     assert!(each < 400, "{each}");

@@ -11,7 +11,7 @@ use keyfob::domain::event::Event;
 use keyfob::domain::id::{ClientId, Position, SessionId, Subject, TokenId};
 use keyfob::domain::key::KeyRecord;
 use keyfob::domain::policy::RETRY_WINDOW_MAX;
-use keyfob::domain::session::{Data, Decision, RevokedToken, Session, make_room};
+use keyfob::domain::session::{Data, Decision, NotOpened, RevokedToken, Session, make_room};
 use keyfob::domain::time::Timestamp;
 use keyfob::store::check::Note;
 use keyfob::store::{
@@ -107,8 +107,11 @@ impl Contents {
         self.sessions.values().filter(|session| session.subject == *subject).cloned().collect()
     }
 
-    fn open(&mut self, opening: Opening) -> Result<Option<Session>> {
-        let Opening { mut session, data, cap, uses, event } = opening;
+    fn open(&mut self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
+        let Opening { mut session, data, requires, cap, uses, event } = opening;
+        if self.cuts().check_registered(&requires).is_err() {
+            return Ok(Err(NotOpened::ClientDeleted));
+        }
         if self.sessions.contains_key(&session.id) {
             let cause = "a session with this id already exists";
             return Err(StoreError::Corrupt { table: "sessions", key: session.id.to_string().into(), cause });
@@ -118,7 +121,7 @@ impl Contents {
             let Some(evictions) =
                 make_room(cap, &session.client_id, &mut peers, &uses, event.at, self.cuts())
             else {
-                return Ok(None);
+                return Ok(Err(NotOpened::SessionsFull));
             };
             self.sessions.extend(peers.into_iter().map(|peer| (peer.id, peer)));
             self.append(evictions);
@@ -132,7 +135,7 @@ impl Contents {
         }
         self.sessions.insert(session.id, session.clone());
         self.append(vec![event]);
-        Ok(Some(session))
+        Ok(Ok(session))
     }
 
     fn update_client<T>(
@@ -144,7 +147,9 @@ impl Contents {
         let mut after = before.as_deref().cloned();
         let decision = decide(&mut after, self.cuts());
         match (before, after) {
-            (_, Some(client)) => {
+            (before, Some(mut client)) => {
+                client.incarnation = before.map_or(self.cuts().head.next(), |before| before.incarnation);
+                self.registry.cuts.registered.insert(id.clone(), client.incarnation);
                 self.registry.clients.insert(id, Arc::new(client));
             }
             (Some(before), None) => {
@@ -153,6 +158,7 @@ impl Contents {
                     .first()
                     .map_or((before.updated_at, "keyfob".into()), |event| (event.at, event.by.clone()));
                 let cut = CutOff { position: self.cuts().head.next(), at, by };
+                self.registry.cuts.registered.remove(&id);
                 self.registry.cuts.clients.insert(id, cut);
             }
             (None, None) => {}
@@ -242,7 +248,7 @@ impl Store for Memory {
         Ok(session.map(|session| state.decide(session, decide)))
     }
 
-    async fn open(&self, opening: Opening) -> Result<Option<Session>> {
+    async fn open(&self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
         self.write()?.open(opening)
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::store::memory::Memory;
 use keyfob::domain::access::Claims;
+use keyfob::domain::client::Incarnation;
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::family::ChainPosition;
-use keyfob::domain::id::{SessionId, TokenId};
+use keyfob::domain::id::{ClientId, Position, SessionId, TokenId};
 use keyfob::domain::session::{Changes, NotRefreshed, RevokedToken};
 use keyfob::domain::time::Moment;
 use keyfob::store::redb::Redb;
@@ -45,6 +46,9 @@ struct World {
     dead_sessions: HashSet<SessionId>,
     dead_families: HashSet<(SessionId, u16)>,
     generations: HashMap<(SessionId, u16), u32>,
+    registered: HashMap<ClientId, Position>,
+    /// Every incarnation of each client, in order of creation.
+    incarnations: HashMap<usize, Vec<Incarnation>>,
 }
 
 impl World {
@@ -83,7 +87,7 @@ impl World {
 /// Draws what the step needs; nothing if there is nothing to do it to.
 fn draw(world: &mut World, step: &Step) -> Option<Action> {
     Some(match step {
-        Step::Open { who, client, cap, remember, used } => {
+        Step::Open { who, client, known, cap, remember, used } => {
             let secret = world.draw();
             let mut new = session(world.drawn, SUBJECTS[*who], CLIENTS[*client]);
             new.created_at = at(world.wall);
@@ -100,8 +104,20 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
                 Some((world.session(n)?, at(world.wall).minus(Duration::from_millis(ago))))
             });
             let data = (*who == 0).then(|| data("{}"));
+            // The opener may know an earlier incarnation than the present one.
+            let seen = world.incarnations.get(client);
+            let requires = known
+                .and_then(|n| seen.and_then(|seen| seen.iter().rev().nth(n)).cloned())
+                .into_iter()
+                .collect();
             Action::Open(
-                Box::new(Opening { cap: *cap, data, uses: used.into_iter().collect(), ..opening(new) }),
+                Box::new(Opening {
+                    cap: *cap,
+                    data,
+                    requires,
+                    uses: used.into_iter().collect(),
+                    ..opening(new)
+                }),
                 secret,
             )
         }
@@ -177,7 +193,10 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
 /// Takes note of what was answered, and checks what must hold of it whatever the state.
 fn note(world: &mut World, action: &Action, answer: &Answer) {
     match (action, answer) {
-        (Action::Open(opening, secret), Answer::Opened(Some(opened))) => {
+        (Action::Open(opening, secret), Answer::Opened(Ok(opened))) => {
+            for required in &opening.requires {
+                assert_eq!(world.registered.get(&required.client_id), Some(&required.created));
+            }
             let first = Token { session: opened.id, family: 1, generation: 0, secret: *secret };
             world.sessions.push(opened.id);
             let owner =
@@ -242,6 +261,16 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
 
 /// What must hold of every state (ROT-36).
 fn check(world: &mut World, state: &Everything) {
+    world.registered = state.cuts.registered.clone();
+    for (n, name) in CLIENTS.iter().enumerate() {
+        let seen = world.incarnations.entry(n).or_default();
+        if let Some(&created) = world.registered.get(&client_id(name))
+            && seen.last().is_none_or(|last| last.created != created)
+        {
+            assert!(seen.last().is_none_or(|last| last.created < created));
+            seen.push(Incarnation { client_id: client_id(name), created });
+        }
+    }
     let now = world.now();
     let log_is_whole = state.events.first().map_or(state.head.0 == 0, |(position, _)| position.0 == 1);
     for (session, _) in &state.sessions {

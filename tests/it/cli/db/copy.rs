@@ -56,6 +56,7 @@ async fn a_restored_store_is_the_backup_in_a_new_epoch() {
         store
             .open(Opening { data: (n % 3 == 0).then(|| data("{}")), ..opening(session(n, "alice", "app")) })
             .await
+            .unwrap()
             .unwrap();
     }
     rotate(&store, &Token::first(7), [7; 32], moment(5)).await.unwrap();
@@ -130,6 +131,7 @@ async fn a_reader_that_goes_away_ends_the_backup() {
         store
             .open(Opening { data: Some(data(&padding)), ..opening(session(n, "alice", "app")) })
             .await
+            .unwrap()
             .unwrap();
     }
     let mut pieces = store.backup(at(50)).unwrap();

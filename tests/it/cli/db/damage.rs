@@ -47,7 +47,11 @@ async fn filled() -> Place {
     }
     store.end_everything(event(EventKind::AllRevoked, 1)).await.unwrap();
     for n in 1..=3 {
-        store.open(Opening { data: Some(data("{}")), ..opening(session(n, "alice", "app")) }).await.unwrap();
+        store
+            .open(Opening { data: Some(data("{}")), ..opening(session(n, "alice", "app")) })
+            .await
+            .unwrap()
+            .unwrap();
     }
     rotate(&store, &Token::first(2), [2; 32], moment(5)).await.unwrap();
     let key = keyring::generate(

@@ -104,7 +104,7 @@ async fn a_namesake_of_a_deleted_client_begins_at_nothing(store: Arc<impl Store>
 async fn an_eviction_makes_no_difference(store: Arc<impl Store>) {
     let cap = Cap { sessions_max: 2, when_full: WhenFull::EvictOldest };
     for n in 0..5 {
-        assert!(store.open(capped(session(n, "alice", "app"), cap)).await.unwrap().is_some());
+        assert!(store.open(capped(session(n, "alice", "app"), cap)).await.unwrap().is_ok());
     }
     assert_eq!(live(&*store).await, "app=2");
 }
@@ -112,7 +112,7 @@ async fn an_eviction_makes_no_difference(store: Arc<impl Store>) {
 async fn a_refused_opening_counts_for_nothing(store: Arc<impl Store>) {
     let cap = Cap { sessions_max: 1, when_full: WhenFull::Refuse };
     open(&*store, 1, "alice", "app").await;
-    assert!(store.open(capped(session(2, "alice", "app"), cap)).await.unwrap().is_none());
+    assert!(store.open(capped(session(2, "alice", "app"), cap)).await.unwrap().is_err());
     assert!(store.open(opening(session(1, "alice", "app"))).await.is_err());
     assert_eq!(live(&*store).await, "app=1");
 }

@@ -100,13 +100,13 @@ async fn a_cap_goes_by_uses_that_are_not_written(store: Arc<impl Store>) {
         Opening { uses, ..capped(new, Cap { sessions_max, when_full }) }
     };
     assert!(
-        store.open(opening(7, 1, WhenFull::Refuse)).await.unwrap().is_none(),
+        store.open(opening(7, 1, WhenFull::Refuse)).await.unwrap().is_err(),
         "by its written use it would have expired"
     );
-    assert!(store.open(opening(8, 2, WhenFull::EvictOldest)).await.unwrap().is_some());
+    assert!(store.open(opening(8, 2, WhenFull::EvictOldest)).await.unwrap().is_ok());
     let first = store.session(session_id(0)).await.unwrap().unwrap();
     assert_eq!((&first.end, first.last_used_at), (&None, at(0)));
-    assert!(store.open(opening(9, 1, WhenFull::EvictOldest)).await.unwrap().is_some());
+    assert!(store.open(opening(9, 1, WhenFull::EvictOldest)).await.unwrap().is_ok());
     let evicted = store.session(session_id(0)).await.unwrap().unwrap().end.clone().unwrap();
     assert_eq!(evicted.reason, EndReason::Evicted);
     assert_eq!(store.session(session_id(1)).await.unwrap().unwrap().end, None, "it has expired by itself");
@@ -124,7 +124,7 @@ fn new_family(client: &str, n: u8) -> NewFamily {
 /// The replaced family, the new one and both events are there together; a remembered session keeps the longer
 /// lifetimes.
 async fn a_renewal_is_one_commit_and_one_of_racing_ones_has_the_last_word(store: Arc<impl Store>) {
-    store.open(opening(Session { remember: true, ..session(1, "alice", "app") })).await.unwrap();
+    store.open(opening(Session { remember: true, ..session(1, "alice", "app") })).await.unwrap().unwrap();
     let renewed = together((0..16_u8).map(|n| {
         let store = store.clone();
         async move {

@@ -36,7 +36,11 @@ const GRACE: i64 = 60_000;
 const DAY: i64 = 86_400_000;
 
 async fn the_sweep_reports_an_expiry_once_and_purges_after_the_retention(store: Arc<impl Store>) {
-    store.open(Opening { data: Some(data("{}")), ..opening(session(1, "alice", "app")) }).await.unwrap();
+    store
+        .open(Opening { data: Some(data("{}")), ..opening(session(1, "alice", "app")) })
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(store.sweep(sweep(IDLE + GRACE - 1)).await.unwrap(), Default::default());
     assert_eq!(store.sweep(sweep(IDLE + GRACE)).await.unwrap().expired, 1);
     assert_eq!(store.sweep(sweep(IDLE + GRACE + 1)).await.unwrap(), Default::default());

@@ -10,7 +10,7 @@ use keyfob::domain::family::Stamp;
 use keyfob::domain::id::{KeyId, SessionId};
 use keyfob::domain::policy::{Lifetimes, Policy};
 use keyfob::domain::session::{
-    Changes, Data, Decision, NewFamily, NotRefreshed, Refresh, Renewal, RevokedToken, Session,
+    Changes, Data, Decision, NewFamily, NotOpened, NotRefreshed, Refresh, Renewal, RevokedToken, Session,
 };
 use keyfob::domain::time::{Moment, Timestamp};
 use keyfob::store::{Lane, Opening, Result, Store, Sweep, Swept};
@@ -21,7 +21,7 @@ use crate::harness::fixture::*;
 /// What a step answered, on either store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    Opened(Option<Box<Session>>),
+    Opened(std::result::Result<Box<Session>, NotOpened>),
     Refreshed(Option<std::result::Result<(Token, Stamp, bool), NotRefreshed>>),
     Family(Option<Option<u16>>),
     /// Inside: whether it lived, and the family that it got.
