@@ -221,3 +221,21 @@ pub fn timed_out(limit: Duration) -> Failure {
 pub fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
+
+/// Runs a command with an admin client, and closes the client.
+pub fn with_admin_client(
+    config: &Config,
+    command: impl AsyncFnOnce(&mut AdminClient) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let mut admin = AdminClient::open(config).await?;
+        let done = command(&mut admin).await;
+        admin.close().await;
+        done
+    })
+}
+
+/// A runtime for one command, on this thread.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::refused)
+}

@@ -138,14 +138,13 @@ pub fn listed(items: Vec<String>) -> Vec<String> {
 
 impl ClientCommand {
     /// Exits with a usage error if an update names nothing to change.
-    pub fn require_change(&self) {
+    pub fn require_change(&self, mut program: clap::Command) {
         let Self::Update { settings, disable: false, enable: false, .. } = self else { return };
         if settings.is_empty() {
-            let mut command = super::command();
-            command.build();
+            program.build();
             let update = ["client", "update"]
                 .iter()
-                .try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
+                .try_fold(&mut program, |command, name| command.find_subcommand_mut(name));
             let missing = "name something to change, such as --permission or --disable";
             update
                 .expect("it is the command that was parsed")

@@ -21,9 +21,9 @@ pub struct Completions {
 
 impl Completions {
     /// Runs the command.
-    pub fn run(&self) -> Result<(), Failure> {
+    pub fn run(&self, mut program: clap::Command) -> Result<(), Failure> {
         let mut script = vec![];
-        clap_complete::generate(self.shell, &mut super::command(), "keyfob", &mut script);
+        clap_complete::generate(self.shell, &mut program, "keyfob", &mut script);
         print_bytes(&script)
     }
 }

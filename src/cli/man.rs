@@ -15,10 +15,10 @@ pub struct Man {
 
 impl Man {
     /// Writes a page for the program and one for each command.
-    pub fn run(&self) -> Result<(), Failure> {
+    pub fn run(&self, program: clap::Command) -> Result<(), Failure> {
         let failed = |cause| {
             Failure::refused(format!("writing manual pages to {}: {cause}", self.directory.display()))
         };
-        clap_mangen::generate_to(super::command(), &self.directory).map_err(failed)
+        clap_mangen::generate_to(program, &self.directory).map_err(failed)
     }
 }

@@ -1,14 +1,14 @@
 //! The command line, a file for each group of commands. Administration uses the HTTP routes
 //! (`admin_client.rs`).
 
-use std::fmt::Display;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueHint};
 
-use self::admin_client::AdminClient;
+use self::admin_client::{runtime, with_admin_client};
+pub use self::outcome::{Failure, Output};
 use crate::config::{Config, Sources};
 
 mod admin_client;
@@ -22,6 +22,7 @@ mod init;
 mod key;
 mod listing;
 mod man;
+mod outcome;
 mod print;
 mod progress;
 mod ready;
@@ -101,43 +102,6 @@ enum Command {
     Man(man::Man),
 }
 
-/// The output format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Text.
-    Human,
-    /// `--json`.
-    Json,
-}
-
-/// Why a command failed.
-#[derive(Debug)]
-pub enum Failure {
-    /// Rejected or failed: one line with the cause and what to do. Exit code 1.
-    Refused(String),
-    /// The same, because the connection to the server was lost.
-    Disconnected(String),
-    /// Standard output was closed. The program ends without a message. Exit code 0.
-    OutputClosed,
-}
-
-impl Failure {
-    pub fn refused(cause: impl Display) -> Self {
-        Self::Refused(cause.to_string())
-    }
-
-    /// The failure of a command whose secret could not be printed, also if standard output was closed; it
-    /// says what to do.
-    pub fn of_secret(self, what_to_do: &str) -> Self {
-        match self {
-            Self::Refused(cause) | Self::Disconnected(cause) => {
-                Self::Refused(format!("{cause}; {what_to_do}"))
-            }
-            Self::OutputClosed => Self::Refused(format!("standard output was closed; {what_to_do}")),
-        }
-    }
-}
-
 /// The definition of the command line, for completions, manual pages and tests.
 pub fn command() -> clap::Command {
     Cli::command()
@@ -148,7 +112,7 @@ pub fn command() -> clap::Command {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     if let Some(Command::Client(command)) = &cli.command {
-        command.require_change();
+        command.require_change(self::command());
     }
     let output = if cli.json { Output::Json } else { Output::Human };
     match dispatch(cli, output) {
@@ -190,24 +154,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
             print::print_lines(&[document.map_err(Failure::refused)?])
         }
         Command::Ready => runtime()?.block_on(ready::run(&load(vec![])?, output)),
-        Command::Completions(completions) => completions.run(),
-        Command::Man(man) => man.run(),
+        Command::Completions(completions) => completions.run(command()),
+        Command::Man(man) => man.run(command()),
     }
-}
-
-/// Runs a command with an admin client, and closes the client.
-fn with_admin_client(
-    config: &Config,
-    command: impl AsyncFnOnce(&mut AdminClient) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    runtime()?.block_on(async {
-        let mut admin = AdminClient::open(config).await?;
-        let done = command(&mut admin).await;
-        admin.close().await;
-        done
-    })
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::refused)
 }

@@ -1,18 +1,11 @@
-//! Counters of the backend's work since it was opened, and its figures for the metrics.
+//! Counters of the backend's work since it was opened.
 
 use std::path::Path;
 
-use redb::{ReadableTable, ReadableTableMetadata};
-
-use super::active_counts::ActiveCounts;
-use super::error::failed;
-use super::tables::{ACTIVE_COUNTS, EVENTS, EXPIRY, SESSIONS};
-use super::{Redb, Result};
 use crate::domain::end::EndReason;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::time::Timestamp;
 use crate::meter::{Counter, DURATIONS, Gauge, Histogram, Tally};
-use crate::store::{Figures, Lane};
+use crate::store::Lane;
 
 /// Histogram bounds for decisions per commit.
 const BATCHES: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
@@ -24,10 +17,10 @@ pub(super) struct StoreCounters {
     pub batches: Histogram,
     pub commit_nanos: Histogram,
     pub failures: Counter,
-    busy: [Counter; 2],
-    active: Gauge,
-    events: Tally<EventKind>,
-    ends: Tally<EndReason>,
+    pub busy: [Counter; 2],
+    pub active: Gauge,
+    pub events: Tally<EventKind>,
+    pub ends: Tally<EndReason>,
 }
 
 /// What the batch in progress adds to the counters when it is committed.
@@ -81,47 +74,6 @@ impl StoreCounters {
         batch.ended.drain(..).for_each(|(reason, number)| self.ends.add(reason, number));
         self.active.set(active);
     }
-}
-
-impl Redb {
-    pub(super) fn read_figures(&self) -> Result<Figures> {
-        let counts = &self.shared.counts;
-        let read = self.read()?;
-        let due = read
-            .open_table(EXPIRY)
-            .map_err(failed)?
-            .first()
-            .map_err(failed)?
-            .map(|(key, _)| slot_of(key.value()));
-        Ok(Figures {
-            active: counts.active.get(),
-            sessions: read.open_table(SESSIONS).map_err(failed)?.len().map_err(failed)?,
-            events: read.open_table(EVENTS).map_err(failed)?.len().map_err(failed)?,
-            active_by_client: ActiveCounts::read(&read.open_table(ACTIVE_COUNTS).map_err(failed)?)?
-                .into_numbers(),
-            table_bytes: self.measured.load().iter().copied().collect(),
-            file_bytes: self.path.as_deref().and_then(|path| path.metadata().ok()).map(|file| file.len()),
-            free_bytes: self.path.as_deref().and_then(|path| free_bytes(path).ok()),
-            due,
-            commits: counts.commits.get(),
-            decisions: counts.decisions.get(),
-            failures: counts.failures.get(),
-            batches: counts.batches.read(),
-            commit_nanos: counts.commit_nanos.read(),
-            waiting: self.shared.counters().waiting as u64,
-            places: self.shared.places() as u64,
-            busy: counts.busy.each_ref().map(Counter::get),
-            events_written: counts.events.read(),
-            sessions_ended: counts.ends.read(),
-        })
-    }
-}
-
-/// The time at the start of a key of the expiry index.
-fn slot_of(key: &[u8; 24]) -> Timestamp {
-    let mut front = [0; 8];
-    front.copy_from_slice(&key[..8]);
-    Timestamp::from_millis(i64::try_from(u64::from_be_bytes(front)).unwrap_or(i64::MAX))
 }
 
 /// Free bytes of the file system for an unprivileged process.

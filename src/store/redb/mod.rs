@@ -1,12 +1,12 @@
 //! The embedded backend: one file, one writer thread that commits in groups, and reads that never wait for it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, StorageBackend};
+use redb::{ReadableDatabase, StorageBackend};
 
 use super::check::Note;
 use super::record::Codec;
@@ -22,11 +22,14 @@ use crate::files::sync_directory_of;
 use crate::token::keys::Keys;
 
 mod active_counts;
+mod backend;
 mod batch;
 mod check;
 mod error;
 mod figures;
+mod measure;
 mod open;
+mod options;
 mod reads;
 mod recall;
 mod restore;
@@ -35,36 +38,11 @@ mod tables;
 mod walk;
 mod writer;
 
+pub use backend::Redb;
 pub use error::OpenError;
+pub use options::Options;
 pub use restore::{RestoreError, Restoring, check_file, reached};
 pub use writer::Counters;
-
-/// The backend's settings.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// The size of the page cache. The cache of decoded sessions takes up to 1/32 more.
-    pub cache_bytes: usize,
-    /// How many writes may wait. Revocations have reserved places beyond that.
-    pub write_queue_max: usize,
-}
-
-/// A store in one file.
-pub struct Redb {
-    db: Arc<Database>,
-    codec: Codec,
-    shared: Arc<writer::Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
-    /// `None` for a backend that is not a file of this machine.
-    path: Option<PathBuf>,
-    /// The bytes of each table at the last measurement.
-    measured: ArcSwap<Vec<(&'static str, u64)>>,
-}
-
-impl std::fmt::Debug for Redb {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redb").field("counters", &self.shared.counters()).finish_non_exhaustive()
-    }
-}
 
 impl Redb {
     /// Opens the database at `path`, or creates it durably with mode 0600. The directory must exist.
