@@ -75,13 +75,18 @@ pub fn current() -> Option<String> {
 
 /// Eight hexadecimal digits for the start, ten for the counter, which repeats after 2^40 requests.
 fn written(start: u32, number: u64) -> [u8; 19] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [b'-'; 19];
-    let both = u128::from(start) << 40 | u128::from(number & 0xff_ffff_ffff);
-    for (n, place) in (0..8).chain(9..19).rev().enumerate() {
-        text[place] = DIGITS[(both >> (4 * n)) as usize & 15];
-    }
+    write_hexadecimal(u64::from(start), &mut text[..8]);
+    write_hexadecimal(number, &mut text[9..]);
     text
+}
+
+/// The last digits of `number`, as many as `text` has places.
+fn write_hexadecimal(mut number: u64, text: &mut [u8]) {
+    for place in text.iter_mut().rev() {
+        *place = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
+    }
 }
 
 #[cfg(test)]
