@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::format::{Format, duration, number_within, one_of};
-use super::preset::{Preset, PresetChange};
+use super::preset::{PRESETS, Preset, PresetChange};
 use super::sheet::Sheet;
 use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
 
@@ -34,7 +34,11 @@ pub(super) fn read(sheet: &mut Sheet) -> Policies {
     read
 }
 
-fn read_one(sheet: &mut Sheet, name: &str, changes: &mut Vec<PresetChange>) -> (Policy, Option<Preset>) {
+fn read_one(
+    sheet: &mut Sheet,
+    name: &str,
+    changes: &mut Vec<PresetChange>,
+) -> (Policy, Option<&'static Preset>) {
     let table = format!("policy.{name}");
     if name.is_empty()
         || name.len() > 64
@@ -42,23 +46,24 @@ fn read_one(sheet: &mut Sheet, name: &str, changes: &mut Vec<PresetChange>) -> (
     {
         sheet.refuse(&table, "a policy's name has 1 to 64 letters, digits, - and _");
     }
-    let preset = one_of(Preset::ALL, Preset::as_str);
+    let preset = one_of(PRESETS, |preset| preset.name);
     let own = sheet.optional(&format!("{table}.preset"), &preset);
     let effective = own.or_else(|| sheet.inherit_optional(name, "preset", &preset));
     // An inherited preset has already set the timeouts that are inherited. An own preset overrides those.
-    let mut timeout =
-        |sheet: &mut Sheet, key: &str, given: fn(Preset) -> &'static str, default: &str| match own {
+    let mut lifetimes = |sheet: &mut Sheet, prefix: &str, idle: &str, absolute: &str| {
+        let (idle_key, absolute_key) =
+            (format!("{prefix}idle_timeout"), format!("{prefix}absolute_lifetime"));
+        let mut timeout = |key: &str, given: fn(&Preset) -> &'static str, default: &str| match own {
             Some(preset) => preset_timeout(sheet, name, preset, key, (given(preset), default), changes),
             None => sheet.inherit(name, key, default, &duration()),
         };
-    let lifetimes = Lifetimes {
-        idle_timeout: timeout(sheet, "idle_timeout", Preset::idle_timeout, "30m"),
-        absolute_lifetime: timeout(sheet, "absolute_lifetime", Preset::absolute_lifetime, "24h"),
+        Lifetimes {
+            idle_timeout: timeout(&idle_key, |preset| preset.idle_timeout, idle),
+            absolute_lifetime: timeout(&absolute_key, |preset| preset.absolute_lifetime, absolute),
+        }
     };
-    let remember = Lifetimes {
-        idle_timeout: timeout(sheet, "remember.idle_timeout", Preset::idle_timeout, "14d"),
-        absolute_lifetime: timeout(sheet, "remember.absolute_lifetime", Preset::absolute_lifetime, "30d"),
-    };
+    let (lifetimes, remember) =
+        (lifetimes(sheet, "", "30m", "24h"), lifetimes(sheet, "remember.", "14d", "30d"));
     let policy = Policy {
         access_token_ttl: sheet.inherit(name, "access_token_ttl", "5m", &duration()),
         lifetimes,
@@ -80,7 +85,7 @@ fn read_one(sheet: &mut Sheet, name: &str, changes: &mut Vec<PresetChange>) -> (
 fn preset_timeout(
     sheet: &mut Sheet,
     policy: &str,
-    preset: Preset,
+    preset: &Preset,
     name: &str,
     (given, default): (&str, &str),
     changes: &mut Vec<PresetChange>,
@@ -90,7 +95,7 @@ fn preset_timeout(
     let value = sheet.read_or(&key, given, &preset.origin(), &duration());
     let was_given = sheet.setting(&key).is_some_and(|setting| setting.origin == preset.origin());
     if was_given && duration().parse(&otherwise) != Ok(value) {
-        changes.push(PresetChange { preset: preset.as_str(), key, value: given.to_owned(), otherwise });
+        changes.push(PresetChange { preset: preset.name, key, value: given.to_owned(), otherwise });
     }
     value
 }
@@ -110,7 +115,7 @@ fn when_full() -> Format<WhenFull> {
 }
 
 /// Records a fault if two settings are inconsistent, naming both. Returns the warnings of the preset.
-fn judge(sheet: &mut Sheet, name: &str, policy: &Policy, preset: Option<Preset>) -> Vec<String> {
+fn judge(sheet: &mut Sheet, name: &str, policy: &Policy, preset: Option<&Preset>) -> Vec<String> {
     let table = format!("policy.{name}");
     if !sheet.is_valid(&table) {
         return vec![];

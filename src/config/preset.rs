@@ -1,18 +1,8 @@
 //! The presets of NIST SP 800-63B-4: the timeouts they set, what they reject and what they warn about.
 
-use std::time::Duration;
-
 use super::sheet::{INHERITED_ORIGIN, Sheet};
-use crate::domain::policy::{Lifetimes, Policy};
+use crate::domain::policy::Policy;
 use crate::domain::time::parse_duration;
-
-/// An authenticator assurance level, as a preset of a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Preset {
-    Aal1,
-    Aal2,
-    Aal3,
-}
 
 /// A setting to which a preset gave another value than it would have without it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,107 +26,87 @@ enum Force {
     Should,
 }
 
-/// The limit of one timeout.
-struct Limit {
-    force: Force,
-    timeout: &'static str,
-    of: fn(&Lifetimes) -> Duration,
-    most: &'static str,
+/// An authenticator assurance level, as a preset of a policy. The timeouts that it sets are also its limits.
+pub(super) struct Preset {
+    pub name: &'static str,
+    /// The overall timeout.
+    pub absolute_lifetime: &'static str,
+    overall: Force,
+    /// The inactivity timeout.
+    pub idle_timeout: &'static str,
+    /// `None` if the level has no such limit.
+    inactivity: Option<Force>,
+    section: &'static str,
 }
 
-const fn overall(force: Force, most: &'static str) -> Limit {
-    Limit { force, timeout: "absolute_lifetime", of: |lifetimes| lifetimes.absolute_lifetime, most }
-}
-
-const fn inactivity(most: &'static str) -> Limit {
-    Limit { force: Force::Should, timeout: "idle_timeout", of: |lifetimes| lifetimes.idle_timeout, most }
-}
-
-const AAL1: &[Limit] = &[overall(Force::Should, "30d")];
-const AAL2: &[Limit] = &[overall(Force::Should, "24h"), inactivity("1h")];
-const AAL3: &[Limit] = &[overall(Force::Shall, "12h"), inactivity("15m")];
+pub(super) const PRESETS: &[&Preset] = &[
+    &Preset {
+        name: "aal1",
+        absolute_lifetime: "30d",
+        overall: Force::Should,
+        // AAL1 requires no inactivity timeout, so it is the default of remembered sessions.
+        idle_timeout: "14d",
+        inactivity: None,
+        section: "NIST SP 800-63B-4 §2.1.3",
+    },
+    &Preset {
+        name: "aal2",
+        absolute_lifetime: "24h",
+        overall: Force::Should,
+        idle_timeout: "1h",
+        inactivity: Some(Force::Should),
+        section: "NIST SP 800-63B-4 §2.2.3",
+    },
+    &Preset {
+        name: "aal3",
+        absolute_lifetime: "12h",
+        overall: Force::Shall,
+        idle_timeout: "15m",
+        inactivity: Some(Force::Should),
+        section: "NIST SP 800-63B-4 §2.3.3",
+    },
+];
 
 impl Preset {
-    pub const ALL: &[Self] = &[Self::Aal1, Self::Aal2, Self::Aal3];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Aal1 => "aal1",
-            Self::Aal2 => "aal2",
-            Self::Aal3 => "aal3",
-        }
-    }
-
-    /// The inactivity timeout. AAL1 requires none, so it is the default of remembered sessions.
-    pub fn idle_timeout(self) -> &'static str {
-        match self {
-            Self::Aal1 => "14d",
-            Self::Aal2 => "1h",
-            Self::Aal3 => "15m",
-        }
-    }
-
-    /// The overall timeout.
-    pub fn absolute_lifetime(self) -> &'static str {
-        match self {
-            Self::Aal1 => "30d",
-            Self::Aal2 => "24h",
-            Self::Aal3 => "12h",
-        }
-    }
-
     /// The origin of settings from this preset.
-    pub fn origin(self) -> String {
-        format!("preset {}", self.as_str())
-    }
-
-    fn section(self) -> &'static str {
-        match self {
-            Self::Aal1 => "NIST SP 800-63B-4 §2.1.3",
-            Self::Aal2 => "NIST SP 800-63B-4 §2.2.3",
-            Self::Aal3 => "NIST SP 800-63B-4 §2.3.3",
-        }
-    }
-
-    fn limits(self) -> &'static [Limit] {
-        match self {
-            Self::Aal1 => AAL1,
-            Self::Aal2 => AAL2,
-            Self::Aal3 => AAL3,
-        }
+    pub fn origin(&self) -> String {
+        format!("preset {}", self.name)
     }
 
     /// Records a fault for each exceeded SHALL and returns a warning for each exceeded SHOULD. The limits
     /// apply to remembered sessions too: no cookie extends an authentication beyond the overall timeout
     /// (§5.1).
-    pub fn judge(self, sheet: &mut Sheet, table: &str, policy: &Policy) -> Vec<String> {
+    pub fn judge(&self, sheet: &mut Sheet, table: &str, policy: &Policy) -> Vec<String> {
+        let Self { name, section, .. } = self;
         let mut warnings = vec![];
-        for (lifetimes, prefix) in [(&policy.lifetimes, ""), (&policy.remember, "remember.")] {
-            for limit in self.limits() {
-                let most = parse_duration(limit.most).expect("limits are durations");
-                let key = format!("{table}.{prefix}{}", limit.timeout);
-                let Some(setting) = sheet.setting(&key).filter(|_| (limit.of)(lifetimes) > most).cloned()
-                else {
+        for (lifetimes, prefix) in [(policy.lifetimes, ""), (policy.remember, "remember.")] {
+            let overall = (
+                "absolute_lifetime",
+                lifetimes.absolute_lifetime,
+                self.absolute_lifetime,
+                Some(self.overall),
+            );
+            let inactivity = ("idle_timeout", lifetimes.idle_timeout, self.idle_timeout, self.inactivity);
+            for (timeout, value, most, force) in [overall, inactivity] {
+                let exceeds = value > parse_duration(most).expect("limits are durations");
+                let key = format!("{table}.{prefix}{timeout}");
+                let (Some(setting), Some(force)) = (sheet.setting(&key).filter(|_| exceeds), force) else {
                     continue;
                 };
-                let (preset, section) = (self.as_str(), self.section());
-                match limit.force {
+                match force {
                     Force::Shall => {
-                        let origin = sheet
-                            .setting(&format!("{table}.preset"))
-                            .map(|preset| format!(" ({})", preset.origin));
-                        let origin = origin.unwrap_or_default();
+                        let set = sheet.setting(&format!("{table}.preset"));
+                        let origin = set.map(|preset| format!(" ({})", preset.origin)).unwrap_or_default();
                         let rule = format!(
-                            "expected at most {:?}: preset {preset}{origin} SHALL not exceed that ({section})",
-                            limit.most
+                            "expected at most {most:?}: preset {name}{origin} SHALL not exceed that ({section})"
                         );
                         sheet.refuse(&key, &rule);
                     }
                     // An inherited value is reported for the policy that sets it.
                     Force::Should if setting.origin == INHERITED_ORIGIN => {}
                     Force::Should => warnings.push(format!(
-                        "{key} is {:?} ({}): preset {preset} SHOULD not exceed {:?} ({section})",
-                        setting.value, setting.origin, limit.most
+                        "{key} is {:?} ({}): preset {name} SHOULD not exceed {most:?} ({section})",
+                        setting.value, setting.origin
                     )),
                 }
             }
