@@ -24,64 +24,21 @@ const SECRET_PREFIX: &str = "kfc_";
 /// A longer file is rejected unread.
 const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
-/// A declared client, with the fields of one created through the API (contract, section 4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeclaredClient {
-    pub id: ClientId,
-    pub kind: ClientKind,
-    pub permissions: Vec<Permission>,
-    pub grants: Vec<Grant>,
-    pub scopes: ScopeSet,
-    pub audiences: Vec<Box<str>>,
-    /// The audiences that this client is itself: it may introspect their tokens.
-    pub serves: Vec<Box<str>>,
-    /// The clients for which it may open sessions.
-    pub opens_for: Vec<ClientId>,
-    /// The name of a configured policy.
-    pub policy: Box<str>,
-    pub access_token_format: TokenFormat,
-    pub disabled: bool,
-    /// SHA-256 of its secret; `None` for a public client.
-    pub secret: Option<Hash>,
-}
-
-impl DeclaredClient {
-    /// The client, created at `now`.
-    pub fn to_client(&self, now: Timestamp) -> Client {
-        Client {
-            id: self.id.clone(),
-            kind: self.kind,
-            permissions: self.permissions.clone(),
-            grants: self.grants.clone(),
-            scopes: self.scopes.clone(),
-            audiences: self.audiences.clone(),
-            serves: self.serves.clone(),
-            opens_for: self.opens_for.clone(),
-            policy: self.policy.clone(),
-            access_token_format: self.access_token_format,
-            disabled: self.disabled,
-            declared: true,
-            secrets: self.secret.map(|hash| ClientSecret { hash, until: None }).into_iter().collect(),
-            created_at: now,
-            updated_at: now,
-            incarnation: Position::default(),
-        }
-    }
-}
-
 /// Reads every `[[client]]`.
-pub(super) fn read(sheet: &mut Sheet, policies: &BTreeMap<String, Policy>) -> Vec<DeclaredClient> {
+pub(super) fn read(sheet: &mut Sheet, policies: &BTreeMap<String, Policy>) -> Vec<Client> {
     let names = sheet.clients.clone();
     names.iter().filter_map(|name| read_one(sheet, &format!("client[{name}]"), policies)).collect()
 }
 
-fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>) -> Option<DeclaredClient> {
+fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>) -> Option<Client> {
     let key = |name: &str| format!("{table}.{name}");
     if !sheet.has(&key("client_id")) {
         sheet.refuse(table, "client_id is missing; a declared client needs one");
     }
     let id = sheet.optional(&key("client_id"), &client_id());
-    let client = DeclaredClient {
+    // The time is known when the client is applied to the store.
+    let undated = Timestamp::from_seconds(0);
+    let client = Client {
         id: id.unwrap_or_else(|| "unnamed".parse().expect("it is a valid client id")),
         kind: sheet.read(
             &key("kind"),
@@ -105,24 +62,26 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
             &one_of(TokenFormat::ALL, TokenFormat::as_str),
         ),
         disabled: sheet.read(&key("disabled"), "false", &boolean()),
-        secret: secret(sheet, table),
+        declared: true,
+        secrets: secret(sheet, table).map(|hash| ClientSecret { hash, until: None }).into_iter().collect(),
+        created_at: undated,
+        updated_at: undated,
+        incarnation: Position::default(),
     };
     if !sheet.is_valid(table) {
         return None;
     }
-    match (client.kind, client.secret) {
-        (ClientKind::Confidential, None) => {
-            sheet.refuse(
-                table,
-                "a confidential client needs secret_sha256 or secret_file; for a client that cannot keep a secret set kind = \"public\"",
-            );
-        }
-        (ClientKind::Public, Some(_)) => {
+    match (client.kind, client.secrets.is_empty()) {
+        (ClientKind::Confidential, true) => sheet.refuse(
+            table,
+            "a confidential client needs secret_sha256 or secret_file; for a client that cannot keep a secret set kind = \"public\"",
+        ),
+        (ClientKind::Public, false) => {
             sheet.refuse(table, "a public client has no secret; remove secret_sha256 or secret_file")
         }
         _ => {}
     }
-    if let Err(refused) = client.to_client(Timestamp::from_seconds(0)).validate() {
+    if let Err(refused) = client.validate() {
         let (setting, problem) = match refused.refusal {
             Refusal::Invalid { field } => (key(field), refused.detail.trim_start_matches(field).trim_start()),
             _ => (table.to_owned(), &*refused.detail),

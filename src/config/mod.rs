@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::domain::client::Client;
 use crate::domain::network::Network;
 use crate::domain::policy::Policy;
 use crate::files::directory_of;
@@ -22,7 +23,6 @@ mod source;
 mod tests;
 
 pub use address::Listen;
-pub use client::DeclaredClient;
 pub use fault::{ConfigError, Fault};
 pub use format::{Format, size_within};
 pub use policy::DEFAULT_POLICY;
@@ -49,8 +49,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`
     pub log: Log,
-    /// `[[client]]`
-    pub clients: Vec<DeclaredClient>,
+    /// `[[client]]`, without times.
+    pub clients: Vec<Client>,
     /// Warnings to log at the start.
     pub warnings: Vec<String>,
     /// Settings to which a preset gave another value than they would have without it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::domain::client::{Client, ClientKind, Permission};
+use crate::domain::client::{ClientKind, Permission};
 use crate::domain::id::Hash;
 use crate::domain::policy::{LateRetry, WhenFull};
 use crate::domain::time::Timestamp;
@@ -439,20 +439,20 @@ fn a_declared_client_has_the_fields_of_a_created_one() {
          [[client]]\nclient_id = \"app\"\nkind = \"public\"\n"
     );
     let config = place(&toml).load();
-    let backend: Client = config.clients[0].to_client(Timestamp::from_seconds(9));
+    let backend = &config.clients[0];
     assert_eq!(
         (backend.id.as_str(), &*backend.policy, backend.scopes.as_str()),
         ("backend", "web", "read write")
     );
     assert_eq!(backend.permissions, [Permission::Sessions, Permission::IntrospectAny]);
     assert_eq!(backend.opens_for, ["app".parse().unwrap()]);
-    assert!(backend.declared && backend.disabled && backend.created_at == Timestamp::from_seconds(9));
+    assert!(backend.declared && backend.disabled);
     assert!(
         backend.knows_secret(&Hash(Sha256::digest("test").into()), Timestamp::from_seconds(9)),
         "it is the hash that sha256sum prints"
     );
     let app = &config.clients[1];
-    assert_eq!((app.kind, app.secret, &*app.policy), (ClientKind::Public, None, "default"));
+    assert_eq!((app.kind, &*app.secrets, &*app.policy), (ClientKind::Public, &[][..], "default"));
 }
 
 #[test]
@@ -512,7 +512,7 @@ fn a_secret_file_holds_one_secret_and_at_most_one_newline() {
     let toml = format!("[[client]]\nclient_id = \"a\"\nsecret_file = {:?}\n", file.path());
     for text in [secret.clone(), format!("{secret}\n")] {
         fs::write(file.path(), text).unwrap();
-        assert_eq!(place(&toml).load().clients[0].secret, Some(Hash(Sha256::digest(&secret).into())));
+        assert_eq!(place(&toml).load().clients[0].secrets[0].hash, Hash(Sha256::digest(&secret).into()));
     }
     for invalid in [
         format!("{secret}\n\n"),

@@ -11,6 +11,7 @@ use http_body_util::combinators::BoxBody;
 use super::AppError;
 use super::installation::{UnfinishedRestore, lock, lock_existing, open_when_free, places, variable};
 use crate::config::{Config, MasterKeySource};
+use crate::domain::client::Client;
 use crate::domain::id::{ClientId, Position};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Rules};
@@ -125,7 +126,8 @@ impl App {
 
     async fn declare(&self, config: &Config) -> Result<(), AppError> {
         let now = self.engine.clock().now().wall;
-        let declared = config.clients.iter().map(|client| client.to_client(now)).collect();
+        let dated = |client: &Client| Client { created_at: now, updated_at: now, ..client.clone() };
+        let declared = config.clients.iter().map(dated).collect();
         Ok(self.engine.declare_clients(declared).await?)
     }
 
