@@ -43,6 +43,11 @@ impl Head {
     pub fn entries(&self) -> u64 {
         self.tables.iter().map(|(_, entries)| entries).sum()
     }
+
+    /// Entries in the table of this name.
+    pub fn entries_of(&self, name: &str) -> u64 {
+        self.tables.iter().find(|(table, _)| **table == *name).map_or(0, |(_, entries)| *entries)
+    }
 }
 
 /// Why a backup is invalid.

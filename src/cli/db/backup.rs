@@ -72,21 +72,18 @@ impl Backup {
         config: &Config,
         output: Output,
     ) -> Result<(), Failure> {
-        let entries = |name: &str| {
-            head.tables.iter().find(|(table, _)| **table == *name).map_or(0, |(_, entries)| *entries)
-        };
         let key = places(config).key_name();
         let json = json!({
             "file": self.file.display().to_string(), "bytes": bytes, "seconds": took, "made_at": head.made_at.to_string(),
-            "sessions": entries("sessions"), "events": entries("events"), "clients": entries("clients"),
+            "sessions": head.entries_of("sessions"), "events": head.entries_of("events"), "clients": head.entries_of("clients"),
             "master_key_included": false, "master_key": key,
         });
         let lines = [
             format!(
                 "backed up {} sessions, {} events and {} clients as of {}: {} in {took:.1} s",
-                entries("sessions"),
-                entries("events"),
-                entries("clients"),
+                head.entries_of("sessions"),
+                head.entries_of("events"),
+                head.entries_of("clients"),
                 when(head.made_at, Clock::system().now().wall),
                 bytes_text(*bytes)
             ),

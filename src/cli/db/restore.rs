@@ -45,14 +45,11 @@ pub fn run(config: &Config, file: &Path, accept_damage: bool, output: Output) ->
 fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
     let Restored { head, checked, kept, .. } = restored;
     let made = when(head.made_at, now);
-    let entries = |name: &str| {
-        head.tables.iter().find(|(table, _)| **table == *name).map_or(0, |(_, entries)| *entries)
-    };
     let mut lines = vec![format!(
         "restored the backup made {made}: {} sessions, {} clients, {} events",
         checked.sessions,
         checked.clients.len(),
-        entries("events")
+        head.entries_of("events")
     )];
     if checked.finds > 0 {
         lines.push(format!(
