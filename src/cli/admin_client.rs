@@ -10,9 +10,9 @@ use http::{Method, Request, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -113,11 +113,9 @@ impl AdminClient {
     pub async fn form<T: DeserializeOwned>(
         &mut self,
         path: &str,
-        fields: &[(&str, &str)],
+        fields: &[(&str, Option<&str>)],
     ) -> Result<T, Failure> {
-        let fields: Vec<String> =
-            fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        self.send(Method::POST, path, Some(("application/x-www-form-urlencoded", fields.join("&")))).await
+        self.send(Method::POST, path, Some(("application/x-www-form-urlencoded", pairs(fields)))).await
     }
 
     async fn send<T: DeserializeOwned>(
@@ -126,12 +124,7 @@ impl AdminClient {
         path: &str,
         body: Option<(&str, String)>,
     ) -> Result<T, Failure> {
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
-        if let Some((media_type, _)) = body {
-            request = request.header("content-type", media_type);
-        }
-        let bytes = body.map(|(_, text)| Bytes::from(text)).unwrap_or_default();
-        let request = request.body(bytes).map_err(Failure::refused)?;
+        let request = request(method, path, body)?;
         let limit = if let Self::Socket(_, limit) = self { *limit } else { Duration::MAX };
         let (status, body) = timeout(limit, self.exchange(request)).await.map_err(|_| timed_out(limit))??;
         read(status, body).await
@@ -139,12 +132,7 @@ impl AdminClient {
 
     /// Requests an answer that is read while it arrives.
     pub async fn stream(&mut self, path: &str) -> Result<BoxBody<Bytes, io::Error>, Failure> {
-        let request = Request::builder()
-            .uri(path)
-            .header("host", "localhost")
-            .body(Bytes::new())
-            .map_err(Failure::refused)?;
-        let (status, body) = self.exchange(request).await?;
+        let (status, body) = self.exchange(request(Method::GET, path, None)?).await?;
         if status.is_success() { Ok(body) } else { Err(refusal(status, &collect(body).await?)) }
     }
 
@@ -173,6 +161,14 @@ impl AdminClient {
             app.close().await;
         }
     }
+}
+
+fn request(method: Method, path: &str, body: Option<(&str, String)>) -> Result<Request<Bytes>, Failure> {
+    let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+    if let Some((media_type, _)) = body {
+        request = request.header("content-type", media_type);
+    }
+    request.body(body.map(|(_, text)| text.into()).unwrap_or_default()).map_err(Failure::refused)
 }
 
 async fn read<T: DeserializeOwned>(
@@ -215,6 +211,24 @@ fn disconnected() -> Failure {
 /// The server did not answer in time.
 pub fn timed_out(limit: Duration) -> Failure {
     Failure::refused(format!("the server did not answer within {} s: see its log", limit.as_secs()))
+}
+
+/// The options that were given, as the members of a JSON object. A list option "" is the empty list.
+pub fn given(options: &impl Serialize) -> Map<String, Value> {
+    let Ok(Value::Object(mut members)) = serde_json::to_value(options) else { return Map::new() };
+    members.retain(|_, value| !value.is_null());
+    for list in members.values_mut().filter_map(Value::as_array_mut) {
+        if *list == [""] {
+            list.clear();
+        }
+    }
+    members
+}
+
+/// The fields that have a value, as a query or a form.
+pub fn pairs(fields: &[(&str, Option<&str>)]) -> String {
+    let pair = |(name, value): &(&str, Option<&str>)| Some(format!("{name}={}", encoded((*value)?)));
+    fields.iter().filter_map(pair).collect::<Vec<_>>().join("&")
 }
 
 /// The text as one segment of a path, or one value of a query or a form.

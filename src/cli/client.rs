@@ -4,9 +4,10 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::admin_client::{AdminClient, encoded};
+use super::admin_client::{AdminClient, encoded, given, pairs};
 use super::listing::Listing;
 use super::print::{print_result, words};
 use super::{Failure, Output};
@@ -78,7 +79,7 @@ pub enum ClientCommand {
 }
 
 /// The settings of a client. Repeat a list option, or separate its items with commas; "" is the empty list.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
 pub struct Settings {
     /// Its permissions: sessions, introspect, introspect:any, events, metrics, admin. As for every list, ""
     /// is none.
@@ -107,40 +108,11 @@ pub struct Settings {
     access_token_format: Option<String>,
 }
 
-impl Settings {
-    fn is_empty(&self) -> bool {
-        let lists =
-            [&self.permissions, &self.grants, &self.scopes, &self.audiences, &self.serves, &self.opens_for];
-        lists.iter().all(|list| list.is_none()) && self.policy.is_none() && self.access_token_format.is_none()
-    }
-
-    fn into_body(self) -> Map<String, Value> {
-        let lists = [
-            ("permissions", self.permissions),
-            ("grants", self.grants),
-            ("scopes", self.scopes),
-            ("audiences", self.audiences),
-            ("serves", self.serves),
-            ("opens_for", self.opens_for),
-        ];
-        let texts = [("policy", self.policy), ("access_token_format", self.access_token_format)];
-        let lists =
-            lists.into_iter().filter_map(|(name, list)| Some((name.to_owned(), json!(listed(list?)))));
-        let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?))));
-        lists.chain(texts).collect()
-    }
-}
-
-/// The items of a list option; "" is the empty list.
-pub fn listed(items: Vec<String>) -> Vec<String> {
-    if items == [""] { vec![] } else { items }
-}
-
 impl ClientCommand {
     /// Exits with a usage error if an update names nothing to change.
     pub fn require_change(&self, mut program: clap::Command) {
         let Self::Update { settings, disable: false, enable: false, .. } = self else { return };
-        if settings.is_empty() {
+        if given(settings).is_empty() {
             program.build();
             let update = ["client", "update"]
                 .iter()
@@ -157,7 +129,7 @@ impl ClientCommand {
     pub async fn run(self, admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
         match self {
             Self::Create { id, public, settings } => {
-                let mut body = settings.into_body();
+                let mut body = given(&settings);
                 if let Some(id) = id {
                     body.insert("client_id".into(), json!(id));
                 }
@@ -170,7 +142,7 @@ impl ClientCommand {
             Self::List => list(admin, output).await,
             Self::Show { id } => show(&admin.get(&path(&id)).await?, output),
             Self::Update { id, settings, disable, enable } => {
-                let mut body = settings.into_body();
+                let mut body = given(&settings);
                 if disable || enable {
                     body.insert("disabled".into(), json!(disable));
                 }
@@ -193,9 +165,10 @@ impl ClientCommand {
 
 async fn list(admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
     let mut listing = Listing::new(output, &["CLIENT", "KIND", "PERMISSIONS", "GRANTS", "POLICY", "STATE"]);
-    let mut cursor = String::new();
+    let mut cursor: Option<String> = None;
     loop {
-        let page: ClientPage = admin.get(&format!("/v1/clients?limit=100{cursor}")).await?;
+        let query = pairs(&[("limit", Some("100")), ("cursor", cursor.as_deref())]);
+        let page: ClientPage = admin.get(&format!("/v1/clients?{query}")).await?;
         for client in &page.items {
             listing.add(client, || {
                 [
@@ -208,9 +181,9 @@ async fn list(admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
                 ]
             })?;
         }
-        match page.next_cursor {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return listing.finish(),
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return listing.finish();
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::admin_client::{AdminClient, encoded};
+use super::admin_client::{AdminClient, pairs};
 use super::print::{INDENT, fold, print_lines, printable, terminal_width};
 use super::times::when;
 use super::{Failure, Output};
@@ -78,10 +78,9 @@ impl Tail {
     async fn print(&mut self, admin: &mut AdminClient) -> Result<(), Failure> {
         let follow = self.follow && admin.is_server();
         loop {
-            let after =
-                self.after.as_deref().map(|after| format!("&after={}", encoded(after))).unwrap_or_default();
             let wait = if follow && self.after.is_some() { WAIT_S } else { 0 };
-            let page: EventPage = admin.get(&format!("/v1/events?limit=200&wait={wait}{after}")).await?;
+            let query = pairs(&[("wait", Some(&wait.to_string())), ("after", self.after.as_deref())]);
+            let page: EventPage = admin.get(&format!("/v1/events?limit=200&{query}")).await?;
             let now = Clock::system().now().wall;
             for event in &page.items {
                 let object = serde_json::to_value(event).map_err(Failure::refused)?;

@@ -3,10 +3,10 @@
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::admin_client::{AdminClient, encoded};
-use super::client::listed;
+use super::admin_client::{AdminClient, encoded, given, pairs};
 use super::explain::{deadline, explain};
 use super::listing::Listing;
 use super::print::{Table, print_result, words};
@@ -42,7 +42,7 @@ pub enum SessionCommand {
 }
 
 /// The session to open. The subject was authenticated elsewhere.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
 #[command(after_help = "\
 Example:
   keyfob session create --subject alice --client-id shop --amr pwd,otp --claims '{\"plan\":\"pro\"}'")]
@@ -64,7 +64,7 @@ pub struct Opening {
     acr: Option<String>,
     /// The authentication methods (RFC 8176). Repeat it, or separate them with commas.
     #[arg(long, value_delimiter = ',')]
-    amr: Vec<String>,
+    amr: Option<Vec<String>>,
     /// Claims for tokens and introspection: a JSON object.
     #[arg(long, value_name = "JSON", value_parser = object)]
     claims: Option<Value>,
@@ -99,8 +99,8 @@ impl SessionCommand {
         let now = Clock::system().now().wall;
         match self {
             Self::Create(opening) => {
-                let opened: OpenedBody =
-                    admin.call(Method::POST, "/v1/sessions", Some(&opening.into_body())).await?;
+                let body = given(&opening).into();
+                let opened: OpenedBody = admin.call(Method::POST, "/v1/sessions", Some(&body)).await?;
                 print_result(output, &opened, || opened_lines(&opened, now)).map_err(|failure| {
                     let id = &opened.session.id;
                     failure.of_secret(&format!(
@@ -123,38 +123,6 @@ impl SessionCommand {
     }
 }
 
-impl Opening {
-    fn into_body(self) -> Value {
-        let amr = listed(self.amr);
-        let given = [
-            ("subject", Some(json!(self.subject))),
-            ("client_id", Some(json!(self.client_id))),
-            ("scope", self.scope.map(Value::from)),
-            ("audience", self.audience.map(Value::from)),
-            ("acr", self.acr.map(Value::from)),
-            ("amr", (!amr.is_empty()).then(|| json!(amr))),
-            ("claims", self.claims),
-            ("data", self.data),
-            ("remember", self.remember.then_some(Value::Bool(true))),
-        ];
-        given
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect::<Map<_, _>>()
-            .into()
-    }
-}
-
-impl Filter {
-    fn query(&self) -> String {
-        let given = [("subject", &self.subject), ("client_id", &self.client_id), ("state", &self.state)];
-        given
-            .into_iter()
-            .filter_map(|(name, value)| Some(format!("&{name}={}", encoded(value.as_deref()?))))
-            .collect()
-    }
-}
-
 async fn list(
     filter: Filter,
     admin: &mut AdminClient,
@@ -163,22 +131,30 @@ async fn list(
 ) -> Result<(), Failure> {
     let mut listing =
         Listing::new(output, &["SESSION", "SUBJECT", "CLIENT", "STATE", "LAST USED", "EXPIRES"]);
-    let (query, mut cursor) = (filter.query(), String::new());
+    let mut cursor: Option<String> = None;
     let mut left = filter.limit.unwrap_or(u64::MAX);
     loop {
-        let page: SessionPage =
-            admin.get(&format!("/v1/sessions?limit={}{query}{cursor}", left.min(PAGE_MAX))).await?;
+        let query = pairs(&[
+            ("limit", Some(&left.min(PAGE_MAX).to_string())),
+            ("subject", filter.subject.as_deref()),
+            ("client_id", filter.client_id.as_deref()),
+            ("state", filter.state.as_deref()),
+            ("cursor", cursor.as_deref()),
+        ]);
+        let page: SessionPage = admin.get(&format!("/v1/sessions?{query}")).await?;
         left = left.saturating_sub(page.items.len() as u64);
         for session in &page.items {
             listing.add(session, || cells(session, now))?;
         }
-        let Some(next) = page.next_cursor else { break };
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
         if left == 0 {
             eprintln!("keyfob: there may be more; list them with a greater --limit, or without it");
             break;
         }
         listing.flush()?;
-        cursor = format!("&cursor={}", encoded(&next));
     }
     listing.finish()
 }

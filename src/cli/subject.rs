@@ -4,7 +4,7 @@ use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
 use http::Method;
 
-use super::admin_client::{AdminClient, encoded};
+use super::admin_client::{AdminClient, pairs};
 use super::print::print_result;
 use super::{Failure, Output};
 use crate::http::api::subjects::EndedCount;
@@ -30,12 +30,12 @@ impl SubjectCommand {
     /// Runs the command.
     pub async fn run(self, admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
         let Self::Revoke { subject, except, reason } = self;
-        let given = [("subject", Some(&subject)), ("except", except.as_ref()), ("reason", reason.as_ref())];
-        let query: Vec<String> = given
-            .into_iter()
-            .filter_map(|(name, value)| Some(format!("{name}={}", encoded(value?))))
-            .collect();
-        let path = format!("/v1/sessions?{}", query.join("&"));
+        let query = pairs(&[
+            ("subject", Some(&subject)),
+            ("except", except.as_deref()),
+            ("reason", reason.as_deref()),
+        ]);
+        let path = format!("/v1/sessions?{query}");
         let answer: EndedCount = admin.call(Method::DELETE, &path, None).await?;
         print_result(output, &answer, || {
             let sessions = if answer.ended == 1 { "session" } else { "sessions" };

@@ -51,11 +51,11 @@ impl OnlineCommand {
         match self {
             Self::Introspect(argument) => {
                 let state: Introspection =
-                    admin.form("/oauth2/introspect", &[("token", &argument.read()?)]).await?;
+                    admin.form("/oauth2/introspect", &[("token", Some(&argument.read()?))]).await?;
                 print_result(output, &state, || introspection(&state, Clock::system().now().wall))
             }
             Self::Revoke(argument) => {
-                admin.form::<()>("/oauth2/revoke", &[("token", &argument.read()?)]).await?;
+                admin.form::<()>("/oauth2/revoke", &[("token", Some(&argument.read()?))]).await?;
                 print_result(output, &json!({ "revoked": true }), || {
                     vec!["revoked, if it was a token of this installation".to_owned()]
                 })
