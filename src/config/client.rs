@@ -12,7 +12,7 @@ use super::format::{Format, Invalid, any_text, boolean, file_path, one_of};
 use super::policy::DEFAULT_POLICY;
 use super::sheet::Sheet;
 use crate::domain::access::TokenFormat;
-use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission};
+use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission, distinct};
 use crate::domain::id::{ClientId, Hash, Position, is_dot_segment};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
@@ -168,14 +168,4 @@ fn hash_of_file(file: &Path) -> Result<Hash, String> {
         Ok(decoded) if decoded.len() == 32 => Ok(Hash(Sha256::digest(text.as_bytes()).into())),
         _ => Err(expected()),
     }
-}
-
-fn distinct<T: PartialEq>(list: Vec<T>) -> Vec<T> {
-    let mut kept: Vec<T> = vec![];
-    for item in list {
-        if !kept.contains(&item) {
-            kept.push(item);
-        }
-    }
-    kept
 }

@@ -238,6 +238,17 @@ names!(Permission {
 });
 names!(Grant { RefreshToken = "refresh_token", ClientCredentials = "client_credentials" });
 
+/// The list without repetitions, in order.
+pub fn distinct<T: PartialEq>(list: Vec<T>) -> Vec<T> {
+    let mut kept: Vec<T> = vec![];
+    for item in list {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

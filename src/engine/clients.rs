@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Engine, Result};
 use crate::domain::access::TokenFormat;
 use crate::domain::caller::{Administer, Granted};
-use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission};
+use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission, distinct};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, Hash, Position};
 use crate::domain::names::ENGINE;
@@ -363,16 +363,6 @@ fn apply_fields(mut client: Client, fields: &ClientFields) -> std::result::Resul
     client.disabled = fields.disabled.unwrap_or(client.disabled);
     client.validate()?;
     Ok(client)
-}
-
-fn distinct<T: PartialEq>(list: Vec<T>) -> Vec<T> {
-    let mut kept: Vec<T> = vec![];
-    for item in list {
-        if !kept.contains(&item) {
-            kept.push(item);
-        }
-    }
-    kept
 }
 
 fn about(client: &Client, kind: EventKind, at: Timestamp, by: &str) -> Event {
