@@ -13,7 +13,7 @@ use crate::domain::time::parse_duration;
 
 /// The format of a setting. Errors and the reference of all settings are made from it.
 pub struct Format<T> {
-    kind: Kind,
+    pub(super) kind: Kind,
     valid: Cow<'static, str>,
     read: Reader<T>,
 }
@@ -97,10 +97,6 @@ impl<T: 'static> Format<T> {
             Kind::Boolean => "true or false".to_owned(),
             Kind::Text => valid.to_string(),
         }
-    }
-
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
     }
 
     /// The valid values, where the kind does not say it.
@@ -251,7 +247,7 @@ mod tests {
         assert_eq!(format.parse("1s"), Ok(Duration::from_secs(1)));
         assert_eq!(format.parse("2h").unwrap_err(), format!("a duration from 1s to 1h, such as {DURATIONS}"));
         assert_eq!(format.parse("2 h"), format.parse("2h"), "one description of what is valid");
-        assert_eq!((format.kind(), format.valid()), (Kind::Duration, Some("from 1s to 1h")));
+        assert_eq!((format.kind, format.valid()), (Kind::Duration, Some("from 1s to 1h")));
     }
 
     #[test]

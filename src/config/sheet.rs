@@ -304,7 +304,7 @@ impl Sheet {
     }
 
     fn expect<T: 'static>(&mut self, key: &str, default: Option<&str>, is_list: bool, format: &Format<T>) {
-        let (kind, valid) = (format.kind(), format.valid().map(Into::into));
+        let (kind, valid) = (format.kind, format.valid().map(Into::into));
         let expected = Expected { default: default.map(Into::into), kind, valid, is_list };
         self.expected.insert(key.to_owned(), expected);
     }
