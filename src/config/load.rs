@@ -40,11 +40,7 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
     let policies = policy::read(sheet);
     let cookie = Cookie {
         name: sheet.read("cookie.name", "__Host-keyfob", &cookie_name()),
-        same_site: sheet.read(
-            "cookie.same_site",
-            "Lax",
-            &one_of(&[SameSite::Strict, SameSite::Lax, SameSite::None], SameSite::as_str),
-        ),
+        same_site: sheet.read("cookie.same_site", "Lax", &one_of(SameSite::ALL, SameSite::as_str)),
         origins: sheet.list("cookie.origins", &[], &origin_text()),
     };
     let events_retention = sheet.read("events.retention", "30d", &duration_within("1s", "3650d"));
@@ -62,7 +58,7 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
         ),
     };
     let log = Log {
-        format: sheet.read("log.format", "text", &log_format()),
+        format: sheet.read("log.format", "text", &one_of(LogFormat::ALL, LogFormat::as_str)),
         level: sheet.read("log.level", "info", &log_level()),
     };
     let clients = client::read(sheet, &policies.by_name);
@@ -157,13 +153,6 @@ fn master_key(sheet: &mut Sheet, sources: &Sources, store: &Store) -> MasterKeyS
             MasterKeySource::File(file)
         }
     }
-}
-
-fn log_format() -> Format<LogFormat> {
-    one_of(&[LogFormat::Text, LogFormat::Json], |format| match format {
-        LogFormat::Text => "text",
-        LogFormat::Json => "json",
-    })
 }
 
 /// Warnings about settings that are valid but may not do what the operator expects.

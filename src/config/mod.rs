@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::client::Client;
+use crate::domain::names::names;
 use crate::domain::network::Network;
 use crate::domain::policy::Policy;
 use crate::files::directory_of;
@@ -128,21 +129,12 @@ pub struct Cookie {
     pub origins: Vec<String>,
 }
 
-/// The `SameSite` attribute (RFC 6265bis §5.7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SameSite {
-    Strict,
-    Lax,
-    None,
-}
-
-impl SameSite {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Strict => "Strict",
-            Self::Lax => "Lax",
-            Self::None => "None",
-        }
+names! {
+    /// The `SameSite` attribute (RFC 6265bis §5.7).
+    pub enum SameSite {
+        Strict = "Strict",
+        Lax = "Lax",
+        None = "None",
     }
 }
 
@@ -171,13 +163,14 @@ pub struct Log {
     pub level: String,
 }
 
-/// The format of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One line of text per event.
-    Text,
-    /// One JSON object per line.
-    Json,
+names! {
+    /// The format of the log.
+    pub enum LogFormat {
+        /// One line of text per event.
+        Text = "text",
+        /// One JSON object per line.
+        Json = "json",
+    }
 }
 
 impl Config {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::format::{Format, duration, number_within, one_of};
+use super::format::{duration, number_within, one_of};
 use super::preset::{PRESETS, Preset, PresetChange};
 use super::sheet::Sheet;
 use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
@@ -68,14 +68,19 @@ fn read_one(
         access_token_ttl: sheet.inherit(name, "access_token_ttl", "5m", &duration()),
         lifetimes,
         refresh_retry_window: sheet.inherit(name, "refresh_retry_window", "10s", &duration()),
-        late_retry: sheet.inherit(name, "late_retry", "end_session", &late_retry()),
+        late_retry: sheet.inherit(
+            name,
+            "late_retry",
+            "end_session",
+            &one_of(LateRetry::ALL, LateRetry::as_str),
+        ),
         max_sessions_per_subject: sheet.inherit(
             name,
             "max_sessions_per_subject",
             "0",
             &number_within(0, u32::MAX),
         ),
-        when_full: sheet.inherit(name, "when_full", "evict_oldest", &when_full()),
+        when_full: sheet.inherit(name, "when_full", "evict_oldest", &one_of(WhenFull::ALL, WhenFull::as_str)),
         remember,
     };
     (policy, effective)
@@ -98,20 +103,6 @@ fn preset_timeout(
         changes.push(PresetChange { preset: preset.name, key, value: given.to_owned(), otherwise });
     }
     value
-}
-
-fn late_retry() -> Format<LateRetry> {
-    one_of(&[LateRetry::EndSession, LateRetry::Refuse], |value| match value {
-        LateRetry::EndSession => "end_session",
-        LateRetry::Refuse => "refuse",
-    })
-}
-
-fn when_full() -> Format<WhenFull> {
-    one_of(&[WhenFull::EvictOldest, WhenFull::Refuse], |value| match value {
-        WhenFull::EvictOldest => "evict_oldest",
-        WhenFull::Refuse => "refuse",
-    })
 }
 
 /// Records a fault if two settings are inconsistent, naming both. Returns the warnings of the preset.

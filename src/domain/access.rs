@@ -70,18 +70,18 @@ pub enum IssuedFor {
     },
 }
 
-/// The form of an access token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TokenFormat {
-    /// PASETO v4.public.
-    Paseto,
-    /// RFC 9068 `at+jwt` with EdDSA.
-    Jwt,
-    /// RFC 9068 `at+jwt` with ES256.
-    JwtEs256,
+names! {
+    /// The form of an access token.
+    #[derive(Serialize, Deserialize)]
+    pub enum TokenFormat {
+        /// PASETO v4.public.
+        Paseto = "paseto",
+        /// RFC 9068 `at+jwt` with EdDSA.
+        Jwt = "jwt",
+        /// RFC 9068 `at+jwt` with ES256.
+        JwtEs256 = "jwt_es256",
+    }
 }
-
-names!(TokenFormat { Paseto = "paseto", Jwt = "jwt", JwtEs256 = "jwt_es256" });
 
 impl TokenFormat {
     /// The algorithm of the keys that sign tokens of this format.

@@ -72,39 +72,45 @@ pub struct ClientSecret {
     pub until: Option<Timestamp>,
 }
 
-/// Whether a client has a secret (RFC 6749 §2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ClientKind {
-    /// It authenticates with a secret.
-    Confidential,
-    /// It has no secret, and only refreshes and revokes its own tokens.
-    Public,
+names! {
+    /// Whether a client has a secret (RFC 6749 §2.1).
+    #[derive(Serialize, Deserialize)]
+    pub enum ClientKind {
+        /// It authenticates with a secret.
+        Confidential = "confidential",
+        /// It has no secret, and only refreshes and revokes its own tokens.
+        Public = "public",
+    }
 }
 
-/// What a client may do in addition to refreshing and revoking its own tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Permission {
-    /// Open sessions; read, change, renew and end those that it opened; read and end those opened for it.
-    Sessions,
-    /// Introspect tokens that were issued to it or are for a resource that it serves.
-    Introspect,
-    /// Introspect every token.
-    IntrospectAny,
-    /// Read the whole event log.
-    Events,
-    /// Read the metrics.
-    Metrics,
-    /// All of the above, and administration.
-    Admin,
+names! {
+    /// What a client may do in addition to refreshing and revoking its own tokens.
+    #[derive(Serialize, Deserialize)]
+    pub enum Permission {
+        /// Open sessions; read, change, renew and end those that it opened; read and end those opened for it.
+        Sessions = "sessions",
+        /// Introspect tokens that were issued to it or are for a resource that it serves.
+        Introspect = "introspect",
+        /// Introspect every token.
+        IntrospectAny = "introspect:any",
+        /// Read the whole event log.
+        Events = "events",
+        /// Read the metrics.
+        Metrics = "metrics",
+        /// All of the above, and administration.
+        Admin = "admin",
+    }
 }
 
-/// A grant of the token endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Grant {
-    /// `refresh_token` (RFC 6749 §6).
-    RefreshToken,
-    /// `client_credentials` (RFC 6749 §4.4).
-    ClientCredentials,
+names! {
+    /// A grant of the token endpoint.
+    #[derive(Serialize, Deserialize)]
+    pub enum Grant {
+        /// `refresh_token` (RFC 6749 §6).
+        RefreshToken = "refresh_token",
+        /// `client_credentials` (RFC 6749 §4.4).
+        ClientCredentials = "client_credentials",
+    }
 }
 
 impl Client {
@@ -231,12 +237,6 @@ impl Client {
         Ok(())
     }
 }
-
-names!(ClientKind { Confidential = "confidential", Public = "public" });
-names!(Permission {
-    Sessions = "sessions", Introspect = "introspect", IntrospectAny = "introspect:any", Events = "events", Metrics = "metrics", Admin = "admin",
-});
-names!(Grant { RefreshToken = "refresh_token", ClientCredentials = "client_credentials" });
 
 /// The list without repetitions, in order.
 pub fn distinct<T: PartialEq>(list: Vec<T>) -> Vec<T> {

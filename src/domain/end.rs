@@ -14,37 +14,27 @@ pub struct End {
     pub by: Box<str>,
 }
 
-/// Why something was ended (contract, section 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum EndReason {
-    /// A logout by the subject, or by an owner of the session.
-    Logout,
-    /// An administrator ended it.
-    Admin,
-    /// Every session of the subject was ended.
-    SubjectRevoked,
-    /// Every session was ended.
-    AllRevoked,
-    /// A spent refresh token was presented.
-    RefreshReuse,
-    /// It made room for another of the same subject.
-    Evicted,
-    /// Its client was deleted.
-    ClientDeleted,
-    /// A genuine token was newer than the store, or the store was restored.
-    StoreRollback,
-    /// A token of its last family was revoked.
-    TokenRevoked,
+names! {
+    /// Why something was ended (contract, section 5).
+    #[derive(Serialize, Deserialize)]
+    pub enum EndReason {
+        /// A logout by the subject, or by an owner of the session.
+        Logout = "logout",
+        /// An administrator ended it.
+        Admin = "admin",
+        /// Every session of the subject was ended.
+        SubjectRevoked = "subject_revoked",
+        /// Every session was ended.
+        AllRevoked = "all_revoked",
+        /// A spent refresh token was presented.
+        RefreshReuse = "refresh_reuse",
+        /// It made room for another of the same subject.
+        Evicted = "evicted",
+        /// Its client was deleted.
+        ClientDeleted = "client_deleted",
+        /// A genuine token was newer than the store, or the store was restored.
+        StoreRollback = "store_rollback",
+        /// A token of its last family was revoked.
+        TokenRevoked = "token_revoked",
+    }
 }
-
-names!(EndReason {
-    Logout = "logout",
-    Admin = "admin",
-    SubjectRevoked = "subject_revoked",
-    AllRevoked = "all_revoked",
-    RefreshReuse = "refresh_reuse",
-    Evicted = "evicted",
-    ClientDeleted = "client_deleted",
-    StoreRollback = "store_rollback",
-    TokenRevoked = "token_revoked",
-});

@@ -53,61 +53,43 @@ impl Event {
     }
 }
 
-/// The types of events (contract, section 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum EventKind {
-    /// A session was opened.
-    SessionOpened,
-    /// Its claims, data or label changed.
-    SessionUpdated,
-    /// The subject authenticated again (step-up).
-    SessionRenewed,
-    /// A timeout was found to have passed.
-    SessionExpired,
-    /// It was ended, for a reason.
-    SessionEnded,
-    /// A further family was opened.
-    FamilyOpened,
-    /// A family was ended; its session is still active.
-    FamilyEnded,
-    /// One access token was revoked.
-    TokenRevoked,
-    /// A spent refresh token was presented.
-    RefreshReused,
-    /// Every session of a subject was ended.
-    SubjectRevoked,
-    /// Every session was ended.
-    AllRevoked,
-    /// A client was registered.
-    ClientCreated,
-    /// A client was changed.
-    ClientUpdated,
-    /// A client was deleted.
-    ClientDeleted,
-    /// Another key became the signing key.
-    KeyRotated,
-    /// A compromised key was revoked.
-    KeyRevoked,
-    /// The store was restored from a backup.
-    StoreRestored,
+names! {
+    /// The types of events (contract, section 5).
+    #[derive(Serialize, Deserialize)]
+    pub enum EventKind {
+        /// A session was opened.
+        SessionOpened = "session.opened",
+        /// Its claims, data or label changed.
+        SessionUpdated = "session.updated",
+        /// The subject authenticated again (step-up).
+        SessionRenewed = "session.renewed",
+        /// A timeout was found to have passed.
+        SessionExpired = "session.expired",
+        /// It was ended, for a reason.
+        SessionEnded = "session.ended",
+        /// A further family was opened.
+        FamilyOpened = "family.opened",
+        /// A family was ended; its session is still active.
+        FamilyEnded = "family.ended",
+        /// One access token was revoked.
+        TokenRevoked = "token.revoked",
+        /// A spent refresh token was presented.
+        RefreshReused = "refresh.reused",
+        /// Every session of a subject was ended.
+        SubjectRevoked = "subject.revoked",
+        /// Every session was ended.
+        AllRevoked = "all.revoked",
+        /// A client was registered.
+        ClientCreated = "client.created",
+        /// A client was changed.
+        ClientUpdated = "client.updated",
+        /// A client was deleted.
+        ClientDeleted = "client.deleted",
+        /// Another key became the signing key.
+        KeyRotated = "key.rotated",
+        /// A compromised key was revoked.
+        KeyRevoked = "key.revoked",
+        /// The store was restored from a backup.
+        StoreRestored = "store.restored",
+    }
 }
-
-names!(EventKind {
-    SessionOpened = "session.opened",
-    SessionUpdated = "session.updated",
-    SessionRenewed = "session.renewed",
-    SessionExpired = "session.expired",
-    SessionEnded = "session.ended",
-    FamilyOpened = "family.opened",
-    FamilyEnded = "family.ended",
-    TokenRevoked = "token.revoked",
-    RefreshReused = "refresh.reused",
-    SubjectRevoked = "subject.revoked",
-    AllRevoked = "all.revoked",
-    ClientCreated = "client.created",
-    ClientUpdated = "client.updated",
-    ClientDeleted = "client.deleted",
-    KeyRotated = "key.rotated",
-    KeyRevoked = "key.revoked",
-    StoreRestored = "store.restored",
-});

@@ -30,18 +30,18 @@ pub struct KeyRecord {
     pub retired_at: Option<Timestamp>,
 }
 
-/// The stage of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum KeyStatus {
-    /// Published ahead; signs after the next rotation.
-    Next,
-    /// Signs.
-    Active,
-    /// Verifies until the last token that it signed has expired.
-    Retired,
+names! {
+    /// The stage of a key.
+    #[derive(Serialize, Deserialize)]
+    pub enum KeyStatus {
+        /// Published ahead; signs after the next rotation.
+        Next = "next",
+        /// Signs.
+        Active = "active",
+        /// Verifies until the last token that it signed has expired.
+        Retired = "retired",
+    }
 }
-
-names!(KeyStatus { Next = "next", Active = "active", Retired = "retired" });
 
 /// Adds an active key and its successor, unless its algorithm has an active key. Returns whether it did.
 pub fn introduce(keys: &mut Vec<KeyRecord>, pair: [KeyRecord; 2]) -> bool {

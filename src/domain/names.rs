@@ -1,4 +1,4 @@
-//! Fixed names: those of keyfob itself, and the macro that gives an enum its names in the API.
+//! Fixed names: those of keyfob itself, and the macro for enums whose values have names.
 
 /// The name under which the engine itself acts, in events and as the author of an end.
 pub const ENGINE: &str = "keyfob";
@@ -6,9 +6,16 @@ pub const ENGINE: &str = "keyfob";
 /// the sessions opened through the socket.
 pub const ADMIN_SOCKET: &str = "admin.sock";
 
-/// Gives an enum `ALL`, `as_str` and `FromStr`.
+/// Defines an enum whose values have fixed names: `ALL`, `as_str`, `AsRef<str>` and `FromStr`.
 macro_rules! names {
-    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+    (
+        $(#[$attribute:meta])*
+        pub enum $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)? }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $type { $($(#[$doc])* $variant),+ }
+
         impl $type {
             /// Every value.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
@@ -16,6 +23,12 @@ macro_rules! names {
             /// The name in the API and in the configuration.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }
+            }
+        }
+
+        impl AsRef<str> for $type {
+            fn as_ref(&self) -> &str {
+                self.as_str()
             }
         }
 

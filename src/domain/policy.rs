@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::names::names;
+
 /// The longest retry window of a policy.
 pub const RETRY_WINDOW_MAX: Duration = Duration::from_secs(300);
 /// The longest lifetime: 400 days, the limit of browsers for cookies (RFC 6265bis §5.5).
@@ -37,22 +39,24 @@ pub struct Lifetimes {
     pub absolute_lifetime: Duration,
 }
 
-/// What happens when the previous refresh token is presented after its window (`late_retry`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LateRetry {
-    /// It is reuse: the session ends.
-    EndSession,
-    /// It is refused, and nothing else happens.
-    Refuse,
+names! {
+    /// What happens when the previous refresh token is presented after its window (`late_retry`).
+    pub enum LateRetry {
+        /// It is reuse: the session ends.
+        EndSession = "end_session",
+        /// It is refused, and nothing else happens.
+        Refuse = "refuse",
+    }
 }
 
-/// What an opening does at `max_sessions_per_subject` (`when_full`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// The least recently used session is ended.
-    EvictOldest,
-    /// The opening is refused.
-    Refuse,
+names! {
+    /// What an opening does at `max_sessions_per_subject` (`when_full`).
+    pub enum WhenFull {
+        /// The least recently used session is ended.
+        EvictOldest = "evict_oldest",
+        /// The opening is refused.
+        Refuse = "refuse",
+    }
 }
 
 /// An invalid setting, and what would be valid.

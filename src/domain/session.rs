@@ -114,18 +114,17 @@ pub enum Standing {
     Ended(End),
 }
 
-/// The state of a session, as a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It can be used.
-    Active,
-    /// A timeout has passed.
-    Expired,
-    /// It was ended.
-    Ended,
+names! {
+    /// The state of a session, as a word.
+    pub enum State {
+        /// It can be used.
+        Active = "active",
+        /// A timeout has passed.
+        Expired = "expired",
+        /// It was ended.
+        Ended = "ended",
+    }
 }
-
-names!(State { Active = "active", Expired = "expired", Ended = "ended" });
 
 impl From<&Standing> for State {
     fn from(standing: &Standing) -> Self {

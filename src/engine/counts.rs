@@ -8,35 +8,33 @@ use crate::domain::time::Moment;
 use crate::meter::{Counter, RateLimitedLog, Tally};
 use crate::store::Swept;
 
-/// The kind of an introspected token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenKind {
-    /// An access token with a valid signature.
-    Access,
-    /// A genuine refresh token.
-    Refresh,
-    /// A genuine session token.
-    Session,
-    /// Anything else.
-    Unknown,
-    /// Not read: the caller was refused.
-    Unread,
+names! {
+    /// The kind of an introspected token.
+    pub enum TokenKind {
+        /// An access token with a valid signature.
+        Access = "access",
+        /// A genuine refresh token.
+        Refresh = "refresh",
+        /// A genuine session token.
+        Session = "session",
+        /// Anything else.
+        Unknown = "unknown",
+        /// Not read: the caller was refused.
+        Unread = "unread",
+    }
 }
 
-names!(TokenKind { Access = "access", Refresh = "refresh", Session = "session", Unknown = "unknown", Unread = "unread" });
-
-/// The result of an introspection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Introspected {
-    /// The token is active.
-    Active,
-    /// The token is inactive, or the caller may not learn about it.
-    Inactive,
-    /// The caller does not have the permission.
-    Refused,
+names! {
+    /// The result of an introspection.
+    pub enum Introspected {
+        /// The token is active.
+        Active = "active",
+        /// The token is inactive, or the caller may not learn about it.
+        Inactive = "inactive",
+        /// The caller does not have the permission.
+        Refused = "refused",
+    }
 }
-
-names!(Introspected { Active = "active", Inactive = "inactive", Refused = "refused" });
 
 /// The combinations that occur.
 const INTROSPECTIONS: &[(TokenKind, Introspected)] = &[
@@ -50,31 +48,23 @@ const INTROSPECTIONS: &[(TokenKind, Introspected)] = &[
     (TokenKind::Unread, Introspected::Refused),
 ];
 
-/// The result of a refresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefreshOutcome {
-    /// A new pair.
-    Rotated,
-    /// The same pair again.
-    Retried,
-    /// A spent token was presented: the session was ended.
-    Reused,
-    /// The previous token was presented after its window, and only refused.
-    Late,
-    /// The token was newer than the store: the session was ended.
-    StoreRollback,
-    /// Any other refusal.
-    Refused,
+names! {
+    /// The result of a refresh.
+    pub enum RefreshOutcome {
+        /// A new pair.
+        Rotated = "rotated",
+        /// The same pair again.
+        Retried = "retried",
+        /// A spent token was presented: the session was ended.
+        Reused = "reused",
+        /// The previous token was presented after its window, and only refused.
+        Late = "late",
+        /// The token was newer than the store: the session was ended.
+        StoreRollback = "store_rollback",
+        /// Any other refusal.
+        Refused = "refused",
+    }
 }
-
-names!(RefreshOutcome {
-    Rotated = "rotated",
-    Retried = "retried",
-    Reused = "reused",
-    Late = "late",
-    StoreRollback = "store_rollback",
-    Refused = "refused",
-});
 
 impl From<NotRefreshed> for RefreshOutcome {
     fn from(why: NotRefreshed) -> Self {
@@ -92,43 +82,35 @@ impl From<NotRefreshed> for RefreshOutcome {
     }
 }
 
-/// Why an authentication failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthFailure {
-    /// There is no such client.
-    UnknownClient,
-    /// The secret is wrong, or missing.
-    WrongSecret,
-    /// The client is disabled.
-    DisabledClient,
-    /// The credentials are malformed.
-    Malformed,
-    /// The bearer token is invalid.
-    BearerToken,
+names! {
+    /// Why an authentication failed.
+    pub enum AuthFailure {
+        /// There is no such client.
+        UnknownClient = "unknown_client",
+        /// The secret is wrong, or missing.
+        WrongSecret = "wrong_secret",
+        /// The client is disabled.
+        DisabledClient = "disabled_client",
+        /// The credentials are malformed.
+        Malformed = "malformed",
+        /// The bearer token is invalid.
+        BearerToken = "bearer_token",
+    }
 }
 
-names!(AuthFailure {
-    UnknownClient = "unknown_client",
-    WrongSecret = "wrong_secret",
-    DisabledClient = "disabled_client",
-    Malformed = "malformed",
-    BearerToken = "bearer_token",
-});
-
-/// What the sweep removes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removed {
-    /// Ended and expired sessions after their retention.
-    Sessions,
-    /// Salts of closed retry windows.
-    RetryWindows,
-    /// Events after their retention.
-    Events,
-    /// Revocations of tokens that have expired.
-    RevokedTokens,
+names! {
+    /// What the sweep removes.
+    pub enum Removed {
+        /// Ended and expired sessions after their retention.
+        Sessions = "sessions",
+        /// Salts of closed retry windows.
+        RetryWindows = "retry_windows",
+        /// Events after their retention.
+        Events = "events",
+        /// Revocations of tokens that have expired.
+        RevokedTokens = "revoked_tokens",
+    }
 }
-
-names!(Removed { Sessions = "sessions", RetryWindows = "retry_windows", Events = "events", RevokedTokens = "revoked_tokens" });
 
 /// The counters.
 pub struct EngineCounters {
