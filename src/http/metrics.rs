@@ -45,9 +45,9 @@ impl Metrics {
     pub(crate) fn print(&self, page: &mut Page) {
         requests::print(page, self.requests.get().map_or(&[], Vec::as_slice));
         let listeners = || ["public", "admin_socket"].into_iter().zip(&self.connections);
-        let mut samples = page.gauge("keyfob_http_connections", "Open connections.");
-        listeners().for_each(|(listener, of)| samples.sample(&[("listener", listener)], of.open_now().get()));
-        let mut samples = page.counter("keyfob_http_connections_accepted_total", "Connections accepted.");
-        listeners().for_each(|(listener, of)| samples.sample(&[("listener", listener)], of.accepted().get()));
+        page.gauge("keyfob_http_connections", "Open connections.")
+            .by("listener", listeners().map(|(listener, of)| (listener, of.open_now().get())));
+        page.counter("keyfob_http_connections_accepted_total", "Connections accepted.")
+            .by("listener", listeners().map(|(listener, of)| (listener, of.accepted().get())));
     }
 }

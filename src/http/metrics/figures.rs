@@ -14,25 +14,16 @@ pub(crate) fn print_counts(page: &mut Page, counts: &EngineCounters) {
     for ((token, outcome), count) in counts.introspections.read() {
         samples.sample(&[("token", token.as_str()), ("outcome", outcome.as_str())], count);
     }
-    let mut samples = page.counter("keyfob_refreshes_total", "Refresh tokens presented, by result.");
-    for (outcome, count) in counts.refreshes.read() {
-        samples.sample(&[("outcome", outcome.as_str())], count);
-    }
-    let mut samples = page.counter("keyfob_access_tokens_issued_total", "Access tokens issued, by form.");
-    for (format, count) in counts.tokens.read() {
-        samples.sample(&[("format", format.as_str())], count);
-    }
-    let mut samples =
-        page.counter("keyfob_authentication_failures_total", "Failed authentications of clients, by cause.");
-    for (cause, count) in counts.auth_failures.read() {
-        samples.sample(&[("cause", cause.as_str())], count);
-    }
+    page.counter("keyfob_refreshes_total", "Refresh tokens presented, by result.")
+        .by("outcome", counts.refreshes.read());
+    page.counter("keyfob_access_tokens_issued_total", "Access tokens issued, by form.")
+        .by("format", counts.tokens.read());
+    page.counter("keyfob_authentication_failures_total", "Failed authentications of clients, by cause.")
+        .by("cause", counts.auth_failures.read());
     page.counter("keyfob_authentications_throttled_total", "Failed authentications that were answered 429.")
         .sample(&[], counts.throttled.get());
-    let mut samples = page.counter("keyfob_sweep_removed_total", "Entries deleted by the sweep.");
-    for (what, count) in counts.removed.read() {
-        samples.sample(&[("what", what.as_str())], count);
-    }
+    page.counter("keyfob_sweep_removed_total", "Entries deleted by the sweep.")
+        .by("what", counts.removed.read());
 }
 
 /// Prints the sessions, the events and the store.
@@ -49,33 +40,26 @@ fn print_sessions(page: &mut Page, figures: &Figures) {
     );
     let mut by_client: Vec<_> = figures.active_by_client.iter().collect();
     by_client.sort_by_key(|(client, number)| (std::cmp::Reverse(**number), *client));
-    let beyond: u64 = by_client.iter().skip(CLIENTS_MAX).map(|(_, number)| **number).sum();
-    let mut samples = page.gauge(
+    let (own, beyond) = by_client.split_at(by_client.len().min(CLIENTS_MAX));
+    let own = own.iter().map(|(client, number)| (client.as_str(), **number));
+    let beyond = Some(beyond.iter().map(|(_, number)| **number).sum()).filter(|sum| *sum > 0);
+    page.gauge(
         "keyfob_client_sessions_live",
         "The same by client; clients beyond a hundred share an empty label.",
-    );
-    by_client
-        .iter()
-        .take(CLIENTS_MAX)
-        .for_each(|(client, number)| samples.sample(&[("client", client.as_str())], number));
-    if beyond > 0 {
-        samples.sample(&[("client", "")], beyond);
-    }
+    )
+    .by("client", own.chain(beyond.map(|sum| ("", sum))));
     page.one(
         "keyfob_sessions_stored",
         "Sessions in the database, including ended ones during the retention.",
         figures.sessions,
     );
-    let mut samples = page.counter(
+    page.counter(
         "keyfob_sessions_ended_total",
         "Sessions ended, by reason; without expired ones, which are events.",
-    );
-    figures
-        .sessions_ended
-        .iter()
-        .for_each(|(reason, count)| samples.sample(&[("reason", reason.as_str())], count));
-    let mut samples = page.counter("keyfob_events_total", "Events written to the event log, by type.");
-    figures.events_written.iter().for_each(|(kind, count)| samples.sample(&[("type", kind.as_str())], count));
+    )
+    .by("reason", figures.sessions_ended.iter().copied());
+    page.counter("keyfob_events_total", "Events written to the event log, by type.")
+        .by("type", figures.events_written.iter().copied());
     page.one("keyfob_event_log_entries", "Events in the database.", figures.events);
 }
 
@@ -104,18 +88,14 @@ fn print_store(page: &mut Page, figures: &Figures) {
         "Maximum of queued writes; revocations have further places.",
         figures.places,
     );
-    let mut samples =
-        page.counter("keyfob_store_busy_total", "Writes rejected with 503 because the queue was full.");
-    for (lane, count) in ["ordinary", "revocation"].into_iter().zip(figures.busy) {
-        samples.sample(&[("lane", lane)], count);
-    }
+    page.counter("keyfob_store_busy_total", "Writes rejected with 503 because the queue was full.")
+        .by("lane", ["ordinary", "revocation"].into_iter().zip(figures.busy));
     if let Some(bytes) = figures.file_bytes {
         page.one("keyfob_store_file_bytes", "Size of the database file.", bytes);
     }
     if let Some(bytes) = figures.free_bytes {
         page.one("keyfob_store_free_bytes", "Free space in the file system of the database.", bytes);
     }
-    let mut samples =
-        page.gauge("keyfob_store_table_bytes", "Size of each table, measured at intervals of minutes.");
-    figures.table_bytes.iter().for_each(|(table, bytes)| samples.sample(&[("table", table)], bytes));
+    page.gauge("keyfob_store_table_bytes", "Size of each table, measured at intervals of minutes.")
+        .by("table", figures.table_bytes.iter().map(|(table, bytes)| (*table, *bytes)));
 }

@@ -109,6 +109,13 @@ impl Samples<'_> {
         self.line("_count", labels, None, seen.count);
     }
 
+    /// A sample for each value of a label.
+    pub fn by<L: AsRef<str>>(mut self, label: &str, samples: impl IntoIterator<Item = (L, u64)>) {
+        for (value, number) in samples {
+            self.sample(&[(label, value.as_ref())], number);
+        }
+    }
+
     fn line(&mut self, suffix: &str, labels: Labels, bound: Option<&str>, value: impl Display) {
         self.text.push_str(&self.name);
         self.text.push_str(suffix);
