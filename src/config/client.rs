@@ -54,7 +54,7 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
         scopes: scopes(sheet, &key("scopes")),
         audiences: sheet.list(&key("audiences"), &[], &any_text()),
         serves: sheet.list(&key("serves"), &[], &any_text()),
-        opens_for: sheet.list(&key("opens_for"), &[], &Format::text(CLIENT_ID, |text| text.parse().ok())),
+        opens_for: sheet.list(&key("opens_for"), &[], &existing_client_id()),
         policy: sheet.read(&key("policy"), DEFAULT_POLICY, &policy_name(policies)),
         access_token_format: sheet.read(
             &key("access_token_format"),
@@ -94,6 +94,10 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
 const CLIENT_ID: &str = "a client id: 1 to 64 letters, digits and . _ ~ -";
 const NOT_DOTS: &str = "another client id: URL libraries remove . and .. from paths";
 
+pub(super) fn existing_client_id() -> Format<ClientId> {
+    Format::text(CLIENT_ID, |text| text.parse().ok())
+}
+
 fn client_id() -> Format<ClientId> {
     Format::text_with_rules(CLIENT_ID, |text| match text {
         "admin" => Err(Invalid::Rule(
@@ -110,7 +114,7 @@ fn policy_name(policies: &BTreeMap<String, Policy>) -> Format<Box<str>> {
     Format::text(valid, move |text| names.iter().any(|name| name == text).then(|| text.into()))
 }
 
-fn scopes(sheet: &mut Sheet, key: &str) -> ScopeSet {
+pub(super) fn scopes(sheet: &mut Sheet, key: &str) -> ScopeSet {
     let scope = "a scope: letters, digits and punctuation without space, quote or backslash";
     let format = Format::text(scope, |text| {
         let set = text.parse::<ScopeSet>().ok()?;

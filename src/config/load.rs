@@ -12,7 +12,7 @@ use super::sheet::{DEFAULT_ORIGIN, Sheet};
 use super::source::Sources;
 use super::{
     Config, Cookie, Keys, Limits, Log, LogFormat, MasterKeySource, SameSite, Server, Store, Tls, client,
-    policy,
+    gate, policy,
 };
 
 const ISSUER: &str = "http://127.0.0.1:8080";
@@ -43,6 +43,7 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
         same_site: sheet.read("cookie.same_site", "Lax", &one_of(SameSite::ALL, SameSite::as_str)),
         origins: sheet.list("cookie.origins", &[], &origin_text()),
     };
+    let gates = gate::read(sheet);
     let events_retention = sheet.read("events.retention", "30d", &duration_within("1s", "3650d"));
     let limits = Limits {
         body_bytes_max: sheet.read("limits.body_bytes_max", "64KiB", &size_within(1, 64 << 20)),
@@ -71,6 +72,7 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
         keys,
         policies,
         cookie,
+        gates,
         events_retention,
         limits,
         log,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::client::Client;
+use crate::domain::gate::NamedGate;
 use crate::domain::names::names;
 use crate::domain::network::Network;
 use crate::domain::policy::Policy;
@@ -14,6 +15,7 @@ mod address;
 mod client;
 mod fault;
 mod format;
+mod gate;
 mod load;
 mod policy;
 mod preset;
@@ -44,6 +46,8 @@ pub struct Config {
     pub policies: BTreeMap<String, Policy>,
     /// `[cookie]`
     pub cookie: Cookie,
+    /// `[[gate]]`
+    pub gates: Vec<NamedGate>,
     /// `[events] retention`: how long events and ended sessions are kept.
     pub events_retention: Duration,
     /// `[limits]`

@@ -9,8 +9,8 @@ use super::source::{Sources, of_text};
 
 /// The shipped file: every setting with its meaning.
 const SHIPPED: &str = include_str!("../../config.toml");
-/// A client, so that the settings of clients are read.
-const A_CLIENT: &str = "[[client]]\nclient_id = \"backend\"\nkind = \"public\"\n";
+/// A client and a gate, so that the settings of both are read.
+const REPEATED: &str = "[[client]]\nclient_id = \"backend\"\nkind = \"public\"\n[[gate]]\nname = \"api\"\n";
 
 const HEAD: &str = "\
 # Configuration
@@ -32,7 +32,7 @@ or `GiB`. Relative paths start at the working directory.
 /// One setting, as the reference shows it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Entry {
-    /// The whole key, such as `server.listen`; of a client, `client.kind`.
+    /// The whole key, such as `server.listen`; of a client, `client.kind`; of a gate, `gate.name`.
     pub key: String,
     /// The type of its value.
     #[serde(rename = "type")]
@@ -41,7 +41,7 @@ pub struct Entry {
     pub default: Option<String>,
     /// The valid values, where the type does not say it.
     pub valid: Option<String>,
-    /// The environment variable; `None` for clients, which only the file declares.
+    /// The environment variable; `None` for clients and gates, which only the file declares.
     pub environment: Option<String>,
     /// Lines of Markdown.
     pub meaning: String,
@@ -62,9 +62,9 @@ pub fn entries() -> Vec<Entry> {
 
 /// Each key that the code reads, with what it accepts.
 pub(super) fn surveyed() -> Vec<(String, Expected)> {
-    let mut sheet = Sheet::new(&of_text(A_CLIENT).expect("it is TOML"), vec![]);
+    let mut sheet = Sheet::new(&of_text(REPEATED).expect("it is TOML"), vec![]);
     load::read(&mut sheet, &Sources::default());
-    let plain = |key: String| key.replacen("client[backend]", "client", 1);
+    let plain = |key: String| key.replacen("client[backend]", "client", 1).replacen("gate[api]", "gate", 1);
     sheet.expected.into_iter().map(|(key, expected)| (plain(key), expected)).collect()
 }
 
@@ -90,8 +90,8 @@ fn entries_of(section: &Section, surveyed: &[(String, Expected)]) -> Vec<Entry> 
         let key = format!("{table}.{name}");
         let (_, expected) = surveyed.iter().find(|(known, _)| *known == key)?;
         let kind = expected.kind.name();
-        let environment =
-            (table != "client").then(|| format!("KEYFOB_{}", key.to_uppercase().replace('.', "__")));
+        let environment = (!["client", "gate"].contains(&table))
+            .then(|| format!("KEYFOB_{}", key.to_uppercase().replace('.', "__")));
         Some(Entry {
             kind: if expected.is_list { format!("list of {kind}s") } else { kind.to_owned() },
             default: expected.default.clone(),

@@ -52,7 +52,12 @@ pub(super) struct Sheet {
     faults: Vec<Fault>,
     /// The names of the `[[client]]` tables, in order: `client_id`, or `#1` without one.
     pub clients: Vec<String>,
+    /// The names of the `[[gate]]` tables, in order: `name`, or `#1` without one.
+    pub gates: Vec<String>,
 }
+
+/// The tables that may be repeated, and the setting that names each of them.
+const REPEATED: [(&str, &str); 2] = [("client", "client_id"), ("gate", "name")];
 
 impl Sheet {
     /// Flattens the merged sources.
@@ -63,15 +68,17 @@ impl Sheet {
             settings: vec![],
             faults,
             clients: vec![],
+            gates: vec![],
         };
         for (key, value) in
             figment.data().expect("every layer is parsed before it is merged").into_values().flatten()
         {
             match value {
                 Value::Array(_, items)
-                    if key == "client" && items.iter().all(|item| matches!(item, Value::Dict(..))) =>
+                    if REPEATED.iter().any(|(table, _)| *table == key)
+                        && items.iter().all(|item| matches!(item, Value::Dict(..))) =>
                 {
-                    items.into_iter().for_each(|client| sheet.lay_client(figment, client));
+                    items.into_iter().for_each(|item| sheet.lay_repeated(figment, &key, item));
                 }
                 value => sheet.lay(figment, key, value),
             }
@@ -94,25 +101,29 @@ impl Sheet {
         }
     }
 
-    fn lay_client(&mut self, figment: &Figment, client: Value) {
-        let id = client
-            .find_ref("client_id")
+    fn lay_repeated(&mut self, figment: &Figment, table: &str, item: Value) {
+        let (_, naming) =
+            REPEATED.iter().find(|(known, _)| *known == table).expect("the caller looked it up");
+        let names = if table == "client" { &mut self.clients } else { &mut self.gates };
+        // The characters of client ids are those of gates too, and need no escape in a key.
+        let id = item
+            .find_ref(naming)
             .and_then(text_of)
             .filter(|id| id.parse::<crate::domain::id::ClientId>().is_ok());
-        let name = id.unwrap_or_else(|| format!("#{}", self.clients.len() + 1));
-        let key = format!("client[{name}]");
-        if self.clients.contains(&name) {
+        let name = id.unwrap_or_else(|| format!("#{}", names.len() + 1));
+        let key = format!("{table}[{name}]");
+        if names.contains(&name) {
             let origin = self.origin_below(&key).unwrap_or_default();
             self.faults.push(Fault {
                 key,
                 value: None,
                 origin,
-                problem: "is declared twice; each client_id may occur once".to_owned(),
+                problem: format!("is declared twice; each {naming} may occur once"),
             });
             return;
         }
-        self.clients.push(name);
-        self.lay(figment, key, client);
+        names.push(name);
+        self.lay(figment, key, item);
     }
 
     /// Reads a setting that has a default. An invalid value is recorded as a fault and read as the default.
@@ -245,6 +256,12 @@ impl Sheet {
         self.origin_below(key).is_some()
     }
 
+    /// Whether a source sets `key`, not read yet, to an empty text or list.
+    pub fn is_blank(&self, key: &str) -> bool {
+        let texts = self.leaves.get(key).and_then(|leaf| texts_of(&leaf.value));
+        texts.is_some_and(|texts| texts.iter().all(|text| text.trim().is_empty()))
+    }
+
     /// Whether there is no fault at `key` or below.
     pub fn is_valid(&self, key: &str) -> bool {
         !self.faults.iter().any(|fault| is_at_or_below(&fault.key, key))
@@ -265,7 +282,7 @@ impl Sheet {
     pub fn finish(mut self) -> Result<Vec<Setting>, ConfigError> {
         for (key, leaf) in std::mem::take(&mut self.leaves) {
             let is_table = self.expected.keys().any(|read| is_at_or_below(read, &key) && *read != key)
-                || key == "client"
+                || REPEATED.iter().any(|(table, _)| *table == key)
                 || key == "policy";
             let empty = matches!(&leaf.value, Value::Dict(..));
             let problem = match (is_table, empty) {
@@ -273,6 +290,9 @@ impl Sheet {
                 (true, false) => "expected a table".to_owned(),
                 _ if key.starts_with("client.") => {
                     "clients are declared in the configuration file, each under [[client]]".to_owned()
+                }
+                _ if key.starts_with("gate.") => {
+                    "gates are declared in the configuration file, each under [[gate]]".to_owned()
                 }
                 _ => self.unknown(&key),
             };
@@ -297,7 +317,7 @@ impl Sheet {
         let beside = |known: &&String| known.rsplit_once('.').is_some_and(|(parent, _)| parent == table);
         let names: Vec<String> = self.expected.keys().filter(beside).map(|known| name(known)).collect();
         if names.is_empty() {
-            return "there is no such setting; the tables are server, store, keys, policy.NAME, cookie, events, limits, log and [[client]]"
+            return "there is no such setting; the tables are server, store, keys, policy.NAME, cookie, [[gate]], events, limits, log and [[client]]"
                 .to_owned();
         }
         format!("there is no such setting; those of {table} are: {}", names.join(", "))

@@ -123,6 +123,41 @@ fn the_example_client_of_the_shipped_file_is_valid() {
 }
 
 #[test]
+fn the_example_gate_of_the_shipped_file_is_valid() {
+    let lines = include_str!("../../config.toml").lines().skip_while(|line| *line != "# [[gate]]");
+    let example: String = lines
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.trim_start_matches("# ").to_owned() + "\n")
+        .collect();
+    let config = place(&example).load();
+    assert_eq!(config.gates.len(), 1);
+    let gate = &config.gates[0];
+    assert_eq!((&*gate.name, gate.gate.scope.as_str(), gate.gate.acr.len()), ("api", "read", 2));
+    assert_eq!((gate.gate.max_age, gate.headers.len()), (Some(Duration::from_secs(12 * 3600)), 2));
+}
+
+/// An empty requirement would admit every session.
+#[test]
+fn a_gate_with_an_empty_or_invalid_setting_prevents_the_start() {
+    for (toml, key, why) in [
+        ("", "gate[#1]", "name is missing"),
+        ("name = \"a b\"", "gate[#1].name", "1 to 64 letters"),
+        ("name = \"..\"", "gate[..].name", "1 to 64 letters"),
+        ("name = \"a\"\nacr = \"\"", "gate[a].acr", "is empty"),
+        ("name = \"a\"\nacr = []", "gate[a].acr", "is empty"),
+        ("name = \"a\"\nscope = [\"\"]", "gate[a].scope", "is empty"),
+        ("name = \"a\"\naudience = \" \"", "gate[a].audience", "is empty"),
+        ("name = \"a\"\nmax_age = \"\"", "gate[a].max_age", "a duration"),
+        ("name = \"a\"\nheaders = [\"subject\"]", "gate[a].headers", "one of: X-Keyfob-Subject"),
+        ("name = \"a\"\nscopes = \"a\"", "gate[a].scopes", "did you mean gate[a].scope?"),
+        ("name = \"a\"\n[[gate]]\nname = \"a\"", "gate[a]", "is declared twice; each name may occur once"),
+    ] {
+        let faults = place(&format!("[[gate]]\n{toml}\n")).error();
+        assert!(faults.contains(key) && faults.contains(why), "{toml}: {faults}");
+    }
+}
+
+#[test]
 fn a_flag_overrides_a_variable_and_a_variable_the_file() {
     let toml = "[limits]\nparameters_max = 1\nconnections_max = 1\nwrite_queue_max = 1\n";
     let config = place(toml)

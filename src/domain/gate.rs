@@ -1,9 +1,10 @@
-//! The requirements of a forward-auth request: client, scope, `acr` and maximum age (RFC 9470).
+//! The requirements of a proxy's question: client, scope, `acr` and maximum age (RFC 9470).
 
 use std::time::Duration;
 
 use super::access::Authentication;
 use super::id::ClientId;
+use super::names::names;
 use super::scope::ScopeSet;
 use super::time::Timestamp;
 
@@ -18,6 +19,30 @@ pub struct Gate {
     pub acr: Vec<Box<str>>,
     /// The maximum age of the authentication.
     pub max_age: Option<Duration>,
+}
+
+/// A gate of the configuration: proxies name it, and give no requirements of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedGate {
+    /// Its name in the path: letters, digits, `-` and `_`.
+    pub name: Box<str>,
+    /// What it requires.
+    pub gate: Gate,
+    /// The audience that an access token must have; the issuer if absent.
+    pub audience: Option<Box<str>>,
+    /// The headers with a value; the others are sent empty.
+    pub headers: Vec<IdentityHeader>,
+}
+
+names! {
+    /// A response header that identifies the signed-in subject to a proxy.
+    pub enum IdentityHeader {
+        Subject = "X-Keyfob-Subject",
+        Session = "X-Keyfob-Session",
+        Client = "X-Keyfob-Client",
+        Scope = "X-Keyfob-Scope",
+        Acr = "X-Keyfob-Acr",
+    }
 }
 
 /// The requirement that a signed-in subject does not meet.

@@ -28,18 +28,18 @@ pub struct SignedIn {
 
 impl<S: Store> Engine<S> {
     /// The subject of a valid token: a session token, or an access token with a session whose audience is
-    /// `audience`. Counts as activity.
+    /// `audience`. Counts as activity if `is_use`.
     ///
     /// # Errors
     /// A store that cannot answer.
-    pub async fn signed_in(&self, token: &str, audience: &str) -> Result<Option<SignedIn>> {
+    pub async fn signed_in(&self, token: &str, audience: &str, is_use: bool) -> Result<Option<SignedIn>> {
         let now = self.clock.now().wall;
         let mut found = match Opaque::decode(token, &self.opaque) {
             Some(token) if token.kind == OpaqueKind::Session => self.by_session_token(&token, now).await?,
             Some(_) => None,
             None => self.by_access_token(token, audience, now).await?,
         };
-        if let Some(found) = &mut found {
+        if let Some(found) = found.as_mut().filter(|_| is_use) {
             self.note_use(&found.session, found.written, now);
             found.session.touch(now);
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use poem_openapi::OpenApiService;
 
 use crate::domain::client::Permission;
+use crate::domain::gate::NamedGate;
 use crate::engine::Engine;
 use crate::store::Store;
 
@@ -59,6 +60,7 @@ pub const ROUTES: &[(&str, &str, Access)] = {
         ("GET",    "/v1/session",                             Person),
         ("DELETE", "/v1/session",                             Person),
         ("GET",    "/v1/forward-auth",                        Person),
+        ("GET",    "/v1/gates/{name}",                        Person),
 
         ("POST",   "/v1/clients",                             Needs(Admin)),
         ("GET",    "/v1/clients",                             Needs(Admin)),
@@ -92,6 +94,7 @@ pub fn wire<S: Store>(
     engine: &Arc<Engine<S>>,
     cookie: request::cookie::Cookie,
     origins: request::origin::Origins,
+    gates: &Arc<[NamedGate]>,
     limits: request::limits::Limits,
     metrics: &Arc<metrics::Metrics>,
 ) -> wire::Wire {
@@ -110,6 +113,7 @@ pub fn wire<S: Store>(
                 origins: origins.clone(),
             },
             api::forward_auth::ForwardAuthApi { engine: engine.clone(), cookie: cookie.clone() },
+            api::gates::GatesApi { engine: engine.clone(), cookie: cookie.clone(), gates: gates.clone() },
             api::subjects::SubjectsApi(engine.clone()),
             api::clients::ClientsApi(engine.clone()),
             api::keys::KeysApi(engine.clone()),

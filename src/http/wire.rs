@@ -14,6 +14,7 @@ use poem::{Body, Endpoint, IntoResponse, Request, Response, Result};
 use crate::http::document::Document;
 use crate::http::fallback;
 use crate::http::net::peer::TrustedProxies;
+use crate::http::request::admission::AdmissionRequest;
 use crate::http::request::limits::Limits;
 use crate::http::request::origin::{self, Origins};
 use crate::http::request::request_id::{RequestIds, X_REQUEST_ID};
@@ -89,6 +90,7 @@ impl Wire {
         let id = self.request_ids.of(request.headers(), sender.is_trusted);
         sender.mark(&mut request);
         let reader = self.origins.reader_of(&request);
+        let admission = AdmissionRequest::reduce(&mut request);
         let strict = self.is_strict && *request.scheme() == Scheme::HTTPS;
         let target = self.routes.find(request.method(), request.uri().path());
         if target.is_head {
@@ -103,6 +105,9 @@ impl Wire {
         };
         pending.answered(response.status());
         headers::put(surface, strict, &mut response);
+        if let Some(admission) = admission {
+            admission.complete(&mut response);
+        }
         if let Some(origin) = reader {
             headers::let_read(origin, &mut response);
         }
@@ -416,7 +421,7 @@ pub(crate) mod tests {
             (request(Method::TRACE, "/v1/things/a").finish(), 405),
             (request(Method::GET, "/v1/nothing").finish(), 404),
             (request(Method::GET, "/v1/things/").finish(), 404),
-            (request(Method::GET, "/").finish(), 404),
+            (request(Method::GET, "/nothing").finish(), 404),
         ] {
             let shown = format!("{request:?}");
             let (got, media_type, body) = answer(request).await;

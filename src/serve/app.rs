@@ -12,6 +12,7 @@ use super::AppError;
 use super::installation::{UnfinishedRestore, lock, lock_existing, open_when_free, places, variable};
 use crate::config::{Config, MasterKeySource};
 use crate::domain::client::Client;
+use crate::domain::gate::NamedGate;
 use crate::domain::id::{ClientId, Position};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Rules};
@@ -98,7 +99,8 @@ impl App {
         let store = Arc::new(store.map_err(|cause| AppError::store(&places.database, cause))?);
         let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
         let metrics = Arc::new(Metrics::new(config.server.metrics_public));
-        let wire = wire::wire(&engine, cookie(config), origins(config), limits(config), &metrics);
+        let wire =
+            wire::wire(&engine, cookie(config), origins(config), &gates(config), limits(config), &metrics);
         let wire = wire.behind(TrustedProxies::new(config.server.trusted_proxies.clone()));
         let wire = Arc::new(if config.server.strict_transport { wire.strictly_by_https() } else { wire });
         Ok(Self { engine, store, wire, metrics, lock })
@@ -195,7 +197,8 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
     let engine = Arc::new(Engine::start(Arc::new(store), keys, rules(config), clock).await?);
     Ok(format!(
         "{:#}",
-        wire::wire(&engine, cookie(config), origins(config), limits(config), &Arc::default()).document()
+        wire::wire(&engine, cookie(config), origins(config), &gates(config), limits(config), &Arc::default())
+            .document()
     ))
 }
 
@@ -218,6 +221,10 @@ fn cookie(config: &Config) -> wire::request::cookie::Cookie {
 
 fn origins(config: &Config) -> wire::request::origin::Origins {
     wire::request::origin::Origins::new(&config.server.issuer, &config.cookie.origins)
+}
+
+fn gates(config: &Config) -> Arc<[NamedGate]> {
+    config.gates.clone().into()
 }
 
 fn limits(config: &Config) -> wire::request::limits::Limits {

@@ -4,6 +4,7 @@
 pub mod access;
 pub(crate) mod client_secret;
 pub(crate) mod es256;
+pub mod form;
 pub(crate) mod json;
 pub(crate) mod jwt;
 pub mod keyring;

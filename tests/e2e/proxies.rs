@@ -200,6 +200,17 @@ fn a_preflight_is_answered_without_leave(proxy: Proxy) {
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (405, ""));
 }
 
+/// It has no cookie: a check would reject every request of a page of another origin to the API.
+fn a_preflight_passes_to_the_application_without_a_check(proxy: Proxy) {
+    let house = house(proxy);
+    let origin = ["-X", "OPTIONS", "-H", "Origin: https://app.example"];
+    let preflight = [&origin[..], &["-H", "Access-Control-Request-Method: PUT"], &SPOOFED].concat();
+    for path in ["/api/me", "/api/secret"] {
+        assert_eq!(told(&house.ask(path, &preflight)), [""; 0], "{path}");
+        assert_eq!(house.ask(path, &origin).status, 401, "{path}: it is no preflight");
+    }
+}
+
 macro_rules! through {
     ($($test:ident),+ $(,)?) => {
         mod nginx { $(#[test] fn $test() { super::$test(crate::house::Proxy::Nginx); })+ }
@@ -213,5 +224,6 @@ through!(
     logging_out_passes_through,
     without_keyfob_nobody_is_let_in,
     a_preflight_is_answered_without_leave,
+    a_preflight_passes_to_the_application_without_a_check,
     nobody_outside_says_where_a_request_is_from_or_what_it_is_called,
 );

@@ -32,7 +32,7 @@ pub struct ForwardAuthApi<S> {
 const OUTSIDE_VISIBLE_ASCII: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 #[derive(ApiResponse)]
-enum Admission {
+pub(super) enum Admission {
     /// Let it pass. The headers are percent-encoded outside visible ASCII.
     #[oai(status = 200)]
     Admitted(
@@ -57,40 +57,55 @@ enum Admission {
 
 #[OpenApi]
 impl<S: Store> ForwardAuthApi<S> {
-    /// May this request pass?
+    /// Admit a request?
     ///
-    /// By session cookie, session token or access token. Counts as activity. Reads no header of those that it
-    /// answers with. 401 when nobody is signed in, or a step-up is asked for (RFC 9470); 403 when the scope
-    /// or the client is not enough. A question that is not understood is 400, an unknown parameter included:
-    /// proxies then let nobody in.
+    /// By session cookie, session token or access token. Counts as activity unless `touch=false`. Any method is
+    /// answered like GET, and a body is not read. 401: not signed in, or a step-up is required (RFC 9470). 403: the
+    /// scope or the client is not sufficient. 400: a parameter is unknown, repeated or empty. All `X-Keyfob-*`
+    /// headers are in every answer, empty without a value, and are never read.
     #[oai(path = "/v1/forward-auth", method = "get", tag = "Tag::People", operation_id = "forwardAuth")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
     async fn forward_auth(
         &self,
         _authorization: Authorization<CookieOrBearer>,
         request: &Request,
-        /// Scopes that must all be there, joined by spaces.
+        /// The required scopes, joined by spaces.
         scope: Query<Option<String>>,
-        /// For whom an access token must be; without it, for the issuer. A cookie or session token has none.
+        /// The audience that an access token must have; the issuer by default. A session has none.
         audience: Query<Option<String>>,
-        /// The clients whose sessions are let in, once for each; without it every client's.
+        /// The clients whose sessions are admitted, each once; all clients by default.
         client_id: Query<Vec<String>>,
-        /// The levels of which it must be one, joined by spaces.
+        /// The permitted authentication context classes, joined by spaces.
         acr: Query<Option<String>>,
-        /// How many seconds ago the subject may have authenticated.
+        /// The maximum age of the authentication in seconds.
         max_age: Query<Option<u64>>,
+        /// `false`: does not count as activity.
+        touch: Query<Option<bool>>,
     ) -> Result<Admission, Problem> {
-        let credential = SessionCredential::read(request, &self.cookie)?;
-        let token = credential.token().ok_or_else(|| credential.refused())?;
-        let audience = audience.0.as_deref().unwrap_or(&self.engine.rules().issuer);
-        let present = self.engine.signed_in(token, audience).await?.ok_or_else(|| credential.refused())?;
         let gate = gate(scope.0.as_deref(), &client_id.0, acr.0.as_deref(), max_age.0)?;
-        let now = self.engine.clock().now().wall;
-        match gate.admit(&present.client_id, &present.scope, &present.authentication, now) {
-            Ok(()) => Ok(admitted(&present)),
-            Err(turned) => Err(turned_away(turned, &gate)),
-        }
+        let (audience, is_use) = (audience.0.as_deref(), touch.0.unwrap_or(true));
+        let credential =
+            SessionCredential::read_passed_on(request, &self.cookie, &self.engine.rules().issuer)?;
+        let admitted = admit(&self.engine, &credential, &gate, audience, is_use).await?;
+        Ok(Admission::of(&admitted))
     }
+}
+
+/// The subject of `credential`, if it meets the requirements.
+pub(super) async fn admit<S: Store>(
+    engine: &Engine<S>,
+    credential: &SessionCredential,
+    gate: &Gate,
+    audience: Option<&str>,
+    is_use: bool,
+) -> Result<SignedIn, Problem> {
+    let token = credential.token().ok_or_else(|| credential.refused())?;
+    let audience = audience.unwrap_or(&engine.rules().issuer);
+    let signed_in = engine.signed_in(token, audience, is_use).await?.ok_or_else(|| credential.refused())?;
+    let now = engine.clock().now().wall;
+    gate.admit(&signed_in.client_id, &signed_in.scope, &signed_in.authentication, now)
+        .map_err(|denied| turned_away(denied, gate))?;
+    Ok(signed_in)
 }
 
 fn gate(
@@ -113,15 +128,17 @@ fn gate(
     })
 }
 
-fn admitted(present: &SignedIn) -> Admission {
-    let session = &present.session;
-    Admission::Admitted(
-        visible(session.subject.as_str()),
-        session.id.to_string(),
-        present.client_id.to_string(),
-        visible(present.scope.as_str()),
-        visible(present.authentication.acr.as_deref().unwrap_or_default()),
-    )
+impl Admission {
+    pub(super) fn of(signed_in: &SignedIn) -> Self {
+        let session = &signed_in.session;
+        Self::Admitted(
+            visible(session.subject.as_str()),
+            session.id.to_string(),
+            signed_in.client_id.to_string(),
+            visible(signed_in.scope.as_str()),
+            visible(signed_in.authentication.acr.as_deref().unwrap_or_default()),
+        )
+    }
 }
 
 fn turned_away(turned: Denied, gate: &Gate) -> Problem {

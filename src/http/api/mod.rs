@@ -6,6 +6,7 @@ pub(crate) mod db;
 pub(crate) mod events;
 pub(crate) mod families;
 pub(crate) mod forward_auth;
+pub(crate) mod gates;
 pub(crate) mod health;
 pub(crate) mod introspect;
 pub(crate) mod keys;

@@ -57,7 +57,7 @@ impl<S: Store> SessionApi<S> {
         let token = credential.token().ok_or_else(|| credential.refused())?;
         let present = self
             .engine
-            .signed_in(token, &self.engine.rules().issuer)
+            .signed_in(token, &self.engine.rules().issuer, true)
             .await?
             .ok_or_else(|| credential.refused())?;
         Ok(Json(SessionObject::new(self.engine.view_without_data(present.session))?))

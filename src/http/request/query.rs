@@ -19,6 +19,9 @@ pub struct QueryRules {
     /// Whether unknown parameters are rejected: a misspelt `except` must not end every session, nor a misspelt
     /// `acr` admit a request. Elsewhere they are ignored, as in forms.
     rejects_unknown: bool,
+    /// Whether a parameter without a value is rejected: in the template of a proxy's configuration a variable may
+    /// be empty, and `acr=` must not admit a request.
+    rejects_empty: bool,
 }
 
 #[derive(Debug)]
@@ -35,12 +38,17 @@ impl QueryRules {
             name: parameter.name.as_str().into(),
             is_list: parameter.schema.is_array(),
         });
-        let decides = !operation.method.is_safe() || template == FORWARD_AUTH;
-        Self { parameters: parameters.collect(), rejects_unknown: template.starts_with("/v1/") && decides }
+        let admits = template == FORWARD_AUTH;
+        let decides = !operation.method.is_safe() || admits;
+        Self {
+            parameters: parameters.collect(),
+            rejects_unknown: template.starts_with("/v1/") && decides,
+            rejects_empty: admits,
+        }
     }
 
     /// The name of the first invalid parameter, and the reason: it is repeated, not percent-encoded UTF-8, or
-    /// unknown where that is rejected.
+    /// unknown or empty where that is rejected.
     pub fn fault(&self, query: &str) -> Option<(String, Cow<'static, str>)> {
         let mut seen = vec![false; self.parameters.len()];
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -52,8 +60,11 @@ impl QueryRules {
                 }
                 continue;
             };
-            if decode(value.as_bytes()).is_none() {
+            let Some(value) = decode(value.as_bytes()) else {
                 return Some((name.into_owned(), "is not percent-encoded UTF-8".into()));
+            };
+            if self.rejects_empty && value.trim().is_empty() {
+                return Some((name.into_owned(), "has no value; without a requirement, leave it out".into()));
             }
             if std::mem::replace(&mut seen[at], true) && !self.parameters[at].is_list {
                 return Some((name.into_owned(), "is repeated".into()));
@@ -138,6 +149,16 @@ mod tests {
             assert_eq!(why.as_deref(), Some("except is not percent-encoded UTF-8"), "{malformed}");
         }
         assert_eq!(fault(&Method::GET, "/v1/keys", "a&a"), None);
+    }
+
+    /// Finding: `?acr=$level` with an empty variable admitted every session.
+    #[test]
+    fn an_admission_with_an_empty_requirement_is_rejected() {
+        for empty in ["except=", "except", "except=%20", "except=+", "client_id=a&client_id="] {
+            let why = fault(&Method::GET, "/v1/forward-auth", empty).unwrap();
+            assert!(why.ends_with("has no value; without a requirement, leave it out"), "{empty}: {why}");
+        }
+        assert_eq!(fault(&Method::DELETE, SUBJECT, "except="), None);
     }
 
     /// `?exept=` ended every session of a person, the one to be kept included.

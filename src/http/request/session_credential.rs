@@ -6,6 +6,7 @@ use poem::http::{HeaderMap, StatusCode};
 use crate::http::request::cookie::Cookie;
 use crate::http::request::credentials::{AuthorizationHeader, Secret};
 use crate::http::response::error::Problem;
+use crate::token::form::has_form_of_ours;
 
 /// A session token or an access token, and where the request has it.
 pub enum SessionCredential {
@@ -27,6 +28,17 @@ impl SessionCredential {
             AuthorizationHeader::Bearer(token) => Ok(Self::Bearer(token)),
             _ => Ok(Self::of_cookie(request.headers(), cookie)),
         }
+    }
+
+    /// The same for a proxy that passes the visitor's headers on: a bearer token without the form of one of
+    /// keyfob's is meant for the application, and the cookie counts.
+    pub fn read_passed_on(request: &Request, cookie: &Cookie, issuer: &str) -> Result<Self, Problem> {
+        Ok(match Self::read(request, cookie)? {
+            Self::Bearer(token) if !has_form_of_ours(token.expose(), issuer) => {
+                Self::of_cookie(request.headers(), cookie)
+            }
+            credential => credential,
+        })
     }
 
     fn of_cookie(headers: &HeaderMap, cookie: &Cookie) -> Self {

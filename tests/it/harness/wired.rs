@@ -64,6 +64,7 @@ impl Wired {
             &engine,
             cookie,
             Origins::new(ISSUER, &[]),
+            &[].into(),
             Limits::default(),
             &Arc::default(),
         ));

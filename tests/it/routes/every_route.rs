@@ -92,7 +92,9 @@ async fn a_method_that_a_route_lacks_is_405() {
     let server = Server::start().await;
     let routes = routes(&server);
     assert!(routes.len() >= 12, "{routes:?}");
-    for (path, methods) in routes {
+    // These two take the visitor's method.
+    let takes_any = |path: &str| path == "/v1/forward-auth" || path.starts_with("/v1/gates/");
+    for (path, methods) in routes.into_iter().filter(|(path, _)| !takes_any(path)) {
         let mut allow = methods.clone();
         allow.extend(methods.contains(&"GET".to_owned()).then(|| "HEAD".to_owned()));
         allow.sort();

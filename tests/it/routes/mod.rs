@@ -4,6 +4,7 @@ mod clients;
 mod events;
 mod every_route;
 mod forward_auth;
+mod gates;
 mod introspect;
 mod keys;
 mod metrics;

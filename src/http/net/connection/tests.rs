@@ -113,7 +113,7 @@ async fn a_body_that_does_not_arrive_is_408() {
     tokio::spawn(serve(listener, Arc::new(wire()), Channel::Public, LIMITS, Arc::default(), stopping));
     let answer = exchange(
         &mut client.connect().await,
-        "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{",
+        "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n{",
     )
     .await;
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
