@@ -152,6 +152,20 @@ pub(super) fn origin_text() -> Format<String> {
     Format::text_with_rules(ORIGIN, |text| origin(text).map(|_| text.to_owned()).map_err(Invalid::Rule))
 }
 
+/// An https URL, or no text for none.
+pub(super) fn url_or_none() -> Format<Option<String>> {
+    let valid = "an https URL without a fragment, such as \"https://app.example.com/sign-in\", or \"\"";
+    Format::text(valid, |text| {
+        if text.is_empty() {
+            return Some(None);
+        }
+        let after_scheme = text.find("://")? + 3;
+        let end = text[after_scheme..].find(['/', '?']).map_or(text.len(), |at| after_scheme + at);
+        let rest = text[end..].bytes().all(|b| b.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&b));
+        (rest && origin(&text[..end]).is_ok()).then(|| Some(text.to_owned()))
+    })
+}
+
 fn port_number(text: &str) -> Option<u16> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::address::{Host, Listen, host_and_port, listen, origin, origin_text};
+use super::address::{Host, Listen, host_and_port, listen, origin, origin_text, url_or_none};
 use super::fault::ConfigError;
 use super::format::{
     Format, boolean, cookie_name, duration_within, file_path, log_level, number_within, one_of, size_within,
@@ -99,9 +99,19 @@ fn server(sheet: &mut Sheet) -> Server {
     }
     // On a loopback host browsers would then refuse plain http on every other port, too.
     let strict_transport = tls.is_some() && scheme.is_some_and(|issuer| !issuer.host.is_loopback());
+    let authorization_endpoint = sheet.read("server.authorization_endpoint", "", &url_or_none());
     let metrics_public = sheet.read("server.metrics_public", "false", &boolean());
     let drain_delay = sheet.read("server.drain_delay", "0s", &duration_within("0s", "60s"));
-    Server { listen, tls, strict_transport, issuer, trusted_proxies, metrics_public, drain_delay }
+    Server {
+        listen,
+        tls,
+        strict_transport,
+        issuer,
+        authorization_endpoint,
+        trusted_proxies,
+        metrics_public,
+        drain_delay,
+    }
 }
 
 /// Certificate and key, or neither, where a proxy terminates TLS.

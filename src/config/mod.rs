@@ -73,6 +73,8 @@ pub struct Server {
     pub strict_transport: bool,
     /// The public base URL: an origin, `https` unless the host is loopback.
     pub issuer: String,
+    /// The authorization endpoint of the application, for the metadata.
+    pub authorization_endpoint: Option<String>,
     /// The proxies whose `X-Forwarded-For` and `X-Request-Id` are trusted.
     pub trusted_proxies: Vec<Network>,
     /// Whether `/metrics` needs no authentication.

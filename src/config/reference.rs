@@ -114,8 +114,8 @@ fn block(entry: &Entry) -> String {
         let _ = writeln!(block, "- valid: {valid}");
     }
     let default = match entry.default.as_deref() {
-        None => "none".to_owned(),
-        Some("") => "the empty list".to_owned(),
+        Some("") if entry.kind.starts_with("list") => "the empty list".to_owned(),
+        None | Some("") => "none".to_owned(),
         Some(default) => format!("`{default}`"),
     };
     let _ = writeln!(block, "- default: {default}");

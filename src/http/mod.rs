@@ -79,6 +79,7 @@ pub const ROUTES: &[(&str, &str, Access)] = {
         ("GET",    "/metrics",                                Needs(Metrics)),
 
         ("GET",    "/.well-known/oauth-authorization-server", Public),
+        ("GET",    "/.well-known/openid-configuration",       Public),
         ("GET",    "/.well-known/jwks.json",                  Public),
         ("GET",    "/.well-known/paserk.json",                Public),
         ("GET",    "/healthz",                                Public),
@@ -95,6 +96,7 @@ pub fn wire<S: Store>(
     cookie: request::cookie::Cookie,
     origins: request::origin::Origins,
     gates: &Arc<[NamedGate]>,
+    authorization_endpoint: Option<Arc<str>>,
     limits: request::limits::Limits,
     metrics: &Arc<metrics::Metrics>,
 ) -> wire::Wire {
@@ -104,7 +106,10 @@ pub fn wire<S: Store>(
             api::token::TokenApi(engine.clone()),
             api::introspect::IntrospectApi(engine.clone()),
             api::revoke::RevokeApi(engine.clone()),
-            api::well_known::WellKnownApi(engine.clone()),
+            api::well_known::WellKnownApi {
+                engine: engine.clone(),
+                authorization_endpoint: authorization_endpoint.clone(),
+            },
             api::sessions::SessionsApi { engine: engine.clone(), cookie: cookie.clone() },
             api::families::FamiliesApi(engine.clone()),
             api::session::SessionApi {

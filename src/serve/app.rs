@@ -99,8 +99,15 @@ impl App {
         let store = Arc::new(store.map_err(|cause| AppError::store(&places.database, cause))?);
         let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
         let metrics = Arc::new(Metrics::new(config.server.metrics_public));
-        let wire =
-            wire::wire(&engine, cookie(config), origins(config), &gates(config), limits(config), &metrics);
+        let wire = wire::wire(
+            &engine,
+            cookie(config),
+            origins(config),
+            &gates(config),
+            authorization_endpoint(config),
+            limits(config),
+            &metrics,
+        );
         let wire = wire.behind(TrustedProxies::new(config.server.trusted_proxies.clone()));
         let wire = Arc::new(if config.server.strict_transport { wire.strictly_by_https() } else { wire });
         Ok(Self { engine, store, wire, metrics, lock })
@@ -197,8 +204,16 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
     let engine = Arc::new(Engine::start(Arc::new(store), keys, rules(config), clock).await?);
     Ok(format!(
         "{:#}",
-        wire::wire(&engine, cookie(config), origins(config), &gates(config), limits(config), &Arc::default())
-            .document()
+        wire::wire(
+            &engine,
+            cookie(config),
+            origins(config),
+            &gates(config),
+            authorization_endpoint(config),
+            limits(config),
+            &Arc::default()
+        )
+        .document()
     ))
 }
 
@@ -225,6 +240,10 @@ fn origins(config: &Config) -> wire::request::origin::Origins {
 
 fn gates(config: &Config) -> Arc<[NamedGate]> {
     config.gates.clone().into()
+}
+
+fn authorization_endpoint(config: &Config) -> Option<Arc<str>> {
+    config.server.authorization_endpoint.as_deref().map(Into::into)
 }
 
 fn limits(config: &Config) -> wire::request::limits::Limits {

@@ -1,5 +1,5 @@
-//! The three documents under `/.well-known`: metadata (RFC 8414) and the public keys, as JWKs (RFC 8037) and
-//! as PASERK.
+//! The documents under `/.well-known`: metadata (RFC 8414, OpenID Connect Discovery) and the public keys, as
+//! JWKs (RFC 8037) and as PASERK.
 
 use std::sync::Arc;
 
@@ -21,7 +21,12 @@ use crate::token::public_key::PublicKey;
 const MAX_AGE: &str = "public, max-age=300";
 
 /// The documents.
-pub struct WellKnownApi<S>(pub Arc<Engine<S>>);
+pub struct WellKnownApi<S> {
+    /// The engine.
+    pub engine: Arc<Engine<S>>,
+    /// The authorization endpoint of the application, for clients that require one in the metadata.
+    pub authorization_endpoint: Option<Arc<str>>,
+}
 
 /// An answer that may be kept for a while.
 #[derive(ApiResponse)]
@@ -36,11 +41,14 @@ enum Document<T: poem_openapi::types::Type + Serialize> {
     ),
 }
 
-/// Authorization server metadata (RFC 8414). There is no authorization endpoint: the caller authenticates
-/// people.
+/// Authorization server metadata (RFC 8414). keyfob has no authorization endpoint: applications authenticate
+/// their users.
 #[derive(Debug, Serialize, Deserialize, Object)]
 pub struct Metadata {
     pub issuer: String,
+    /// The application's own, if the configuration has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization_endpoint: Option<String>,
     pub token_endpoint: String,
     pub introspection_endpoint: String,
     pub revocation_endpoint: String,
@@ -54,6 +62,13 @@ pub struct Metadata {
     pub token_endpoint_auth_methods_supported: Vec<String>,
     pub introspection_endpoint_auth_methods_supported: Vec<String>,
     pub revocation_endpoint_auth_methods_supported: Vec<String>,
+    /// Only in the document of OpenID Connect, which requires it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject_types_supported: Option<Vec<String>>,
+    /// Only in the document of OpenID Connect, which requires it: the algorithms of the published keys. keyfob
+    /// issues no ID tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_token_signing_alg_values_supported: Option<Vec<String>>,
 }
 
 /// A set of JSON Web Keys (RFC 7517).
@@ -115,22 +130,28 @@ impl<S: Store> WellKnownApi<S> {
         operation_id = "metadata"
     )]
     async fn metadata(&self) -> Document<Metadata> {
-        let issuer = &self.0.rules().issuer;
-        let or_none = texts(&["client_secret_basic", "client_secret_post", "none"]);
-        let or_bearer = texts(&["client_secret_basic", "client_secret_post", "Bearer"]);
+        found(self.describe())
+    }
+
+    /// The same, for software that asks only here.
+    ///
+    /// The metadata with the members that OpenID Connect Discovery requires and that are true here. keyfob issues no
+    /// ID tokens: an access token is not one. May be kept for five minutes.
+    #[oai(
+        path = "/.well-known/openid-configuration",
+        method = "get",
+        tag = "Tag::Discovery",
+        operation_id = "openidConfiguration"
+    )]
+    async fn openid_configuration(&self) -> Document<Metadata> {
+        let mut algorithms: Vec<String> =
+            self.engine.keyring().published().map(|key| key.id.algorithm().as_str().into()).collect();
+        algorithms.sort_by_key(|algorithm| algorithm != "EdDSA");
+        algorithms.dedup();
         found(Metadata {
-            issuer: issuer.to_string(),
-            token_endpoint: format!("{issuer}/oauth2/token"),
-            introspection_endpoint: format!("{issuer}/oauth2/introspect"),
-            revocation_endpoint: format!("{issuer}/oauth2/revoke"),
-            jwks_uri: format!("{issuer}/.well-known/jwks.json"),
-            paserk_keys_uri: format!("{issuer}/.well-known/paserk.json"),
-            service_documentation: format!("{issuer}/docs"),
-            grant_types_supported: texts(&["refresh_token", "client_credentials"]),
-            response_types_supported: texts(&["none"]),
-            token_endpoint_auth_methods_supported: or_none.clone(),
-            introspection_endpoint_auth_methods_supported: or_bearer,
-            revocation_endpoint_auth_methods_supported: or_none,
+            subject_types_supported: Some(texts(&["public"])),
+            id_token_signing_alg_values_supported: Some(algorithms),
+            ..self.describe()
         })
     }
 
@@ -140,7 +161,7 @@ impl<S: Store> WellKnownApi<S> {
     /// also P-256 keys (RFC 7518), whose `kid` is the JWK thumbprint (RFC 7638). May be cached for five minutes.
     #[oai(path = "/.well-known/jwks.json", method = "get", tag = "Tag::Discovery", operation_id = "jwks")]
     async fn jwks(&self) -> Document<JwkSet> {
-        let keyring = self.0.keyring();
+        let keyring = self.engine.keyring();
         found(JwkSet { keys: keyring.published().map(Jwk::from).collect() })
     }
 
@@ -150,7 +171,7 @@ impl<S: Store> WellKnownApi<S> {
     /// the retired. May be kept for five minutes.
     #[oai(path = "/.well-known/paserk.json", method = "get", tag = "Tag::Discovery", operation_id = "paserk")]
     async fn paserk(&self) -> Document<PaserkSet> {
-        let keyring = self.0.keyring();
+        let keyring = self.engine.keyring();
         let keys = keyring.published().filter_map(|key| match &key.public {
             PublicKey::Ed25519(public) => Some(PaserkKey {
                 kid: key.id.to_string(),
@@ -182,6 +203,31 @@ impl From<&SigningKeyEntry> for Jwk {
             kid: key.id.to_string(),
             x,
             y,
+        }
+    }
+}
+
+impl<S: Store> WellKnownApi<S> {
+    fn describe(&self) -> Metadata {
+        let issuer = &self.engine.rules().issuer;
+        let or_none = texts(&["client_secret_basic", "client_secret_post", "none"]);
+        let or_bearer = texts(&["client_secret_basic", "client_secret_post", "Bearer"]);
+        Metadata {
+            issuer: issuer.to_string(),
+            authorization_endpoint: self.authorization_endpoint.as_deref().map(Into::into),
+            token_endpoint: format!("{issuer}/oauth2/token"),
+            introspection_endpoint: format!("{issuer}/oauth2/introspect"),
+            revocation_endpoint: format!("{issuer}/oauth2/revoke"),
+            jwks_uri: format!("{issuer}/.well-known/jwks.json"),
+            paserk_keys_uri: format!("{issuer}/.well-known/paserk.json"),
+            service_documentation: format!("{issuer}/docs"),
+            grant_types_supported: texts(&["refresh_token", "client_credentials"]),
+            response_types_supported: texts(&["none"]),
+            token_endpoint_auth_methods_supported: or_none.clone(),
+            introspection_endpoint_auth_methods_supported: or_bearer,
+            revocation_endpoint_auth_methods_supported: or_none,
+            subject_types_supported: None,
+            id_token_signing_alg_values_supported: None,
         }
     }
 }

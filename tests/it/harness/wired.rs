@@ -65,6 +65,7 @@ impl Wired {
             cookie,
             Origins::new(ISSUER, &[]),
             &[].into(),
+            None,
             Limits::default(),
             &Arc::default(),
         ));

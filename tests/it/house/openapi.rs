@@ -188,7 +188,7 @@ async fn every_example_succeeds_against_a_live_server() {
     let document = document(&server).await;
     let mut left = operations(&document);
     let (mut session, mut tokens, mut keys) = (Value::Null, Value::Null, Value::Null);
-    let order = "health ready metrics metadata jwks paserk createClient listClients readClient changeClient rotateSecret \
+    let order = "health ready metrics metadata openidConfiguration jwks paserk createClient listClients readClient changeClient rotateSecret \
                  openSession listSessions readSession introspect token revoke openSession whoAmI forwardAuth gate changeSession renewSession \
                  openFamily endFamily logOut openSession endSession endSubject readEvents listKeys rotateKey \
                  revokeKey backUp checkStore readStats endSessions deleteClient";

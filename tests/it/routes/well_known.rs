@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::harness::server::{Auth, Client, ISSUER, Server, basic, text};
 
 const METADATA: &str = "/.well-known/oauth-authorization-server";
-const DOCUMENTS: [&str; 3] = [METADATA, "/.well-known/jwks.json", "/.well-known/paserk.json"];
+const OPENID: &str = "/.well-known/openid-configuration";
+const DOCUMENTS: [&str; 4] = [METADATA, OPENID, "/.well-known/jwks.json", "/.well-known/paserk.json"];
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 /// MET-01, MET-03, MET-04, MET-05 (C-12), MET-07: the whole document.
@@ -36,6 +37,43 @@ async fn the_metadata_is_what_rfc_8414_asks_for() {
     for (name, member) in answer.json().as_object().unwrap() {
         assert!(member.as_array().is_none_or(|list| !list.is_empty()), "{name}");
         assert!(!name.ends_with("_signing_alg_values_supported"), "private_key_jwt is not listed");
+    }
+}
+
+/// Quarkus, go-oidc, zitadel and Spring ask for nothing else, and require these members.
+#[tokio::test]
+async fn the_openid_configuration_has_what_discovery_requires_and_is_true() {
+    let server = Server::start().await;
+    let answer = server.get(OPENID, Auth::None).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    let mut openid = answer.json();
+    assert_eq!(openid["subject_types_supported"], json!(["public"]));
+    assert_eq!(openid["id_token_signing_alg_values_supported"], json!(["EdDSA"]));
+    let members = openid.as_object_mut().unwrap();
+    members.remove("subject_types_supported");
+    members.remove("id_token_signing_alg_values_supported");
+    assert_eq!(openid, server.get(METADATA, Auth::None).await.json());
+}
+
+/// The clients of the Model Context Protocol reject metadata without it (C-12 as amended by the contract).
+#[tokio::test]
+async fn an_authorization_endpoint_of_the_application_is_in_both_documents() {
+    let url = "https://app.example/authorize?from=keyfob";
+    let server = Server::with(&[("server.authorization_endpoint", url)]).await;
+    for path in [METADATA, OPENID] {
+        assert_eq!(server.get(path, Auth::None).await.json()["authorization_endpoint"], url, "{path}");
+    }
+    for url in [
+        "app.example",
+        "http://app.example/",
+        "https://app.example/#x",
+        "https:///x",
+        "https://a b/",
+        "javascript:x",
+    ] {
+        let overrides = vec![("server.authorization_endpoint".into(), url.into())];
+        let sources = Sources { directory: "/nonexistent".into(), overrides, ..Sources::default() };
+        assert!(Config::load(&sources).is_err(), "{url}");
     }
 }
 
