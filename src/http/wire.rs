@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use poem::endpoint::make_sync;
 use poem::http::uri::Scheme;
-use poem::http::{HeaderValue, Method, StatusCode, header};
+use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, IntoResponse, Request, Response, Result};
 
 use crate::http::document::Document;
 use crate::http::fallback;
 use crate::http::net::peer::TrustedProxies;
 use crate::http::request::admission::AdmissionRequest;
+use crate::http::request::json::is_json;
 use crate::http::request::limits::Limits;
 use crate::http::request::origin::{self, Origins};
 use crate::http::request::request_id::{RequestIds, X_REQUEST_ID};
@@ -98,7 +99,7 @@ impl Wire {
         }
         let mut pending = target.counters.start();
         let mut response = if reader.is_some() && origin::is_preflight(&request) {
-            headers::preflight()
+            headers::preflight(request.headers())
         } else {
             let answering = pin!(self.answer(surface, request, target));
             id.clone().during(answering).await
@@ -121,7 +122,7 @@ impl Wire {
     async fn answer(&self, surface: Surface, mut request: Request, target: Target<'_>) -> Response {
         if surface == Surface::V1
             && !request.method().is_safe()
-            && self.origins.are_crossed_by(request.headers())
+            && self.origins.are_crossed_by(request.uri().path(), request.headers())
         {
             return fallback::shaped(
                 surface,
@@ -144,6 +145,11 @@ impl Wire {
             return Problem::invalid(name, why).into_response();
         }
         let body = request.take_body();
+        let is_post =
+            surface == Surface::V1 && *request.method() == Method::POST && target.operation.is_some();
+        if is_post && !is_json_or_nothing(request.headers(), body.is_empty()) {
+            return fallback::shaped(surface, StatusCode::UNSUPPORTED_MEDIA_TYPE, NOT_JSON.to_owned());
+        }
         if !body.is_empty() {
             let read = {
                 let reading = pin!(self.limits.read(request.headers(), body));
@@ -200,6 +206,19 @@ async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Result<F
     match std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
         Poll::Ready(output) => Ok(output),
         Poll::Pending => tokio::time::timeout(limit, future).await.map_err(|_| Elapsed),
+    }
+}
+
+const NOT_JSON: &str = "the Content-Type must be application/json, or absent without a body";
+
+/// Whether a POST has JSON, or neither a body nor a type: pages of other origins cannot send the first without a
+/// preflight.
+fn is_json_or_nothing(headers: &HeaderMap, is_empty: bool) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    match (values.next(), values.next()) {
+        (None, _) => is_empty,
+        (Some(value), None) => value.to_str().is_ok_and(is_json),
+        (Some(_), Some(_)) => false,
     }
 }
 

@@ -33,9 +33,24 @@ impl Origins {
         once(headers, "sec-fetch-site") == Some("same-origin") || self.has(headers)
     }
 
-    /// Whether a page of another site sent the request. Rejected with any credentials: browsers add Basic, too.
-    pub fn are_crossed_by(&self, headers: &HeaderMap) -> bool {
-        once(headers, "sec-fetch-site") == Some("cross-site") && !self.has(headers)
+    /// Whether a page that may not do so can have sent this change. The credentials do not matter: browsers add
+    /// Basic, too. Exactly `/v1/session` is open to the further origins.
+    pub fn are_crossed_by(&self, path: &str, headers: &HeaderMap) -> bool {
+        let is_listed = || {
+            if path == OPEN_TO_FURTHER {
+                self.has(headers)
+            } else {
+                once(headers, "origin") == Some(&self.issuer)
+            }
+        };
+        let (site, origin) = (headers.contains_key("sec-fetch-site"), headers.contains_key(header::ORIGIN));
+        match (site, origin) {
+            (true, _) => {
+                !matches!(once(headers, "sec-fetch-site"), Some("same-origin" | "none")) && !is_listed()
+            }
+            (false, true) => !is_listed(),
+            (false, false) => false,
+        }
     }
 
     fn has(&self, headers: &HeaderMap) -> bool {
@@ -62,7 +77,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+        let pair = |(name, value): &(&'static str, &str)| {
+            (name.parse::<header::HeaderName>().unwrap(), value.parse().unwrap())
+        };
+        pairs.iter().map(pair).collect()
     }
 
     /// SES-21.
@@ -87,15 +105,42 @@ mod tests {
         }
     }
 
+    /// Finding: only `Sec-Fetch-Site: cross-site`, sent once, was recognised. Browsers omit it towards http origins.
     #[test]
-    fn a_page_of_another_site_is_recognised_by_the_headers_of_its_browser() {
-        let origins = Origins::new("https://id.example", &[]);
-        assert!(origins.are_crossed_by(&headers(&[
-            ("sec-fetch-site", "cross-site"),
-            ("origin", "https://evil.example")
-        ])));
-        assert!(origins.are_crossed_by(&headers(&[("sec-fetch-site", "cross-site")])));
-        assert!(!origins.are_crossed_by(&headers(&[])), "programs send no such header");
-        assert!(!origins.are_crossed_by(&headers(&[("sec-fetch-site", "same-origin")])));
+    fn a_change_by_a_page_of_another_origin_is_recognised_by_the_headers_of_its_browser() {
+        let origins = Origins::new("https://id.example", &["https://app.example".to_owned()]);
+        let crossed = |path, pairs: &[(&'static str, &str)]| origins.are_crossed_by(path, &headers(pairs));
+        let (site, origin) = ("sec-fetch-site", "origin");
+        let (ours, further) = ("https://id.example", "https://app.example");
+        for allowed in [
+            vec![],
+            vec![(site, "same-origin")],
+            vec![(site, "none")],
+            vec![(site, "none"), (origin, "https://evil.example")],
+            vec![(origin, ours)],
+            vec![(site, "cross-site"), (origin, ours)],
+            vec![(site, "same-origin"), (site, "same-origin"), (origin, ours)],
+        ] {
+            assert!(
+                !crossed("/v1/keys/rotate", &allowed) && !crossed("/v1/session", &allowed),
+                "{allowed:?}"
+            );
+        }
+        for foreign in [
+            vec![(site, "cross-site")],
+            vec![(site, "same-site")],
+            vec![(site, "")],
+            vec![(site, "same-origin"), (site, "same-origin")],
+            vec![(site, "same-site"), (origin, "https://other.id.example")],
+            vec![(origin, "https://evil.example")],
+            vec![(origin, "null")],
+            vec![(origin, "")],
+            vec![(origin, ours), (origin, ours)],
+        ] {
+            assert!(crossed("/v1/keys/rotate", &foreign) && crossed("/v1/session", &foreign), "{foreign:?}");
+        }
+        let by_app = [(site, "same-site"), (origin, further)];
+        assert!(!crossed("/v1/session", &by_app) && !crossed("/v1/session", &by_app[1..]));
+        assert!(crossed("/v1/sessions", &by_app) && crossed("/v1/session/", &by_app[1..]));
     }
 }

@@ -2,7 +2,7 @@
 //! INT-120 to INT-123).
 
 use poem::Response;
-use poem::http::{HeaderName, HeaderValue, StatusCode, header};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::surface::Surface;
 
@@ -45,12 +45,26 @@ pub fn let_read(origin: HeaderValue, response: &mut Response) {
 }
 
 /// The answer to a preflight. Browsers may cache it for ten minutes.
-pub fn preflight() -> Response {
-    let response = Response::builder().status(StatusCode::NO_CONTENT);
-    response
+pub fn preflight(request: &HeaderMap) -> Response {
+    let response = Response::builder()
+        .status(StatusCode::NO_CONTENT)
         .header(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, DELETE")
-        .header(header::ACCESS_CONTROL_MAX_AGE, "600")
-        .finish()
+        .header(header::ACCESS_CONTROL_MAX_AGE, "600");
+    match allowed_names(request) {
+        Some(names) => response.header(header::ACCESS_CONTROL_ALLOW_HEADERS, names).finish(),
+        None => response.finish(),
+    }
+}
+
+/// The header names that the preflight asks for, except `Authorization`: pages authenticate by cookie. Libraries
+/// add harmless ones, for tracing.
+fn allowed_names(request: &HeaderMap) -> Option<HeaderValue> {
+    let asked = request.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    let names = asked.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
+    let names: Vec<HeaderName> = names.filter(|name| *name != header::AUTHORIZATION).collect();
+    let names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+    if names.is_empty() { None } else { HeaderValue::try_from(names.join(", ")).ok() }
 }
 
 #[cfg(test)]

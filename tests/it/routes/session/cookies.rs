@@ -203,7 +203,53 @@ async fn a_foreign_page_changes_nothing_at_v1_whatever_its_credentials() {
     let ours = server
         .send(Method::POST, "/v1/sessions", Auth::Basic(&people.app), &known, r#"{"subject":"alice"}"#)
         .await;
-    assert_eq!(ours.status, 201);
+    assert_eq!(ours.status, 403, "a further origin has /v1/session only");
+    let (site, origin) = ("sec-fetch-site", "origin");
+    for headers in [
+        &[(origin, "https://evil.example")][..],
+        &[(origin, "null")],
+        &[(site, "same-site"), (origin, "https://other.example")],
+        &[(site, "same-origin"), (site, "same-origin")],
+    ] {
+        let rotated =
+            server.send(Method::POST, "/v1/keys/rotate", Auth::Basic(&server.admin), headers, "").await;
+        assert_eq!(rotated.status, 403, "{headers:?}");
+    }
+    for headers in
+        [&[][..], &[(site, "none")], &[(site, "cross-site"), (origin, ISSUER)], &[(origin, ISSUER)]]
+    {
+        let renewed = server.send(Method::POST, &renew, Auth::Basic(&people.app), headers, "").await;
+        assert_eq!(renewed.status, 200, "{headers:?}");
+    }
+}
+
+/// A form of a page on another origin needs no preflight: it can send text, and nothing, to any address.
+#[tokio::test]
+async fn a_post_at_v1_has_json_or_neither_a_body_nor_a_type() {
+    let people = signed_in().await;
+    let renew = format!("{}/renew", people.path());
+    let post = async |headers: &[(&str, &str)], body: &'static str| {
+        people.server.send(Method::POST, &renew, Auth::Basic(&people.app), headers, body).await.status
+    };
+    let kind = "content-type";
+    for (headers, body, status) in [
+        (&[][..], "", 200),
+        (&[(kind, "application/json")], "", 200),
+        (&[(kind, "Application/JSON; charset=utf-8")], "{}", 200),
+        (&[], "{}", 415),
+        (&[(kind, "text/plain")], "", 415),
+        (&[(kind, "text/plain")], "{}", 415),
+        (&[(kind, "application/x-www-form-urlencoded")], "", 415),
+        (&[(kind, "application/json"), (kind, "text/plain")], "{}", 415),
+    ] {
+        assert_eq!(post(headers, body).await, status, "{headers:?} {body}");
+    }
+    let rotate = [(kind, "text/plain")];
+    let rotated = people
+        .server
+        .send(Method::POST, "/v1/keys/rotate", Auth::Basic(&people.server.admin), &rotate, "")
+        .await;
+    rotated.assert_problem(415, None);
 }
 
 /// What an answer gives a browser leave to, for a page of another origin.
@@ -230,6 +276,13 @@ async fn a_page_of_a_further_origin_has_the_leave_that_its_browser_asks_for() {
         ("600", "")
     );
     assert!(preflight.body.is_empty() && people.is_there().await);
+    let names = ("access-control-request-headers", "baggage,Authorization, content-type,tr aceparent");
+    let traced = server.send(Method::OPTIONS, "/v1/session", Auth::None, &[FURTHER, ASKS, names], "").await;
+    assert_eq!(
+        traced.header("access-control-allow-headers"),
+        "baggage, content-type",
+        "tracing adds headers"
+    );
     let crossing = [FURTHER, ("sec-fetch-site", "same-site")];
     for (method, cookie, status) in [
         (Method::GET, &*cookie, 200),
