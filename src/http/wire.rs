@@ -45,6 +45,10 @@ impl Wire {
             let page = document.clone();
             routes.add(path, Method::GET, make_sync(move |_| page.page()));
         }
+        routes.add("/", Method::GET, make_sync(|_| Response::builder().content_type(HTML).body(ROOT)));
+        for path in ["/", "*"] {
+            routes.add(path, Method::OPTIONS, make_sync(|_| StatusCode::NO_CONTENT));
+        }
         Self {
             routes,
             document,
@@ -208,6 +212,12 @@ async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Result<F
         Poll::Pending => tokio::time::timeout(limit, future).await.map_err(|_| Elapsed),
     }
 }
+
+const HTML: &str = "text/html; charset=utf-8";
+/// What a person finds at the address of the server.
+const ROOT: &str = "<!doctype html><html lang=\"en\"><title>keyfob</title><h1>keyfob</h1><ul>\
+    <li><a href=\"/docs\">API documentation</a>\
+    <li><a href=\"/.well-known/oauth-authorization-server\">Metadata</a></ul></html>\n";
 
 const NOT_JSON: &str = "the Content-Type must be application/json, or absent without a body";
 

@@ -11,6 +11,7 @@ use poem_openapi::param::Query;
 use poem_openapi::{ApiResponse, OpenApi};
 
 use crate::domain::gate::{Denied, Gate};
+use crate::domain::id::ClientId;
 use crate::engine::Engine;
 use crate::engine::signed_in::SignedIn;
 use crate::http::document::Tag;
@@ -114,18 +115,21 @@ fn gate(
     acr: Option<&str>,
     max_age: Option<u64>,
 ) -> Result<Gate, Problem> {
-    let clients = clients
-        .iter()
-        .map(|id| id.parse().map_err(|_| Problem::invalid("client_id", "client_id is malformed")));
     Ok(Gate {
         scope: scope
             .unwrap_or_default()
             .parse()
             .map_err(|_| Problem::invalid("scope", "scope must be names joined by single spaces"))?,
-        clients: clients.collect::<Result<_, _>>()?,
+        clients: self::clients(clients)?,
         acr: acr.unwrap_or_default().split(' ').filter(|acr| !acr.is_empty()).map(Into::into).collect(),
         max_age: max_age.map(Duration::from_secs),
     })
+}
+
+/// The clients that `client_id` names.
+pub(super) fn clients(names: &[String]) -> Result<Vec<ClientId>, Problem> {
+    let malformed = |_| Problem::invalid("client_id", "client_id is malformed");
+    names.iter().map(|name| name.parse().map_err(malformed)).collect()
 }
 
 impl Admission {

@@ -22,6 +22,22 @@ pub struct Health {
     pub status: String,
 }
 
+/// The process is alive.
+#[derive(Serialize, Deserialize, Object)]
+pub struct Liveness {
+    /// Always `ok`.
+    pub status: String,
+    /// The version of keyfob.
+    pub version: String,
+}
+
+#[derive(ApiResponse)]
+enum LivenessResponse {
+    /// It is.
+    #[oai(status = 200)]
+    Ok(Json<Liveness>),
+}
+
 #[derive(ApiResponse)]
 enum HealthResponse {
     /// It is.
@@ -35,8 +51,9 @@ impl<S: Store> HealthApi<S> {
     ///
     /// Answers as long as the process does; says nothing of the store.
     #[oai(path = "/healthz", method = "get", tag = "Tag::Operation", operation_id = "health")]
-    async fn healthz(&self) -> HealthResponse {
-        HealthResponse::Ok(Json(Health { status: "ok".into() }))
+    async fn healthz(&self) -> LivenessResponse {
+        let version = env!("CARGO_PKG_VERSION").into();
+        LivenessResponse::Ok(Json(Liveness { status: "ok".into(), version }))
     }
 
     /// Can the store commit, and is the server not stopping?

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use poem::Request;
 use poem::http::StatusCode;
+use poem_openapi::param::Query;
 use poem_openapi::{ApiResponse, OpenApi};
 
+use crate::domain::gate::Gate;
 use crate::engine::Engine;
+use crate::http::api::forward_auth::{admit, clients};
 use crate::http::api::session_object::SessionObject;
 use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
@@ -32,9 +35,9 @@ enum LogOutResponse {
     /// Logged out: the session is over, and a browser forgets the cookie.
     #[oai(status = 204)]
     LoggedOut(
-        /// Takes the cookie away, if it came by cookie.
+        /// Deletes the cookie.
         #[oai(header = "Set-Cookie")]
-        Option<String>,
+        String,
         /// Empties the browser's cache of our pages.
         #[oai(header = "Clear-Site-Data")]
         Option<String>,
@@ -45,22 +48,22 @@ enum LogOutResponse {
 impl<S: Store> SessionApi<S> {
     /// Who am I?
     ///
-    /// By session cookie, session token, or access token whose audience is the issuer. Counts as activity:
-    /// the idle timeout starts again.
+    /// By session cookie, session token, or access token whose audience is the issuer. Counts as activity, which
+    /// restarts the idle timeout, unless `touch=false`.
     #[oai(path = "/v1/session", method = "get", tag = "Tag::People", operation_id = "whoAmI")]
     async fn who_am_i(
         &self,
         _authorization: Authorization<CookieOrBearer>,
         request: &Request,
+        /// The clients whose sessions are admitted, each once; all clients by default.
+        client_id: Query<Vec<String>>,
+        /// `false`: does not count as activity.
+        touch: Query<Option<bool>>,
     ) -> Result<Json<SessionObject>, Problem> {
         let credential = SessionCredential::read(request, &self.cookie)?;
-        let token = credential.token().ok_or_else(|| credential.refused())?;
-        let present = self
-            .engine
-            .signed_in(token, &self.engine.rules().issuer, true)
-            .await?
-            .ok_or_else(|| credential.refused())?;
-        Ok(Json(SessionObject::new(self.engine.view_without_data(present.session))?))
+        let gate = Gate { clients: clients(&client_id.0)?, ..Gate::default() };
+        let admitted = admit(&self.engine, &credential, &gate, None, touch.0.unwrap_or(true)).await?;
+        Ok(Json(SessionObject::new(self.engine.view_without_data(admitted.session))?))
     }
 
     /// Log out.
@@ -85,8 +88,8 @@ impl<S: Store> SessionApi<S> {
         }
         let ended = self.engine.log_out(token).await?;
         match (browser, ended) {
-            (true, _) => Ok(LogOutResponse::LoggedOut(Some(self.cookie.delete()), Some(r#""cache""#.into()))),
-            (false, true) => Ok(LogOutResponse::LoggedOut(None, None)),
+            (true, _) => Ok(LogOutResponse::LoggedOut(self.cookie.delete(), Some(r#""cache""#.into()))),
+            (false, true) => Ok(LogOutResponse::LoggedOut(self.cookie.delete(), None)),
             (false, false) => Err(credential.refused()),
         }
     }

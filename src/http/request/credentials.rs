@@ -157,6 +157,10 @@ pub fn merge(header: AuthorizationHeader, form: ClientFields) -> Result<Credenti
         (AuthorizationHeader::Basic { id, .. }, Some(other), _) if id != other => {
             invalid("client_id differs from the client of the Authorization header")
         }
+        // The secret of a public client is empty or absent (RFC 6749 §2.3.1).
+        (AuthorizationHeader::Basic { id, secret }, ..) if secret.expose().is_empty() => {
+            Ok(Credentials::Name(id))
+        }
         (AuthorizationHeader::Basic { id, secret }, ..) => Ok(Credentials::Secret { id, secret }),
         (AuthorizationHeader::MalformedBasic, ..) => {
             Err(Refusal::InvalidClient.because("the Basic credentials cannot be decoded"))
@@ -411,6 +415,15 @@ mod tests {
         );
         let assertion = ClientFields { assertion: true, ..fields(Some("a"), None) };
         assert_eq!(refusal(AuthorizationHeader::Absent, assertion), Some(Refusal::InvalidClient));
+    }
+
+    /// `golang.org/x/oauth2` tries Basic with an empty password first: it counted as a wrong secret.
+    #[test]
+    fn basic_with_an_empty_password_is_a_name_alone() {
+        let name = Ok(Credentials::Name("a".into()));
+        assert_eq!(merge(basic("a", ""), fields(None, None)), name);
+        assert_eq!(merge(basic("a", ""), fields(Some("a"), None)), name);
+        assert_eq!(refusal(basic("a", ""), fields(Some("b"), None)), Some(Refusal::InvalidRequest));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
 use crate::http::request::urlencoded::decode;
 
-/// This route changes nothing but decides about admission.
-const FORWARD_AUTH: &str = "/v1/forward-auth";
+/// These routes change nothing but decide about admission.
+const ADMITTING: [&str; 2] = ["/v1/forward-auth", "/v1/session"];
 
 /// A token in the URL is never read (BER-02): it is ignored everywhere, as if it were absent.
 const NEVER_READ: &str = "access_token";
@@ -38,7 +38,7 @@ impl QueryRules {
             name: parameter.name.as_str().into(),
             is_list: parameter.schema.is_array(),
         });
-        let admits = template == FORWARD_AUTH;
+        let admits = ADMITTING.contains(&template);
         let decides = !operation.method.is_safe() || admits;
         Self {
             parameters: parameters.collect(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use http::Method;
 use keyfob::domain::client::Permission;
+use keyfob::http::request::admission::AdmissionRequest;
 use keyfob::http::{Access, ROUTES};
 use serde_json::json;
 
@@ -92,9 +93,7 @@ async fn a_method_that_a_route_lacks_is_405() {
     let server = Server::start().await;
     let routes = routes(&server);
     assert!(routes.len() >= 12, "{routes:?}");
-    // These two take the visitor's method.
-    let takes_any = |path: &str| path == "/v1/forward-auth" || path.starts_with("/v1/gates/");
-    for (path, methods) in routes.into_iter().filter(|(path, _)| !takes_any(path)) {
+    for (path, methods) in routes.into_iter().filter(|(path, _)| !AdmissionRequest::is_at(path)) {
         let mut allow = methods.clone();
         allow.extend(methods.contains(&"GET".to_owned()).then(|| "HEAD".to_owned()));
         allow.sort();
@@ -315,4 +314,22 @@ async fn administration_is_for_administrators() {
         server.get("/v1/clients", Auth::Basic(&server.admin)).await.json()["items"].as_array().unwrap().len(),
         2
     );
+}
+
+/// A person finds the documentation at the address of the server. HAProxy's default check is `OPTIONS /`.
+#[tokio::test]
+async fn the_root_links_to_the_documentation_and_options_is_204() {
+    let server = Server::start().await;
+    let root = server.get("/", Auth::None).await;
+    assert_eq!((root.status, root.header("content-type")), (200, "text/html; charset=utf-8"));
+    for link in root.text().split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert_eq!(server.get(link, Auth::None).await.status, 200, "{link}");
+    }
+    assert!(root.text().contains("href=\"/docs\""));
+    for path in ["*", "/"] {
+        let answer = server.send(Method::OPTIONS, path, Auth::None, &[], "").await;
+        assert_eq!((answer.status, &*answer.text()), (204, ""), "{path}");
+    }
+    let health = server.get("/healthz", Auth::None).await.json();
+    assert_eq!(health, json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}));
 }

@@ -193,7 +193,39 @@ async fn a_program_logs_out_by_its_session_token_alone() {
     }
     assert!(people.is_there().await, "a token for reading ends nothing");
     let answer = log_out(&people.opened["session_token"]).await;
-    assert_eq!((answer.status, answer.header("set-cookie"), answer.header("clear-site-data")), (204, "", ""));
+    assert_eq!((answer.status, answer.header("clear-site-data")), (204, ""));
+    let deleted = "__Host-keyfob=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0";
+    assert_eq!(answer.header("set-cookie"), deleted, "an application that calls for a browser passes it on");
     assert_challenge(&log_out(&people.opened["session_token"]).await, INVALID_TOKEN);
     assert_eq!(people.shown().await["ended"]["reason"], "logout");
+}
+
+/// As at forward-auth: a page of one application must not take the session of another for its own.
+#[tokio::test]
+async fn client_id_admits_only_sessions_of_the_named_clients() {
+    let people = signed_in().await;
+    for (query, status) in [
+        ("", 200),
+        ("?client_id=app", 200),
+        ("?client_id=other&client_id=app", 200),
+        ("?client_id=other", 403),
+        ("?client_id=", 400),
+        ("?client=app", 400),
+    ] {
+        assert_eq!(
+            people.browse(Method::GET, &format!("/v1/session{query}")).await.status,
+            status,
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_page_can_ask_without_activity() {
+    let people = signed_in().await;
+    people.server.hand.advance(seconds(600));
+    let me = people.browse(Method::GET, "/v1/session?touch=false").await.json();
+    assert_eq!(me["last_used_at"], "2027-01-15T08:00:00Z");
+    let me = people.browse(Method::GET, "/v1/session?touch=true").await.json();
+    assert_eq!(me["last_used_at"], "2027-01-15T08:10:00Z");
 }
