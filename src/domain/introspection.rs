@@ -110,7 +110,7 @@ impl Judgement<'_> {
             client_id: client_id.clone(),
             scope: scope.clone(),
             audience: None,
-            expires_at: session.deadline().seconds(),
+            expires_at: session.deadline().ceiling_seconds(),
             issued_at: None,
             not_before: None,
             id: None,

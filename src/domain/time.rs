@@ -38,6 +38,11 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// Whole seconds since 1970, rounded up: a deadline that has not passed is then not in the past.
+    pub fn ceiling_seconds(self) -> i64 {
+        -(-self.0).div_euclid(1000)
+    }
+
     /// This instant without its fraction of a second.
     pub fn floor(self) -> Self {
         Self::from_seconds(self.seconds())
@@ -143,6 +148,12 @@ mod tests {
     use super::*;
 
     /// PAS-27, PAS-28, PAS-29, PAS-33: what is and is not RFC 3339.
+    #[test]
+    fn seconds_are_rounded_up_where_a_deadline_must_not_be_in_the_past() {
+        let up = |millis| Timestamp::from_millis(millis).ceiling_seconds();
+        assert_eq!([up(0), up(1), up(999), up(1000), up(1001)], [0, 1, 1, 1, 2]);
+    }
+
     #[test]
     fn rfc_3339_is_read_strictly_and_written_in_utc() {
         for (text, millis) in [

@@ -10,6 +10,7 @@ use crate::domain::refusal::Refused;
 use crate::domain::session::{Data, Session, Standing, State};
 use crate::domain::time::Timestamp;
 use crate::store::Store;
+use crate::token::cursor::{open_cursor, seal_cursor};
 
 /// The most sessions that one page examines. A page whose filter excludes most of them is short, and its
 /// cursor continues after them.
@@ -51,17 +52,23 @@ impl<S: Store> Engine<S> {
     }
 
     /// At most `limit` sessions after `after`, in the order of their opening, and the cursor to continue from
-    /// if there may be more. The cursor is a session, so that openings and ends in between do not move it.
+    /// if there may be more. The cursor is a session, so that openings and ends in between do not move it; it is
+    /// sealed, since it can be a session that the caller may not see.
     ///
     /// # Errors
-    /// A store that cannot answer.
+    /// `Invalid` for a cursor that this caller did not get; a store that cannot answer.
     pub async fn sessions(
         &self,
         caller: &Granted<UseSessions>,
         filter: SessionFilter,
-        mut after: Option<SessionId>,
+        cursor: Option<&str>,
         limit: usize,
-    ) -> Result<(Vec<View>, Option<SessionId>)> {
+    ) -> Result<(Vec<View>, Option<String>)> {
+        let open = |cursor| {
+            open_cursor(&self.keys, caller.name(), cursor)
+                .ok_or_else(|| Refused::invalid("cursor", "must be a next_cursor that this client got"))
+        };
+        let mut after = cursor.map(open).transpose()?;
         let mut found = vec![];
         let mut examined = 0;
         loop {
@@ -69,7 +76,8 @@ impl<S: Store> Engine<S> {
             let exhausted = batch.len() <= limit;
             for mut session in batch {
                 if found.len() == limit || examined == EXAMINED_MAX {
-                    return Ok((found, after));
+                    let next = after.map(|id| seal_cursor(&self.keys, caller.name(), id));
+                    return Ok((found, next));
                 }
                 examined += 1;
                 after = Some(session.id);

@@ -52,6 +52,8 @@ pub struct Keys {
     pub index: SecretKey,
     /// Hashes addresses for the event log.
     pub address: SecretKey,
+    /// Encrypts the cursors of lists.
+    pub cursor: SecretKey,
     /// Recognises the store that belongs to this master key.
     pub check: SecretKey,
 }
@@ -74,6 +76,7 @@ impl Keys {
             wrap: derive("kf/key/wrap/v1"),
             index: derive("kf/key/index/v1"),
             address: derive("kf/key/address/v1"),
+            cursor: derive("kf/key/cursor/v1"),
             check: derive("kf/key/check/v1"),
         }
     }
@@ -108,6 +111,7 @@ mod tests {
             &k.wrap,
             &k.index,
             &k.address,
+            &k.cursor,
             &k.check,
         ];
         let distinct: HashSet<&[u8; 32]> = all.iter().map(|key| key.expose_bytes()).collect();

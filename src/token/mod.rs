@@ -3,6 +3,7 @@
 
 pub mod access;
 pub(crate) mod client_secret;
+pub mod cursor;
 pub(crate) mod es256;
 pub mod form;
 pub(crate) mod json;

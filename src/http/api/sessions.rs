@@ -208,11 +208,11 @@ impl<S: Store> SessionsApi<S> {
             client_id: parsed("client_id", client_id.0.as_deref())?,
             state: state.0.map(|state| state.0),
         };
-        let after = parsed("cursor", cursor.0.as_deref())?;
-        let (views, next) = self.engine.sessions(&caller, filter, after, page_size(limit.0)?).await?;
+        let (cursor, limit) = (cursor.0.as_deref(), page_size(limit.0)?);
+        let (views, next) = self.engine.sessions(&caller, filter, cursor, limit).await?;
         Ok(Json(SessionPage {
             items: views.into_iter().map(SessionObject::new).collect::<Result<_, _>>()?,
-            next_cursor: next.map(|id| id.to_string()),
+            next_cursor: next,
         }))
     }
 

@@ -250,11 +250,29 @@ async fn a_list_is_walked_page_by_page() {
     }
     let first = server.get(&format!("{PATH}?limit=3"), Auth::Basic(&app)).await.json();
     let cursor = text(&first["next_cursor"]);
-    server.delete(&format!("{PATH}/{cursor}"), Auth::Basic(&app)).await;
+    server.delete(&format!("{PATH}/{}", expected[2]), Auth::Basic(&app)).await;
     server.hand.advance(Duration::from_millis(1));
     expected.push(text(&server.open(&app).await["session"]["id"]));
     let rest = server.get(&format!("{PATH}?cursor={cursor}"), Auth::Basic(&app)).await.json();
     assert_eq!(ids(&rest), expected[3..]);
+}
+
+/// A client without sessions got the id of a session of another client as its cursor.
+#[tokio::test]
+async fn a_cursor_names_no_session_and_is_only_for_the_client_that_got_it() {
+    let server = Server::start().await;
+    let (app, other) = (server.application("app").await, server.application("other").await);
+    let first = server.open(&app).await;
+    server.open(&app).await;
+    let page = server.get(&format!("{PATH}?limit=1"), Auth::Basic(&app)).await.json();
+    let cursor = text(&page["next_cursor"]);
+    let id = text(&first["session"]["id"]);
+    assert!(!cursor.contains(&id[..8]), "{cursor}");
+    for (cursor, client) in [(&cursor, &other), (&cursor, &server.admin), (&id, &app)] {
+        let answer = server.get(&format!("{PATH}?cursor={cursor}"), Auth::Basic(client)).await;
+        answer.assert_problem(400, Some("cursor"));
+    }
+    assert_eq!(server.get(&format!("{PATH}?cursor={cursor}"), Auth::Basic(&app)).await.status, 200);
 }
 
 /// By subject, client and state, alone and together.
@@ -341,7 +359,7 @@ async fn everything_is_ended_at_once() {
     let app = server.application("app").await;
     let before = [server.open(&app).await, server.open_with(&app, json!({"subject": "bob"})).await];
     let own = server.own_token(&server.admin).await;
-    let answer = server.delete(&format!("{PATH}?reason=a%20leak"), Auth::Bearer(&own)).await;
+    let answer = server.delete(&format!("{PATH}?all=true&reason=a%20leak"), Auth::Bearer(&own)).await;
     assert_eq!((answer.status, answer.json()), (200, json!({"ended": "all"})));
     let after = server.open(&app).await;
     server.get("/v1/clients", Auth::Bearer(&own)).await.assert_problem(401, None);
@@ -357,7 +375,7 @@ async fn everything_is_ended_at_once() {
         assert!(server.is_active(&app, &text(&after["access_token"])).await);
         server.restart().await;
     }
-    let long = format!("{PATH}?reason={}", "x".repeat(257));
+    let long = format!("{PATH}?all=true&reason={}", "x".repeat(257));
     server.delete(&long, Auth::Basic(&server.admin)).await.assert_problem(400, Some("reason"));
     assert!(server.is_active(&app, &text(&after["access_token"])).await, "a refused request ends nothing");
 }
