@@ -11,6 +11,7 @@ use std::process::ExitCode;
 mod backup;
 mod bare;
 mod growth;
+mod history;
 mod introspection;
 mod machine;
 mod redis;
@@ -31,12 +32,13 @@ const CONNECTIONS: usize = 64;
 struct Plan {
     sessions: usize,
     grown: usize,
+    history: usize,
     parts: Vec<String>,
 }
 
 impl Plan {
     fn read(mut arguments: impl Iterator<Item = String>) -> Self {
-        let mut plan = Self { sessions: 100_000, grown: 20_000, parts: vec![] };
+        let mut plan = Self { sessions: 100_000, grown: 20_000, history: 10_000, parts: vec![] };
         while let Some(argument) = arguments.next() {
             let mut number =
                 || arguments.next().and_then(|text| text.parse().ok()).expect("a number follows");
@@ -44,6 +46,7 @@ impl Plan {
                 "--bench" => {}
                 "--sessions" => plan.sessions = number(),
                 "--grown" => plan.grown = number(),
+                "--history" => plan.history = number(),
                 part => plan.parts.push(part.to_owned()),
             }
         }
@@ -65,7 +68,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let plan = Plan::read(arguments);
-    server::build();
+    if ["start", "introspection", "rotation", "backup"].iter().any(|part| plan.has(part)) {
+        server::build();
+    }
     let mut table = Table::new();
     machine::describe(plan.sessions);
     if plan.has("start") {
@@ -86,6 +91,9 @@ fn main() -> ExitCode {
     }
     if plan.has("growth") {
         growth::measure(plan.grown, &mut table);
+    }
+    if plan.has("history") {
+        history::measure(plan.history, &mut table);
     }
     table.print();
     ExitCode::SUCCESS

@@ -90,11 +90,21 @@ pub fn runtime() -> tokio::runtime::Runtime {
 
 /// The engine of the server in this process, under the same policy.
 pub async fn engine(database: &Path, master: &SecretKey, clock: Clock) -> (Arc<Redb>, Arc<Engine<Redb>>) {
+    engine_with_cap(database, master, clock, 0).await
+}
+
+/// The same with a cap on the sessions of a subject; 0 for none.
+pub async fn engine_with_cap(
+    database: &Path,
+    master: &SecretKey,
+    clock: Clock,
+    max_sessions_per_subject: u32,
+) -> (Arc<Redb>, Arc<Engine<Redb>>) {
     let keys = Keys::derive(master);
     let store = Redb::open(database, &keys, Options { cache_bytes: 256 << 20, write_queue_max: 4096 })
         .expect("nobody else has it open");
     let lifetimes = Lifetimes { idle_timeout: DAY, absolute_lifetime: DAY };
-    let policy = Policy { access_token_ttl: DAY, lifetimes, ..Policy::default() };
+    let policy = Policy { access_token_ttl: DAY, lifetimes, max_sessions_per_subject, ..Policy::default() };
     let rules = Rules {
         issuer: ISSUER.into(),
         policies: [("default".to_owned(), policy)].into(),
@@ -155,7 +165,7 @@ pub async fn open(engine: &Arc<Engine<Redb>>, client: &Caller, count: usize, kep
 }
 
 /// A sign-in such as a web application makes.
-fn sign_in(number: usize) -> OpenSession {
+pub fn sign_in(number: usize) -> OpenSession {
     let claims = json!({"tenant": "north", "roles": ["editor", "reviewer"]});
     let user_agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
     OpenSession {

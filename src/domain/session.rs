@@ -182,9 +182,15 @@ impl Session {
         self.standing(now, cuts) == Standing::Active
     }
 
+    /// Whether its record does not exclude that it is active: until it is ended or reported as expired. A cut-off
+    /// or a timeout may have ended it all the same.
+    pub fn may_be_active(&self) -> bool {
+        self.end.is_none() && !self.expiry_reported
+    }
+
     /// Whether it is counted as active: until it is ended, cut off, or reported as expired. Needs no clock.
     pub fn counts_as_live(&self, cuts: &CutOffs) -> bool {
-        self.end.is_none() && !self.expiry_reported && cuts.end_of(&self.client_id, self.issued).is_none()
+        self.may_be_active() && cuts.end_of(&self.client_id, self.issued).is_none()
     }
 
     /// When it expires without further activity.

@@ -100,7 +100,7 @@ impl<S: Store> Engine<S> {
         let cap = (policy.max_sessions_per_subject > 0)
             .then_some(Cap { sessions_max: policy.max_sessions_per_subject, when_full: policy.when_full });
         let event = session.event(EventKind::SessionOpened, now, caller.name());
-        let uses = if cap.is_some() { self.unwritten_uses(&session.subject).await? } else { vec![] };
+        let uses = if cap.is_some() { self.unwritten_uses(&session).await? } else { vec![] };
         let requires = parties(caller, &client);
         let opening = Opening { session, data: data.clone(), requires, cap, uses, event };
         let session = self.store.open(opening).await?.map_err(|why| match why {
@@ -115,10 +115,11 @@ impl<S: Store> Engine<S> {
         Ok(Opened { session, data, session_token, access, refresh_token })
     }
 
-    /// The uses of a subject's sessions that are not written yet, so that a cap evicts the session that was
+    /// The uses of the subject's other sessions at the client that are not written yet, so that a cap evicts the session that was
     /// really used least recently.
-    async fn unwritten_uses(&self, subject: &Subject) -> Result<Vec<(SessionId, Timestamp)>> {
-        let written = self.store.sessions(Some(subject.clone()), None, usize::MAX).await?;
+    async fn unwritten_uses(&self, new: &Session) -> Result<Vec<(SessionId, Timestamp)>> {
+        let (subject, client) = (new.subject.clone(), Some(new.client_id.clone()));
+        let written = self.store.active_sessions(subject, client, None, usize::MAX).await?;
         let uses = written.into_iter().filter_map(|mut session| {
             let written = session.last_used_at;
             self.activity.apply(&mut session);

@@ -72,7 +72,13 @@ impl<S: Store> Engine<S> {
         let mut found = vec![];
         let mut examined = 0;
         loop {
-            let batch = self.store.sessions(filter.subject.clone(), after, limit + 1).await?;
+            let batch = match (&filter.subject, filter.state) {
+                (Some(subject), Some(State::Active)) => {
+                    let (subject, client) = (subject.clone(), filter.client_id.clone());
+                    self.store.active_sessions(subject, client, after, limit + 1).await?
+                }
+                (subject, _) => self.store.sessions(subject.clone(), after, limit + 1).await?,
+            };
             let exhausted = batch.len() <= limit;
             for mut session in batch {
                 if found.len() == limit || examined == EXAMINED_MAX {

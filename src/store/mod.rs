@@ -178,8 +178,9 @@ pub trait Store: Send + Sync + 'static {
         opening: Opening,
     ) -> impl Future<Output = Result<std::result::Result<Session, NotOpened>>> + Send;
 
-    /// Runs `decide` on every session of a subject, and writes `closing` after their events if `decide`
-    /// answered true at least once. Returns how often it did.
+    /// Runs `decide` on every session of a subject that [`Session::may_be_active`], and writes `closing` after
+    /// their events if `decide` answered true at least once. Returns how often it did. It may take several
+    /// transactions: an opening or a change meanwhile is decided on too, or comes after `closing`.
     fn update_subject(
         &self,
         subject: Subject,
@@ -223,6 +224,16 @@ pub trait Store: Send + Sync + 'static {
     fn sessions(
         &self,
         subject: Option<Subject>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Session>>> + Send;
+
+    /// At most `limit` sessions of a subject that [`Session::may_be_active`], of one client or all, after `after`
+    /// in the order of their ids. Costs nothing for the sessions that ended.
+    fn active_sessions(
+        &self,
+        subject: Subject,
+        client: Option<ClientId>,
         after: Option<SessionId>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Session>>> + Send;

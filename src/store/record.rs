@@ -11,7 +11,7 @@ use crate::domain::cutoff::CutOff;
 use crate::domain::epoch::Epochs;
 use crate::domain::event::Event;
 use crate::domain::family::RetryWindow;
-use crate::domain::id::{Position, SessionId, Subject};
+use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::Data;
 use crate::domain::time::Timestamp;
@@ -69,6 +69,13 @@ impl Codec {
     pub fn subject_index(&self, subject: &Subject) -> [u8; 16] {
         let mut name = [0; 16];
         name.copy_from_slice(&mac(&self.index, subject.as_str().as_bytes())[..16]);
+        name
+    }
+
+    /// A client's name in the index of active sessions.
+    pub fn client_index(&self, client: &ClientId) -> [u8; 16] {
+        let mut name = [0; 16];
+        name.copy_from_slice(&mac(&self.index, &[b"client/", client.as_str().as_bytes()].concat())[..16]);
         name
     }
 

@@ -9,6 +9,7 @@ use redb::{ReadableTable, TableHandle, WriteTransaction};
 use super::active_counts::ActiveCounts;
 use super::error::{corrupt, failed};
 use super::figures::UncommittedCounts;
+use super::subject_updates::SubjectUpdates;
 use super::tables::{self, EVENTS, HEAD, KEYS, Loaded, META, SESSIONS, Tables, dated_key, subject_key};
 use super::{Opening, Registry, Result, StoreError};
 use crate::domain::client::Client;
@@ -17,10 +18,10 @@ use crate::domain::end::EndReason;
 use crate::domain::epoch::Epochs;
 use crate::domain::event::Event;
 use crate::domain::family::RetryWindow;
-use crate::domain::id::{ClientId, SessionId, Subject};
+use crate::domain::id::{ClientId, SessionId};
 use crate::domain::key::KeyRecord;
 use crate::domain::names::ENGINE;
-use crate::domain::session::{Data, Decision, NotOpened, RevokedToken, Session, make_room};
+use crate::domain::session::{Cap, Data, Decision, NotOpened, RevokedToken, Session, make_room};
 use crate::domain::time::Timestamp;
 use crate::store::record::{self, Codec, WindowKey, window_key};
 
@@ -30,6 +31,7 @@ pub(super) struct WriterState {
     pub cuts: CutOffs,
     pub active: ActiveCounts,
     pub uncommitted: UncommittedCounts,
+    pub subject_updates: SubjectUpdates,
     pub epochs: Epochs,
     pub registry_changed: bool,
 }
@@ -40,6 +42,12 @@ impl WriterState {
     }
 }
 
+/// One write: runs in a batch and returns what answers the caller after the commit. If it is dropped instead,
+/// the caller gets `Unavailable`.
+pub(super) type Job = Box<dyn FnOnce(&mut Batch) -> Settle + Send>;
+/// Answers a caller; gets the error if the commit failed.
+pub(super) type Settle = Box<dyn FnOnce(Option<StoreError>)>;
+
 /// One write transaction.
 pub(super) struct Batch<'t> {
     pub tables: Tables<'t>,
@@ -47,6 +55,8 @@ pub(super) struct Batch<'t> {
     pub state: &'t mut WriterState,
     /// Set when the whole batch has failed.
     pub broken: Option<StoreError>,
+    /// Jobs that continue in the next batch.
+    pub again: Vec<Job>,
     changed: bool,
     touched: Vec<SessionId>,
 }
@@ -62,6 +72,7 @@ impl<'t> Batch<'t> {
             codec,
             state,
             broken: None,
+            again: vec![],
             changed: false,
             touched: vec![],
         })
@@ -75,7 +86,7 @@ impl<'t> Batch<'t> {
             if self.tables.meta.get(HEAD).map_err(failed)?.is_none_or(|old| old.value() != head) {
                 self.tables.meta.insert(HEAD, &head[..]).map_err(failed)?;
             }
-            self.state.active.write(&mut self.tables.active)?;
+            self.state.active.write(&mut self.tables.active_counts)?;
         }
         Ok(self.changed.then_some(self.touched))
     }
@@ -98,7 +109,7 @@ impl<'t> Batch<'t> {
             return Err(corrupt(SESSIONS.name(), session.id, "a session with this id already exists"));
         }
         if let Some(cap) = cap {
-            let loaded = self.load_subject(&session.subject)?;
+            let loaded = self.load_peers(&session, cap)?;
             let mut peers: Vec<Session> = loaded.iter().map(|peer| peer.session.clone()).collect();
             let Some(evictions) =
                 make_room(cap, &session.client_id, &mut peers, &uses, event.at, &self.state.cuts)
@@ -114,6 +125,7 @@ impl<'t> Batch<'t> {
         session.issued = issued;
         session.families.iter_mut().for_each(|family| family.issued = issued);
         self.tables.subjects.insert(&self.subject_key(&session), ()).map_err(failed)?;
+        self.index_active(None, Some(&session))?;
         let slot = session.due();
         self.tables.expiry.insert(&dated_key(slot.millis(), session.id.0), ()).map_err(failed)?;
         self.put_session(&session, slot)?;
@@ -122,22 +134,6 @@ impl<'t> Batch<'t> {
         self.state.active.opened(&session, &self.state.cuts);
         self.append(&[event])?;
         Ok(Ok(session))
-    }
-
-    pub fn update_subject(
-        &mut self,
-        subject: &Subject,
-        closing: Event,
-        decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool>,
-    ) -> Result<usize> {
-        let mut count = 0;
-        for loaded in self.load_subject(subject)? {
-            count += usize::from(self.decide(loaded, &decide)?);
-        }
-        if count > 0 {
-            self.append(&[closing])?;
-        }
-        Ok(count)
     }
 
     pub fn end_everything(&mut self, event: Event) -> Result<()> {
@@ -230,12 +226,34 @@ impl<'t> Batch<'t> {
         tables::load(self.codec, &self.tables.sessions, &self.tables.windows, id)
     }
 
-    fn load_subject(&self, subject: &Subject) -> Result<Vec<Loaded>> {
-        let ids = tables::of_subject(&self.tables.subjects, self.codec.subject_index(subject), None)?;
-        ids.filter_map(|id| id.and_then(|id| self.load(id)).transpose()).collect()
+    /// The sessions of the same subject and client that may be active; none if they are too few for the cap to
+    /// matter.
+    fn load_peers(&self, session: &Session, cap: Cap) -> Result<Vec<Loaded>> {
+        let (subject, client) =
+            (self.codec.subject_index(&session.subject), self.codec.client_index(&session.client_id));
+        let ids = tables::active_of_subject(&self.tables.active, subject, Some(client), None, usize::MAX)?;
+        if ids.len() < cap.sessions_max as usize {
+            return Ok(vec![]);
+        }
+        ids.into_iter().filter_map(|id| self.load(id).transpose()).collect()
     }
 
-    fn decide<T>(
+    /// Keeps the index of active sessions; `None` for a session that did not exist or was removed.
+    pub(super) fn index_active(&mut self, before: Option<&Session>, after: Option<&Session>) -> Result<()> {
+        let [was, is] = [before, after].map(|session| session.is_some_and(Session::may_be_active));
+        if let Some(session) = before.or(after).filter(|_| was != is) {
+            let key = tables::active_key_of(self.codec, session);
+            if is {
+                self.tables.active.insert(&key, ()).map_err(failed)?;
+            } else {
+                self.tables.active.remove(&key).map_err(failed)?;
+            }
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn decide<T>(
         &mut self,
         before: Loaded,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>,
@@ -256,6 +274,7 @@ impl<'t> Batch<'t> {
         let slot = before.slot.min(after.due());
         self.move_slot(before, slot)?;
         self.put_session(after, slot)?;
+        self.index_active(Some(&before.session), Some(after))?;
         self.state.active.became(&before.session, Some(after), &self.state.cuts);
         let mut old: Vec<(WindowKey, Option<&RetryWindow>)> = vec![];
         for at in &before.windows {
@@ -279,6 +298,7 @@ impl<'t> Batch<'t> {
     /// Writes the record unless the stored bytes are the same.
     pub(super) fn put_session(&mut self, session: &Session, slot: Timestamp) -> Result<()> {
         self.touched.push(session.id);
+        self.state.subject_updates.note(self.codec, session);
         let bytes = self.codec.encode_session(session, slot);
         let same =
             self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some_and(|old| old.value() == bytes);

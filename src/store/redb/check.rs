@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableHandle};
 
 use super::error::failed;
-use super::open::read_state;
+use super::open::{has_active_index, read_state};
 use super::tables::{
-    ACTIVE_COUNTS, CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD, KEY_CHECK,
-    KEYS, META, RESTORED, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, hex, id_at_end, open, subject_key,
+    ACTIVE, ACTIVE_COUNTS, CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD,
+    KEY_CHECK, KEYS, META, RESTORED, REVOKED, SESSIONS, SUBJECTS, WINDOWS, active_key_of, dated_key, hex,
+    id_at_end, open, subject_key,
 };
 use super::{Result, StoreError};
 use crate::domain::cutoff::CutOffs;
@@ -41,13 +42,14 @@ pub(super) fn check(
         epochs,
         done: Checked::default(),
         active: Some(BTreeMap::new()),
-        indexed: [0; 2],
+        indexed: [0; 3],
         report,
     };
     checker.meta()?;
     checker.sessions()?;
     checker.data()?;
     checker.indexes()?;
+    checker.active_index()?;
     checker.windows()?;
     checker.events()?;
     checker.clients()?;
@@ -63,6 +65,8 @@ struct ReadTables {
     sessions: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
     data: ReadOnlyTable<&'static [u8; 16], &'static [u8]>,
     subjects: ReadOnlyTable<&'static [u8; 32], ()>,
+    /// Absent in a store of format 1.
+    active_index: Option<ReadOnlyTable<&'static [u8; 48], ()>>,
     expiry: ReadOnlyTable<&'static [u8; 24], ()>,
     windows: ReadOnlyTable<&'static [u8; 26], &'static [u8]>,
     events: ReadOnlyTable<u64, &'static [u8]>,
@@ -80,6 +84,7 @@ impl ReadTables {
             sessions: read.open_table(SESSIONS).map_err(failed)?,
             data: read.open_table(DATA).map_err(failed)?,
             subjects: read.open_table(SUBJECTS).map_err(failed)?,
+            active_index: if has_active_index(read)? { open(read, ACTIVE)? } else { None },
             expiry: read.open_table(EXPIRY).map_err(failed)?,
             windows: read.open_table(WINDOWS).map_err(failed)?,
             events: read.open_table(EVENTS).map_err(failed)?,
@@ -123,8 +128,9 @@ struct Checker<'w, 't> {
     done: Checked,
     /// Active sessions by client; unknown once a record cannot be decoded.
     active: Option<BTreeMap<ClientId, u64>>,
-    /// How many sessions have an entry in the index of subjects, and in that of expiry.
-    indexed: [u64; 2],
+    /// How many sessions have an entry in the indexes of subjects, of expiry and of active
+    /// sessions.
+    indexed: [u64; 3],
     report: &'w mut Report<'t>,
 }
 
@@ -212,6 +218,14 @@ impl Checker<'_, '_> {
         } else {
             self.find(EXPIRY.name(), hex(&slot), "missing: the sweep does not find its session")?;
         }
+        if let Some(index) = self.tables.active_index.as_ref().filter(|_| record.session.may_be_active()) {
+            let key = active_key_of(self.codec, &record.session);
+            if index.get(&key).map_err(failed)?.is_some() {
+                self.indexed[2] += 1;
+            } else {
+                self.find(ACTIVE.name(), hex(&key), "missing: its session is not found as an active one")?;
+            }
+        }
         if *issued > self.cuts.head || families.iter().any(|family| family.issued > self.cuts.head) {
             self.find(SESSIONS.name(), id, "issued at a position after the end of the event log")?;
         }
@@ -255,6 +269,23 @@ impl Checker<'_, '_> {
             let own = |record: &SessionRecord| dated_key(record.slot.millis(), id.0) == *key;
             if strays && !checker.belongs(id, own)? {
                 checker.find(EXPIRY.name(), hex(key), "it belongs to no session")
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    /// The same for the index of active sessions.
+    fn active_index(&mut self) -> Result<()> {
+        let Some(index) = &self.tables.active_index else { return Ok(()) };
+        let strays = index.len().map_err(failed)? != self.indexed[2];
+        self.each(ACTIVE, index, |checker, key, ()| {
+            let id = id_at_end(key);
+            let own = |record: &SessionRecord| {
+                record.session.may_be_active() && active_key_of(checker.codec, &record.session) == *key
+            };
+            if strays && !checker.belongs(id, own)? {
+                checker.find(ACTIVE.name(), hex(key), "it belongs to no active session")
             } else {
                 Ok(())
             }

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use redb::{ReadableDatabase, StorageBackend};
 
+use self::subject::SubjectUpdate;
 use super::check::Note;
 use super::record::Codec;
 use super::{Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept};
@@ -33,8 +34,11 @@ mod options;
 mod reads;
 mod recall;
 mod restore;
+mod subject;
+mod subject_updates;
 mod sweep;
 mod tables;
+mod upgrade;
 mod walk;
 mod writer;
 
@@ -149,9 +153,8 @@ impl Store for Redb {
         closing: Event,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
     ) -> Result<usize> {
-        self.shared
-            .submit(Lane::Revocation, move |batch| batch.update_subject(&subject, closing, decide))
-            .await
+        let mut update = SubjectUpdate::new(subject, closing, decide);
+        self.shared.submit_slices(Lane::Revocation, move |batch| batch.update_subject(&mut update)).await
     }
 
     async fn end_everything(&self, event: Event) -> Result<()> {
@@ -196,6 +199,16 @@ impl Store for Redb {
         limit: usize,
     ) -> Result<Vec<Session>> {
         self.read_sessions(subject.as_ref(), after, limit)
+    }
+
+    async fn active_sessions(
+        &self,
+        subject: Subject,
+        client: Option<ClientId>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>> {
+        self.read_active_sessions(&subject, client.as_ref(), after, limit)
     }
 
     async fn keys(&self) -> Result<Vec<KeyRecord>> {

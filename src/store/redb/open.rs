@@ -18,10 +18,12 @@ use super::active_counts::ActiveCounts;
 use super::batch::WriterState;
 use super::error::{OpenError, corrupt, failed};
 use super::figures::UncommittedCounts;
+use super::subject_updates::SubjectUpdates;
 use super::tables::{
     ACTIVE_COUNTS, CLIENTS, CUT_OFFS, EPOCHS, EVENTS, FORMAT, HEAD, KEY_CHECK, META, RESTORED, SESSIONS,
     Tables, WINDOWS,
 };
+use super::upgrade::upgrade_from_1;
 use super::writer::begin;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
@@ -29,7 +31,8 @@ use crate::domain::id::{ClientId, Position};
 use crate::files::sync_directory_of;
 use crate::store::record::{self, Codec};
 
-const FORMAT_VERSION: u32 = 1;
+/// Format 2 added the index of active sessions.
+const FORMAT_VERSION: u32 = 2;
 /// Identifies a keyfob database; the version follows.
 const FORMAT_NAME: &[u8] = b"keyfob/";
 
@@ -58,22 +61,27 @@ pub(super) fn open(
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes).set_repair_callback(move |_| noticed.store(true, Ordering::Relaxed));
     let db = builder.create_with_backend(backend)?;
-    recognise(&db, codec)?;
+    let format = recognise(&db, codec)?;
     if repaired.load(Ordering::Relaxed) {
         // The next opening is quick only if the last commit stored the allocator's state.
         begin(&db)?.commit().map_err(failed)?;
     }
+    upgrade(&db, codec, format)?;
     let mut state = read_state(&db.begin_read().map_err(failed)?)?;
     state.active = read_active(&db, codec, &state.cuts)?;
     Ok((db, state))
 }
 
-/// Marks an empty database; rejects one that is not keyfob's, or that belongs to another master key.
-fn recognise(db: &Database, codec: &Codec) -> Result<(), OpenError> {
+/// Marks an empty database; rejects one that is not keyfob's, or that belongs to another master key. Returns the
+/// format.
+fn recognise(db: &Database, codec: &Codec) -> Result<u32, OpenError> {
     let read = db.begin_read().map_err(failed)?;
     let mut names = read.list_tables().map_err(failed)?.map(|table| table.name().to_owned());
     match names.next() {
-        None => return Ok(mark(db, codec)?),
+        None => {
+            mark(db, codec)?;
+            return Ok(FORMAT_VERSION);
+        }
         Some(first) if first != META.name() && !names.any(|name| name == META.name()) => {
             return Err(OpenError::NotOurs("it has other tables".into()));
         }
@@ -82,8 +90,8 @@ fn recognise(db: &Database, codec: &Codec) -> Result<(), OpenError> {
     recognise_existing(&read, codec)
 }
 
-/// Rejects a database that is not keyfob's, or that belongs to another master key.
-pub(super) fn recognise_existing(read: &ReadTransaction, codec: &Codec) -> Result<(), OpenError> {
+/// Rejects a database that is not keyfob's, or that belongs to another master key. Returns the format.
+pub(super) fn recognise_existing(read: &ReadTransaction, codec: &Codec) -> Result<u32, OpenError> {
     let meta =
         read.open_table(META).map_err(|_| OpenError::NotOurs("its table meta has other types".into()))?;
     let format = meta.get(FORMAT).map_err(failed)?;
@@ -91,24 +99,39 @@ pub(super) fn recognise_existing(read: &ReadTransaction, codec: &Codec) -> Resul
     prove(format.as_ref().map(|format| format.value()), check.as_ref().map(|check| check.value()), codec)
 }
 
-/// Checks the format and the master key that a store names.
-pub(super) fn prove(format: Option<&[u8]>, check: Option<&[u8]>, codec: &Codec) -> Result<(), OpenError> {
+/// Checks the format and the master key that a store names. Returns the format.
+pub(super) fn prove(format: Option<&[u8]>, check: Option<&[u8]>, codec: &Codec) -> Result<u32, OpenError> {
     let format = format.ok_or(OpenError::NotOurs("it names no format".into()))?;
     let version = format.strip_prefix(FORMAT_NAME).and_then(|version| version.try_into().ok());
-    match version.map(u32::from_be_bytes) {
-        Some(FORMAT_VERSION) => {}
+    let version = match version.map(u32::from_be_bytes) {
+        Some(version @ 1..=FORMAT_VERSION) => version,
         Some(other) => return Err(OpenError::UnknownFormat(other)),
         None => return Err(OpenError::NotOurs("it names another format".into())),
-    }
+    };
     let proven = check.is_some_and(|check| bool::from(check.ct_eq(&codec.key_check())));
-    if proven { Ok(()) } else { Err(OpenError::WrongKey) }
+    if proven { Ok(version) } else { Err(OpenError::WrongKey) }
+}
+
+/// Brings a database of an older format to the present one.
+pub(super) fn upgrade(db: &Database, codec: &Codec, format: u32) -> super::Result<()> {
+    if format == 1 { upgrade_from_1(db, codec, &format_of(FORMAT_VERSION)) } else { Ok(()) }
+}
+
+/// Whether the snapshot has the index of active sessions.
+pub(super) fn has_active_index(read: &ReadTransaction) -> super::Result<bool> {
+    let meta = read.open_table(META).map_err(failed)?;
+    let format = meta.get(FORMAT).map_err(failed)?;
+    Ok(format.is_none_or(|format| *format.value() != *format_of(1)))
+}
+
+fn format_of(version: u32) -> Vec<u8> {
+    [FORMAT_NAME, &version.to_be_bytes()].concat()
 }
 
 fn mark(db: &Database, codec: &Codec) -> super::Result<()> {
     let transaction = begin(db)?;
     let mut tables = Tables::open(&transaction)?;
-    let format = [FORMAT_NAME, &FORMAT_VERSION.to_be_bytes()].concat();
-    tables.meta.insert(FORMAT, &*format).map_err(failed)?;
+    tables.meta.insert(FORMAT, &*format_of(FORMAT_VERSION)).map_err(failed)?;
     tables.meta.insert(KEY_CHECK, &codec.key_check()[..]).map_err(failed)?;
     tables.meta.insert(HEAD, &0_u64.to_be_bytes()[..]).map_err(failed)?;
     drop(tables);
@@ -163,6 +186,7 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
         cuts,
         active: ActiveCounts::default(),
         uncommitted: UncommittedCounts::default(),
+        subject_updates: SubjectUpdates::default(),
         epochs,
         registry_changed: false,
     })
@@ -187,8 +211,8 @@ fn read_active(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<Ac
     let mut active = ActiveCounts::count(codec, &sessions, &windows, cuts)?;
     let transaction = begin(db)?;
     let mut tables = Tables::open(&transaction)?;
-    tables.active.retain(|_, _| false).map_err(failed)?;
-    active.write(&mut tables.active)?;
+    tables.active_counts.retain(|_, _| false).map_err(failed)?;
+    active.write(&mut tables.active_counts)?;
     drop(tables);
     transaction.commit().map_err(failed)?;
     Ok(active)

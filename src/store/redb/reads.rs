@@ -7,12 +7,12 @@ use redb::{ReadTransaction, ReadableDatabase, TableHandle};
 
 use super::error::{corrupt, failed};
 use super::tables::{
-    DATA, EVENTS, KEYS, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS, dated_key, decode, decode_event, load,
-    of_subject,
+    ACTIVE, DATA, EVENTS, KEYS, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS, active_of_subject, dated_key,
+    decode, decode_event, load, of_subject,
 };
 use super::{Redb, Result};
 use crate::domain::event::Event;
-use crate::domain::id::{Position, SessionId, Subject};
+use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::{Data, RevokedToken, Session};
 use crate::store::record;
@@ -67,6 +67,26 @@ impl Redb {
                 let (id, bytes) = entry.map_err(failed)?;
                 found.push(decode(&self.codec, &windows, SessionId(*id.value()), bytes.value())?.session);
             }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn read_active_sessions(
+        &self,
+        subject: &Subject,
+        client: Option<&ClientId>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>> {
+        let read = self.read()?;
+        let (sessions, windows) =
+            (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
+        let active = read.open_table(ACTIVE).map_err(failed)?;
+        let (subject, client) =
+            (self.codec.subject_index(subject), client.map(|client| self.codec.client_index(client)));
+        let mut found = vec![];
+        for id in active_of_subject(&active, subject, client, after, limit)? {
+            found.extend(load(&self.codec, &sessions, &windows, id)?.map(|loaded| loaded.session));
         }
         Ok(found)
     }

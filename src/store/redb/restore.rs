@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
 
 use super::error::{OpenError, failed, unless_damaged};
-use super::open::{backend, prove, read_state, recognise_existing};
+use super::open::{backend, prove, read_state, recognise_existing, upgrade};
 use super::tables::{
     ACTIVE_COUNTS, EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, META, NAMES, RESTORED, Tables, Visit, each,
 };
@@ -144,7 +144,8 @@ impl Restoring {
             Tables::open(&transaction)?;
             transaction.commit().map_err(failed)?;
         }
-        Ok(recognise_existing(&self.db.begin_read().map_err(failed)?, &self.codec)?)
+        let format = recognise_existing(&self.db.begin_read().map_err(failed)?, &self.codec)?;
+        Ok(upgrade(&self.db, &self.codec, format)?)
     }
 
     /// Checks it like [`super::Store::check`], counting the sessions that were active at `made_at`.
@@ -191,7 +192,7 @@ impl Restoring {
         tables.meta.insert(KEYS, &*record::encode_keys(keys)).map_err(failed)?;
         tables.meta.insert(EPOCHS, &*record::encode_epochs(&state.epochs)).map_err(failed)?;
         tables.meta.insert(HEAD, &began.0.to_be_bytes()[..]).map_err(failed)?;
-        tables.active.retain(|_, _| false).map_err(failed)?;
+        tables.active_counts.retain(|_, _| false).map_err(failed)?;
         tables.events.insert(began.0, &*self.codec.encode_event(began.0, event)).map_err(failed)?;
         drop(tables);
         transaction.commit().map_err(failed)?;

@@ -67,6 +67,7 @@ impl Batch<'_> {
     fn put_back(&mut self, loaded: Loaded, session: &Session, slot: Timestamp) -> Result<()> {
         self.move_slot(&loaded, slot)?;
         self.put_session(session, slot)?;
+        self.index_active(Some(&loaded.session), Some(session))?;
         self.state.active.became(&loaded.session, Some(session), &self.state.cuts);
         // An ended session has no windows left; an active one keeps its own.
         for at in loaded
@@ -82,6 +83,7 @@ impl Batch<'_> {
     fn purge(&mut self, loaded: &Loaded) -> Result<()> {
         let SessionId(id) = loaded.session.id;
         self.mark_touched(loaded.session.id);
+        self.index_active(Some(&loaded.session), None)?;
         self.state.active.became(&loaded.session, None, &self.state.cuts);
         self.tables.sessions.remove(&id).map_err(failed)?;
         self.tables.data.remove(&id).map_err(failed)?;

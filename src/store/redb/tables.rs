@@ -1,6 +1,7 @@
 //! The tables, and what reads and writes have in common. Keys and values are bytes that `record` encodes.
 
 use std::fmt::Write;
+use std::ops::Bound;
 
 use redb::{
     ReadTransaction, ReadableTable, Table, TableDefinition, TableError, TableHandle, WriteTransaction,
@@ -25,6 +26,9 @@ pub(super) const SESSIONS: Definition<Fixed<16>, Bytes> = Definition::new("sessi
 pub(super) const DATA: Definition<Fixed<16>, Bytes> = Definition::new("data");
 /// Keyed hash of the subject, session id -> nothing.
 pub(super) const SUBJECTS: Definition<Fixed<32>, ()> = Definition::new("subjects");
+/// Keyed hash of the subject, keyed hash of the client, session id -> nothing: the sessions that
+/// [`Session::may_be_active`].
+pub(super) const ACTIVE: Definition<Fixed<48>, ()> = Definition::new("active");
 /// Time at which the session is due for the sweep, session id -> nothing. The time may be too early but is
 /// never later than the session's due time.
 pub(super) const EXPIRY: Definition<Fixed<24>, ()> = Definition::new("expiry");
@@ -43,9 +47,9 @@ pub(super) const ACTIVE_COUNTS: Definition<&str, Bytes> = Definition::new(COUNTS
 /// Single values, under the keys below.
 pub(super) const META: Definition<&str, Bytes> = Definition::new("meta");
 
-pub(super) const NAMES: [&str; 11] = [
-    "sessions", "data", "subjects", "expiry", "windows", "events", "clients", "cut_offs", "revoked", "live",
-    "meta",
+pub(super) const NAMES: [&str; 12] = [
+    "sessions", "data", "subjects", "active", "expiry", "windows", "events", "clients", "cut_offs",
+    "revoked", "live", "meta",
 ];
 
 /// The file's format and its version.
@@ -76,6 +80,7 @@ pub(super) fn each(visit: &mut impl Visit) -> Result<()> {
     visit.visit(SESSIONS)?;
     visit.visit(DATA)?;
     visit.visit(SUBJECTS)?;
+    visit.visit(ACTIVE)?;
     visit.visit(EXPIRY)?;
     visit.visit(WINDOWS)?;
     visit.visit(EVENTS)?;
@@ -111,13 +116,14 @@ pub(super) struct Tables<'t> {
     pub sessions: Table<'t, Fixed<16>, Bytes>,
     pub data: Table<'t, Fixed<16>, Bytes>,
     pub subjects: Table<'t, Fixed<32>, ()>,
+    pub active: Table<'t, Fixed<48>, ()>,
     pub expiry: Table<'t, Fixed<24>, ()>,
     pub windows: Table<'t, Fixed<26>, Bytes>,
     pub events: Table<'t, u64, Bytes>,
     pub clients: Table<'t, &'static str, Bytes>,
     pub cut_offs: Table<'t, &'static str, Bytes>,
     pub revoked: Table<'t, Fixed<24>, ()>,
-    pub active: Table<'t, &'static str, Bytes>,
+    pub active_counts: Table<'t, &'static str, Bytes>,
     pub meta: Table<'t, &'static str, Bytes>,
 }
 
@@ -128,13 +134,14 @@ impl<'t> Tables<'t> {
             sessions: transaction.open_table(SESSIONS).map_err(failed)?,
             data: transaction.open_table(DATA).map_err(failed)?,
             subjects: transaction.open_table(SUBJECTS).map_err(failed)?,
+            active: transaction.open_table(ACTIVE).map_err(failed)?,
             expiry: transaction.open_table(EXPIRY).map_err(failed)?,
             windows: transaction.open_table(WINDOWS).map_err(failed)?,
             events: transaction.open_table(EVENTS).map_err(failed)?,
             clients: transaction.open_table(CLIENTS).map_err(failed)?,
             cut_offs: transaction.open_table(CUT_OFFS).map_err(failed)?,
             revoked: transaction.open_table(REVOKED).map_err(failed)?,
-            active: transaction.open_table(ACTIVE_COUNTS).map_err(failed)?,
+            active_counts: transaction.open_table(ACTIVE_COUNTS).map_err(failed)?,
             meta: transaction.open_table(META).map_err(failed)?,
         })
     }
@@ -206,6 +213,52 @@ pub(super) fn subject_key(index: [u8; 16], id: SessionId) -> [u8; 32] {
     key[..16].copy_from_slice(&index);
     key[16..].copy_from_slice(&id.0);
     key
+}
+
+/// The ids in the index of active sessions of a subject, and of a client if one is given, after `after`, in order.
+pub(super) fn active_of_subject(
+    active: &impl ReadableTable<Fixed<48>, ()>,
+    subject: [u8; 16],
+    client: Option<[u8; 16]>,
+    after: Option<SessionId>,
+    limit: usize,
+) -> Result<Vec<SessionId>> {
+    let last = active_key(subject, [0xff; 16], SessionId([0xff; 16]));
+    let mut clients = Vec::from_iter(client);
+    let mut from = active_key(subject, [0; 16], SessionId([0; 16]));
+    while client.is_none() {
+        let range = (Bound::Excluded(&from), Bound::Included(&last));
+        let Some(entry) = active.range::<&[u8; 48]>(range).map_err(failed)?.next() else { break };
+        let mut next = [0; 16];
+        next.copy_from_slice(&entry.map_err(failed)?.0.value()[16..32]);
+        clients.push(next);
+        from = active_key(subject, next, SessionId([0xff; 16]));
+    }
+    let mut ids = vec![];
+    for client in clients {
+        let first = active_key(subject, client, after.unwrap_or(SessionId([0; 16])));
+        let last = active_key(subject, client, SessionId([0xff; 16]));
+        let range = (Bound::Excluded(&first), Bound::Included(&last));
+        for entry in active.range::<&[u8; 48]>(range).map_err(failed)?.take(limit) {
+            ids.push(id_at_end(entry.map_err(failed)?.0.value()));
+        }
+    }
+    ids.sort_unstable();
+    ids.truncate(limit);
+    Ok(ids)
+}
+
+pub(super) fn active_key(subject: [u8; 16], client: [u8; 16], id: SessionId) -> [u8; 48] {
+    let mut key = [0; 48];
+    key[..16].copy_from_slice(&subject);
+    key[16..32].copy_from_slice(&client);
+    key[32..].copy_from_slice(&id.0);
+    key
+}
+
+/// The key of a session in the index of active sessions.
+pub(super) fn active_key_of(codec: &Codec, session: &Session) -> [u8; 48] {
+    active_key(codec.subject_index(&session.subject), codec.client_index(&session.client_id), session.id)
 }
 
 /// A number that sorts, then 16 bytes: the keys of the expiry index and of revoked tokens.

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use redb::{Database, Durability, WriteTransaction};
 use tokio::sync::{oneshot, watch};
 
-use super::batch::{Batch, WriterState};
+use super::batch::{Batch, Job, Settle, WriterState};
 use super::error::failed;
 use super::figures::StoreCounters;
 use super::recall::Recall;
@@ -27,12 +27,6 @@ const RESERVED_MIN: usize = 64;
 /// A commit that takes longer makes the store not ready. Less than `request_timeout`, so that a load balancer
 /// notices first.
 const COMMIT_NANOS_MAX: u64 = 15_000_000_000;
-
-/// One write: runs in a batch and returns what answers the caller after the commit. If it is dropped instead,
-/// the caller gets `Unavailable`.
-type Job = Box<dyn FnOnce(&mut Batch) -> Settle + Send>;
-/// Answers a caller; gets the error if the commit failed.
-type Settle = Box<dyn FnOnce(Option<StoreError>)>;
 
 /// WriterState shared by the writer and its callers.
 pub(super) struct Shared {
@@ -135,6 +129,18 @@ impl Shared {
         receiver.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
+    /// The same for a job of several slices: `run` is called in one batch after the other until it returns
+    /// `Some`. Neither dropping the future nor closing the store cancels it.
+    pub async fn submit_slices<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        run: impl FnMut(&mut Batch) -> Result<Option<T>> + Send + 'static,
+    ) -> Result<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.enqueue(lane, slices(run, sender))?;
+        receiver.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
     fn enqueue(&self, lane: Lane, job: Job) -> Result<()> {
         let places = match lane {
             Lane::Ordinary => self.places,
@@ -153,6 +159,11 @@ impl Shared {
         drop(queue);
         self.arrived.notify_one();
         Ok(())
+    }
+
+    /// Puts jobs that continue at the end of the queue, even if it is full or closed.
+    fn requeue(&self, jobs: Vec<Job>) {
+        self.queue().jobs.extend(jobs);
     }
 
     /// Waits for jobs; `None` when the queue is closed and empty.
@@ -213,14 +224,30 @@ fn settle<T: Send + 'static>(
     })
 }
 
+fn slices<T: Send + 'static>(
+    mut run: impl FnMut(&mut Batch) -> Result<Option<T>> + Send + 'static,
+    sender: oneshot::Sender<Result<T>>,
+) -> Job {
+    Box::new(move |batch| match run(batch).transpose() {
+        Some(outcome) => settle(outcome, batch, sender),
+        None => {
+            batch.again.push(slices(run, sender));
+            Box::new(|_| ())
+        }
+    })
+}
+
 /// Runs until the store is closed or a commit fails.
 pub(super) fn run(shared: &Shared, db: &Database, codec: &Codec, mut state: WriterState) {
     let _guard = AbortOnPanic;
     while let Some(jobs) = shared.next_batch() {
-        let mut settles = Vec::with_capacity(jobs.len());
-        let outcome = write(shared, db, codec, &mut state, jobs, &mut settles);
+        let (mut settles, mut again) = (Vec::with_capacity(jobs.len()), vec![]);
+        let outcome = write(shared, db, codec, &mut state, jobs, &mut settles, &mut again);
         match &outcome {
-            Ok(()) => shared.publish(&mut state),
+            Ok(()) => {
+                shared.publish(&mut state);
+                shared.requeue(again);
+            }
             Err(error) => shared.latch(error),
         }
         for settle in settles {
@@ -239,6 +266,7 @@ fn write(
     state: &mut WriterState,
     jobs: Vec<Job>,
     settles: &mut Vec<Settle>,
+    again: &mut Vec<Job>,
 ) -> Result<()> {
     let transaction = begin(db)?;
     // Declared after the transaction, so that a panic ends the process before the transaction is dropped.
@@ -252,6 +280,7 @@ fn write(
             return Err(error);
         }
     }
+    again.append(&mut batch.again);
     let Some(touched) = batch.finish()? else {
         return transaction.abort().map_err(failed);
     };

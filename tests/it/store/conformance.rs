@@ -64,6 +64,7 @@ every_backend! {
     signing_keys_keep_their_order
     a_token_is_revoked_once
     sessions_are_listed_in_order_and_in_pages
+    sessions_that_may_be_active_are_listed_by_subject_and_client
 }
 
 async fn what_is_unknown_is_none(store: Arc<impl Store>) {
@@ -476,6 +477,31 @@ async fn a_token_is_revoked_once(store: Arc<impl Store>) {
     assert!(store.is_revoked(token).await.unwrap());
     assert!(!store.is_revoked(other).await.unwrap());
     assert_eq!(kinds(&*store).await, [EventKind::TokenRevoked]);
+}
+
+async fn sessions_that_may_be_active_are_listed_by_subject_and_client(store: Arc<impl Store>) {
+    for n in 0..12 {
+        open(&*store, n, if n < 9 { "alice" } else { "bob" }, if n % 3 == 0 { "mobile" } else { "app" })
+            .await;
+    }
+    close(&*store, 4, 1).await;
+    let list = async |client: Option<&str>, after: Option<u64>, limit| {
+        let found =
+            store.active_sessions(subject("alice"), client.map(client_id), after.map(session_id), limit);
+        let found = found.await.unwrap();
+        (0..12).filter(|n| found.iter().any(|s| s.id == session_id(*n))).collect::<Vec<_>>()
+    };
+    assert_eq!(list(None, None, 100).await, [0, 1, 2, 3, 5, 6, 7, 8]);
+    assert_eq!(list(None, None, 4).await, [0, 1, 2, 3], "the first by id, whatever their clients");
+    assert_eq!(list(None, Some(3), 3).await, [5, 6, 7]);
+    assert_eq!(list(Some("mobile"), None, 100).await, [0, 3, 6]);
+    assert_eq!(list(Some("app"), Some(2), 100).await, [5, 7, 8]);
+    assert_eq!(list(Some("other"), None, 100).await, [0; 0]);
+    let ordered = store.active_sessions(subject("alice"), None, None, 100).await.unwrap();
+    assert!(ordered.is_sorted_by_key(|session| session.id));
+    // The sweep reports what has expired.
+    store.sweep(sweep(4_000_000)).await.unwrap();
+    assert_eq!(list(None, None, 100).await, [0; 0]);
 }
 
 async fn sessions_are_listed_in_order_and_in_pages(store: Arc<impl Store>) {

@@ -330,6 +330,24 @@ impl Store for Memory {
         Ok(state.sessions.values().filter(wanted).take(limit).cloned().collect())
     }
 
+    async fn active_sessions(
+        &self,
+        subject: Subject,
+        client: Option<ClientId>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>> {
+        let wanted = |session: &Session| {
+            session.may_be_active()
+                && client.as_ref().is_none_or(|client| session.client_id == *client)
+                && after.is_none_or(|after| session.id > after)
+        };
+        let mut found = self.lock().of_subject(&subject);
+        found.retain(wanted);
+        found.truncate(limit);
+        Ok(found)
+    }
+
     async fn keys(&self) -> Result<Vec<KeyRecord>> {
         Ok(self.lock().keys.clone())
     }

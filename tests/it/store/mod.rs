@@ -1,5 +1,6 @@
 //! The store: one conformance suite over two backends, a model, failing power.
 
+mod active_index;
 mod conformance;
 mod durability;
 mod memory;

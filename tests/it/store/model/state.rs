@@ -16,6 +16,8 @@ use crate::harness::fixture::{at, log, subject};
 pub struct Everything {
     pub sessions: Vec<(Session, Option<Data>)>,
     pub by_subject: Vec<Vec<SessionId>>,
+    /// The same without those that were ended or reported as expired.
+    pub active_by_subject: Vec<Vec<SessionId>>,
     pub events: Vec<(Position, Event)>,
     pub clients: Vec<String>,
     pub cuts: CutOffs,
@@ -31,10 +33,12 @@ pub async fn read(store: &impl Store) -> Everything {
         assert_eq!(store.session(session.id).await.unwrap().as_deref(), Some(&session));
         sessions.push((session, data));
     }
-    let mut by_subject = vec![];
+    let (mut by_subject, mut active_by_subject) = (vec![], vec![]);
     for who in SUBJECTS {
         let listed = store.sessions(Some(subject(who)), None, usize::MAX).await.unwrap();
         by_subject.push(listed.iter().map(|session| session.id).collect());
+        let active = store.active_sessions(subject(who), None, None, usize::MAX).await.unwrap();
+        active_by_subject.push(active.iter().map(|session| session.id).collect());
     }
     let registry: Registry = (*store.registry()).clone();
     let mut clients: Vec<String> = registry.clients.values().map(|client| format!("{client:?}")).collect();
@@ -52,6 +56,7 @@ pub async fn read(store: &impl Store) -> Everything {
     Everything {
         sessions,
         by_subject,
+        active_by_subject,
         events: normalised(log(store).await),
         clients,
         cuts,

@@ -1,0 +1,100 @@
+//! A decision on every session of a subject that may be active, in slices, so that other writes run in between.
+//!
+//! Exact all the same: a session that is opened or changed behind the pass is noted, and decided on in the
+//! transaction that writes the closing event. What is opened later comes after that event.
+
+use std::ops::Bound;
+
+use redb::ReadableTable;
+
+use super::Result;
+use super::batch::Batch;
+use super::error::failed;
+use super::tables::{active_key, id_at_end};
+use crate::domain::cutoff::CutOffs;
+use crate::domain::event::Event;
+use crate::domain::id::{SessionId, Subject};
+use crate::domain::session::{Decision, Session};
+
+/// How many sessions one transaction decides on, for one such update.
+const SLICE: usize = 256;
+
+/// An update of a subject, from its first slice to its last.
+pub(super) struct SubjectUpdate<D> {
+    subject: Subject,
+    closing: Event,
+    decide: D,
+    /// The last entry of the index that was decided on.
+    after: Option<[u8; 48]>,
+    /// Its number among the updates that need more than one slice.
+    number: Option<u64>,
+    /// How often the decision answered true.
+    count: usize,
+}
+
+impl<D: Fn(&mut Session, &CutOffs) -> Decision<bool>> SubjectUpdate<D> {
+    pub fn new(subject: Subject, closing: Event, decide: D) -> Self {
+        Self { subject, closing, decide, after: None, number: None, count: 0 }
+    }
+}
+
+impl Batch<'_> {
+    /// Runs the next slice. Returns how often the decision answered true once that was the last one; the closing
+    /// event follows if it ever did.
+    pub fn update_subject<D: Fn(&mut Session, &CutOffs) -> Decision<bool>>(
+        &mut self,
+        update: &mut SubjectUpdate<D>,
+    ) -> Result<Option<usize>> {
+        let done = self.update_slice(update);
+        if done.is_err() {
+            self.state.subject_updates.end(update.number);
+        }
+        done
+    }
+
+    fn update_slice<D: Fn(&mut Session, &CutOffs) -> Decision<bool>>(
+        &mut self,
+        update: &mut SubjectUpdate<D>,
+    ) -> Result<Option<usize>> {
+        let subject = self.codec.subject_index(&update.subject);
+        let first = update.after.unwrap_or_else(|| active_key(subject, [0; 16], SessionId([0; 16])));
+        let last = active_key(subject, [0xff; 16], SessionId([0xff; 16]));
+        let range = (Bound::Excluded(&first), Bound::Included(&last));
+        let mut keys = vec![];
+        for entry in self.tables.active.range::<&[u8; 48]>(range).map_err(failed)?.take(SLICE + 1) {
+            keys.push(*entry.map_err(failed)?.0.value());
+        }
+        let more = keys.len() > SLICE;
+        keys.truncate(SLICE);
+        let mut ids: Vec<SessionId> = keys.iter().map(|key| id_at_end(key)).collect();
+        ids.sort_unstable();
+        for id in ids {
+            self.update_one(id, update)?;
+        }
+        if more {
+            update.after = keys.last().copied();
+            if update.number.is_none() {
+                update.number = Some(self.state.subject_updates.start(subject));
+            }
+            return Ok(None);
+        }
+        for id in self.state.subject_updates.end(update.number) {
+            self.update_one(id, update)?;
+        }
+        if update.count > 0 {
+            self.append(std::slice::from_ref(&update.closing))?;
+        }
+        Ok(Some(update.count))
+    }
+
+    fn update_one<D: Fn(&mut Session, &CutOffs) -> Decision<bool>>(
+        &mut self,
+        id: SessionId,
+        update: &mut SubjectUpdate<D>,
+    ) -> Result<()> {
+        if let Some(loaded) = self.load(id)? {
+            update.count += usize::from(self.decide(loaded, &update.decide)?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! Upgrading a database of an older format, in slices: a crash in between starts it again.
+
+use std::ops::Bound;
+
+use redb::{Database, ReadableTable, TableHandle};
+
+use super::Result;
+use super::error::{corrupt, failed};
+use super::tables::{ACTIVE, FORMAT, SESSIONS, Tables, active_key_of};
+use super::writer::begin;
+use crate::domain::id::SessionId;
+use crate::store::record::Codec;
+
+/// How many sessions one transaction adds to the index.
+const SLICE: usize = 4096;
+
+/// Format 2 added the index of active sessions. `format` is what is written when it is complete.
+pub(super) fn upgrade_from_1(db: &Database, codec: &Codec, format: &[u8]) -> Result<()> {
+    tracing::info!("upgrading the database: building the index of active sessions");
+    let transaction = begin(db)?;
+    // A database that an older keyfob has used since an interrupted upgrade may have outdated entries.
+    transaction.delete_table(ACTIVE).map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    let mut after = None;
+    loop {
+        let transaction = begin(db)?;
+        let mut tables = Tables::open(&transaction)?;
+        let first = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = None;
+        for entry in
+            tables.sessions.range::<&[u8; 16]>((first, Bound::Unbounded)).map_err(failed)?.take(SLICE)
+        {
+            let (id, bytes) = entry.map_err(failed)?;
+            let id = SessionId(*id.value());
+            last = Some(id.0);
+            match codec.decode_session(id, bytes.value()) {
+                Ok(record) if record.session.may_be_active() => {
+                    tables.active.insert(&active_key_of(codec, &record.session), ()).map_err(failed)?;
+                }
+                Ok(_) => {}
+                Err(fault) => {
+                    let error = corrupt(SESSIONS.name(), id, fault);
+                    tracing::error!(%error, "a corrupt session is not in the index of active sessions");
+                }
+            }
+        }
+        if last.is_none() {
+            tables.meta.insert(FORMAT, format).map_err(failed)?;
+        }
+        drop(tables);
+        transaction.commit().map_err(failed)?;
+        if last.is_none() {
+            return Ok(());
+        }
+        after = last;
+    }
+}
