@@ -18,7 +18,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 use crate::config::{Log, LogFormat};
 
 /// Returns the id of the current request, if there is one: visible ASCII without quotes and backslashes.
-pub type RequestId = fn() -> Option<String>;
+pub type RequestIdSource = fn() -> Option<String>;
 
 /// Starts the log. Text is coloured only on a terminal without `NO_COLOR`. A line that a request caused ends
 /// with its request id.
@@ -27,7 +27,7 @@ pub type RequestId = fn() -> Option<String>;
 /// If the process already has a log.
 pub fn init(
     log: &Log,
-    request: RequestId,
+    request: RequestIdSource,
 ) -> std::result::Result<(), tracing::subscriber::SetGlobalDefaultError> {
     let coloured =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -46,7 +46,7 @@ fn filter(level: &str) -> EnvFilter {
 fn subscriber<W>(
     log: &Log,
     coloured: bool,
-    request: RequestId,
+    request: RequestIdSource,
     writer: W,
 ) -> Box<dyn Subscriber + Send + Sync>
 where
@@ -66,7 +66,7 @@ where
 }
 
 /// The fields of a text line, then the request id.
-struct TextFields(RequestId);
+struct TextFields(RequestIdSource);
 
 impl<'w> FormatFields<'w> for TextFields {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> Result {
@@ -81,7 +81,7 @@ impl<'w> FormatFields<'w> for TextFields {
 /// A JSON line with the request id as its last member.
 struct JsonLine<F> {
     format: F,
-    request: RequestId,
+    request: RequestIdSource,
 }
 
 impl<S, N, F> FormatEvent<S, N> for JsonLine<F>
@@ -128,7 +128,7 @@ mod tests {
         logged_by(|| None, format, level, log)
     }
 
-    fn logged_by(request: RequestId, format: LogFormat, level: &str, log: impl FnOnce()) -> String {
+    fn logged_by(request: RequestIdSource, format: LogFormat, level: &str, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber =

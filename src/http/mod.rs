@@ -102,7 +102,7 @@ pub fn wire<S: Store>(
     authorization_endpoint: Option<Arc<str>>,
     limits: request::limits::Limits,
     metrics: &Arc<metrics::Metrics>,
-) -> wire::Wire {
+) -> wire::Service {
     // poem-openapi takes the endpoints once for the document and once for the table.
     let api = || {
         (
@@ -134,7 +134,7 @@ pub fn wire<S: Store>(
     let service = OpenApiService::new(api(), "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules().issuer, &cookie.name);
     let ids = request::request_id::RequestIds::new(u32::from_le_bytes(engine.clock().random()));
-    let wire = wire::Wire::new(routes::Routes::of(api()), document, origins.clone(), limits).naming(ids);
+    let wire = wire::Service::new(routes::Routes::of(api()), document, origins.clone(), limits).naming(ids);
     metrics.watch(wire.routes().counters());
     wire
 }

@@ -45,7 +45,7 @@ pub struct Operation {
 
 /// The route of one request.
 #[derive(Clone, Copy)]
-pub struct Target<'r> {
+pub struct RouteMatch<'r> {
     /// `None` if the path is not a route (404).
     pub route: Option<&'r Route>,
     /// `None` if the route does not have the method (405).
@@ -120,15 +120,15 @@ impl Routes {
     }
 
     /// The route of a request.
-    pub fn find(&self, method: &Method, path: &str) -> Target<'_> {
+    pub fn find(&self, method: &Method, path: &str) -> RouteMatch<'_> {
         let route = self.exact.get(path).or_else(|| self.templates.iter().find(|route| route.matches(path)));
         let Some(route) = route else {
-            return Target { route: None, operation: None, counters: &self.unknown, is_head: false };
+            return RouteMatch { route: None, operation: None, counters: &self.unknown, is_head: false };
         };
         let is_head = *method == Method::HEAD && route.operation(&Method::GET).is_some();
         let operation = route.operation(if is_head { &Method::GET } else { method });
         let counters = operation.map_or(&*route.other, |operation| &*operation.counters);
-        Target { route: Some(route), operation, counters, is_head }
+        RouteMatch { route: Some(route), operation, counters, is_head }
     }
 
     /// Every route, ordered by path.

@@ -21,11 +21,11 @@ use crate::http::request::origin::{self, Origins};
 use crate::http::request::request_id::{RequestIds, X_REQUEST_ID};
 use crate::http::response::error::Problem;
 use crate::http::response::headers;
-use crate::http::routes::{Operation, Routes, Target};
+use crate::http::routes::{Operation, RouteMatch, Routes};
 use crate::http::surface::Surface;
 
 /// Answers requests. It always answers: errors and panics of endpoints become responses.
-pub struct Wire {
+pub struct Service {
     routes: Routes,
     document: Arc<Document>,
     origins: Origins,
@@ -35,7 +35,7 @@ pub struct Wire {
     limits: Limits,
 }
 
-impl Wire {
+impl Service {
     /// Serves `routes`, and `document`, which describes them.
     pub fn new(mut routes: Routes, document: Document, origins: Origins, limits: Limits) -> Self {
         let document = Arc::new(document);
@@ -123,7 +123,7 @@ impl Wire {
         response
     }
 
-    async fn answer(&self, surface: Surface, mut request: Request, target: Target<'_>) -> Response {
+    async fn answer(&self, surface: Surface, mut request: Request, target: RouteMatch<'_>) -> Response {
         if surface == Surface::V1
             && !request.method().is_safe()
             && self.origins.are_crossed_by(request.uri().path(), request.headers())
@@ -193,7 +193,7 @@ impl Wire {
     }
 }
 
-impl Endpoint for Wire {
+impl Endpoint for Service {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
@@ -346,12 +346,12 @@ pub(crate) mod tests {
     }
 
     /// The wire in front of them.
-    pub fn wire() -> Wire {
+    pub fn wire() -> Service {
         let service = OpenApiService::new(Demo, "demo", "1");
         let document = Document::new(&service, "https://id.example", "__Host-keyfob");
         let limits =
             Limits { body_bytes_max: 1024, parameters_max: 4, request_timeout: Duration::from_secs(30) };
-        Wire::new(Routes::of(Demo), document, Origins::new("http://127.0.0.1:8080", &[]), limits)
+        Service::new(Routes::of(Demo), document, Origins::new("http://127.0.0.1:8080", &[]), limits)
     }
 
     fn request(method: Method, path: &str) -> poem::RequestBuilder {

@@ -24,7 +24,7 @@ use crate::http as wire;
 use crate::http::metrics::Metrics;
 use crate::http::net::channel::Channel;
 use crate::http::net::peer::TrustedProxies;
-use crate::http::wire::Wire;
+use crate::http::wire::Service;
 use crate::store::Store;
 use crate::store::redb::{Options, Redb};
 use crate::token::client_secret::{client_secret, hash_client_secret};
@@ -37,7 +37,7 @@ const ADMINISTRATOR: &str = "admin";
 pub struct App {
     engine: Arc<Engine<Redb>>,
     store: Arc<Redb>,
-    wire: Arc<Wire>,
+    wire: Arc<Service>,
     metrics: Arc<Metrics>,
     lock: InstanceLock,
 }
@@ -151,7 +151,7 @@ impl App {
     }
 
     /// The HTTP service.
-    pub fn wire(&self) -> &Arc<Wire> {
+    pub fn wire(&self) -> &Arc<Service> {
         &self.wire
     }
 

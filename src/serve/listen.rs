@@ -20,7 +20,7 @@ use crate::http::metrics::Metrics;
 use crate::http::net::channel::Channel;
 use crate::http::net::connection::{ConnectionLimits, Stage, serve};
 use crate::http::net::listener::TlsListener;
-use crate::http::wire::Wire;
+use crate::http::wire::Service;
 
 /// Why an address cannot be listened on, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ impl Listeners {
     /// Serves until `stage` is `Stopping`; public listeners use TLS if there is a certificate.
     pub async fn serve(
         self,
-        wire: Arc<Wire>,
+        wire: Arc<Service>,
         certificate: Option<&Certificate>,
         limits: ConnectionLimits,
         metrics: &Metrics,

@@ -11,7 +11,7 @@ use poem_openapi::{ApiResponse, OpenApi};
 use crate::domain::caller::ReadMetrics;
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::metrics::page::{Form, Page};
+use crate::http::metrics::page::{ExpositionFormat, Page};
 use crate::http::metrics::{Metrics, figures, process};
 use crate::http::request::caller::{Origin, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
@@ -72,16 +72,16 @@ impl<S: Store> MetricsApi<S> {
 }
 
 /// The format that the request accepts.
-struct Accepted(Form);
+struct Accepted(ExpositionFormat);
 
 impl<'a> FromRequest<'a> for Accepted {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self(Form::accepted(request.header(header::ACCEPT).unwrap_or_default())))
+        Ok(Self(ExpositionFormat::accepted(request.header(header::ACCEPT).unwrap_or_default())))
     }
 }
 
 /// A finished page.
-struct Exposition(Form, String);
+struct Exposition(ExpositionFormat, String);
 
 impl IntoResponse for Exposition {
     fn into_response(self) -> Response {

@@ -6,14 +6,14 @@ use crate::meter::Distribution;
 
 /// The format of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ExpositionFormat {
     /// The default.
     Text,
     /// Preferred by newer collectors.
     OpenMetrics,
 }
 
-impl Form {
+impl ExpositionFormat {
     /// The format that an `Accept` header asks for.
     pub fn accepted(accept: &str) -> Self {
         let asked = accept.split(',').any(|range| range.trim().starts_with("application/openmetrics-text"));
@@ -34,7 +34,7 @@ pub type Labels<'a> = &'a [(&'a str, &'a str)];
 
 /// A page that is being written.
 pub struct Page {
-    form: Form,
+    form: ExpositionFormat,
     text: String,
 }
 
@@ -46,14 +46,15 @@ pub struct Samples<'p> {
 
 impl Page {
     /// An empty page.
-    pub fn new(form: Form) -> Self {
+    pub fn new(form: ExpositionFormat) -> Self {
         Self { form, text: String::with_capacity(32 * 1024) }
     }
 
     /// Starts a counter. `name` ends with `_total`.
     pub fn counter(&mut self, name: &str, help: &str) -> Samples<'_> {
         // OpenMetrics names the family without the suffix, the older form with it.
-        let family = if self.form == Form::OpenMetrics { name.trim_end_matches("_total") } else { name };
+        let family =
+            if self.form == ExpositionFormat::OpenMetrics { name.trim_end_matches("_total") } else { name };
         self.family(family, name, "counter", help)
     }
 
@@ -75,7 +76,7 @@ impl Page {
     fn family(&mut self, family: &str, name: &str, kind: &str, help: &str) -> Samples<'_> {
         let _ = writeln!(self.text, "# HELP {family} {help}");
         let _ = writeln!(self.text, "# TYPE {family} {kind}");
-        if self.form == Form::OpenMetrics
+        if self.form == ExpositionFormat::OpenMetrics
             && let Some(unit) =
                 ["seconds", "bytes"].into_iter().find(|unit| family.ends_with(&format!("_{unit}")))
         {
@@ -86,7 +87,7 @@ impl Page {
 
     /// The finished page.
     pub fn finish(mut self) -> String {
-        if self.form == Form::OpenMetrics {
+        if self.form == ExpositionFormat::OpenMetrics {
             self.text.push_str("# EOF\n");
         }
         self.text
@@ -141,7 +142,7 @@ fn in_units(number: u64, unit: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn page(form: Form) -> String {
+    fn page(form: ExpositionFormat) -> String {
         let mut page = Page::new(form);
         page.counter("a_total", "Things.").sample(&[("name", "a\"b\\c\nd"), ("kind", "x")], 3);
         page.one("b_bytes", "Size.", 1.5);
@@ -167,12 +168,12 @@ c_seconds_bucket{of="it",le="+Inf"} 3
 c_seconds_sum{of="it"} 3.5
 c_seconds_count{of="it"} 3
 "#;
-        assert_eq!(page(Form::Text), expected);
+        assert_eq!(page(ExpositionFormat::Text), expected);
     }
 
     #[test]
     fn openmetrics_has_units_and_families_without_the_suffix() {
-        let page = page(Form::OpenMetrics);
+        let page = page(ExpositionFormat::OpenMetrics);
         assert!(page.starts_with("# HELP a Things.\n# TYPE a counter\na_total{"), "{page}");
         assert!(
             page.contains("# UNIT b_bytes bytes\nb_bytes")
@@ -181,9 +182,11 @@ c_seconds_count{of="it"} 3
         );
         assert!(page.ends_with("\n# EOF\n"), "{page}");
         assert_eq!(
-            Form::accepted("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"),
-            Form::OpenMetrics
+            ExpositionFormat::accepted(
+                "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2"
+            ),
+            ExpositionFormat::OpenMetrics
         );
-        assert_eq!(Form::accepted("*/*"), Form::Text);
+        assert_eq!(ExpositionFormat::accepted("*/*"), ExpositionFormat::Text);
     }
 }

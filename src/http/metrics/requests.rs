@@ -121,11 +121,11 @@ pub(super) fn print(page: &mut Page, all: &[Arc<RequestCounters>]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::page::Form;
+    use super::super::page::ExpositionFormat;
     use super::*;
 
     fn printed(counters: &Arc<RequestCounters>) -> String {
-        let mut page = Page::new(Form::Text);
+        let mut page = Page::new(ExpositionFormat::Text);
         print(&mut page, std::slice::from_ref(counters));
         page.finish()
     }

@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::engine::authenticate::Source;
 use crate::http::net::channel::Channel;
 use crate::http::net::peer::Peer;
-use crate::http::request::credentials::{Authorization, BasicOrBearer, ClientFields, merge};
+use crate::http::request::credentials::{Authorization, BasicOrBearer, ClientFormFields, merge};
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
@@ -35,6 +35,6 @@ pub async fn caller<S: Store, P: Needs>(
     authorization: Authorization<BasicOrBearer>,
     origin: &Origin,
 ) -> Result<Granted<P>, Problem> {
-    let credentials = merge(authorization.header, ClientFields::default())?;
+    let credentials = merge(authorization.header, ClientFormFields::default())?;
     Ok(engine.authenticate(credentials.as_engine(), origin.0).await?.require()?)
 }

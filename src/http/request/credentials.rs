@@ -17,9 +17,9 @@ use crate::http::request::urlencoded::decode;
 
 /// A client secret or a token, as the request contains it. Erased when dropped; `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
+pub struct PresentedSecret(Zeroizing<String>);
 
-impl Secret {
+impl PresentedSecret {
     /// Wraps `secret`.
     pub fn new(secret: String) -> Self {
         Self(Zeroizing::new(secret))
@@ -31,9 +31,9 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for PresentedSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+        f.write_str("PresentedSecret(…)")
     }
 }
 
@@ -47,12 +47,12 @@ pub enum AuthorizationHeader {
         /// The client identifier, not checked.
         id: String,
         /// The client secret, not checked.
-        secret: Secret,
+        secret: PresentedSecret,
     },
     /// HTTP Basic that cannot be decoded.
     MalformedBasic,
     /// A bearer token, not checked.
-    Bearer(Secret),
+    Bearer(PresentedSecret),
     /// More than one header.
     Repeated,
     /// An unsupported scheme.
@@ -72,7 +72,7 @@ impl AuthorizationHeader {
         if scheme.eq_ignore_ascii_case("basic") {
             basic(rest.trim_start()).unwrap_or(Self::MalformedBasic)
         } else if scheme.eq_ignore_ascii_case("bearer") {
-            Self::Bearer(Secret::new(rest.trim_start().to_owned()))
+            Self::Bearer(PresentedSecret::new(rest.trim_start().to_owned()))
         } else {
             Self::OtherScheme
         }
@@ -85,17 +85,17 @@ fn basic(encoded: &str) -> Option<AuthorizationHeader> {
     let joined = Zeroizing::new(Base64::decode_vec(encoded).ok()?);
     let colon = joined.iter().position(|b| *b == b':')?;
     let id = decode(&joined[..colon])?.into_owned();
-    let secret = Secret::new(decode(&joined[colon + 1..])?.into_owned());
+    let secret = PresentedSecret::new(decode(&joined[colon + 1..])?.into_owned());
     Some(AuthorizationHeader::Basic { id, secret })
 }
 
 /// The fields of a form that identify the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClientFields {
+pub struct ClientFormFields {
     /// `client_id`.
     pub id: Option<String>,
     /// `client_secret`.
-    pub secret: Option<Secret>,
+    pub secret: Option<PresentedSecret>,
     /// Whether there is a `client_assertion` (RFC 7523), which is not supported.
     pub assertion: bool,
 }
@@ -112,10 +112,10 @@ pub enum Credentials {
         /// The client identifier, not checked.
         id: String,
         /// The client secret, not checked.
-        secret: Secret,
+        secret: PresentedSecret,
     },
     /// A bearer token.
-    Bearer(Secret),
+    Bearer(PresentedSecret),
 }
 
 impl Credentials {
@@ -139,7 +139,7 @@ impl Credentials {
 
 /// The credentials of header and form. A client must use one method only (RFC 6749 §2.3; CLI-10, CLI-11, INT-38
 /// to INT-40, C-07).
-pub fn merge(header: AuthorizationHeader, form: ClientFields) -> Result<Credentials, Refused> {
+pub fn merge(header: AuthorizationHeader, form: ClientFormFields) -> Result<Credentials, Refused> {
     let invalid = |why: &'static str| Err(Refusal::InvalidRequest.because(why));
     if header == AuthorizationHeader::Repeated {
         return invalid("more than one Authorization header");
@@ -307,18 +307,18 @@ mod tests {
     }
 
     fn basic(id: &str, secret: &str) -> AuthorizationHeader {
-        AuthorizationHeader::Basic { id: id.to_owned(), secret: Secret::new(secret.to_owned()) }
+        AuthorizationHeader::Basic { id: id.to_owned(), secret: PresentedSecret::new(secret.to_owned()) }
     }
 
-    fn fields(id: Option<&str>, secret: Option<&str>) -> ClientFields {
-        ClientFields {
+    fn fields(id: Option<&str>, secret: Option<&str>) -> ClientFormFields {
+        ClientFormFields {
             id: id.map(str::to_owned),
-            secret: secret.map(|s| Secret::new(s.to_owned())),
+            secret: secret.map(|s| PresentedSecret::new(s.to_owned())),
             assertion: false,
         }
     }
 
-    fn refusal(presented: AuthorizationHeader, form: ClientFields) -> Option<Refusal> {
+    fn refusal(presented: AuthorizationHeader, form: ClientFormFields) -> Option<Refusal> {
         merge(presented, form).err().map(|refused| refused.refusal)
     }
 
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(presented(&["bAsIc YTpi"]), basic("a", "b"));
         assert_eq!(
             presented(&["BEARER  v4.public.x"]),
-            AuthorizationHeader::Bearer(Secret::new("v4.public.x".into()))
+            AuthorizationHeader::Bearer(PresentedSecret::new("v4.public.x".into()))
         );
     }
 
@@ -365,8 +365,8 @@ mod tests {
 
     #[test]
     fn two_ways_of_authenticating_are_refused_cli_10_int_38_int_40() {
-        let bearer = || AuthorizationHeader::Bearer(Secret::new("t".into()));
-        let assertion = || ClientFields { assertion: true, ..ClientFields::default() };
+        let bearer = || AuthorizationHeader::Bearer(PresentedSecret::new("t".into()));
+        let assertion = || ClientFormFields { assertion: true, ..ClientFormFields::default() };
         assert_eq!(refusal(basic("a", "s"), fields(None, Some("s"))), Some(Refusal::InvalidRequest));
         assert_eq!(refusal(basic("a", "s"), fields(Some("a"), Some("s"))), Some(Refusal::InvalidRequest));
         assert_eq!(refusal(basic("a", "s"), assertion()), Some(Refusal::InvalidRequest));
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(
             refusal(
                 AuthorizationHeader::Absent,
-                ClientFields { assertion: true, ..fields(Some("a"), Some("s")) }
+                ClientFormFields { assertion: true, ..fields(Some("a"), Some("s")) }
             ),
             Some(Refusal::InvalidRequest)
         );
@@ -390,13 +390,16 @@ mod tests {
     fn a_client_id_beside_basic_must_be_the_same_cli_11() {
         assert_eq!(refusal(basic("a", "s"), fields(Some("b"), None)), Some(Refusal::InvalidRequest));
         let same = merge(basic("a", "s"), fields(Some("a"), None));
-        assert_eq!(same, Ok(Credentials::Secret { id: "a".into(), secret: Secret::new("s".into()) }));
+        assert_eq!(
+            same,
+            Ok(Credentials::Secret { id: "a".into(), secret: PresentedSecret::new("s".into()) })
+        );
     }
 
     #[test]
     fn one_way_is_what_it_is_cli_08_cli_12() {
         let merged = |presented, form| merge(presented, form).unwrap();
-        let secret = Credentials::Secret { id: "a".into(), secret: Secret::new("s".into()) };
+        let secret = Credentials::Secret { id: "a".into(), secret: PresentedSecret::new("s".into()) };
         assert_eq!(merged(basic("a", "s"), fields(None, None)), secret);
         assert_eq!(merged(AuthorizationHeader::Absent, fields(Some("a"), Some("s"))), secret);
         assert_eq!(
@@ -404,7 +407,10 @@ mod tests {
             Credentials::Name("a".into())
         );
         assert_eq!(merged(AuthorizationHeader::Absent, fields(None, None)), Credentials::None);
-        assert!(merged(AuthorizationHeader::Bearer(Secret::new("t".into())), fields(None, None)).is_bearer());
+        assert!(
+            merged(AuthorizationHeader::Bearer(PresentedSecret::new("t".into())), fields(None, None))
+                .is_bearer()
+        );
         assert_eq!(
             refusal(AuthorizationHeader::Absent, fields(None, Some("s"))),
             Some(Refusal::InvalidRequest)
@@ -413,7 +419,7 @@ mod tests {
             refusal(AuthorizationHeader::OtherScheme, fields(None, None)),
             Some(Refusal::InvalidClient)
         );
-        let assertion = ClientFields { assertion: true, ..fields(Some("a"), None) };
+        let assertion = ClientFormFields { assertion: true, ..fields(Some("a"), None) };
         assert_eq!(refusal(AuthorizationHeader::Absent, assertion), Some(Refusal::InvalidClient));
     }
 

@@ -7,7 +7,7 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use crate::domain::refusal::{Refusal, Refused};
-use crate::http::request::credentials::{ClientFields, Secret};
+use crate::http::request::credentials::{ClientFormFields, PresentedSecret};
 use crate::http::request::urlencoded::decode;
 use crate::http::response::error::OAuthError;
 
@@ -107,10 +107,10 @@ impl Form {
     }
 
     /// The fields that identify the client.
-    fn take_client(&mut self) -> Result<ClientFields, Refused> {
-        Ok(ClientFields {
+    fn take_client(&mut self) -> Result<ClientFormFields, Refused> {
+        Ok(ClientFormFields {
             id: self.take("client_id")?,
-            secret: self.take("client_secret")?.map(Secret::new),
+            secret: self.take("client_secret")?.map(PresentedSecret::new),
             assertion: self.take("client_assertion")?.is_some(),
         })
     }
@@ -138,7 +138,7 @@ pub struct OAuthForm<T> {
     /// The fields of the endpoint.
     pub fields: T,
     /// The fields that identify the client; see [`crate::http::request::credentials::merge`].
-    pub client: ClientFields,
+    pub client: ClientFormFields,
 }
 
 impl<T: FromForm> OAuthForm<T> {
@@ -340,7 +340,7 @@ mod tests {
         let client =
             read_all(Some(FORM), None, b"token=a&client_id=app&client_secret=s%2Bs").ok().unwrap().client;
         assert_eq!(
-            (client.id.as_deref(), client.secret.as_ref().map(Secret::expose)),
+            (client.id.as_deref(), client.secret.as_ref().map(PresentedSecret::expose)),
             (Some("app"), Some("s+s"))
         );
         assert!(!client.assertion);

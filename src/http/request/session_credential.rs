@@ -4,7 +4,7 @@ use poem::Request;
 use poem::http::{HeaderMap, StatusCode};
 
 use crate::http::request::cookie::Cookie;
-use crate::http::request::credentials::{AuthorizationHeader, Secret};
+use crate::http::request::credentials::{AuthorizationHeader, PresentedSecret};
 use crate::http::response::error::Problem;
 use crate::token::form::has_form_of_ours;
 
@@ -13,9 +13,9 @@ pub enum SessionCredential {
     /// Neither a bearer token nor one session cookie.
     None,
     /// In the cookie: a browser adds it to every request.
-    Cookie(Secret),
+    Cookie(PresentedSecret),
     /// In the `Authorization` header.
-    Bearer(Secret),
+    Bearer(PresentedSecret),
 }
 
 impl SessionCredential {
@@ -42,7 +42,7 @@ impl SessionCredential {
     }
 
     fn of_cookie(headers: &HeaderMap, cookie: &Cookie) -> Self {
-        cookie.read(headers).map_or(Self::None, |value| Self::Cookie(Secret::new(value.to_owned())))
+        cookie.read(headers).map_or(Self::None, |value| Self::Cookie(PresentedSecret::new(value.to_owned())))
     }
 
     /// The token, not checked.

@@ -10,7 +10,7 @@ use keyfob::domain::time::Timestamp;
 use keyfob::engine::clock::{Clock, ManualClock};
 use keyfob::first_start::Starter;
 use keyfob::http::net::channel::Channel;
-use keyfob::http::wire::Wire;
+use keyfob::http::wire::Service;
 use keyfob::serve::App;
 use keyfob::store::{Lane, Store};
 use serde_json::{Value, json};
@@ -338,7 +338,7 @@ impl Answer {
 
 /// Sends a request to these routes.
 pub async fn send(
-    wire: &Wire,
+    wire: &Service,
     method: Method,
     path: &str,
     auth: Auth<'_>,

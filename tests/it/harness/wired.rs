@@ -12,7 +12,7 @@ use keyfob::engine::{Engine, Rules};
 use keyfob::http::request::cookie::Cookie;
 use keyfob::http::request::limits::Limits;
 use keyfob::http::request::origin::Origins;
-use keyfob::http::wire::Wire;
+use keyfob::http::wire::Service;
 use keyfob::store::redb::{Options, Redb};
 use redb::StorageBackend;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ use crate::harness::server::{Answer, Auth, Client, ISSUER, NOW_S, encoded, send,
 
 /// The routes and the disk.
 pub struct Wired {
-    pub wire: Arc<Wire>,
+    pub wire: Arc<Service>,
     pub disk: Disk,
     unplugged: Arc<AtomicBool>,
 }
@@ -111,7 +111,7 @@ impl Wired {
 }
 
 /// Posts a form to these routes.
-pub async fn form(wire: &Wire, path: &str, client: &Client, fields: &[(&str, &str)]) -> Answer {
+pub async fn form(wire: &Service, path: &str, client: &Client, fields: &[(&str, &str)]) -> Answer {
     send(
         wire,
         Method::POST,

@@ -122,21 +122,15 @@ const TWICE: &[(&str, &str)] = &[
     ("Result", "the usual alias: each with the error of its room"),
     ("Backup", "http/api/db.rs and cli/db/backup.rs: to be renamed"),
     ("CheckProgress", "http/api/db.rs and store/check.rs: to be renamed"),
-    ("ClientFields", "engine/clients.rs and http/request/credentials.rs: to be renamed"),
     ("Document", "http/document.rs and http/api/well_known.rs: to be renamed"),
     ("Fault", "config/fault.rs and store/record.rs: to be renamed"),
-    ("Form", "http/request/form.rs and http/metrics/page.rs: to be renamed"),
     ("Format", "config/format.rs and http/request/types.rs: to be renamed"),
     ("Opening", "cli/session.rs and store/mod.rs: to be renamed"),
     ("Origin", "config/address.rs and http/request/caller.rs: to be renamed"),
     ("Progress", "serve/restore.rs and cli/progress.rs: to be renamed"),
     ("Report", "cli/db/check.rs and store/redb/check.rs: to be renamed"),
-    ("RequestId", "telemetry.rs and http/request/request_id.rs: to be renamed"),
-    ("Secret", "http/request/credentials.rs and token/opaque.rs: to be renamed"),
-    ("Target", "http/routes.rs and cli/db/backup.rs: to be renamed"),
     ("Time", "http/request/types.rs and token/access/time.rs: to be renamed"),
     ("Unverified", "token/jwt.rs and token/paseto.rs: to be renamed"),
-    ("Wire", "http/wire.rs and http/request/types.rs: to be renamed"),
 ];
 
 /// A name that means two things misleads the reader.

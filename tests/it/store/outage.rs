@@ -104,7 +104,7 @@ async fn no_token_comes_back_to_life() {
 }
 
 /// Asks until it has seen the token inactive a few times; whether it was active, each time.
-async fn watch(wire: std::sync::Arc<keyfob::http::wire::Wire>, app: Client, token: String) -> Vec<bool> {
+async fn watch(wire: std::sync::Arc<keyfob::http::wire::Service>, app: Client, token: String) -> Vec<bool> {
     let mut history: Vec<bool> = vec![];
     while history.iter().filter(|active| !**active).count() < 5 {
         history
