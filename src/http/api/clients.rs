@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::engine::clients::WithSecret;
 use crate::http::api::client_object::{ClientObject, ClientSettings};
 use crate::http::document::Tag;
-use crate::http::request::caller::{Origin, caller};
+use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::json::JsonBody;
 use crate::http::request::parameters::{page_default, page_size, parsed};
@@ -70,10 +70,10 @@ impl<S: Store> ClientsApi<S> {
     async fn create(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         body: JsonBody<ClientSettings>,
     ) -> Result<CreateResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         let settings = body.read()?;
         let malformed = |_| Problem::from(Refused::invalid("client_id", ClientId::EXPECTED));
         let id = settings.client_id.as_deref().map(|id| ClientId::new(id).map_err(malformed)).transpose()?;
@@ -89,14 +89,14 @@ impl<S: Store> ClientsApi<S> {
     async fn list(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// How many: 1 to 200.
         #[oai(default = "page_default")]
         limit: Query<usize>,
         /// Where to go on: the `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<ClientPage>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         let after: Option<ClientId> = parsed("cursor", cursor.0.as_deref())?;
         let (clients, next) = self.0.clients(&caller, after.as_ref(), page_size(limit.0)?)?;
         let items = clients.iter().map(|client| ClientObject::new(client, None)).collect();
@@ -110,11 +110,11 @@ impl<S: Store> ClientsApi<S> {
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// Its name.
         id: Path<String>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         Ok(Json(ClientObject::new(&*self.0.client(&caller, &client_id(&id.0)?)?, None)))
     }
 
@@ -126,12 +126,12 @@ impl<S: Store> ClientsApi<S> {
     async fn change(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// Its name.
         id: Path<String>,
         body: JsonBody<ClientSettings>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         let settings = body.read()?;
         if settings.client_id.as_ref().is_some_and(|other| *other != id.0) {
             return Err(Problem::invalid(
@@ -150,11 +150,11 @@ impl<S: Store> ClientsApi<S> {
     async fn delete(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// Its name.
         id: Path<String>,
     ) -> Result<DeleteResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         self.0.delete_client(&caller, client_id(&id.0)?).await?;
         Ok(DeleteResponse::Deleted)
     }
@@ -172,12 +172,12 @@ impl<S: Store> ClientsApi<S> {
     async fn rotate_secret(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// Its name.
         id: Path<String>,
         body: JsonBody<SecretRotation>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         let malformed = || {
             Problem::invalid(
                 "keep_old_for",

@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::engine::Engine;
 use crate::engine::upkeep::FindLog;
 use crate::http::document::Tag;
-use crate::http::request::caller::{Origin, caller};
+use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::types::{Time, Wire};
 use crate::http::response::answer::Json;
@@ -163,11 +163,11 @@ impl<S: Store> DbApi<S> {
     async fn backup(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// How many bytes a second to read at most: from 1048576. Without it 64 MiB.
         rate: Query<Option<u64>>,
     ) -> Result<BackupResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         let walk = self.0.backup(&caller, rate.0)?;
         let name = format!(
             "attachment; filename=\"keyfob-{}.backup\"",
@@ -185,9 +185,9 @@ impl<S: Store> DbApi<S> {
     async fn check(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
     ) -> Result<CheckResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         let walk = self.0.check_store(&caller)?;
         let mut log = FindLog::default();
         Ok(CheckResponse::Lines(Lines(stream::body(walk, move |note| {
@@ -205,9 +205,9 @@ impl<S: Store> DbApi<S> {
     async fn stats(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
     ) -> Result<Json<StatsObject>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         Ok(Json(self.0.stats(&caller).await?.into()))
     }
 }

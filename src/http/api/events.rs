@@ -13,7 +13,7 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::caller::{Origin, caller};
+use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::parameters::{page_default, page_size};
 use crate::http::request::types::{Time, Wire};
@@ -102,7 +102,7 @@ impl<S: Store> EventsApi<S> {
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// The cursor after which to begin; without it, at the oldest event that is kept.
         after: Query<Option<String>>,
         /// How many: 1 to 200.
@@ -114,7 +114,7 @@ impl<S: Store> EventsApi<S> {
         #[oai(default)]
         wait: Query<u64>,
     ) -> Result<Json<EventPage>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &source).await?;
         let limit = page_size(limit.0)?;
         if wait.0 > WAIT_MAX_S {
             return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX_S} seconds")));

@@ -10,7 +10,7 @@ use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::engine::families::OpenFamily;
 use crate::http::document::Tag;
-use crate::http::request::caller::{Origin, caller};
+use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::json::OptionalJsonBody;
 use crate::http::request::parameters::session_id;
@@ -79,12 +79,12 @@ impl<S: Store> FamiliesApi<S> {
     async fn open(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// The session's identifier.
         id: Path<String>,
         body: OptionalJsonBody<OpenFamilyBody>,
     ) -> Result<OpenFamilyResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         let OpenFamilyBody { client_id, scope, audience } = body.read()?;
         let opened = self
             .0
@@ -112,13 +112,13 @@ impl<S: Store> FamiliesApi<S> {
     async fn end(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// The session's identifier.
         id: Path<String>,
         /// Its number in the session.
         family: Path<String>,
     ) -> Result<EndFamilyResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         self.0.end_family(&caller, session_id(&id.0)?, number(&family.0)?).await?;
         Ok(EndFamilyResponse::Ended)
     }

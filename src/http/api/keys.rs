@@ -12,7 +12,7 @@ use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::caller::{Origin, caller};
+use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::types::{Time, Wire};
 use crate::http::response::answer::Json;
@@ -79,9 +79,9 @@ impl<S: Store> KeysApi<S> {
     async fn list(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
     ) -> Result<Json<KeyList>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         Ok(Json(KeyList { items: self.0.keys(&caller).await?.iter().map(Key::from).collect() }))
     }
 
@@ -93,9 +93,9 @@ impl<S: Store> KeysApi<S> {
     async fn rotate(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
     ) -> Result<Json<Rotated>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         let signing = self.0.rotate_keys(&caller).await?;
         let kid = |algorithm| signing.iter().find(|id| id.algorithm() == algorithm).map(ToString::to_string);
         let (kid, es256_kid) = (kid(Algorithm::EdDsa).unwrap_or_default(), kid(Algorithm::Es256));
@@ -110,11 +110,11 @@ impl<S: Store> KeysApi<S> {
     async fn revoke(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// The key's identifier.
         kid: Path<String>,
     ) -> Result<RevokeResponse, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         let unknown = |_| Problem::from(Refusal::NotFound.because("there is no such key"));
         self.0.revoke_key(&caller, kid.0.parse().map_err(unknown)?).await?;
         Ok(RevokeResponse::Revoked)

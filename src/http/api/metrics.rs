@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::metrics::page::{ExpositionFormat, Page};
 use crate::http::metrics::{Metrics, figures, process};
-use crate::http::request::caller::{Origin, caller};
+use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::response::error::Problem;
 use crate::store::Store;
@@ -35,11 +35,11 @@ impl<S: Store> MetricsApi<S> {
     async fn metrics(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         form: Accepted,
     ) -> Result<Exposition, Problem> {
         if !self.metrics.is_public() {
-            caller::<_, ReadMetrics>(&self.engine, authorization, &origin).await?;
+            caller::<_, ReadMetrics>(&self.engine, authorization, &source).await?;
         }
         let mut page = Page::new(form.0);
         page.gauge("keyfob_build_info", "Always 1; the label is the version.")

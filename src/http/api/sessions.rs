@@ -16,7 +16,7 @@ use crate::engine::renew::RenewSession;
 use crate::http::api::session_object::{DeviceObject, SessionObject};
 use crate::http::api::subjects::{EndedCount, subject_named};
 use crate::http::document::Tag;
-use crate::http::request::caller::{Origin, caller};
+use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::if_match::versions;
 use crate::http::request::json::{JsonBody, OptionalJsonBody};
@@ -171,10 +171,10 @@ impl<S: Store> SessionsApi<S> {
     async fn open(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         body: JsonBody<OpenSessionBody>,
     ) -> Result<OpenResponse, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &source).await?;
         let opened = self.engine.open(&caller, body.read()?.into()).await?;
         let location = format!("/v1/sessions/{}", opened.session.id);
         Ok(OpenResponse::Opened(Json(self.opened_body(opened)?), location))
@@ -189,7 +189,7 @@ impl<S: Store> SessionsApi<S> {
     async fn list(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// Only this subject's.
         subject: Query<Option<String>>,
         /// Only this client's.
@@ -202,7 +202,7 @@ impl<S: Store> SessionsApi<S> {
         /// Where to go on: the `next_cursor` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<SessionPage>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &source).await?;
         let filter = SessionFilter {
             subject: parsed("subject", subject.0.as_deref())?,
             client_id: parsed("client_id", client_id.0.as_deref())?,
@@ -226,7 +226,7 @@ impl<S: Store> SessionsApi<S> {
     async fn end_many(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// `true`: every session there is.
         all: Query<Option<bool>>,
         /// All sessions of this subject.
@@ -236,7 +236,7 @@ impl<S: Store> SessionsApi<S> {
         /// Why, in the caller's own words, at most 256 bytes; kept in the event log.
         reason: Query<Option<String>>,
     ) -> Result<Json<EndedSessions>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &source).await?;
         match (all.0, subject.0, except.0) {
             (Some(true), None, None) => {
                 self.engine.end_everything(&caller.require()?, reason.0).await?;
@@ -261,11 +261,11 @@ impl<S: Store> SessionsApi<S> {
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// Its identifier.
         id: Path<String>,
     ) -> Result<Json<SessionObject>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &source).await?;
         Ok(Json(SessionObject::new(self.engine.session(&caller, session_id(&id.0)?).await?)?))
     }
 
@@ -278,7 +278,7 @@ impl<S: Store> SessionsApi<S> {
     async fn change(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// Its identifier.
         id: Path<String>,
         /// The `version` that must still be the current one, such as `"3"`, or several of which one must be;
@@ -287,7 +287,7 @@ impl<S: Store> SessionsApi<S> {
         if_match: Header<Option<String>>,
         body: JsonBody<ChangeSessionBody>,
     ) -> Result<Json<SessionObject>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &source).await?;
         let change = ChangeSession {
             if_version: if_match.0.as_deref().map_or(Ok(None), versions)?,
             ..body.read()?.into()
@@ -310,12 +310,12 @@ impl<S: Store> SessionsApi<S> {
     async fn renew(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// Its identifier.
         id: Path<String>,
         body: OptionalJsonBody<RenewSessionBody>,
     ) -> Result<Json<OpenedBody>, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &source).await?;
         let RenewSessionBody { acr, amr, auth_time } = body.read()?;
         let request =
             RenewSession { acr, amr: amr.unwrap_or_default(), auth_time: auth_time.map(|time| time.0) };
@@ -330,11 +330,11 @@ impl<S: Store> SessionsApi<S> {
     async fn end(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// Its identifier.
         id: Path<String>,
     ) -> Result<EndResponse, Problem> {
-        let caller = caller(&self.engine, authorization, &origin).await?;
+        let caller = caller(&self.engine, authorization, &source).await?;
         self.engine.end_session(&caller, session_id(&id.0)?).await?;
         Ok(EndResponse::Ended)
     }

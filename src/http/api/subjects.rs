@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::id::Subject;
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::caller::{Origin, caller};
+use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::parameters::parsed;
 use crate::http::response::answer::Json;
@@ -42,7 +42,7 @@ impl<S: Store> SubjectsApi<S> {
     async fn end(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        origin: Origin,
+        source: RequestSource,
         /// Who is logged out; percent-encoded where it has to be.
         subject: Path<String>,
         /// The session that stays: "sign out everywhere else".
@@ -50,7 +50,7 @@ impl<S: Store> SubjectsApi<S> {
         /// The caller's own words for why, at most 256 bytes; kept in the event log.
         reason: Query<Option<String>>,
     ) -> Result<Json<EndedCount>, Problem> {
-        let caller = caller(&self.0, authorization, &origin).await?;
+        let caller = caller(&self.0, authorization, &source).await?;
         let (subject, except) = (subject_named(&subject.0)?, parsed("except", except.0.as_deref())?);
         Ok(Json(EndedCount { ended: self.0.end_subject(&caller, subject, except, reason.0).await? }))
     }

@@ -10,7 +10,7 @@ use crate::domain::refusal::{Refusal, Refused};
 use crate::engine::Engine;
 use crate::engine::issue::Issued;
 use crate::http::document::Tag;
-use crate::http::request::caller::Origin;
+use crate::http::request::caller::RequestSource;
 use crate::http::request::credentials::{Authorization, BasicOrForm, merge};
 use crate::http::request::form::{Form, FromForm, OAuthForm};
 use crate::http::response::answer::Json;
@@ -100,10 +100,10 @@ impl<S: Store> TokenApi<S> {
         &self,
         authorization: Authorization<BasicOrForm>,
         form: OAuthForm<TokenForm>,
-        origin: Origin,
+        source: RequestSource,
     ) -> Result<Json<Tokens>, OAuthError> {
         let credentials = merge(authorization.header, form.client)?;
-        let client = match self.0.identify(credentials.as_engine(), origin.0)? {
+        let client = match self.0.identify(credentials.as_engine(), source.0)? {
             Caller::Client(client) => client,
             Caller::AdminSocket => {
                 return Err(Refusal::InvalidClient
@@ -117,7 +117,7 @@ impl<S: Store> TokenApi<S> {
             "refresh_token" => {
                 let missing = || Refusal::Invalid { field: "refresh_token" }.because("is missing");
                 let token = form.refresh_token.as_deref().ok_or_else(missing)?;
-                let refreshed = self.0.refresh(&client, token, scope, resource, origin.0).await?;
+                let refreshed = self.0.refresh(&client, token, scope, resource, source.0).await?;
                 Ok(Json(Tokens::new(refreshed.access, Some(refreshed.refresh_token.expose().into()))))
             }
             "client_credentials" => {

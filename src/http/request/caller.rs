@@ -1,4 +1,4 @@
-//! Who calls and from where, as the management routes ask it.
+//! The source of a request, and the authenticated caller of a management route.
 
 use poem::{FromRequest, Request, RequestBody};
 
@@ -11,18 +11,18 @@ use crate::http::request::credentials::{Authorization, BasicOrBearer, ClientForm
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
-/// Where a request came from.
-pub struct Origin(pub Source);
+/// The source of a request: address and channel.
+pub struct RequestSource(pub Source);
 
-impl Origin {
-    /// Where `request` came from.
+impl RequestSource {
+    /// The source of `request`.
     pub fn of(request: &Request) -> Self {
         let admin_socket = request.extensions().get::<Channel>() == Some(&Channel::AdminSocket);
         Self(Source { address: Peer::of(request).0, admin_socket })
     }
 }
 
-impl<'a> FromRequest<'a> for Origin {
+impl<'a> FromRequest<'a> for RequestSource {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         Ok(Self::of(request))
     }
@@ -33,8 +33,8 @@ impl<'a> FromRequest<'a> for Origin {
 pub async fn caller<S: Store, P: Needs>(
     engine: &Engine<S>,
     authorization: Authorization<BasicOrBearer>,
-    origin: &Origin,
+    source: &RequestSource,
 ) -> Result<Granted<P>, Problem> {
     let credentials = merge(authorization.header, ClientFormFields::default())?;
-    Ok(engine.authenticate(credentials.as_engine(), origin.0).await?.require()?)
+    Ok(engine.authenticate(credentials.as_engine(), source.0).await?.require()?)
 }

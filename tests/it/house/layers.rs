@@ -126,7 +126,6 @@ const TWICE: &[(&str, &str)] = &[
     ("Fault", "config/fault.rs and store/record.rs: to be renamed"),
     ("Format", "config/format.rs and http/request/types.rs: to be renamed"),
     ("Opening", "cli/session.rs and store/mod.rs: to be renamed"),
-    ("Origin", "config/address.rs and http/request/caller.rs: to be renamed"),
     ("Progress", "serve/restore.rs and cli/progress.rs: to be renamed"),
     ("Report", "cli/db/check.rs and store/redb/check.rs: to be renamed"),
     ("Time", "http/request/types.rs and token/access/time.rs: to be renamed"),
