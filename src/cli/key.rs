@@ -18,8 +18,13 @@ use crate::http::api::keys::{KeyList, Rotated};
 pub enum KeyCommand {
     /// Lists the signing keys: active, next and retired.
     List,
-    /// Makes the next key the active one. Sessions and tokens stay valid.
-    Rotate,
+    /// Makes the next key of each algorithm the active one. Sessions and tokens stay valid.
+    Rotate {
+        /// Rotates even if resource servers may not know the next key yet: it was published less than the
+        /// max-age of the JWKS ago.
+        #[arg(long)]
+        force: bool,
+    },
     /// Revokes a compromised key: all access tokens signed with it become invalid at once.
     Revoke {
         /// The key id, k4.pid.…, as `key list` prints it.
@@ -43,9 +48,13 @@ impl KeyCommand {
                 }
                 listing.finish()
             }
-            Self::Rotate => {
-                let rotated: Rotated = admin.call(Method::POST, "/v1/keys/rotate", None).await?;
-                print_result(output, &rotated, || vec![format!("{} is the active key now", rotated.kid)])
+            Self::Rotate { force } => {
+                let path = if force { "/v1/keys/rotate?force=true" } else { "/v1/keys/rotate" };
+                let rotated: Rotated = admin.call(Method::POST, path, None).await?;
+                print_result(output, &rotated, || {
+                    let kids = std::iter::once(&rotated.kid).chain(&rotated.es256_kid);
+                    kids.map(|kid| format!("{kid} is active now")).collect()
+                })
             }
             Self::Revoke { kid } => {
                 admin.call::<()>(Method::DELETE, &format!("/v1/keys/{}", encoded(&kid)), None).await?;

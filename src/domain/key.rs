@@ -13,6 +13,9 @@ use super::time::Timestamp;
 /// How long a key is published before it signs, so that verifiers that cache the key set know it by then.
 pub const PUBLISHED_AHEAD: Duration = Duration::from_secs(3600);
 
+/// How long verifiers may cache the published keys: the `max-age` of the JWKS.
+pub const KEY_SET_MAX_AGE: Duration = Duration::from_secs(300);
+
 /// One signing key. Its secret half is sealed; only the keyring opens it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
@@ -92,6 +95,15 @@ pub fn rotation_is_due(keys: &[KeyRecord], every: Duration, now: Timestamp) -> b
     let old = of(KeyStatus::Active).any(|key| key.active_since.is_some_and(|since| since.plus(every) <= now));
     let mut next = of(KeyStatus::Next).peekable();
     old && next.peek().is_some() && next.all(|key| key.created_at.plus(PUBLISHED_AHEAD) <= now)
+}
+
+/// How long to wait until every verifier that caches the published keys knows each next key; `None` if they all
+/// do.
+pub fn wait_before_rotation(keys: &[KeyRecord], now: Timestamp) -> Option<Duration> {
+    let next = keys.iter().filter(|key| key.status == KeyStatus::Next);
+    let known_at = next.map(|key| key.created_at.plus(KEY_SET_MAX_AGE)).max()?;
+    let millis = u64::try_from(known_at.millis() - now.millis()).ok().filter(|millis| *millis > 0)?;
+    Some(Duration::from_millis(millis))
 }
 
 /// Whether the key may sign a token again, for a retried refresh: a retired key may for as long as the longest
@@ -232,6 +244,18 @@ mod tests {
         assert_eq!(keys[2].retired_at, Some(now));
         rotate(&mut keys, &fresh(), now);
         assert_eq!(statuses(&keys), [(1, "retired"), (2, "active"), (101, "retired"), (3, "next")]);
+    }
+
+    /// RFC 7517 says nothing about caches; the JWKS of keyfob does, by its `max-age`.
+    #[test]
+    fn a_rotation_waits_until_caches_know_every_next_key() {
+        let wait = |keys: &[KeyRecord], at| wait_before_rotation(keys, Timestamp::from_seconds(at));
+        assert_eq!(wait(&pairs(), 299), Some(Duration::from_secs(1)));
+        assert_eq!(wait(&pairs(), 300), None);
+        let mut keys = pairs();
+        keys[3].created_at = Timestamp::from_seconds(200);
+        assert_eq!(wait(&keys, 300), Some(Duration::from_secs(200)));
+        assert_eq!(wait(&keys[..1], 0), None, "no key waits");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The signing keys: generated when they are needed first, rotated, revoked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Engine, Result, stored_keys};
 use crate::domain::access::TokenFormat;
@@ -10,7 +11,7 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::id::KeyId;
 use crate::domain::key::{self, KeyRecord, KeyStatus};
 use crate::domain::names::ENGINE;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::Decision;
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
@@ -34,9 +35,10 @@ impl<S: Store> Engine<S> {
     /// they expire. Returns the active keys.
     ///
     /// # Errors
-    /// A store that cannot write.
-    pub async fn rotate_keys(&self, caller: &Granted<Administer>) -> Result<Vec<KeyId>> {
-        self.rotate_by(caller.name()).await
+    /// `Conflict` while a verifier that caches the published keys may not know a next key, unless `force`; a
+    /// store that cannot write.
+    pub async fn rotate_keys(&self, caller: &Granted<Administer>, force: bool) -> Result<Vec<KeyId>> {
+        self.rotate_by(caller.name(), force).await
     }
 
     /// Revokes a compromised key: every token that it signed is invalid when this returns.
@@ -75,7 +77,7 @@ impl<S: Store> Engine<S> {
             self.take_over(&kept.await?).await?;
         }
         if key::rotation_is_due(&keys, self.rules.rotate_every, now) {
-            self.rotate_by(ENGINE).await?;
+            self.rotate_by(ENGINE, true).await?;
         }
         self.withdraw_unused_keys(now).await
     }
@@ -145,15 +147,18 @@ impl<S: Store> Engine<S> {
         registry.clients.values().any(|client| client.access_token_format.algorithm() == algorithm)
     }
 
-    async fn rotate_by(&self, by: &str) -> Result<Vec<KeyId>> {
+    async fn rotate_by(&self, by: &str, force: bool) -> Result<Vec<KeyId>> {
         let (now, fresh) = self.fresh_keys();
         let by = by.to_owned();
         let rotated = self.store.update_keys(move |keys| {
+            if let Some(wait) = key::wait_before_rotation(keys, now).filter(|_| !force) {
+                return Decision::answer(Err(too_early(wait)));
+            }
             let signing = key::rotate(keys, &fresh, now);
             let events = signing.iter().map(|id| about(EventKind::KeyRotated, *id, now, &by)).collect();
-            Decision::with_events((signing, keys.clone()), events)
+            Decision::with_events(Ok((signing, keys.clone())), events)
         });
-        let (signing, keys) = rotated.await?;
+        let (signing, keys) = rotated.await??;
         for kid in &signing {
             tracing::info!(%kid, "signing key rotated");
         }
@@ -183,6 +188,15 @@ impl<S: Store> Engine<S> {
             records = stored;
         }
     }
+}
+
+fn too_early(wait: Duration) -> Refused {
+    Refusal::Conflict.because(format!(
+        "resource servers may use a cached copy of the keys for {} seconds and not know the next key yet: \
+         rotate in {} seconds, or now with force (`key rotate --force`, `?force=true`)",
+        key::KEY_SET_MAX_AGE.as_secs(),
+        wait.as_millis().div_ceil(1000)
+    ))
 }
 
 fn about(kind: EventKind, key: KeyId, at: Timestamp, by: &str) -> Event {

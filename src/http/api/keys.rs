@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use poem_openapi::param::Path;
+use poem_openapi::param::{Path, Query};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
@@ -87,16 +87,21 @@ impl<S: Store> KeysApi<S> {
 
     /// Rotate now.
     ///
-    /// The next key signs, the one that did is retired, and a new next one is published. Nobody is logged
-    /// out. Rotation happens by itself every `[keys] rotate_every`.
+    /// The next key of each algorithm becomes active, the active one is retired, and a new next one is
+    /// published. No session ends. Keys also rotate automatically every `[keys] rotate_every`. While a next key
+    /// has been published for less than the `max-age` of the JWKS, verifiers may not know it, and the answer is
+    /// 409, unless `force` is true.
     #[oai(path = "/v1/keys/rotate", method = "post", tag = "Tag::Keys", operation_id = "rotateKey")]
     async fn rotate(
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
+        /// Rotates even if cached copies of the JWKS may not have the next key yet.
+        #[oai(default)]
+        force: Query<bool>,
     ) -> Result<Json<Rotated>, Problem> {
         let caller = caller(&self.0, authorization, &source).await?;
-        let signing = self.0.rotate_keys(&caller).await?;
+        let signing = self.0.rotate_keys(&caller, force.0).await?;
         let kid = |algorithm| signing.iter().find(|id| id.algorithm() == algorithm).map(ToString::to_string);
         let (kid, es256_kid) = (kid(Algorithm::EdDsa).unwrap_or_default(), kid(Algorithm::Es256));
         Ok(Json(Rotated { kid, es256_kid }))

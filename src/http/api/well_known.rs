@@ -7,7 +7,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::key::KeyStatus;
+use crate::domain::key::{KEY_SET_MAX_AGE, KeyStatus};
 use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::request::types::Wire;
@@ -16,9 +16,6 @@ use crate::store::Store;
 use crate::token::keyring::SigningKeyEntry;
 use crate::token::paserk;
 use crate::token::public_key::PublicKey;
-
-/// How long the documents may be kept. A key is published much longer before it signs.
-const MAX_AGE: &str = "public, max-age=300";
 
 /// The documents.
 pub struct WellKnownApi<S> {
@@ -233,7 +230,7 @@ impl<S: Store> WellKnownApi<S> {
 }
 
 fn found<T: poem_openapi::types::Type + Serialize>(document: T) -> Document<T> {
-    Document::Found(Json(document), MAX_AGE.into())
+    Document::Found(Json(document), format!("public, max-age={}", KEY_SET_MAX_AGE.as_secs()))
 }
 
 fn texts(list: &[&str]) -> Vec<String> {

@@ -69,6 +69,7 @@ fn drop_impossible_answers(path: &str, operation: &mut Value) {
         .flatten()
         .any(|parameter| parameter["name"] == "If-Match");
     let changes_client = operation["operationId"] == "deleteClient";
+    let rotates = operation["operationId"] == "rotateKey";
     let reads_log = operation["operationId"] == "readEvents";
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     responses.retain(|status, _| match &**status {
@@ -78,7 +79,7 @@ fn drop_impossible_answers(path: &str, operation: &mut Value) {
         "429" => by_secret,
         "404" => path.contains('{'),
         "408" | "413" | "415" => has_body,
-        "409" => has_body || changes_client,
+        "409" => has_body || changes_client || rotates,
         "410" => reads_log,
         "412" => has_match,
         _ => true,

@@ -636,7 +636,8 @@ fn keys_are_listed_rotated_and_revoked() {
             desk.json(&["key", "list"]).as_array().unwrap().iter().map(|key| text(&key["kid"])).collect()
         };
         let before = kids(&desk);
-        assert_eq!(desk.json(&["key", "rotate"])["kid"], json!(before[1]));
+        assert!(desk.refuses(&["key", "rotate"]).contains("key rotate --force"));
+        assert_eq!(desk.json(&["key", "rotate", "--force"])["kid"], json!(before[1]));
         assert!(desk.is_active(&opened["access_token"]), "a rotation logs nobody out");
         assert!(rows(&desk.says(&["key", "list"]))[0].contains("retired"));
         assert!(desk.says(&["key", "revoke", &before[0]]).starts_with("revoked k4.pid."));

@@ -201,7 +201,11 @@ async fn every_example_succeeds_against_a_live_server() {
             "id" if operation.path.contains("/sessions/") => Some(text(&session["session"]["id"])),
             _ => None,
         };
-        let query = if id == "endSessions" { "?all=true" } else { "" };
+        let query = match id {
+            "endSessions" => "?all=true",
+            "rotateKey" => "?force=true",
+            _ => "",
+        };
         let path = operation.concrete_path(live) + query;
         let examples = operation.request().map_or(vec![Value::Null], |(_, content)| examples(content));
         let person = session["session_token"].as_str().unwrap_or_default().to_owned();

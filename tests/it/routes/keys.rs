@@ -13,7 +13,8 @@ async fn kids(server: &Server) -> Vec<(String, String)> {
 }
 
 async fn rotate(server: &Server) -> String {
-    let answer = server.send(Method::POST, "/v1/keys/rotate", Auth::Basic(&server.admin), &[], "").await;
+    let path = "/v1/keys/rotate?force=true";
+    let answer = server.send(Method::POST, path, Auth::Basic(&server.admin), &[], "").await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     text(&answer.json()["kid"])
 }
@@ -91,6 +92,31 @@ async fn keys_rotate_automatically_and_old_ones_are_removed() {
     server.hand.advance(Duration::from_secs(86_400));
     server.app().engine().tend_keys().await.unwrap();
     assert_eq!(statuses(&kids(&server).await), ["active", "next"]);
+}
+
+/// A resource server with a cached JWKS must know the key that signs; a compromised key is revoked at once.
+#[tokio::test]
+async fn a_rotation_waits_for_the_max_age_of_the_jwks_unless_forced() {
+    let server = Server::start().await;
+    let rotate = async |query: &str| {
+        let path = format!("/v1/keys/rotate{query}");
+        server.send(Method::POST, &path, Auth::Basic(&server.admin), &[], "").await
+    };
+    let cached = server.get("/.well-known/jwks.json", Auth::None).await;
+    assert_eq!(cached.header("cache-control"), "public, max-age=300");
+    server.hand.advance(Duration::from_millis(299_001));
+    for query in ["", "?force=false"] {
+        let refused = rotate(query).await;
+        refused.assert_problem(409, None);
+        assert!(refused.text().contains("rotate in 1 seconds"), "{}", refused.text());
+    }
+    assert_eq!(statuses(&kids(&server).await), ["active", "next"], "nothing was changed");
+    server.hand.advance(Duration::from_millis(999));
+    assert_eq!(rotate("").await.status, 200);
+    assert_eq!(rotate("").await.status, 409, "the new next key was published just now");
+    assert_eq!(rotate("?force=true").await.status, 200);
+    let signing = kids(&server).await.into_iter().find(|(_, status)| status == "active").unwrap().0;
+    assert_eq!(server.delete(&format!("/v1/keys/{signing}"), Auth::Basic(&server.admin)).await.status, 204);
 }
 
 #[tokio::test]
