@@ -4,6 +4,10 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+mod open;
+
+pub use open::{FileError, FileRule, OpenMode, check_directory, open, read};
+
 /// The directory that contains `path`; `.` for a bare file name.
 pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -15,6 +19,12 @@ pub fn directory_of(path: &Path) -> &Path {
 /// The directory cannot be opened or synced.
 pub fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
+}
+
+/// Whether `path` is directly in `directory`, however both are written.
+pub fn is_in(path: &Path, directory: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(directory_of(path)) == real(directory)
 }
 
 #[cfg(test)]

@@ -52,9 +52,12 @@ impl Filled {
     pub fn make(sessions: usize) -> Self {
         let directory = directory();
         Server::start(directory.path()).0.stop();
-        let master =
-            read_master_key(&MasterKeySource::File(directory.path().join("data/master.key")), |_| None)
-                .expect("the server made it");
+        let master = read_master_key(
+            &MasterKeySource::File(directory.path().join("data/master.key")),
+            directory.path(),
+            |_| None,
+        )
+        .expect("the server made it");
         let begun = Instant::now();
         let (authorization, samples) = runtime().block_on(async {
             let (store, engine) = engine(&database(directory.path()), &master, Clock::system()).await;

@@ -28,7 +28,8 @@ pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
         };
     }
     let unreadable = || Failure::refused(format!("{place} cannot be read again"));
-    let admin = AdminCredentials::read(&places.admin_json).ok_or_else(unreadable)?;
+    let admin =
+        AdminCredentials::read(&places.admin_json).map_err(Failure::refused)?.ok_or_else(unreadable)?;
     let printed = match output {
         Output::Human => print_lines(&[
             format!("client_id      {}", admin.client_id),

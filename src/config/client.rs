@@ -1,7 +1,6 @@
 //! The clients that the configuration declares (`[[client]]`).
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -18,6 +17,7 @@ use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::scope::{SCOPE_BYTES_MAX, ScopeSet};
 use crate::domain::time::Timestamp;
+use crate::files::{self, FileRule};
 
 /// The prefix of client secrets; 43 characters of base64url follow.
 const SECRET_PREFIX: &str = "kfc_";
@@ -139,7 +139,16 @@ fn secret(sheet: &mut Sheet, table: &str) -> Option<Hash> {
             );
             None
         }
-        (None, Some(file)) => hash_of_file(&file).map_err(|problem| sheet.refuse(&file_key, &problem)).ok(),
+        (None, Some(file)) => match hash_of_file(&file) {
+            Ok((hash, warning)) => {
+                warning.into_iter().for_each(|warning| sheet.warn(format!("{file_key}: {warning}")));
+                Some(hash)
+            }
+            Err(problem) => {
+                sheet.refuse(&file_key, &problem);
+                None
+            }
+        },
         (hash, None) => hash,
     }
 }
@@ -156,20 +165,19 @@ fn sha256_hex() -> Format<Hash> {
     })
 }
 
-fn hash_of_file(file: &Path) -> Result<Hash, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+/// The hash of the secret, and a warning about the file.
+fn hash_of_file(file: &Path) -> Result<(Hash, Option<String>), String> {
     let expected =
         || "expected a file with one client secret: kfc_ and 43 characters of base64url".to_owned();
-    if fs::metadata(file).map_err(unreadable)?.len() > SECRET_FILE_BYTES_MAX {
-        return Err(expected());
-    }
-    let bytes = Zeroizing::new(fs::read(file).map_err(unreadable)?);
+    let (bytes, warning) = files::read(file, FileRule::Secret, SECRET_FILE_BYTES_MAX)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    let bytes = bytes.ok_or_else(expected)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| expected())?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     let encoded = text.strip_prefix(SECRET_PREFIX).ok_or_else(expected)?;
     let mut random = Zeroizing::new([0; 32]);
     match Base64UrlUnpadded::decode(encoded, &mut *random) {
-        Ok(decoded) if decoded.len() == 32 => Ok(Hash(Sha256::digest(text.as_bytes()).into())),
+        Ok(decoded) if decoded.len() == 32 => Ok((Hash(Sha256::digest(text.as_bytes()).into()), warning)),
         _ => Err(expected()),
     }
 }

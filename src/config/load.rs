@@ -65,6 +65,7 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
     let clients = client::read(sheet, &policies.by_name);
     let mut warnings = warnings(sheet, &server, &cookie);
     warnings.extend(policies.warnings);
+    warnings.extend(sheet.take_warnings());
     let (preset_changes, policies) = (policies.preset_changes, policies.by_name);
     Config {
         server,

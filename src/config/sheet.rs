@@ -50,6 +50,7 @@ pub(super) struct Sheet {
     pub expected: BTreeMap<String, Expected>,
     settings: Vec<Setting>,
     faults: Vec<Fault>,
+    warnings: Vec<String>,
     /// The names of the `[[client]]` tables, in order: `client_id`, or `#1` without one.
     pub clients: Vec<String>,
     /// The names of the `[[gate]]` tables, in order: `name`, or `#1` without one.
@@ -67,6 +68,7 @@ impl Sheet {
             expected: BTreeMap::new(),
             settings: vec![],
             faults,
+            warnings: vec![],
             clients: vec![],
             gates: vec![],
         };
@@ -249,6 +251,16 @@ impl Sheet {
             None => (None, self.origin_below(key).unwrap_or_else(|| DEFAULT_ORIGIN.to_owned())),
         };
         self.faults.push(Fault { key: key.to_owned(), value, origin, problem: problem.to_owned() });
+    }
+
+    /// Records a warning, to be logged at the start.
+    pub fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// Takes the recorded warnings.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Whether a source sets `key` or a key below it.

@@ -2,7 +2,6 @@
 //! read.
 
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use figment::providers::{Format as _, Toml};
@@ -11,6 +10,10 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::fault::{ConfigError, Fault};
+use crate::files::{self, FileRule};
+
+/// A longer configuration file is rejected.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// The default file, read if it exists.
 const FILE: &str = "config.toml";
@@ -74,16 +77,13 @@ impl Sources {
 
     fn file_layer(&self) -> Result<Option<Layer>, ConfigError> {
         let path = self.file.clone().unwrap_or_else(|| self.directory.join(FILE));
-        let text = match std::fs::read_to_string(&path) {
+        let text = match read_file(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.file.is_none() => return Ok(None),
-            Err(error) => {
-                let problem = match error.kind() {
-                    io::ErrorKind::NotFound => {
-                        "there is no such configuration file; name an existing one with --config, or omit --config".to_owned()
-                    }
-                    _ => format!("the configuration file cannot be read: {error}"),
-                };
+            Err(None) if self.file.is_none() => return Ok(None),
+            Err(problem) => {
+                let problem = problem.unwrap_or_else(|| {
+                    "there is no such configuration file; name an existing one with --config, or omit --config".to_owned()
+                });
                 return Err(ConfigError::File { path, position: None, problem });
             }
         };
@@ -161,6 +161,19 @@ impl Provider for Layer {
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         Ok(Map::from([(Profile::Default, self.data.clone())]))
+    }
+}
+
+/// The text of a configuration file; `Err(None)` if there is no such file.
+fn read_file(path: &Path) -> Result<String, Option<String>> {
+    let cannot = |why: &str| Some(format!("the configuration file cannot be read: {why}"));
+    match files::read(path, FileRule::Public, FILE_BYTES_MAX) {
+        Ok((bytes, _)) => {
+            let bytes = bytes.ok_or_else(|| cannot("it is longer than 4 MiB"))?;
+            std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| cannot("it is not UTF-8"))
+        }
+        Err(error) if error.is_not_found() => Err(None),
+        Err(error) => Err(cannot(&error.to_string())),
     }
 }
 

@@ -1,13 +1,16 @@
 //! `admin.json`: the administrator's credentials, written once, at the first start.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::{StartError, file};
+use crate::files::FileRule;
+
+/// A longer file is not read.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The content of `admin.json`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -41,14 +44,18 @@ impl AdminCredentials {
     }
 
     /// Reads the file; `None` if it is missing or incomplete.
-    pub fn read(path: &Path) -> Option<Self> {
-        let bytes = Zeroizing::new(fs::read(path).ok()?);
-        serde_json::from_slice(&bytes).ok()
+    ///
+    /// # Errors
+    /// `Unsafe`, `File`.
+    pub fn read(path: &Path) -> Result<Option<Self>, StartError> {
+        let bytes = file::read(path, FileRule::Store, FILE_BYTES_MAX)?.flatten();
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -57,7 +64,7 @@ mod tests {
     fn credentials_are_read_as_written_and_never_printed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.json");
-        assert_eq!(AdminCredentials::read(&path), None);
+        assert_eq!(AdminCredentials::read(&path).unwrap(), None);
         let admin = AdminCredentials {
             client_id: "admin".into(),
             client_secret: "kfc_x".into(),
@@ -70,7 +77,7 @@ mod tests {
             json,
             serde_json::json!({ "client_id": "admin", "client_secret": "kfc_x", "issuer": "http://127.0.0.1:8080" })
         );
-        assert_eq!(AdminCredentials::read(&path).as_ref(), Some(&admin));
+        assert_eq!(AdminCredentials::read(&path).unwrap().as_ref(), Some(&admin));
         assert!(!format!("{admin:?}").contains("kfc_"));
     }
 }

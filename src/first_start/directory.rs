@@ -2,26 +2,27 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{Access, access};
+use rustix::process::geteuid;
 
 use super::StartError;
-use super::file::failed;
-use crate::files::{directory_of, sync_directory_of};
+use super::file::{failed, log};
+use crate::files::{FileError, check_directory, directory_of, sync_directory_of};
 
 /// A directory of this name is for keyfob alone, by convention.
 const OURS: &str = "data";
 const OWNER_ONLY: u32 = 0o700;
 const OTHERS: u32 = 0o077;
-const OTHERS_WRITE: u32 = 0o022;
 
-/// Creates the directory with mode 0700 if it is missing. If other users can write to it, one named `data` is
-/// restricted to 0700; any other is refused, since other programs may use it. It must be writable.
+/// Creates the directory with mode 0700 if it is missing. It must belong to our user or to root. If other users
+/// can write to it, one of ours named `data` is restricted to 0700; any other is refused, since other programs
+/// may use it. It must be writable.
 ///
 /// # Errors
-/// `OpenDirectory`, `NotADirectory`, `ReadOnly`; `File` when it cannot be created.
+/// `Unsafe`, `OwnedByAnother`, `OpenDirectory`, `NotADirectory`, `ReadOnly`; `File` when it cannot be created.
 pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
     let metadata = match fs::metadata(directory) {
         Ok(metadata) => metadata,
@@ -34,16 +35,23 @@ pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
     if !metadata.is_dir() {
         return Err(StartError::NotADirectory(directory.to_owned()));
     }
-    let mode = metadata.permissions().mode() & 0o7777;
-    let ours = directory.file_name().is_some_and(|name| name == OURS);
+    let ours = directory.file_name().is_some_and(|name| name == OURS) && metadata.uid() == geteuid().as_raw();
     let tightened = ours
-        && mode & OTHERS != 0
+        && metadata.mode() & OTHERS != 0
         && fs::set_permissions(directory, Permissions::from_mode(OWNER_ONLY)).is_ok();
-    if mode & OTHERS_WRITE != 0 && !tightened {
-        return Err(StartError::OpenDirectory { directory: directory.to_owned(), mode });
+    if !tightened {
+        log(check_directory(directory, &metadata).map_err(|error| rejected(directory, error))?);
     }
     access(directory, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|errno| StartError::ReadOnly { directory: directory.to_owned(), cause: errno.into() })
+}
+
+fn rejected(directory: &Path, error: FileError) -> StartError {
+    match error {
+        FileError::Owner { path, owner, user: 0 } => StartError::OwnedByAnother { path, owner },
+        FileError::Access { mode, .. } => StartError::OpenDirectory { directory: directory.to_owned(), mode },
+        error => StartError::Unsafe(error),
+    }
 }
 
 fn make(directory: &Path) -> Result<(), StartError> {

@@ -1,12 +1,14 @@
 //! Atomic writes of files that only their owner may read.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::StartError;
-use crate::files::{directory_of, sync_directory_of};
+use crate::files::{self, FileError, FileRule, OpenMode, directory_of, sync_directory_of};
 
 /// Mode of secret files.
 pub(super) const OWNER_ONLY: u32 = 0o600;
@@ -24,6 +26,43 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), StartError> {
         let _ = fs::remove_file(&temporary);
         failed("writing", path, directory, cause)
     })
+}
+
+/// Opens a file of the installation, and logs what is unusual about it.
+pub(super) fn open(path: &Path, rule: FileRule, mode: OpenMode) -> Result<File, StartError> {
+    let opened = files::open(path, rule, mode).map_err(|error| rejected(path, error))?;
+    log(opened.warning);
+    Ok(opened.file)
+}
+
+/// Reads a file of the installation: `None` if it does not exist, `Some(None)` if it is longer than
+/// `bytes_max`.
+pub(super) fn read(
+    path: &Path,
+    rule: FileRule,
+    bytes_max: u64,
+) -> Result<Option<Option<Zeroizing<Vec<u8>>>>, StartError> {
+    match files::read(path, rule, bytes_max) {
+        Ok((bytes, warning)) => {
+            log(warning);
+            Ok(Some(bytes))
+        }
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(rejected(path, error)),
+    }
+}
+
+pub(super) fn log(warning: Option<String>) {
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn rejected(path: &Path, error: FileError) -> StartError {
+    match error {
+        FileError::Io(cause) => failed("opening", path, directory_of(path), cause),
+        error => StartError::Unsafe(error),
+    }
 }
 
 fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -1,16 +1,16 @@
 //! One process per database: an advisory lock on `keyfob.pid`, which the kernel releases when the process
 //! ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::StartError;
-use super::file::{OWNER_ONLY, failed};
+use super::file::{failed, open};
+use crate::files::{self, FileRule, OpenMode};
 
 const FILE: &str = "keyfob.pid";
 /// Limit for reading the file.
@@ -52,14 +52,7 @@ impl InstanceLock {
     pub fn acquire(directory: &Path, pid: u32, mut wait: impl FnMut() -> bool) -> Result<Self, LockError> {
         let path = directory.join(FILE);
         let failed = |action, cause: io::Error| LockError::Start(failed(action, &path, directory, cause));
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(OWNER_ONLY)
-            .open(&path);
-        let mut file = opened.map_err(|cause| failed("opening", cause))?;
+        let mut file = open(&path, FileRule::Store, OpenMode::Create)?;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
@@ -91,7 +84,7 @@ impl InstanceLock {
     /// How long the server that holds the lock takes to stop, at most. `None` if the lock is free or its holder
     /// is not stopping.
     pub fn stopping_within(directory: &Path) -> Option<Duration> {
-        let file = File::options().read(true).write(true).open(directory.join(FILE)).ok()?;
+        let file = files::open(&directory.join(FILE), FileRule::Store, OpenMode::Write).ok()?.file;
         let text = read(&file)?;
         let mut words = text.split_whitespace().skip(1);
         let seconds = words.next().filter(|word| *word == STOPPING).and(words.next())?.parse().ok()?;
@@ -126,6 +119,8 @@ fn read(file: &File) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn acquire(directory: &Path, pid: u32) -> Result<InstanceLock, LockError> {
@@ -164,7 +159,9 @@ mod tests {
     #[test]
     fn a_file_left_by_a_crash_does_not_hold_the_lock() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(FILE), "4294967295\n").unwrap();
+        let path = directory.path().join(FILE);
+        std::fs::write(&path, "4294967295\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let _lock = acquire(directory.path(), 7).unwrap();
         assert!(matches!(refused(directory.path()), LockError::Held { pid: Some(7), .. }));
     }

@@ -1,8 +1,6 @@
 //! The master key: 32 random bytes, stored as 43 characters of base64url and a newline.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -10,9 +8,9 @@ use zeroize::Zeroizing;
 
 use super::{StartError, file};
 use crate::config::MasterKeySource;
+use crate::files::{FileRule, is_in};
 use crate::token::keys::SecretKey;
 
-const OTHERS: u32 = 0o077;
 /// A longer file is not read.
 const KEY_FILE_BYTES_MAX: u64 = 1024;
 
@@ -41,25 +39,20 @@ pub fn master_key_text(key: &SecretKey) -> Zeroizing<String> {
     text
 }
 
-/// Reads the master key from its source. `variable` reads the environment.
+/// Reads the master key from its source. A file in the store directory obeys the rule for that directory, any
+/// other the rule for mounted secrets; systemd protects its credentials itself. `variable` reads the environment.
 ///
 /// # Errors
-/// `MissingKey`, `MissingVariable`, `ReadableKey` when others can read the file (systemd protects its
-/// credentials itself), `MalformedKey`, `File`.
+/// `MissingKey`, `MissingVariable`, `Unsafe`, `MalformedKey`, `File`.
 pub fn read_master_key(
     source: &MasterKeySource,
+    store_directory: &Path,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<SecretKey, StartError> {
     match source {
-        MasterKeySource::File(path) => {
-            let metadata = fs::metadata(path).map_err(|cause| unreadable(path, cause))?;
-            let mode = metadata.permissions().mode() & 0o7777;
-            if mode & OTHERS != 0 {
-                return Err(StartError::ReadableKey { path: path.to_owned(), mode });
-            }
-            read_file(path)
-        }
-        MasterKeySource::Credential(path) => read_file(path),
+        MasterKeySource::File(path) if is_in(path, store_directory) => read_file(path, FileRule::Store),
+        MasterKeySource::File(path) => read_file(path, FileRule::Secret),
+        MasterKeySource::Credential(path) => read_file(path, FileRule::Public),
         MasterKeySource::Environment(name) => {
             let text =
                 Zeroizing::new(variable(name).ok_or_else(|| StartError::MissingVariable(name.clone()))?);
@@ -68,14 +61,11 @@ pub fn read_master_key(
     }
 }
 
-fn read_file(path: &Path) -> Result<SecretKey, StartError> {
-    let metadata = fs::metadata(path).map_err(|cause| unreadable(path, cause))?;
-    let malformed = || StartError::MalformedKey(path.display().to_string());
-    if !metadata.is_file() || metadata.len() > KEY_FILE_BYTES_MAX {
-        return Err(malformed());
-    }
-    let bytes = Zeroizing::new(fs::read(path).map_err(|cause| unreadable(path, cause))?);
-    std::str::from_utf8(&bytes).ok().and_then(parse).ok_or_else(malformed)
+fn read_file(path: &Path, rule: FileRule) -> Result<SecretKey, StartError> {
+    let bytes =
+        file::read(path, rule, KEY_FILE_BYTES_MAX)?.ok_or_else(|| StartError::MissingKey(path.to_owned()))?;
+    let text = bytes.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+    text.and_then(parse).ok_or_else(|| StartError::MalformedKey(path.display().to_string()))
 }
 
 fn parse(text: &str) -> Option<SecretKey> {
@@ -85,15 +75,10 @@ fn parse(text: &str) -> Option<SecretKey> {
     (decoded.len() == 32).then(|| SecretKey::new(*key))
 }
 
-fn unreadable(path: &Path, cause: io::Error) -> StartError {
-    match cause.kind() {
-        io::ErrorKind::NotFound => StartError::MissingKey(path.to_owned()),
-        _ => StartError::File { action: "reading the master key", path: path.to_owned(), cause },
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
     use super::*;
@@ -116,12 +101,12 @@ mod tests {
         create_master_key(&path, &SecretKey::new([251; 32])).unwrap();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_to_string(&path).unwrap().len(), 44);
-        let read = read_master_key(&MasterKeySource::File(path.clone()), none).unwrap();
+        let read = read_master_key(&MasterKeySource::File(path), directory.path(), none).unwrap();
         assert_eq!(read.expose_bytes(), &[251; 32]);
         let text = master_key_text(&read);
-        let by_variable = read_master_key(&MasterKeySource::Environment("KEY".into()), |name| {
-            (name == "KEY").then(|| text.to_string())
-        });
+        let variable = |name: &str| (name == "KEY").then(|| text.to_string());
+        let by_variable =
+            read_master_key(&MasterKeySource::Environment("KEY".into()), directory.path(), variable);
         assert_eq!(by_variable.unwrap().expose_bytes(), &[251; 32]);
     }
 
@@ -134,19 +119,36 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_can_read_is_refused() {
+    fn a_key_that_others_can_access_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let text = master_key_text(&SecretKey::new([1; 32]));
-        for mode in [0o640, 0o604, 0o620, 0o644] {
+        for mode in [0o604, 0o644, 0o602] {
             let path = key_file(directory.path(), &text, mode);
-            let error = read_master_key(&MasterKeySource::File(path.clone()), none).unwrap_err();
-            assert!(matches!(error, StartError::ReadableKey { .. }), "{error}");
-            assert!(error.to_string().contains("chmod 600"), "{error}");
-            assert!(
-                read_master_key(&MasterKeySource::Credential(path), none).is_ok(),
-                "systemd protects the directory"
-            );
+            for store in [directory.path(), Path::new("/elsewhere")] {
+                let error = read_master_key(&MasterKeySource::File(path.clone()), store, none).unwrap_err();
+                assert!(matches!(error, StartError::Unsafe(_)), "{error}");
+                assert!(error.to_string().contains("run `chmod "), "{error}");
+            }
         }
+        let path = key_file(directory.path(), &text, 0o644);
+        assert!(
+            read_master_key(&MasterKeySource::Credential(path), directory.path(), none).is_ok(),
+            "systemd protects the directory"
+        );
+    }
+
+    /// Kubernetes mounts secrets as root:GROUP 0440 behind symbolic links.
+    #[test]
+    fn a_mounted_key_may_be_a_symbolic_link_and_readable_by_its_group() {
+        let (mounted, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = key_file(mounted.path(), &master_key_text(&SecretKey::new([1; 32])), 0o440);
+        let link = mounted.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(read_master_key(&MasterKeySource::File(link), store.path(), none).is_ok());
+        let beside = store.path().join("master.key");
+        std::os::unix::fs::symlink(&path, &beside).unwrap();
+        let error = read_master_key(&MasterKeySource::File(beside), store.path(), none).unwrap_err();
+        assert!(error.to_string().contains("is a symbolic link"), "{error}");
     }
 
     /// The message has nothing of the text, most of which may be the key.
@@ -167,9 +169,11 @@ mod tests {
         ] {
             let path = key_file(directory.path(), malformed, 0o600);
             for error in [
-                read_master_key(&MasterKeySource::File(path), none).unwrap_err(),
-                read_master_key(&MasterKeySource::Environment("KEY".into()), |_| Some(malformed.to_owned()))
-                    .unwrap_err(),
+                read_master_key(&MasterKeySource::File(path), directory.path(), none).unwrap_err(),
+                read_master_key(&MasterKeySource::Environment("KEY".into()), directory.path(), |_| {
+                    Some(malformed.to_owned())
+                })
+                .unwrap_err(),
             ] {
                 assert!(matches!(error, StartError::MalformedKey(_)), "{malformed:?}: {error}");
                 assert!(!error.to_string().contains("AAAA"), "{error}");
@@ -179,12 +183,17 @@ mod tests {
 
     #[test]
     fn a_missing_key_is_named() {
-        let missing = read_master_key(&MasterKeySource::File("/nonexistent/master.key".into()), none)
+        let missing = read_master_key(
+            &MasterKeySource::File("/nonexistent/master.key".into()),
+            Path::new("data"),
+            none,
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(missing.starts_with("the master key /nonexistent/master.key is missing"), "{missing}");
+        let unset = read_master_key(&MasterKeySource::Environment("KEY".into()), Path::new("data"), none)
             .unwrap_err()
             .to_string();
-        assert!(missing.starts_with("the master key /nonexistent/master.key is missing"), "{missing}");
-        let unset =
-            read_master_key(&MasterKeySource::Environment("KEY".into()), none).unwrap_err().to_string();
         assert!(unset.contains("KEY") && unset.contains("not set"), "{unset}");
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{MasterKeySource, Store};
-use crate::files::directory_of;
+use crate::files::{FileError, is_in};
 
 mod admin;
 mod directory;
@@ -79,6 +79,9 @@ pub enum StartError {
         /// Error of the operating system.
         cause: io::Error,
     },
+    /// A file or the directory has an owner, a mode or a type that is not safe.
+    #[error(transparent)]
+    Unsafe(FileError),
     /// Reading or writing a file failed.
     #[error("{action} {} failed: {cause}", path.display())]
     File {
@@ -88,14 +91,6 @@ pub enum StartError {
         path: PathBuf,
         /// Error of the operating system.
         cause: io::Error,
-    },
-    /// Other users can read the key.
-    #[error("other users can read the master key {} (mode {mode:04o}): run `chmod 600 {}`", path.display(), path.display())]
-    ReadableKey {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
     },
     /// The text of the key is malformed.
     #[error(
@@ -251,9 +246,7 @@ impl Places {
     }
 
     fn key_is_beside(&self) -> bool {
-        let MasterKeySource::File(path) = &self.master_key else { return false };
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        real(directory_of(path)) == real(&self.directory)
+        matches!(&self.master_key, MasterKeySource::File(path) if is_in(path, &self.directory))
     }
 
     /// The source of the key, for messages.

@@ -59,7 +59,7 @@ impl App {
         if let (StartState::Fresh, MasterKeySource::File(path)) = (state, &places.master_key) {
             create_master_key(path, &SecretKey::new(clock.random()))?;
         }
-        let master = read_master_key(&places.master_key, variable)?;
+        let master = read_master_key(&places.master_key, &places.directory, variable)?;
         if state != StartState::Existing {
             Redb::create(&places.database, &Keys::derive(&master))
                 .map_err(|cause| AppError::store(&places.database, cause))?;
@@ -80,7 +80,7 @@ impl App {
     pub async fn open_existing(config: &Config) -> Result<Self, AppError> {
         let places = places(config);
         let lock = lock_existing(&places)?;
-        let master = read_master_key(&places.master_key, variable)?;
+        let master = read_master_key(&places.master_key, &places.directory, variable)?;
         Self::open(config, &places, &master, Clock::system(), lock).await
     }
 
@@ -116,7 +116,7 @@ impl App {
     /// The secret is written to its file before the store has its hash: the start after an interrupted first
     /// start finds a store without events, and continues with the same credentials.
     async fn make_administrator(&self, places: &Places) -> Result<(), AppError> {
-        let known = AdminCredentials::read(&places.admin_json)
+        let known = AdminCredentials::read(&places.admin_json)?
             .and_then(|admin| hash_client_secret(&admin.client_secret));
         let hash = match known {
             Some(hash) => hash,

@@ -22,7 +22,7 @@ pub fn check(
 ) -> std::result::Result<(), AppError> {
     let places = places(config);
     let _lock = lock_existing(&places)?;
-    let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
+    let keys = Keys::derive(&read_master_key(&places.master_key, &places.directory, variable)?);
     let checked =
         open_when_free(|| check_file(&places.database, &keys, config.store.cache_bytes, now, &mut *report));
     checked.map_err(|cause| match cause {

@@ -51,6 +51,7 @@ impl AppError {
     /// The error for a database that cannot be opened.
     pub(super) fn store(path: &Path, cause: OpenError) -> Self {
         let fix = match cause {
+            OpenError::Unsafe(error) => return Self::Files(StartError::Unsafe(error)),
             OpenError::WrongKey => "; restore the master key that it was created with",
             OpenError::NotOurs(_) => {
                 "; name another file in [store] path, or restore a backup with `keyfob db restore`"

@@ -70,7 +70,7 @@ pub fn restore(
     prepare_directory(&places.directory)?;
     places.refuse_root_for_another_owner()?;
     let _lock = lock(&places)?;
-    let keys = Keys::derive(&read_master_key(&places.master_key, variable)?);
+    let keys = Keys::derive(&read_master_key(&places.master_key, &places.directory, variable)?);
     let unfinished = UnfinishedRestore::at(&places);
     let mut restoring = Restoring::begin(&unfinished.0, &keys, config.store.cache_bytes).map_err(damaged)?;
     let (head, bytes) = fill(&mut backup, &mut restoring, go_on).map_err(damaged)?;

@@ -1,8 +1,6 @@
 //! The TLS certificate and key: read at the start, and again on a reload.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,9 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::config::Tls;
+use crate::files::{self, FileError, FileRule};
 
-/// The permission bits of other users.
-const OTHERS: u32 = 0o007;
 /// A longer file is rejected; no chain or key is as long.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -25,9 +22,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub enum TlsError {
     #[error("{setting} names {}, which cannot be read ({cause}): put the PEM file there, readable by the user that runs keyfob, or name another", path.display())]
     Unreadable { setting: &'static str, path: PathBuf, cause: io::Error },
-    /// Other users can read the key. Its group may, as for keys that several services share.
-    #[error("other users can read the private key {} (mode {mode:04o}), which server.tls.key names: run `chmod o= {}`", path.display(), path.display())]
-    ReadableKey { path: PathBuf, mode: u32 },
+    /// Its owner, mode or type is not safe. The group may read the key, as for keys that several services share.
+    #[error("{setting}: {error}")]
+    Unsafe { setting: &'static str, error: FileError },
     #[error("server.tls.cert names {}, which holds no valid certificate: it must be PEM, the server's own certificate first, then the intermediates", .0.display())]
     NoCertificate(PathBuf),
     #[error("server.tls.key names {}, which holds no valid private key: it must be PEM (PKCS #8, PKCS #1 or SEC 1), not encrypted", .0.display())]
@@ -66,7 +63,7 @@ impl Certificate {
 
 /// TLS 1.2 and 1.3 with the default suites of rustls, and ALPN for HTTP/1.1.
 fn read(files: &Tls) -> Result<ServerConfig, TlsError> {
-    let chain = file("server.tls.cert", &files.cert)?;
+    let chain = file("server.tls.cert", &files.cert, FileRule::Public)?;
     let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>();
     let chain = chain
         .ok()
@@ -83,23 +80,22 @@ fn read(files: &Tls) -> Result<ServerConfig, TlsError> {
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let pem = file("server.tls.key", path)?;
-    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o7777);
-    if mode & OTHERS != 0 {
-        return Err(TlsError::ReadableKey { path: path.to_owned(), mode });
-    }
+    let pem = file("server.tls.key", path, FileRule::Secret)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::NoKey(path.to_owned()))
 }
 
-fn file(setting: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-    let read = fs::metadata(path).and_then(|metadata| {
-        if metadata.is_file() && metadata.len() <= FILE_BYTES_MAX {
-            fs::read(path)
-        } else {
-            Err(io::Error::other("it is not a file of at most 1 MiB"))
+fn file(setting: &'static str, path: &Path, rule: FileRule) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    let unreadable = |cause| TlsError::Unreadable { setting, path: path.to_owned(), cause };
+    match files::read(path, rule, FILE_BYTES_MAX) {
+        Ok((bytes, warning)) => {
+            if let Some(warning) = warning {
+                tracing::warn!("{setting}: {warning}");
+            }
+            bytes.ok_or_else(|| unreadable(io::Error::other("it is longer than 1 MiB")))
         }
-    });
-    read.map(Zeroizing::new).map_err(|cause| TlsError::Unreadable { setting, path: path.to_owned(), cause })
+        Err(FileError::Io(cause)) => Err(unreadable(cause)),
+        Err(error) => Err(TlsError::Unsafe { setting, error }),
+    }
 }
 
 fn unusable(files: &Tls, cause: rustls::Error) -> TlsError {
@@ -115,6 +111,9 @@ fn unusable(files: &Tls, cause: rustls::Error) -> TlsError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use rcgen::{CertifiedKey, generate_simple_self_signed};
     use tempfile::TempDir;
 
@@ -150,7 +149,7 @@ mod tests {
             "{error}"
         );
         let error = refused(&Tls { key: directory.path().into(), ..valid.clone() });
-        assert!(error.starts_with("server.tls.key names ") && error.contains("not a file"), "{error}");
+        assert!(error.starts_with("server.tls.key: ") && error.contains("is not a regular file"), "{error}");
         let error = refused(&Tls { cert: valid.key.clone(), ..valid.clone() });
         assert!(error.contains("holds no valid certificate") && error.contains("a.key"), "{error}");
         let error = refused(&Tls { key: valid.cert.clone(), ..valid.clone() });
@@ -166,7 +165,7 @@ mod tests {
         fs::set_permissions(&valid.key, fs::Permissions::from_mode(0o644)).unwrap();
         let error = refused(&valid);
         assert!(
-            error.contains("other users can read") && error.contains("0644") && error.contains("chmod o= "),
+            error.contains("other users can access") && error.contains("0644") && error.contains("chmod o= "),
             "{error}"
         );
         fs::set_permissions(&valid.key, fs::Permissions::from_mode(0o600)).unwrap();

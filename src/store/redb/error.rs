@@ -6,6 +6,7 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use super::StoreError;
+use crate::files::FileError;
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +26,24 @@ pub enum OpenError {
     /// Its pages are inconsistent, so no record in it can be trusted.
     #[error("the pages of the database are damaged")]
     Damaged,
+    /// The file has an owner, a mode or a type that is not safe.
+    #[error(transparent)]
+    Unsafe(FileError),
     /// The file could not be opened or created.
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// Reading or writing it failed, or a record in it is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<FileError> for OpenError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io(error) => Self::Io(error),
+            error => Self::Unsafe(error),
+        }
+    }
 }
 
 impl From<redb::DatabaseError> for OpenError {

@@ -1,8 +1,6 @@
 //! Opening: creates or recognises the file, verifies the master key, and reads the writer's state into memory.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +26,7 @@ use super::writer::begin;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Position};
-use crate::files::sync_directory_of;
+use crate::files::{self, FileRule, OpenMode, sync_directory_of};
 use crate::store::record::{self, Codec};
 
 /// Format 2 added the index of active sessions.
@@ -38,17 +36,18 @@ const FORMAT_NAME: &[u8] = b"keyfob/";
 
 /// Opens the file, or creates it durably with mode 0600.
 pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    let file = match options.open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let file = options.create_new(true).mode(0o600).open(path)?;
+    let opened = match files::open(path, FileRule::Store, OpenMode::Write) {
+        Err(error) if error.is_not_found() => {
+            let opened = files::open(path, FileRule::Store, OpenMode::CreateNew)?;
             sync_directory_of(path)?;
-            file
+            opened
         }
         opened => opened?,
     };
-    Ok(FileBackend::new(file)?)
+    if let Some(warning) = opened.warning {
+        tracing::warn!("{warning}");
+    }
+    Ok(FileBackend::new(opened.file)?)
 }
 
 pub(super) fn open(

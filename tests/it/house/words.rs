@@ -21,13 +21,14 @@ const REFUSED: [(&str, &str); 13] = [
 ];
 
 /// What is read: files, and folders with everything of these endings in them.
-const READ: [&str; 15] = [
+const READ: [&str; 16] = [
     "README.md",
     "config.toml",
     "docs",
     "src/cli",
     "src/config",
     "src/domain",
+    "src/files",
     "src/files.rs",
     "src/first_start",
     "src/lib.rs",

@@ -237,7 +237,7 @@ fn go_all_wrong_ways(server: &Process, backend: &Client, pair: &Value, finds: &m
 /// What a stopped server has left, with the keys to it.
 fn opened_up(directory: &Path) -> (SecretKey, Keys, Redb) {
     let source = MasterKeySource::File(data(directory, "master.key"));
-    let master = read_master_key(&source, |_| None).unwrap();
+    let master = read_master_key(&source, directory, |_| None).unwrap();
     let keys = Keys::derive(&master);
     let store = Redb::open(
         &data(directory, "keyfob.redb"),

@@ -139,7 +139,8 @@ fn a_start_without_a_usable_certificate_fails_before_any_file_is_created() {
     fs::set_permissions(directory.path().join("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
     let error = refused(&FILES);
     assert!(
-        error.contains("other users can read the private key key.pem") && error.contains("chmod o= key.pem"),
+        error.contains("server.tls.key: other users can access key.pem")
+            && error.contains("chmod o= key.pem"),
         "{error}"
     );
     assert!(!directory.path().join("data").exists());

@@ -2,6 +2,7 @@
 //! through redb itself.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use keyfob::domain::client::Client;
 use keyfob::domain::cutoff::CutOffs;
@@ -242,6 +243,7 @@ async fn every_damage_is_found_where_it_is() {
     for (what, harm, expected) in cases {
         let place = Place::new();
         fs::write(place.file(), &bytes).unwrap();
+        fs::set_permissions(place.file(), fs::Permissions::from_mode(0o600)).unwrap();
         damage(&place, harm);
         let (finds, done) = check(&place).unwrap();
         let found = |find: &String| expected.iter().any(|expected| find.starts_with(&**expected));

@@ -163,3 +163,122 @@ fn wrong_usage_is_exit_code_2() {
     says(&refused(directory.path(), &["--config", "nowhere.toml", "serve"]), &["nowhere.toml"]);
     assert!(!directory.path().join("data").exists());
 }
+
+/// A link would have another file truncated and overwritten with the process id, by root too.
+#[test]
+fn a_symbolic_link_in_the_store_is_refused_and_its_target_unchanged() {
+    for name in ["keyfob.pid", "keyfob.redb", "master.key", "admin.json"] {
+        let directory = initialised();
+        let (link, target) = (data(directory.path(), name), directory.path().join("target"));
+        fs::rename(&link, &target).unwrap();
+        fs::write(directory.path().join("precious"), "precious").unwrap();
+        let target = if name == "keyfob.pid" { directory.path().join("precious") } else { target };
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+        let before = fs::read(&target).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        if name == "admin.json" {
+            // It is read only where it may have to be written.
+            fs::remove_file(data(directory.path(), "keyfob.redb")).unwrap();
+            says(&serve(directory.path()), &["data/keyfob.redb"]);
+        } else {
+            says(&serve(directory.path()), &[&format!("data/{name} is a symbolic link")]);
+        }
+        assert_eq!(fs::read(&target).unwrap(), before, "{name}");
+    }
+}
+
+#[test]
+fn files_of_the_store_that_other_users_can_access_are_refused() {
+    for (name, mode) in [("keyfob.redb", 0o666), ("keyfob.pid", 0o644), ("master.key", 0o604)] {
+        let directory = initialised();
+        fs::set_permissions(data(directory.path(), name), fs::Permissions::from_mode(mode)).unwrap();
+        let path = format!("data/{name}");
+        says(
+            &serve(directory.path()),
+            &["other users can access", &path, &format!("{mode:04o}"), "chmod 600"],
+        );
+    }
+}
+
+/// Only root can make files of another user.
+#[test]
+fn a_directory_or_file_of_another_user_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for mode in [0o755, 0o700, 0o777] {
+        let directory = tempdir().unwrap();
+        let store = directory.path().join("data");
+        fs::create_dir(&store).unwrap();
+        fs::set_permissions(&store, fs::Permissions::from_mode(mode)).unwrap();
+        std::os::unix::fs::chown(&store, Some(65_534), Some(65_534)).unwrap();
+        fs::write(directory.path().join("precious"), "precious").unwrap();
+        std::os::unix::fs::symlink("../precious", store.join("keyfob.pid")).unwrap();
+        says(&serve(directory.path()), &["data", "65534", "sudo -u"]);
+        assert_eq!(fs::read(directory.path().join("precious")).unwrap(), b"precious");
+        assert_eq!(store.metadata().unwrap().permissions().mode() & 0o777, mode, "not changed");
+    }
+    let directory = initialised();
+    std::os::unix::fs::chown(data(directory.path(), "keyfob.pid"), Some(65_534), None).unwrap();
+    says(&serve(directory.path()), &["data/keyfob.pid", "65534", "chown 0"]);
+}
+
+#[test]
+fn a_configuration_file_or_secret_that_other_users_can_change_is_refused() {
+    let directory = tempdir().unwrap();
+    let config = directory.path().join("config.toml");
+    fs::write(&config, "[log]\nlevel = \"info\"\n").unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
+    says(&serve(directory.path()), &["config.toml", "other users can change", "chmod o-w"]);
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "kfc_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap();
+    fs::write(&config, "[[client]]\nclient_id = \"app\"\nsecret_file = \"secret\"\n").unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    for (mode, words) in
+        [(0o644, ["other users can access", "chmod o="]), (0o660, ["the group can change", "chmod g-w"])]
+    {
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+        says(&serve(directory.path()), &words);
+    }
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
+    Process::start(directory.path());
+}
+
+/// What Kubernetes makes of a volume with `fsGroup`: the directory is root's, our group can write everywhere.
+#[test]
+fn group_access_in_a_directory_of_root_is_a_warning() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let program = directory.path().join("keyfob");
+    fs::copy(env!("CARGO_BIN_EXE_keyfob"), &program).unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let volume = directory.path().join("volume");
+    fs::create_dir(&volume).unwrap();
+    std::os::unix::fs::chown(&volume, Some(0), Some(65_532)).unwrap();
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o2775)).unwrap();
+    for restarted in [false, true] {
+        let mut command = Command::new(&program);
+        command.args(["serve", "--listen", &format!("127.0.0.1:{}", free_port())]).env_clear();
+        command.env("KEYFOB_STORE__PATH", volume.join("keyfob.redb"));
+        command.env("KEYFOB_KEYS__MASTER_KEY_FILE", volume.join("master.key"));
+        command.current_dir(&volume).uid(65_532).gid(65_532);
+        let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let started = lines.any(|line| line.unwrap().contains("try it"));
+        server.kill().unwrap();
+        let said = String::from_utf8(server.wait_with_output().unwrap().stderr).unwrap();
+        assert!(started, "{said}");
+        says(&said, &["WARN", "the group"]);
+        if !restarted {
+            // What the kubelet does at each mount.
+            for entry in fs::read_dir(&volume).unwrap() {
+                let path = entry.unwrap().path();
+                std::os::unix::fs::chown(&path, None, Some(65_532)).unwrap();
+                let mode = mode(&path) | 0o060;
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            }
+        }
+    }
+}

@@ -101,7 +101,7 @@ impl Opened {
     /// The keys that the server's master key gives.
     fn keys(&self) -> Keys {
         let source = keyfob::config::MasterKeySource::File(self.server.file("master.key"));
-        Keys::derive(&keyfob::first_start::read_master_key(&source, |_| None).unwrap())
+        Keys::derive(&keyfob::first_start::read_master_key(&source, "data".as_ref(), |_| None).unwrap())
     }
 }
 
