@@ -15,5 +15,5 @@ pub use app::{App, openapi_document};
 pub use check::check;
 pub use error::AppError;
 pub use installation::places;
-pub use restore::{Progress as RestoreProgress, Restored, restore};
+pub use restore::{Accept, Progress as RestoreProgress, Restored, restore};
 pub use run::run;

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::http::api::db::{Place, StatsObject};
+use crate::serve::Accept;
 
 mod backup;
 mod check;
@@ -36,6 +37,9 @@ pub enum DbCommand {
         /// Restores a backup even if records in it are damaged.
         #[arg(long)]
         accept_damage: bool,
+        /// Restores a backup that an earlier keyfob made without authentication. It may have been altered.
+        #[arg(long)]
+        accept_unauthenticated: bool,
     },
 }
 
@@ -46,7 +50,10 @@ impl DbCommand {
             Self::Check => check::run(config, output),
             Self::Stats => with_admin_client(config, async |admin| stats(admin, output).await),
             Self::Backup(backup) => backup.run(config, output),
-            Self::Restore { file, accept_damage } => restore::run(config, &file, accept_damage, output),
+            Self::Restore { file, accept_damage, accept_unauthenticated } => {
+                let accept = Accept { damage: accept_damage, unauthenticated: accept_unauthenticated };
+                restore::run(config, &file, accept, output)
+            }
         }
     }
 }

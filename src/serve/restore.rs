@@ -42,6 +42,15 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
 }
 
+/// What a restore accepts in spite of a doubt.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Accept {
+    /// Damaged records.
+    pub damage: bool,
+    /// A backup of an earlier keyfob, which has no MAC.
+    pub unauthenticated: bool,
+}
+
 /// How far a restore is.
 #[derive(Debug)]
 pub enum Progress {
@@ -52,15 +61,15 @@ pub enum Progress {
 }
 
 /// Restores the backup at `file`; `-` is standard input. The old database stays unchanged until the final
-/// rename. `go_on` gets the progress, and stops the restore by returning false. `accept_damage` restores a
-/// backup with damaged records.
+/// rename. `go_on` gets the progress, and stops the restore by returning false. `accept` names what
+/// is accepted in spite of a doubt.
 ///
 /// # Errors
 /// Whatever prevents the restore, with what to do.
 pub fn restore(
     config: &Config,
     file: &Path,
-    accept_damage: bool,
+    accept: Accept,
     clock: &Clock,
     go_on: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<Restored, AppError> {
@@ -73,9 +82,10 @@ pub fn restore(
     let keys = Keys::derive(&read_master_key(&places.master_key, &places.directory, variable)?);
     let unfinished = UnfinishedRestore::at(&places);
     let mut restoring = Restoring::begin(&unfinished.0, &keys, config.store.cache_bytes).map_err(damaged)?;
-    let (head, bytes) = fill(&mut backup, &mut restoring, go_on).map_err(damaged)?;
+    let (head, bytes) =
+        fill(&mut backup, &mut restoring, &keys, accept.unauthenticated, go_on).map_err(damaged)?;
     let (checked, first) = checked(&restoring, head.made_at, go_on).map_err(|cause| damaged(cause.into()))?;
-    if let Some(find) = first.filter(|_| !accept_damage) {
+    if let Some(find) = first.filter(|_| !accept.damage) {
         let cause = format!(
             "{} records in it are damaged; the first is {} in table {}: {}",
             checked.finds, find.key, find.table, find.cause
@@ -125,9 +135,11 @@ fn open(file: &Path) -> Result<(Box<dyn Read>, &Path), AppError> {
 fn fill(
     backup: &mut dyn Read,
     restoring: &mut Restoring,
+    keys: &Keys,
+    accept_unauthenticated: bool,
     go_on: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<(Head, u64), RestoreError> {
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::authenticating(&keys.backup, accept_unauthenticated);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let length = match backup.read(&mut buffer) {

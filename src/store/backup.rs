@@ -1,17 +1,24 @@
-//! The format of a backup: a first line, frames with a checksum each, and at the end a digest of everything, so
-//! that truncation and accidental damage are always detected.
+//! The format of a backup: a first line, frames with a checksum each, and at the end a digest of everything with
+//! a MAC under a key derived from the master key, so that truncation, damage and forgery are always detected.
 //!
 //! A frame is one byte for its kind, the length of its body, the body, and a CRC-32 over those; numbers are
-//! big-endian. Entries are the stored bytes, sealed where the store seals them: neither writing nor
-//! reading a backup needs the master key.
+//! big-endian. Entries are the stored bytes, sealed where the store seals them. Only the MAC needs the master
+//! key. Version 1 has no MAC.
 
 use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::domain::time::Timestamp;
+use crate::token::keys::SecretKey;
 
-pub const FIRST_LINE: &[u8] = b"keyfob backup, version 1\n";
+pub const FIRST_LINE: &[u8] = b"keyfob backup, version 2\n";
+/// The first line of a backup without a MAC.
+const FIRST_LINE_1: &[u8] = b"keyfob backup, version 1\n";
+/// Precedes the digest in the input of the MAC.
+const MAC_LABEL: &[u8] = b"kf/backup/mac/v2";
+const DIGEST_BYTES: usize = 32;
 /// The first line before its number.
 const FIRST_WORDS: &[u8] = b"keyfob backup, version ";
 /// A frame of entries is sent when it has this size.
@@ -59,6 +66,16 @@ pub enum Damage {
         "it has the format {0}, which this keyfob does not support: use the keyfob that made it, or a newer one"
     )]
     UnknownVersion(String),
+    #[error(
+        "it is not authentic: it was made with another master key, or altered since it was made; \
+         use a backup from a place that only you can write to"
+    )]
+    NotAuthentic,
+    #[error(
+        "an earlier keyfob made it without authentication, so an alteration cannot be detected; \
+         if only you could write to it, add --accept-unauthenticated"
+    )]
+    Unauthenticated,
     /// The end is missing.
     #[error("it is cut off after {0} bytes")]
     CutOff(u64),
@@ -74,14 +91,15 @@ pub enum Damage {
 /// Writes a backup into `sink`, piece by piece.
 pub struct Encoder<S> {
     sink: S,
+    mac: Hmac<Sha256>,
     digest: Sha256,
     entries: Vec<u8>,
 }
 
 impl<E, S: FnMut(Bytes) -> Result<(), E>> Encoder<S> {
-    /// Writes the first line and the first frame.
-    pub fn begin(sink: S, head: &Head) -> Result<Self, E> {
-        let mut encoder = Self { sink, digest: Sha256::new(), entries: vec![] };
+    /// Writes the first line and the first frame. `key` authenticates the backup.
+    pub fn begin(sink: S, key: &SecretKey, head: &Head) -> Result<Self, E> {
+        let mut encoder = Self { sink, mac: keyed(key), digest: Sha256::new(), entries: vec![] };
         encoder.send(FIRST_LINE.to_vec())?;
         let head = postcard::to_allocvec(head)
             .expect("postcard can encode numbers and strings, and the buffer grows");
@@ -105,11 +123,12 @@ impl<E, S: FnMut(Bytes) -> Result<(), E>> Encoder<S> {
         if self.entries.len() >= FRAME_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Writes the digest.
+    /// Writes the digest and its MAC.
     pub fn end(mut self) -> Result<(), E> {
         self.flush()?;
         let digest = self.digest.clone().finalize();
-        self.frame(END, &digest)
+        let mac = self.mac.clone().chain_update(digest).finalize().into_bytes();
+        self.frame(END, &[&digest[..], &mac].concat())
     }
 
     fn flush(&mut self) -> Result<(), E> {
@@ -145,9 +164,29 @@ pub enum Piece<'a> {
     Entry(&'a [u8], &'a [u8]),
 }
 
-/// Decodes a backup as its bytes arrive, and compares it with its first frame.
+fn keyed(key: &SecretKey) -> Hmac<Sha256> {
+    let mac = Hmac::<Sha256>::new_from_slice(key.expose_bytes()).expect("HMAC takes keys of any length");
+    mac.chain_update(MAC_LABEL)
+}
+
+/// Whether a backup must prove that it was made with this master key.
+#[derive(Default)]
+enum MacCheck {
+    /// It is not checked: the backup was received from the server a moment ago.
+    #[default]
+    None,
+    Required(Hmac<Sha256>),
+    /// As `Required`, but a backup of version 1, which has no MAC, is accepted.
+    Version1Accepted(Hmac<Sha256>),
+}
+
+/// Decodes a backup as its bytes arrive, and compares it with its first frame. The default does not authenticate
+/// it.
 #[derive(Default)]
 pub struct Decoder {
+    mac_check: MacCheck,
+    /// The version of the backup is 1.
+    is_version_1: bool,
     digest: Sha256,
     /// The bytes of an incomplete frame.
     left: Vec<u8>,
@@ -162,6 +201,17 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// A decoder that rejects what was not made with `key`, except, if `accept_version_1`, what an earlier keyfob
+    /// made without a MAC.
+    pub fn authenticating(key: &SecretKey, accept_version_1: bool) -> Self {
+        let mac_check = if accept_version_1 {
+            MacCheck::Version1Accepted(keyed(key))
+        } else {
+            MacCheck::Required(keyed(key))
+        };
+        Self { mac_check, ..Self::default() }
+    }
+
     /// Takes the next bytes, and passes the frames that they complete to `take`. Only [`Self::finish`] says
     /// whether the backup is complete.
     pub fn push<E: From<Damage>>(
@@ -190,11 +240,9 @@ impl Decoder {
     pub fn finish(self) -> Result<Head, Damage> {
         let cut_off = Damage::CutOff(self.bytes());
         match self.head {
-            _ if !self.started => Err(if FIRST_LINE.starts_with(&self.left) && !self.left.is_empty() {
-                cut_off
-            } else {
-                Damage::NotOurs
-            }),
+            _ if !self.started => {
+                Err(if is_beginning(&self.left) && !self.left.is_empty() { cut_off } else { Damage::NotOurs })
+            }
             Some(head) if self.ended && self.left.is_empty() => Ok(head),
             _ => Err(cut_off),
         }
@@ -205,6 +253,10 @@ impl Decoder {
         if !self.started {
             return match bytes.get(..FIRST_LINE.len()) {
                 Some(FIRST_LINE) => Ok(Some(FIRST_LINE)),
+                Some(FIRST_LINE_1) => match self.mac_check {
+                    MacCheck::Required(_) => Err(Damage::Unauthenticated),
+                    MacCheck::None | MacCheck::Version1Accepted(_) => Ok(Some(FIRST_LINE_1)),
+                },
                 Some(line) => Err(line.strip_prefix(FIRST_WORDS).map_or(Damage::NotOurs, |version| {
                     Damage::UnknownVersion(
                         String::from_utf8_lossy(version)
@@ -214,7 +266,7 @@ impl Decoder {
                             .collect(),
                     )
                 })),
-                None if FIRST_LINE.starts_with(bytes) => Ok(None),
+                None if is_beginning(bytes) => Ok(None),
                 None => Err(Damage::NotOurs),
             };
         }
@@ -241,7 +293,9 @@ impl Decoder {
             }
             self.frame(frame[0], &frame[BEGIN_BYTES..], take)?;
         }
-        self.started = true;
+        if !self.started {
+            (self.started, self.is_version_1) = (true, whole == FIRST_LINE_1);
+        }
         self.digest.update(whole);
         self.read += whole.len() as u64;
         Ok(())
@@ -271,13 +325,24 @@ impl Decoder {
             (ENTRIES, Some(_)) => self.entries(body, take),
             (END, Some(head)) if self.missing == 0 && self.tables == head.tables.len() => {
                 self.ended = true;
-                if self.digest.clone().finalize()[..] == *body {
-                    Ok(())
-                } else {
-                    Err(self.altered("the digest does not match").into())
-                }
+                self.check_end(body).map_err(Into::into)
             }
             _ => Err(self.altered("a frame is out of order").into()),
+        }
+    }
+
+    /// Checks the digest, and the MAC if one is required.
+    fn check_end(&self, body: &[u8]) -> Result<(), Damage> {
+        let (digest, mac) =
+            body.split_at_checked(DIGEST_BYTES).ok_or_else(|| self.altered("its end is too short"))?;
+        if self.digest.clone().finalize()[..] != *digest {
+            return Err(self.altered("the digest does not match"));
+        }
+        match &self.mac_check {
+            MacCheck::Required(keyed) | MacCheck::Version1Accepted(keyed) if !self.is_version_1 => {
+                keyed.clone().chain_update(digest).verify_slice(mac).map_err(|_| Damage::NotAuthentic)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -307,6 +372,11 @@ impl Decoder {
     fn altered(&self, cause: &'static str) -> Damage {
         Damage::Altered { at: self.read, cause }
     }
+}
+
+/// Whether the bytes can become the first line of a backup.
+fn is_beginning(bytes: &[u8]) -> bool {
+    FIRST_LINE.starts_with(bytes) || FIRST_LINE_1.starts_with(bytes)
 }
 
 #[cfg(test)]

@@ -79,6 +79,11 @@ impl Codec {
         name
     }
 
+    /// The key that authenticates backups.
+    pub fn backup_key(&self) -> &SecretKey {
+        &self.keys.backup
+    }
+
     /// Why these signing keys cannot be used, if they cannot.
     pub fn keyring_fault(&self, records: &[KeyRecord]) -> Option<Fault> {
         Keyring::open(records, &self.keys)

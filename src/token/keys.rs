@@ -54,6 +54,8 @@ pub struct Keys {
     pub address: SecretKey,
     /// Encrypts the cursors of lists.
     pub cursor: SecretKey,
+    /// Authenticates backups.
+    pub backup: SecretKey,
     /// Recognises the store that belongs to this master key.
     pub check: SecretKey,
 }
@@ -77,6 +79,7 @@ impl Keys {
             index: derive("kf/key/index/v1"),
             address: derive("kf/key/address/v1"),
             cursor: derive("kf/key/cursor/v1"),
+            backup: derive("kf/key/backup/v1"),
             check: derive("kf/key/check/v1"),
         }
     }
@@ -112,6 +115,7 @@ mod tests {
             &k.index,
             &k.address,
             &k.cursor,
+            &k.backup,
             &k.check,
         ];
         let distinct: HashSet<&[u8; 32]> = all.iter().map(|key| key.expose_bytes()).collect();

@@ -14,14 +14,14 @@ use crate::config::Config;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::first_start::Places;
-use crate::serve::{self, RestoreProgress, Restored, places};
+use crate::serve::{self, Accept, RestoreProgress, Restored, places};
 use crate::store::check::Note;
 
 /// The most clients to name.
 const NAMED_MAX: usize = 5;
 
 /// Runs the command.
-pub fn run(config: &Config, file: &Path, accept_damage: bool, output: Output) -> Result<(), Failure> {
+pub fn run(config: &Config, file: &Path, accept: Accept, output: Output) -> Result<(), Failure> {
     let (clock, interrupted, mut progress) = (Clock::system(), flag(), Progress::new());
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     let mut go_on = |at| {
@@ -36,8 +36,7 @@ pub fn run(config: &Config, file: &Path, accept_damage: bool, output: Output) ->
         }
         !interrupted.load(Ordering::Relaxed)
     };
-    let restored =
-        serve::restore(config, file, accept_damage, &clock, &mut go_on).map_err(Failure::refused)?;
+    let restored = serve::restore(config, file, accept, &clock, &mut go_on).map_err(Failure::refused)?;
     progress.clear();
     print_result(output, &object(&restored), || lines(&restored, &places(config), clock.now().wall))
 }

@@ -7,6 +7,72 @@ fn head() -> Head {
     Head { made_at: Timestamp::from_seconds(1_800_000_000), program: "0.1.0".into(), tables }
 }
 
+fn key(n: u8) -> SecretKey {
+    SecretKey::new([n; 32])
+}
+
+/// The backup as an earlier keyfob made it: without a MAC.
+fn version_1(bytes: &[u8]) -> Vec<u8> {
+    let end = bytes.len() - BEGIN_BYTES - 2 * DIGEST_BYTES - SUM_BYTES;
+    let mut old = [FIRST_LINE_1, &bytes[FIRST_LINE.len()..end]].concat();
+    let mut frame = vec![END, 0, 0, 0, 32];
+    frame.extend(Sha256::digest(&old));
+    frame.extend(crc32fast::hash(&frame).to_be_bytes());
+    old.extend(frame);
+    old
+}
+
+/// Reads the whole backup with this decoder.
+fn read_with(mut decoder: Decoder, bytes: &[u8]) -> Result<Head, Damage> {
+    decoder.push(bytes, |_| Ok::<(), Damage>(()))?;
+    decoder.finish()
+}
+
+/// An attacker who can write to a backup could compute checksums and digest again.
+#[test]
+fn a_backup_that_was_altered_with_all_its_checksums_is_not_authentic() {
+    let bytes = written();
+    assert_eq!(read_with(Decoder::authenticating(&key(1), false), &bytes), Ok(head()));
+    assert_eq!(read_with(Decoder::authenticating(&key(2), false), &bytes), Err(Damage::NotAuthentic));
+    // The same backup, made again without the key.
+    let mut forged = vec![];
+    let mut encoder = Encoder::begin(
+        |piece: Bytes| {
+            forged.extend(piece);
+            Ok::<(), Damage>(())
+        },
+        &key(9),
+        &Head { tables: vec![("meta".into(), 1)], ..head() },
+    )
+    .unwrap();
+    encoder.table("meta").unwrap();
+    encoder.entry(b"head", b"2").unwrap();
+    encoder.end().unwrap();
+    assert!(read_with(Decoder::default(), &forged).is_ok(), "its digest is right");
+    for accept in [false, true] {
+        let decoder = Decoder::authenticating(&key(1), accept);
+        assert_eq!(read_with(decoder, &forged), Err(Damage::NotAuthentic), "{accept}");
+    }
+    let at = bytes.len() - SUM_BYTES - DIGEST_BYTES;
+    let without_mac = {
+        let mut end = bytes[..at].to_vec();
+        let begin = end.len() - BEGIN_BYTES - DIGEST_BYTES;
+        end[begin + 4] = 32;
+        let sum = crc32fast::hash(&end[begin..]).to_be_bytes();
+        [end, sum.to_vec()].concat()
+    };
+    assert_eq!(read_with(Decoder::authenticating(&key(1), true), &without_mac), Err(Damage::NotAuthentic));
+}
+
+/// A forger could write version 1, so it needs a decision.
+#[test]
+fn a_backup_without_a_mac_is_accepted_only_on_request() {
+    let old = version_1(&written());
+    assert_eq!(read_with(Decoder::authenticating(&key(1), false), &old), Err(Damage::Unauthenticated));
+    assert_eq!(read_with(Decoder::authenticating(&key(1), true), &old), Ok(head()));
+    assert_eq!(read_with(Decoder::default(), &old), Ok(head()));
+}
+
 /// The entries of the table `sessions`: 300 of 1 KiB, so that they take several frames.
 fn entry(number: u16) -> (Vec<u8>, Vec<u8>) {
     (number.to_be_bytes().to_vec(), vec![number.to_be_bytes()[1]; 1024])
@@ -19,6 +85,7 @@ fn written() -> Vec<u8> {
             bytes.extend(piece);
             Ok::<(), Damage>(())
         },
+        &key(1),
         &head(),
     )
     .unwrap();
@@ -77,7 +144,7 @@ fn wherever_a_backup_is_cut_off_it_is_noticed() {
 #[test]
 fn whichever_bit_of_a_backup_is_flipped_it_is_noticed() {
     let bytes = written();
-    for at in (0..250).chain((250..bytes.len()).step_by(2999)).chain(bytes.len() - 45..bytes.len()) {
+    for at in (0..250).chain((250..bytes.len()).step_by(2999)).chain(bytes.len() - 45 - 32..bytes.len()) {
         let mut altered = bytes.clone();
         altered[at] ^= 1 << (at % 8);
         assert!(read(&altered, 50_000).1.is_err(), "byte {at}");
@@ -89,7 +156,7 @@ fn whichever_bit_of_a_backup_is_flipped_it_is_noticed() {
 fn a_backup_with_whole_frames_of_another_is_noticed() {
     let bytes = written();
     let mut other = bytes.clone();
-    let at = bytes.len() - 60;
+    let at = bytes.len() - 60 - 32;
     assert_eq!(&bytes[at - 4..at], [43; 4], "inside the last frame of entries");
     other[at - 1] ^= 1;
     let begin =
@@ -109,8 +176,8 @@ fn a_backup_with_whole_frames_of_another_is_noticed() {
 fn what_is_no_backup_or_of_a_later_form_says_so() {
     assert_eq!(read(b"SQLite format 3\0 and so on and on", 100).1, Err(Damage::NotOurs));
     assert_eq!(read(b"no", 100).1, Err(Damage::NotOurs));
-    let later = [&b"keyfob backup, version 2\n"[..], &written()[FIRST_LINE.len()..]].concat();
-    assert_eq!(read(&later, 100).1, Err(Damage::UnknownVersion("2".into())));
+    let later = [&b"keyfob backup, version 3\n"[..], &written()[FIRST_LINE.len()..]].concat();
+    assert_eq!(read(&later, 100).1, Err(Damage::UnknownVersion("3".into())));
     let longer = [&written()[..], b"x"].concat();
     assert!(matches!(
         read(&longer, usize::MAX).1,

@@ -18,6 +18,7 @@ use crate::store::backup::{Encoder, Head};
 use crate::store::check::Note;
 use crate::store::record::Codec;
 use crate::store::{FileStats, Pieces, Stats};
+use crate::token::keys::SecretKey;
 
 /// How many pieces are prepared ahead.
 const AHEAD: usize = 4;
@@ -27,7 +28,8 @@ const STALLED: Duration = Duration::from_secs(120);
 impl Redb {
     pub(super) fn walk_backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>> {
         let read = self.db.begin_read().map_err(failed)?;
-        Ok(pieces("backup", move |give| copy(&read, made_at, give)))
+        let key = self.codec.backup_key().clone();
+        Ok(pieces("backup", move |give| copy(&read, &key, made_at, give)))
     }
 
     pub(super) fn walk_check(&self, now: Timestamp) -> Result<Pieces<Note>> {
@@ -62,11 +64,16 @@ fn give<T>(
         .map_err(|_| StoreError::Unavailable(format!("the receiver of the {name} is gone").into()))
 }
 
-fn copy(read: &ReadTransaction, made_at: Timestamp, give: &mut dyn FnMut(Bytes) -> Result<()>) -> Result<()> {
+fn copy(
+    read: &ReadTransaction,
+    key: &SecretKey,
+    made_at: Timestamp,
+    give: &mut dyn FnMut(Bytes) -> Result<()>,
+) -> Result<()> {
     let mut count = EntryCounter { read, tables: vec![] };
     each(&mut count)?;
     let head = Head { made_at, program: env!("CARGO_PKG_VERSION").into(), tables: count.tables };
-    let mut copy = EntryCopier { read, encoder: Encoder::begin(give, &head)? };
+    let mut copy = EntryCopier { read, encoder: Encoder::begin(give, key, &head)? };
     each(&mut copy)?;
     copy.encoder.end()
 }

@@ -201,3 +201,59 @@ fn a_backup_is_not_written_over_what_is_there_unless_that_is_said() {
     assert_eq!(run(house.path(), &["db", "backup", "c.backup", "--rate", "1KiB"]).status.code(), Some(2));
     assert_eq!(json_of(house.path(), &["db", "check"])["finds"], json!([]));
 }
+
+/// A review put a record of its own into a backup, with all checksums computed again, and restored it.
+#[test]
+fn a_backup_with_another_administrator_is_refused_although_its_checksums_are_right() {
+    let (house, other) = (closed(), closed());
+    fs::copy(other.file("b.backup"), house.file("x.backup")).unwrap();
+    let before = state(&house);
+    let refusal = refuses(house.path(), &["db", "restore", "x.backup"]);
+    assert!(refusal.contains("another master key"), "{refusal}");
+    // The forger knows this installation's proof of its key, which is in its own backup, but not the key.
+    let keys = keyfob::token::keys::Keys::derive(&keyfob::token::keys::SecretKey::new([9; 32]));
+    let forged = forge(&fs::read(house.file("b.backup")).unwrap(), &keys.backup);
+    fs::write(house.file("x.backup"), forged).unwrap();
+    for flags in [&[][..], &["--accept-unauthenticated"], &["--accept-damage"]] {
+        let refusal = refuses(house.path(), &[&["db", "restore", "x.backup"], flags].concat());
+        assert!(refusal.contains("x.backup: it is not authentic"), "{refusal}");
+    }
+    assert_eq!(state(&house), before);
+}
+
+/// The same backup with a second `admin` client, written again under another key.
+fn forge(backup: &[u8], key: &keyfob::token::keys::SecretKey) -> Vec<u8> {
+    use keyfob::store::backup::{Decoder, Encoder, Head, Piece};
+    let mut head: Option<Head> = None;
+    let mut tables: Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)> = vec![];
+    let mut decoder = Decoder::default();
+    decoder
+        .push(backup, |piece: Piece| {
+            match piece {
+                Piece::Head(of) => head = Some(of.clone()),
+                Piece::Table(name) => tables.push((name.to_owned(), vec![])),
+                Piece::Entry(name, value) => {
+                    tables.last_mut().unwrap().1.push((name.to_vec(), value.to_vec()))
+                }
+            }
+            Ok::<(), keyfob::store::backup::Damage>(())
+        })
+        .unwrap();
+    let mut head = head.unwrap();
+    let clients = tables.iter_mut().find(|(name, _)| name == "clients").unwrap();
+    let (_, record) = clients.1.iter().find(|(name, _)| name == b"admin").unwrap().clone();
+    clients.1.push((b"support".to_vec(), record));
+    head.tables.iter_mut().find(|(name, _)| **name == *"clients").unwrap().1 += 1;
+    let mut bytes = vec![];
+    let sink = |piece: bytes::Bytes| {
+        bytes.extend(piece);
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let mut encoder = Encoder::begin(sink, key, &head).unwrap();
+    for (name, entries) in &tables {
+        encoder.table(name).unwrap();
+        entries.iter().for_each(|(name, value)| encoder.entry(name, value).unwrap());
+    }
+    encoder.end().unwrap();
+    bytes
+}
