@@ -203,8 +203,12 @@ fn session_lines(session: &SessionObject, now: Timestamp) -> Vec<String> {
         line("last used", &when(session.last_used_at.0, now)),
     ];
     let device = &session.device;
-    for (name, value) in [("ip", &device.ip), ("label", &device.label), ("user_agent", &device.user_agent)] {
-        lines.extend(value.as_ref().map(|value| line(name, or_dash(value))));
+    for (name, value) in [
+        ("ip", device.ip.as_deref()),
+        ("label", device.label.as_deref()),
+        ("user_agent", device.user_agent.as_deref()),
+    ] {
+        lines.extend(value.map(|value| line(name, or_dash(value))));
     }
     for (name, object) in [("claims", Some(&session.claims)), ("data", session.data.as_ref())] {
         let json = object.and_then(|object| serde_json::to_string(object).ok());

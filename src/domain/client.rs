@@ -16,7 +16,7 @@ const SECRETS_MAX: usize = 2;
 /// The most entries of `audiences`, `serves` and `opens_for`.
 const LIST_MAX: usize = 64;
 /// The longest audience, in bytes.
-const AUDIENCE_BYTES_MAX: usize = 256;
+pub const AUDIENCE_BYTES_MAX: usize = 256;
 
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

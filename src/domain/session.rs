@@ -24,7 +24,7 @@ mod room;
 mod rotation;
 
 pub use change::Changes;
-pub use device::{Data, Device};
+pub use device::{Data, Device, USER_AGENT_BYTES_MAX};
 pub use families::{FAMILIES_MAX, NewFamily};
 pub use opening::{NewSession, NotOpened};
 pub use renewal::Renewal;

@@ -2,9 +2,7 @@
 
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{IntoResponse, Response};
-use poem_openapi::error::{ParseParamError, ParsePathError, ParseRequestPayloadError};
 
-use crate::http::request::json::plain_words;
 use crate::http::request::limits::Unacceptable;
 use crate::http::response::error::{OAuthError, Problem};
 use crate::http::routes::Route;
@@ -45,23 +43,12 @@ pub fn failed(error: poem::Error, route: &str, surface: Surface, method: &Method
     if error.is_from_response() {
         return error.into_response();
     }
-    if let Some(error) = error.downcast_ref::<ParseParamError>() {
-        let words = plain_words(&error.reason);
-        return match surface {
-            Surface::OAuth => shaped(surface, StatusCode::BAD_REQUEST, format!("{}: {words}", error.name)),
-            Surface::V1 | Surface::Other => Problem::invalid(error.name, words).into_response(),
-        };
-    }
-    if error.is::<ParsePathError>() {
-        return shaped(surface, StatusCode::NOT_FOUND, "there is no such resource".to_owned());
-    }
     let status = error.status();
     if status.is_server_error() {
         tracing::error!(%error, route, %method, "an endpoint failed");
         return internal_error(surface);
     }
-    let detail = error.downcast_ref::<ParseRequestPayloadError>().map(|error| plain_words(&error.reason));
-    shaped(surface, status, detail.unwrap_or_else(|| "the request cannot be read".to_owned()))
+    shaped(surface, status, "the request cannot be read".to_owned())
 }
 
 /// 500. The cause is in the log, with the id of the request.
@@ -129,13 +116,8 @@ mod tests {
 
     #[test]
     fn the_failures_of_poem_become_problems() {
-        let parameter = ParseParamError {
-            name: "limit",
-            reason: "failed to parse \"integer\": invalid digit".to_owned(),
-        };
         for (error, status) in [
-            (poem::Error::from(parameter), 400),
-            (ParsePathError { name: "id", reason: String::new() }.into(), 404),
+            (poem::Error::from_string("cannot read", StatusCode::BAD_REQUEST), 400),
             (poem::Error::from_status(StatusCode::UNAUTHORIZED), 401),
             (poem::Error::from_string("the disk /dev/sda1", StatusCode::INTERNAL_SERVER_ERROR), 500),
         ] {

@@ -68,11 +68,8 @@ impl Routes {
             for operation in path.operations {
                 let endpoint = endpoints.get_mut(&pattern).and_then(|of| of.remove(&operation.method));
                 let endpoint = endpoint.expect("an attribute makes an endpoint for each operation");
-                let has_parameters = operation
-                    .params
-                    .iter()
-                    .any(|parameter| matches!(parameter.in_type, MetaParamIn::Path | MetaParamIn::Query));
-                let endpoint = if has_parameters {
+                let in_path = operation.params.iter().any(|parameter| parameter.in_type == MetaParamIn::Path);
+                let endpoint = if in_path {
                     let single = SingleOperation {
                         pattern: pattern.clone(),
                         method: operation.method.clone(),
@@ -209,8 +206,7 @@ fn pattern(template: &str) -> String {
     template.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
-/// One operation as an API of its own: only poem's router can put path parameters into a request, and only
-/// poem-openapi's service the parameters of the query.
+/// One operation as an API of its own: only poem's router can put path parameters into a request.
 struct SingleOperation {
     pattern: String,
     method: Method,
@@ -232,18 +228,19 @@ impl OpenApi for SingleOperation {
 #[cfg(test)]
 mod tests {
     use poem::endpoint::make_sync;
-    use poem_openapi::param::{Path, Query};
     use poem_openapi::payload::PlainText;
 
     use super::*;
+    use crate::http::request::parameters::{Path, Query};
+    use crate::http::request::types::Whole;
 
     struct Keys;
 
     #[OpenApi]
     impl Keys {
         #[oai(path = "/v1/keys", method = "get")]
-        async fn list(&self, first: Query<Option<u32>>) -> PlainText<String> {
-            PlainText(format!("list {:?}", first.0))
+        async fn list(&self, first: Query<Option<Whole<1, 9>>>) -> PlainText<String> {
+            PlainText(format!("list {:?}", first.read().unwrap().map(|first| first.0)))
         }
 
         #[oai(path = "/v1/keys", method = "delete")]
@@ -258,12 +255,12 @@ mod tests {
 
         #[oai(path = "/v1/keys/:kid", method = "get")]
         async fn read(&self, kid: Path<String>) -> PlainText<String> {
-            PlainText(kid.0)
+            PlainText(kid.read().unwrap())
         }
 
         #[oai(path = "/v1/keys/:kid/uses/:use", method = "get")]
         async fn read_use(&self, kid: Path<String>, r#use: Path<String>) -> PlainText<String> {
-            PlainText(format!("{} {}", kid.0, r#use.0))
+            PlainText(format!("{} {}", kid.read().unwrap(), r#use.read().unwrap()))
         }
     }
 

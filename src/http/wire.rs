@@ -256,8 +256,6 @@ fn without_body(response: &mut Response) {
 #[cfg(test)]
 pub(crate) mod tests {
     use poem::http::Uri;
-    use poem_openapi::param::{Path, Query};
-    use poem_openapi::payload::Json;
     use poem_openapi::{Object, OpenApi, OpenApiService};
     use serde_json::Value;
 
@@ -267,6 +265,9 @@ pub(crate) mod tests {
     use crate::http::request::credentials::{Authorization, BasicFormOrBearer, BasicOrBearer, merge};
     use crate::http::request::form::{Form, FromForm, OAuthForm};
     use crate::http::request::json::{JsonBody, OptionalJsonBody};
+    use crate::http::request::parameters::{Path, Query};
+    use crate::http::request::types::Whole;
+    use crate::http::response::answer::Json;
     use crate::http::response::error::OAuthError;
 
     /// Endpoints like the real ones, for the tests of what is in front of them.
@@ -285,13 +286,13 @@ pub(crate) mod tests {
         }
     }
 
-    #[derive(Object)]
-    #[oai(deny_unknown_fields)]
+    #[derive(serde::Deserialize, Object)]
+    #[serde(deny_unknown_fields)]
     struct Thing {
         name: String,
     }
 
-    #[derive(Object, Default)]
+    #[derive(serde::Deserialize, Object)]
     struct Options {
         keep: Option<String>,
     }
@@ -329,10 +330,11 @@ pub(crate) mod tests {
         async fn read(
             &self,
             id: Path<String>,
-            limit: Query<Option<u32>>,
+            limit: Query<Option<Whole<1, 200>>>,
             channel: Channel,
         ) -> Result<Json<String>, Problem> {
-            Ok(Json(format!("{} {:?} {channel:?}", id.0, limit.0)))
+            let limit = limit.read()?.map(|limit| limit.0);
+            Ok(Json(format!("{} {limit:?} {channel:?}", id.named("thing")?)))
         }
 
         #[oai(path = "/v1/things/:id/options", method = "post")]
@@ -467,7 +469,7 @@ pub(crate) mod tests {
         let (_, _, body) = answer(request(Method::GET, "/v1/things/a?limit=hunter2").finish()).await;
         assert_eq!(
             (&body["field"], &body["detail"]),
-            (&"limit".into(), &"limit: expected a whole number, 0 or more".into())
+            (&"limit".into(), &"limit must be a whole number from 1 to 200".into())
         );
     }
 

@@ -7,7 +7,7 @@ use crate::domain::refusal::Refused;
 use crate::domain::text::{TEXT_BYTES_MAX, bounded_text, json_text};
 
 /// The longest `device.user_agent`, in bytes.
-const USER_AGENT_BYTES_MAX: usize = 1024;
+pub const USER_AGENT_BYTES_MAX: usize = 1024;
 /// The largest `data`, in bytes of JSON.
 const DATA_BYTES_MAX: usize = 16 * 1024;
 

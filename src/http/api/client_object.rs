@@ -5,95 +5,101 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::access::TokenFormat;
 use crate::domain::client::{Client, ClientKind, Grant, Permission};
+use crate::domain::id::ClientId;
 use crate::engine::clients::ClientFields;
-use crate::http::request::types::{Time, Wire};
+use crate::http::request::formats::{Audience, ScopeName};
+use crate::http::request::types::{DateTime, Parsed, Text};
 
-/// A registered client. Its secret is never shown again.
+/// A registered client. Only the answer that made a secret contains it.
 #[derive(Debug, Serialize, Deserialize, Object)]
-#[oai(rename = "Client")]
+#[oai(rename = "RegisteredClient")]
 pub struct ClientObject {
-    /// Its name.
+    /// The identifier of the client.
     pub client_id: String,
-    /// Whether it can keep a secret.
-    pub kind: Wire<ClientKind>,
-    /// What it may do.
-    pub permissions: Vec<Wire<Permission>>,
-    /// The grants it may use.
-    pub grants: Vec<Wire<Grant>>,
-    /// The scopes it may ask for.
+    /// `confidential` has a secret; `public` has none.
+    pub kind: Parsed<ClientKind>,
+    /// The permissions of the client.
+    pub permissions: Vec<Parsed<Permission>>,
+    /// The grants that the client may use at the token endpoint.
+    pub grants: Vec<Parsed<Grant>>,
+    /// The scopes that the client may ask for.
     pub scopes: Vec<String>,
-    /// The audiences it may ask for.
+    /// The audiences that the client may ask for.
     pub audiences: Vec<String>,
-    /// The resources that it is.
+    /// The audiences that the client serves as a resource server.
     pub serves: Vec<String>,
-    /// The clients that it may open sessions for.
+    /// The clients that it may open sessions and families for.
     pub opens_for: Vec<String>,
-    /// The name of its policy.
+    /// The name of the policy of its sessions.
     pub policy: String,
-    /// The form of its access tokens.
-    pub access_token_format: Wire<TokenFormat>,
-    /// Whether it is shut out.
+    /// The format of its access tokens.
+    pub access_token_format: Parsed<TokenFormat>,
+    /// Whether it is disabled: its requests are rejected and its tokens inactive.
     pub disabled: bool,
-    /// Whether the configuration file declares it; then only the file changes it.
+    /// Whether the configuration file declares it; then only the file can change it.
     pub declared: bool,
     /// When it was registered.
-    pub created_at: Time,
+    pub created_at: DateTime,
     /// When it was last changed.
-    pub updated_at: Time,
-    /// The new secret; shown this once.
+    pub updated_at: DateTime,
+    /// The new secret; no later answer contains it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
 }
 
-/// What can be said of a client. What is left out takes its default at a creation, and stays as it is in a
-/// change.
-#[derive(Debug, Default, Object)]
+/// The settings of a client. An absent member takes its default when the client is created, and stays as it
+/// is in a change.
+#[derive(Debug, Deserialize, Object)]
 #[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct ClientSettings {
-    /// Its name: 1 to 64 characters of `[A-Za-z0-9._~-]`; a random one if left out. Fixed at creation.
-    pub client_id: Option<String>,
-    /// Whether it can keep a secret: a `public` client only refreshes and revokes its own tokens. Default
-    /// `confidential`; fixed at creation.
-    kind: Option<Wire<ClientKind>>,
-    /// What it may do. Default none.
-    permissions: Option<Vec<Wire<Permission>>>,
-    /// The grants it may use. Default none.
-    grants: Option<Vec<Wire<Grant>>>,
-    /// The scopes it may ask for.
-    scopes: Option<Vec<String>>,
-    /// The audiences it may ask for; with none, its tokens are for the issuer.
-    audiences: Option<Vec<String>>,
-    /// The resources (audiences) that it is: it may introspect tokens meant for them.
-    serves: Option<Vec<String>>,
-    /// The clients that it may open sessions for.
-    opens_for: Option<Vec<String>>,
-    /// The name of a policy of the configuration. Default `default`.
+    /// The identifier: 1 to 64 characters of `[A-Za-z0-9._~-]`. Default: random. Cannot be changed.
+    pub client_id: Option<Parsed<ClientId>>,
+    /// `confidential` has a secret; `public` has none and only refreshes and revokes its own tokens. Default:
+    /// `confidential`. Cannot be changed.
+    kind: Option<Parsed<ClientKind>>,
+    /// The permissions of the client. Default: none.
+    permissions: Option<Vec<Parsed<Permission>>>,
+    /// The grants that the client may use at the token endpoint. Default: none.
+    grants: Option<Vec<Parsed<Grant>>>,
+    /// The scopes that the client may ask for.
+    scopes: Option<Vec<Text<ScopeName>>>,
+    /// The audiences that the client may ask for; without any, its tokens are for the issuer.
+    #[oai(validator(max_items = 64))]
+    audiences: Option<Vec<Text<Audience>>>,
+    /// The audiences that the client serves as a resource server: it may introspect their tokens.
+    #[oai(validator(max_items = 64))]
+    serves: Option<Vec<Text<Audience>>>,
+    /// The clients that it may open sessions and families for.
+    #[oai(validator(max_items = 64))]
+    opens_for: Option<Vec<Text<ClientId>>>,
+    /// The name of a policy of the configuration. Default: `default`.
     policy: Option<String>,
-    /// The form of its access tokens. Default `paseto`.
-    access_token_format: Option<Wire<TokenFormat>>,
-    /// Whether it is shut out.
+    /// The format of its access tokens. Default: `paseto`.
+    access_token_format: Option<Parsed<TokenFormat>>,
+    /// Whether it is disabled: its requests are rejected and its tokens inactive.
     disabled: Option<bool>,
 }
 
 impl ClientObject {
-    /// The client, with its secret if that was just made.
+    /// The client, with its secret if the request made one.
     pub fn new(client: &Client, client_secret: Option<String>) -> Self {
         let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();
         Self {
             client_id: client.id.to_string(),
-            kind: Wire(client.kind),
-            permissions: client.permissions.iter().copied().map(Wire).collect(),
-            grants: client.grants.iter().copied().map(Wire).collect(),
+            kind: Parsed(client.kind),
+            permissions: client.permissions.iter().copied().map(Parsed).collect(),
+            grants: client.grants.iter().copied().map(Parsed).collect(),
             scopes: client.scopes.names().map(Into::into).collect(),
             audiences: texts(&client.audiences),
             serves: texts(&client.serves),
             opens_for: client.opens_for.iter().map(ToString::to_string).collect(),
             policy: client.policy.to_string(),
-            access_token_format: Wire(client.access_token_format),
+            access_token_format: Parsed(client.access_token_format),
             disabled: client.disabled,
             declared: client.declared,
-            created_at: Wire(client.created_at),
-            updated_at: Wire(client.updated_at),
+            created_at: Parsed(client.created_at),
+            updated_at: Parsed(client.updated_at),
             client_secret,
         }
     }
@@ -101,17 +107,20 @@ impl ClientObject {
 
 impl From<ClientSettings> for ClientFields {
     fn from(settings: ClientSettings) -> Self {
-        fn words<T>(list: Option<Vec<Wire<T>>>) -> Option<Vec<T>> {
-            list.map(|list| list.into_iter().map(|word| word.0).collect())
+        fn words<T>(list: Option<Vec<Parsed<T>>>) -> Option<Vec<T>> {
+            list.map(|list| list.into_iter().map(Parsed::into_inner).collect())
+        }
+        fn texts<T>(list: Option<Vec<Text<T>>>) -> Option<Vec<String>> {
+            list.map(|list| list.into_iter().map(Text::into_inner).collect())
         }
         Self {
             kind: settings.kind.map(|kind| kind.0),
             permissions: words(settings.permissions),
             grants: words(settings.grants),
-            scopes: settings.scopes,
-            audiences: settings.audiences,
-            serves: settings.serves,
-            opens_for: settings.opens_for,
+            scopes: texts(settings.scopes),
+            audiences: texts(settings.audiences),
+            serves: texts(settings.serves),
+            opens_for: texts(settings.opens_for),
             policy: settings.policy,
             access_token_format: settings.access_token_format.map(|format| format.0),
             disabled: settings.disabled,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use poem::{Body, IntoResponse, Response};
-use poem_openapi::param::Query;
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
@@ -14,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::domain::id::Position;
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
-use crate::engine::upkeep::FindLog;
+use crate::engine::upkeep::{FindLog, RATE_MIN};
 use crate::http::document::Tag;
 use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::types::{Time, Wire};
+use crate::http::request::parameters::Query;
+use crate::http::request::types::{DateTime, Parsed, WHOLE_MAX, Whole};
 use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::http::response::stream;
@@ -28,159 +28,158 @@ use crate::store::{Stats, Store};
 /// The store as a whole.
 pub struct DbApi<S>(pub Arc<Engine<S>>);
 
-/// A backup: see the file itself for what it says of itself.
-pub struct Backup(Body);
+/// The bytes of a backup.
+pub struct BackupBytes(Body);
 
-/// Objects, one a line.
+/// JSON objects, one per line.
 pub struct Lines(Body);
 
-/// What a check tells, one member at a time: how far it is, what it found, and at the end what it looked at.
+/// One line of a check; exactly one member is present.
 #[derive(Default, Serialize, Deserialize, Object)]
 pub struct CheckLine {
-    /// How far it is.
+    /// The progress of the check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<CheckProgress>,
-    /// Something that is not as it should be.
+    /// A damaged entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub find: Option<CheckFind>,
-    /// The end: without it, the check broke off.
+    /// The summary, which is the last line; without it the check was aborted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<CheckDone>,
 }
 
-/// How far a check is.
+/// The progress of a check.
 #[derive(Serialize, Deserialize, Object)]
 pub struct CheckProgress {
-    /// The table.
+    /// The name of the table.
     pub table: String,
-    /// How many of its entries were looked at.
+    /// The number of checked entries of the table.
     pub done: u64,
-    /// How many there are.
+    /// The number of entries of the table.
     pub of: u64,
 }
 
-/// Something that is not as it should be.
+/// A damaged entry.
 #[derive(Serialize, Deserialize, Object)]
 pub struct CheckFind {
-    /// The table.
+    /// The name of the table.
     pub table: String,
     /// The key of the entry.
     pub key: String,
-    /// What is wrong with it.
+    /// What is wrong with the entry.
     pub cause: String,
 }
 
-/// What a check looked at.
+/// The summary of a check.
 #[derive(Serialize, Deserialize, Object)]
 pub struct CheckDone {
-    /// How many entries there are in all tables.
+    /// The number of entries in all tables.
     pub entries: u64,
-    /// How many finds there were.
+    /// The number of damaged entries.
     pub finds: u64,
-    /// How many sessions there are.
+    /// The number of sessions.
     pub sessions: u64,
-    /// How many of them live.
+    /// The number of active sessions.
     pub live: u64,
-    /// How many clients there are.
+    /// The number of clients.
     pub clients: u64,
 }
 
-/// What is in the store, and how large it is.
+/// The sizes and counts of the store.
 #[derive(Serialize, Deserialize, Object)]
 #[oai(rename = "StoreStats")]
 pub struct StatsObject {
-    /// Its tables.
+    /// The tables.
     pub tables: Vec<TableObject>,
-    /// How many sessions there are, ended and expired ones that still explain themselves included.
+    /// The number of sessions, including ended and expired ones that are retained.
     pub sessions: u64,
-    /// How many events are kept.
+    /// The number of retained events.
     pub events: u64,
-    /// The oldest event that is kept.
+    /// The oldest retained event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_event: Option<Place>,
-    /// The newest.
+    /// The newest event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest_event: Option<Place>,
-    /// The place of the last event ever written.
+    /// The position of the last event that was ever written.
     pub head: String,
-    /// The number of the epoch: 1, and one more for each restore.
+    /// 1, plus the number of restores.
     pub epoch: u32,
-    /// How long the file is.
+    /// The size of the file in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_bytes: Option<u64>,
-    /// How much of it no table takes: it is used before the file grows.
+    /// The bytes of the file that no table uses; they are reused before the file grows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
-    /// How much its file system still takes.
+    /// The free bytes of the file system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_free_bytes: Option<u64>,
 }
 
-/// A table.
+/// The size of a table.
 #[derive(Serialize, Deserialize, Object)]
 #[oai(rename = "StoreTable")]
 pub struct TableObject {
-    /// Its name.
+    /// The name of the table.
     pub name: String,
-    /// How many entries it has.
+    /// The number of entries.
     pub entries: u64,
-    /// How many bytes of the file it takes.
+    /// The bytes of the file that it uses.
     pub bytes: u64,
 }
 
-/// A place in the log, and when that was.
+/// A position in the event log and its time.
 #[derive(Serialize, Deserialize, Object)]
 #[oai(rename = "EventPlace")]
 pub struct Place {
-    /// The place.
+    /// The position.
     pub cursor: String,
-    /// When.
-    pub at: Time,
+    /// When the event was recorded.
+    pub at: DateTime,
 }
 
 #[derive(ApiResponse)]
 enum BackupResponse {
-    /// The backup, as it is read.
+    /// The backup, streamed while it is read.
     #[oai(status = 200)]
-    Backup(Backup, #[oai(header = "Content-Disposition")] String),
+    Backup(BackupBytes, #[oai(header = "Content-Disposition")] String),
 }
 
 #[derive(ApiResponse)]
 enum CheckResponse {
-    /// What the check tells while it goes on.
+    /// The lines of the check, streamed while it runs.
     #[oai(status = 200)]
     Lines(Lines),
 }
 
 #[OpenApi]
 impl<S: Store> DbApi<S> {
-    /// Back up.
+    /// Back up the store.
     ///
-    /// One consistent state of the whole store, as it is when this is called; writers go on. The master key
-    /// is not in it, and without that it cannot be restored. `keyfob db backup FILE` is made of this, and
-    /// sees to it that the file is whole.
+    /// One consistent state of the whole store; writes continue meanwhile. The backup does not contain the
+    /// master key and cannot be restored without it. `keyfob db backup FILE` uses this route and verifies
+    /// that the file is complete.
     #[oai(path = "/v1/db/backup", method = "get", tag = "Tag::Operation", operation_id = "backUp")]
     async fn backup(
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// How many bytes a second to read at most: from 1048576. Without it 64 MiB.
-        rate: Query<Option<u64>>,
+        /// The largest number of bytes to read per second, at least 1048576. Default: 64 MiB.
+        rate: Query<Option<Whole<RATE_MIN, WHOLE_MAX>>>,
     ) -> Result<BackupResponse, Problem> {
         let caller = caller(&self.0, authorization, &source).await?;
-        let walk = self.0.backup(&caller, rate.0)?;
+        let walk = self.0.backup(&caller, rate.read()?.map(|rate| rate.0))?;
         let name = format!(
             "attachment; filename=\"keyfob-{}.backup\"",
             walk.at.floor().to_string().replace(':', "")
         );
-        Ok(BackupResponse::Backup(Backup(stream::body(walk, |piece| piece)), name))
+        Ok(BackupResponse::Backup(BackupBytes(stream::body(walk, |piece| piece)), name))
     }
 
-    /// Check every record.
+    /// Check the store.
     ///
-    /// Holds every record and every index of the store as it is when this is called against each other;
-    /// writers go on. Tells as it goes on, one object a line: how far it is, what it finds, and at last that
-    /// it is done.
+    /// Compares every record and every index of one consistent state of the store; writes continue meanwhile.
+    /// Streams one JSON object per line: progress, damaged entries, and a summary at the end.
     #[oai(path = "/v1/db/check", method = "get", tag = "Tag::Operation", operation_id = "checkStore")]
     async fn check(
         &self,
@@ -198,9 +197,9 @@ impl<S: Store> DbApi<S> {
         }))))
     }
 
-    /// Sizes and counts.
+    /// Read sizes and counts.
     ///
-    /// Reads the whole file once: on a large store it takes seconds.
+    /// Reads the whole file, which takes seconds on a large store.
     #[oai(path = "/v1/db/stats", method = "get", tag = "Tag::Operation", operation_id = "readStats")]
     async fn stats(
         &self,
@@ -243,7 +242,7 @@ impl From<Stats> for StatsObject {
         };
         let taken: u64 = stats.tables.iter().map(|(_, _, bytes)| bytes).sum();
         let place = |event: Option<(Position, Timestamp)>| {
-            event.map(|(position, at)| Place { cursor: position.to_string(), at: Wire(at) })
+            event.map(|(position, at)| Place { cursor: position.to_string(), at: Parsed(at) })
         };
         Self {
             sessions: entries("sessions"),
@@ -264,7 +263,7 @@ impl From<Stats> for StatsObject {
     }
 }
 
-impl Payload for Backup {
+impl Payload for BackupBytes {
     const CONTENT_TYPE: &'static str = "application/octet-stream";
 
     fn schema_ref() -> MetaSchemaRef {
@@ -272,7 +271,7 @@ impl Payload for Backup {
     }
 }
 
-impl IntoResponse for Backup {
+impl IntoResponse for BackupBytes {
     fn into_response(self) -> Response {
         Response::builder().content_type(Self::CONTENT_TYPE).body(self.0)
     }

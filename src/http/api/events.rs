@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use poem_openapi::param::Query;
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
@@ -15,39 +14,33 @@ use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::parameters::{page_default, page_size};
-use crate::http::request::types::{Time, Wire};
+use crate::http::request::parameters::{PageSize, Query, page_default};
+use crate::http::request::types::{DateTime, Parsed, Whole};
 use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
-
-/// The longest that a reader may wait, in seconds.
-const WAIT_MAX_S: u64 = 60;
-
-/// What is said of an `after` that is nothing of the kind.
-const NO_CURSOR: &str = "after must be a cursor: the `cursor` or `head` of an earlier answer";
 
 /// Events.
 pub struct EventsApi<S> {
     /// The engine.
     pub engine: Arc<Engine<S>>,
-    /// How long a request may take; a reader waits a little less.
+    /// How long a request may take; a long poll waits for nine tenths of it.
     pub request_timeout: Duration,
 }
 
-/// One thing that happened. What does not concern its type is left out.
+/// An event. Members that do not concern its type are absent.
 #[derive(Serialize, Deserialize, Object)]
 #[oai(rename = "Event")]
 pub struct EventObject {
-    /// Its place in the log: ask for what follows with `after`.
+    /// The position in the log; pass it as `after` to read the events behind it.
     pub cursor: String,
     /// When it happened.
-    pub at: Time,
-    /// What happened.
+    pub at: DateTime,
+    /// The type of the event.
     #[oai(rename = "type")]
     #[serde(rename = "type")]
-    pub kind: Wire<EventKind>,
-    /// Who did it: a client, `admin.sock`, or `keyfob` itself.
+    pub kind: Parsed<EventKind>,
+    /// Who caused it: a client, `admin.sock`, or `keyfob` itself.
     pub by: String,
     /// The session.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,26 +51,26 @@ pub struct EventObject {
     /// The client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// The family's number in the session.
+    /// The number of the family in the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<u16>,
-    /// Why something ended.
+    /// Why the session or family ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Wire<EndReason>>,
-    /// The access token that was revoked.
+    pub reason: Option<Parsed<EndReason>>,
+    /// The identifier of the revoked access token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
-    /// The key that signs now, or was revoked.
+    /// The key that became active or was revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
-    /// How many generations behind a reused refresh token was.
+    /// How many generations behind the current one the reused refresh token was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generations_behind: Option<u32>,
-    /// A keyed hash of the address that a reused refresh token came from: tells whether two are the same, and
-    /// not which.
+    /// A keyed hash of the address that the reused refresh token came from, to compare addresses without
+    /// revealing them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address_hash: Option<String>,
-    /// The caller's own words for why.
+    /// The reason that the caller gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -87,7 +80,7 @@ pub struct EventObject {
 pub struct EventPage {
     /// The events, oldest first.
     pub items: Vec<EventObject>,
-    /// The place of the last event there is.
+    /// The position of the last event in the log.
     pub head: String,
 }
 
@@ -95,37 +88,27 @@ pub struct EventPage {
 impl<S: Store> EventsApi<S> {
     /// Read the event log.
     ///
-    /// In the order in which things were committed, without gaps. Needs the permission `events`: the log is
-    /// whole, with all clients and subjects. A cursor older than the retention, or from a history that was
-    /// lost in a restore, is 410: begin again without `after`.
+    /// In commit order, without gaps. Needs the permission `events`, which shows all clients and subjects. A
+    /// cursor older than the retention, or from before a restore, is 410: start again without `after`.
     #[oai(path = "/v1/events", method = "get", tag = "Tag::Operation", operation_id = "readEvents")]
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// The cursor after which to begin; without it, at the oldest event that is kept.
-        after: Query<Option<String>>,
-        /// How many: 1 to 200.
+        /// The position to start behind. Default: before the oldest retained event.
+        after: Query<Option<Parsed<Position>>>,
+        /// The largest number of items: 1 to 200.
         #[oai(default = "page_default")]
-        limit: Query<usize>,
-        /// For how many seconds to wait for an event if there is none yet: 0 to 60. Counts only with `after`,
-        /// and never for longer than nine tenths of `[limits] request_timeout`: then the answer has no items,
-        /// and the reader asks again.
-        #[oai(default)]
-        wait: Query<u64>,
+        limit: Query<PageSize>,
+        /// How many seconds to wait for an event if there is none behind `after`: 0 to 60, and at most nine
+        /// tenths of `[limits] request_timeout`. If none comes, the answer has no items. Without `after`
+        /// there is no wait.
+        #[oai(default = "no_wait")]
+        wait: Query<Whole<0, 60>>,
     ) -> Result<Json<EventPage>, Problem> {
         let caller = caller(&self.engine, authorization, &source).await?;
-        let limit = page_size(limit.0)?;
-        if wait.0 > WAIT_MAX_S {
-            return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX_S} seconds")));
-        }
-        let wait = Duration::from_secs(wait.0).min(self.request_timeout.mul_f32(0.9));
-        let after = after
-            .0
-            .as_deref()
-            .map(str::parse::<Position>)
-            .transpose()
-            .map_err(|_| Problem::invalid("after", NO_CURSOR))?;
+        let (after, limit) = (after.read()?.map(Parsed::into_inner), limit.read()?.size());
+        let wait = Duration::from_secs(wait.read()?.0).min(self.request_timeout.mul_f32(0.9));
         let events = match after {
             Some(after) => self.engine.events(&caller, after, limit, wait).await?,
             None => self.engine.oldest_events(&caller, limit).await?,
@@ -136,18 +119,22 @@ impl<S: Store> EventsApi<S> {
     }
 }
 
+fn no_wait() -> Whole<0, 60> {
+    Whole(0)
+}
+
 impl EventObject {
     fn new(position: Position, event: Event) -> Self {
         Self {
             cursor: position.to_string(),
-            at: Wire(event.at),
-            kind: Wire(event.kind),
+            at: Parsed(event.at),
+            kind: Parsed(event.kind),
             by: event.by.into(),
             session_id: event.session.map(|id| id.to_string()),
             subject: event.subject.map(|subject| subject.as_str().into()),
             client_id: event.client.map(|id| id.to_string()),
             family: event.family,
-            reason: event.reason.map(Wire),
+            reason: event.reason.map(Parsed),
             jti: event.token.map(|id| id.to_string()),
             kid: event.key.map(|id| id.to_string()),
             generations_behind: event.generations_behind,

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use poem_openapi::param::Path;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::refusal::Refusal;
+use crate::domain::id::{ClientId, SessionId};
+use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::families::OpenFamily;
 use crate::http::document::Tag;
 use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
+use crate::http::request::formats::Audience;
 use crate::http::request::json::OptionalJsonBody;
-use crate::http::request::parameters::session_id;
+use crate::http::request::parameters::Path;
+use crate::http::request::types::{Parsed, Text, Whole};
 use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
@@ -21,45 +23,47 @@ use crate::store::Store;
 /// Families.
 pub struct FamiliesApi<S>(pub Arc<Engine<S>>);
 
-/// For whom the family is.
-#[derive(Default, Object)]
+/// The client and the grant of a family.
+#[derive(Deserialize, Object)]
 #[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct OpenFamilyBody {
-    /// The client; the caller itself if left out. The caller must administer, or name it in its `opens_for`.
-    client_id: Option<String>,
-    /// Less than what the client may ask for; everything if left out.
-    scope: Option<String>,
-    /// For whom the access tokens are; the client's only audience if left out.
-    audience: Option<String>,
+    /// The client that the family is for. Default: the caller. For another client the caller must be an
+    /// administrator or name it in its `opens_for`.
+    client_id: Option<Text<ClientId>>,
+    /// Scope names joined by spaces. Default: all scopes of the client.
+    scope: Option<Text<ScopeSet>>,
+    /// The audience of the access tokens. Default: the only audience of the client.
+    audience: Option<Text<Audience>>,
 }
 
-/// A family just opened, with its tokens, which are told once.
+/// An opened family with its tokens, which no later answer contains.
 #[derive(Serialize, Deserialize, Object)]
 pub struct OpenedFamilyBody {
-    /// Its number in the session.
+    /// The number of the family in the session.
     pub family: u16,
-    /// For the resources that the audience names.
+    /// The access token.
     pub access_token: String,
     /// Always `Bearer`.
     pub token_type: String,
     /// Seconds until the access token expires.
     pub expires_in: i64,
-    /// For `POST /oauth2/token`.
+    /// The refresh token, for `POST /oauth2/token`.
     pub refresh_token: String,
-    /// What was granted.
+    /// The granted scope: names joined by spaces.
     pub scope: String,
 }
 
 #[derive(ApiResponse)]
 enum OpenFamilyResponse {
-    /// Open, and on the disk.
+    /// The family is open and durable.
     #[oai(status = 201)]
     Opened(Json<OpenedFamilyBody>),
 }
 
 #[derive(ApiResponse)]
 enum EndFamilyResponse {
-    /// It is ended, now or before; the session lives on.
+    /// The family has ended, by this request or before; the session stays active.
     #[oai(status = 204)]
     Ended,
 }
@@ -69,7 +73,8 @@ impl<S: Store> FamiliesApi<S> {
     /// Open a further family.
     ///
     /// For another client, scope or audience in the same session (single sign-on). It ends with the session,
-    /// and gives its client no right to the session. For the session's opener and administrators.
+    /// and gives its client no right to the session. For the client that opened the session and
+    /// administrators.
     #[oai(
         path = "/v1/sessions/:id/families",
         method = "post",
@@ -80,16 +85,18 @@ impl<S: Store> FamiliesApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// The session's identifier.
-        id: Path<String>,
+        /// The identifier of the session.
+        id: Path<Parsed<SessionId>>,
         body: OptionalJsonBody<OpenFamilyBody>,
     ) -> Result<OpenFamilyResponse, Problem> {
         let caller = caller(&self.0, authorization, &source).await?;
         let OpenFamilyBody { client_id, scope, audience } = body.read()?;
-        let opened = self
-            .0
-            .open_family(&caller, session_id(&id.0)?, OpenFamily { client_id, scope, audience })
-            .await?;
+        let request = OpenFamily {
+            client_id: client_id.map(Text::into_inner),
+            scope: scope.map(Text::into_inner),
+            audience: audience.map(Text::into_inner),
+        };
+        let opened = self.0.open_family(&caller, id.named("session")?.0, request).await?;
         Ok(OpenFamilyResponse::Opened(Json(OpenedFamilyBody {
             family: opened.number,
             token_type: "Bearer".into(),
@@ -102,7 +109,7 @@ impl<S: Store> FamiliesApi<S> {
 
     /// End a family.
     ///
-    /// Its refresh token and its access tokens are dead when the answer comes; the session lives on.
+    /// Its refresh token and access tokens are invalid when the answer arrives; the session stays active.
     #[oai(
         path = "/v1/sessions/:id/families/:family",
         method = "delete",
@@ -113,19 +120,14 @@ impl<S: Store> FamiliesApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// The session's identifier.
-        id: Path<String>,
-        /// Its number in the session.
-        family: Path<String>,
+        /// The identifier of the session.
+        id: Path<Parsed<SessionId>>,
+        /// The number of the family in the session.
+        family: Path<Whole<1, 65535>>,
     ) -> Result<EndFamilyResponse, Problem> {
         let caller = caller(&self.0, authorization, &source).await?;
-        self.0.end_family(&caller, session_id(&id.0)?, number(&family.0)?).await?;
+        let family = u16::try_from(family.named("family")?.0).expect("the type ends at 65535");
+        self.0.end_family(&caller, id.named("session")?.0, family).await?;
         Ok(EndFamilyResponse::Ended)
     }
-}
-
-/// A number has one way to be written; what is written otherwise names nothing.
-fn number(text: &str) -> Result<u16, Problem> {
-    let number = text.parse().ok().filter(|number: &u16| number.to_string() == text);
-    number.ok_or_else(|| Refusal::NotFound.because("there is no such family").into())
 }

@@ -7,50 +7,53 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use poem::Request;
 use poem::http::StatusCode;
-use poem_openapi::param::Query;
 use poem_openapi::{ApiResponse, OpenApi};
 
 use crate::domain::gate::{Denied, Gate};
 use crate::domain::id::ClientId;
+use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::signed_in::SignedIn;
 use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
 use crate::http::request::credentials::{Authorization, CookieOrBearer};
+use crate::http::request::formats::{AcrValues, AudienceParameter};
+use crate::http::request::parameters::Query;
 use crate::http::request::session_credential::SessionCredential;
+use crate::http::request::types::{Parsed, Text, WHOLE_MAX, Whole};
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
-/// The proxy's question.
+/// The authorization request of a proxy.
 pub struct ForwardAuthApi<S> {
     /// The engine.
     pub engine: Arc<Engine<S>>,
-    /// How the session cookie is read.
+    /// Reads the session cookie.
     pub cookie: Cookie,
 }
 
-/// Everything but visible ASCII, and the percent sign itself, so that nothing can be mistaken.
+/// The bytes that are encoded: all but visible ASCII, and the percent sign itself.
 const OUTSIDE_VISIBLE_ASCII: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 #[derive(ApiResponse)]
 pub(super) enum Admission {
-    /// Let it pass. The headers are percent-encoded outside visible ASCII.
+    /// The request is authorized. The headers are percent-encoded outside visible ASCII.
     #[oai(status = 200)]
     Admitted(
-        /// Who it is.
+        /// The subject.
         #[oai(header = "X-Keyfob-Subject")]
         String,
-        /// The session.
+        /// The identifier of the session.
         #[oai(header = "X-Keyfob-Session")]
         String,
-        /// The client that the cookie or token was given to.
+        /// The client that the cookie or token was issued to.
         #[oai(header = "X-Keyfob-Client")]
         String,
-        /// What it allows: names joined by spaces (`%20`); empty if nothing.
+        /// The granted scope: names joined by spaces (`%20`); may be empty.
         #[oai(header = "X-Keyfob-Scope")]
         String,
-        /// To which level the subject authenticated; empty if nobody said. Never absent: some versions of
-        /// Caddy hand on their own placeholder for a header that is.
+        /// The authentication context class; empty if none is known. Never absent: some versions of Caddy
+        /// forward their own placeholder for an absent header.
         #[oai(header = "X-Keyfob-Acr")]
         String,
     ),
@@ -58,36 +61,44 @@ pub(super) enum Admission {
 
 #[OpenApi]
 impl<S: Store> ForwardAuthApi<S> {
-    /// Admit a request?
+    /// Authorize a request for a proxy.
     ///
     /// By session cookie, session token or access token. Counts as activity unless `touch=false`. Any method is
     /// answered like GET, and a body is not read. 401: not signed in, or a step-up is required (RFC 9470). 403: the
-    /// scope or the client is not sufficient. 400: a parameter is unknown, repeated or empty. All `X-Keyfob-*`
-    /// headers are in every answer, empty without a value, and are never read.
+    /// scope or the client does not meet the requirements. 400: a parameter is unknown, repeated, empty or invalid,
+    /// and proxies reject the request. All `X-Keyfob-*` headers are in every answer, empty without a value, and are
+    /// never read.
     #[oai(path = "/v1/forward-auth", method = "get", tag = "Tag::People", operation_id = "forwardAuth")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
     async fn forward_auth(
         &self,
         _authorization: Authorization<CookieOrBearer>,
         request: &Request,
-        /// The required scopes, joined by spaces.
-        scope: Query<Option<String>>,
-        /// The audience that an access token must have; the issuer by default. A session has none.
-        audience: Query<Option<String>>,
-        /// The clients whose sessions are admitted, each once; all clients by default.
-        client_id: Query<Vec<String>>,
-        /// The permitted authentication context classes, joined by spaces.
-        acr: Query<Option<String>>,
-        /// The maximum age of the authentication in seconds.
-        max_age: Query<Option<u64>>,
+        /// Required scope names, joined by spaces; all must be granted.
+        scope: Query<Option<Parsed<ScopeSet>>>,
+        /// The required audience of an access token. Default: the issuer. Cookies and session tokens have no
+        /// audience.
+        audience: Query<Option<Text<AudienceParameter>>>,
+        /// A client whose sessions are accepted; may be repeated. Default: the sessions of every client.
+        client_id: Query<Vec<Parsed<ClientId>>>,
+        /// Accepted authentication context classes, joined by spaces.
+        acr: Query<Option<Text<AcrValues>>>,
+        /// The largest number of seconds since the subject authenticated.
+        max_age: Query<Option<Whole<0, WHOLE_MAX>>>,
         /// `false`: does not count as activity.
         touch: Query<Option<bool>>,
     ) -> Result<Admission, Problem> {
-        let gate = gate(scope.0.as_deref(), &client_id.0, acr.0.as_deref(), max_age.0)?;
-        let (audience, is_use) = (audience.0.as_deref(), touch.0.unwrap_or(true));
+        let acr = acr.read()?.map(Text::into_inner).unwrap_or_default();
+        let gate = Gate {
+            scope: scope.read()?.unwrap_or_default().0,
+            clients: client_id.read()?.into_iter().map(Parsed::into_inner).collect(),
+            acr: acr.split(' ').filter(|acr| !acr.is_empty()).map(Into::into).collect(),
+            max_age: max_age.read()?.map(|max_age| Duration::from_secs(max_age.0)),
+        };
+        let (audience, is_use) = (audience.read()?, touch.read()?.unwrap_or(true));
         let credential =
             SessionCredential::read_passed_on(request, &self.cookie, &self.engine.rules().issuer)?;
-        let admitted = admit(&self.engine, &credential, &gate, audience, is_use).await?;
+        let admitted = admit(&self.engine, &credential, &gate, audience.as_deref(), is_use).await?;
         Ok(Admission::of(&admitted))
     }
 }
@@ -109,29 +120,6 @@ pub(super) async fn admit<S: Store>(
     Ok(signed_in)
 }
 
-fn gate(
-    scope: Option<&str>,
-    clients: &[String],
-    acr: Option<&str>,
-    max_age: Option<u64>,
-) -> Result<Gate, Problem> {
-    Ok(Gate {
-        scope: scope
-            .unwrap_or_default()
-            .parse()
-            .map_err(|_| Problem::invalid("scope", "scope must be names joined by single spaces"))?,
-        clients: self::clients(clients)?,
-        acr: acr.unwrap_or_default().split(' ').filter(|acr| !acr.is_empty()).map(Into::into).collect(),
-        max_age: max_age.map(Duration::from_secs),
-    })
-}
-
-/// The clients that `client_id` names.
-pub(super) fn clients(names: &[String]) -> Result<Vec<ClientId>, Problem> {
-    let malformed = |_| Problem::invalid("client_id", "client_id is malformed");
-    names.iter().map(|name| name.parse().map_err(malformed)).collect()
-}
-
 impl Admission {
     pub(super) fn of(signed_in: &SignedIn) -> Self {
         let session = &signed_in.session;
@@ -147,10 +135,16 @@ impl Admission {
 
 fn turned_away(turned: Denied, gate: &Gate) -> Problem {
     match turned {
-        Denied::Client => Problem::new(StatusCode::FORBIDDEN, "sessions of this client are not let in"),
+        Denied::Client => {
+            Problem::new(StatusCode::FORBIDDEN, "sessions of this client are not accepted here")
+        }
         Denied::Scope => {
             let challenge = [("error", "insufficient_scope"), ("scope", gate.scope.as_str())];
-            Problem::challenged(StatusCode::FORBIDDEN, "the scope is not enough", &challenge)
+            Problem::challenged(
+                StatusCode::FORBIDDEN,
+                "the granted scope does not include the required one",
+                &challenge,
+            )
         }
         Denied::StepUp => {
             let acr = visible_list(&gate.acr);
@@ -160,7 +154,7 @@ fn turned_away(turned: Denied, gate: &Gate) -> Problem {
             challenge.extend(max_age.as_deref().map(|max_age| ("max_age", max_age)));
             Problem::challenged(
                 StatusCode::UNAUTHORIZED,
-                "the subject must authenticate again, or more strongly",
+                "the subject must authenticate again, or at a higher level",
                 &challenge,
             )
         }
@@ -179,7 +173,7 @@ fn visible_list(list: &[Box<str>]) -> String {
 mod tests {
     use super::*;
 
-    /// None of these gets into a subject or a level; should one ever, it still makes no line of its own.
+    /// Subjects and classes cannot contain these; if one did, it could still not start a header line.
     #[test]
     fn control_characters_never_travel_as_they_are() {
         assert_eq!(

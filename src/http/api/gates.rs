@@ -6,7 +6,6 @@ use std::sync::Arc;
 use poem::Request;
 use poem::http::StatusCode;
 use poem_openapi::OpenApi;
-use poem_openapi::param::Path;
 
 use crate::domain::gate::{IdentityHeader, NamedGate};
 use crate::engine::Engine;
@@ -14,7 +13,10 @@ use crate::http::api::forward_auth::{Admission, admit};
 use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
 use crate::http::request::credentials::{Authorization, CookieOrBearer};
+use crate::http::request::formats::GateName;
+use crate::http::request::parameters::Path;
 use crate::http::request::session_credential::SessionCredential;
+use crate::http::request::types::Text;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
@@ -35,7 +37,7 @@ pub struct GatesApi<S> {
 
 #[OpenApi]
 impl<S: Store> GatesApi<S> {
-    /// Admit a request at a gate?
+    /// Authorize a request at a gate.
     ///
     /// As `/v1/forward-auth`, with the requirements that `[[gate]]` of the configuration gives this name. Any method,
     /// any further path (`/v1/gates/{name}/…`) and any query are the visitor's, and are ignored. Headers that the
@@ -46,12 +48,13 @@ impl<S: Store> GatesApi<S> {
         _authorization: Authorization<CookieOrBearer>,
         request: &Request,
         /// The name of the gate.
-        name: Path<String>,
+        name: Path<Text<GateName>>,
     ) -> Result<Admission, Problem> {
         let credential =
             SessionCredential::read_passed_on(request, &self.cookie, &self.engine.rules().issuer)?;
         credential.token().ok_or_else(|| credential.refused())?;
-        let gate = self.gates.iter().find(|gate| *gate.name == *name.0);
+        let name = name.named("gate")?;
+        let gate = self.gates.iter().find(|gate| *gate.name == *name);
         let gate =
             gate.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no gate of this name"))?;
         let admitted = admit(&self.engine, &credential, &gate.gate, gate.audience.as_deref(), true).await?;

@@ -15,7 +15,7 @@ use crate::store::Store;
 /// Liveness and readiness.
 pub struct HealthApi<S>(pub Arc<Engine<S>>);
 
-/// All is well.
+/// The server can answer.
 #[derive(Serialize, Deserialize, Object)]
 pub struct Health {
     /// Always `ok`.
@@ -40,26 +40,26 @@ enum LivenessResponse {
 
 #[derive(ApiResponse)]
 enum HealthResponse {
-    /// It is.
+    /// The check succeeded.
     #[oai(status = 200)]
     Ok(Json<Health>),
 }
 
 #[OpenApi]
 impl<S: Store> HealthApi<S> {
-    /// Is the process alive?
+    /// Check liveness.
     ///
-    /// Answers as long as the process does; says nothing of the store.
+    /// 200 while the process serves requests. Does not depend on the store.
     #[oai(path = "/healthz", method = "get", tag = "Tag::Operation", operation_id = "health")]
     async fn healthz(&self) -> LivenessResponse {
         let version = env!("CARGO_PKG_VERSION").into();
         LivenessResponse::Ok(Json(Liveness { status: "ok".into(), version }))
     }
 
-    /// Can the store commit, and is the server not stopping?
+    /// Check readiness.
     ///
-    /// 503 if not: after a failed commit nothing is acknowledged until the next start, and a stopping server
-    /// should get no further requests.
+    /// 503 if the store cannot commit (after a failed commit no write is acknowledged until the next start), or if
+    /// the server is stopping and should get no further requests.
     #[oai(path = "/readyz", method = "get", tag = "Tag::Operation", operation_id = "ready")]
     async fn readyz(&self) -> Result<HealthResponse, Problem> {
         self.0.ready()?;

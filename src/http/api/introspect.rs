@@ -20,16 +20,17 @@ use crate::store::{Store, StoreError};
 /// The introspection endpoint.
 pub struct IntrospectApi<S>(pub Arc<Engine<S>>);
 
-/// What to introspect.
+/// An introspection request (RFC 7662 §2.1).
 #[derive(Debug, Object)]
 struct IntrospectForm {
     /// An access token, a refresh token or a session token.
+    #[oai(validator(min_length = 1))]
     token: String,
-    /// `access_token` or `refresh_token`; a wrong hint does no harm.
+    /// `access_token` or `refresh_token`. It changes nothing: the form of the token tells its type.
     token_type_hint: Option<String>,
-    /// The client's name, if it does not authenticate by header.
+    /// The client, if it does not authenticate by header.
     client_id: Option<String>,
-    /// The client's secret, if it does not authenticate by header.
+    /// The secret of the client, if it does not authenticate by header.
     client_secret: Option<String>,
 }
 
@@ -107,12 +108,12 @@ pub struct Introspection {
 
 #[OpenApi]
 impl<S: Store> IntrospectApi<S> {
-    /// Is this token good?
+    /// Introspect a token.
     ///
-    /// Answers from the store at this moment: what was revoked is inactive in the next answer. Needs the
-    /// permission `introspect`; a client learns only of tokens issued to it or meant for a resource that it
-    /// serves, and of refresh and session tokens of sessions that it opened. Everything else looks the same:
-    /// exactly `{"active":false}`.
+    /// Answers from the current state of the store: a revoked token is inactive in the next answer. Needs the
+    /// permission `introspect`. A client can introspect access tokens that were issued to it or whose
+    /// audience it serves, and refresh and session tokens that were issued to it or whose session it opened.
+    /// For every other token the answer is exactly `{"active":false}`.
     #[oai(path = "/oauth2/introspect", method = "post", tag = "Tag::OAuth", operation_id = "introspect")]
     async fn introspect(
         &self,

@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use poem_openapi::param::{Path, Query};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::algorithm::Algorithm;
 use crate::domain::id::KeyId;
 use crate::domain::key::{KeyRecord, KeyStatus};
-use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::types::{Time, Wire};
+use crate::http::request::parameters::{Path, Query};
+use crate::http::request::types::{DateTime, Parsed};
 use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
@@ -23,7 +22,7 @@ use crate::token::paserk;
 /// Signing keys.
 pub struct KeysApi<S>(pub Arc<Engine<S>>);
 
-/// A signing key; its secret half never leaves the store.
+/// A signing key without its secret half, which never leaves the store.
 #[derive(Serialize, Deserialize, Object)]
 pub struct Key {
     /// PASERK identifier of an Ed25519 key, or JWK thumbprint (RFC 7638) of a P-256 key.
@@ -33,26 +32,26 @@ pub struct Key {
     /// The public key as PASERK; absent for P-256, whose keys are in the JWKS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Whether it signs now, will, or did.
-    pub status: Wire<KeyStatus>,
-    /// When it was made.
-    pub created_at: Time,
-    /// When it began to sign.
+    /// `active` signs, `next` will sign next, `retired` still verifies.
+    pub status: Parsed<KeyStatus>,
+    /// When it was created.
+    pub created_at: DateTime,
+    /// When it became active.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub active_since: Option<Time>,
-    /// When it stopped.
+    pub active_since: Option<DateTime>,
+    /// When it was retired.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retired_at: Option<Time>,
+    pub retired_at: Option<DateTime>,
 }
 
 /// All keys.
 #[derive(Serialize, Deserialize, Object)]
 pub struct KeyList {
-    /// In the order in which they were made.
+    /// The keys, oldest first.
     pub items: Vec<Key>,
 }
 
-/// The key that signs now.
+/// The active key after a rotation.
 #[derive(Serialize, Deserialize, Object)]
 pub struct Rotated {
     /// PASERK identifier of the Ed25519 key.
@@ -64,7 +63,7 @@ pub struct Rotated {
 
 #[derive(ApiResponse)]
 enum RevokeResponse {
-    /// It is gone, and every token that it signed is dead.
+    /// The key is removed, and every token that it signed is invalid.
     #[oai(status = 204)]
     Revoked,
 }
@@ -73,8 +72,7 @@ enum RevokeResponse {
 impl<S: Store> KeysApi<S> {
     /// List the signing keys.
     ///
-    /// In the order in which they were made. Their public halves are also at `/.well-known/paserk.json` and
-    /// `/.well-known/jwks.json`.
+    /// Oldest first. The public halves are also at `/.well-known/paserk.json` and `/.well-known/jwks.json`.
     #[oai(path = "/v1/keys", method = "get", tag = "Tag::Keys", operation_id = "listKeys")]
     async fn list(
         &self,
@@ -85,7 +83,7 @@ impl<S: Store> KeysApi<S> {
         Ok(Json(KeyList { items: self.0.keys(&caller).await?.iter().map(Key::from).collect() }))
     }
 
-    /// Rotate now.
+    /// Rotate the signing key.
     ///
     /// The next key of each algorithm becomes active, the active one is retired, and a new next one is
     /// published. No session ends. Keys also rotate automatically every `[keys] rotate_every`. While a next key
@@ -101,7 +99,7 @@ impl<S: Store> KeysApi<S> {
         force: Query<bool>,
     ) -> Result<Json<Rotated>, Problem> {
         let caller = caller(&self.0, authorization, &source).await?;
-        let signing = self.0.rotate_keys(&caller, force.0).await?;
+        let signing = self.0.rotate_keys(&caller, force.read()?).await?;
         let kid = |algorithm| signing.iter().find(|id| id.algorithm() == algorithm).map(ToString::to_string);
         let (kid, es256_kid) = (kid(Algorithm::EdDsa).unwrap_or_default(), kid(Algorithm::Es256));
         Ok(Json(Rotated { kid, es256_kid }))
@@ -109,19 +107,18 @@ impl<S: Store> KeysApi<S> {
 
     /// Revoke a compromised key.
     ///
-    /// Every token that it signed is dead when the answer comes; refresh tokens and sessions live on and get
-    /// tokens of another key.
+    /// Every token that it signed is invalid when the answer arrives; sessions and refresh tokens stay valid
+    /// and get tokens of another key.
     #[oai(path = "/v1/keys/:kid", method = "delete", tag = "Tag::Keys", operation_id = "revokeKey")]
     async fn revoke(
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// The key's identifier.
-        kid: Path<String>,
+        /// The identifier of the key.
+        kid: Path<Parsed<KeyId>>,
     ) -> Result<RevokeResponse, Problem> {
         let caller = caller(&self.0, authorization, &source).await?;
-        let unknown = |_| Problem::from(Refusal::NotFound.because("there is no such key"));
-        self.0.revoke_key(&caller, kid.0.parse().map_err(unknown)?).await?;
+        self.0.revoke_key(&caller, kid.named("key")?.0).await?;
         Ok(RevokeResponse::Revoked)
     }
 }
@@ -135,10 +132,10 @@ impl From<&KeyRecord> for Key {
                 KeyId::Ed25519(_) => key.public.as_ref().try_into().ok().map(paserk::public_text),
                 KeyId::P256(_) => None,
             },
-            status: Wire(key.status),
-            created_at: Wire(key.created_at),
-            active_since: key.active_since.map(Wire),
-            retired_at: key.retired_at.map(Wire),
+            status: Parsed(key.status),
+            created_at: Parsed(key.created_at),
+            active_since: key.active_since.map(Parsed),
+            retired_at: key.retired_at.map(Parsed),
         }
     }
 }

@@ -16,16 +16,17 @@ use crate::store::Store;
 /// The revocation endpoint.
 pub struct RevokeApi<S>(pub Arc<Engine<S>>);
 
-/// What to revoke.
+/// A revocation request (RFC 7009 §2.1).
 #[derive(Object)]
 struct RevokeForm {
     /// A refresh token, a session token or an access token.
+    #[oai(validator(min_length = 1))]
     token: String,
-    /// `access_token` or `refresh_token`; a wrong hint does no harm.
+    /// `access_token` or `refresh_token`. It changes nothing: the form of the token tells its type.
     token_type_hint: Option<String>,
-    /// The client's name, if it does not authenticate by header; all that a public client gives.
+    /// The client, if it does not authenticate by header; a public client sends only this.
     client_id: Option<String>,
-    /// The client's secret, if it does not authenticate by header.
+    /// The secret of the client, if it does not authenticate by header.
     client_secret: Option<String>,
 }
 
@@ -44,19 +45,19 @@ impl FromForm for RevokeForm {
 
 #[derive(ApiResponse)]
 enum Revoked {
-    /// The token is dead, for good: now, or it was before.
+    /// The token is revoked, by this request or before, or it was never valid.
     #[oai(status = 200)]
     Done,
 }
 
 #[OpenApi]
 impl<S: Store> RevokeApi<S> {
-    /// Ends a token for good.
+    /// Revoke a token.
     ///
     /// A refresh token: its family and the family's access tokens end, and the session if no family remains.
-    /// A session token: the session ends. An access token: only that token. What is unknown, expired or
-    /// revoked already is answered in the same way; another client's token is refused with `invalid_grant`.
-    /// The answer comes when the end is on the disk.
+    /// A session token: the session ends. An access token: only that token. Unknown, expired and revoked
+    /// tokens get the same answer; a token of another client is rejected with `invalid_grant`. The revocation
+    /// is durable when the answer arrives.
     #[oai(path = "/oauth2/revoke", method = "post", tag = "Tag::OAuth", operation_id = "revoke")]
     async fn revoke(
         &self,

@@ -4,41 +4,43 @@ use std::sync::Arc;
 
 use poem::Request;
 use poem::http::StatusCode;
-use poem_openapi::param::Query;
 use poem_openapi::{ApiResponse, OpenApi};
 
 use crate::domain::gate::Gate;
+use crate::domain::id::ClientId;
 use crate::engine::Engine;
-use crate::http::api::forward_auth::{admit, clients};
+use crate::http::api::forward_auth::admit;
 use crate::http::api::session_object::SessionObject;
 use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
 use crate::http::request::credentials::{Authorization, CookieOrBearer};
 use crate::http::request::origin::Origins;
+use crate::http::request::parameters::Query;
 use crate::http::request::session_credential::SessionCredential;
+use crate::http::request::types::Parsed;
 use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
 
-/// The session of whoever asks.
+/// The session of the person who sends the request.
 pub struct SessionApi<S> {
     /// The engine.
     pub engine: Arc<Engine<S>>,
-    /// How the session cookie is written and read.
+    /// Writes and reads the session cookie.
     pub cookie: Cookie,
-    /// Whose pages may log out.
+    /// The origins whose pages may log out.
     pub origins: Origins,
 }
 
 #[derive(ApiResponse)]
 enum LogOutResponse {
-    /// Logged out: the session is over, and a browser forgets the cookie.
+    /// The session has ended, and the cookie is deleted.
     #[oai(status = 204)]
     LoggedOut(
         /// Deletes the cookie.
         #[oai(header = "Set-Cookie")]
         String,
-        /// Empties the browser's cache of our pages.
+        /// Clears the browser's cache for this origin.
         #[oai(header = "Clear-Site-Data")]
         Option<String>,
     ),
@@ -46,7 +48,7 @@ enum LogOutResponse {
 
 #[OpenApi]
 impl<S: Store> SessionApi<S> {
-    /// Who am I?
+    /// Read one's own session.
     ///
     /// By session cookie, session token, or access token whose audience is the issuer. Counts as activity, which
     /// restarts the idle timeout, unless `touch=false`.
@@ -55,22 +57,23 @@ impl<S: Store> SessionApi<S> {
         &self,
         _authorization: Authorization<CookieOrBearer>,
         request: &Request,
-        /// The clients whose sessions are admitted, each once; all clients by default.
-        client_id: Query<Vec<String>>,
+        /// A client whose sessions are accepted; may be repeated. Default: the sessions of every client.
+        client_id: Query<Vec<Parsed<ClientId>>>,
         /// `false`: does not count as activity.
         touch: Query<Option<bool>>,
     ) -> Result<Json<SessionObject>, Problem> {
         let credential = SessionCredential::read(request, &self.cookie)?;
-        let gate = Gate { clients: clients(&client_id.0)?, ..Gate::default() };
-        let admitted = admit(&self.engine, &credential, &gate, None, touch.0.unwrap_or(true)).await?;
+        let clients = client_id.read()?.into_iter().map(Parsed::into_inner).collect();
+        let gate = Gate { clients, ..Gate::default() };
+        let admitted = admit(&self.engine, &credential, &gate, None, touch.read()?.unwrap_or(true)).await?;
         Ok(Json(SessionObject::new(self.engine.view_without_data(admitted.session))?))
     }
 
     /// Log out.
     ///
-    /// By session cookie or session token. Ends the session and all that it issued, and takes the cookie
-    /// away; a cookie whose session is over already is taken away all the same. With a cookie the request
-    /// must come from a page of our own origin or a configured one.
+    /// By session cookie or session token. Ends the session and all its tokens, and deletes the cookie, also
+    /// if the session has already ended. With a cookie the request must come from a page of the issuer's
+    /// origin or of a configured one.
     #[oai(path = "/v1/session", method = "delete", tag = "Tag::People", operation_id = "logOut")]
     async fn log_out(
         &self,
@@ -83,7 +86,7 @@ impl<S: Store> SessionApi<S> {
         if browser && !self.origins.vouch_for(request.headers()) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
-                "a cookie alone ends a session only from a page of this origin, or of one in [cookie] origins",
+                "a request with only a cookie must come from a page of this origin or of one in [cookie] origins",
             ));
         }
         let ended = self.engine.log_out(token).await?;

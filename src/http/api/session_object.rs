@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::end::{End, EndReason};
 use crate::domain::session::{Device, Standing, State};
 use crate::engine::read::View;
-use crate::http::request::types::{RawObject, Time, Wire};
+use crate::http::request::formats::{ShortText, UserAgent};
+use crate::http::request::types::{DateTime, Parsed, RawObject, Text};
 use crate::store::StoreError;
 
 /// A session.
@@ -15,92 +16,93 @@ use crate::store::StoreError;
 pub struct SessionObject {
     /// Its identifier, `sid` in tokens.
     pub id: String,
-    /// Who signed in.
+    /// The subject that signed in.
     pub subject: String,
-    /// The client whose session it is.
+    /// The client that the session was opened for.
     pub client_id: String,
-    /// Who opened it: a client, or `admin.sock`.
+    /// The client that opened it, or `admin.sock`.
     pub opened_by: String,
-    /// Whether it lives.
-    pub state: Wire<State>,
+    /// `active`, `expired` or `ended`.
+    pub state: Parsed<State>,
     /// When it was opened.
-    pub created_at: Time,
+    pub created_at: DateTime,
     /// When the subject last authenticated.
-    pub authenticated_at: Time,
-    /// The last activity.
-    pub last_used_at: Time,
-    /// When it expires for want of activity.
-    pub idle_expires_at: Time,
-    /// When it ends whatever happens; only another authentication moves it.
-    pub expires_at: Time,
-    /// How the subject authenticated (authentication context class).
+    pub authenticated_at: DateTime,
+    /// When it was last used.
+    pub last_used_at: DateTime,
+    /// When it expires without further activity.
+    pub idle_expires_at: DateTime,
+    /// When it expires at the latest; only a renewal moves it.
+    pub expires_at: DateTime,
+    /// The authentication context class that the subject reached (RFC 9470).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acr: Option<String>,
-    /// By which methods (RFC 8176).
+    /// The methods that the subject authenticated with (RFC 8176).
     pub amr: Vec<String>,
-    /// What was granted: names joined by spaces.
+    /// The granted scope: names joined by spaces.
     pub scope: String,
-    /// Where it was opened from.
+    /// The device that the subject signed in on.
     pub device: DeviceObject,
-    /// What goes into its tokens and into introspection.
+    /// Included in its tokens and in introspection.
     pub claims: RawObject,
-    /// Private to the session; only for the clients whose session it is.
+    /// Private to the session; only for its opener and the client it was opened for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<RawObject>,
-    /// Whether the longer timeouts apply.
+    /// Whether the `remember` timeouts of the policy apply.
     pub remember: bool,
     /// Its refresh-token families.
     pub families: Vec<FamilyObject>,
-    /// When, why and by whom it was ended; null unless it was.
+    /// When, why and by whom it was ended; null if it was not.
+    #[oai(nullable)]
     pub ended: Option<Ended>,
-    /// Counts changes and renewals, not refreshes.
+    /// The number of changes and renewals, from 1; refreshes do not count.
     pub version: u32,
 }
 
-/// Where a session was opened from.
+/// The device that a subject signed in on, as the caller describes it.
 #[derive(Debug, Default, Serialize, Deserialize, Object)]
 #[oai(rename = "Device", deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceObject {
-    /// The browser's or program's own name, at most 1024 bytes.
+    /// The `User-Agent` of the browser or program: 1 to 1024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<String>,
-    /// The address, at most 256 bytes.
+    pub user_agent: Option<Text<UserAgent>>,
+    /// The address of the device: 1 to 256 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ip: Option<String>,
-    /// What a person calls it, at most 256 bytes.
+    pub ip: Option<Text<ShortText>>,
+    /// The name that the user gave the device: 1 to 256 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
+    pub label: Option<Text<ShortText>>,
 }
 
 /// A refresh-token family.
 #[derive(Debug, Serialize, Deserialize, Object)]
 #[oai(rename = "Family")]
 pub struct FamilyObject {
-    /// Its number in the session, `fam` in tokens.
+    /// The number in the session, `fam` in tokens.
     pub id: u16,
-    /// Whether it lives.
-    pub state: Wire<State>,
-    /// To whom it was issued.
+    /// `active`, `expired` or `ended`.
+    pub state: Parsed<State>,
+    /// The client that it was issued to.
     pub client_id: String,
-    /// What was granted.
+    /// The granted scope: names joined by spaces.
     pub scope: String,
-    /// For whom its access tokens are.
+    /// The audience of its access tokens.
     pub audience: String,
-    /// The number of its rotations.
+    /// How many times its refresh token was rotated.
     pub generation: u32,
-    /// When it was last rotated, or opened.
-    pub refreshed_at: Time,
+    /// When its refresh token was last issued.
+    pub refreshed_at: DateTime,
 }
 
-/// How a session was ended.
+/// The end of a session.
 #[derive(Debug, Serialize, Deserialize, Object)]
 pub struct Ended {
-    /// When.
-    pub at: Time,
-    /// Why.
-    pub reason: Wire<EndReason>,
-    /// By whom: a client, `admin.sock`, or `keyfob` itself.
+    /// When the session ended.
+    pub at: DateTime,
+    /// Why the session ended.
+    pub reason: Parsed<EndReason>,
+    /// Who ended it: a client, `admin.sock`, or `keyfob` itself.
     pub by: String,
 }
 
@@ -113,12 +115,12 @@ impl SessionObject {
         let View { session, standing, active_families, data } = view;
         let families = session.families.iter().zip(active_families).map(|(family, lives)| FamilyObject {
             id: family.number,
-            state: Wire(if lives { State::from(&standing) } else { State::Ended }),
+            state: Parsed(if lives { State::from(&standing) } else { State::Ended }),
             client_id: family.client_id.to_string(),
             scope: family.scope.to_string(),
             audience: family.audience.to_string(),
             generation: family.generation,
-            refreshed_at: Wire(family.refreshed_at),
+            refreshed_at: Parsed(family.refreshed_at),
         });
         let object = |text: Option<&str>, cause| {
             RawObject::from_text(text).ok_or_else(|| {
@@ -135,12 +137,12 @@ impl SessionObject {
             subject: session.subject.as_str().into(),
             client_id: session.client_id.to_string(),
             opened_by: session.opened_by.to_string(),
-            state: Wire(State::from(&standing)),
-            created_at: Wire(session.created_at),
-            authenticated_at: Wire(session.authentication.at),
-            last_used_at: Wire(session.last_used_at),
-            idle_expires_at: Wire(session.idle_expires_at()),
-            expires_at: Wire(session.expires_at),
+            state: Parsed(State::from(&standing)),
+            created_at: Parsed(session.created_at),
+            authenticated_at: Parsed(session.authentication.at),
+            last_used_at: Parsed(session.last_used_at),
+            idle_expires_at: Parsed(session.idle_expires_at()),
+            expires_at: Parsed(session.expires_at),
             acr: session.authentication.acr.as_deref().map(Into::into),
             amr: session.authentication.amr.iter().map(ToString::to_string).collect(),
             scope: session.scope.to_string(),
@@ -160,20 +162,24 @@ impl SessionObject {
 
 impl From<End> for Ended {
     fn from(end: End) -> Self {
-        Self { at: Wire(end.at), reason: Wire(end.reason), by: end.by.into() }
+        Self { at: Parsed(end.at), reason: Parsed(end.reason), by: end.by.into() }
     }
 }
 
 impl From<Device> for DeviceObject {
     fn from(device: Device) -> Self {
-        let text = |text: Option<Box<str>>| text.map(Into::into);
+        fn text<T>(text: Option<Box<str>>) -> Option<Text<T>> {
+            text.map(|text| String::from(text).into())
+        }
         Self { user_agent: text(device.user_agent), ip: text(device.ip), label: text(device.label) }
     }
 }
 
 impl From<DeviceObject> for Device {
     fn from(device: DeviceObject) -> Self {
-        let text = |text: Option<String>| text.map(Into::into);
+        fn text<T>(text: Option<Text<T>>) -> Option<Box<str>> {
+            text.map(|text| text.0.into())
+        }
         Self { user_agent: text(device.user_agent), ip: text(device.ip), label: text(device.label) }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{ApiResponse, Object, OpenApi, Union};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::id::{ClientId, SessionId, Subject};
+use crate::domain::scope::ScopeSet;
 use crate::domain::session::State;
 use crate::engine::Engine;
 use crate::engine::change::ChangeSession;
@@ -14,14 +15,15 @@ use crate::engine::open::{OpenSession, Opened};
 use crate::engine::read::SessionFilter;
 use crate::engine::renew::RenewSession;
 use crate::http::api::session_object::{DeviceObject, SessionObject};
-use crate::http::api::subjects::{EndedCount, subject_named};
+use crate::http::api::subjects::EndedCount;
 use crate::http::document::Tag;
 use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::if_match::versions;
+use crate::http::request::formats::{Audience, NoteText, SealedCursor, ShortText};
+use crate::http::request::if_match::Versions;
 use crate::http::request::json::{JsonBody, OptionalJsonBody};
-use crate::http::request::parameters::{page_default, page_size, parsed, session_id};
-use crate::http::request::types::{FreeObject, Time, Wire};
+use crate::http::request::parameters::{Header, PageSize, Path, Query, page_default};
+use crate::http::request::types::{DateTime, FreeObject, Parsed, Text, True};
 use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::{Store, StoreError};
@@ -30,122 +32,133 @@ use crate::store::{Store, StoreError};
 pub struct SessionsApi<S> {
     /// The engine.
     pub engine: Arc<Engine<S>>,
-    /// How the session cookie is written.
+    /// Writes the session cookie.
     pub cookie: crate::http::request::cookie::Cookie,
 }
 
-/// A sign-in that the caller has checked.
-#[derive(Object)]
+/// A sign-in of a subject whom the caller has authenticated.
+#[derive(Deserialize, Object)]
 #[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct OpenSessionBody {
-    /// Who signed in: 1 to 256 bytes, opaque to us.
-    subject: String,
-    /// The client to open it for; the caller itself if left out. The caller must administer, or name it in
-    /// its `opens_for`.
-    client_id: Option<String>,
-    /// Less than what the client may ask for; everything if left out.
-    scope: Option<String>,
-    /// For whom the access tokens are; the client's only audience if left out.
-    audience: Option<String>,
-    /// To which level the subject authenticated.
-    acr: Option<String>,
-    /// By which methods (RFC 8176).
-    amr: Option<Vec<String>>,
-    /// When the subject authenticated; now if left out.
-    auth_time: Option<Time>,
-    /// Where from.
+    /// The subject: 1 to 256 bytes that keyfob does not interpret.
+    subject: Text<Subject>,
+    /// The client that the session is for. Default: the caller. For another client the caller must be an
+    /// administrator or name it in its `opens_for`.
+    client_id: Option<Text<ClientId>>,
+    /// Scope names joined by spaces. Default: all scopes of the client.
+    scope: Option<Text<ScopeSet>>,
+    /// The audience of the access tokens. Default: the only audience of the client.
+    audience: Option<Text<Audience>>,
+    /// The authentication context class that the subject reached (RFC 9470).
+    acr: Option<Text<ShortText>>,
+    /// The methods that the subject authenticated with (RFC 8176).
+    #[oai(validator(max_items = 16))]
+    amr: Option<Vec<Text<ShortText>>>,
+    /// When the subject authenticated. Default: now.
+    auth_time: Option<DateTime>,
+    /// The device that the subject signed in on.
     device: Option<DeviceObject>,
-    /// Goes into tokens and introspection: at most 4 KiB.
+    /// Included in tokens and introspection: at most 4 KiB of JSON.
     claims: Option<FreeObject>,
-    /// Private to the session: at most 16 KiB.
+    /// Private to the session, never in tokens: at most 16 KiB of JSON.
     data: Option<FreeObject>,
-    /// Asks for the longer timeouts of the policy.
+    /// Whether the `remember` timeouts of the policy apply. Default: false.
     remember: Option<bool>,
 }
 
-/// What to change in a session. What is left out stays; null takes away.
-#[derive(Object)]
+/// The changes of a session. An absent member stays as it is; null removes the value.
+#[derive(Deserialize, Object)]
 #[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct ChangeSessionBody {
-    /// Goes into tokens and introspection: at most 4 KiB.
+    /// Included in tokens and introspection: at most 4 KiB of JSON.
+    #[serde(default)]
     claims: MaybeUndefined<FreeObject>,
-    /// Private to the session: at most 16 KiB.
+    /// Private to the session, never in tokens: at most 16 KiB of JSON.
+    #[serde(default)]
     data: MaybeUndefined<FreeObject>,
-    /// The device.
+    /// Changes of the device.
     device: Option<DeviceLabelBody>,
 }
 
-/// What can be changed of a device.
-#[derive(Object)]
+/// The changes of a device.
+#[derive(Deserialize, Object)]
 #[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct DeviceLabelBody {
-    /// What a person calls it, at most 256 bytes.
-    label: MaybeUndefined<String>,
+    /// The name that the user gave the device: 1 to 256 bytes.
+    #[serde(default)]
+    label: MaybeUndefined<Text<ShortText>>,
 }
 
 /// How the subject authenticated this time.
-#[derive(Default, Object)]
+#[derive(Deserialize, Object)]
 #[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct RenewSessionBody {
-    /// To which level; none if left out, whatever it was before.
-    acr: Option<String>,
-    /// By which methods (RFC 8176).
-    amr: Option<Vec<String>>,
-    /// When; now if left out. Not before the previous time.
-    auth_time: Option<Time>,
+    /// The authentication context class that the subject reached (RFC 9470). Default: none, whatever it was
+    /// before.
+    acr: Option<Text<ShortText>>,
+    /// The methods that the subject authenticated with (RFC 8176).
+    #[oai(validator(max_items = 16))]
+    amr: Option<Vec<Text<ShortText>>>,
+    /// When the subject authenticated. Default: now. Not earlier than the previous time.
+    auth_time: Option<DateTime>,
 }
 
-/// A session just opened, with everything that is told once.
+/// An opened or renewed session with its tokens, which no later answer contains.
 #[derive(Serialize, Deserialize, Object)]
 pub struct OpenedBody {
     /// The session.
     pub session: SessionObject,
-    /// For the cookie, or for a client that keeps it itself.
+    /// The session token: the value of the cookie, or for a client that stores it itself.
     pub session_token: String,
-    /// The `Set-Cookie` header to send to the browser as it is.
+    /// The complete `Set-Cookie` header to send to the browser.
     pub set_cookie: String,
-    /// For the APIs: a PASETO.
+    /// The access token, in the format of the client.
     pub access_token: String,
     /// Always `Bearer`.
     pub token_type: String,
     /// Seconds until the access token expires.
     pub expires_in: i64,
-    /// Only if the client has the grant `refresh_token`.
+    /// The refresh token, if the client has the grant `refresh_token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
-    /// What was granted.
+    /// The granted scope: names joined by spaces.
     pub scope: String,
 }
 
 #[derive(ApiResponse)]
 enum OpenResponse {
-    /// Open, and on the disk.
+    /// The session is open and durable.
     #[oai(status = 201)]
     Opened(
         Json<OpenedBody>,
-        /// Where the session can be read.
+        /// The path of the session.
         #[oai(header = "Location")]
         String,
     ),
 }
 
-/// A page of sessions, in the order of their opening.
+/// A page of sessions, oldest first.
 #[derive(Serialize, Deserialize, Object)]
 pub struct SessionPage {
     /// The sessions.
     pub items: Vec<SessionObject>,
-    /// Ask for what follows with this; null at the end.
+    /// The `cursor` of the next page; null on the last page.
+    #[oai(nullable)]
     pub next_cursor: Option<String>,
 }
 
-/// What was ended.
+/// The sessions that ended.
 #[derive(Serialize, Deserialize, Object)]
 pub struct EndedAll {
     /// Always `all`.
     pub ended: String,
 }
 
-/// The sessions that ended: all there were, or how many of a subject.
+/// The sessions that ended: all, or a number of sessions of a subject.
 #[derive(Serialize, Deserialize, Union)]
 #[serde(untagged)]
 #[oai(one_of)]
@@ -156,7 +169,7 @@ pub enum EndedSessions {
 
 #[derive(ApiResponse)]
 enum EndResponse {
-    /// It is ended, now or before.
+    /// The session has ended, by this request or before.
     #[oai(status = 204)]
     Ended,
 }
@@ -165,8 +178,8 @@ enum EndResponse {
 impl<S: Store> SessionsApi<S> {
     /// Open a session.
     ///
-    /// For a subject that the caller has authenticated. Needs the permission `sessions`. The answer comes
-    /// when the session is on the disk.
+    /// For a subject whom the caller has authenticated. Needs the permission `sessions`. The session is
+    /// durable when the answer arrives.
     #[oai(path = "/v1/sessions", method = "post", tag = "Tag::Sessions", operation_id = "openSession")]
     async fn open(
         &self,
@@ -182,125 +195,124 @@ impl<S: Store> SessionsApi<S> {
 
     /// List sessions.
     ///
-    /// Those that the caller opened or that were opened for it; all for an administrator. In the order of
-    /// their opening; a page may be shorter than asked and still have a `next_cursor`.
+    /// The sessions that the caller opened or that were opened for it; for administrators all sessions.
+    /// Oldest first. A page may have fewer than `limit` items and still have a `next_cursor`.
     #[oai(path = "/v1/sessions", method = "get", tag = "Tag::Sessions", operation_id = "listSessions")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
     async fn list(
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// Only this subject's.
-        subject: Query<Option<String>>,
-        /// Only this client's.
-        client_id: Query<Option<String>>,
-        /// Only those in this state.
-        state: Query<Option<Wire<State>>>,
-        /// How many: 1 to 200.
+        /// Only sessions of this subject.
+        subject: Query<Option<Parsed<Subject>>>,
+        /// Only sessions of this client.
+        client_id: Query<Option<Parsed<ClientId>>>,
+        /// Only sessions in this state.
+        state: Query<Option<Parsed<State>>>,
+        /// The largest number of items: 1 to 200.
         #[oai(default = "page_default")]
-        limit: Query<usize>,
-        /// Where to go on: the `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
+        limit: Query<PageSize>,
+        /// The `next_cursor` of the previous page.
+        cursor: Query<Option<Text<SealedCursor>>>,
     ) -> Result<Json<SessionPage>, Problem> {
         let caller = caller(&self.engine, authorization, &source).await?;
         let filter = SessionFilter {
-            subject: parsed("subject", subject.0.as_deref())?,
-            client_id: parsed("client_id", client_id.0.as_deref())?,
-            state: state.0.map(|state| state.0),
+            subject: subject.read()?.map(Parsed::into_inner),
+            client_id: client_id.read()?.map(Parsed::into_inner),
+            state: state.read()?.map(Parsed::into_inner),
         };
-        let (cursor, limit) = (cursor.0.as_deref(), page_size(limit.0)?);
-        let (views, next) = self.engine.sessions(&caller, filter, cursor, limit).await?;
+        let (cursor, limit) = (cursor.read()?, limit.read()?.size());
+        let (views, next) = self.engine.sessions(&caller, filter, cursor.as_deref(), limit).await?;
         Ok(Json(SessionPage {
             items: views.into_iter().map(SessionObject::new).collect::<Result<_, _>>()?,
             next_cursor: next,
         }))
     }
 
-    /// End all sessions, or all of a subject.
+    /// End all sessions, or all sessions of a subject.
     ///
-    /// Exactly one of `all=true` and `subject`. `all=true` is for administrators: every session there is ends,
-    /// and the access tokens of clients themselves, by one entry whatever the number. `subject` is the same as
+    /// Exactly one of `all=true` and `subject`. `all=true` is for administrators: every session ends, and the
+    /// clients' own access tokens, in the same time for any number. `subject` is the same as
     /// `DELETE /v1/subjects/{subject}/sessions`, for subjects that a path would change (`..`, slashes).
     #[oai(path = "/v1/sessions", method = "delete", tag = "Tag::Sessions", operation_id = "endSessions")]
-    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
     async fn end_many(
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// `true`: every session there is.
-        all: Query<Option<bool>>,
-        /// All sessions of this subject.
-        subject: Query<Option<String>>,
-        /// The session of the subject that stays.
-        except: Query<Option<String>>,
-        /// Why, in the caller's own words, at most 256 bytes; kept in the event log.
-        reason: Query<Option<String>>,
+        /// `true`: every session ends.
+        all: Query<Option<True>>,
+        /// The subject whose sessions end.
+        subject: Query<Option<Parsed<Subject>>>,
+        /// A session of the subject that does not end.
+        except: Query<Option<Parsed<SessionId>>>,
+        /// The caller's reason, at most 256 bytes; recorded in the event log.
+        reason: Query<Option<Text<NoteText>>>,
     ) -> Result<Json<EndedSessions>, Problem> {
         let caller = caller(&self.engine, authorization, &source).await?;
-        match (all.0, subject.0, except.0) {
-            (Some(true), None, None) => {
-                self.engine.end_everything(&caller.require()?, reason.0).await?;
+        let (subject, except) =
+            (subject.read()?.map(Parsed::into_inner), except.read()?.map(Parsed::into_inner));
+        let reason = reason.read()?.map(Text::into_inner);
+        match (all.read()?, subject, except) {
+            (Some(_), None, None) => {
+                self.engine.end_everything(&caller.require()?, reason).await?;
                 Ok(Json(EndedSessions::All(EndedAll { ended: "all".into() })))
             }
             (None, Some(subject), except) => {
-                let (subject, except) = (subject_named(&subject)?, parsed("except", except.as_deref())?);
-                let ended = self.engine.end_subject(&caller, subject, except, reason.0).await?;
+                let ended = self.engine.end_subject(&caller, subject, except, reason).await?;
                 Ok(Json(EndedSessions::Count(EndedCount { ended })))
             }
-            (Some(true), None, Some(_)) => Err(Problem::invalid("except", "except needs a subject, not all")),
-            (Some(false), ..) => Err(Problem::invalid("all", "all must be true")),
+            (Some(_), None, Some(_)) => Err(Problem::invalid("except", "except needs a subject, not all")),
             _ => Err(Problem::invalid("subject", "expected exactly one of all=true and subject")),
         }
     }
 
     /// Read a session.
     ///
-    /// For its opener, the client it was opened for, and administrators. One that has ended or expired still
-    /// explains itself for as long as events are kept.
+    /// For the client that opened it, the client it was opened for, and administrators. A session that has
+    /// ended or expired can be read while its events are retained.
     #[oai(path = "/v1/sessions/:id", method = "get", tag = "Tag::Sessions", operation_id = "readSession")]
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// Its identifier.
-        id: Path<String>,
+        /// The identifier of the session.
+        id: Path<Parsed<SessionId>>,
     ) -> Result<Json<SessionObject>, Problem> {
         let caller = caller(&self.engine, authorization, &source).await?;
-        Ok(Json(SessionObject::new(self.engine.session(&caller, session_id(&id.0)?).await?)?))
+        Ok(Json(SessionObject::new(self.engine.session(&caller, id.named("session")?.0).await?)?))
     }
 
     /// Change a session.
     ///
-    /// Its claims, its private data, the label of its device: what is left out stays, what is null is taken
-    /// away. Tokens that were issued keep the claims that they have. For the session's opener and
+    /// Changes the claims, the private data and the label of the device: an absent member stays as it is;
+    /// null removes the value. Issued tokens keep their claims. For the client that opened the session and
     /// administrators.
     #[oai(path = "/v1/sessions/:id", method = "patch", tag = "Tag::Sessions", operation_id = "changeSession")]
     async fn change(
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// Its identifier.
-        id: Path<String>,
-        /// The `version` that must still be the current one, such as `"3"`, or several of which one must be;
-        /// else 412.
+        /// The identifier of the session.
+        id: Path<Parsed<SessionId>>,
+        /// The `version` that must be current, such as `"3"`, or several of which one must be; else 412.
         #[oai(name = "If-Match")]
-        if_match: Header<Option<String>>,
+        if_match: Header<Option<Parsed<Versions>>>,
         body: JsonBody<ChangeSessionBody>,
     ) -> Result<Json<SessionObject>, Problem> {
         let caller = caller(&self.engine, authorization, &source).await?;
         let change = ChangeSession {
-            if_version: if_match.0.as_deref().map_or(Ok(None), versions)?,
+            if_version: if_match.read()?.and_then(|versions| versions.0.0),
             ..body.read()?.into()
         };
-        let changed = self.engine.change_session(&caller, session_id(&id.0)?, change).await?;
+        let changed = self.engine.change_session(&caller, id.named("session")?.0, change).await?;
         Ok(Json(SessionObject::new(changed)?))
     }
 
     /// Renew a session.
     ///
-    /// The subject authenticated again (step-up). The old session token is dead, both timeouts start again,
-    /// and the family that came with the old token is replaced by a new one; other families live on as they
-    /// were granted. For the session's opener and administrators.
+    /// The subject authenticated again (step-up). The old session token becomes invalid, both timeouts
+    /// restart, and the family that was issued with it is replaced by a new one; other families stay as they
+    /// were granted. For the client that opened the session and administrators.
     #[oai(
         path = "/v1/sessions/:id/renew",
         method = "post",
@@ -311,31 +323,34 @@ impl<S: Store> SessionsApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// Its identifier.
-        id: Path<String>,
+        /// The identifier of the session.
+        id: Path<Parsed<SessionId>>,
         body: OptionalJsonBody<RenewSessionBody>,
     ) -> Result<Json<OpenedBody>, Problem> {
         let caller = caller(&self.engine, authorization, &source).await?;
         let RenewSessionBody { acr, amr, auth_time } = body.read()?;
-        let request =
-            RenewSession { acr, amr: amr.unwrap_or_default(), auth_time: auth_time.map(|time| time.0) };
-        let renewed = self.engine.renew(&caller, session_id(&id.0)?, request).await?;
+        let request = RenewSession {
+            acr: acr.map(Text::into_inner),
+            amr: texts(amr),
+            auth_time: auth_time.map(Parsed::into_inner),
+        };
+        let renewed = self.engine.renew(&caller, id.named("session")?.0, request).await?;
         Ok(Json(self.opened_body(renewed)?))
     }
 
     /// End a session.
     ///
-    /// Its session token, its refresh tokens and its access tokens are dead when the answer comes.
+    /// Its session token, refresh tokens and access tokens are invalid when the answer arrives.
     #[oai(path = "/v1/sessions/:id", method = "delete", tag = "Tag::Sessions", operation_id = "endSession")]
     async fn end(
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// Its identifier.
-        id: Path<String>,
+        /// The identifier of the session.
+        id: Path<Parsed<SessionId>>,
     ) -> Result<EndResponse, Problem> {
         let caller = caller(&self.engine, authorization, &source).await?;
-        self.engine.end_session(&caller, session_id(&id.0)?).await?;
+        self.engine.end_session(&caller, id.named("session")?.0).await?;
         Ok(EndResponse::Ended)
     }
 }
@@ -356,16 +371,20 @@ impl<S: Store> SessionsApi<S> {
     }
 }
 
+fn texts<T>(list: Option<Vec<Text<T>>>) -> Vec<String> {
+    list.unwrap_or_default().into_iter().map(Text::into_inner).collect()
+}
+
 impl From<OpenSessionBody> for OpenSession {
     fn from(body: OpenSessionBody) -> Self {
         Self {
-            subject: body.subject,
-            client_id: body.client_id,
-            scope: body.scope,
-            audience: body.audience,
-            acr: body.acr,
-            amr: body.amr.unwrap_or_default(),
-            auth_time: body.auth_time.map(|time| time.0),
+            subject: body.subject.0,
+            client_id: body.client_id.map(Text::into_inner),
+            scope: body.scope.map(Text::into_inner),
+            audience: body.audience.map(Text::into_inner),
+            acr: body.acr.map(Text::into_inner),
+            amr: texts(body.amr),
+            auth_time: body.auth_time.map(Parsed::into_inner),
             device: body.device.unwrap_or_default().into(),
             claims: body.claims.map(|claims| claims.0),
             data: body.data.map(|data| data.0),
@@ -387,7 +406,7 @@ impl From<ChangeSessionBody> for ChangeSession {
         Self {
             claims: object(body.claims),
             data: object(body.data),
-            label: body.device.and_then(|device| said(device.label)),
+            label: body.device.and_then(|device| said(device.label)).map(|label| label.map(Text::into_inner)),
             if_version: None,
         }
     }

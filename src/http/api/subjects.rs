@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use poem_openapi::param::{Path, Query};
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::Subject;
+use crate::domain::id::{SessionId, Subject};
 use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::parameters::parsed;
+use crate::http::request::formats::NoteText;
+use crate::http::request::parameters::{Path, Query};
+use crate::http::request::types::{Parsed, Text};
 use crate::http::response::answer::Json;
 use crate::http::response::error::Problem;
 use crate::store::Store;
@@ -19,10 +20,10 @@ use crate::store::Store;
 /// Subjects.
 pub struct SubjectsApi<S>(pub Arc<Engine<S>>);
 
-/// What was ended.
+/// The sessions that ended.
 #[derive(Serialize, Deserialize, Object)]
 pub struct EndedCount {
-    /// How many sessions ended.
+    /// The number of sessions that ended.
     pub ended: usize,
 }
 
@@ -30,9 +31,9 @@ pub struct EndedCount {
 impl<S: Store> SubjectsApi<S> {
     /// Log a subject out everywhere.
     ///
-    /// All in one transaction, and the same as `DELETE /v1/sessions?subject=`, where no library changes the
-    /// subject on the way: who signs in after the answer stays signed in. An administrator ends all of
-    /// the subject's sessions; another client its own, and its families in others, which are not counted.
+    /// In one transaction: a sign-in after the answer is not affected. An administrator ends all sessions of
+    /// the subject; another client ends its own sessions, and its families in other sessions, which are not
+    /// counted. `DELETE /v1/sessions?subject=` does the same for subjects that a path would change.
     #[oai(
         path = "/v1/subjects/:subject/sessions",
         method = "delete",
@@ -43,22 +44,17 @@ impl<S: Store> SubjectsApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         source: RequestSource,
-        /// Who is logged out; percent-encoded where it has to be.
-        subject: Path<String>,
-        /// The session that stays: "sign out everywhere else".
-        except: Query<Option<String>>,
-        /// The caller's own words for why, at most 256 bytes; kept in the event log.
-        reason: Query<Option<String>>,
+        /// The subject, percent-encoded.
+        subject: Path<Parsed<Subject>>,
+        /// A session that does not end: "sign out everywhere else".
+        except: Query<Option<Parsed<SessionId>>>,
+        /// The caller's reason, at most 256 bytes; recorded in the event log.
+        reason: Query<Option<Text<NoteText>>>,
     ) -> Result<Json<EndedCount>, Problem> {
         let caller = caller(&self.0, authorization, &source).await?;
-        let (subject, except) = (subject_named(&subject.0)?, parsed("except", except.0.as_deref())?);
-        Ok(Json(EndedCount { ended: self.0.end_subject(&caller, subject, except, reason.0).await? }))
+        let subject = subject.read_as("subject")?.0;
+        let except = except.read()?.map(Parsed::into_inner);
+        let note = reason.read()?.map(Text::into_inner);
+        Ok(Json(EndedCount { ended: self.0.end_subject(&caller, subject, except, note).await? }))
     }
-}
-
-/// The subject that a request names; it may be one that could not be opened now.
-pub(super) fn subject_named(text: &str) -> Result<Subject, Problem> {
-    let malformed =
-        |_| Problem::invalid("subject", "subject must have 1 to 256 bytes and no control characters");
-    text.parse().map_err(malformed)
 }

@@ -6,13 +6,16 @@ use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::caller::Caller;
+use crate::domain::client::Grant;
 use crate::domain::refusal::{Refusal, Refused};
+use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::issue::Issued;
 use crate::http::document::Tag;
 use crate::http::request::caller::RequestSource;
 use crate::http::request::credentials::{Authorization, BasicOrForm, merge};
 use crate::http::request::form::{Form, FromForm, OAuthForm};
+use crate::http::request::types::Text;
 use crate::http::response::answer::Json;
 use crate::http::response::error::OAuthError;
 use crate::store::Store;
@@ -20,20 +23,20 @@ use crate::store::Store;
 /// The token endpoint.
 pub struct TokenApi<S>(pub Arc<Engine<S>>);
 
-/// What is asked for.
+/// A token request (RFC 6749 §4.4.2, §6).
 #[derive(Object)]
 struct TokenForm {
     /// `refresh_token` or `client_credentials`.
-    grant_type: String,
+    grant_type: Text<Grant>,
     /// The refresh token, for `refresh_token`.
     refresh_token: Option<String>,
-    /// Less than what was granted; everything if left out. A refresh narrows only the access token.
-    scope: Option<String>,
-    /// The audience (RFC 8707), once.
+    /// Scope names joined by spaces. Default: everything granted. A refresh narrows only the access token.
+    scope: Option<Text<ScopeSet>>,
+    /// The audience (RFC 8707); at most one.
     resource: Option<String>,
-    /// The client's name, if it does not authenticate by header; all that a public client gives.
+    /// The client, if it does not authenticate by header; a public client sends only this.
     client_id: Option<String>,
-    /// The client's secret, if it does not authenticate by header.
+    /// The secret of the client, if it does not authenticate by header.
     client_secret: Option<String>,
 }
 
@@ -42,13 +45,14 @@ impl FromForm for TokenForm {
 
     fn from_form(form: &mut Form) -> Result<Self, Refused> {
         if form.is_repeated("resource") {
-            return Err(Refusal::InvalidTarget
-                .because("resource is there more than once; an access token has one audience"));
+            return Err(
+                Refusal::InvalidTarget.because("resource is repeated; an access token has one audience")
+            );
         }
         Ok(Self {
-            grant_type: form.require("grant_type")?,
+            grant_type: form.require("grant_type")?.into(),
             refresh_token: form.take("refresh_token")?,
-            scope: form.take("scope")?,
+            scope: form.take("scope")?.map(Into::into),
             resource: form.take("resource")?,
             client_id: None,
             client_secret: None,
@@ -65,10 +69,10 @@ pub struct Tokens {
     pub token_type: String,
     /// Seconds until the access token expires.
     pub expires_in: i64,
-    /// The refresh token to use next.
+    /// The refresh token for the next refresh.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
-    /// What the access token allows; absent if nothing.
+    /// The granted scope: names joined by spaces; absent if it is empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
 }
@@ -89,12 +93,12 @@ impl Tokens {
 
 #[OpenApi]
 impl<S: Store> TokenApi<S> {
-    /// Refreshes a pair, or issues a client's own token.
+    /// Refresh tokens, or issue a token for the client itself.
     ///
-    /// `refresh_token`: the refresh token is spent and its successor answered, both on the disk. A retry
-    /// within the policy's window gets the same pair; a spent token after that ends the session.
-    /// `client_credentials`: a token of the client itself, which opens the management routes if its audience
-    /// is the issuer.
+    /// `refresh_token`: rotates the refresh token; the rotation is durable when the answer arrives. A retry
+    /// within the retry window of the policy gets the same tokens; a used refresh token after that is reuse
+    /// and ends the session. `client_credentials`: issues an access token for the client itself, which
+    /// authorizes it at the management routes if its audience is the issuer.
     #[oai(path = "/oauth2/token", method = "post", tag = "Tag::OAuth", operation_id = "token")]
     async fn token(
         &self,
@@ -107,23 +111,23 @@ impl<S: Store> TokenApi<S> {
             Caller::Client(client) => client,
             Caller::AdminSocket => {
                 return Err(Refusal::InvalidClient
-                    .because("tokens are issued to clients: authenticate as one")
+                    .because("tokens are issued to clients: authenticate as a client")
                     .into());
             }
         };
         let form = form.fields;
-        let (scope, resource) = (form.scope.as_deref(), form.resource.as_deref());
-        match &*form.grant_type {
-            "refresh_token" => {
+        let (scope, resource) = (form.scope.as_ref().map(|scope| &*scope.0), form.resource.as_deref());
+        match form.grant_type.0.parse() {
+            Ok(Grant::RefreshToken) => {
                 let missing = || Refusal::Invalid { field: "refresh_token" }.because("is missing");
                 let token = form.refresh_token.as_deref().ok_or_else(missing)?;
                 let refreshed = self.0.refresh(&client, token, scope, resource, source.0).await?;
                 Ok(Json(Tokens::new(refreshed.access, Some(refreshed.refresh_token.expose().into()))))
             }
-            "client_credentials" => {
+            Ok(Grant::ClientCredentials) => {
                 Ok(Json(Tokens::new(self.0.client_credentials(&client, scope, resource)?, None)))
             }
-            _ => Err(Refusal::UnsupportedGrantType
+            Err(_) => Err(Refusal::UnsupportedGrantType
                 .because("grant_type must be refresh_token or client_credentials")
                 .into()),
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::key::{KEY_SET_MAX_AGE, KeyStatus};
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::types::Wire;
+use crate::http::request::types::Parsed;
 use crate::http::response::answer::Json;
 use crate::store::Store;
 use crate::token::keyring::SigningKeyEntry;
@@ -25,14 +25,14 @@ pub struct WellKnownApi<S> {
     pub authorization_endpoint: Option<Arc<str>>,
 }
 
-/// An answer that may be kept for a while.
+/// An answer that clients may cache.
 #[derive(ApiResponse)]
-enum Document<T: poem_openapi::types::Type + Serialize> {
+enum Cacheable<T: poem_openapi::types::Type + Serialize> {
     /// The document.
     #[oai(status = 200)]
     Found(
         Json<T>,
-        /// How long it may be kept.
+        /// How long it may be cached.
         #[oai(header = "Cache-Control")]
         String,
     ),
@@ -52,7 +52,7 @@ pub struct Metadata {
     pub jwks_uri: String,
     /// The Ed25519 keys as PASERK.
     pub paserk_keys_uri: String,
-    /// The API's documentation.
+    /// The documentation of this API.
     pub service_documentation: String,
     pub grant_types_supported: Vec<String>,
     pub response_types_supported: Vec<String>,
@@ -71,7 +71,7 @@ pub struct Metadata {
 /// A set of JSON Web Keys (RFC 7517).
 #[derive(Debug, Serialize, Deserialize, Object)]
 pub struct JwkSet {
-    /// The keys: the one that signs now, the next one and the retired.
+    /// The active key, the next key and the retired keys.
     pub keys: Vec<Jwk>,
 }
 
@@ -100,47 +100,47 @@ pub struct Jwk {
 /// The public keys as PASERK.
 #[derive(Debug, Serialize, Deserialize, Object)]
 pub struct PaserkSet {
-    /// The keys.
+    /// The active key, the next key and the retired keys.
     pub keys: Vec<PaserkKey>,
 }
 
 /// One public key.
 #[derive(Debug, Serialize, Deserialize, Object)]
 pub struct PaserkKey {
-    /// Its identifier.
+    /// The PASERK identifier of the key, `k4.pid.…`.
     pub kid: String,
-    /// The key itself.
+    /// The public key, `k4.public.…`.
     pub key: String,
-    /// Whether it signs now, will, or did.
-    pub status: Wire<KeyStatus>,
+    /// `active` signs, `next` will sign next, `retired` still verifies.
+    pub status: Parsed<KeyStatus>,
 }
 
 #[OpenApi]
 impl<S: Store> WellKnownApi<S> {
-    /// What this server is and can do.
+    /// Read the server metadata.
     ///
-    /// Authorization server metadata (RFC 8414). May be kept for five minutes.
+    /// Authorization server metadata (RFC 8414). May be cached for five minutes.
     #[oai(
         path = "/.well-known/oauth-authorization-server",
         method = "get",
         tag = "Tag::Discovery",
         operation_id = "metadata"
     )]
-    async fn metadata(&self) -> Document<Metadata> {
+    async fn metadata(&self) -> Cacheable<Metadata> {
         found(self.describe())
     }
 
     /// The same, for software that asks only here.
     ///
     /// The metadata with the members that OpenID Connect Discovery requires and that are true here. keyfob issues no
-    /// ID tokens: an access token is not one. May be kept for five minutes.
+    /// ID tokens: an access token is not one. May be cached for five minutes.
     #[oai(
         path = "/.well-known/openid-configuration",
         method = "get",
         tag = "Tag::Discovery",
         operation_id = "openidConfiguration"
     )]
-    async fn openid_configuration(&self) -> Document<Metadata> {
+    async fn openid_configuration(&self) -> Cacheable<Metadata> {
         let mut algorithms: Vec<String> =
             self.engine.keyring().published().map(|key| key.id.algorithm().as_str().into()).collect();
         algorithms.sort_by_key(|algorithm| algorithm != "EdDSA");
@@ -152,28 +152,28 @@ impl<S: Store> WellKnownApi<S> {
         })
     }
 
-    /// The public keys, as JSON Web Keys.
+    /// Read the public keys as JSON Web Keys.
     ///
     /// Ed25519 keys (RFC 8037), whose `kid` is the PASERK identifier; while a client has the format `jwt_es256`
     /// also P-256 keys (RFC 7518), whose `kid` is the JWK thumbprint (RFC 7638). May be cached for five minutes.
     #[oai(path = "/.well-known/jwks.json", method = "get", tag = "Tag::Discovery", operation_id = "jwks")]
-    async fn jwks(&self) -> Document<JwkSet> {
+    async fn jwks(&self) -> Cacheable<JwkSet> {
         let keyring = self.engine.keyring();
         found(JwkSet { keys: keyring.published().map(Jwk::from).collect() })
     }
 
-    /// The public keys, as PASERK.
+    /// Read the public keys as PASERK.
     ///
     /// The Ed25519 keys in the form that PASETO libraries read, with the one that signs now, the next one and
-    /// the retired. May be kept for five minutes.
+    /// the retired. May be cached for five minutes.
     #[oai(path = "/.well-known/paserk.json", method = "get", tag = "Tag::Discovery", operation_id = "paserk")]
-    async fn paserk(&self) -> Document<PaserkSet> {
+    async fn paserk(&self) -> Cacheable<PaserkSet> {
         let keyring = self.engine.keyring();
         let keys = keyring.published().filter_map(|key| match &key.public {
             PublicKey::Ed25519(public) => Some(PaserkKey {
                 kid: key.id.to_string(),
                 key: paserk::public_text(public.as_bytes()),
-                status: Wire(key.status),
+                status: Parsed(key.status),
             }),
             PublicKey::P256(_) => None,
         });
@@ -229,8 +229,8 @@ impl<S: Store> WellKnownApi<S> {
     }
 }
 
-fn found<T: poem_openapi::types::Type + Serialize>(document: T) -> Document<T> {
-    Document::Found(Json(document), format!("public, max-age={}", KEY_SET_MAX_AGE.as_secs()))
+fn found<T: poem_openapi::types::Type + Serialize>(document: T) -> Cacheable<T> {
+    Cacheable::Found(Json(document), format!("public, max-age={}", KEY_SET_MAX_AGE.as_secs()))
 }
 
 fn texts(list: &[&str]) -> Vec<String> {

@@ -1,23 +1,21 @@
-//! The generated document with what the generator gets wrong put right, and what it cannot know added.
+//! The generated document, corrected where the generator is wrong, with what it does not know added.
 
-mod joined;
-mod values;
+mod schemas;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use self::joined::Joined;
 use crate::http::request::credentials::COOKIE_NAME;
 
-/// What the generator cannot know: examples of requests and answers by operation, and what the schemas do not
-/// say.
-const SUPPLEMENT: &str = include_str!("supplement.json");
+/// Examples of requests and answers by operation, and of errors by schema and status.
+const EXAMPLES: &str = include_str!("examples.json");
 /// The order in which the page shows the groups.
 const TAGS: [&str; 7] = ["Sessions", "OAuth", "People", "Clients", "Keys", "Discovery", "Operation"];
 
 /// The document, for this issuer and name of the session cookie.
 pub(crate) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value {
-    let Joined(mut value) = serde_json::from_str(generated).expect("the generator writes JSON");
+    let mut value: Value = serde_json::from_str(generated).expect("the generator writes JSON");
     value["servers"] = json!([{"url": issuer}]);
+    value["info"]["license"] = json!({"name": env!("CARGO_PKG_LICENSE")});
     if let Some(cookie) =
         value.pointer_mut("/components/securitySchemes/cookie/name").filter(|name| **name == *COOKIE_NAME)
     {
@@ -27,21 +25,19 @@ pub(crate) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value 
     if let Some(tags) = value["tags"].as_array_mut() {
         tags.sort_by_key(|tag| TAGS.iter().position(|name| tag["name"] == *name));
     }
-    let mut supplement: Value = serde_json::from_str(SUPPLEMENT).expect("the supplement is JSON");
-    let rules = supplement["values"].take();
-    ["schemas", "parameters"].iter().for_each(|part| values::spell_out(&mut supplement[*part], &rules));
-    if let Some(schemas) = value.pointer_mut("/components/schemas") {
-        merge(schemas, &supplement["schemas"]);
-    }
+    schemas::tidy(&mut value);
+    schemas::describe_reader(&mut value);
+    let examples: Value = serde_json::from_str(EXAMPLES).expect("the examples are JSON");
     let mut forms = vec![];
     for (path, operation) in operations(&mut value) {
         drop_impossible_answers(&path, operation);
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
-        put_examples(operation, &supplement["operations"][id], &mut forms);
-        put_error_examples(operation, &supplement["errors"]);
-        put_parameter_rules(operation, &supplement["parameters"]);
+        put_examples(operation, &examples["operations"][id], &mut forms);
+        put_error_examples(operation, &examples["errors"]);
+        if operation.get("security").is_none() {
+            operation["security"] = json!([]);
+        }
     }
-    values::let_null_stand_for_absent(&mut value);
     for (schema, examples) in forms {
         if let Some(properties) = value.pointer_mut(&format!("/components/schemas/{schema}/properties")) {
             put_field_examples(properties, &examples);
@@ -57,7 +53,7 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (String, &mut Value)
     })
 }
 
-/// The generator gives every operation every error of its surface. What cannot happen is not documented.
+/// The generator gives every operation every error of its surface; those that cannot occur are removed.
 fn drop_impossible_answers(path: &str, operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let has_credentials = operation.get("security").is_some();
@@ -86,8 +82,8 @@ fn drop_impossible_answers(path: &str, operation: &mut Value) {
     });
 }
 
-/// Puts the examples of one operation where they belong. Those of a form are also those of its fields: that
-/// is where pages look for them.
+/// Adds the examples of one operation. The examples of a form are also those of its fields, where pages look
+/// for them.
 fn put_examples(operation: &mut Value, examples: &Value, forms: &mut Vec<(String, Value)>) {
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(example) = parameter["name"].as_str().and_then(|name| examples["parameters"].get(name)) {
@@ -108,18 +104,6 @@ fn put_examples(operation: &mut Value, examples: &Value, forms: &mut Vec<(String
     for (_, answer) in answers.filter(|(status, _)| status.starts_with('2')) {
         let contents = answer.get_mut("content").and_then(Value::as_object_mut).into_iter().flatten();
         contents.for_each(|(_, content)| put_example(content, &examples["response"]));
-    }
-}
-
-/// What the values of the parameters have to look like.
-fn put_parameter_rules(operation: &mut Value, rules: &Value) {
-    let tag = operation["tags"][0].as_str().unwrap_or_default().to_owned();
-    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(rule) =
-            parameter["name"].as_str().and_then(|name| values::of_parameter(rules, &tag, name))
-        {
-            merge(&mut parameter["schema"], rule);
-        }
     }
 }
 
@@ -152,23 +136,11 @@ fn put_example(content: &mut Value, example: &Value) {
     }
 }
 
-/// A page sends the example of every field. Those without one are shown empty, which is as if they were not
-/// there; else they would be `string`.
+/// A page sends the example of every field. A field without one gets an empty example, which is like an absent
+/// field; otherwise the page would send `string`.
 fn put_field_examples(properties: &mut Value, examples: &Value) {
     for (name, property) in properties.as_object_mut().into_iter().flatten() {
         property["example"] = examples.get(name).cloned().unwrap_or_else(|| "".into());
-    }
-}
-
-/// Adds `more` to `value`: objects member by member, all else by replacing it.
-fn merge(value: &mut Value, more: &Value) {
-    match (value, more) {
-        (Value::Object(members), Value::Object(more)) => {
-            for (name, more) in more {
-                merge(members.entry(name).or_insert_with(|| Value::Object(Map::new())), more);
-            }
-        }
-        (value, more) => *value = more.clone(),
     }
 }
 
@@ -193,6 +165,8 @@ fn strip_charset(value: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@ pub(crate) mod caller;
 pub mod cookie;
 pub(crate) mod credentials;
 pub(crate) mod form;
+pub(crate) mod formats;
 pub(crate) mod if_match;
 pub(crate) mod json;
 pub mod limits;

@@ -1,36 +1,216 @@
-//! Parameters of paths and queries that several routes have.
+//! Parameters of paths, queries and headers, read as types. What is wrong with one is reported when it is read:
+//! after the caller was authenticated.
 
-use std::str::FromStr;
+use std::borrow::Cow;
+use std::marker::PhantomData;
 
-use crate::domain::id::SessionId;
-use crate::domain::refusal::Refused;
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+
+use super::types::{Described, Parsed, Text, TextFormat, True, Whole};
+use super::urlencoded::decode;
+use crate::domain::refusal::Refusal;
 use crate::http::response::error::Problem;
 
-/// The number of items of a page if the request does not say one.
-const PAGE_SIZE_DEFAULT: usize = 50;
-const PAGE_SIZE_MAX: usize = 200;
+/// What a valid text is, for one that is not; continues a sentence that begins with the name of the parameter.
+type Rule = Cow<'static, str>;
 
-/// The default of `limit`.
-pub(crate) fn page_default() -> usize {
-    PAGE_SIZE_DEFAULT
+/// The number of items of a page.
+pub type PageSize = Whole<1, 200>;
+
+/// The number of items of a page if the request does not say one.
+pub fn page_default() -> PageSize {
+    Whole(50)
 }
 
-/// The number of items of a page, from `limit`.
-pub(crate) fn page_size(limit: usize) -> Result<usize, Problem> {
-    if (1..=PAGE_SIZE_MAX).contains(&limit) {
-        Ok(limit)
-    } else {
-        Err(Problem::invalid("limit", format!("limit must be from 1 to {PAGE_SIZE_MAX}")))
+/// An extractor for a parameter that is found in `In`.
+pub struct RequestParameter<T, In> {
+    name: &'static str,
+    value: Result<T, Rule>,
+    place: PhantomData<In>,
+}
+
+/// A segment of the path. One that is not valid names nothing: 404.
+pub type Path<T> = RequestParameter<T, InPath>;
+/// A parameter of the query.
+pub type Query<T> = RequestParameter<T, InQuery>;
+/// A header.
+pub type Header<T> = RequestParameter<T, InHeader>;
+
+/// In the path.
+pub enum InPath {}
+/// In the query.
+pub enum InQuery {}
+/// In a header.
+pub enum InHeader {}
+
+/// Where a parameter can be.
+pub trait Location: Send {
+    /// The place in the document.
+    const IN: MetaParamIn;
+
+    /// The texts of the parameter.
+    fn texts<'r>(request: &'r Request, name: &str) -> Vec<Cow<'r, str>>;
+}
+
+/// A type that a text of a parameter can be read as.
+pub trait FromText: Type + Sized {
+    /// Reads a text.
+    fn from_text(text: &str) -> Result<Self, Rule>;
+}
+
+/// A type that all the texts of a parameter can be read as.
+pub trait FromTexts: Type + Sized {
+    /// Whether there must be one.
+    const REQUIRED: bool;
+
+    /// Reads the texts.
+    fn from_texts(texts: &[Cow<'_, str>]) -> Result<Self, Rule>;
+}
+
+impl<T, In> RequestParameter<T, In> {
+    /// The value; 400 names the parameter that is not valid.
+    pub fn read(self) -> Result<T, Problem> {
+        let name = self.name;
+        self.read_as(name)
+    }
+
+    /// The same, under the name that the document has: the framework knows parameters of paths by their number.
+    pub fn read_as(self, name: &'static str) -> Result<T, Problem> {
+        self.value.map_err(|rule| Problem::invalid(name, format!("{name} {rule}")))
     }
 }
 
-/// A query parameter whose value has a type of the domain.
-pub(crate) fn parsed<T: FromStr>(field: &'static str, text: Option<&str>) -> Result<Option<T>, Problem> {
-    text.map(|text| text.parse().map_err(|_| Problem::invalid(field, format!("{field} is malformed"))))
-        .transpose()
+impl<T> Path<T> {
+    /// The name that the path has for a `what`; 404 if it can name none.
+    pub fn named(self, what: &str) -> Result<T, Problem> {
+        self.value.map_err(|_| Refusal::NotFound.because(format!("there is no such {what}")).into())
+    }
 }
 
-/// The session that a path names. A malformed identifier is answered 404, like an unknown one.
-pub(crate) fn session_id(text: &str) -> Result<SessionId, Problem> {
-    text.parse().map_err(|_| Refused::no_such_session().into())
+impl<'a, T: FromTexts, In: Location> ApiExtractor<'a> for RequestParameter<T, In> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+    const PARAM_IS_REQUIRED: bool = T::REQUIRED;
+    type ParamType = T;
+    type ParamRawType = T::RawValueType;
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(In::IN)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(T::schema_ref())
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        options: ExtractParamOptions<T>,
+    ) -> poem::Result<Self> {
+        let texts = In::texts(request, options.name);
+        let value = match options.default_value {
+            Some(default) if texts.is_empty() => Ok(default()),
+            _ => T::from_texts(&texts),
+        };
+        Ok(Self { name: options.name, value, place: PhantomData })
+    }
+}
+
+impl Location for InPath {
+    const IN: MetaParamIn = MetaParamIn::Path;
+
+    fn texts<'r>(request: &'r Request, name: &str) -> Vec<Cow<'r, str>> {
+        request.raw_path_param(name).map(Cow::Borrowed).into_iter().collect()
+    }
+}
+
+impl Location for InQuery {
+    const IN: MetaParamIn = MetaParamIn::Query;
+
+    fn texts<'r>(request: &'r Request, name: &str) -> Vec<Cow<'r, str>> {
+        let pairs = request.uri().query().unwrap_or_default().split('&');
+        let named = pairs.filter_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if decode(key.as_bytes())? == name { decode(value.as_bytes()) } else { None }
+        });
+        named.collect()
+    }
+}
+
+impl Location for InHeader {
+    const IN: MetaParamIn = MetaParamIn::Header;
+
+    fn texts<'r>(request: &'r Request, name: &str) -> Vec<Cow<'r, str>> {
+        let values = request.headers().get_all(name).iter();
+        values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect()
+    }
+}
+
+impl<T: FromText> FromTexts for T {
+    const REQUIRED: bool = true;
+
+    fn from_texts(texts: &[Cow<'_, str>]) -> Result<Self, Rule> {
+        T::from_text(texts.first().ok_or("is missing")?)
+    }
+}
+
+impl<T: FromText> FromTexts for Option<T> {
+    const REQUIRED: bool = false;
+
+    fn from_texts(texts: &[Cow<'_, str>]) -> Result<Self, Rule> {
+        texts.first().map(|text| T::from_text(text)).transpose()
+    }
+}
+
+impl<T: FromText> FromTexts for Vec<T> {
+    const REQUIRED: bool = false;
+
+    fn from_texts(texts: &[Cow<'_, str>]) -> Result<Self, Rule> {
+        texts.iter().map(|text| T::from_text(text)).collect()
+    }
+}
+
+impl FromText for String {
+    fn from_text(text: &str) -> Result<Self, Rule> {
+        Ok(text.to_owned())
+    }
+}
+
+impl FromText for True {
+    fn from_text(text: &str) -> Result<Self, Rule> {
+        if text == "true" { Ok(Self(true)) } else { Err("must be true".into()) }
+    }
+}
+
+impl FromText for bool {
+    fn from_text(text: &str) -> Result<Self, Rule> {
+        text.parse().map_err(|_| "must be true or false".into())
+    }
+}
+
+impl<T: TextFormat> FromText for Parsed<T> {
+    fn from_text(text: &str) -> Result<Self, Rule> {
+        T::read(text).map(Self).ok_or_else(T::rule)
+    }
+}
+
+impl<T: Described> FromText for Text<T> {
+    fn from_text(text: &str) -> Result<Self, Rule> {
+        Ok(text.to_owned().into())
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> FromText for Whole<MIN, MAX> {
+    fn from_text(text: &str) -> Result<Self, Rule> {
+        // A number has one form: no sign, no leading zeros.
+        let valid = |number: &u64| (MIN..=MAX).contains(number) && number.to_string() == text;
+        let number = text.parse().ok().filter(valid);
+        number.map(Self).ok_or_else(|| format!("must be a whole number from {MIN} to {MAX}").into())
+    }
 }

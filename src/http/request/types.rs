@@ -1,32 +1,32 @@
-//! The values of requests and answers: how each is described, read and printed. A rule for a value is here,
-//! beside the type of the domain that it describes.
+//! How values are described in the document, read and printed. The formats themselves are in
+//! [`formats`](super::formats).
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
-use poem_openapi::types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type};
+use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
 use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::domain::access::TokenFormat;
-use crate::domain::client::{ClientKind, Grant, Permission};
-use crate::domain::end::EndReason;
-use crate::domain::event::EventKind;
-use crate::domain::key::KeyStatus;
-use crate::domain::session::State;
 use crate::domain::time::Timestamp;
-use crate::http::request::json::{DEPTH_MAX, Strict};
+use crate::http::request::json::Strict;
 
-/// How a type of the domain is written as text.
-pub trait Format: Sized + Send + Sync {
-    /// Its name in messages of the framework.
+/// How a value is described.
+pub trait Described: Sized + Send + Sync {
+    /// What it is, as an answer names it: `session`.
     const NAME: &'static str;
 
     /// Its schema in the document.
     fn schema() -> MetaSchema;
+}
+
+/// How a value is written as text.
+pub trait TextFormat: Described {
     /// What a valid text is; continues a sentence that begins with the name of the field.
     fn rule() -> Cow<'static, str>;
     /// Reads a text; `None` if it is not valid.
@@ -37,39 +37,135 @@ pub trait Format: Sized + Send + Sync {
 
 /// A value of the domain that is text in requests and answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wire<T>(pub T);
+pub struct Parsed<T>(pub T);
 
 /// An instant (RFC 3339).
-pub type Time = Wire<Timestamp>;
+pub type DateTime = Parsed<Timestamp>;
 
-impl<T: Format> Serialize for Wire<T> {
+/// A text that the document describes as a `T`, and that the engine judges.
+pub struct Text<T>(pub String, PhantomData<T>);
+
+/// The largest whole number that every reader of JSON keeps as it is: 2^53 - 1 (RFC 8259 §6).
+pub const WHOLE_MAX: u64 = 9_007_199_254_740_991;
+
+/// A whole number within bounds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Whole<const MIN: u64, const MAX: u64>(pub u64);
+
+/// `true`, the only value of a parameter that confirms.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct True(pub bool);
+
+/// A JSON object that the caller chooses freely.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct FreeObject(pub serde_json::Map<String, Value>);
+
+/// A JSON object that is answered as the text that is stored.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RawObject(Box<RawValue>);
+
+impl RawObject {
+    /// Takes stored text; no text is the empty object. `None` if it is not JSON: the record is damaged.
+    pub fn from_text(text: Option<&str>) -> Option<Self> {
+        RawValue::from_string(text.unwrap_or("{}").to_owned()).ok().map(Self)
+    }
+}
+
+impl<T> Parsed<T> {
+    /// The value of the domain.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Text<T> {
+    /// The text.
+    pub fn into_inner(self) -> String {
+        self.0
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
+    /// The number as a size in memory.
+    pub fn size(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl<T> From<String> for Text<T> {
+    fn from(text: String) -> Self {
+        Self(text, PhantomData)
+    }
+}
+
+impl<T> Deref for Text<T> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T> fmt::Debug for Text<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<T: TextFormat> Serialize for Parsed<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0.text())
     }
 }
 
-impl<'de, T: Format> Deserialize<'de> for Wire<T> {
+impl<T> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de, T: TextFormat> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = String;
+        /// Reads from the text where it is, without a copy.
+        struct Reader<T>(PhantomData<T>);
+        impl<T: TextFormat> Visitor<'_> for Reader<T> {
+            type Value = T;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<String, E> {
-                Ok(text.to_owned())
+            fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+                T::read(text).ok_or_else(|| E::custom(T::rule()))
             }
         }
-        let text = deserializer.deserialize_str(Text)?;
-        T::read(&text).map(Self).ok_or_else(|| D::Error::custom(T::rule()))
+        deserializer.deserialize_str(Reader(PhantomData)).map(Self)
     }
 }
 
-/// Implements what poem-openapi asks of a type that is described where it is used.
+impl<'de, T> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl<'de> Deserialize<'de> for FreeObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_map(Strict::default())? {
+            Value::Object(object) => Ok(Self(object)),
+            _ => Err(D::Error::custom("must be a JSON object")),
+        }
+    }
+}
+
+/// Implements what poem-openapi asks of a type that is described where it is used. Its own reading and printing
+/// are not used: serde does both.
 macro_rules! described {
-    ([$($generics:tt)*] $type:ty, $name:expr, $schema:expr) => {
+    ($([$($generics:tt)*] $type:ty, $name:expr, $schema:expr;)*) => {$(
         impl<$($generics)*> Type for $type {
             const IS_REQUIRED: bool = true;
             type RawValueType = Self;
@@ -103,110 +199,22 @@ macro_rules! described {
                 serde_json::to_value(self).ok()
             }
         }
-    };
+    )*};
 }
 
 fn from_json<T: Type + DeserializeOwned>(value: Option<Value>) -> ParseResult<T> {
     serde_json::from_value(value.unwrap_or_default()).map_err(ParseError::custom)
 }
 
-described!([T: Format] Wire<T>, T::NAME, T::schema());
-
-impl<T: Format> ParseFromParameter for Wire<T> {
-    fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        T::read(text).map(Self).ok_or_else(|| ParseError::custom(T::rule()))
-    }
-}
-
-impl Format for Timestamp {
-    const NAME: &'static str = "date-time";
-
-    fn schema() -> MetaSchema {
-        MetaSchema::new_with_format("string", "date-time")
-    }
-
-    fn rule() -> Cow<'static, str> {
-        "must be an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"".into()
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-
-    fn text(&self) -> Cow<'_, str> {
-        self.to_string().into()
-    }
-}
-
-/// Makes a [`Format`] of a domain enum: the document and the rule list its words.
-macro_rules! words {
-    ($($type:ty: $name:literal),*) => {$(
-        impl Format for $type {
-            const NAME: &'static str = $name;
-
-            fn schema() -> MetaSchema {
-                let words = Self::ALL.iter().map(|value| value.as_str().into()).collect();
-                MetaSchema { enum_items: words, ..MetaSchema::new("string") }
-            }
-
-            fn rule() -> Cow<'static, str> {
-                let words: Vec<_> = Self::ALL.iter().map(|value| value.as_str()).collect();
-                format!("must be one of: {}", words.join(", ")).into()
-            }
-
-            fn read(text: &str) -> Option<Self> {
-                text.parse().ok()
-            }
-
-            fn text(&self) -> Cow<'_, str> {
-                self.as_str().into()
-            }
-        }
-    )*};
-}
-
-words!(
-    State: "state",
-    EndReason: "reason",
-    ClientKind: "kind",
-    Permission: "permission",
-    Grant: "grant",
-    TokenFormat: "format",
-    KeyStatus: "status",
-    EventKind: "type"
-);
-
-/// A JSON object that is answered as the text that is stored.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RawObject(Box<RawValue>);
-
-described!([] RawObject, "object", MetaSchema::new("object"));
-
-impl RawObject {
-    /// Takes stored text; no text is the empty object. `None` if it is not JSON: the record is damaged.
-    pub fn from_text(text: Option<&str>) -> Option<Self> {
-        RawValue::from_string(text.unwrap_or("{}").to_owned()).ok().map(Self)
-    }
-}
-
-/// A JSON object that the caller chooses freely.
-#[derive(Clone, Debug, Default)]
-pub struct FreeObject(pub serde_json::Map<String, Value>);
-
-described!([] FreeObject, "object", MetaSchema::new("object"));
-
-impl Serialize for FreeObject {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for FreeObject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_map(Strict { depth: DEPTH_MAX })? {
-            Value::Object(object) => Ok(Self(object)),
-            _ => Err(D::Error::custom("must be a JSON object")),
-        }
-    }
+described! {
+    [T: TextFormat] Parsed<T>, T::NAME, T::schema();
+    [T: Described] Text<T>, T::NAME, T::schema();
+    [const MIN: u64, const MAX: u64] Whole<MIN, MAX>, "integer", MetaSchema {
+        minimum: Some(MIN as f64),
+        maximum: Some(MAX as f64),
+        ..MetaSchema::new_with_format("integer", "uint64")
+    };
+    [] True, "boolean", MetaSchema { enum_items: vec![true.into()], ..MetaSchema::new("boolean") };
+    [] FreeObject, "object", MetaSchema::new("object");
+    [] RawObject, "object", MetaSchema::new("object");
 }

@@ -120,15 +120,11 @@ pub(super) fn sources() -> Vec<(String, PathBuf)> {
 /// Type names that are defined twice, with the reason.
 const TWICE: &[(&str, &str)] = &[
     ("Result", "the usual alias: each with the error of its room"),
-    ("Backup", "http/api/db.rs and cli/db/backup.rs: to be renamed"),
     ("CheckProgress", "http/api/db.rs and store/check.rs: to be renamed"),
-    ("Document", "http/document.rs and http/api/well_known.rs: to be renamed"),
     ("Fault", "config/fault.rs and store/record.rs: to be renamed"),
-    ("Format", "config/format.rs and http/request/types.rs: to be renamed"),
     ("Opening", "cli/session.rs and store/mod.rs: to be renamed"),
     ("Progress", "serve/restore.rs and cli/progress.rs: to be renamed"),
     ("Report", "cli/db/check.rs and store/redb/check.rs: to be renamed"),
-    ("Time", "http/request/types.rs and token/access/time.rs: to be renamed"),
     ("Unverified", "token/jwt.rs and token/paseto.rs: to be renamed"),
 ];
 
