@@ -1,0 +1,3 @@
+progenitor::generate_api!("openapi.json");
+
+fn main() {}
