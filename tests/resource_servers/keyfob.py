@@ -33,7 +33,7 @@ class Keyfob:
         self.admin = (admin["client_id"], admin["client_secret"])
         self.secrets = {}
         # The application that signs people in, with one client for each form of token.
-        for name, form in [("app", "paseto"), ("app-jwt", "jwt")]:
+        for name, form in [("app", "paseto"), ("app-jwt", "jwt"), ("app-es256", "jwt_es256")]:
             self.create({"client_id": name, "permissions": ["sessions"], "grants": ["refresh_token"],
                          "scopes": ["read", "write", "imap"], "audiences": [AUDIENCE], "access_token_format": form})
         # The resource server: it introspects what is issued for its audience.
