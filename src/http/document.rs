@@ -1,6 +1,6 @@
 //! The OpenAPI document and the page that shows it, both made once. Nothing is fetched from anywhere else.
 
-mod mended;
+mod fixed;
 
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use poem_openapi::{OpenApi, OpenApiService, Tags, Webhook};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use self::mended::mended;
+use self::fixed::fixed;
 
 /// The title that the generator gives the page.
 const TITLE: &str = "<title>Swagger UI</title>";
@@ -66,7 +66,7 @@ impl Document {
         cookie_name: &str,
     ) -> Self {
         let generated = service.spec();
-        let mut value = mended(&generated, issuer, cookie_name);
+        let mut value = fixed(&generated, issuer, cookie_name);
         let json = serde_json::to_vec_pretty(&value).expect("a JSON value has only text for keys");
         // The page tries requests out where it was loaded from: the issuer may not be reachable from there,
         // or be another origin.

@@ -29,7 +29,7 @@ impl<S: Store> MetricsApi<S> {
     /// What is going on?
     ///
     /// Metrics for Prometheus: as text, or as OpenMetrics for who accepts that. Needs the permission
-    /// `metrics`, unless `[server] metrics_public` tells them to everybody. There is no token, secret,
+    /// `metrics`, unless `[server] metrics_public` makes the page public. There is no token, secret,
     /// subject or address in them.
     #[oai(path = "/metrics", method = "get", tag = "Tag::Operation", operation_id = "metrics")]
     async fn metrics(

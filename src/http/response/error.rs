@@ -86,7 +86,7 @@ fn row(refusal: &Refusal) -> Row {
 /// The detail of a 503 of the store. The cause is in the log.
 const UNAVAILABLE: &str = "the store is unavailable; try again later";
 
-/// A full queue is load, the rest is breakage. Whatever meets every request is told once a minute, with its
+/// A full queue is load, the rest is breakage. Whatever meets every request is logged once a minute, with its
 /// number; a corrupt record each time.
 fn log(error: &StoreError) {
     static BUSY: RateLimitedLog = RateLimitedLog::new();
@@ -94,7 +94,7 @@ fn log(error: &StoreError) {
     match error {
         StoreError::Busy => {
             if let Some(requests) = BUSY.record_now() {
-                tracing::warn!(%error, requests, "requests were turned away; at most one line a minute");
+                tracing::warn!(%error, requests, "requests were rejected; at most one line a minute");
             }
         }
         StoreError::Unavailable(_) | StoreError::Failed(_) => {

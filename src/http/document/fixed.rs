@@ -12,7 +12,7 @@ const EXAMPLES: &str = include_str!("examples.json");
 const TAGS: [&str; 7] = ["Sessions", "OAuth", "People", "Clients", "Keys", "Discovery", "Operation"];
 
 /// The document, for this issuer and name of the session cookie.
-pub(crate) fn mended(generated: &str, issuer: &str, cookie_name: &str) -> Value {
+pub(crate) fn fixed(generated: &str, issuer: &str, cookie_name: &str) -> Value {
     let mut value: Value = serde_json::from_str(generated).expect("the generator writes JSON");
     value["servers"] = json!([{"url": issuer}]);
     value["info"]["license"] = json!({"name": env!("CARGO_PKG_LICENSE")});
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn the_cookie_is_called_by_its_configured_name() {
         let generated = r#"{"components":{"securitySchemes":{"cookie":{"name":"__Host-keyfob"}}}}"#;
-        let value = mended(generated, "https://id.example", "__Host-mine");
+        let value = fixed(generated, "https://id.example", "__Host-mine");
         assert_eq!(value["components"]["securitySchemes"]["cookie"]["name"], "__Host-mine");
     }
 
