@@ -135,7 +135,8 @@ pub async fn client(engine: &Engine<Redb>) -> (Caller, String) {
     let secret = made.secret.expect("it is confidential");
     let authorization =
         format!("Basic {}", Base64::encode_string(format!("backend:{}", secret.expose()).as_bytes()));
-    (Caller::Client(Arc::new(made.client)), authorization)
+    let registered = engine.client(&admin, &made.client.id).expect("it was just created");
+    (Caller::Client(registered), authorization)
 }
 
 /// Opens `count` sessions of as many subjects, and keeps the tokens of at most `kept_max` of them, in order.

@@ -119,6 +119,7 @@ pub fn session() -> Session {
         next_family: 2,
         own_family: Some(1),
         revoked_tokens: vec![],
+        revoked_until: 0,
         end: None,
         expiry_reported: false,
     }

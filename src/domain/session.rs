@@ -28,7 +28,7 @@ pub use device::{Data, Device, USER_AGENT_BYTES_MAX};
 pub use families::{FAMILIES_MAX, NewFamily};
 pub use opening::{NewSession, NotOpened};
 pub use renewal::Renewal;
-pub use revocation::REVOKED_TOKENS_MAX;
+pub use revocation::{REVOKED_TOKENS_MAX, Revocation};
 pub use room::{Cap, make_room};
 pub use rotation::{NotRefreshed, Refresh, Refreshed};
 
@@ -87,7 +87,10 @@ pub struct Session {
     /// The family that the opening or the last renewal issued.
     pub own_family: Option<u16>,
     /// Access tokens that were revoked one by one.
-    pub revoked_tokens: Vec<RevokedToken>,
+    pub revoked_tokens: Vec<Revocation>,
+    /// The latest `exp` of the revocations that were removed, in seconds. Every access token that expires no later
+    /// counts as revoked, so that no clock makes one of those valid again.
+    pub revoked_until: i64,
     /// How it ended, if it was ended.
     pub end: Option<End>,
     /// Whether the sweep has reported that it expired.
@@ -101,6 +104,14 @@ pub struct RevokedToken {
     pub id: TokenId,
     /// Its `exp`, in seconds.
     pub expires_at: i64,
+}
+
+impl RevokedToken {
+    /// Whether it is among the tokens that count as revoked because they expire no later than one whose
+    /// revocation was removed. No clock is asked, so none makes such a token valid again.
+    pub fn counts_as_revoked(&self, revoked_until: i64) -> bool {
+        self.expires_at <= revoked_until
+    }
 }
 
 /// The state of a session, with its end.

@@ -45,7 +45,7 @@ impl Validity<'_> {
             IssuedFor::Session { id, family, .. } => session.is_some_and(|session| {
                 session.id == *id
                     && session.is_active(self.now, self.cuts)
-                    && !session.has_revoked(&token.id)
+                    && !session.has_revoked(&token.id, token.expires_at)
                     && family.is_none_or(|number| session.family_is_active(number, self.cuts))
             }),
         }

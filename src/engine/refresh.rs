@@ -110,7 +110,7 @@ impl<S: Store> Engine<S> {
         let same = key_may_sign
             && stamp.claims_version == session.claims_version
             && stamp.format == client.access_token_format
-            && !session.has_revoked(&id);
+            && !session.has_revoked(&id, stamp.expires_at);
         let (id, stamp) = if same {
             (id, stamp.clone())
         } else {

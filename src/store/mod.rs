@@ -240,7 +240,8 @@ pub trait Store: Send + Sync + 'static {
 
     fn keys(&self) -> impl Future<Output = Result<Vec<KeyRecord>>> + Send;
 
-    /// Whether this token without a session was revoked.
+    /// Whether this token without a session was revoked. After the sweep has removed a revocation, every token that
+    /// expires no later counts as revoked: no clock makes one valid again.
     fn is_revoked(&self, token: RevokedToken) -> impl Future<Output = Result<bool>> + Send;
 
     /// At most `limit` events after `after`, in order.

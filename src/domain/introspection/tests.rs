@@ -10,7 +10,7 @@ use crate::domain::cutoff::{CutOff, CutOffs};
 use crate::domain::end::{End, EndReason};
 use crate::domain::family::Family;
 use crate::domain::id::Position;
-use crate::domain::session::{Device, RevokedToken};
+use crate::domain::session::{Device, Revocation, RevokedToken};
 use crate::domain::time::Timestamp;
 
 const ISSUER: &str = "https://id.example";
@@ -85,6 +85,7 @@ fn session() -> Session {
         next_family: 2,
         own_family: Some(1),
         revoked_tokens: vec![],
+        revoked_until: 0,
         end: None,
         expiry_reported: false,
     }
@@ -213,6 +214,10 @@ fn an_access_token_is_good_from_its_first_second_to_before_its_last() {
     assert!(last.access().is_some(), "a fraction of a second is not rounded up");
 }
 
+fn revocation(id: TokenId) -> Revocation {
+    Revocation { token: RevokedToken { id, expires_at: at(400).seconds() }, family: Some(1) }
+}
+
 #[test]
 fn each_doubt_makes_an_access_token_inactive() {
     let doubts: [Doubt; 15] = [
@@ -224,9 +229,7 @@ fn each_doubt_makes_an_access_token_inactive() {
         ("the session has ended", |c| c.session().end = Some(end())),
         ("the session is idle", |c| c.session().idle_timeout = Duration::from_secs(200)),
         ("the session is old", |c| c.session().expires_at = at(200)),
-        ("the token was revoked", |c| {
-            c.session().revoked_tokens = vec![RevokedToken { id: TOKEN, expires_at: at(400).seconds() }]
-        }),
+        ("the token was revoked", |c| c.session().revoked_tokens = vec![revocation(TOKEN)]),
         ("its family has ended", |c| c.session().families[0].end = Some(end())),
         ("its family is forgotten", |c| c.session().families.clear()),
         ("everything was ended", |c| c.cuts = everything_ended_at(6)),
@@ -242,8 +245,7 @@ fn each_doubt_makes_an_access_token_inactive() {
         assert_eq!(case.access(), None, "{doubt}");
     }
     let mut case = case();
-    case.session().revoked_tokens =
-        vec![RevokedToken { id: TokenId([8; 16]), expires_at: at(400).seconds() }];
+    case.session().revoked_tokens = vec![revocation(TokenId([8; 16]))];
     assert!(case.access().is_some(), "another token's revocation is not its own");
 }
 

@@ -112,6 +112,8 @@ impl Session {
             ended.client = Some(family.client_id.clone());
             family.finish(end);
         }
+        // All tokens of the family are inactive now.
+        self.revoked_tokens.retain(|revoked| revoked.family != Some(number));
         self.forget_old_families(cuts);
         vec![ended]
     }

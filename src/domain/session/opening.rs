@@ -79,6 +79,7 @@ impl Session {
             next_family: 1,
             own_family: None,
             revoked_tokens: vec![],
+            revoked_until: 0,
             end: None,
             expiry_reported: false,
         };

@@ -9,21 +9,31 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::id::TokenId;
 use crate::domain::time::Timestamp;
 
-/// How many unexpired access tokens of one session can be revoked one by one; the next revocation ends their
-/// family, or the session.
+/// How many unexpired access tokens of one family, or without a family, can be revoked one by one. The next
+/// revocation ends that family, or the session.
 pub const REVOKED_TOKENS_MAX: usize = 256;
 /// How long a revocation is retained after its token has expired, where there is room: the clock may be set
 /// back.
 const REVOCATION_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
+/// An access token of a session that was revoked before it expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// The token.
+    pub token: RevokedToken,
+    /// The family that it was issued in; none for a token of the session itself, or if it is not known.
+    pub family: Option<u16>,
+}
+
 impl Session {
     /// Whether this access token was revoked by its `jti`.
-    pub fn has_revoked(&self, token: &TokenId) -> bool {
-        self.revoked_tokens.iter().any(|revoked| revoked.id == *token)
+    pub fn has_revoked(&self, token: &TokenId, expires_at: i64) -> bool {
+        RevokedToken { id: *token, expires_at }.counts_as_revoked(self.revoked_until)
+            || self.revoked_tokens.iter().any(|revoked| revoked.token.id == *token)
     }
 
-    /// Revokes one access token. If too many of the session are revoked already, its family ends instead, or
-    /// the session: never less than was asked for.
+    /// Revokes one access token. If too many of its family are revoked already, the family ends instead, and
+    /// without a family the session: never less than was asked for, and nothing of another client's.
     pub fn revoke_token(
         &mut self,
         token: RevokedToken,
@@ -33,18 +43,20 @@ impl Session {
         cuts: &CutOffs,
     ) -> Vec<Event> {
         self.forget_old_revocations(now);
-        if !self.is_active(now, cuts) || token.expires_at <= now.seconds() || self.has_revoked(&token.id) {
+        if !self.is_active(now, cuts)
+            || token.expires_at <= now.seconds()
+            || self.has_revoked(&token.id, token.expires_at)
+        {
             return vec![];
         }
-        if !self.make_room_for_revocation(now) {
+        if !self.make_room_for_revocation(family, now) {
+            let end = End { at: now, reason: EndReason::TokenRevoked, by: by.into() };
             return match family {
-                Some(number) => self.revoke_family(number, by, now, cuts),
-                None => {
-                    self.close(End { at: now, reason: EndReason::TokenRevoked, by: by.into() }, now, cuts)
-                }
+                Some(number) => self.close_family(number, end, now, cuts),
+                None => self.close(end, now, cuts),
             };
         }
-        self.revoked_tokens.push(token);
+        self.revoked_tokens.push(Revocation { token, family });
         let mut event = self.event(EventKind::TokenRevoked, now, by);
         event.token = Some(token.id);
         event.family = family;
@@ -53,17 +65,25 @@ impl Session {
 
     pub(super) fn forget_old_revocations(&mut self, now: Timestamp) {
         let old = now.minus(REVOCATION_KEPT).seconds();
-        self.revoked_tokens.retain(|token| token.expires_at > old);
+        let forgotten = self.revoked_tokens.extract_if(.., |revoked| revoked.token.expires_at <= old);
+        let last = forgotten.map(|revoked| revoked.token.expires_at).max();
+        self.revoked_until = self.revoked_until.max(last.unwrap_or(0));
     }
 
-    /// Whether there is room for one more, if need be in place of the first that has expired.
-    fn make_room_for_revocation(&mut self, now: Timestamp) -> bool {
-        if self.revoked_tokens.len() < REVOKED_TOKENS_MAX {
+    /// Whether there is room for one more of the family, if need be in place of the first that has expired.
+    fn make_room_for_revocation(&mut self, family: Option<u16>, now: Timestamp) -> bool {
+        let of_family = |revoked: &Revocation| revoked.family == family;
+        if self.revoked_tokens.iter().filter(|revoked| of_family(revoked)).count() < REVOKED_TOKENS_MAX {
             return true;
         }
-        let oldest =
-            (0..self.revoked_tokens.len()).min_by_key(|index| self.revoked_tokens[*index].expires_at);
-        let expired = oldest.filter(|index| self.revoked_tokens[*index].expires_at <= now.seconds());
-        expired.map(|index| self.revoked_tokens.remove(index)).is_some()
+        let expires_at = |index: &usize| self.revoked_tokens[*index].token.expires_at;
+        let oldest = (0..self.revoked_tokens.len())
+            .filter(|index| of_family(&self.revoked_tokens[*index]))
+            .min_by_key(expires_at)
+            .filter(|index| expires_at(index) <= now.seconds());
+        let Some(index) = oldest else { return false };
+        let forgotten = self.revoked_tokens.remove(index);
+        self.revoked_until = self.revoked_until.max(forgotten.token.expires_at);
+        true
     }
 }

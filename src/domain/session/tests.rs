@@ -97,6 +97,7 @@ pub(crate) fn session() -> Session {
         next_family: 1,
         own_family: Some(1),
         revoked_tokens: vec![],
+        revoked_until: 0,
         end: None,
         expiry_reported: false,
     };

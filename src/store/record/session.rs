@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Codec, Decoded, frame, name, postcard, unframe};
+use super::{Codec, Decoded, frame_as, name, postcard, unframe_up_to};
 use crate::domain::access::{Authentication, Claims};
 use crate::domain::end::{End, EndReason};
 use crate::domain::family::Family;
 use crate::domain::id::{ClientId, Hash, Position, SessionId};
 use crate::domain::scope::ScopeSet;
-use crate::domain::session::{Device, RevokedToken, Session};
+use crate::domain::session::{Device, Revocation, RevokedToken, Session};
 use crate::domain::time::Timestamp;
+
+/// Version 2 added [`AddedFields`].
+const SESSION_VERSION: u8 = 2;
 
 /// A session as stored: without its retry windows, which have rows of their own.
 #[derive(Clone, Debug)]
@@ -60,6 +63,15 @@ struct ClearFields<'a> {
     revoked_tokens: Vec<RevokedToken>,
     end: Option<EndFields<'a>>,
     families: Vec<FamilyFields<'a>>,
+}
+
+/// What version 2 added, after the clear part.
+#[derive(Default, Serialize, Deserialize)]
+struct AddedFields {
+    /// The families of the revoked tokens, in the same order; those of a record of version 1 are not known.
+    revoked_in: Vec<Option<u16>>,
+    /// In seconds.
+    revoked_until: i64,
 }
 
 const REMEMBER: u8 = 1;
@@ -113,22 +125,30 @@ impl Codec {
     pub fn encode_session(&self, session: &Session, slot: Timestamp) -> Vec<u8> {
         let name = name("sessions", &session.id.0);
         let mut body = postcard(&clear(session, slot));
+        body.extend(postcard(&AddedFields {
+            revoked_in: session.revoked_tokens.iter().map(|revoked| revoked.family).collect(),
+            revoked_until: session.revoked_until,
+        }));
         body.extend(self.sealer.seal(&name, &postcard(&personal(session))));
-        frame(&name, &body)
+        frame_as(SESSION_VERSION, &name, &body)
     }
 
     pub fn decode_session(&self, id: SessionId, bytes: &[u8]) -> Decoded<SessionRecord> {
         let name = name("sessions", &id.0);
-        let body = unframe(&name, bytes)?;
-        let (clear, sealed) =
-            postcard::take_from_bytes::<ClearFields>(body).map_err(|_| "its clear part cannot be decoded")?;
+        let (version, body) = unframe_up_to(SESSION_VERSION, &name, bytes)?;
+        let undecodable = |_| "its clear part cannot be decoded";
+        let (clear, rest) = postcard::take_from_bytes::<ClearFields>(body).map_err(undecodable)?;
+        let (added, sealed) = match version {
+            1 => (AddedFields::default(), rest),
+            _ => postcard::take_from_bytes(rest).map_err(undecodable)?,
+        };
         let opened = self
             .sealer
             .open(&name, sealed)
             .ok_or("its sealed part cannot be opened under its key and the master key")?;
         let personal = postcard::from_bytes::<PersonalFields>(&opened)
             .map_err(|_| "its sealed part cannot be decoded")?;
-        restore(id, &clear, &personal)
+        restore(id, &clear, &added, &personal)
     }
 }
 
@@ -153,7 +173,7 @@ fn clear(s: &Session, slot: Timestamp) -> ClearFields<'_> {
         claims_version: s.claims_version,
         next_family: s.next_family,
         own_family: s.own_family,
-        revoked_tokens: s.revoked_tokens.clone(),
+        revoked_tokens: s.revoked_tokens.iter().map(|revoked| revoked.token).collect(),
         end: s.end.as_ref().map(|end| ended(end, base)),
         families: s.families.iter().map(|family| chain(family, s)).collect(),
     }
@@ -200,7 +220,12 @@ fn ended(end: &End, base: Timestamp) -> EndFields<'_> {
     EndFields { at: offset(end.at, base), reason: end.reason, by: &end.by }
 }
 
-fn restore(id: SessionId, c: &ClearFields, p: &PersonalFields) -> Decoded<SessionRecord> {
+fn restore(
+    id: SessionId,
+    c: &ClearFields,
+    added: &AddedFields,
+    p: &PersonalFields,
+) -> Decoded<SessionRecord> {
     let base = Timestamp::from_millis(c.created_at);
     let mut session = Session {
         id,
@@ -229,10 +254,14 @@ fn restore(id: SessionId, c: &ClearFields, p: &PersonalFields) -> Decoded<Sessio
         families: Vec::with_capacity(c.families.len()),
         next_family: c.next_family,
         own_family: c.own_family,
-        revoked_tokens: c.revoked_tokens.clone(),
+        revoked_tokens: vec![],
+        revoked_until: added.revoked_until,
         end: c.end.as_ref().map(|end| restore_end(end, base)),
         expiry_reported: c.flags & EXPIRY_REPORTED != 0,
     };
+    let families = added.revoked_in.iter().copied().chain(std::iter::repeat(None));
+    let revoked = c.revoked_tokens.iter().zip(families);
+    session.revoked_tokens = revoked.map(|(token, family)| Revocation { token: *token, family }).collect();
     let mut windows = vec![];
     for chain in &c.families {
         session.families.push(restore_family(chain, &session)?);

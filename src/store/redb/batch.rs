@@ -214,7 +214,9 @@ impl<'t> Batch<'t> {
 
     pub fn revoke_token(&mut self, token: RevokedToken, event: Event) -> Result<bool> {
         let key = dated_key(token.expires_at, token.id.0);
-        if self.tables.revoked.get(&key).map_err(failed)?.is_some() {
+        if token.counts_as_revoked(tables::revoked_until(&self.tables.meta)?)
+            || self.tables.revoked.get(&key).map_err(failed)?.is_some()
+        {
             return Ok(false);
         }
         self.tables.revoked.insert(&key, ()).map_err(failed)?;

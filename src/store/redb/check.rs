@@ -8,8 +8,8 @@ use super::error::failed;
 use super::open::{has_active_index, read_state};
 use super::tables::{
     ACTIVE, ACTIVE_COUNTS, CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD,
-    KEY_CHECK, KEYS, META, RESTORED, REVOKED, SESSIONS, SUBJECTS, WINDOWS, active_key_of, dated_key, hex,
-    id_at_end, open, subject_key,
+    KEY_CHECK, KEYS, META, RESTORED, REVOKED, REVOKED_UNTIL, SESSIONS, SUBJECTS, WINDOWS, active_key_of,
+    dated_key, hex, id_at_end, open, subject_key,
 };
 use super::{Result, StoreError};
 use crate::domain::cutoff::CutOffs;
@@ -178,6 +178,8 @@ impl Checker<'_, '_> {
                     record::decode_keys(bytes).map_or_else(Some, |keys| checker.codec.keyring_fault(&keys))
                 }
                 EPOCHS => record::decode_epochs(bytes).err(),
+                REVOKED_UNTIL if position(bytes).is_none() => Some("not a number"),
+                REVOKED_UNTIL => None,
                 _ => Some("unknown key"),
             };
             fault.map_or(Ok(()), |fault| checker.find(META.name(), key, fault))

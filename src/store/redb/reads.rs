@@ -8,7 +8,7 @@ use redb::{ReadTransaction, ReadableDatabase, TableHandle};
 use super::error::{corrupt, failed};
 use super::tables::{
     ACTIVE, DATA, EVENTS, KEYS, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS, active_of_subject, dated_key,
-    decode, decode_event, load, of_subject,
+    decode, decode_event, load, of_subject, revoked_until,
 };
 use super::{Redb, Result};
 use crate::domain::event::Event;
@@ -102,7 +102,11 @@ impl Redb {
     }
 
     pub(super) fn read_revoked(&self, token: RevokedToken) -> Result<bool> {
-        let revoked = self.read()?.open_table(REVOKED).map_err(failed)?;
+        let read = self.read()?;
+        if token.counts_as_revoked(revoked_until(&read.open_table(META).map_err(failed)?)?) {
+            return Ok(true);
+        }
+        let revoked = read.open_table(REVOKED).map_err(failed)?;
         Ok(revoked.get(&dated_key(token.expires_at, token.id.0)).map_err(failed)?.is_some())
     }
 

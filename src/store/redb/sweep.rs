@@ -4,7 +4,7 @@ use redb::{ReadableTable, TableHandle};
 
 use super::batch::Batch;
 use super::error::{corrupt, failed};
-use super::tables::{EVENTS, Loaded, dated_key, id_at_end};
+use super::tables::{EVENTS, Loaded, REVOKED_UNTIL, dated_key, id_at_end, revoked_until};
 use super::{Result, StoreError, Sweep, Swept};
 use crate::domain::id::SessionId;
 use crate::domain::policy::RETRY_WINDOW_MAX;
@@ -145,8 +145,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Removes a revocation a retention after the token's expiry: after a clock that was ahead goes back, the
-    /// token has not expired.
+    /// Removes a revocation a retention after the token's expiry. Tokens that expired by then count as revoked for
+    /// ever: by a clock that was ahead and went back they have not expired.
     fn sweep_tokens(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let end = dated_key(sweep.now.wall.minus(sweep.retention).seconds(), [0xff; 16]);
         let mut expired =
@@ -155,12 +155,23 @@ impl Batch<'_> {
             })?;
         swept.more |= cut(&mut expired, sweep.entries_max);
         swept.tokens += expired.len();
+        if let Some(key) = expired.last() {
+            let last = seconds_of(key).max(revoked_until(&self.tables.meta)?);
+            self.tables.meta.insert(REVOKED_UNTIL, &last.to_be_bytes()[..]).map_err(failed)?;
+        }
         for key in expired {
             self.tables.revoked.remove(&key).map_err(failed)?;
             self.mark_changed();
         }
         Ok(())
     }
+}
+
+/// The expiry at the start of a key of the revoked tokens.
+fn seconds_of(key: &[u8; 24]) -> i64 {
+    let mut front = [0; 8];
+    front.copy_from_slice(&key[..8]);
+    i64::from_be_bytes(front)
 }
 
 /// The lowest key of a window that closes at `millis`.

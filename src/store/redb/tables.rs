@@ -59,6 +59,9 @@ pub(super) const KEY_CHECK: &str = "key_check";
 /// The position of the last event ever written.
 pub(super) const HEAD: &str = "head";
 pub(super) const KEYS: &str = "keys";
+/// The latest expiry, in seconds, of the revocations of clients' own tokens that the sweep removed. Every such token
+/// that expires no later counts as revoked.
+pub(super) const REVOKED_UNTIL: &str = "revoked_until";
 /// The epochs that restores started; absent in a store that was never restored.
 pub(super) const EPOCHS: &str = "epochs";
 
@@ -206,6 +209,13 @@ pub(super) fn decode_event(codec: &Codec, position: u64, bytes: &[u8]) -> Result
     let event =
         codec.decode_event(position, bytes).map_err(|fault| corrupt(EVENTS.name(), position, fault))?;
     Ok((Position(position), event))
+}
+
+/// The value of [`REVOKED_UNTIL`].
+pub(super) fn revoked_until(meta: &impl ReadableTable<&'static str, Bytes>) -> Result<i64> {
+    let Some(bytes) = meta.get(REVOKED_UNTIL).map_err(failed)? else { return Ok(i64::MIN) };
+    let number = bytes.value().try_into().map(i64::from_be_bytes);
+    number.map_err(|_| corrupt(META.name(), REVOKED_UNTIL, "not a number"))
 }
 
 pub(super) fn subject_key(index: [u8; 16], id: SessionId) -> [u8; 32] {

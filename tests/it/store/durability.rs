@@ -10,7 +10,7 @@ use std::task::{Context, Waker};
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::event::EventKind;
 use keyfob::domain::id::{Position, TokenId};
-use keyfob::domain::session::{Decision, NotRefreshed, RevokedToken, Session};
+use keyfob::domain::session::{Decision, NotRefreshed, Revocation, RevokedToken, Session};
 use keyfob::store::redb::{OpenError, Options, Redb};
 use keyfob::store::{Lane, Opening, Store, StoreError};
 use keyfob::token::keys::{Keys, SecretKey};
@@ -261,7 +261,8 @@ async fn the_file_shows_neither_secrets_nor_salts_nor_people() {
     let place = Place::new();
     let store = place.open();
     let mut opened = session(1, "alice@sanssouci.example", "app");
-    opened.revoked_tokens.push(RevokedToken { id: TokenId([0x5a; 16]), expires_at: at(1_000_000).seconds() });
+    let token = RevokedToken { id: TokenId([0x5a; 16]), expires_at: at(1_000_000).seconds() };
+    opened.revoked_tokens.push(Revocation { token, family: Some(1) });
     let private = Opening { data: Some(data(r#"{"cart":"periwinkle"}"#)), ..opening(opened) };
     store.open(private).await.unwrap().unwrap();
     let (salts, mut token) = ([[0xa1; 32], [0xa2; 32]], Token::first(1));

@@ -28,6 +28,8 @@ struct Contents {
     data: BTreeMap<SessionId, Data>,
     keys: Vec<KeyRecord>,
     revoked: BTreeSet<(i64, TokenId)>,
+    /// The latest expiry of the revocations that were removed.
+    revoked_until: Option<i64>,
     events: BTreeMap<Position, Event>,
     registry: Registry,
     /// How many more writes succeed; `None` for all.
@@ -67,6 +69,10 @@ impl Contents {
         } else {
             Ok(())
         }
+    }
+
+    fn is_forgotten(&self, token: &RevokedToken) -> bool {
+        self.revoked_until.is_some_and(|until| token.counts_as_revoked(until))
     }
 
     fn cuts(&self) -> &CutOffs {
@@ -226,7 +232,8 @@ impl Contents {
                 break;
             }
             swept.tokens += 1;
-            self.revoked.pop_first();
+            let removed = self.revoked.pop_first();
+            self.revoked_until = removed.map(|(expires_at, _)| expires_at).max(self.revoked_until);
         }
         swept
     }
@@ -297,7 +304,7 @@ impl Store for Memory {
 
     async fn revoke_token(&self, token: RevokedToken, event: Event) -> Result<bool> {
         let mut state = self.write()?;
-        let new = state.revoked.insert((token.expires_at, token.id));
+        let new = !state.is_forgotten(&token) && state.revoked.insert((token.expires_at, token.id));
         if new {
             state.append(vec![event]);
         }
@@ -353,7 +360,8 @@ impl Store for Memory {
     }
 
     async fn is_revoked(&self, token: RevokedToken) -> Result<bool> {
-        Ok(self.lock().revoked.contains(&(token.expires_at, token.id)))
+        let state = self.lock();
+        Ok(state.is_forgotten(&token) || state.revoked.contains(&(token.expires_at, token.id)))
     }
 
     async fn events(&self, after: Position, limit: usize) -> Result<Vec<(Position, Event)>> {

@@ -77,7 +77,7 @@ fn one_access_token_is_revoked_until_it_would_have_expired() {
         (events[0].token, events[0].family, &*events[0].by),
         (Some(revocation(1, 300).id), Some(1), "app")
     );
-    assert!(session.has_revoked(&revocation(1, 300).id) && !session.has_revoked(&revocation(2, 300).id));
+    assert!(revokes(&session, revocation(1, 300)) && !revokes(&session, revocation(2, 300)));
     let revoked = session.clone();
     assert!(session.revoke_token(revocation(1, 300), Some(1), "app", at(2), &uncut()).is_empty(), "again");
     assert!(
@@ -95,20 +95,57 @@ fn a_revocation_outlives_its_token_where_there_is_room() {
     session.idle_timeout = Duration::from_secs(365 * 86_400);
     session.revoke_token(revocation(1, 300), Some(1), "app", at(1), &uncut());
     session.revoke_token(revocation(2, 30_000), Some(1), "app", at(20_000), &uncut());
-    assert!(session.has_revoked(&revocation(1, 300).id));
+    assert!(revokes(&session, revocation(1, 300)));
     for number in 2..u16::try_from(REVOKED_TOKENS_MAX).unwrap() {
         session.revoke_token(revocation(number + 1, 30_000), Some(1), "app", at(20_000), &uncut());
     }
-    assert_eq!((session.revoked_tokens.len(), session.has_revoked(&revocation(1, 300).id)), (256, true));
+    assert_eq!((session.revoked_tokens.len(), revokes(&session, revocation(1, 300))), (256, true));
     session.revoke_token(revocation(999, 30_000), Some(1), "app", at(20_000), &uncut());
     assert_eq!(
-        (session.revoked_tokens.len(), session.has_revoked(&revocation(1, 300).id)),
-        (256, false),
-        "it makes room"
+        (session.revoked_tokens.len(), revokes(&session, revocation(1, 300))),
+        (256, true),
+        "it makes room, and counts as revoked by its expiry"
     );
     assert!(session.family_is_active(1, &uncut()), "and nothing that lives has to end for it");
     session.revoke_token(revocation(7, 100 * 86_400), Some(1), "app", at(60 * 86_400), &uncut());
-    assert_eq!(session.revoked_tokens, [revocation(7, 100 * 86_400)], "after a month they are forgotten");
+    let kept: Vec<_> = session.revoked_tokens.iter().map(|revoked| revoked.token).collect();
+    assert_eq!(kept, [revocation(7, 100 * 86_400)], "after a month they are removed");
+    assert!(revokes(&session, revocation(2, 30_000)), "and still count, for a clock that goes back");
+    assert!(!revokes(&session, revocation(8, 30_001)), "a token that expires later does not");
+}
+
+/// A client with a family in another client's session used up all 256 revocations: then one revocation by the
+/// other client ended its session.
+#[test]
+fn revocations_are_counted_for_each_family() {
+    let mut session = session();
+    let mobile = session.add_family(family("mobile"), Position(6), at(0), &uncut()).unwrap();
+    for number in 0..u16::try_from(REVOKED_TOKENS_MAX).unwrap() {
+        session.revoke_token(revocation(number, 300), Some(mobile), "mobile", at(1), &uncut());
+    }
+    for own in [Some(1), None] {
+        let events =
+            session.revoke_token(revocation(1_000 + own.unwrap_or(0), 300), own, "app", at(2), &uncut());
+        assert_eq!(names(&events), [("token.revoked", None)]);
+    }
+    let events = session.revoke_token(revocation(999, 300), Some(mobile), "mobile", at(3), &uncut());
+    assert_eq!(names(&events), [("family.ended", Some("token_revoked"))], "what it loses is its own");
+    assert!(session.is_active(at(3), &uncut()) && session.family_is_active(1, &uncut()));
+    assert_eq!(session.revoked_tokens.len(), 2, "those of an ended family are not needed");
+}
+
+/// Not even if no other family is active.
+#[test]
+fn one_token_too_many_ends_no_session_whose_only_family_it_is_of() {
+    let mut session = session();
+    for number in 0..=u16::try_from(REVOKED_TOKENS_MAX).unwrap() {
+        session.revoke_token(revocation(number, 300), Some(1), "app", at(1), &uncut());
+    }
+    assert!(session.is_active(at(1), &uncut()) && !session.family_is_active(1, &uncut()));
+}
+
+fn revokes(session: &Session, token: RevokedToken) -> bool {
+    session.has_revoked(&token.id, token.expires_at)
 }
 
 #[test]
@@ -126,6 +163,9 @@ fn one_token_too_many_ends_the_family_or_without_one_the_session() {
     );
     assert!(by_family.is_active(at(1), &uncut()) && !by_family.family_is_active(1, &uncut()));
     let mut without = full.clone();
+    for number in 0..u16::try_from(REVOKED_TOKENS_MAX).unwrap() {
+        without.revoke_token(revocation(2_000 + number, 300), None, "app", at(1), &uncut());
+    }
     assert_eq!(
         names(&without.revoke_token(revocation(999, 300), None, "app", at(1), &uncut())),
         [("session.ended", Some("token_revoked"))]
