@@ -5,8 +5,10 @@ use std::io;
 use std::path::Path;
 
 mod open;
+mod socket;
 
 pub use open::{FileError, FileRule, OpenMode, check_directory, open, read};
+pub use socket::SocketPath;
 
 /// The directory that contains `path`; `.` for a bare file name.
 pub fn directory_of(path: &Path) -> &Path {

@@ -1,23 +1,31 @@
-//! The client of the administration routes: the admin socket of a running server, or the same router in this
-//! process.
+//! The client of the administration routes: the admin socket of a running server, its public address where it
+//! has no admin socket, or the same router in this process.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::Failure;
-use crate::config::Config;
+use crate::config::{Config, Listen};
+use crate::files::SocketPath;
+use crate::first_start::{AdminCredentials, Places, is_held_without_socket};
 use crate::serve::{App, AppError, places};
 
 /// The largest answer that a command reads.
@@ -27,21 +35,29 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client with the permissions of an administrator.
 pub enum AdminClient {
-    /// A connection to the admin socket of a running server, and the answer timeout.
-    Socket(hyper::client::conn::http1::SendRequest<Full<Bytes>>, Duration),
+    /// A connection to a running server.
+    Server(Connection),
     /// No server is running: the router answers in this process.
     InProcess(Box<App>),
+}
+
+/// A connection to a running server.
+pub struct Connection {
+    sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+    answer_timeout: Duration,
+    /// `Basic` credentials of the administrator; `None` through the admin socket, which needs none.
+    authorization: Option<HeaderValue>,
 }
 
 impl AdminClient {
     /// Connects to the running server; fails if there is none.
     pub async fn of_server(config: &Config) -> Result<Self, Failure> {
         let none = || {
-            let socket = places(config).admin_socket;
-            Failure::refused(format!(
-                "no server answers at {}; start one with `keyfob serve`",
-                socket.display()
-            ))
+            let address = match places(config).admin_socket {
+                Some(socket) => socket.display().to_string(),
+                None => config.server.listen.to_string(),
+            };
+            Failure::refused(format!("no server answers at {address}; start one with `keyfob serve`"))
         };
         Self::running(config).await?.ok_or_else(none)
     }
@@ -63,18 +79,26 @@ impl AdminClient {
 
     /// Connects to the running server, if there is one.
     pub async fn running(config: &Config) -> Result<Option<Self>, Failure> {
-        let socket = places(config).admin_socket;
-        match UnixStream::connect(&socket).await {
+        let places = places(config);
+        let Some(socket) = &places.admin_socket else { return Self::through_listen(config, &places).await };
+        let path = match SocketPath::of(socket) {
+            Ok(path) => path,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(Failure::refused(format!("{}: {cause}", socket.display()))),
+        };
+        match UnixStream::connect(path.as_path()).await {
             Ok(stream) => {
-                let answer_timeout = config.limits.request_timeout.max(ANSWER_TIMEOUT);
-                Self::connect(stream, &socket, answer_timeout).await.map(Some)
+                check_owner(socket, &places)?;
+                Self::connect(stream, &socket.display().to_string(), config, None).await.map(Some)
             }
             Err(cause) => match cause.kind() {
-                // A killed server leaves its socket file behind.
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                // A killed server leaves its socket file behind; a file system without sockets has none.
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    Self::through_listen(config, &places).await
+                }
                 io::ErrorKind::PermissionDenied => Err(Failure::refused(format!(
                     "only the owner of {} may use it: run this as that user (`sudo keyfob …`)",
-                    places(config).directory.display()
+                    places.directory.display()
                 ))),
                 _ => Err(Failure::refused(format!(
                     "cannot determine whether a server is running: {}: {cause}",
@@ -84,14 +108,56 @@ impl AdminClient {
         }
     }
 
-    async fn connect(stream: UnixStream, socket: &Path, answer_timeout: Duration) -> Result<Self, Failure> {
+    /// Connects to `listen` with the credentials in `admin.json`, if a server without an admin socket runs: then no
+    /// other process has its address.
+    async fn through_listen(config: &Config, places: &Places) -> Result<Option<Self>, Failure> {
+        if !is_held_without_socket(&places.directory) {
+            return Ok(None);
+        }
+        let Some(admin) = AdminCredentials::read(&places.admin_json).map_err(Failure::refused)? else {
+            return Ok(None);
+        };
+        if config.server.tls.is_some() {
+            return Err(Failure::refused(
+                "the server has no admin socket, and commands cannot use its address with TLS: \
+                 set [server] admin_socket to a path on a file system that has sockets",
+            ));
+        }
+        let authorization = basic(&admin)?;
+        let address = config.server.listen.to_string();
+        let connected = match &config.server.listen {
+            Listen::Tcp(listen) => match TcpStream::connect(listen).await {
+                Ok(stream) => Some(Self::connect(stream, &address, config, Some(authorization)).await?),
+                Err(_) => None,
+            },
+            Listen::Unix(path) => {
+                let short = SocketPath::of(path).map_err(Failure::refused)?;
+                match UnixStream::connect(short.as_path()).await {
+                    Ok(stream) => {
+                        check_owner(path, places)?;
+                        Some(Self::connect(stream, &address, config, Some(authorization)).await?)
+                    }
+                    Err(_) => None,
+                }
+            }
+        };
+        Ok(connected)
+    }
+
+    async fn connect(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: &str,
+        config: &Config,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Self, Failure> {
         let broken = |cause: hyper::Error| {
-            Failure::refused(format!("the admin socket {} does not answer: {cause}", socket.display()))
+            Failure::refused(format!("the server at {address} does not answer: {cause}"))
         };
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
-        Ok(Self::Socket(sender, answer_timeout))
+        let answer_timeout = config.limits.request_timeout.max(ANSWER_TIMEOUT);
+        Ok(Self::Server(Connection { sender, answer_timeout, authorization }))
     }
 
     /// Sends a request and reads the JSON of the answer; an empty answer is null.
@@ -125,7 +191,7 @@ impl AdminClient {
         body: Option<(&str, String)>,
     ) -> Result<T, Failure> {
         let request = request(method, path, body)?;
-        let limit = if let Self::Socket(_, limit) = self { *limit } else { Duration::MAX };
+        let limit = if let Self::Server(server) = self { server.answer_timeout } else { Duration::MAX };
         let (status, body) = timeout(limit, self.exchange(request)).await.map_err(|_| timed_out(limit))??;
         read(status, body).await
     }
@@ -138,12 +204,15 @@ impl AdminClient {
 
     async fn exchange(
         &mut self,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
     ) -> Result<(StatusCode, BoxBody<Bytes, io::Error>), Failure> {
         match self {
-            Self::Socket(sender, _) => {
+            Self::Server(server) => {
+                if let Some(authorization) = &server.authorization {
+                    request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+                }
                 let response =
-                    sender.send_request(request.map(Full::new)).await.map_err(|_| disconnected())?;
+                    server.sender.send_request(request.map(Full::new)).await.map_err(|_| disconnected())?;
                 Ok((response.status(), response.into_body().map_err(io::Error::other).boxed()))
             }
             Self::InProcess(app) => Ok(app.answer(request).await),
@@ -152,7 +221,7 @@ impl AdminClient {
 
     /// Whether it is connected to a server.
     pub fn is_server(&self) -> bool {
-        matches!(self, Self::Socket(..))
+        matches!(self, Self::Server(_))
     }
 
     /// Closes the store, if this process opened it.
@@ -169,6 +238,28 @@ fn request(method: Method, path: &str, body: Option<(&str, String)>) -> Result<R
         request = request.header("content-type", media_type);
     }
     request.body(body.map(|(_, text)| text.into()).unwrap_or_default()).map_err(Failure::refused)
+}
+
+/// Refuses a socket of another user, which could answer anything. Root also uses the one of the store's owner.
+fn check_owner(socket: &Path, places: &Places) -> Result<(), Failure> {
+    let owner =
+        |path: &Path| path.symlink_metadata().map(|metadata| metadata.uid()).map_err(Failure::refused);
+    let (user, found) = (geteuid().as_raw(), owner(socket)?);
+    if found == user || found == 0 || (user == 0 && found == owner(&places.directory)?) {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "the socket {} belongs to user {found}, not to root or the user of this command ({user}): it is not used",
+        socket.display()
+    )))
+}
+
+fn basic(admin: &AdminCredentials) -> Result<HeaderValue, Failure> {
+    let pair = Zeroizing::new(format!("{}:{}", admin.client_id, admin.client_secret));
+    let text = Zeroizing::new(format!("Basic {}", Base64::encode_string(pair.as_bytes())));
+    let mut value = HeaderValue::from_str(&text).map_err(Failure::refused)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 async fn read<T: DeserializeOwned>(

@@ -27,6 +27,26 @@ impl fmt::Display for Listen {
     }
 }
 
+/// Where the admin socket is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AdminSocketPath {
+    /// `admin.sock` beside the store.
+    #[default]
+    Auto,
+    Path(PathBuf),
+    /// Without one, the commands use `listen` with the credentials in `admin.json`.
+    None,
+}
+
+/// `auto`, `none` or a path.
+pub(super) fn admin_socket() -> Format<AdminSocketPath> {
+    Format::text("auto, none, or the path of a socket file", |text| match text {
+        "auto" => Some(AdminSocketPath::Auto),
+        "none" => Some(AdminSocketPath::None),
+        path => (!path.is_empty() && !path.contains('\0')).then(|| AdminSocketPath::Path(path.into())),
+    })
+}
+
 /// `host:port` or `unix:/path`.
 pub(super) fn listen() -> Format<Listen> {
     let valid = "host:port such as \"127.0.0.1:8080\" or \"[::]:8080\", or unix:/path";

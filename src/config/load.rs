@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::address::{Host, Listen, host_and_port, listen, origin, origin_text, url_or_none};
+use super::address::{Host, Listen, admin_socket, host_and_port, listen, origin, origin_text, url_or_none};
 use super::fault::ConfigError;
 use super::format::{
     Format, boolean, cookie_name, duration_within, file_path, log_level, number_within, one_of, size_within,
@@ -102,6 +102,7 @@ fn server(sheet: &mut Sheet) -> Server {
     let strict_transport = tls.is_some() && scheme.is_some_and(|issuer| !issuer.host.is_loopback());
     let authorization_endpoint = sheet.read("server.authorization_endpoint", "", &url_or_none());
     let metrics_public = sheet.read("server.metrics_public", "false", &boolean());
+    let admin_socket = sheet.read("server.admin_socket", "auto", &admin_socket());
     let drain_delay = sheet.read("server.drain_delay", "0s", &duration_within("0s", "60s"));
     Server {
         listen,
@@ -110,6 +111,7 @@ fn server(sheet: &mut Sheet) -> Server {
         issuer,
         authorization_endpoint,
         trusted_proxies,
+        admin_socket,
         metrics_public,
         drain_delay,
     }

@@ -25,7 +25,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use address::Listen;
+pub use address::{AdminSocketPath, Listen};
 pub use fault::{ConfigError, Fault};
 pub use format::{Format, size_within};
 pub use policy::DEFAULT_POLICY;
@@ -77,6 +77,8 @@ pub struct Server {
     pub authorization_endpoint: Option<String>,
     /// The proxies whose `X-Forwarded-For` and `X-Request-Id` are trusted.
     pub trusted_proxies: Vec<Network>,
+    /// The socket for the administration commands.
+    pub admin_socket: AdminSocketPath,
     /// Whether `/metrics` needs no authentication.
     pub metrics_public: bool,
     /// How long the server goes on accepting after a stop signal, while it is no longer ready.

@@ -46,6 +46,17 @@ pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
         .map_err(|errno| StartError::ReadOnly { directory: directory.to_owned(), cause: errno.into() })
 }
 
+/// Checks the directory of an admin socket that is not beside the store: it obeys the same rule, unchanged.
+///
+/// # Errors
+/// `Unsafe`, `OwnedByAnother`, `OpenDirectory`, `File`.
+pub fn check_socket_directory(directory: &Path) -> Result<(), StartError> {
+    let metadata = fs::metadata(directory)
+        .map_err(|cause| failed("reading the metadata of", directory, directory, cause))?;
+    log(check_directory(directory, &metadata).map_err(|error| rejected(directory, error))?);
+    Ok(())
+}
+
 fn rejected(directory: &Path, error: FileError) -> StartError {
     match error {
         FileError::Owner { path, owner, user: 0 } => StartError::OwnedByAnother { path, owner },

@@ -14,9 +14,11 @@ use crate::files::{self, FileRule, OpenMode};
 
 const FILE: &str = "keyfob.pid";
 /// Limit for reading the file.
-const FILE_BYTES_MAX: u64 = 64;
+const FILE_BYTES_MAX: u64 = 256;
 /// Follows the process id of a server that is stopping; then the longest time in seconds that this takes.
 const STOPPING: &str = "stopping";
+/// The line of a server without an admin socket, after the process id.
+const NO_SOCKET: &str = "no admin socket";
 
 /// Held while a process uses the database. The file is never removed: otherwise two processes could lock two
 /// files of the same name.
@@ -92,6 +94,14 @@ impl InstanceLock {
         let is_held = flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
         is_held.then(|| Duration::from_secs(seconds))
     }
+
+    /// Records for commands that the server has no admin socket.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn note_no_socket(&self) -> io::Result<()> {
+        (&self.0).write_all(format!("{NO_SOCKET}\n").as_bytes())
+    }
 }
 
 impl Drop for InstanceLock {
@@ -99,6 +109,19 @@ impl Drop for InstanceLock {
         // Closing the file releases the lock. An empty file names no process.
         let _ = self.0.set_len(0);
     }
+}
+
+/// Whether a server without an admin socket holds the lock of this directory: then its public address is its own,
+/// and commands may send it credentials.
+pub fn is_held_without_socket(directory: &Path) -> bool {
+    let Ok(opened) = files::open(&directory.join(FILE), FileRule::Store, OpenMode::Read) else {
+        return false;
+    };
+    let held = matches!(
+        flock(&opened.file, FlockOperation::NonBlockingLockShared),
+        Err(rustix::io::Errno::WOULDBLOCK)
+    );
+    held && read(&opened.file).is_some_and(|text| text.lines().any(|line| line == NO_SOCKET))
 }
 
 fn write_pid(file: &mut File, pid: u32) -> io::Result<()> {
@@ -154,6 +177,20 @@ mod tests {
         let wait = || held.pop().is_some();
         let _lock = InstanceLock::acquire(directory.path(), 42, wait).unwrap();
         assert!(matches!(refused(directory.path()), LockError::Held { pid: Some(42), .. }));
+    }
+
+    #[test]
+    fn a_server_without_a_socket_is_recognised_while_it_holds_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = acquire(directory.path(), 41).unwrap();
+        assert!(!is_held_without_socket(directory.path()), "it may be a command");
+        lock.note_no_socket().unwrap();
+        assert!(is_held_without_socket(directory.path()));
+        assert!(matches!(refused(directory.path()), LockError::Held { pid: Some(41), .. }));
+        drop(lock);
+        assert!(!is_held_without_socket(directory.path()));
+        std::fs::write(directory.path().join(FILE), format!("41\n{NO_SOCKET}\n")).unwrap();
+        assert!(!is_held_without_socket(directory.path()), "left by a crash");
     }
 
     #[test]

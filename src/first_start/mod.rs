@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{MasterKeySource, Store};
+use crate::config::{AdminSocketPath, MasterKeySource, Store};
 use crate::files::{FileError, is_in};
 
 mod admin;
@@ -14,8 +14,8 @@ mod lock;
 mod master_key;
 
 pub use admin::AdminCredentials;
-pub use directory::prepare_directory;
-pub use lock::{InstanceLock, LockError};
+pub use directory::{check_socket_directory, prepare_directory};
+pub use lock::{InstanceLock, LockError, is_held_without_socket};
 pub use master_key::{create_master_key, master_key_text, read_master_key};
 
 /// Paths of an installation. `admin.json`, `admin.sock` and the lock are beside the database.
@@ -27,8 +27,8 @@ pub struct Places {
     pub database: PathBuf,
     /// Credentials of the administrator client.
     pub admin_json: PathBuf,
-    /// Socket for the administration commands.
-    pub admin_socket: PathBuf,
+    /// Socket for the administration commands; `None` without one.
+    pub admin_socket: Option<PathBuf>,
     /// Source of the master key.
     pub master_key: MasterKeySource,
 }
@@ -162,13 +162,17 @@ struct Found {
 
 impl Places {
     /// The paths that the configuration gives.
-    pub fn new(store: &Store, master_key: &MasterKeySource) -> Self {
+    pub fn new(store: &Store, master_key: &MasterKeySource, admin_socket: &AdminSocketPath) -> Self {
         let directory = store.directory().to_owned();
         let beside = |name: &str| directory.join(name);
         Self {
             database: store.path.clone(),
             admin_json: beside("admin.json"),
-            admin_socket: beside("admin.sock"),
+            admin_socket: match admin_socket {
+                AdminSocketPath::Auto => Some(beside("admin.sock")),
+                AdminSocketPath::Path(path) => Some(path.clone()),
+                AdminSocketPath::None => None,
+            },
             master_key: master_key.clone(),
             directory,
         }
@@ -285,7 +289,8 @@ mod tests {
     use super::*;
 
     fn places(directory: &Path, master_key: MasterKeySource) -> Places {
-        Places::new(&Store { path: directory.join("keyfob.redb"), cache_bytes: 1 }, &master_key)
+        let store = Store { path: directory.join("keyfob.redb"), cache_bytes: 1 };
+        Places::new(&store, &master_key, &AdminSocketPath::Auto)
     }
 
     fn found(database: bool, key: bool, admin_json: bool) -> Found {

@@ -160,6 +160,11 @@ impl App {
         &self.metrics
     }
 
+    /// Records for commands that this server has no admin socket.
+    pub(super) fn note_no_socket(&self) -> io::Result<()> {
+        self.lock.note_no_socket()
+    }
+
     /// Answers a request with the permissions of the admin socket. The body may still be produced while it is
     /// read.
     pub async fn answer(&self, request: Request<Bytes>) -> (StatusCode, BoxBody<Bytes, io::Error>) {

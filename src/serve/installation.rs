@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::AppError;
 use crate::config::Config;
+use crate::files::SocketPath;
 use crate::first_start::{InstanceLock, LockError, Places, StartState, Starter};
 use crate::store::redb::OpenError;
 
@@ -18,7 +19,7 @@ const TRIES_MAX: u32 = 250;
 
 /// The paths of the installation, as configured.
 pub fn places(config: &Config) -> Places {
-    Places::new(&config.store, &config.keys.master_key)
+    Places::new(&config.store, &config.keys.master_key, &config.server.admin_socket)
 }
 
 /// Waits while a stopping server holds the lock, for as long as it announced and a little more.
@@ -53,12 +54,17 @@ pub(super) fn lock(places: &Places) -> Result<InstanceLock, LockError> {
     let mut tries = 0;
     InstanceLock::acquire(&places.directory, std::process::id(), || {
         tries += 1;
-        let wait = tries < TRIES_MAX && UnixStream::connect(&places.admin_socket).is_err();
+        let wait = tries < TRIES_MAX && !answers(places);
         if wait {
             std::thread::sleep(RETRY_EVERY);
         }
         wait
     })
+}
+
+fn answers(places: &Places) -> bool {
+    let connect = |path: &PathBuf| UnixStream::connect(SocketPath::of(path)?.as_path());
+    places.admin_socket.as_ref().is_some_and(|path| connect(path).is_ok())
 }
 
 /// Opens the database file. A process that is ending may have released the lock but not yet the file, so it

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::process::umask;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use super::service_manager::PassedSocket;
 use super::tls::Certificate;
 use crate::config::Listen;
+use crate::files::SocketPath;
 use crate::http::metrics::Metrics;
 use crate::http::net::channel::Channel;
 use crate::http::net::connection::{ConnectionLimits, Stage, serve};
@@ -34,7 +36,8 @@ pub struct ListenError {
 /// All sockets the server listens on.
 pub struct Listeners {
     public: Vec<Public>,
-    admin: UnixListener,
+    /// `None` if it is switched off, or the file system has no sockets.
+    admin: Option<UnixListener>,
     /// The socket files that this process created.
     files: Vec<SocketFile>,
 }
@@ -54,12 +57,13 @@ pub enum Public {
 }
 
 impl Listeners {
-    /// Binds both; sockets that the service manager passed replace `listen`. The admin socket has mode 0600.
-    /// A socket file without a listening process is removed.
+    /// Binds both; sockets that the service manager passed replace `listen`. The admin socket has mode 0600; where
+    /// the file system has no sockets, there is a warning and no admin socket. A socket file without a listening
+    /// process is removed.
     pub async fn bind(
         listen: &Listen,
         passed: Vec<PassedSocket>,
-        admin_socket: &Path,
+        admin_socket: Option<&Path>,
     ) -> Result<Self, ListenError> {
         let mut files = vec![];
         let unusable = |cause| ListenError::new("a socket passed by systemd", cause);
@@ -77,9 +81,29 @@ impl Listeners {
                 vec![Public::Unix(public)]
             }
         };
-        let admin = bind_socket(admin_socket, 0o600)?;
-        files.push(SocketFile::at(admin_socket));
+        let admin = match admin_socket.map(|path| (path, bind_socket(path, 0o600))) {
+            None => None,
+            Some((path, Ok(admin))) => {
+                files.push(SocketFile::at(path));
+                Some(admin)
+            }
+            Some((path, Err(error))) if has_no_sockets(&error.cause) => {
+                tracing::warn!(
+                    "no admin socket: the file system of {} has no sockets ({}); set [server] admin_socket to a \
+                     path elsewhere, or to \"none\"",
+                    path.display(),
+                    error.cause
+                );
+                None
+            }
+            Some((_, Err(error))) => return Err(error),
+        };
         Ok(Self { public, admin, files })
+    }
+
+    /// Whether there is an admin socket.
+    pub fn has_admin_socket(&self) -> bool {
+        self.admin.is_some()
     }
 
     /// The public addresses, for messages.
@@ -131,7 +155,10 @@ impl Listeners {
                 )),
             };
         }
-        serving.spawn(serve(self.admin, wire, Channel::AdminSocket, limits, of(Channel::AdminSocket), stage));
+        if let Some(admin) = self.admin {
+            let open = of(Channel::AdminSocket);
+            serving.spawn(serve(admin, wire, Channel::AdminSocket, limits, open, stage));
+        }
         serving.join_all().await;
     }
 }
@@ -187,18 +214,25 @@ impl fmt::Display for Public {
 /// Binds a socket file. The umask gives it its mode at creation, so that at no time other users can connect.
 fn bind_socket(path: &Path, mode: u32) -> Result<UnixListener, ListenError> {
     let failed = |cause| ListenError::new(&path.display().to_string(), cause);
+    let short = SocketPath::of(path).map_err(failed)?;
     if is_socket(path) {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        if std::os::unix::net::UnixStream::connect(short.as_path()).is_ok() {
             return Err(failed(io::ErrorKind::AddrInUse.into()));
         }
         fs::remove_file(path).map_err(failed)?;
     }
     let old = umask(Mode::from_raw_mode(!mode & 0o777));
-    let bound = UnixListener::bind(path);
+    let bound = UnixListener::bind(short.as_path());
     umask(old);
     let listener = bound.map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
     Ok(listener)
+}
+
+/// Whether binding failed because the file system cannot hold a socket, as bind mounts of container desktops.
+fn has_no_sockets(cause: &io::Error) -> bool {
+    let errno = Errno::from_io_error(cause);
+    [Errno::OPNOTSUPP, Errno::NOSYS, Errno::PERM].into_iter().any(|none| errno == Some(none))
 }
 
 fn is_socket(path: &Path) -> bool {

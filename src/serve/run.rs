@@ -1,6 +1,7 @@
 //! Runs the server: listen, sweep, reload the certificate on SIGHUP, and stop in order on SIGTERM or SIGINT.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -15,10 +16,11 @@ use super::listen::{self, Listeners, SocketFile};
 use super::service_manager::{self, PassedSocket};
 use super::tls::{Certificate, TlsError};
 use super::{App, AppError, open_files};
-use crate::config::Config;
+use crate::config::{AdminSocketPath, Config};
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
-use crate::first_start::{Places, Starter};
+use crate::files::directory_of;
+use crate::first_start::{Places, Starter, check_socket_directory};
 use crate::http::net::connection::{ConnectionLimits, Stage};
 use crate::meter::Stopwatch;
 use crate::store::redb::Redb;
@@ -34,6 +36,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be idle between two requests: longer than a proxy keeps one (nginx: 60 s), so
 /// that the proxy closes it and no request arrives on a connection that is just closing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// The longest path that curl takes for a socket.
+const SOCKET_PATH_BYTES: usize = 107;
 /// When the table sizes are measured first, and the shortest time between two measurements.
 const MEASURE_FIRST: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
@@ -85,10 +89,18 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>) -> Result<(), RunErro
         () = signals.stop(|| {}) => return Ok(()),
     }
     let (app, first) = App::start(config, Starter::Serve, Clock::system()).await?;
-    let mut listeners = Listeners::bind(&config.server.listen, passed, &places.admin_socket).await?;
+    if let AdminSocketPath::Path(path) = &config.server.admin_socket {
+        check_socket_directory(directory_of(path)).map_err(AppError::from)?;
+    }
+    let mut listeners =
+        Listeners::bind(&config.server.listen, passed, places.admin_socket.as_deref()).await?;
+    let has_admin_socket = listeners.has_admin_socket();
+    if !has_admin_socket {
+        app.note_no_socket()?;
+    }
     let (addresses, files) = (listeners.addresses(), listeners.take_files());
     log_start(config, &app, &addresses, &watch);
-    greet(config, &places, &addresses, first);
+    greet(config, &places, &addresses, first, has_admin_socket);
     let measured = Arc::downgrade(app.store());
     thread::Builder::new().name("measure".into()).spawn(move || measure(&measured))?;
     let serves = format!("serving {} on {addresses}", config.server.issuer);
@@ -259,7 +271,7 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
 }
 
 /// Prints the address and the next steps to standard output, apart from the log.
-fn greet(config: &Config, places: &Places, addresses: &str, first: bool) {
+fn greet(config: &Config, places: &Places, addresses: &str, first: bool, has_admin_socket: bool) {
     let issuer = &config.server.issuer;
     let mut lines = vec![format!("keyfob {} listens on {addresses}", env!("CARGO_PKG_VERSION"))];
     lines.push(format!("  documentation   {issuer}/docs"));
@@ -268,7 +280,7 @@ fn greet(config: &Config, places: &Places, addresses: &str, first: bool) {
         places.admin_json.display(),
         if first { " (just created)" } else { "" }
     ));
-    lines.push(format!("  try it          {}", try_it(places)));
+    lines.push(format!("  try it          {}", try_it(config, places, has_admin_socket)));
     let mut out = io::stdout().lock();
     for line in lines {
         let _ = writeln!(out, "{line}");
@@ -276,10 +288,30 @@ fn greet(config: &Config, places: &Places, addresses: &str, first: bool) {
     let _ = out.flush();
 }
 
-/// A command to paste that opens a session through the admin socket.
-fn try_it(places: &Places) -> String {
-    format!(
-        r#"curl --unix-socket '{}' -H 'Content-Type: application/json' -d '{{"subject":"alice","client_id":"admin"}}' http://localhost/v1/sessions"#,
-        places.admin_socket.display()
-    )
+/// A command to paste that opens a session: through the admin socket, or without one at the issuer.
+fn try_it(config: &Config, places: &Places, has_admin_socket: bool) -> String {
+    let body = r#"-H 'Content-Type: application/json' -d '{"subject":"alice","client_id":"admin"}'"#;
+    match places.admin_socket.as_ref().filter(|_| has_admin_socket) {
+        Some(socket) => {
+            format!(
+                "curl --unix-socket '{}' {body} http://localhost/v1/sessions",
+                shell_path(socket).display()
+            )
+        }
+        None => format!(
+            r#"curl -u "admin:$(sed -n 's/.*"client_secret": "\(.*\)".*/\1/p' '{}')" {body} {}/v1/sessions"#,
+            places.admin_json.display(),
+            config.server.issuer
+        ),
+    }
+}
+
+/// A path that curl can connect to: relative to the working directory if that makes a long one shorter.
+fn shell_path(socket: &Path) -> PathBuf {
+    let relative =
+        std::env::current_dir().ok().and_then(|here| socket.strip_prefix(here).ok().map(Path::to_owned));
+    match relative {
+        Some(relative) if socket.as_os_str().len() > SOCKET_PATH_BYTES => relative,
+        _ => socket.to_owned(),
+    }
 }

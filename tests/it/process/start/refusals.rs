@@ -282,3 +282,90 @@ fn group_access_in_a_directory_of_root_is_a_warning() {
         }
     }
 }
+
+/// Without an admin socket the commands use the address with the credentials in `admin.json`.
+#[test]
+fn commands_work_without_an_admin_socket() {
+    let directory = tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let setting = ("KEYFOB_SERVER__ADMIN_SOCKET", "none");
+    let server =
+        Process::at(directory.path(), address.rsplit_once(':').unwrap().1.parse().unwrap(), &[setting]);
+    assert!(!data(directory.path(), "admin.sock").exists());
+    assert!(server.greeting.contains("curl -u "), "{}", server.greeting);
+    let command = |arguments: &[&str]| {
+        let mut command = keyfob(directory.path(), arguments);
+        command.env(setting.0, setting.1).env("KEYFOB_SERVER__LISTEN", &address);
+        command.output().unwrap()
+    };
+    for arguments in [&["client", "list"][..], &["ready"], &["db", "backup", "b.backup"]] {
+        let output = command(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(server.stop(), 0);
+    assert!(command(&["client", "list"]).status.success(), "no server runs: the command opens the store");
+    says(&String::from_utf8(command(&["ready"]).stderr).unwrap(), &["no server answers at 127.0.0.1"]);
+}
+
+/// Deep directories of CI workspaces pass the limit of socket addresses.
+#[test]
+fn a_store_in_a_deep_directory_has_an_admin_socket() {
+    let directory = tempdir().unwrap();
+    let deep = directory.path().join("long-name-".repeat(11)).join("s");
+    let path = deep.join("keyfob.redb");
+    assert!(path.as_os_str().len() > 107);
+    let server = Process::with(directory.path(), &[("KEYFOB_STORE__PATH", path.to_str().unwrap())]);
+    assert!(deep.join("admin.sock").exists());
+    let mut command = keyfob(directory.path(), &["client", "list"]);
+    let output = command.env("KEYFOB_STORE__PATH", &path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(server.stop(), 0);
+    assert!(!deep.join("admin.sock").exists());
+}
+
+#[test]
+fn the_admin_socket_can_be_elsewhere_in_a_safe_directory() {
+    let directory = tempdir().unwrap();
+    let run = directory.path().join("run");
+    fs::create_dir(&run).unwrap();
+    let socket = run.join("keyfob.sock");
+    let setting = [("KEYFOB_SERVER__ADMIN_SOCKET", socket.to_str().unwrap())];
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o777)).unwrap();
+    let mut command = keyfob(directory.path(), &["serve", "--listen", &format!("127.0.0.1:{}", free_port())]);
+    command.env(setting[0].0, setting[0].1);
+    says(&refused_by(command, 1), &["run", "0777", "chmod 700"]);
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).unwrap();
+    let _server = Process::with(directory.path(), &setting);
+    assert!(!data(directory.path(), "admin.sock").exists());
+    let output = keyfob(directory.path(), &["ready"]).env(setting[0].0, setting[0].1).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A socket of another user could answer anything and get secrets.
+#[test]
+fn a_command_uses_no_socket_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = initialised();
+    let socket = data(directory.path(), "admin.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::os::unix::fs::chown(&socket, Some(65_534), None).unwrap();
+    says(&refused(directory.path(), &["client", "list"]), &["admin.sock", "65534", "it is not used"]);
+}
+
+/// `/sys` has no sockets, as the bind mounts of container desktops have none.
+#[test]
+fn a_file_system_without_sockets_is_a_warning() {
+    let socket = "/sys/keyfob.sock";
+    let has_none = std::os::unix::net::UnixListener::bind(socket)
+        .is_err_and(|error| error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()));
+    if !has_none {
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let server = Process::with(directory.path(), &[("KEYFOB_SERVER__ADMIN_SOCKET", socket)]);
+    let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
+    says(&log, &["WARN", "no admin socket", socket, "[server] admin_socket"]);
+    get(&server, "/v1/clients/admin", Some(&admin(directory.path())));
+}
