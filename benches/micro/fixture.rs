@@ -131,7 +131,7 @@ pub fn access_token() -> AccessToken {
         issuer: ISSUER.into(),
         subject: session.subject,
         audience: AUDIENCE.into(),
-        not_before: opened_at().seconds(),
+        not_before: None,
         issued_at: opened_at().seconds(),
         expires_at: opened_at().seconds() + 300,
         id: TokenId([8; 16]),

@@ -26,8 +26,8 @@ pub struct AccessToken {
     pub subject: Subject,
     /// `aud`.
     pub audience: Box<str>,
-    /// `nbf`.
-    pub not_before: i64,
+    /// `nbf`, which only tokens of an earlier keyfob have.
+    pub not_before: Option<i64>,
     /// `iat`.
     pub issued_at: i64,
     /// `exp`: the first second at which it is not valid.

@@ -70,7 +70,7 @@ impl Judgement<'_> {
             audience: Some(token.audience.clone()),
             expires_at: token.expires_at,
             issued_at: Some(token.issued_at),
-            not_before: Some(token.not_before),
+            not_before: token.not_before,
             id: Some(token.id),
             session,
             authentication,

@@ -20,6 +20,10 @@ pub struct Validity<'a> {
     pub client: Option<&'a Client>,
 }
 
+/// How far in the future a token may have been issued: by another server of the same store whose clock is ahead.
+/// Further ahead, the clock of this server was set back.
+const ISSUED_AHEAD_MAX_S: i64 = 60;
+
 impl Validity<'_> {
     /// Whether an access token whose signature is valid can be used now. `session` is the session that it
     /// names; `revoked` is whether a token without a session was revoked by its `jti`.
@@ -31,7 +35,7 @@ impl Validity<'_> {
         revoked: bool,
     ) -> bool {
         if !token.is_unexpired(issuer, self.now)
-            || self.now.seconds() < token.not_before
+            || self.now.seconds() < token.not_before.unwrap_or(token.issued_at - ISSUED_AHEAD_MAX_S)
             || !self.client_is_enabled()
         {
             return false;

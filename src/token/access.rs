@@ -32,7 +32,13 @@ struct Payload<'a, T> {
     #[serde(borrow)]
     aud: Cow<'a, str>,
     exp: T,
-    nbf: T,
+    /// Only tokens of an earlier keyfob have it: it equals `iat`, and rejects tokens where clocks differ.
+    #[serde(
+        default = "Option::default",
+        deserialize_with = "not_null",
+        skip_serializing_if = "Option::is_none"
+    )]
+    nbf: Option<T>,
     iat: T,
     #[serde(borrow)]
     jti: Cow<'a, str>,
@@ -63,7 +69,7 @@ impl<'a, T: Time> Payload<'a, T> {
             sub: Cow::Borrowed(token.subject.as_str()),
             aud: Cow::Borrowed(&token.audience),
             exp: T::from_seconds(token.expires_at),
-            nbf: T::from_seconds(token.not_before),
+            nbf: token.not_before.map(T::from_seconds),
             iat: T::from_seconds(token.issued_at),
             jti: Cow::Owned(token.id.to_string()),
             sid: None,
@@ -121,7 +127,10 @@ impl<'a, T: Time> Payload<'a, T> {
             issuer: self.iss.into(),
             subject: self.sub.parse().ok()?,
             audience: self.aud.into(),
-            not_before: self.nbf.seconds(Rounding::Up)?,
+            not_before: match self.nbf {
+                Some(nbf) => Some(nbf.seconds(Rounding::Up)?),
+                None => None,
+            },
             issued_at: self.iat.seconds(Rounding::Down)?,
             expires_at: self.exp.seconds(Rounding::Down)?,
             id: self.jti.parse().ok()?,

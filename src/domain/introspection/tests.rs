@@ -115,7 +115,7 @@ fn case() -> Case {
         issuer: ISSUER.into(),
         subject: "alice".parse().unwrap(),
         audience: "api".into(),
-        not_before: at(100).seconds(),
+        not_before: Some(at(100).seconds()),
         issued_at: at(100).seconds(),
         expires_at: at(400).seconds(),
         id: TOKEN,

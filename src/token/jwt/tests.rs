@@ -70,7 +70,7 @@ fn a_jwt_is_written_as_rfc_9068_says() {
         decoded(claims),
         concat!(
             r#"{"iss":"https://id.example","sub":"ali\"ce\\ żółw","aud":"https://api.example","exp":1700000300,"#,
-            r#""nbf":1700000000,"iat":1700000000,"jti":"CQkJCQkJCQkJCQkJCQkJCQ","#,
+            r#""iat":1700000000,"jti":"CQkJCQkJCQkJCQkJCQkJCQ","#,
             r#""sid":"018bcfe5-6800-7505-8505-050505050505","fam":1,"client_id":"app","scope":"read write","auth_time":1699999999,"#,
             r#""acr":"aal2","amr":["pwd","otp"],"claims":{"a":[1,{"b":null}],"name":"Ż"}}"#
         )
@@ -79,7 +79,7 @@ fn a_jwt_is_written_as_rfc_9068_says() {
         payload(&of_client()),
         concat!(
             r#"{"iss":"https://id.example","sub":"ali\"ce\\ żółw","aud":"https://api.example","exp":1700000300,"#,
-            r#""nbf":1700000000,"iat":1700000000,"jti":"CQkJCQkJCQkJCQkJCQkJCQ","client_id":"app","rh":"42"}"#
+            r#""iat":1700000000,"jti":"CQkJCQkJCQkJCQkJCQkJCQ","client_id":"app","rh":"42"}"#
         )
     );
     assert_eq!(Base64UrlUnpadded::decode_vec(signature).unwrap().len(), 64);
@@ -316,7 +316,7 @@ fn a_payload_that_differs_from_ours_is_rejected_even_if_a_key_of_ours_signed_it(
         ("missing iss", r#""iss":"https://id.example","#, ""),
         ("missing sub", r#""sub":"ali\"ce\\ żółw","#, ""),
         ("missing exp", r#""exp":1700000300,"#, ""),
-        ("missing nbf", r#""nbf":1700000000,"#, ""),
+        ("null nbf", r#""iat":"#, r#""nbf":null,"iat":"#),
         ("missing iat", r#""iat":1700000000,"#, ""),
         ("missing aud", r#""aud":"https://api.example","#, ""),
         ("missing jti", r#""jti":"CQkJCQkJCQkJCQkJCQkJCQ","#, ""),
@@ -331,7 +331,7 @@ fn a_payload_that_differs_from_ours_is_rejected_even_if_a_key_of_ours_signed_it(
         ("exp beyond any clock", "1700000300", "9223372036854775808"),
         ("null exp", "1700000300", "null"),
         ("bool exp", "1700000300", "true"),
-        ("text nbf", r#""nbf":1700000000"#, r#""nbf":"1700000000""#),
+        ("text nbf", r#""iat":"#, r#""nbf":"1700000000","iat":"#),
         ("text iat", r#""iat":1700000000"#, r#""iat":"1700000000""#),
         ("array aud", r#""https://api.example""#, r#"["https://api.example"]"#),
         ("null aud", r#""https://api.example""#, "null"),

@@ -71,7 +71,6 @@ async fn sessions_with_jwts_behave_as_with_paseto() {
         "sub",
         "aud",
         "exp",
-        "nbf",
         "iat",
         "jti",
         "sid",
