@@ -86,6 +86,7 @@ fn a_file_of_something_else_is_refused() {
     let place = Place::new();
     std::fs::write(place.file(), "not a database, but long enough to be taken for one\n".repeat(1000))
         .unwrap();
+    restrict(&place);
     assert!(matches!(place.try_open(), Err(OpenError::NotOurs(_))));
 
     let place = Place::new();
@@ -386,6 +387,12 @@ fn change(place: &Place, change: impl FnOnce(&redb::WriteTransaction)) {
     let transaction = db.begin_write().unwrap();
     change(&transaction);
     transaction.commit().unwrap();
+    restrict(place);
+}
+
+/// Other programs create files that other users can read.
+fn restrict(place: &Place) {
+    std::fs::set_permissions(place.file(), std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 fn record(place: &Place, n: u64) -> Vec<u8> {
