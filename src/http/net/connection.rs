@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use poem::http::uri::Scheme;
-use poem::http::{HeaderValue, header};
+use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Endpoint, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use self::activity::{Activity, Deadline, Phase, Tracked};
 use crate::http::net::channel::Channel;
+use crate::http::net::host;
 use crate::http::net::listener::Listener;
 use crate::http::net::open_connections::{Connections, Open};
 
@@ -179,14 +180,16 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
     let activity = Arc::new(Activity::default());
     let service = service_fn(|request: hyper::Request<Incoming>| {
         activity.enter(Phase::Request);
+        let is_acceptable = host::is_acceptable(request.version(), request.headers());
         let mut request: Request = (request, local.clone(), peer.clone(), scheme.clone()).into();
         if channel != Channel::Public {
             request.extensions_mut().insert(channel);
         }
         let (endpoint, activity, stage) = (&endpoint, &activity, &stage);
         async move {
-            let mut response: hyper::Response<_> = endpoint.get_response(request).await.into();
-            if is_closing(stage) {
+            let response = if is_acceptable { endpoint.get_response(request).await } else { bad_request() };
+            let mut response: hyper::Response<_> = response.into();
+            if is_closing(stage) || !is_acceptable {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             activity.enter(Phase::Idle);
@@ -194,7 +197,7 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
         }
     });
     let mut http = http1::Builder::new();
-    http.header_read_timeout(None).max_buf_size(BUFFER_BYTES_MAX);
+    http.header_read_timeout(None).half_close(true).max_buf_size(BUFFER_BYTES_MAX);
     let mut serving =
         pin!(http.serve_connection(TokioIo::new(Tracked::new(io, Arc::clone(&activity))), service));
     let mut deadline =
@@ -213,6 +216,11 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
         }
     };
     let _ = timeout(limits.drain_timeout, stopping).await;
+}
+
+/// What cannot be read as a request is answered like this by hyper, too.
+fn bad_request() -> Response {
+    StatusCode::BAD_REQUEST.into()
 }
 
 /// Serves a connection until it ends or its deadline passes.

@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub(crate) mod connection;
+mod host;
 pub(crate) mod listener;
 pub(crate) mod open_connections;
 pub(crate) mod peer;

@@ -329,6 +329,56 @@ async fn a_request_that_never_ends_delays_the_stop_by_the_drain_timeout_at_most(
     assert_eq!(stopped_at.elapsed().as_secs(), LIMITS.drain_timeout.as_secs());
 }
 
+/// RFC 9112 §9.6 lets a client close its sending half. Its request was processed and the answer dropped: a refresh
+/// token was spent, and the client had nothing.
+#[tokio::test(start_paused = true)]
+async fn a_half_closed_connection_gets_its_answer() {
+    let (mut client, listener) = memory();
+    let endpoint = Arc::new(Waiting { called: Notify::new(), go: Notify::new() });
+    let (_stop, stopping) = watch::channel(Stage::Serving);
+    tokio::spawn(serve(listener, Arc::clone(&endpoint), Channel::Public, LIMITS, Arc::default(), stopping));
+    let mut stream = client.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    endpoint.called.notified().await;
+    settle().await;
+    endpoint.go.notify_one();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_closed_connection_without_a_request_is_closed_at_once() {
+    let (mut client, _stop) = serving(100);
+    for sent in ["", "GET /v1/thi", "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{"] {
+        let mut stream = client.connect().await;
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(closes_after(&mut stream).await, Duration::ZERO, "{sent}");
+    }
+    let mut idle = client.connect().await;
+    ask(&mut idle).await;
+    idle.shutdown().await.unwrap();
+    assert_eq!(closes_after(&mut idle).await, Duration::ZERO);
+}
+
+/// RFC 9112 §3.2.
+#[tokio::test(start_paused = true)]
+async fn a_request_without_exactly_one_valid_host_is_400_and_its_connection_is_closed() {
+    let (mut client, _stop) = serving(100);
+    for hosts in ["", "Host: x\r\nHost: x\r\n", "Host: a b/c\r\n"] {
+        let request = format!("GET /v1/things/a HTTP/1.1\r\n{hosts}\r\n");
+        let answer = exchange(&mut client.connect().await, &request).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("connection: close"),
+            "{hosts}: {answer}"
+        );
+    }
+    let answer = exchange(&mut client.connect().await, "GET /v1/things/a HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
+}
+
 /// A proxy that sent a POST on such a connection answered 502: it may not repeat it.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_arrives_just_after_the_stop_is_answered() {
