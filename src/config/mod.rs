@@ -150,6 +150,10 @@ names! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub body_bytes_max: usize,
+    /// The same at `/oauth2/*` without an `Authorization` header: 16 KiB unless `body_bytes_max` is set.
+    pub form_bytes_max: usize,
+    /// What all unfinished requests may hold together.
+    pub buffered_bytes_max: usize,
     /// The most parameters of one form or query.
     pub parameters_max: usize,
     /// The longest time to receive the header of a request.

@@ -84,7 +84,8 @@ pub fn too_slow(surface: Surface) -> Response {
     closing(shaped(surface, StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()))
 }
 
-fn closing(mut response: Response) -> Response {
+/// The connection ends with this answer.
+pub fn closing(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use self::page::Page;
 use self::requests::RequestCounters;
+use crate::http::net::budget::Budget;
 use crate::http::net::channel::Channel;
 use crate::http::net::open_connections::Connections;
 
@@ -18,12 +19,13 @@ pub struct Metrics {
     public: bool,
     requests: OnceLock<Vec<Arc<RequestCounters>>>,
     connections: [Arc<Connections>; 2],
+    buffered: Arc<Budget>,
 }
 
 impl Metrics {
     /// `public`: whether the page can be read without credentials.
-    pub fn new(public: bool) -> Self {
-        Self { public, ..Self::default() }
+    pub fn new(public: bool, buffered: Budget) -> Self {
+        Self { public, buffered: Arc::new(buffered), ..Self::default() }
     }
 
     /// Sets the counters of all routes. They are known only when the routes are, and this page is one of them.
@@ -41,6 +43,11 @@ impl Metrics {
         self.public
     }
 
+    /// The memory budget of unfinished requests.
+    pub fn buffered(&self) -> &Arc<Budget> {
+        &self.buffered
+    }
+
     /// Prints the requests and connections.
     pub(crate) fn print(&self, page: &mut Page) {
         requests::print(page, self.requests.get().map_or(&[], Vec::as_slice));
@@ -49,5 +56,11 @@ impl Metrics {
             .by("listener", listeners().map(|(listener, of)| (listener, of.open_now().get())));
         page.counter("keyfob_http_connections_accepted_total", "Connections accepted.")
             .by("listener", listeners().map(|(listener, of)| (listener, of.accepted().get())));
+        page.one("keyfob_http_buffered_bytes", "Bytes that unfinished requests hold.", self.buffered.held());
+        page.counter(
+            "keyfob_http_connections_over_budget_total",
+            "Connections closed because unfinished requests held more than buffered_bytes_max.",
+        )
+        .sample(&[], self.buffered.closed().get());
     }
 }

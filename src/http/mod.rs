@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use poem::http::Method;
 use poem_openapi::OpenApiService;
 
 use crate::domain::client::Permission;
 use crate::domain::gate::NamedGate;
 use crate::engine::Engine;
+use crate::http::request::head_check::{ClientCheck, head_check};
 use crate::store::Store;
 
 pub(crate) mod api;
@@ -93,6 +95,16 @@ pub const ROUTES: &[(&str, &str, Access)] = {
     ]
 };
 
+/// How a client is authenticated on a route; `None` where none is.
+fn client_authentication(method: &Method, route: &str) -> Option<ClientCheck> {
+    let (.., access) = ROUTES.iter().find(|(m, template, _)| *template == route && *m == method.as_str())?;
+    match access {
+        Access::Public | Access::Person => None,
+        Access::Client => Some(ClientCheck::Identity),
+        Access::Permission(_) => Some(ClientCheck::Proof),
+    }
+}
+
 /// The routes of `engine`, with everything that stands in front of them.
 pub fn wire<S: Store>(
     engine: &Arc<Engine<S>>,
@@ -134,7 +146,9 @@ pub fn wire<S: Store>(
     let service = OpenApiService::new(api(), "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules().issuer, &cookie.name);
     let ids = request::request_id::RequestIds::new(u32::from_le_bytes(engine.clock().random()));
-    let wire = wire::Service::new(routes::Routes::of(api()), document, origins.clone(), limits).naming(ids);
+    let wire = wire::Service::new(routes::Routes::of(api()), document, origins.clone(), limits)
+        .naming(ids)
+        .checking_heads(head_check(engine.clone(), client_authentication));
     metrics.watch(wire.routes().counters());
     wire
 }

@@ -1,20 +1,25 @@
 //! The pipeline of a request: limits, route, endpoint, headers. One function instead of layers, for speed.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
 use poem::endpoint::make_sync;
 use poem::http::uri::Scheme;
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use poem::{Body, Endpoint, IntoResponse, Request, Response, Result};
+use poem::{Body, Endpoint, IntoResponse, Request, Response};
+use tokio::time::timeout;
 
 use crate::http::document::Document;
 use crate::http::fallback;
 use crate::http::net::peer::TrustedProxies;
 use crate::http::request::admission::AdmissionRequest;
+use crate::http::request::head_check::HeadCheck;
 use crate::http::request::json::is_json;
 use crate::http::request::limits::Limits;
 use crate::http::request::origin::{self, Origins};
@@ -23,6 +28,10 @@ use crate::http::response::error::Problem;
 use crate::http::response::headers;
 use crate::http::routes::{Operation, RouteMatch, Routes};
 use crate::http::surface::Surface;
+
+/// How long the rest of the body of a rejected request is read and dropped: a connection that is closed with
+/// unread input is reset, and the answer may be lost.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers requests. It always answers: errors and panics of endpoints become responses.
 pub struct Service {
@@ -33,6 +42,7 @@ pub struct Service {
     request_ids: RequestIds,
     is_strict: bool,
     limits: Limits,
+    head_check: Option<HeadCheck>,
 }
 
 impl Service {
@@ -57,7 +67,14 @@ impl Service {
             request_ids: RequestIds::default(),
             is_strict: false,
             limits,
+            head_check: None,
         }
+    }
+
+    /// Checks credentials in the head before a body that has not arrived yet is read.
+    pub fn checking_heads(mut self, check: HeadCheck) -> Self {
+        self.head_check = Some(check);
+        self
     }
 
     /// Accepts the forwarding headers of these proxies; without this, of none.
@@ -105,8 +122,8 @@ impl Service {
         let mut response = if reader.is_some() && origin::is_preflight(&request) {
             headers::preflight(request.headers())
         } else {
-            let answering = pin!(self.answer(surface, request, target));
-            id.clone().during(answering).await
+            // Boxed, so that a connection without a request does not reserve memory for it.
+            id.clone().during(Box::pin(self.answer(surface, request, target))).await
         };
         pending.answered(response.status());
         headers::put(surface, strict, &mut response);
@@ -155,23 +172,56 @@ impl Service {
             return fallback::shaped(surface, StatusCode::UNSUPPORTED_MEDIA_TYPE, NOT_JSON.to_owned());
         }
         if !body.is_empty() {
-            let read = {
-                let reading = pin!(self.limits.read(request.headers(), body));
-                within(self.limits.request_timeout, reading).await
-            };
-            match read {
-                Ok(Ok(body)) if surface == Surface::OAuth && self.limits.too_many_parameters(&body) => {
+            match self.read(surface, &request, target.operation, body.into()).await {
+                Ok(body) if surface == Surface::OAuth && self.limits.too_many_parameters(&body) => {
                     return too_many("parameters");
                 }
-                Ok(Ok(body)) => request.set_body(Body::from_bytes(body)),
-                Ok(Err(why)) => return fallback::unacceptable(surface, why, self.limits.body_bytes_max),
-                Err(Elapsed) => return fallback::too_slow(surface),
+                Ok(body) => request.set_body(Body::from_bytes(body)),
+                Err(response) => return response,
             }
         }
         match target.operation {
             Some(operation) => self.call(surface, operation, request).await,
             None => fallback::no_operation(target.route, surface, request.method()),
         }
+    }
+
+    /// Reads the body. If it has not arrived with the head, the credentials in the head are checked first: a
+    /// caller that is rejected cannot make the server hold its body.
+    async fn read(
+        &self,
+        surface: Surface,
+        request: &Request,
+        operation: Option<&Operation>,
+        mut body: BoxBody<Bytes, io::Error>,
+    ) -> Result<Bytes, Response> {
+        let bytes_max = self.limits.bytes_max(surface, request.headers());
+        // A caller that waits for 100 gets its rejection instead.
+        let waits = request.headers().contains_key(header::EXPECT);
+        let rejection = {
+            let mut reading = pin!(self.limits.read(bytes_max, request.headers(), &mut body));
+            let arrived = if waits { None } else { at_once(reading.as_mut()).await };
+            if let Some(read) = arrived {
+                return read.map_err(|why| fallback::unacceptable(surface, why, bytes_max));
+            }
+            let rejection = match (&self.head_check, operation) {
+                (Some(check), Some(operation)) => check(request, operation.route()).await,
+                _ => None,
+            };
+            match rejection {
+                Some(rejection) => rejection,
+                None => {
+                    return match timeout(self.limits.request_timeout, reading).await {
+                        Ok(read) => read.map_err(|why| fallback::unacceptable(surface, why, bytes_max)),
+                        Err(_) => Err(fallback::too_slow(surface)),
+                    };
+                }
+            }
+        };
+        if !waits {
+            let _ = timeout(DISCARD_TIMEOUT, self.limits.discard(&mut body)).await;
+        }
+        Err(fallback::closing(rejection))
     }
 
     async fn call(&self, surface: Surface, operation: &Operation, request: Request) -> Response {
@@ -196,7 +246,7 @@ impl Service {
 impl Endpoint for Service {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> Result<Response> {
+    async fn call(&self, request: Request) -> poem::Result<Response> {
         Ok(self.respond(request).await)
     }
 }
@@ -207,9 +257,17 @@ struct Elapsed;
 /// Runs a future for at most `limit`. Most are ready when they are first polled and need no timer. The caller pins
 /// it, since the future of an endpoint is large to move.
 async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Result<F::Output, Elapsed> {
+    match at_once(future.as_mut()).await {
+        Some(output) => Ok(output),
+        None => timeout(limit, future).await.map_err(|_| Elapsed),
+    }
+}
+
+/// The output of a future that is ready when it is polled once.
+async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     match std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-        Poll::Ready(output) => Ok(output),
-        Poll::Pending => tokio::time::timeout(limit, future).await.map_err(|_| Elapsed),
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }
 
@@ -352,7 +410,7 @@ pub(crate) mod tests {
         let service = OpenApiService::new(Demo, "demo", "1");
         let document = Document::new(&service, "https://id.example", "__Host-keyfob");
         let limits =
-            Limits { body_bytes_max: 1024, parameters_max: 4, request_timeout: Duration::from_secs(30) };
+            Limits { body_bytes_max: 1024, form_bytes_max: 1024, parameters_max: 4, ..Limits::default() };
         Service::new(Routes::of(Demo), document, Origins::new("http://127.0.0.1:8080", &[]), limits)
     }
 

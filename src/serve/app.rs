@@ -22,6 +22,7 @@ use crate::first_start::{
 };
 use crate::http as wire;
 use crate::http::metrics::Metrics;
+use crate::http::net::budget::Budget;
 use crate::http::net::channel::Channel;
 use crate::http::net::peer::TrustedProxies;
 use crate::http::wire::Service;
@@ -98,7 +99,10 @@ impl App {
         let store = open_when_free(|| Redb::open(&places.database, &keys, options));
         let store = Arc::new(store.map_err(|cause| AppError::store(&places.database, cause))?);
         let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
-        let metrics = Arc::new(Metrics::new(config.server.metrics_public));
+        let metrics = Arc::new(Metrics::new(
+            config.server.metrics_public,
+            Budget::new(config.limits.buffered_bytes_max),
+        ));
         let wire = wire::wire(
             &engine,
             cookie(config),
@@ -254,6 +258,7 @@ fn authorization_endpoint(config: &Config) -> Option<Arc<str>> {
 fn limits(config: &Config) -> wire::request::limits::Limits {
     wire::request::limits::Limits {
         body_bytes_max: config.limits.body_bytes_max,
+        form_bytes_max: config.limits.form_bytes_max,
         parameters_max: config.limits.parameters_max,
         request_timeout: config.limits.request_timeout,
     }

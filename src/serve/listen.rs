@@ -130,12 +130,13 @@ impl Listeners {
         let of = |channel| metrics.connections(channel).clone();
         for public in self.public {
             let (wire, stage, open) = (wire.clone(), stage.clone(), of(Channel::Public));
+            let buffered = metrics.buffered().clone();
             match (public, current.clone()) {
                 (Public::Tcp(tcp), None) => {
-                    serving.spawn(serve(tcp, wire, Channel::Public, limits, open, stage))
+                    serving.spawn(serve(tcp, wire, Channel::Public, limits, open, buffered, stage))
                 }
                 (Public::Unix(unix), None) => {
-                    serving.spawn(serve(unix, wire, Channel::Public, limits, open, stage))
+                    serving.spawn(serve(unix, wire, Channel::Public, limits, open, buffered, stage))
                 }
                 (Public::Tcp(tcp), Some(by)) => serving.spawn(serve(
                     TlsListener::new(tcp, by),
@@ -143,6 +144,7 @@ impl Listeners {
                     Channel::Public,
                     limits,
                     open,
+                    buffered,
                     stage,
                 )),
                 (Public::Unix(unix), Some(by)) => serving.spawn(serve(
@@ -151,13 +153,14 @@ impl Listeners {
                     Channel::Public,
                     limits,
                     open,
+                    buffered,
                     stage,
                 )),
             };
         }
         if let Some(admin) = self.admin {
-            let open = of(Channel::AdminSocket);
-            serving.spawn(serve(admin, wire, Channel::AdminSocket, limits, open, stage));
+            let (open, buffered) = (of(Channel::AdminSocket), metrics.buffered().clone());
+            serving.spawn(serve(admin, wire, Channel::AdminSocket, limits, open, buffered, stage));
         }
         serving.join_all().await;
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,17 +23,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use self::activity::{Activity, Deadline, Phase, Tracked};
+use self::received_body::ReceivedBody;
+use crate::http::net::budget::{Budget, Member};
 use crate::http::net::channel::Channel;
 use crate::http::net::host;
 use crate::http::net::listener::Listener;
 use crate::http::net::open_connections::{Connections, Open};
 
 mod activity;
+mod received_body;
 #[cfg(test)]
 mod tests;
 
 /// The largest head of a request, and the most of a body that is buffered before it is read.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// How long accepting pauses after a failure; doubled at each further one.
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
@@ -76,6 +80,7 @@ pub async fn serve<L, E>(
     channel: Channel,
     limits: ConnectionLimits,
     connections: Arc<Connections>,
+    budget: Arc<Budget>,
     stage: watch::Receiver<Stage>,
 ) where
     L: Listener,
@@ -87,7 +92,7 @@ pub async fn serve<L, E>(
     let (local, scheme) = (LocalAddr(listener.address()), listener.scheme());
     let accept = |(raw, peer), permit| {
         let origin = (local.clone(), RemoteAddr(peer), scheme.clone());
-        let counted = (permit, connections.open());
+        let counted = (permit, connections.open(), budget.join());
         tokio::spawn(connection::<L, E>(
             raw,
             origin,
@@ -170,18 +175,21 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
     channel: Channel,
     limits: ConnectionLimits,
     stage: watch::Receiver<Stage>,
-    (permit, _open): (OwnedSemaphorePermit, Open),
+    (permit, _open, member): (OwnedSemaphorePermit, Open, Member),
 ) {
     let prepared = tokio::select! {
         prepared = timeout(limits.header_timeout, L::prepare(raw)) => prepared,
         () = async { stopped(stage.clone()).await; sleep(limits.close_delay).await } => return,
     };
     let Ok(Ok(io)) = prepared else { return };
-    let activity = Arc::new(Activity::default());
+    let activity = Arc::new(Activity::new(member));
     let service = service_fn(|request: hyper::Request<Incoming>| {
         activity.enter(Phase::Request);
         let is_acceptable = host::is_acceptable(request.version(), request.headers());
-        let mut request: Request = (request, local.clone(), peer.clone(), scheme.clone()).into();
+        let (parts, incoming) = request.into_parts();
+        let body = BoxBody::new(ReceivedBody::new(incoming, Arc::clone(&activity)));
+        let parts = (parts, local.clone(), peer.clone(), scheme.clone()).into();
+        let mut request = Request::from_parts(parts, body.into());
         if channel != Channel::Public {
             request.extensions_mut().insert(channel);
         }
@@ -192,7 +200,7 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
             if is_closing(stage) || !is_acceptable {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            activity.enter(Phase::Idle);
+            activity.answered();
             Ok::<hyper::Response<_>, Infallible>(response)
         }
     });

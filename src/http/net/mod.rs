@@ -1,5 +1,6 @@
 //! Connections: accepting, TLS, deadlines, and the address that a request came from.
 
+pub mod budget;
 pub mod channel;
 pub(crate) mod connection;
 mod host;

@@ -6,14 +6,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
-use poem::Body;
 use poem::http::{HeaderMap, header};
+
+use crate::http::surface::Surface;
 
 /// The limits of one request. Every one is finite.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
+    /// The largest body at `/oauth2/*` without an `Authorization` header: the credentials may be in the body, so
+    /// it is read before the caller is authenticated.
+    pub form_bytes_max: usize,
     /// The most parameters in a form, and the most in a query.
     pub parameters_max: usize,
     /// The time for the body to arrive, and again for the answer.
@@ -22,7 +26,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { body_bytes_max: 64 * 1024, parameters_max: 64, request_timeout: Duration::from_secs(30) }
+        Self {
+            body_bytes_max: 64 * 1024,
+            form_bytes_max: 16 * 1024,
+            parameters_max: 64,
+            request_timeout: Duration::from_secs(30),
+        }
     }
 }
 
@@ -36,12 +45,25 @@ pub enum Unacceptable {
 }
 
 impl Limits {
-    /// Reads a body up to the limit, with or without `Content-Length`. Uses no memory above the limit.
-    pub async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Unacceptable> {
-        let mut body: BoxBody<Bytes, io::Error> = body.into();
-        if announced(headers).is_some_and(|length| length > self.body_bytes_max as u64) {
+    /// The largest body of a request with this head, in bytes.
+    pub fn bytes_max(&self, surface: Surface, headers: &HeaderMap) -> usize {
+        if surface == Surface::OAuth && !headers.contains_key(header::AUTHORIZATION) {
+            self.form_bytes_max
+        } else {
+            self.body_bytes_max
+        }
+    }
+
+    /// Reads a body of at most `bytes_max`, with or without `Content-Length`. Holds no more bytes than that.
+    pub async fn read(
+        &self,
+        bytes_max: usize,
+        headers: &HeaderMap,
+        body: &mut BoxBody<Bytes, io::Error>,
+    ) -> Result<Bytes, Unacceptable> {
+        if announced(headers).is_some_and(|length| length > bytes_max as u64) {
             if !headers.contains_key(header::EXPECT) {
-                self.discard(&mut body).await;
+                self.discard(body).await;
             }
             return Err(Unacceptable::TooLarge);
         }
@@ -49,11 +71,11 @@ impl Limits {
         let mut joined = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Unacceptable::Broken)?.into_data() else { continue };
-            if first.len() + joined.len() + data.len() > self.body_bytes_max {
-                self.discard(&mut body).await;
+            if first.len() + joined.len() + data.len() > bytes_max {
+                self.discard(body).await;
                 return Err(Unacceptable::TooLarge);
             }
-            // Most bodies are one piece, which is not copied.
+            // Most bodies are one piece, which is not copied: the head keeps its buffer alive anyway.
             if first.is_empty() && joined.is_empty() {
                 first = data;
             } else {
@@ -66,7 +88,7 @@ impl Limits {
 
     /// Reads some more and drops it: a connection that is closed with unread input is reset, and the answer may
     /// be lost.
-    async fn discard(&self, body: &mut BoxBody<Bytes, io::Error>) {
+    pub async fn discard(&self, body: &mut BoxBody<Bytes, io::Error>) {
         let mut left = self.body_bytes_max.saturating_mul(4);
         while let Some(Ok(frame)) = body.frame().await {
             match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
@@ -97,8 +119,12 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { body_bytes_max: 8, parameters_max: 3, request_timeout: Duration::from_secs(1) };
+    const LIMITS: Limits = Limits {
+        body_bytes_max: 8,
+        form_bytes_max: 8,
+        parameters_max: 3,
+        request_timeout: Duration::from_secs(1),
+    };
 
     /// A body without a known length.
     struct Pieces(std::slice::Iter<'static, &'static str>);
@@ -114,12 +140,12 @@ mod tests {
         }
     }
 
-    fn pieces(pieces: &'static [&'static str]) -> Body {
-        BoxBody::new(Pieces(pieces.iter())).into()
+    fn pieces(pieces: &'static [&'static str]) -> BoxBody<Bytes, io::Error> {
+        BoxBody::new(Pieces(pieces.iter()))
     }
 
-    async fn read(body: Body) -> Result<Bytes, Unacceptable> {
-        LIMITS.read(&HeaderMap::new(), body).await
+    async fn read(mut body: BoxBody<Bytes, io::Error>) -> Result<Bytes, Unacceptable> {
+        LIMITS.read(8, &HeaderMap::new(), &mut body).await
     }
 
     #[tokio::test]
@@ -136,7 +162,7 @@ mod tests {
         assert_eq!(read(pieces(&["1234", "5678", "9"])).await, Err(Unacceptable::TooLarge));
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, 9.into());
-        assert_eq!(LIMITS.read(&headers, pieces(&[])).await, Err(Unacceptable::TooLarge));
+        assert_eq!(LIMITS.read(8, &headers, &mut pieces(&[])).await, Err(Unacceptable::TooLarge));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod cookie;
 pub(crate) mod credentials;
 pub(crate) mod form;
 pub(crate) mod formats;
+pub(crate) mod head_check;
 pub(crate) mod if_match;
 pub(crate) mod json;
 pub mod limits;

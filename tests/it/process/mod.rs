@@ -2,6 +2,7 @@
 
 mod crash;
 mod edge;
+mod memory;
 mod presets;
 mod secrets;
 mod service_manager;

@@ -22,7 +22,8 @@ fn in_progress(server: &Process, request: &str) -> TcpStream {
     stream
 }
 
-const OPENING: &str = "POST /v1/sessions HTTP/1.1\r\nContent-Type: application/json";
+const INTROSPECTION: &str =
+    "POST /oauth2/introspect HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
 
 #[test]
 fn the_stop_answers_requests_in_progress_and_closes_idle_connections() {
@@ -32,7 +33,7 @@ fn the_stop_answers_requests_in_progress_and_closes_idle_connections() {
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut first = [0; 16];
     idle.read_exact(&mut first).unwrap();
-    let mut opening = in_progress(&server, OPENING);
+    let mut asking = in_progress(&server, INTROSPECTION);
     server.signal(Signal::TERM);
     let mut rest = String::new();
     idle.read_to_string(&mut rest).unwrap();
@@ -40,10 +41,10 @@ fn the_stop_answers_requests_in_progress_and_closes_idle_connections() {
         rest.contains("{\"status\":\"ok\",") && rest.ends_with("\"}"),
         "idle connections are closed while a request is in progress: {rest}"
     );
-    opening.write_all(b"{}").unwrap();
+    asking.write_all(b"{}").unwrap();
     let mut answer = String::new();
-    opening.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("www-authenticate"), "{answer}");
+    asking.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("invalid_request"), "{answer}");
     assert_eq!(server.wait(), 0);
 }
 
@@ -74,12 +75,12 @@ fn a_long_poll_for_events_is_answered_when_the_server_stops() {
 fn a_second_signal_cuts_off_requests_in_progress_and_the_store_is_still_closed() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
-    let mut opening = in_progress(&server, OPENING);
+    let mut asking = in_progress(&server, INTROSPECTION);
     server.signal(Signal::TERM);
     // The listener is closed, so the first signal has arrived.
     while TcpStream::connect(&server.address).is_ok() {}
     server.signal(Signal::TERM);
-    let _ = opening.read_to_string(&mut String::new());
+    let _ = asking.read_to_string(&mut String::new());
     assert_eq!(server.wait(), 0);
     let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
     assert!(
@@ -128,14 +129,14 @@ fn a_start_waits_for_a_server_that_is_stopping() {
     let directory = tempdir().unwrap();
     let port = free_port();
     let first = Process::at(directory.path(), port, &[]);
-    let mut opening = in_progress(&first, OPENING);
+    let mut asking = in_progress(&first, INTROSPECTION);
     first.signal(Signal::TERM);
     until_logged(directory.path(), "stopping:");
     std::thread::scope(|scope| {
         let second = scope.spawn(|| Process::at(directory.path(), port, &[]));
         until_logged(directory.path(), "waiting for the previous server to stop");
-        opening.write_all(b"{}").unwrap();
-        opening.read_to_string(&mut String::new()).unwrap();
+        asking.write_all(b"{}").unwrap();
+        asking.read_to_string(&mut String::new()).unwrap();
         assert_eq!(first.wait(), 0);
         assert_eq!(second.join().unwrap().stop(), 0);
     });

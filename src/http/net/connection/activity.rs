@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::http::net::budget::Member;
+
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -24,14 +26,31 @@ pub(crate) enum Phase {
     Idle = 2,
 }
 
-/// The current phase of a connection, and how often a phase was entered. Used by one task only.
-#[derive(Debug, Default)]
+/// The current phase of a connection, how often a phase was entered, and what its request holds. Used by one task
+/// only.
 pub(crate) struct Activity {
     phase: AtomicU8,
     entries: AtomicU32,
+    member: Member,
 }
 
 impl Activity {
+    /// Before the first head.
+    pub fn new(member: Member) -> Self {
+        Self { phase: AtomicU8::new(Phase::Head as u8), entries: AtomicU32::new(0), member }
+    }
+
+    /// The request has arrived completely.
+    pub fn complete(&self) {
+        self.member.complete();
+    }
+
+    /// Its answer is ready: what it held is released.
+    pub fn answered(&self) {
+        self.member.release();
+        self.enter(Phase::Idle);
+    }
+
     /// Enters a phase, or the same one again. Either restarts the deadline.
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
@@ -48,7 +67,6 @@ impl Activity {
 }
 
 /// A stream that records what is read and written as activity.
-#[derive(Debug)]
 pub(crate) struct Tracked<I> {
     io: I,
     activity: Arc<Activity>,
@@ -76,8 +94,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for Tracked<I> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
-        if buffer.filled().len() > before && self.activity.is(Phase::Idle) {
-            self.activity.enter(Phase::Head);
+        let received = buffer.filled().len() - before;
+        if received > 0 {
+            if self.activity.is(Phase::Idle) {
+                self.activity.enter(Phase::Head);
+            }
+            self.activity.member.add(received);
         }
         Poll::Ready(Ok(()))
     }
@@ -143,8 +165,12 @@ impl<F: Fn() -> Duration> Deadline<F> {
         }
     }
 
-    /// Ready when the deadline has passed. Must be polled after everything else of the connection.
+    /// Ready when the deadline has passed, or when the memory budget closes the connection. Must be polled after
+    /// everything else of the connection.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.activity.member.poll_closed(context).is_ready() {
+            return Poll::Ready(());
+        }
         let entries = self.activity.entries();
         if entries != self.entries {
             self.entries = entries;
