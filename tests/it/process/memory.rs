@@ -76,6 +76,7 @@ fn unfinished_requests_hold_no_more_than_their_budget_and_others_are_served() {
 /// `cargo test --release --test it -- --ignored --nocapture ten_thousand`.
 #[test]
 #[ignore = "needs 10,000 open files on both sides, and takes 20 seconds"]
+#[expect(clippy::disallowed_methods, reason = "it measures how long a healthy client waits")]
 fn nearly_ten_thousand_hostile_connections_stay_under_350_mib() {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;

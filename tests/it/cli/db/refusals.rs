@@ -224,8 +224,9 @@ fn a_backup_with_another_administrator_is_refused_although_its_checksums_are_rig
 /// The same backup with a second `admin` client, written again under another key.
 fn forge(backup: &[u8], key: &keyfob::token::keys::SecretKey) -> Vec<u8> {
     use keyfob::store::backup::{Decoder, Encoder, Head, Piece};
+    type Entries = Vec<(Vec<u8>, Vec<u8>)>;
     let mut head: Option<Head> = None;
-    let mut tables: Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)> = vec![];
+    let mut tables: Vec<(String, Entries)> = vec![];
     let mut decoder = Decoder::default();
     decoder
         .push(backup, |piece: Piece| {
