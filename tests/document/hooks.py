@@ -112,8 +112,9 @@ def before_call(context, case, kwargs):
         case.path_parameters = case.path_parameters if learnt else {**case.path_parameters, **live_names(case.path, turns[operation])}
     if case.headers and "If-Match" in case.headers and good(ParameterLocation.HEADER):
         case.headers["If-Match"] = '"1"' if turns[operation] % 2 else case.headers["If-Match"]
-    if isinstance(case.query, dict) and case.query and good(ParameterLocation.QUERY):
-        case.query = put_right(operation, case.query, case)
+    # Without a query nothing says what to end.
+    if (case.query or operation == "endSessions") and good(ParameterLocation.QUERY):
+        case.query = put_right(operation, case.query or {}, case)
     if isinstance(case.body, dict) and good(ParameterLocation.BODY):
         case.body = put_right(operation, {name: shortened(name, value) for name, value in case.body.items()}, case)
     if operation in ("token", "introspect", "revoke") and isinstance(case.body, dict) and good(ParameterLocation.BODY):
@@ -227,10 +228,20 @@ def asked_by_a_proxy(fields, _):
     return in_place_of(fields, scope="read", audience=URL, acr="aal1", client_id=["web"])
 
 
+def ended(fields, _):
+    """Exactly one of all and a subject."""
+    if fields.get("all") is None and fields.get("subject"):
+        return {}
+    return {"all": "true", "subject": LEFT_OUT, "except": LEFT_OUT}
+
+
 RIGHT = {
     "openSession": granted,
     "openFamily": granted,
     "renewSession": lambda fields, _: in_place_of(fields, auth_time=now()),
+    # A cursor is sealed: only one from an earlier response is valid.
+    "listSessions": lambda fields, _: {"cursor": LEFT_OUT},
+    "endSessions": ended,
     "createClient": registered,
     "changeClient": changed,
     "rotateSecret": kept,

@@ -45,8 +45,8 @@ pub type DateTime = Parsed<Timestamp>;
 /// A text that the document describes as a `T`, and that the engine judges.
 pub struct Text<T>(pub String, PhantomData<T>);
 
-/// The largest whole number that every reader of JSON keeps as it is: 2^53 - 1 (RFC 8259 §6).
-pub const WHOLE_MAX: u64 = 9_007_199_254_740_991;
+/// The largest whole number of a parameter: beyond any use, and exact for every reader of the document.
+pub const WHOLE_MAX: u64 = 100_000_000_000_000;
 
 /// A whole number within bounds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

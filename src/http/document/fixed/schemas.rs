@@ -80,6 +80,20 @@ pub(crate) fn describe_reader(document: &mut Value) {
     }
 }
 
+/// What a reference leads to must allow null as well, wherever a property that may be null refers to it.
+pub(crate) fn let_parts_be_null(document: &mut Value) {
+    let properties = schemas(document)
+        .flat_map(|(_, schema)| schema["properties"].as_object().into_iter().flatten())
+        .filter(|(_, property)| property["nullable"] == true);
+    let parts: Vec<_> =
+        properties.filter_map(|(_, property)| reference(property.pointer("/allOf/0")?)).collect();
+    for part in parts {
+        if let Some(part) = document.pointer_mut(&part) {
+            part["nullable"] = true.into();
+        }
+    }
+}
+
 fn request_schemas(document: &Value) -> Vec<String> {
     let operations = document["paths"]
         .as_object()
@@ -118,13 +132,18 @@ mod tests {
             }},
         });
         describe_reader(&mut document);
+        let_parts_be_null(&mut document);
         let schemas = &document["components"]["schemas"];
         let properties = &schemas["Body"]["properties"];
         assert_eq!(properties["name"], text);
         assert_eq!(properties["kind"], json!({"enum": ["a", null], "nullable": true}));
         assert_eq!(properties["part"], json!({"type": "object", "nullable": true, "allOf": [part]}));
         assert_eq!(schemas["Part"]["properties"]["label"]["nullable"], true);
-        assert_eq!(schemas["Part"]["additionalProperties"], false);
+        assert_eq!(
+            (&schemas["Part"]["additionalProperties"], &schemas["Part"]["nullable"]),
+            (&json!(false), &json!(true))
+        );
+        assert_eq!(schemas["Body"].get("nullable"), None);
         assert_eq!(schemas["Answer"], json!({"properties": {"text": text}}));
     }
 
@@ -136,14 +155,14 @@ mod tests {
             "title": "Thing", "type": "object", "properties": {
                 "part": {"allOf": [part, description]},
                 "free": {"type": "object", "description": "Free."},
-                "count": {"type": "integer", "minimum": 1.0, "maximum": 9_007_199_254_740_991.0},
+                "count": {"type": "integer", "minimum": 1.0, "maximum": 100_000_000_000_000.0},
             },
         }}}});
         tidy(&mut document);
         let expected = json!({"type": "object", "properties": {
             "part": {"type": "object", "nullable": true, "description": "A part.", "allOf": [part]},
             "free": {"type": "object", "description": "Free.", "additionalProperties": true},
-            "count": {"type": "integer", "minimum": 1, "maximum": 9_007_199_254_740_991_i64},
+            "count": {"type": "integer", "minimum": 1, "maximum": 100_000_000_000_000_i64},
         }});
         assert_eq!(document["components"]["schemas"]["Thing"], expected);
     }
