@@ -83,8 +83,8 @@ described! {
     NoteText: "text", 0, TEXT_BYTES_MAX, PRINTABLE;
     Audience: "audience", 1, AUDIENCE_BYTES_MAX,
         r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$";
-    AcrValues: "text", 1, 2048, r"^[!-~]+( [!-~]+)*$";
-    AudienceParameter: "audience", 1, 0, r"^[!-~]+$";
+    AcrValues: "text", 1, 0, r"\S";
+    AudienceParameter: "audience", 1, 0, r"\S";
     GateName: "gate", 0, 0, r"^[A-Za-z0-9_-]{1,64}$";
     SealedCursor: "cursor", 0, 0, r"^[A-Za-z0-9_-]{43}$";
     ScopeName: "scope", 1, SCOPE_BYTES_MAX, r"^[!#-\[\]-~]*$";
