@@ -248,10 +248,8 @@ ALL = {"schemas": schemas, "redocly": redocly, "spectral": spectral, "openapi-py
        "openapi-typescript": openapi_typescript, "generator-python": generator_python,
        "generator-typescript": generator_typescript, "generator-go": generator_go, "generator-java": generator_java,
        "oapi-codegen": oapi_codegen, "ogen": ogen, "generator-rust": generator_rust, "progenitor": progenitor}
-# On demand: the Rust generators compile some hundred crates. spectral and openapi-python-client read `nullable`
-# beside `allOf` as "no null" and fail on `ended: null`; ogen was not tried.
-CI = [name for name in ALL
-      if name not in ("spectral", "openapi-python-client", "ogen", "generator-rust", "progenitor")]
+# On demand: the Rust generators compile some hundred crates, and ogen was not tried.
+CI = [name for name in ALL if name not in ("ogen", "generator-rust", "progenitor")]
 
 
 def main():
