@@ -22,8 +22,12 @@ AUDIENCE = "https://api.example"
 class Keyfob:
     """The server, and the requests that an application and an operator send to it."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, section):
         self.place = tempfile.TemporaryDirectory()
+        # A section that needs settings of keyfob prints them as gate.toml.
+        settings = re.search(rf"^```toml file={section}/gate.toml\n(.*?)^```$", PAGE.read_text(), re.S | re.M)
+        if settings:
+            (Path(self.place.name) / "config.toml").write_text(settings[1])
         self.binary = str(Path(binary).resolve())
         self.env = dict(os.environ, KEYFOB_LOG__LEVEL="warn")
         self.process = subprocess.Popen([self.binary, "serve"], cwd=self.place.name, env=self.env,

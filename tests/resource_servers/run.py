@@ -26,7 +26,7 @@ def main():
     failed = []
     for name in arguments.sections or sections.CI:
         started = time.monotonic()
-        keyfob = Keyfob(arguments.binary)
+        keyfob = Keyfob(arguments.binary, name)
         try:
             with tempfile.TemporaryDirectory() as place:
                 Path(place).chmod(0o755)
