@@ -8,7 +8,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::StartError;
-use crate::files::{self, FileError, FileRule, OpenMode, directory_of, sync_directory_of};
+use crate::files::{self, FileError, FileRule, OpenMode, directory_of, if_present, sync_directory_of};
 
 /// Mode of secret files.
 pub(super) const OWNER_ONLY: u32 = 0o600;
@@ -66,10 +66,7 @@ fn rejected(path: &Path, error: FileError) -> StartError {
 }
 
 fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    if_present(fs::remove_file(path))?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::{AdminSocketPath, MasterKeySource, Store};
-use crate::files::{FileError, is_in};
+use crate::files::{FileError, if_present, is_in};
 
 mod admin;
 mod directory;
@@ -269,13 +269,8 @@ fn is_foreign(owner: u32, user: u32) -> bool {
 }
 
 fn length_of(path: &Path) -> Result<Option<u64>, StartError> {
-    match path.metadata() {
-        Ok(metadata) => Ok(Some(metadata.len())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => {
-            Err(StartError::File { action: "reading the metadata of", path: path.to_owned(), cause })
-        }
-    }
+    let failed = |cause| StartError::File { action: "reading the metadata of", path: path.to_owned(), cause };
+    Ok(if_present(path.metadata()).map_err(failed)?.map(|metadata| metadata.len()))
 }
 
 fn is_there(path: &Path) -> Result<bool, StartError> {
