@@ -16,7 +16,7 @@ use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::names::ADMIN_SOCKET;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
-use crate::files::{directory_of, sync_directory_of};
+use crate::files::{directory_of, if_present, sync_directory_of};
 use crate::first_start::{Places, prepare_directory, read_master_key};
 use crate::store::StoreError;
 use crate::store::backup::{Decoder, Head, Piece};
@@ -209,13 +209,9 @@ fn replace(new: &Path, database: &Path, now: Timestamp) -> io::Result<Option<Pat
     let directory = directory_of(database);
     let sync = || sync_directory_of(database);
     remove_second_names(directory, database)?;
-    let kept = match database.metadata() {
-        // An empty file is left by a crash at its creation: there is no database to keep.
-        Ok(metadata) if metadata.len() > 0 => Some(keep(database, now)?),
-        Ok(_) => None,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
+    // An empty file is left by a crash at its creation: there is no database to keep.
+    let old = if_present(database.metadata())?.filter(|metadata| metadata.len() > 0);
+    let kept = old.map(|_| keep(database, now)).transpose()?;
     sync()?;
     fs::rename(new, database)?;
     sync()?;
@@ -279,11 +275,11 @@ impl AppError {
                 cause.to_string(),
                 "; restore it with the keyfob version that made it, or a newer one",
             ),
-            RestoreError::Store(StoreError::Unavailable(why)) => Self::Interrupted(why),
-            RestoreError::Store(cause @ StoreError::Corrupt { .. }) => {
+            RestoreError::Open(OpenError::Store(StoreError::Unavailable(why))) => Self::Interrupted(why),
+            RestoreError::Open(OpenError::Store(cause @ StoreError::Corrupt { .. })) => {
                 of_backup(cause.to_string(), "; nothing was changed: use another backup")
             }
-            RestoreError::Open(_) | RestoreError::Store(_) => {
+            RestoreError::Open(_) => {
                 let fix = "; nothing was changed: the database is as before";
                 Self::Backup { file: UnfinishedRestore::path(places), cause: cause.to_string(), fix }
             }

@@ -67,16 +67,12 @@ impl Codec {
 
     /// A subject's name in the index: a keyed hash, so that the index does not reveal it.
     pub fn subject_index(&self, subject: &Subject) -> [u8; 16] {
-        let mut name = [0; 16];
-        name.copy_from_slice(&mac(&self.index, subject.as_str().as_bytes())[..16]);
-        name
+        half(mac(&self.index, subject.as_str().as_bytes()))
     }
 
     /// A client's name in the index of active sessions.
     pub fn client_index(&self, client: &ClientId) -> [u8; 16] {
-        let mut name = [0; 16];
-        name.copy_from_slice(&mac(&self.index, &[b"client/", client.as_str().as_bytes()].concat())[..16]);
-        name
+        half(mac(&self.index, &[b"client/", client.as_str().as_bytes()].concat()))
     }
 
     /// The key that authenticates backups.
@@ -260,6 +256,10 @@ fn mac(key: &SecretKey, text: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_bytes()).expect("HMAC takes keys of any length");
     mac.update(text);
     mac.finalize().into_bytes().into()
+}
+
+fn half(mac: [u8; 32]) -> [u8; 16] {
+    *mac.first_chunk().expect("it is longer")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redb::{ReadableTable, Table, TableHandle};
 
 use super::Result;
-use super::error::{corrupt, failed};
+use super::error::corrupt;
 use super::tables::{self, ACTIVE_COUNTS};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{ClientId, SessionId};
@@ -23,8 +23,8 @@ pub(super) struct ActiveCounts {
 impl ActiveCounts {
     pub fn read(table: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Self> {
         let mut numbers = BTreeMap::new();
-        for row in table.iter().map_err(failed)? {
-            let (name, bytes) = row.map_err(failed)?;
+        for row in table.iter()? {
+            let (name, bytes) = row?;
             let fault = |cause| corrupt(ACTIVE_COUNTS.name(), name.value(), cause);
             let client = name.value().parse().map_err(|_| fault("its client_id is malformed"))?;
             numbers.insert(
@@ -44,8 +44,8 @@ impl ActiveCounts {
         cuts: &CutOffs,
     ) -> Result<Self> {
         let mut active = Self::default();
-        for row in sessions.iter().map_err(failed)? {
-            let (id, bytes) = row.map_err(failed)?;
+        for row in sessions.iter()? {
+            let (id, bytes) = row?;
             match tables::decode(codec, windows, SessionId(*id.value()), bytes.value()) {
                 Ok(loaded) => active.opened(&loaded.session, cuts),
                 Err(error @ super::StoreError::Corrupt { .. }) => {
@@ -105,8 +105,8 @@ impl ActiveCounts {
     pub fn write(&mut self, table: &mut Table<&'static str, &'static [u8]>) -> Result<()> {
         for client in std::mem::take(&mut self.changed) {
             match self.numbers.get(&client) {
-                Some(number) => table.insert(client.as_str(), &number.to_be_bytes()[..]).map_err(failed)?,
-                None => table.remove(client.as_str()).map_err(failed)?,
+                Some(number) => table.insert(client.as_str(), &number.to_be_bytes()[..])?,
+                None => table.remove(client.as_str())?,
             };
         }
         Ok(())

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use redb::{ReadableTable, TableHandle, WriteTransaction};
+use redb::{ReadableTable, Table, TableHandle, WriteTransaction};
 
 use super::active_counts::ActiveCounts;
-use super::error::{corrupt, failed};
+use super::error::corrupt;
 use super::figures::UncommittedCounts;
 use super::subject_updates::SubjectUpdates;
-use super::tables::{self, EVENTS, HEAD, KEYS, Loaded, META, SESSIONS, Tables, dated_key, subject_key};
+use super::tables::{self, EVENTS, HEAD, KEYS, Loaded, SESSIONS, Tables, dated_key, subject_key};
 use super::{Opening, Registry, Result, StoreError};
 use crate::domain::client::Client;
 use crate::domain::cutoff::{CutOff, CutOffs};
@@ -57,8 +57,10 @@ pub(super) struct Batch<'t> {
     pub broken: Option<StoreError>,
     /// Jobs that continue in the next batch.
     pub again: Vec<Job>,
-    changed: bool,
-    touched: Vec<SessionId>,
+    /// Whether there is something to commit.
+    pub changed: bool,
+    /// The sessions that may have changed.
+    pub touched: Vec<SessionId>,
 }
 
 impl<'t> Batch<'t> {
@@ -83,8 +85,8 @@ impl<'t> Batch<'t> {
     pub fn finish(mut self) -> Result<Option<Vec<SessionId>>> {
         if self.changed {
             let head = self.state.cuts.head.0.to_be_bytes();
-            if self.tables.meta.get(HEAD).map_err(failed)?.is_none_or(|old| old.value() != head) {
-                self.tables.meta.insert(HEAD, &head[..]).map_err(failed)?;
+            if self.tables.meta.get(HEAD)?.is_none_or(|old| old.value() != head) {
+                self.tables.meta.insert(HEAD, &head[..])?;
             }
             self.state.active.write(&mut self.tables.active_counts)?;
         }
@@ -105,7 +107,7 @@ impl<'t> Batch<'t> {
         if self.state.cuts.check_registered(&requires).is_err() {
             return Ok(Err(NotOpened::ClientDeleted));
         }
-        if self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some() {
+        if self.tables.sessions.get(&session.id.0)?.is_some() {
             return Err(corrupt(SESSIONS.name(), session.id, "a session with this id already exists"));
         }
         if let Some(cap) = cap {
@@ -124,10 +126,10 @@ impl<'t> Batch<'t> {
         let issued = self.state.cuts.head.next();
         session.issued = issued;
         session.families.iter_mut().for_each(|family| family.issued = issued);
-        self.tables.subjects.insert(&self.subject_key(&session), ()).map_err(failed)?;
+        self.tables.subjects.insert(&self.subject_key(&session), ())?;
         self.index_active(None, Some(&session))?;
         let slot = session.due();
-        self.tables.expiry.insert(&dated_key(slot.millis(), session.id.0), ()).map_err(failed)?;
+        self.tables.expiry.insert(&dated_key(slot.millis(), session.id.0), ())?;
         self.put_session(&session, slot)?;
         self.replace_windows(&[], &session)?;
         self.put_data(session.id, data)?;
@@ -138,7 +140,7 @@ impl<'t> Batch<'t> {
 
     pub fn end_everything(&mut self, event: Event) -> Result<()> {
         let cut = CutOff { position: self.state.cuts.head.next(), at: event.at, by: event.by.clone() };
-        self.tables.cut_offs.insert("", &*record::encode_cut_off("", &cut)).map_err(failed)?;
+        self.tables.cut_offs.insert("", &*record::encode_cut_off("", &cut))?;
         self.state.cuts.everything = Some(cut);
         self.state.uncommitted.ended(EndReason::AllRevoked, self.state.active.all_cut_off());
         self.state.registry_changed = true;
@@ -162,10 +164,7 @@ impl<'t> Batch<'t> {
             match (before, after) {
                 (_, Some(client)) => {
                     self.state.cuts.registered.insert(id.clone(), client.incarnation);
-                    self.tables
-                        .clients
-                        .insert(id.as_str(), &*record::encode_client(&client))
-                        .map_err(failed)?;
+                    self.tables.clients.insert(id.as_str(), &*record::encode_client(&client))?;
                     self.state.clients.insert(id, Arc::new(client));
                 }
                 (Some(before), None) => self.delete_client(id, &before, decision.events.first())?,
@@ -183,11 +182,8 @@ impl<'t> Batch<'t> {
     fn delete_client(&mut self, id: ClientId, before: &Client, event: Option<&Event>) -> Result<()> {
         let (at, by) = event.map_or((before.updated_at, ENGINE.into()), |event| (event.at, event.by.clone()));
         let cut = CutOff { position: self.state.cuts.head.next(), at, by };
-        self.tables.clients.remove(id.as_str()).map_err(failed)?;
-        self.tables
-            .cut_offs
-            .insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut))
-            .map_err(failed)?;
+        self.tables.clients.remove(id.as_str())?;
+        self.tables.cut_offs.insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut))?;
         self.state.clients.remove(&id);
         self.state.cuts.registered.remove(&id);
         self.state.uncommitted.ended(EndReason::ClientDeleted, self.state.active.client_cut_off(&id));
@@ -196,16 +192,11 @@ impl<'t> Batch<'t> {
     }
 
     pub fn update_keys<T>(&mut self, decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T>) -> Result<T> {
-        let before = match self.tables.meta.get(KEYS).map_err(failed)? {
-            Some(bytes) => {
-                record::decode_keys(bytes.value()).map_err(|fault| corrupt(META.name(), KEYS, fault))?
-            }
-            None => vec![],
-        };
+        let before = tables::signing_keys(&self.tables.meta)?;
         let mut after = before.clone();
         let decision = decide(&mut after);
         if after != before {
-            self.tables.meta.insert(KEYS, &*record::encode_keys(&after)).map_err(failed)?;
+            self.tables.meta.insert(KEYS, &*record::encode_keys(&after))?;
             self.changed = true;
         }
         self.append(&decision.events)?;
@@ -215,11 +206,11 @@ impl<'t> Batch<'t> {
     pub fn revoke_token(&mut self, token: RevokedToken, event: Event) -> Result<bool> {
         let key = dated_key(token.expires_at, token.id.0);
         if token.counts_as_revoked(tables::revoked_until(&self.tables.meta)?)
-            || self.tables.revoked.get(&key).map_err(failed)?.is_some()
+            || self.tables.revoked.get(&key)?.is_some()
         {
             return Ok(false);
         }
-        self.tables.revoked.insert(&key, ()).map_err(failed)?;
+        self.tables.revoked.insert(&key, ())?;
         self.append(&[event])?;
         Ok(true)
     }
@@ -246,9 +237,9 @@ impl<'t> Batch<'t> {
         if let Some(session) = before.or(after).filter(|_| was != is) {
             let key = tables::active_key_of(self.codec, session);
             if is {
-                self.tables.active.insert(&key, ()).map_err(failed)?;
+                self.tables.active.insert(&key, ())?;
             } else {
-                self.tables.active.remove(&key).map_err(failed)?;
+                self.tables.active.remove(&key)?;
             }
             self.changed = true;
         }
@@ -290,8 +281,8 @@ impl<'t> Batch<'t> {
     pub(super) fn move_slot(&mut self, before: &Loaded, slot: Timestamp) -> Result<()> {
         if slot != before.slot {
             let id = before.session.id.0;
-            self.tables.expiry.remove(&dated_key(before.slot.millis(), id)).map_err(failed)?;
-            self.tables.expiry.insert(&dated_key(slot.millis(), id), ()).map_err(failed)?;
+            self.tables.expiry.remove(&dated_key(before.slot.millis(), id))?;
+            self.tables.expiry.insert(&dated_key(slot.millis(), id), ())?;
             self.changed = true;
         }
         Ok(())
@@ -302,12 +293,7 @@ impl<'t> Batch<'t> {
         self.touched.push(session.id);
         self.state.subject_updates.note(self.codec, session);
         let bytes = self.codec.encode_session(session, slot);
-        let same =
-            self.tables.sessions.get(&session.id.0).map_err(failed)?.is_some_and(|old| old.value() == bytes);
-        if !same {
-            self.tables.sessions.insert(&session.id.0, &*bytes).map_err(failed)?;
-            self.changed = true;
-        }
+        self.changed |= put(&mut self.tables.sessions, session.id, &bytes)?;
         Ok(())
     }
 
@@ -323,11 +309,11 @@ impl<'t> Batch<'t> {
             .filter_map(|f| f.window.as_ref().map(|window| (keep(f.number, window), window)))
             .collect();
         for (key, _) in old.iter().filter(|(key, _)| !new.iter().any(|(kept, _)| kept == key)) {
-            self.changed |= self.tables.windows.remove(key).map_err(failed)?.is_some();
+            self.changed |= self.tables.windows.remove(key)?.is_some();
         }
         for (key, window) in new {
             if !old.contains(&(key, Some(window))) {
-                self.tables.windows.insert(&key, &*self.codec.encode_window(&key, window)).map_err(failed)?;
+                self.tables.windows.insert(&key, &*self.codec.encode_window(&key, window))?;
                 self.changed = true;
             }
         }
@@ -336,12 +322,7 @@ impl<'t> Batch<'t> {
 
     fn put_data(&mut self, id: SessionId, data: Option<Data>) -> Result<()> {
         let Some(data) = data else { return Ok(()) };
-        let bytes = self.codec.encode_data(id, &data);
-        let same = self.tables.data.get(&id.0).map_err(failed)?.is_some_and(|old| old.value() == bytes);
-        if !same {
-            self.tables.data.insert(&id.0, &*bytes).map_err(failed)?;
-            self.changed = true;
-        }
+        self.changed |= put(&mut self.tables.data, id, &self.codec.encode_data(id, &data))?;
         Ok(())
     }
 
@@ -349,15 +330,11 @@ impl<'t> Batch<'t> {
     pub(super) fn append(&mut self, events: &[Event]) -> Result<()> {
         for event in events {
             let position = self.state.cuts.head.next();
-            let old = self
-                .tables
-                .events
-                .insert(position.0, &*self.codec.encode_event(position.0, event))
-                .map_err(failed)?;
+            let old = self.tables.events.insert(position.0, &*self.codec.encode_event(position.0, event))?;
             if old.is_some() {
-                return Err(StoreError::Failed(
-                    format!("table {} already has an event at position {}", EVENTS.name(), position.0).into(),
-                ));
+                let taken =
+                    format!("table {} already has an event at position {}", EVENTS.name(), position.0);
+                return Err(StoreError::Failed(taken.into()));
             }
             self.state.cuts.head = position;
             self.state.uncommitted.event(event);
@@ -366,15 +343,16 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    pub(super) fn mark_changed(&mut self) {
-        self.changed = true;
-    }
-
-    pub(super) fn mark_touched(&mut self, id: SessionId) {
-        self.touched.push(id);
-    }
-
     pub(super) fn subject_key(&self, session: &Session) -> [u8; 32] {
         subject_key(self.codec.subject_index(&session.subject), session.id)
     }
+}
+
+/// Writes a value unless the stored bytes are the same. Returns whether it did.
+fn put(table: &mut Table<&'static [u8; 16], &'static [u8]>, id: SessionId, bytes: &[u8]) -> Result<bool> {
+    let differs = table.get(&id.0)?.is_none_or(|old| old.value() != bytes);
+    if differs {
+        table.insert(&id.0, bytes)?;
+    }
+    Ok(differs)
 }

@@ -62,6 +62,31 @@ impl From<redb::DatabaseError> for OpenError {
     }
 }
 
+/// The library's errors in an open database.
+macro_rules! failures {
+    ($($error:ty),+) => {$(
+        impl From<$error> for StoreError {
+            fn from(error: $error) -> Self {
+                failed(error)
+            }
+        }
+
+        impl From<$error> for OpenError {
+            fn from(error: $error) -> Self {
+                Self::Store(error.into())
+            }
+        }
+    )+};
+}
+
+failures!(
+    redb::StorageError,
+    redb::TableError,
+    redb::TransactionError,
+    redb::CommitError,
+    redb::SetDurabilityError
+);
+
 /// The library panics at some kinds of damage; an opening reports them as `Damaged`.
 pub(super) fn unless_damaged<T>(open: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
     quietly(open).unwrap_or(Err(OpenError::Damaged))
@@ -94,7 +119,7 @@ fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
     done
 }
 
-pub(super) fn failed(error: impl Into<redb::Error>) -> StoreError {
+fn failed(error: impl Into<redb::Error>) -> StoreError {
     StoreError::Failed(error.into().to_string().into())
 }
 

@@ -5,21 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use redb::{ReadableDatabase, StorageBackend};
 
-use self::subject::SubjectUpdate;
-use super::check::Note;
 use super::record::Codec;
-use super::{Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept};
-use crate::domain::client::Client;
-use crate::domain::cutoff::CutOffs;
-use crate::domain::event::Event;
-use crate::domain::id::{ClientId, Position, SessionId, Subject};
-use crate::domain::key::KeyRecord;
-use crate::domain::session::{Data, Decision, NotOpened, RevokedToken, Session};
-use crate::domain::time::Timestamp;
-use crate::files::sync_directory_of;
+use super::{Opening, Registry, Result, StoreError, Sweep, Swept};
+use crate::files::{if_present, sync_directory_of};
 use crate::token::keys::Keys;
 
 mod active_counts;
@@ -28,10 +18,9 @@ mod batch;
 mod check;
 mod error;
 mod figures;
-mod measure;
 mod open;
 mod options;
-mod reads;
+mod port;
 mod recall;
 mod restore;
 mod subject;
@@ -59,10 +48,7 @@ impl Redb {
     /// Creates an empty database at `path` atomically: an interrupted start leaves no incomplete file there.
     pub fn create(path: &Path, keys: &Keys) -> std::result::Result<(), OpenError> {
         let unfinished = path.with_extension("new");
-        match std::fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        if_present(std::fs::remove_file(&unfinished))?;
         Self::open(&unfinished, keys, Options { cache_bytes: 1 << 20, write_queue_max: 1 })?.close();
         std::fs::rename(&unfinished, path)?;
         Ok(sync_directory_of(path)?)
@@ -109,7 +95,7 @@ impl Redb {
 
     /// The bytes of each table in the file, including unused space in its pages.
     pub fn stored_bytes(&self) -> Result<Vec<(&'static str, u64)>> {
-        let read = self.db.begin_read().map_err(error::failed)?;
+        let read = self.db.begin_read()?;
         Ok(walk::table_stats(&read)?.into_iter().map(|(name, _, bytes)| (name, bytes)).collect())
     }
 
@@ -130,130 +116,5 @@ impl Redb {
 impl Drop for Redb {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-impl Store for Redb {
-    async fn update<T: Send + 'static>(
-        &self,
-        id: SessionId,
-        lane: Lane,
-        decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
-    ) -> Result<Option<T>> {
-        self.shared.submit(lane, move |batch| batch.update(id, decide)).await
-    }
-
-    async fn open(&self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
-        self.shared.submit(Lane::Ordinary, |batch| batch.open(opening)).await
-    }
-
-    async fn update_subject(
-        &self,
-        subject: Subject,
-        closing: Event,
-        decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
-    ) -> Result<usize> {
-        let mut update = SubjectUpdate::new(subject, closing, decide);
-        self.shared.submit_slices(Lane::Revocation, move |batch| batch.update_subject(&mut update)).await
-    }
-
-    async fn end_everything(&self, event: Event) -> Result<()> {
-        self.shared.submit(Lane::Revocation, |batch| batch.end_everything(event)).await
-    }
-
-    async fn update_client<T: Send + 'static>(
-        &self,
-        id: ClientId,
-        decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T> + Send + 'static,
-    ) -> Result<T> {
-        self.shared.submit(Lane::Revocation, |batch| batch.update_client(id, decide)).await
-    }
-
-    async fn update_keys<T: Send + 'static>(
-        &self,
-        decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static,
-    ) -> Result<T> {
-        self.shared.submit(Lane::Revocation, |batch| batch.update_keys(decide)).await
-    }
-
-    async fn revoke_token(&self, token: RevokedToken, event: Event) -> Result<bool> {
-        self.shared.submit(Lane::Revocation, move |batch| batch.revoke_token(token, event)).await
-    }
-
-    async fn sweep(&self, sweep: Sweep) -> Result<Swept> {
-        self.shared.submit(Lane::Ordinary, move |batch| batch.sweep(sweep)).await
-    }
-
-    async fn session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
-        self.read_session(id)
-    }
-
-    async fn data(&self, id: SessionId) -> Result<Option<Data>> {
-        self.read_data(id)
-    }
-
-    async fn sessions(
-        &self,
-        subject: Option<Subject>,
-        after: Option<SessionId>,
-        limit: usize,
-    ) -> Result<Vec<Session>> {
-        self.read_sessions(subject.as_ref(), after, limit)
-    }
-
-    async fn active_sessions(
-        &self,
-        subject: Subject,
-        client: Option<ClientId>,
-        after: Option<SessionId>,
-        limit: usize,
-    ) -> Result<Vec<Session>> {
-        self.read_active_sessions(&subject, client.as_ref(), after, limit)
-    }
-
-    async fn keys(&self) -> Result<Vec<KeyRecord>> {
-        self.read_keys()
-    }
-
-    async fn is_revoked(&self, token: RevokedToken) -> Result<bool> {
-        self.read_revoked(token)
-    }
-
-    async fn events(&self, after: Position, limit: usize) -> Result<Vec<(Position, Event)>> {
-        self.read_events(after, limit)
-    }
-
-    fn registry(&self) -> Arc<Registry> {
-        self.shared.registry.load_full()
-    }
-
-    fn head(&self) -> Position {
-        self.shared.head()
-    }
-
-    async fn head_after(&self, position: Position) {
-        self.shared.head_after(position).await;
-    }
-
-    fn figures(&self) -> Result<Figures> {
-        self.read_figures()
-    }
-
-    fn ready(&self) -> Result<()> {
-        self.shared.ready()
-    }
-
-    fn backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>> {
-        self.walk_backup(made_at)
-    }
-
-    fn check(&self, now: Timestamp) -> Result<Pieces<Note>> {
-        self.walk_check(now)
-    }
-
-    async fn stats(&self) -> Result<Stats> {
-        let (db, codec, path) = (self.db.clone(), self.codec.clone(), self.path.clone());
-        let stats = tokio::task::spawn_blocking(move || walk::stats(&db, &codec, path.as_deref()));
-        stats.await.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string().into())))
     }
 }

@@ -6,15 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::backends::FileBackend;
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableError, TableHandle,
-};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableHandle};
 use subtle::ConstantTimeEq;
 
 use super::StoreError;
 use super::active_counts::ActiveCounts;
 use super::batch::WriterState;
-use super::error::{OpenError, corrupt, failed};
+use super::error::{OpenError, corrupt};
 use super::figures::UncommittedCounts;
 use super::subject_updates::SubjectUpdates;
 use super::tables::{
@@ -50,6 +48,11 @@ pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenError> {
     Ok(FileBackend::new(opened.file)?)
 }
 
+/// Opens the file without looking into it.
+pub(super) fn database(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
+    Ok(Database::builder().set_cache_size(cache_bytes).create_with_backend(backend(path)?)?)
+}
+
 pub(super) fn open(
     backend: impl StorageBackend,
     codec: &Codec,
@@ -63,10 +66,10 @@ pub(super) fn open(
     let format = recognise(&db, codec)?;
     if repaired.load(Ordering::Relaxed) {
         // The next opening is quick only if the last commit stored the allocator's state.
-        begin(&db)?.commit().map_err(failed)?;
+        begin(&db)?.commit()?;
     }
     upgrade(&db, codec, format)?;
-    let mut state = read_state(&db.begin_read().map_err(failed)?)?;
+    let mut state = read_state(&db.begin_read()?)?;
     state.active = read_active(&db, codec, &state.cuts)?;
     Ok((db, state))
 }
@@ -74,8 +77,8 @@ pub(super) fn open(
 /// Marks an empty database; rejects one that is not keyfob's, or that belongs to another master key. Returns the
 /// format.
 fn recognise(db: &Database, codec: &Codec) -> Result<u32, OpenError> {
-    let read = db.begin_read().map_err(failed)?;
-    let mut names = read.list_tables().map_err(failed)?.map(|table| table.name().to_owned());
+    let read = db.begin_read()?;
+    let mut names = read.list_tables()?.map(|table| table.name().to_owned());
     match names.next() {
         None => {
             mark(db, codec)?;
@@ -93,8 +96,8 @@ fn recognise(db: &Database, codec: &Codec) -> Result<u32, OpenError> {
 pub(super) fn recognise_existing(read: &ReadTransaction, codec: &Codec) -> Result<u32, OpenError> {
     let meta =
         read.open_table(META).map_err(|_| OpenError::NotOurs("its table meta has other types".into()))?;
-    let format = meta.get(FORMAT).map_err(failed)?;
-    let check = meta.get(KEY_CHECK).map_err(failed)?;
+    let format = meta.get(FORMAT)?;
+    let check = meta.get(KEY_CHECK)?;
     prove(format.as_ref().map(|format| format.value()), check.as_ref().map(|check| check.value()), codec)
 }
 
@@ -118,8 +121,8 @@ pub(super) fn upgrade(db: &Database, codec: &Codec, format: u32) -> super::Resul
 
 /// Whether the snapshot has the index of active sessions.
 pub(super) fn has_active_index(read: &ReadTransaction) -> super::Result<bool> {
-    let meta = read.open_table(META).map_err(failed)?;
-    let format = meta.get(FORMAT).map_err(failed)?;
+    let meta = read.open_table(META)?;
+    let format = meta.get(FORMAT)?;
     Ok(format.is_none_or(|format| *format.value() != *format_of(1)))
 }
 
@@ -130,18 +133,18 @@ fn format_of(version: u32) -> Vec<u8> {
 fn mark(db: &Database, codec: &Codec) -> super::Result<()> {
     let transaction = begin(db)?;
     let mut tables = Tables::open(&transaction)?;
-    tables.meta.insert(FORMAT, &*format_of(FORMAT_VERSION)).map_err(failed)?;
-    tables.meta.insert(KEY_CHECK, &codec.key_check()[..]).map_err(failed)?;
-    tables.meta.insert(HEAD, &0_u64.to_be_bytes()[..]).map_err(failed)?;
+    tables.meta.insert(FORMAT, &*format_of(FORMAT_VERSION))?;
+    tables.meta.insert(KEY_CHECK, &codec.key_check()[..])?;
+    tables.meta.insert(HEAD, &0_u64.to_be_bytes()[..])?;
     drop(tables);
-    transaction.commit().map_err(failed)
+    Ok(transaction.commit()?)
 }
 
 /// The writer's state as of one snapshot.
 pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
     let mut cuts = CutOffs::default();
-    for entry in read.open_table(CUT_OFFS).map_err(failed)?.iter().map_err(failed)? {
-        let (key, bytes) = entry.map_err(failed)?;
+    for entry in read.open_table(CUT_OFFS)?.iter()? {
+        let (key, bytes) = entry?;
         let name = key.value();
         let cut = record::decode_cut_off(name, bytes.value())
             .map_err(|fault| corrupt(CUT_OFFS.name(), name, fault))?;
@@ -152,8 +155,8 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
         }
     }
     let mut clients = HashMap::new();
-    for entry in read.open_table(CLIENTS).map_err(failed)?.iter().map_err(failed)? {
-        let (key, bytes) = entry.map_err(failed)?;
+    for entry in read.open_table(CLIENTS)?.iter()? {
+        let (key, bytes) = entry?;
         let id = client_id(CLIENTS.name(), key.value())?;
         let deleted = cuts.clients.get(&id).map_or(Position::default(), |cut| cut.position);
         let client = record::decode_client(id.as_str(), bytes.value(), deleted)
@@ -161,20 +164,15 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
         cuts.registered.insert(id.clone(), client.incarnation);
         clients.insert(id, Arc::new(client));
     }
-    let meta = read.open_table(META).map_err(failed)?;
-    let head = meta.get(HEAD).map_err(failed)?.and_then(|bytes| bytes.value().try_into().ok());
+    let meta = read.open_table(META)?;
+    let head = meta.get(HEAD)?.and_then(|bytes| bytes.value().try_into().ok());
     let head = u64::from_be_bytes(head.ok_or_else(|| corrupt(META.name(), HEAD, "absent, or not a number"))?);
-    let last = read
-        .open_table(EVENTS)
-        .map_err(failed)?
-        .last()
-        .map_err(failed)?
-        .map(|(position, _)| position.value());
+    let last = read.open_table(EVENTS)?.last()?.map(|(position, _)| position.value());
     if last.is_some_and(|last| last != head) {
         return Err(corrupt(META.name(), HEAD, "not the position of the last event"));
     }
     cuts.head = Position(head);
-    let epochs = match meta.get(EPOCHS).map_err(failed)? {
+    let epochs = match meta.get(EPOCHS)? {
         Some(bytes) => {
             record::decode_epochs(bytes.value()).map_err(|fault| corrupt(META.name(), EPOCHS, fault))?
         }
@@ -194,26 +192,23 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
 /// Reads the counts of active sessions. A database from before they were kept is counted once, and so is one
 /// whose counts cannot be decoded.
 fn read_active(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<ActiveCounts> {
-    let read = db.begin_read().map_err(failed)?;
-    match read.open_table(ACTIVE_COUNTS) {
-        Ok(table) => match ActiveCounts::read(&table) {
+    let read = db.begin_read()?;
+    if let Some(table) = super::tables::open(&read, &ACTIVE_COUNTS)? {
+        match ActiveCounts::read(&table) {
             Err(error @ StoreError::Corrupt { .. }) => {
                 tracing::warn!(%error, "the active sessions are counted again")
             }
             read => return read,
-        },
-        Err(TableError::TableDoesNotExist(_)) => {}
-        Err(other) => return Err(failed(other)),
+        }
     }
-    let (sessions, windows) =
-        (read.open_table(SESSIONS).map_err(failed)?, read.open_table(WINDOWS).map_err(failed)?);
+    let (sessions, windows) = (read.open_table(SESSIONS)?, read.open_table(WINDOWS)?);
     let mut active = ActiveCounts::count(codec, &sessions, &windows, cuts)?;
     let transaction = begin(db)?;
     let mut tables = Tables::open(&transaction)?;
-    tables.active_counts.retain(|_, _| false).map_err(failed)?;
+    tables.active_counts.retain(|_, _| false)?;
     active.write(&mut tables.active_counts)?;
     drop(tables);
-    transaction.commit().map_err(failed)?;
+    transaction.commit()?;
     Ok(active)
 }
 

@@ -5,20 +5,20 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
 
-use super::error::{OpenError, failed, unless_damaged};
-use super::open::{backend, prove, read_state, recognise_existing, upgrade};
+use super::error::{OpenError, unless_damaged};
+use super::open::{database, prove, read_state, recognise_existing, upgrade};
 use super::tables::{
     ACTIVE_COUNTS, EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, META, NAMES, RESTORED, Tables, Visit, each,
 };
 use super::writer::begin;
-use super::{Result, StoreError, check};
+use super::{Result, check};
 use crate::domain::cutoff::CutOff;
 use crate::domain::epoch::Reached;
 use crate::domain::event::Event;
 use crate::domain::id::Position;
 use crate::domain::key::KeyRecord;
 use crate::domain::time::Timestamp;
-use crate::files::sync_directory_of;
+use crate::files::{if_present, sync_directory_of};
 use crate::store::backup::{Damage, Piece};
 use crate::store::check::{Find, Note};
 use crate::store::record::{self, Codec};
@@ -33,12 +33,9 @@ pub enum RestoreError {
     /// It is incomplete or damaged.
     #[error(transparent)]
     Damage(#[from] Damage),
-    /// It belongs to another master key, or has another version.
+    /// It belongs to another master key, has another version, or the new database cannot be written or read.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The new database could not be written or read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    Open(OpenError),
     #[error(
         "it has a table {0}, which this keyfob does not support: use the keyfob that made it, or a newer one"
     )]
@@ -46,6 +43,15 @@ pub enum RestoreError {
     /// An entry's key or value has an invalid length or encoding.
     #[error("it has an invalid entry in table {0}")]
     Malformed(&'static str),
+}
+
+impl<E> From<E> for RestoreError
+where
+    OpenError: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self::Open(error.into())
+    }
 }
 
 /// The new database, while it is filled.
@@ -65,17 +71,8 @@ pub struct Restoring {
 impl Restoring {
     /// Creates an empty database at `path`. A file that an interrupted attempt left there is removed.
     pub fn begin(path: &Path, keys: &Keys, cache_bytes: usize) -> std::result::Result<Self, RestoreError> {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(OpenError::Io(error).into());
-            }
-            _ => {}
-        }
-        let mut builder = Database::builder();
-        let db = builder
-            .set_cache_size(cache_bytes)
-            .create_with_backend(backend(path)?)
-            .map_err(OpenError::from)?;
+        if_present(std::fs::remove_file(path))?;
+        let db = database(path, cache_bytes)?;
         let transaction = Some(begin(&db)?);
         let claims = Some([None, None]);
         Ok(Self {
@@ -97,8 +94,9 @@ impl Restoring {
             Piece::Table(name) => {
                 self.flush()?;
                 self.table = NAMES
-                    .into_iter()
-                    .find(|known| known == name)
+                    .iter()
+                    .copied()
+                    .find(|known| *known == *name)
                     .ok_or_else(|| RestoreError::UnknownTable((*name).to_owned()))?;
                 if self.table != META.name()
                     && let Some([format, check]) = self.claims.take()
@@ -142,15 +140,15 @@ impl Restoring {
         self.flush()?;
         if let Some(transaction) = self.transaction.take() {
             Tables::open(&transaction)?;
-            transaction.commit().map_err(failed)?;
+            transaction.commit()?;
         }
-        let format = recognise_existing(&self.db.begin_read().map_err(failed)?, &self.codec)?;
+        let format = recognise_existing(&self.db.begin_read()?, &self.codec)?;
         Ok(upgrade(&self.db, &self.codec, format)?)
     }
 
     /// Checks it like [`super::Store::check`], counting the sessions that were active at `made_at`.
     pub fn check(&self, made_at: Timestamp, report: &mut dyn FnMut(Note) -> Result<()>) -> Result<()> {
-        check::check(&self.db.begin_read().map_err(failed)?, &self.codec, made_at, report)
+        check::check(&self.db.begin_read()?, &self.codec, made_at, report)
     }
 
     /// Starts the new epoch: cuts off all that was issued before, replaces the signing keys by `keys`, and
@@ -166,8 +164,8 @@ impl Restoring {
         let began = self.write_epoch(event, keys, lost, chance)?;
         let Self { db, path, .. } = self;
         drop(db);
-        std::fs::File::open(&path).and_then(|file| file.sync_all()).map_err(OpenError::Io)?;
-        sync_directory_of(&path).map_err(OpenError::Io)?;
+        std::fs::File::open(&path).and_then(|file| file.sync_all())?;
+        sync_directory_of(&path)?;
         Ok(began)
     }
 
@@ -178,24 +176,21 @@ impl Restoring {
         lost: Option<Reached>,
         chance: u32,
     ) -> Result<Position> {
-        let mut state = read_state(&self.db.begin_read().map_err(failed)?)?;
+        let mut state = read_state(&self.db.begin_read()?)?;
         let transaction = begin(&self.db)?;
         let mut tables = Tables::open(&transaction)?;
-        let oldest = tables
-            .events
-            .first()
-            .map_err(failed)?
-            .map_or(state.cuts.head, |(position, _)| Position(position.value()));
+        let oldest =
+            tables.events.first()?.map_or(state.cuts.head, |(position, _)| Position(position.value()));
         let began = state.epochs.begin(state.cuts.head, oldest, lost, event.at, chance);
         let cut = CutOff { position: began, at: event.at, by: event.by.clone() };
-        tables.cut_offs.insert(RESTORED, &*record::encode_cut_off(RESTORED, &cut)).map_err(failed)?;
-        tables.meta.insert(KEYS, &*record::encode_keys(keys)).map_err(failed)?;
-        tables.meta.insert(EPOCHS, &*record::encode_epochs(&state.epochs)).map_err(failed)?;
-        tables.meta.insert(HEAD, &began.0.to_be_bytes()[..]).map_err(failed)?;
-        tables.active_counts.retain(|_, _| false).map_err(failed)?;
-        tables.events.insert(began.0, &*self.codec.encode_event(began.0, event)).map_err(failed)?;
+        tables.cut_offs.insert(RESTORED, &*record::encode_cut_off(RESTORED, &cut))?;
+        tables.meta.insert(KEYS, &*record::encode_keys(keys))?;
+        tables.meta.insert(EPOCHS, &*record::encode_epochs(&state.epochs))?;
+        tables.meta.insert(HEAD, &began.0.to_be_bytes()[..])?;
+        tables.active_counts.retain(|_, _| false)?;
+        tables.events.insert(began.0, &*self.codec.encode_event(began.0, event))?;
         drop(tables);
-        transaction.commit().map_err(failed)?;
+        transaction.commit()?;
         Ok(began)
     }
 }
@@ -210,12 +205,12 @@ struct Put<'t> {
 impl Visit for Put<'_> {
     fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
         &mut self,
-        table: super::tables::Definition<K, V>,
+        table: &'static super::tables::Definition<K, V>,
     ) -> Result<()> {
         if table.name() != self.table {
             return Ok(());
         }
-        let mut table = self.transaction.open_table(table).map_err(failed)?;
+        let mut table = self.transaction.open_table(*table)?;
         for (key, value) in &self.entries {
             // A key has a fixed length, or is a name.
             let sound =
@@ -224,7 +219,7 @@ impl Visit for Put<'_> {
                 self.malformed = true;
                 return Ok(());
             }
-            table.insert(K::from_bytes(key), V::from_bytes(value)).map_err(failed)?;
+            table.insert(K::from_bytes(key), V::from_bytes(value))?;
         }
         Ok(())
     }
@@ -234,9 +229,8 @@ impl Visit for Put<'_> {
 pub fn reached(path: &Path, keys: &Keys, cache_bytes: usize) -> Option<Reached> {
     path.metadata().ok().filter(|metadata| metadata.len() > 0)?;
     let read = || {
-        let mut builder = Database::builder();
-        let db = builder.set_cache_size(cache_bytes).create_with_backend(backend(path)?)?;
-        let read = db.begin_read().map_err(failed)?;
+        let db = database(path, cache_bytes)?;
+        let read = db.begin_read()?;
         recognise_existing(&read, &Codec::new(keys))?;
         let state = read_state(&read)?;
         Ok(Reached { head: state.cuts.head, number: state.epochs.number() })
@@ -253,28 +247,27 @@ pub fn check_file(
     report: &mut dyn FnMut(Note) -> Result<()>,
 ) -> std::result::Result<(), OpenError> {
     unless_damaged(|| {
-        let mut builder = Database::builder();
-        let mut db = builder.set_cache_size(cache_bytes).create_with_backend(backend(path)?)?;
+        let mut db = database(path, cache_bytes)?;
         let codec = Codec::new(keys);
-        if db.begin_read().map_err(failed)?.list_tables().map_err(failed)?.next().is_none() {
+        if db.begin_read()?.list_tables()?.next().is_none() {
             return Err(OpenError::NotOurs("it is empty".into()));
         }
-        recognise_existing(&db.begin_read().map_err(failed)?, &codec)?;
+        recognise_existing(&db.begin_read()?, &codec)?;
         if !db.check_integrity()? {
             let cause = "the pages of the file were inconsistent, and were repaired as far as possible";
             report(Note::Find(Find { table: "(file)", key: path.display().to_string().into(), cause }))?;
         }
         let mut recount = false;
-        check::check(&db.begin_read().map_err(failed)?, &codec, now, &mut |note| {
+        check::check(&db.begin_read()?, &codec, now, &mut |note| {
             recount |= matches!(&note, Note::Find(find) if find.is_count());
             report(note)
         })?;
         let transaction = begin(&db)?;
         if recount {
             // The next opening then counts again.
-            transaction.delete_table(ACTIVE_COUNTS).map_err(failed)?;
+            transaction.delete_table(ACTIVE_COUNTS)?;
         }
         // The next opening is quick only if the last commit stored the allocator's state.
-        Ok(transaction.commit().map_err(failed)?)
+        Ok(transaction.commit()?)
     })
 }

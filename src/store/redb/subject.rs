@@ -9,7 +9,6 @@ use redb::ReadableTable;
 
 use super::Result;
 use super::batch::Batch;
-use super::error::failed;
 use super::tables::{active_key, id_at_end};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::Event;
@@ -61,8 +60,8 @@ impl Batch<'_> {
         let last = active_key(subject, [0xff; 16], SessionId([0xff; 16]));
         let range = (Bound::Excluded(&first), Bound::Included(&last));
         let mut keys = vec![];
-        for entry in self.tables.active.range::<&[u8; 48]>(range).map_err(failed)?.take(SLICE + 1) {
-            keys.push(*entry.map_err(failed)?.0.value());
+        for entry in self.tables.active.range::<&[u8; 48]>(range)?.take(SLICE + 1) {
+            keys.push(*entry?.0.value());
         }
         let more = keys.len() > SLICE;
         keys.truncate(SLICE);

@@ -3,8 +3,8 @@
 use redb::{ReadableTable, TableHandle};
 
 use super::batch::Batch;
-use super::error::{corrupt, failed};
-use super::tables::{EVENTS, Loaded, REVOKED_UNTIL, dated_key, id_at_end, revoked_until};
+use super::error::corrupt;
+use super::tables::{EVENTS, Loaded, REVOKED_UNTIL, dated_key, id_at_end, number_at_start, revoked_until};
 use super::{Result, StoreError, Sweep, Swept};
 use crate::domain::id::SessionId;
 use crate::domain::policy::RETRY_WINDOW_MAX;
@@ -75,31 +75,28 @@ impl Batch<'_> {
             .iter()
             .filter(|at| session.family(at.family).is_none_or(|family| family.window.is_none()))
         {
-            self.tables.windows.remove(&window_key(at.closes_at, session.id, at.family)).map_err(failed)?;
+            self.tables.windows.remove(&window_key(at.closes_at, session.id, at.family))?;
         }
         Ok(())
     }
 
     fn purge(&mut self, loaded: &Loaded) -> Result<()> {
         let SessionId(id) = loaded.session.id;
-        self.mark_touched(loaded.session.id);
+        self.touched.push(loaded.session.id);
         self.index_active(Some(&loaded.session), None)?;
         self.state.active.became(&loaded.session, None, &self.state.cuts);
-        self.tables.sessions.remove(&id).map_err(failed)?;
-        self.tables.data.remove(&id).map_err(failed)?;
-        self.tables.subjects.remove(&self.subject_key(&loaded.session)).map_err(failed)?;
+        self.tables.sessions.remove(&id)?;
+        self.tables.data.remove(&id)?;
+        self.tables.subjects.remove(&self.subject_key(&loaded.session))?;
         for at in &loaded.windows {
-            self.tables
-                .windows
-                .remove(&window_key(at.closes_at, loaded.session.id, at.family))
-                .map_err(failed)?;
+            self.tables.windows.remove(&window_key(at.closes_at, loaded.session.id, at.family))?;
         }
         self.drop_entry(dated_key(loaded.slot.millis(), id))
     }
 
     fn drop_entry(&mut self, key: [u8; 24]) -> Result<()> {
-        self.tables.expiry.remove(&key).map_err(failed)?;
-        self.mark_changed();
+        self.tables.expiry.remove(&key)?;
+        self.changed = true;
         Ok(())
     }
 
@@ -116,16 +113,16 @@ impl Batch<'_> {
         swept.more |= cut(&mut keys, sweep.entries_max);
         swept.windows += keys.len();
         for key in keys {
-            self.tables.windows.remove(&key).map_err(failed)?;
-            self.mark_changed();
+            self.tables.windows.remove(&key)?;
+            self.changed = true;
         }
         Ok(())
     }
 
     fn sweep_events(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let mut old = vec![];
-        for entry in self.tables.events.iter().map_err(failed)?.take(sweep.entries_max + 1) {
-            let (position, bytes) = entry.map_err(failed)?;
+        for entry in self.tables.events.iter()?.take(sweep.entries_max + 1) {
+            let (position, bytes) = entry?;
             match event_time(bytes.value()) {
                 Ok(at) if at.plus(sweep.retention) > sweep.now.wall => break,
                 Ok(_) => {}
@@ -139,8 +136,8 @@ impl Batch<'_> {
         swept.more |= cut(&mut old, sweep.entries_max);
         swept.events += old.len();
         for position in old {
-            self.tables.events.remove(position).map_err(failed)?;
-            self.mark_changed();
+            self.tables.events.remove(position)?;
+            self.changed = true;
         }
         Ok(())
     }
@@ -156,22 +153,15 @@ impl Batch<'_> {
         swept.more |= cut(&mut expired, sweep.entries_max);
         swept.tokens += expired.len();
         if let Some(key) = expired.last() {
-            let last = seconds_of(key).max(revoked_until(&self.tables.meta)?);
-            self.tables.meta.insert(REVOKED_UNTIL, &last.to_be_bytes()[..]).map_err(failed)?;
+            let last = number_at_start(key).max(revoked_until(&self.tables.meta)?);
+            self.tables.meta.insert(REVOKED_UNTIL, &last.to_be_bytes()[..])?;
         }
         for key in expired {
-            self.tables.revoked.remove(&key).map_err(failed)?;
-            self.mark_changed();
+            self.tables.revoked.remove(&key)?;
+            self.changed = true;
         }
         Ok(())
     }
-}
-
-/// The expiry at the start of a key of the revoked tokens.
-fn seconds_of(key: &[u8; 24]) -> i64 {
-    let mut front = [0; 8];
-    front.copy_from_slice(&key[..8]);
-    i64::from_be_bytes(front)
 }
 
 /// The lowest key of a window that closes at `millis`.
@@ -186,7 +176,7 @@ fn first<K: redb::Key + 'static, V: redb::Value + 'static, T>(
     limit: usize,
     key: impl Fn(redb::AccessGuard<K>) -> T,
 ) -> Result<Vec<T>> {
-    range.map_err(failed)?.take(limit).map(|entry| entry.map(|(k, _)| key(k)).map_err(failed)).collect()
+    range?.take(limit).map(|entry| Ok(key(entry?.0))).collect()
 }
 
 /// Shortens to `max` entries; returns whether any were removed.

@@ -1,56 +1,81 @@
 //! The tables, and what reads and writes have in common. Keys and values are bytes that `record` encodes.
 
-use std::fmt::Write;
+use std::fmt;
 use std::ops::Bound;
 
 use redb::{
     ReadTransaction, ReadableTable, Table, TableDefinition, TableError, TableHandle, WriteTransaction,
 };
 
-use super::Result;
-use super::error::{corrupt, failed};
+use super::error::corrupt;
+use super::{Result, StoreError};
 use crate::domain::event::Event;
 use crate::domain::id::{Position, SessionId};
+use crate::domain::key::KeyRecord;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::store::check::COUNTS;
-use crate::store::record::{Codec, WindowRef, ordered, window_key};
+use crate::store::record::{self, Codec, WindowRef, ordered, window_key};
 
 type Fixed<const N: usize> = &'static [u8; N];
 type Bytes = &'static [u8];
+type Name = &'static str;
 pub(super) type Definition<K, V> = TableDefinition<'static, K, V>;
 
-/// Session id -> record.
-pub(super) const SESSIONS: Definition<Fixed<16>, Bytes> = Definition::new("sessions");
-/// Session id -> private data, sealed.
-pub(super) const DATA: Definition<Fixed<16>, Bytes> = Definition::new("data");
-/// Keyed hash of the subject, session id -> nothing.
-pub(super) const SUBJECTS: Definition<Fixed<32>, ()> = Definition::new("subjects");
-/// Keyed hash of the subject, keyed hash of the client, session id -> nothing: the sessions that
-/// [`Session::may_be_active`].
-pub(super) const ACTIVE: Definition<Fixed<48>, ()> = Definition::new("active");
-/// Time at which the session is due for the sweep, session id -> nothing. The time may be too early but is
-/// never later than the session's due time.
-pub(super) const EXPIRY: Definition<Fixed<24>, ()> = Definition::new("expiry");
-/// Closing time, session id, family -> retry window, sealed.
-pub(super) const WINDOWS: Definition<Fixed<26>, Bytes> = Definition::new("windows");
-/// Position -> time in clear, event sealed.
-pub(super) const EVENTS: Definition<u64, Bytes> = Definition::new("events");
-/// Client id -> client.
-pub(super) const CLIENTS: Definition<&str, Bytes> = Definition::new("clients");
-/// Client id, the empty string for everything, or [`RESTORED`] -> cut-off. Kept after the client's deletion.
-pub(super) const CUT_OFFS: Definition<&str, Bytes> = Definition::new("cut_offs");
-/// Expiry of the token in seconds, token id -> nothing.
-pub(super) const REVOKED: Definition<Fixed<24>, ()> = Definition::new("revoked");
-/// Client id -> number of its active sessions; a client without any has no row.
-pub(super) const ACTIVE_COUNTS: Definition<&str, Bytes> = Definition::new(COUNTS);
-/// Single values, under the keys below.
-pub(super) const META: Definition<&str, Bytes> = Definition::new("meta");
+/// Defines the tables, each with its field, its name in the file, and the types of its keys and values.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $table:ident $field:ident $name:expr, $key:ty => $value:ty;)+) => {
+        $($(#[$doc])* pub(super) const $table: Definition<$key, $value> = Definition::new($name);)+
 
-pub(super) const NAMES: [&str; 12] = [
-    "sessions", "data", "subjects", "active", "expiry", "windows", "events", "clients", "cut_offs",
-    "revoked", "live", "meta",
-];
+        pub(super) const NAMES: &[&str] = &[$($name),+];
+
+        /// Visits [`META`] first, because a restore identifies the store by it, then the others.
+        pub(super) fn each(visit: &mut impl Visit) -> Result<()> {
+            visit.visit(&META)?;
+            $(if $name != META.name() { visit.visit(&$table)?; })+
+            Ok(())
+        }
+
+        /// Every table, open for writing in one transaction.
+        pub(super) struct Tables<'t> { $(pub $field: Table<'t, $key, $value>),+ }
+
+        impl<'t> Tables<'t> {
+            /// Creates the tables that do not exist.
+            pub fn open(transaction: &'t WriteTransaction) -> Result<Self> {
+                Ok(Self { $($field: transaction.open_table($table)?),+ })
+            }
+        }
+    };
+}
+
+tables! {
+    /// Session id -> record.
+    SESSIONS sessions "sessions", Fixed<16> => Bytes;
+    /// Session id -> private data, sealed.
+    DATA data "data", Fixed<16> => Bytes;
+    /// Keyed hash of the subject, session id -> nothing.
+    SUBJECTS subjects "subjects", Fixed<32> => ();
+    /// Keyed hash of the subject, keyed hash of the client, session id -> nothing: the sessions that
+    /// [`Session::may_be_active`].
+    ACTIVE active "active", Fixed<48> => ();
+    /// Time at which the session is due for the sweep, session id -> nothing. The time may be too early but is
+    /// never later than the session's due time.
+    EXPIRY expiry "expiry", Fixed<24> => ();
+    /// Closing time, session id, family -> retry window, sealed.
+    WINDOWS windows "windows", Fixed<26> => Bytes;
+    /// Position -> time in clear, event sealed.
+    EVENTS events "events", u64 => Bytes;
+    /// Client id -> client.
+    CLIENTS clients "clients", Name => Bytes;
+    /// Client id, the empty string for everything, or [`RESTORED`] -> cut-off. Kept after the client's deletion.
+    CUT_OFFS cut_offs "cut_offs", Name => Bytes;
+    /// Expiry of the token in seconds, token id -> nothing.
+    REVOKED revoked "revoked", Fixed<24> => ();
+    /// Client id -> number of its active sessions; a client without any has no row.
+    ACTIVE_COUNTS active_counts COUNTS, Name => Bytes;
+    /// Single values, under the keys below.
+    META meta "meta", Name => Bytes;
+}
 
 /// The file's format and its version.
 pub(super) const FORMAT: &str = "format";
@@ -72,81 +97,27 @@ pub(super) const RESTORED: &str = "/restored";
 pub(super) trait Visit {
     fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
         &mut self,
-        table: Definition<K, V>,
+        table: &'static Definition<K, V>,
     ) -> Result<()>;
-}
-
-/// Visits [`META`] first, because a restore identifies the store by it, then the others in the order of
-/// [`NAMES`].
-pub(super) fn each(visit: &mut impl Visit) -> Result<()> {
-    visit.visit(META)?;
-    visit.visit(SESSIONS)?;
-    visit.visit(DATA)?;
-    visit.visit(SUBJECTS)?;
-    visit.visit(ACTIVE)?;
-    visit.visit(EXPIRY)?;
-    visit.visit(WINDOWS)?;
-    visit.visit(EVENTS)?;
-    visit.visit(CLIENTS)?;
-    visit.visit(CUT_OFFS)?;
-    visit.visit(REVOKED)?;
-    visit.visit(ACTIVE_COUNTS)
 }
 
 /// Opens a table of a snapshot; `None` if the store is from before the table was introduced.
 pub(super) fn open<K: redb::Key + 'static, V: redb::Value + 'static>(
     read: &ReadTransaction,
-    table: Definition<K, V>,
+    table: &Definition<K, V>,
 ) -> Result<Option<redb::ReadOnlyTable<K, V>>> {
-    match read.open_table(table) {
-        Ok(table) => Ok(Some(table)),
+    match read.open_table(*table) {
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(failed(error)),
+        opened => Ok(Some(opened?)),
     }
 }
 
 /// A binary key in hexadecimal, for messages.
-pub(super) fn hex(bytes: &[u8]) -> Box<str> {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text.into()
-}
+pub(super) struct Hex<'b>(pub &'b [u8]);
 
-/// Every table, open for writing in one transaction.
-pub(super) struct Tables<'t> {
-    pub sessions: Table<'t, Fixed<16>, Bytes>,
-    pub data: Table<'t, Fixed<16>, Bytes>,
-    pub subjects: Table<'t, Fixed<32>, ()>,
-    pub active: Table<'t, Fixed<48>, ()>,
-    pub expiry: Table<'t, Fixed<24>, ()>,
-    pub windows: Table<'t, Fixed<26>, Bytes>,
-    pub events: Table<'t, u64, Bytes>,
-    pub clients: Table<'t, &'static str, Bytes>,
-    pub cut_offs: Table<'t, &'static str, Bytes>,
-    pub revoked: Table<'t, Fixed<24>, ()>,
-    pub active_counts: Table<'t, &'static str, Bytes>,
-    pub meta: Table<'t, &'static str, Bytes>,
-}
-
-impl<'t> Tables<'t> {
-    /// Creates the tables that do not exist.
-    pub fn open(transaction: &'t WriteTransaction) -> Result<Self> {
-        Ok(Self {
-            sessions: transaction.open_table(SESSIONS).map_err(failed)?,
-            data: transaction.open_table(DATA).map_err(failed)?,
-            subjects: transaction.open_table(SUBJECTS).map_err(failed)?,
-            active: transaction.open_table(ACTIVE).map_err(failed)?,
-            expiry: transaction.open_table(EXPIRY).map_err(failed)?,
-            windows: transaction.open_table(WINDOWS).map_err(failed)?,
-            events: transaction.open_table(EVENTS).map_err(failed)?,
-            clients: transaction.open_table(CLIENTS).map_err(failed)?,
-            cut_offs: transaction.open_table(CUT_OFFS).map_err(failed)?,
-            revoked: transaction.open_table(REVOKED).map_err(failed)?,
-            active_counts: transaction.open_table(ACTIVE_COUNTS).map_err(failed)?,
-            meta: transaction.open_table(META).map_err(failed)?,
-        })
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -166,7 +137,7 @@ pub(super) fn load(
     windows: &impl ReadableTable<Fixed<26>, Bytes>,
     id: SessionId,
 ) -> Result<Option<Loaded>> {
-    let Some(bytes) = sessions.get(&id.0).map_err(failed)? else { return Ok(None) };
+    let Some(bytes) = sessions.get(&id.0)? else { return Ok(None) };
     decode(codec, windows, id, bytes.value()).map(Some)
 }
 
@@ -181,7 +152,7 @@ pub(super) fn decode(
     let mut session = record.session;
     for at in &record.windows {
         let key = window_key(at.closes_at, id, at.family);
-        if let Some(row) = windows.get(&key).map_err(failed)? {
+        if let Some(row) = windows.get(&key)? {
             let window =
                 codec.decode_window(&key, row.value()).map_err(|fault| corrupt(WINDOWS.name(), id, fault))?;
             if let Some(family) = session.families.iter_mut().find(|family| family.number == at.family) {
@@ -200,8 +171,8 @@ pub(super) fn of_subject(
 ) -> Result<impl Iterator<Item = Result<SessionId>>> {
     let first = subject_key(index, after.unwrap_or(SessionId([0; 16])));
     let last = subject_key(index, SessionId([0xff; 16]));
-    let range = subjects.range::<&[u8; 32]>(&first..=&last).map_err(failed)?;
-    let ids = range.map(|entry| entry.map(|(key, _)| id_at_end(key.value())).map_err(failed));
+    let range = subjects.range::<&[u8; 32]>(&first..=&last)?;
+    let ids = range.map(|entry| entry.map(|(key, _)| id_at_end(key.value())).map_err(StoreError::from));
     Ok(ids.filter(move |id| !matches!((id, after), (Ok(id), Some(after)) if *id == after)))
 }
 
@@ -211,9 +182,15 @@ pub(super) fn decode_event(codec: &Codec, position: u64, bytes: &[u8]) -> Result
     Ok((Position(position), event))
 }
 
+/// The value of [`KEYS`].
+pub(super) fn signing_keys(meta: &impl ReadableTable<Name, Bytes>) -> Result<Vec<KeyRecord>> {
+    let Some(bytes) = meta.get(KEYS)? else { return Ok(vec![]) };
+    record::decode_keys(bytes.value()).map_err(|fault| corrupt(META.name(), KEYS, fault))
+}
+
 /// The value of [`REVOKED_UNTIL`].
-pub(super) fn revoked_until(meta: &impl ReadableTable<&'static str, Bytes>) -> Result<i64> {
-    let Some(bytes) = meta.get(REVOKED_UNTIL).map_err(failed)? else { return Ok(i64::MIN) };
+pub(super) fn revoked_until(meta: &impl ReadableTable<Name, Bytes>) -> Result<i64> {
+    let Some(bytes) = meta.get(REVOKED_UNTIL)? else { return Ok(i64::MIN) };
     let number = bytes.value().try_into().map(i64::from_be_bytes);
     number.map_err(|_| corrupt(META.name(), REVOKED_UNTIL, "not a number"))
 }
@@ -238,9 +215,9 @@ pub(super) fn active_of_subject(
     let mut from = active_key(subject, [0; 16], SessionId([0; 16]));
     while client.is_none() {
         let range = (Bound::Excluded(&from), Bound::Included(&last));
-        let Some(entry) = active.range::<&[u8; 48]>(range).map_err(failed)?.next() else { break };
-        let mut next = [0; 16];
-        next.copy_from_slice(&entry.map_err(failed)?.0.value()[16..32]);
+        let Some(entry) = active.range::<&[u8; 48]>(range)?.next() else { break };
+        let (key, _) = entry?;
+        let next = *key.value()[16..].first_chunk().expect("the client precedes the session id");
         clients.push(next);
         from = active_key(subject, next, SessionId([0xff; 16]));
     }
@@ -249,8 +226,8 @@ pub(super) fn active_of_subject(
         let first = active_key(subject, client, after.unwrap_or(SessionId([0; 16])));
         let last = active_key(subject, client, SessionId([0xff; 16]));
         let range = (Bound::Excluded(&first), Bound::Included(&last));
-        for entry in active.range::<&[u8; 48]>(range).map_err(failed)?.take(limit) {
-            ids.push(id_at_end(entry.map_err(failed)?.0.value()));
+        for entry in active.range::<&[u8; 48]>(range)?.take(limit) {
+            ids.push(id_at_end(entry?.0.value()));
         }
     }
     ids.sort_unstable();
@@ -279,11 +256,14 @@ pub(super) fn dated_key(number: i64, name: [u8; 16]) -> [u8; 24] {
     key
 }
 
+/// The number at the start of a [`dated_key`].
+pub(super) fn number_at_start(key: &[u8; 24]) -> i64 {
+    i64::from_be_bytes(*key.first_chunk().expect("the key is longer"))
+}
+
 /// The session id at the end of an index key.
 pub(super) fn id_at_end(key: &[u8]) -> SessionId {
-    let mut id = [0; 16];
-    id.copy_from_slice(&key[key.len() - 16..]);
-    SessionId(id)
+    SessionId(*key.last_chunk().expect("every key of an index ends with a session id"))
 }
 
 #[cfg(test)]
@@ -295,7 +275,7 @@ mod tests {
     impl Visit for Seen {
         fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
             &mut self,
-            table: Definition<K, V>,
+            table: &'static Definition<K, V>,
         ) -> Result<()> {
             self.0.push(table.name().to_owned());
             Ok(())
@@ -307,7 +287,7 @@ mod tests {
     fn every_table_is_visited_once() {
         let mut seen = Seen(vec![]);
         each(&mut seen).unwrap();
-        let mut names = NAMES.map(str::to_owned).to_vec();
+        let mut names: Vec<_> = NAMES.iter().map(|name| (*name).to_owned()).collect();
         seen.0.sort();
         names.sort();
         assert_eq!(seen.0, names);

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use redb::{Database, ReadableTable, TableHandle};
 
 use super::Result;
-use super::error::{corrupt, failed};
+use super::error::corrupt;
 use super::tables::{ACTIVE, FORMAT, SESSIONS, Tables, active_key_of};
 use super::writer::begin;
 use crate::domain::id::SessionId;
@@ -19,23 +19,21 @@ pub(super) fn upgrade_from_1(db: &Database, codec: &Codec, format: &[u8]) -> Res
     tracing::info!("upgrading the database: building the index of active sessions");
     let transaction = begin(db)?;
     // A database that an older keyfob has used since an interrupted upgrade may have outdated entries.
-    transaction.delete_table(ACTIVE).map_err(failed)?;
-    transaction.commit().map_err(failed)?;
+    transaction.delete_table(ACTIVE)?;
+    transaction.commit()?;
     let mut after = None;
     loop {
         let transaction = begin(db)?;
         let mut tables = Tables::open(&transaction)?;
         let first = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
-        for entry in
-            tables.sessions.range::<&[u8; 16]>((first, Bound::Unbounded)).map_err(failed)?.take(SLICE)
-        {
-            let (id, bytes) = entry.map_err(failed)?;
+        for entry in tables.sessions.range::<&[u8; 16]>((first, Bound::Unbounded))?.take(SLICE) {
+            let (id, bytes) = entry?;
             let id = SessionId(*id.value());
             last = Some(id.0);
             match codec.decode_session(id, bytes.value()) {
                 Ok(record) if record.session.may_be_active() => {
-                    tables.active.insert(&active_key_of(codec, &record.session), ()).map_err(failed)?;
+                    tables.active.insert(&active_key_of(codec, &record.session), ())?;
                 }
                 Ok(_) => {}
                 Err(fault) => {
@@ -45,10 +43,10 @@ pub(super) fn upgrade_from_1(db: &Database, codec: &Codec, format: &[u8]) -> Res
             }
         }
         if last.is_none() {
-            tables.meta.insert(FORMAT, format).map_err(failed)?;
+            tables.meta.insert(FORMAT, format)?;
         }
         drop(tables);
-        transaction.commit().map_err(failed)?;
+        transaction.commit()?;
         if last.is_none() {
             return Ok(());
         }

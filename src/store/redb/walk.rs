@@ -8,14 +8,13 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableT
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
 
-use super::error::{failed, or_damaged};
+use super::error::or_damaged;
 use super::figures::free_bytes;
 use super::open::read_state;
 use super::tables::{Definition, EVENTS, NAMES, Visit, decode_event, each, open};
-use super::{Redb, Result, StoreError, check};
+use super::{Result, StoreError};
 use crate::domain::time::Timestamp;
 use crate::store::backup::{Encoder, Head};
-use crate::store::check::Note;
 use crate::store::record::Codec;
 use crate::store::{FileStats, Pieces, Stats};
 use crate::token::keys::SecretKey;
@@ -25,22 +24,8 @@ const AHEAD: usize = 4;
 /// After this time without progress a receiver is given up: its snapshot prevents the reuse of pages.
 const STALLED: Duration = Duration::from_secs(120);
 
-impl Redb {
-    pub(super) fn walk_backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>> {
-        let read = self.db.begin_read().map_err(failed)?;
-        let key = self.codec.backup_key().clone();
-        Ok(pieces("backup", move |give| copy(&read, &key, made_at, give)))
-    }
-
-    pub(super) fn walk_check(&self, now: Timestamp) -> Result<Pieces<Note>> {
-        let read = self.db.begin_read().map_err(failed)?;
-        let codec = self.codec.clone();
-        Ok(pieces("check", move |give| check::check(&read, &codec, now, give)))
-    }
-}
-
 /// Runs `work` on a thread of its own, which ends when the receiver is dropped or stalled.
-fn pieces<T: Send + 'static>(
+pub(super) fn pieces<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce(&mut dyn FnMut(T) -> Result<()>) -> Result<()> + Send + 'static,
 ) -> Pieces<T> {
@@ -64,7 +49,8 @@ fn give<T>(
         .map_err(|_| StoreError::Unavailable(format!("the receiver of the {name} is gone").into()))
 }
 
-fn copy(
+/// Writes a backup of the snapshot.
+pub(super) fn copy(
     read: &ReadTransaction,
     key: &SecretKey,
     made_at: Timestamp,
@@ -86,9 +72,9 @@ struct EntryCounter<'r> {
 impl Visit for EntryCounter<'_> {
     fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
         &mut self,
-        table: Definition<K, V>,
+        table: &'static Definition<K, V>,
     ) -> Result<()> {
-        let entries = open(self.read, table)?.map_or(Ok(0), |table| table.len()).map_err(failed)?;
+        let entries = open(self.read, table)?.map_or(Ok(0), |table| table.len())?;
         self.tables.push((table.name().into(), entries));
         Ok(())
     }
@@ -102,12 +88,12 @@ struct EntryCopier<'r, S> {
 impl<S: FnMut(Bytes) -> Result<()>> Visit for EntryCopier<'_, S> {
     fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
         &mut self,
-        table: Definition<K, V>,
+        table: &'static Definition<K, V>,
     ) -> Result<()> {
         self.encoder.table(table.name())?;
         let Some(table) = open(self.read, table)? else { return Ok(()) };
-        for entry in table.iter().map_err(failed)? {
-            let (key, value) = entry.map_err(failed)?;
+        for entry in table.iter()? {
+            let (key, value) = entry?;
             self.encoder.entry(K::as_bytes(&key.value()).as_ref(), V::as_bytes(&value.value()).as_ref())?;
         }
         Ok(())
@@ -117,31 +103,29 @@ impl<S: FnMut(Bytes) -> Result<()>> Visit for EntryCopier<'_, S> {
 /// For each table its name, its entries and its bytes in the file, including unused space in its pages.
 pub(super) fn table_stats(read: &ReadTransaction) -> Result<Vec<(&'static str, u64, u64)>> {
     let stats = |name: &'static str| {
-        let Some(handle) = read.list_tables().map_err(failed)?.find(|table| table.name() == name) else {
+        let Some(handle) = read.list_tables()?.find(|table| table.name() == name) else {
             return Ok((name, 0, 0));
         };
-        let table = read.open_untyped_table(handle).map_err(failed)?;
-        let (entries, stats) = (table.len().map_err(failed)?, table.stats().map_err(failed)?);
+        let table = read.open_untyped_table(handle)?;
+        let (entries, stats) = (table.len()?, table.stats()?);
         Ok((name, entries, stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes()))
     };
-    NAMES.into_iter().map(stats).collect()
+    NAMES.iter().copied().map(stats).collect()
 }
 
 pub(super) fn stats(db: &Database, codec: &Codec, path: Option<&Path>) -> Result<Stats> {
-    let read = db.begin_read().map_err(failed)?;
+    let read = db.begin_read()?;
     let state = read_state(&read)?;
-    let events = read.open_table(EVENTS).map_err(failed)?;
+    let events = read.open_table(EVENTS)?;
     let dated = |entry: Option<(redb::AccessGuard<u64>, redb::AccessGuard<&[u8]>)>| {
-        let event = entry
-            .map(|(position, bytes)| decode_event(codec, position.value(), bytes.value()))
-            .transpose()?;
-        Ok(event.map(|(position, event)| (position, event.at)))
+        let event = entry.map(|(position, bytes)| decode_event(codec, position.value(), bytes.value()));
+        event.transpose().map(|event| event.map(|(position, event)| (position, event.at)))
     };
     Ok(Stats {
         tables: table_stats(&read)?,
         file: path.map(file_stats).transpose()?,
-        oldest_event: dated(events.first().map_err(failed)?)?,
-        newest_event: dated(events.last().map_err(failed)?)?,
+        oldest_event: dated(events.first()?)?,
+        newest_event: dated(events.last()?)?,
         head: state.cuts.head,
         epoch: state.epochs.number(),
     })

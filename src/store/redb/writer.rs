@@ -10,7 +10,6 @@ use redb::{Database, Durability, WriteTransaction};
 use tokio::sync::{oneshot, watch};
 
 use super::batch::{Batch, Job, Settle, WriterState};
-use super::error::failed;
 use super::figures::StoreCounters;
 use super::recall::Recall;
 use super::{Options, Registry, Result, StoreError};
@@ -282,14 +281,14 @@ fn write(
     }
     again.append(&mut batch.again);
     let Some(touched) = batch.finish()? else {
-        return transaction.abort().map_err(failed);
+        return Ok(transaction.abort()?);
     };
     shared.recall.changing(&touched);
     let watch = Stopwatch::start();
     shared.commit_started.store(shared.since.nanos().max(1), Ordering::Relaxed);
     let committed = transaction.commit();
     shared.commit_started.store(0, Ordering::Relaxed);
-    committed.map_err(failed)?;
+    committed?;
     shared.counts.commit_nanos.observe(watch.nanos());
     shared.recall.changed(&touched);
     shared.counts.commits.one();
@@ -305,8 +304,8 @@ fn hangs(began: u64, now: u64) -> bool {
 /// Starts a transaction that is durable when committed, and that keeps the next opening quick even after a
 /// crash.
 pub(super) fn begin(db: &Database) -> Result<WriteTransaction> {
-    let mut transaction = db.begin_write().map_err(failed)?;
-    transaction.set_durability(Durability::Immediate).map_err(failed)?;
+    let mut transaction = db.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
     transaction.set_quick_repair(true);
     Ok(transaction)
 }

@@ -1,0 +1,232 @@
+//! The port, on one file. Writes are queued for the writer; each read has its own snapshot, and none waits for the
+//! writer.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle};
+
+use super::active_counts::ActiveCounts;
+use super::error::corrupt;
+use super::figures::free_bytes;
+use super::subject::SubjectUpdate;
+use super::tables::{
+    ACTIVE, ACTIVE_COUNTS, DATA, EVENTS, EXPIRY, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS,
+    active_of_subject, dated_key, decode, decode_event, load, number_at_start, of_subject, revoked_until,
+    signing_keys,
+};
+use super::{Redb, check, walk};
+use crate::domain::client::Client;
+use crate::domain::cutoff::CutOffs;
+use crate::domain::event::Event;
+use crate::domain::id::{ClientId, Position, SessionId, Subject};
+use crate::domain::key::KeyRecord;
+use crate::domain::session::{Data, Decision, NotOpened, RevokedToken, Session};
+use crate::domain::time::Timestamp;
+use crate::meter::Counter;
+use crate::store::check::Note;
+use crate::store::{
+    Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept,
+};
+
+impl Store for Redb {
+    async fn update<T: Send + 'static>(
+        &self,
+        id: SessionId,
+        lane: Lane,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
+    ) -> Result<Option<T>> {
+        self.shared.submit(lane, move |batch| batch.update(id, decide)).await
+    }
+
+    async fn open(&self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
+        self.shared.submit(Lane::Ordinary, |batch| batch.open(opening)).await
+    }
+
+    async fn update_subject(
+        &self,
+        subject: Subject,
+        closing: Event,
+        decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
+    ) -> Result<usize> {
+        let mut update = SubjectUpdate::new(subject, closing, decide);
+        self.shared.submit_slices(Lane::Revocation, move |batch| batch.update_subject(&mut update)).await
+    }
+
+    async fn end_everything(&self, event: Event) -> Result<()> {
+        self.shared.submit(Lane::Revocation, |batch| batch.end_everything(event)).await
+    }
+
+    async fn update_client<T: Send + 'static>(
+        &self,
+        id: ClientId,
+        decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T> + Send + 'static,
+    ) -> Result<T> {
+        self.shared.submit(Lane::Revocation, |batch| batch.update_client(id, decide)).await
+    }
+
+    async fn update_keys<T: Send + 'static>(
+        &self,
+        decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static,
+    ) -> Result<T> {
+        self.shared.submit(Lane::Revocation, |batch| batch.update_keys(decide)).await
+    }
+
+    async fn revoke_token(&self, token: RevokedToken, event: Event) -> Result<bool> {
+        self.shared.submit(Lane::Revocation, move |batch| batch.revoke_token(token, event)).await
+    }
+
+    async fn sweep(&self, sweep: Sweep) -> Result<Swept> {
+        self.shared.submit(Lane::Ordinary, move |batch| batch.sweep(sweep)).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
+        let recall = &self.shared.recall;
+        // Taken before the snapshot, so that what is read is at least as new.
+        let count = recall.count(id);
+        if let Some(session) = count.and_then(|count| recall.get(id, count)) {
+            return Ok(Some(session));
+        }
+        let read = self.db.begin_read()?;
+        let (sessions, windows) = (read.open_table(SESSIONS)?, read.open_table(WINDOWS)?);
+        let Some(loaded) = load(&self.codec, &sessions, &windows, id)? else { return Ok(None) };
+        let session = Arc::new(loaded.session);
+        if let Some(count) = count {
+            recall.put(&session, count);
+        }
+        Ok(Some(session))
+    }
+
+    async fn data(&self, id: SessionId) -> Result<Option<Data>> {
+        let table = self.db.begin_read()?.open_table(DATA)?;
+        let Some(bytes) = table.get(&id.0)? else { return Ok(None) };
+        self.codec.decode_data(id, bytes.value()).map(Some).map_err(|fault| corrupt(DATA.name(), id, fault))
+    }
+
+    async fn sessions(
+        &self,
+        subject: Option<Subject>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>> {
+        let read = self.db.begin_read()?;
+        let (sessions, windows) = (read.open_table(SESSIONS)?, read.open_table(WINDOWS)?);
+        let mut found = vec![];
+        if let Some(subject) = subject {
+            let subjects = read.open_table(SUBJECTS)?;
+            for id in of_subject(&subjects, self.codec.subject_index(&subject), after)?.take(limit) {
+                found.extend(load(&self.codec, &sessions, &windows, id?)?.map(|loaded| loaded.session));
+            }
+        } else {
+            let first = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(&after.0));
+            for entry in sessions.range::<&[u8; 16]>((first, Bound::Unbounded))?.take(limit) {
+                let (id, bytes) = entry?;
+                found.push(decode(&self.codec, &windows, SessionId(*id.value()), bytes.value())?.session);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn active_sessions(
+        &self,
+        subject: Subject,
+        client: Option<ClientId>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<Session>> {
+        let read = self.db.begin_read()?;
+        let (sessions, windows) = (read.open_table(SESSIONS)?, read.open_table(WINDOWS)?);
+        let (subject, client) =
+            (self.codec.subject_index(&subject), client.map(|client| self.codec.client_index(&client)));
+        let mut found = vec![];
+        for id in active_of_subject(&read.open_table(ACTIVE)?, subject, client, after, limit)? {
+            found.extend(load(&self.codec, &sessions, &windows, id)?.map(|loaded| loaded.session));
+        }
+        Ok(found)
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRecord>> {
+        signing_keys(&self.db.begin_read()?.open_table(META)?)
+    }
+
+    async fn is_revoked(&self, token: RevokedToken) -> Result<bool> {
+        let read = self.db.begin_read()?;
+        if token.counts_as_revoked(revoked_until(&read.open_table(META)?)?) {
+            return Ok(true);
+        }
+        let revoked = read.open_table(REVOKED)?;
+        Ok(revoked.get(&dated_key(token.expires_at, token.id.0))?.is_some())
+    }
+
+    async fn events(&self, after: Position, limit: usize) -> Result<Vec<(Position, Event)>> {
+        let events = self.db.begin_read()?.open_table(EVENTS)?;
+        let range = events.range((Bound::Excluded(after.0), Bound::Unbounded))?;
+        let decoded = range.take(limit).map(|entry| {
+            let (position, bytes) = entry?;
+            decode_event(&self.codec, position.value(), bytes.value())
+        });
+        decoded.collect()
+    }
+
+    fn registry(&self) -> Arc<Registry> {
+        self.shared.registry.load_full()
+    }
+
+    fn head(&self) -> Position {
+        self.shared.head()
+    }
+
+    async fn head_after(&self, position: Position) {
+        self.shared.head_after(position).await;
+    }
+
+    fn figures(&self) -> Result<Figures> {
+        let counts = &self.shared.counts;
+        let read = self.db.begin_read()?;
+        let due = read
+            .open_table(EXPIRY)?
+            .first()?
+            .map(|(key, _)| Timestamp::from_millis(number_at_start(key.value())));
+        Ok(Figures {
+            active: counts.active.get(),
+            sessions: read.open_table(SESSIONS)?.len()?,
+            events: read.open_table(EVENTS)?.len()?,
+            active_by_client: ActiveCounts::read(&read.open_table(ACTIVE_COUNTS)?)?.into_numbers(),
+            table_bytes: self.measured.load().iter().copied().collect(),
+            file_bytes: self.path.as_deref().and_then(|path| path.metadata().ok()).map(|file| file.len()),
+            free_bytes: self.path.as_deref().and_then(|path| free_bytes(path).ok()),
+            due,
+            commits: counts.commits.get(),
+            decisions: counts.decisions.get(),
+            failures: counts.failures.get(),
+            batches: counts.batches.read(),
+            commit_nanos: counts.commit_nanos.read(),
+            waiting: self.shared.counters().waiting as u64,
+            places: self.shared.places() as u64,
+            busy: counts.busy.each_ref().map(Counter::get),
+            events_written: counts.events.read(),
+            sessions_ended: counts.ends.read(),
+        })
+    }
+
+    fn ready(&self) -> Result<()> {
+        self.shared.ready()
+    }
+
+    fn backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>> {
+        let (read, key) = (self.db.begin_read()?, self.codec.backup_key().clone());
+        Ok(walk::pieces("backup", move |give| walk::copy(&read, &key, made_at, give)))
+    }
+
+    fn check(&self, now: Timestamp) -> Result<Pieces<Note>> {
+        let (read, codec) = (self.db.begin_read()?, self.codec.clone());
+        Ok(walk::pieces("check", move |give| check::check(&read, &codec, now, give)))
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        let (db, codec, path) = (self.db.clone(), self.codec.clone(), self.path.clone());
+        let stats = tokio::task::spawn_blocking(move || walk::stats(&db, &codec, path.as_deref()));
+        stats.await.unwrap_or_else(|error| Err(StoreError::Failed(error.to_string().into())))
+    }
+}
