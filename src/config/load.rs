@@ -184,7 +184,7 @@ fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
     if !issuer.https && prefixed {
         // CKE-05.
         warnings.push(format!(
-            "server.issuer is {}: some browsers drop a __Host- cookie over http, even on this machine",
+            "server.issuer is {}: Safari drops a __Host- cookie over http; Chrome and Firefox accept it on a loopback host",
             server.issuer
         ));
     }

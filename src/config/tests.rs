@@ -81,7 +81,7 @@ fn an_empty_directory_gives_the_defaults() {
     );
     assert!(config.effective().iter().all(|setting| setting.origin == "default"));
     assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
-    assert!(config.warnings[0].contains("drop a __Host- cookie"));
+    assert!(config.warnings[0].contains("Safari drops a __Host- cookie"));
 }
 
 /// The shipped file states the defaults: with every setting uncommented the configuration is the same, and no
