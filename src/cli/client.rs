@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::admin_client::{AdminClient, encoded, given, pairs};
 use super::listing::Listing;
-use super::print::{print_result, words};
+use super::print::{print_lines, print_result, words};
 use super::{Failure, Output};
+use crate::domain::client::ClientKind;
 use crate::http::api::client_object::ClientObject;
 use crate::http::api::clients::ClientPage;
 
@@ -25,6 +26,10 @@ Examples:
   keyfob client create job --grant client_credentials --scope report
       a program that gets tokens for itself (client credentials)";
 
+const NO_AUDIENCE: &str = "\
+Without an audience its access tokens are for keyfob itself: no service can introspect them. Name the service that
+they are for: `keyfob client update {id} --audience https://api.example.com`, and the same for the service: --serves.";
+
 /// Commands for clients.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
@@ -36,6 +41,9 @@ pub enum ClientCommand {
         /// The client cannot keep a secret; it may only refresh and revoke its own tokens.
         #[arg(long)]
         public: bool,
+        /// Prints three lines for a .env file: KEYFOB_URL, KEYFOB_CLIENT_ID and KEYFOB_CLIENT_SECRET.
+        #[arg(long, conflicts_with = "public")]
+        env: bool,
         #[command(flatten)]
         settings: Settings,
     },
@@ -128,7 +136,8 @@ impl ClientCommand {
     /// Runs the command.
     pub async fn run(self, admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
         match self {
-            Self::Create { id, public, settings } => {
+            Self::Create { id, public, env, settings } => {
+                let url = if env { Some(url(admin).await?) } else { None };
                 let mut body = given(&settings);
                 if let Some(id) = id {
                     body.insert("client_id".into(), json!(id));
@@ -136,8 +145,12 @@ impl ClientCommand {
                 if public {
                     body.insert("kind".into(), json!("public"));
                 }
-                let created = admin.call(Method::POST, "/v1/clients", Some(&Value::Object(body))).await?;
-                show_with_secret(&created, output)
+                let created: ClientObject =
+                    admin.call(Method::POST, "/v1/clients", Some(&Value::Object(body))).await?;
+                print_with_secret(&created, || match url {
+                    Some(url) => print_lines(&env_lines(&url, &created)),
+                    None => show(&created, output),
+                })
             }
             Self::List => list(admin, output).await,
             Self::Show { id } => show(&admin.get(&path(&id)).await?, output),
@@ -151,7 +164,8 @@ impl ClientCommand {
             Self::RotateSecret { id, keep_old_for } => {
                 let body = json!({ "keep_old_for": keep_old_for });
                 let path = format!("{}/secret", path(&id));
-                show_with_secret(&admin.call(Method::POST, &path, Some(&body)).await?, output)
+                let client: ClientObject = admin.call(Method::POST, &path, Some(&body)).await?;
+                print_with_secret(&client, || show(&client, output))
             }
             Self::Delete { id } => {
                 admin.call::<()>(Method::DELETE, &path(&id), None).await?;
@@ -205,14 +219,38 @@ fn show(client: &ClientObject, output: Output) -> Result<(), Failure> {
             lines.push(format!("{:<20} {secret}", "client_secret"));
             lines.push("The secret is shown this once.".into());
         }
+        if client.kind.0 == ClientKind::Public && client.audiences.is_empty() {
+            lines.extend(NO_AUDIENCE.replace("{id}", &client.client_id).lines().map(str::to_owned));
+        }
         lines
     })
 }
 
-/// Shows a client with a new secret; if it cannot be shown, the error says how to get another.
-fn show_with_secret(client: &ClientObject, output: Output) -> Result<(), Failure> {
+/// The URL for `KEYFOB_URL`: the issuer of the server.
+async fn url(admin: &mut AdminClient) -> Result<String, Failure> {
+    let metadata: Value = admin.get("/.well-known/oauth-authorization-server").await?;
+    match metadata["issuer"].as_str() {
+        Some(issuer) if !issuer.ends_with(":0") => Ok(issuer.to_owned()),
+        _ => Err(Failure::refused("the port of the server is chosen when it starts: start it first")),
+    }
+}
+
+/// A `.env` file. No value needs quotes: an origin, a client id, and base64url.
+fn env_lines(url: &str, client: &ClientObject) -> [String; 3] {
+    [
+        format!("KEYFOB_URL={url}"),
+        format!("KEYFOB_CLIENT_ID={}", client.client_id),
+        format!("KEYFOB_CLIENT_SECRET={}", client.client_secret.as_deref().unwrap_or_default()),
+    ]
+}
+
+/// Prints a client with a new secret; if that fails, the error says how to get another.
+fn print_with_secret(
+    client: &ClientObject,
+    print: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let ClientObject { client_id: id, client_secret, .. } = client;
-    show(client, output).map_err(|failure| match client_secret {
+    print().map_err(|failure| match client_secret {
         Some(_) => failure.of_secret(&format!(
             "{id} has a new secret that could not be shown: create another with `keyfob client rotate-secret {id}`"
         )),

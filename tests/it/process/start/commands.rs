@@ -63,6 +63,42 @@ fn clients_are_administered(directory: &Path) {
     assert!(error.contains("client_id"), "{error}");
 }
 
+/// The three lines are what `docker run --env-file` and python-dotenv read, so nothing else is printed.
+#[test]
+fn a_new_client_is_printed_as_the_three_lines_of_an_env_file() {
+    let directory = tempdir().unwrap();
+    let (server, issuer) = super::on_a_chosen_port(directory.path(), &[], "try it");
+    let lines = printed(directory.path(), &["client", "create", "web", "--permission", "sessions", "--env"]);
+    let pairs: Vec<_> = lines.lines().map(|line| line.split_once('=').unwrap()).collect();
+    let [("KEYFOB_URL", url), ("KEYFOB_CLIENT_ID", id), ("KEYFOB_CLIENT_SECRET", secret)] = pairs[..] else {
+        panic!("{lines}")
+    };
+    assert_eq!((url, id), (&*issuer, "web"));
+    get(&server, "/v1/sessions", Some(&Client { id: id.into(), secret: secret.into() }));
+    assert_eq!(server.stop(), 0);
+    let port = ["client", "create", "late", "--env"];
+    let mut create = keyfob(directory.path(), &port);
+    create.env("KEYFOB_SERVER__LISTEN", "127.0.0.1:0");
+    let error = refused_by(create, 1);
+    assert!(error.contains("start it first"), "{error}");
+    refused(directory.path(), &["client", "show", "late"]);
+    refused_by(keyfob(directory.path(), &["client", "create", "--public", "--env"]), 2);
+}
+
+/// A mobile client without an audience got tokens that no service could introspect, and nothing said why.
+#[test]
+fn creating_a_public_client_without_an_audience_says_what_that_means() {
+    let directory = initialised();
+    let create = ["client", "create", "--public", "--grant", "refresh_token"];
+    let said = printed(directory.path(), &[&create[..], &["phone"]].concat());
+    for words in ["for keyfob itself", "keyfob client update phone --audience", "--serves"] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    let audience = ["tablet", "--audience", "https://api.example.com"];
+    let said = printed(directory.path(), &[&create[..], &audience].concat());
+    assert!(!said.contains("for keyfob itself"), "{said}");
+}
+
 #[test]
 fn clients_are_administered_while_a_server_runs() {
     let directory = tempdir().unwrap();
