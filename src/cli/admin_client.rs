@@ -123,6 +123,12 @@ impl AdminClient {
                  set [server] admin_socket to a path on a file system that has sockets",
             ));
         }
+        if config.server.listen.port() == Some(0) {
+            return Err(Failure::refused(
+                "the server has no admin socket, and commands cannot know the port that it listens on: \
+                 set [server] admin_socket to a path, or [server] listen to a port",
+            ));
+        }
         let authorization = basic(&admin)?;
         let address = config.server.listen.to_string();
         let connected = match &config.server.listen {

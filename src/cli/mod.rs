@@ -128,7 +128,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
     let file = cli.config;
     let load = |flags| Config::load(&Sources::of_process(file.clone(), flags)).map_err(Failure::refused);
     match cli.command.unwrap_or(Command::Serve(serve::ServeArgs::default())) {
-        Command::Serve(args) => serve::run(&load(args.overrides())?),
+        Command::Serve(args) => serve::run(&load(args.overrides())?, output),
         Command::Init => init::run(&load(vec![])?, output),
         Command::Config(command) => command.run(|| load(vec![]), output),
         Command::Client(command) => {

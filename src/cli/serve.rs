@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, Output};
 use crate::config::{Config, LogFormat};
 use crate::http::request::request_id;
 use crate::{serve, telemetry};
@@ -27,9 +27,9 @@ impl ServeArgs {
 }
 
 /// Runs the server until a stop signal.
-pub fn run(config: &Config) -> Result<(), Failure> {
+pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
     telemetry::init(&config.log, request_id::current).map_err(Failure::refused)?;
-    serve::run(config).map_err(|error| {
+    serve::run(config, output == Output::Json).map_err(|error| {
         // Standard error gets it as text; a collector of JSON lines needs an object, too.
         if config.log.format == LogFormat::Json {
             tracing::error!(%error, "the server failed");

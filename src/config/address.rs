@@ -27,6 +27,16 @@ impl fmt::Display for Listen {
     }
 }
 
+impl Listen {
+    /// The port; 0 lets the operating system choose. `None` for a socket file.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(address) => host_and_port(address).map(|(_, port)| port),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 /// Where the admin socket is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AdminSocketPath {
@@ -130,6 +140,15 @@ pub(super) struct Origin {
 /// Reads an origin: `https`, or `http` on a loopback host. It must be written as browsers write `Origin`,
 /// since it is compared byte by byte.
 pub(super) fn origin(text: &str) -> Result<Origin, String> {
+    parse_origin(text, 1)
+}
+
+/// Reads an issuer: an origin whose port may be 0, for the one that the operating system chooses for `listen`.
+pub(super) fn issuer(text: &str) -> Result<Origin, String> {
+    parse_origin(text, 0)
+}
+
+fn parse_origin(text: &str, port_min: u16) -> Result<Origin, String> {
     let (scheme, authority) = text.split_once("://").ok_or(ORIGIN)?;
     let https = match scheme {
         "https" => true,
@@ -156,7 +175,7 @@ pub(super) fn origin(text: &str) -> Result<Origin, String> {
     let usual = if https { 443 } else { 80 };
     let port = match port.map(|port| (port, port_number(port))) {
         None => usual,
-        Some((text, Some(port))) if port != usual && port != 0 && text == port.to_string() => port,
+        Some((text, Some(port))) if port != usual && port >= port_min && text == port.to_string() => port,
         Some(_) => return Err(format!("{ORIGIN}; a port only if it is not {usual}, from 1 to 65535")),
     };
     if !https && !host.is_loopback() {
@@ -170,6 +189,11 @@ pub(super) fn origin(text: &str) -> Result<Origin, String> {
 /// An origin, kept as text.
 pub(super) fn origin_text() -> Format<String> {
     Format::text_with_rules(ORIGIN, |text| origin(text).map(|_| text.to_owned()).map_err(Invalid::Rule))
+}
+
+/// An issuer, kept as text.
+pub(super) fn issuer_text() -> Format<String> {
+    Format::text_with_rules(ORIGIN, |text| issuer(text).map(|_| text.to_owned()).map_err(Invalid::Rule))
 }
 
 /// An https URL, or no text for none.

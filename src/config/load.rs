@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::address::{Host, Listen, admin_socket, host_and_port, listen, origin, origin_text, url_or_none};
+use super::address::{
+    Host, Listen, admin_socket, host_and_port, issuer, issuer_text, listen, origin_text, url_or_none,
+};
 use super::fault::ConfigError;
 use super::format::{
     Format, boolean, cookie_name, duration_within, file_path, log_level, number_within, one_of, size_within,
@@ -93,19 +95,25 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
 fn server(sheet: &mut Sheet) -> Server {
     let tls = tls(sheet);
     let listen = sheet.read("server.listen", "127.0.0.1:8080", &listen());
-    let issuer = sheet.read("server.issuer", &issuer_of(&listen), &origin_text());
+    let issuer_url = sheet.read("server.issuer", &issuer_of(&listen), &issuer_text());
     let network = Format::text(
         "an address or a network such as \"127.0.0.1/32\", \"10.0.0.0/8\" or \"fd00::/8\"",
         |text| text.parse().ok(),
     );
     let trusted_proxies = sheet.list("server.trusted_proxies", &["127.0.0.1/32"], &network);
-    let scheme = origin(&issuer).ok();
-    if tls.is_some() && scheme.as_ref().is_some_and(|issuer| !issuer.https) {
+    let issuer = issuer(&issuer_url).ok();
+    if tls.is_some() && issuer.as_ref().is_some_and(|issuer| !issuer.https) {
         let how = "with [server.tls] it must be https: set it to the public URL of the certificate, such as \"https://id.example.com\"";
         sheet.refuse("server.issuer", how);
     }
+    if issuer.as_ref().is_some_and(|issuer| issuer.port == 0) && listen.port() != Some(0) {
+        sheet.refuse(
+            "server.issuer",
+            "port 0 stands for the port that the operating system chooses, with port 0 in server.listen",
+        );
+    }
     // On a loopback host browsers would then refuse plain http on every other port, too.
-    let strict_transport = tls.is_some() && scheme.is_some_and(|issuer| !issuer.host.is_loopback());
+    let strict_transport = tls.is_some() && issuer.is_some_and(|issuer| !issuer.host.is_loopback());
     let authorization_endpoint = sheet.read("server.authorization_endpoint", "", &url_or_none());
     let metrics_public = sheet.read("server.metrics_public", "false", &boolean());
     let admin_socket = sheet.read("server.admin_socket", "auto", &admin_socket());
@@ -114,7 +122,7 @@ fn server(sheet: &mut Sheet) -> Server {
         listen,
         tls,
         strict_transport,
-        issuer,
+        issuer: issuer_url,
         authorization_endpoint,
         trusted_proxies,
         admin_socket,
@@ -138,10 +146,10 @@ fn tls(sheet: &mut Sheet) -> Option<Tls> {
 /// The default issuer: the address of the server on its own machine.
 fn issuer_of(listen: &Listen) -> String {
     match tcp(listen) {
-        Some((host, port)) if host.is_loopback() && port != 0 && port != 80 => {
+        Some((host, port)) if host.is_loopback() && port != 80 => {
             format!("http://{host}:{port}")
         }
-        Some((host, port)) if host.is_unspecified() && port != 0 && port != 80 => {
+        Some((host, port)) if host.is_unspecified() && port != 80 => {
             format!("http://127.0.0.1:{port}")
         }
         _ => ISSUER.to_owned(),
@@ -179,7 +187,7 @@ fn master_key(sheet: &mut Sheet, sources: &Sources, store: &Store) -> MasterKeyS
 /// Warnings about settings that are valid but may not do what the operator expects.
 fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
     let mut warnings = vec![];
-    let Ok(issuer) = origin(&server.issuer) else { return warnings };
+    let Ok(issuer) = issuer(&server.issuer) else { return warnings };
     let prefixed = cookie.name.starts_with("__Host-");
     if !issuer.https && prefixed {
         // CKE-05.

@@ -409,7 +409,7 @@ fn the_default_issuer_follows_a_loopback_listen_address() {
         ("127.0.0.1:9000", "http://127.0.0.1:9000", false),
         ("[::1]:9000", "http://[::1]:9000", false),
         ("localhost:9000", "http://localhost:9000", false),
-        ("127.0.0.1:0", "http://127.0.0.1:8080", false),
+        ("127.0.0.1:0", "http://127.0.0.1:0", false),
         ("0.0.0.0:9000", "http://127.0.0.1:9000", true),
         ("192.0.2.1:9000", "http://127.0.0.1:8080", true),
         ("unix:/run/keyfob.sock", "http://127.0.0.1:8080", true),
@@ -425,6 +425,16 @@ fn the_default_issuer_follows_a_loopback_listen_address() {
     }
     let apart = place("[server]\nissuer = \"http://localhost:8080\"\nlisten = \"127.0.0.1:9000\"\n").load();
     assert!(apart.warnings.iter().any(|w| w.contains("may not answer")), "{:?}", apart.warnings);
+}
+
+#[test]
+fn port_0_in_the_issuer_needs_port_0_in_listen() {
+    let chosen = place("").flag("server.listen", "127.0.0.1:0").flag("server.issuer", "http://localhost:0");
+    assert_eq!(chosen.load().server.issuer, "http://localhost:0");
+    for listen in ["127.0.0.1:8080", "unix:/run/keyfob.sock"] {
+        let fixed = place("").flag("server.listen", listen).flag("server.issuer", "http://localhost:0");
+        assert!(fixed.error().contains("with port 0 in server.listen"), "{}", fixed.error());
+    }
 }
 
 /// CKE-01, CKE-05: browsers may drop the cookie, or another host may set it.

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::service_manager::PassedSocket;
 use super::tls::Certificate;
-use crate::config::Listen;
+use crate::config::{Config, Listen};
 use crate::files::SocketPath;
 use crate::http::metrics::Metrics;
 use crate::http::net::channel::Channel;
@@ -54,6 +54,28 @@ pub struct SocketFile {
 pub enum Public {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+/// Binds `listen` before the store is opened if its port is 0, since the first tokens name the issuer. Returns the
+/// configuration with the real port in the issuer, and the sockets with the bound one.
+pub async fn choose_port(
+    config: &Config,
+    mut passed: Vec<PassedSocket>,
+) -> Result<(Config, Vec<PassedSocket>), ListenError> {
+    let mut config = config.clone();
+    let Listen::Tcp(address) = &config.server.listen else { return Ok((config, passed)) };
+    if passed.is_empty() && config.server.listen.port() == Some(0) {
+        let bound = TcpListener::bind(address).await.and_then(TcpListener::into_std);
+        passed.push(PassedSocket::Tcp(bound.map_err(|cause| ListenError::new(address, cause))?));
+    }
+    let port = passed.iter().find_map(|socket| match socket {
+        PassedSocket::Tcp(tcp) => tcp.local_addr().ok().map(|address| address.port()),
+        PassedSocket::Unix(_) => None,
+    });
+    if let (Some(base), Some(port)) = (config.server.issuer.strip_suffix(":0"), port) {
+        config.server.issuer = format!("{base}:{port}");
+    }
+    Ok((config, passed))
 }
 
 impl Listeners {
@@ -109,6 +131,14 @@ impl Listeners {
     /// The public addresses, for messages.
     pub fn addresses(&self) -> String {
         self.public.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The URL of the first public address.
+    pub fn url(&self, scheme: &str) -> Option<String> {
+        self.public.first().map(|public| match public {
+            Public::Tcp(_) => format!("{scheme}://{public}"),
+            Public::Unix(_) => public.to_string(),
+        })
     }
 
     /// The socket files, to be removed at the end.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinError;
@@ -59,11 +60,11 @@ pub enum RunError {
     StoreFailed(crate::engine::Error),
 }
 
-/// Serves until SIGTERM or SIGINT. SIGHUP reloads the certificate.
+/// Serves until SIGTERM or SIGINT. SIGHUP reloads the certificate. `json`: reports the address as a line of JSON.
 ///
 /// # Errors
 /// Whatever prevents the start, and a store that fails while running.
-pub fn run(config: &Config) -> Result<(), RunError> {
+pub fn run(config: &Config, json: bool) -> Result<(), RunError> {
     // It changes the environment, so before any other thread starts.
     let passed = service_manager::passed()?;
     // On one core a second worker thread would only slow down the first.
@@ -71,10 +72,10 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         Ok(cores) if cores.get() > 1 => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
-    runtime.enable_all().build()?.block_on(serve(config, passed))
+    runtime.enable_all().build()?.block_on(serve(config, passed, json))
 }
 
-async fn serve(config: &Config, passed: Vec<PassedSocket>) -> Result<(), RunError> {
+async fn serve(config: &Config, passed: Vec<PassedSocket>, json: bool) -> Result<(), RunError> {
     let watch = Stopwatch::start();
     for warning in config.warnings.iter().chain(&open_files::raise_limit(config.limits.connections_max)) {
         tracing::warn!("{warning}");
@@ -88,6 +89,8 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>) -> Result<(), RunErro
         () = wait_for_stopping(&places) => {}
         () = signals.stop(|| {}) => return Ok(()),
     }
+    let (config, passed) = listen::choose_port(config, passed).await?;
+    let config = &config;
     let (app, first) = App::start(config, Starter::Serve, Clock::system()).await?;
     if let AdminSocketPath::Path(path) = &config.server.admin_socket {
         check_socket_directory(directory_of(path)).map_err(AppError::from)?;
@@ -100,7 +103,11 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>) -> Result<(), RunErro
     }
     let (addresses, files) = (listeners.addresses(), listeners.take_files());
     log_start(config, &app, &addresses, &watch);
-    greet(config, &places, &addresses, first, has_admin_socket);
+    if json {
+        print_lines(&[started(config, &places, &listeners, first).to_string()]);
+    } else {
+        greet(config, &places, &addresses, first, has_admin_socket);
+    }
     let measured = Arc::downgrade(app.store());
     thread::Builder::new().name("measure".into()).spawn(move || measure(&measured))?;
     let serves = format!("serving {} on {addresses}", config.server.issuer);
@@ -281,6 +288,24 @@ fn greet(config: &Config, places: &Places, addresses: &str, first: bool, has_adm
         if first { " (just created)" } else { "" }
     ));
     lines.push(format!("  try it          {}", try_it(config, places, has_admin_socket)));
+    print_lines(&lines);
+}
+
+/// The same for a program that starts the server.
+fn started(config: &Config, places: &Places, listeners: &Listeners, first: bool) -> Value {
+    let socket = places.admin_socket.as_ref().filter(|_| listeners.has_admin_socket());
+    json!({
+        "listening": listeners.url(if config.server.tls.is_some() { "https" } else { "http" }),
+        "issuer": config.server.issuer,
+        "documentation": format!("{}/docs", config.server.issuer),
+        "credentials_file": places.admin_json.display().to_string(),
+        "admin_socket": socket.map(|path| path.display().to_string()),
+        "first_start": first,
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+fn print_lines(lines: &[String]) {
     let mut out = io::stdout().lock();
     for line in lines {
         let _ = writeln!(out, "{line}");

@@ -56,18 +56,21 @@ impl Process {
 
     /// Starts a server by a command, and waits until it says that it listens. Its log goes to `log.txt`.
     pub fn by(directory: &Path, command: &mut Command, address: String) -> Self {
+        let mut server = Self::until(directory, command, "try it");
+        server.address = address;
+        server
+    }
+
+    /// The same, until it has printed `last`, and with no address.
+    pub fn until(directory: &Path, command: &mut Command, last: &str) -> Self {
         let log = std::fs::File::options().append(true).create(true).open(directory.join("log.txt")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
-        // The greeting ends with the line to try; a server that fails closes its output.
-        while !greeting.contains("try it") && lines.read_line(&mut greeting).unwrap() > 0 {}
-        assert!(
-            greeting.contains("try it"),
-            "{}",
-            std::fs::read_to_string(directory.join("log.txt")).unwrap()
-        );
-        Self { child, address, greeting }
+        // A server that fails closes its output.
+        while !greeting.contains(last) && lines.read_line(&mut greeting).unwrap() > 0 {}
+        assert!(greeting.contains(last), "{}", std::fs::read_to_string(directory.join("log.txt")).unwrap());
+        Self { child, address: String::new(), greeting }
     }
 
     /// The process id.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
 use crate::harness::process::{Process, admin, data, free_port, keyfob, run};
-use crate::harness::server::{Client, basic};
+use crate::harness::server::{Client, basic, text};
 
 mod commands;
 mod refusals;
@@ -112,6 +112,42 @@ fn the_start_prints_what_to_do_next_and_its_curl_line_works() {
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     let opened: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert!(opened["access_token"].is_string() && opened["refresh_token"].is_string(), "{opened}");
+}
+
+/// The output of a server with `--listen 127.0.0.1:0`, up to `last`, and the issuer in its metadata.
+fn on_a_chosen_port(directory: &Path, arguments: &[&str], last: &str) -> (Process, String) {
+    let mut command = keyfob(directory, &[arguments, &["serve", "--listen", "127.0.0.1:0"]].concat());
+    let mut server = Process::until(directory, &mut command, last);
+    let (_, address) = server.greeting.split_once("127.0.0.1:").unwrap();
+    let port: String = address.chars().take_while(char::is_ascii_digit).collect();
+    server.address = format!("127.0.0.1:{port}");
+    let metadata = get(&server, "/.well-known/oauth-authorization-server", None);
+    let issuer = text(&metadata["issuer"]);
+    assert_eq!(issuer, format!("http://{}", server.address));
+    (server, issuer)
+}
+
+/// The issuer was http://127.0.0.1:8080, whatever port the operating system chose.
+#[test]
+fn port_0_puts_the_real_port_into_issuer_and_documentation_link() {
+    let directory = tempdir().unwrap();
+    let (server, issuer) = on_a_chosen_port(directory.path(), &[], "try it");
+    assert!(server.greeting.contains(&format!("documentation   {issuer}/docs")), "{}", server.greeting);
+    let file: Value =
+        serde_json::from_slice(&fs::read(data(directory.path(), "admin.json")).unwrap()).unwrap();
+    assert_eq!(file["issuer"], issuer.as_str());
+}
+
+#[test]
+fn with_json_the_start_prints_one_line_that_says_where_it_listens() {
+    let directory = tempdir().unwrap();
+    let (server, issuer) = on_a_chosen_port(directory.path(), &["--json"], "\n");
+    let line: Value = serde_json::from_str(&server.greeting).unwrap();
+    let told = ["listening", "issuer", "documentation", "credentials_file", "admin_socket"];
+    let documentation = format!("{issuer}/docs");
+    let expected = [&*issuer, &issuer, &documentation, "data/admin.json", "data/admin.sock"];
+    assert_eq!(told.map(|member| line[member].as_str().unwrap()), expected);
+    assert_eq!((&line["first_start"], line["version"].is_string()), (&Value::Bool(true), true));
 }
 
 #[test]
