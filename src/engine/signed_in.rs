@@ -22,8 +22,30 @@ pub struct SignedIn {
     pub scope: ScopeSet,
     /// The authentication that the token attests.
     pub authentication: Authentication,
+    /// What only an access token has; `None` for a session token.
+    pub access: Option<AccessPart>,
     /// The last use that is on the disk.
     written: Timestamp,
+}
+
+/// What an access token has and a session token has not.
+#[derive(Debug)]
+pub struct AccessPart {
+    /// `aud`.
+    pub audience: Box<str>,
+    /// `fam`.
+    pub family: Option<u16>,
+    /// `exp`.
+    pub expires_at: Timestamp,
+}
+
+/// Why a token does not identify a signed-in subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSignedIn {
+    /// It is not valid.
+    Invalid,
+    /// It is a valid access token for another audience.
+    OtherAudience,
 }
 
 impl<S: Store> Engine<S> {
@@ -32,18 +54,38 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// A store that cannot answer.
-    pub async fn signed_in(&self, token: &str, audience: &str, is_use: bool) -> Result<Option<SignedIn>> {
+    pub async fn signed_in(
+        &self,
+        token: &str,
+        audience: &str,
+        is_use: bool,
+    ) -> Result<std::result::Result<SignedIn, NotSignedIn>> {
         let now = self.clock.now().wall;
-        let mut found = match Opaque::decode(token, &self.opaque) {
-            Some(token) if token.kind == OpaqueKind::Session => self.by_session_token(&token, now).await?,
-            Some(_) => None,
-            None => self.by_access_token(token, audience, now).await?,
+        let Some(mut found) = self.by_token(token, now).await? else {
+            return Ok(Err(NotSignedIn::Invalid));
         };
-        if let Some(found) = found.as_mut().filter(|_| is_use) {
-            self.note_use(&found.session, found.written, now);
-            found.session.touch(now);
+        if found.access.as_ref().is_some_and(|access| *access.audience != *audience) {
+            return Ok(Err(NotSignedIn::OtherAudience));
         }
-        Ok(found)
+        if is_use {
+            self.count_use(&mut found, now);
+        }
+        Ok(Ok(found))
+    }
+
+    /// The subject of a valid session token, or of an access token with a session, for whatever audience.
+    pub(super) async fn by_token(&self, token: &str, now: Timestamp) -> Result<Option<SignedIn>> {
+        match Opaque::decode(token, &self.opaque) {
+            Some(token) if token.kind == OpaqueKind::Session => self.by_session_token(&token, now).await,
+            Some(_) => Ok(None),
+            None => self.by_access_token(token, now).await,
+        }
+    }
+
+    /// Counts the presentation of a token as activity of its session.
+    pub(super) fn count_use(&self, found: &mut SignedIn, now: Timestamp) {
+        self.note_use(&found.session, found.written, now);
+        found.session.touch(now);
     }
 
     async fn by_session_token(&self, token: &Opaque, now: Timestamp) -> Result<Option<SignedIn>> {
@@ -58,15 +100,14 @@ impl<S: Store> Engine<S> {
         );
         let (client_id, scope) = (session.client_id.clone(), session.scope.clone());
         let authentication = session.authentication.clone();
-        Ok(valid.then_some(SignedIn { session, client_id, scope, authentication, written }))
+        Ok(valid.then_some(SignedIn { session, client_id, scope, authentication, access: None, written }))
     }
 
-    async fn by_access_token(&self, token: &str, audience: &str, now: Timestamp) -> Result<Option<SignedIn>> {
+    async fn by_access_token(&self, token: &str, now: Timestamp) -> Result<Option<SignedIn>> {
         let Some(token) = self.verifier.verify(token, &self.keyring.load()) else { return Ok(None) };
-        let IssuedFor::Session { id, authentication, .. } = &token.issued_for else { return Ok(None) };
-        if *token.audience != *audience {
+        let IssuedFor::Session { id, family, authentication, .. } = &token.issued_for else {
             return Ok(None);
-        }
+        };
         let registry = self.store.registry();
         let Some((session, written)) = self.read_session_and_written_use(*id).await? else { return Ok(None) };
         let valid = validity(&registry, &token.client_id, now).access_token(
@@ -77,7 +118,12 @@ impl<S: Store> Engine<S> {
         );
         let (client_id, scope) = (token.client_id.clone(), token.scope.clone());
         let authentication = authentication.clone();
-        Ok(valid.then_some(SignedIn { session, client_id, scope, authentication, written }))
+        let access = Some(AccessPart {
+            audience: token.audience.clone(),
+            family: *family,
+            expires_at: Timestamp::from_seconds(token.expires_at),
+        });
+        Ok(valid.then_some(SignedIn { session, client_id, scope, authentication, access, written }))
     }
 
     async fn read_session_and_written_use(&self, id: SessionId) -> Result<Option<(Session, Timestamp)>> {

@@ -13,7 +13,7 @@ use crate::domain::gate::{Denied, Gate};
 use crate::domain::id::ClientId;
 use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
-use crate::engine::signed_in::SignedIn;
+use crate::engine::signed_in::{NotSignedIn, SignedIn};
 use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
 use crate::http::request::credentials::{Authorization, CookieOrBearer};
@@ -92,7 +92,7 @@ impl<S: Store> ForwardAuthApi<S> {
         let gate = Gate {
             scope: scope.read()?.unwrap_or_default().0,
             clients: client_id.read()?.into_iter().map(Parsed::into_inner).collect(),
-            acr: acr.split(' ').filter(|acr| !acr.is_empty()).map(Into::into).collect(),
+            acr: accepted_classes(&acr),
             max_age: max_age.read()?.map(|max_age| Duration::from_secs(max_age.0)),
         };
         let (audience, is_use) = (audience.read()?, touch.read()?.unwrap_or(true));
@@ -101,6 +101,11 @@ impl<S: Store> ForwardAuthApi<S> {
         let admitted = admit(&self.engine, &credential, &gate, audience.as_deref(), is_use).await?;
         Ok(Admission::of(&admitted))
     }
+}
+
+/// Authentication context classes, as a request joins them by spaces.
+pub(super) fn accepted_classes(joined: &str) -> Vec<Box<str>> {
+    joined.split(' ').filter(|acr| !acr.is_empty()).map(Into::into).collect()
 }
 
 /// The subject of `credential`, if it meets the requirements.
@@ -113,10 +118,13 @@ pub(super) async fn admit<S: Store>(
 ) -> Result<SignedIn, Problem> {
     let token = credential.token().ok_or_else(|| credential.refused())?;
     let audience = audience.unwrap_or(&engine.rules().issuer);
-    let signed_in = engine.signed_in(token, audience, is_use).await?.ok_or_else(|| credential.refused())?;
+    let signed_in = engine.signed_in(token, audience, is_use).await?.map_err(|why| match why {
+        NotSignedIn::Invalid => credential.refused(),
+        NotSignedIn::OtherAudience => credential.for_another_audience(),
+    })?;
     let now = engine.clock().now().wall;
     gate.admit(&signed_in.client_id, &signed_in.scope, &signed_in.authentication, now)
-        .map_err(|denied| turned_away(denied, gate))?;
+        .map_err(|denied| turned_away(denied, gate, &signed_in.client_id))?;
     Ok(signed_in)
 }
 
@@ -133,11 +141,12 @@ impl Admission {
     }
 }
 
-fn turned_away(turned: Denied, gate: &Gate) -> Problem {
-    match turned {
-        Denied::Client => {
-            Problem::new(StatusCode::FORBIDDEN, "sessions of this client are not accepted here")
-        }
+fn turned_away(denied: Denied, gate: &Gate, client: &ClientId) -> Problem {
+    match denied {
+        Denied::Client => Problem::new(
+            StatusCode::FORBIDDEN,
+            format!("sessions of the client {client} are not accepted here"),
+        ),
         Denied::Scope => {
             let challenge = [("error", "insufficient_scope"), ("scope", gate.scope.as_str())];
             Problem::challenged(

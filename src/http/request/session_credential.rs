@@ -53,6 +53,15 @@ impl SessionCredential {
         }
     }
 
+    /// The 401 for a valid access token whose audience is not the one that counts here (BER-06).
+    pub fn for_another_audience(&self) -> Problem {
+        Problem::challenged(
+            StatusCode::UNAUTHORIZED,
+            "the access token is not valid here: it is for another audience",
+            &[("error", "invalid_token")],
+        )
+    }
+
     /// The 401 for this credential: without an error code if there is none (BER-04), else `invalid_token`
     /// (BER-06).
     pub fn refused(&self) -> Problem {

@@ -159,7 +159,9 @@ async fn only_the_clients_that_are_named_are_let_in() {
     assert_eq!(ask("?client_id=other&client_id=third").await, (403, 200));
     assert_eq!(ask("?client_id=app&client_id=other").await, (200, 200));
     assert_eq!(ask("?client_id=a%20b").await, (400, 400));
-    assert_turned_away(&people.ask("?client_id=other").await, 403, &[]);
+    let denied = people.ask("?client_id=other").await;
+    assert_turned_away(&denied, 403, &[]);
+    assert!(denied.text().contains("sessions of the client app are not accepted here"), "{}", denied.text());
 }
 
 /// BER-09: an access token is for one audience; a cookie has none.
@@ -180,11 +182,9 @@ async fn an_access_token_must_be_for_the_audience_or_without_one_for_the_issuer(
     let (for_us, for_shop, for_it) = ("", "?audience=https://shop.example", "?audience=https://api.example");
     assert_eq!(ask(api, for_it).await.status, 200);
     for (token, query) in [(api, for_us), (api, for_shop), (issuer, for_it)] {
-        assert_turned_away(
-            &ask(token, query).await,
-            401,
-            &[r#"Bearer realm="keyfob", error="invalid_token""#],
-        );
+        let answer = ask(token, query).await;
+        assert_turned_away(&answer, 401, &[r#"Bearer realm="keyfob", error="invalid_token""#]);
+        assert!(answer.text().contains("not valid here: it is for another audience"), "{}", answer.text());
     }
     assert_eq!(ask(issuer, for_us).await.status, 200);
     assert_eq!(ask(&for_api["session_token"], for_shop).await.status, 200);
