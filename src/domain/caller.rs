@@ -107,6 +107,14 @@ impl Caller {
             || matches!(self, Self::Client(client) if serves(client))
     }
 
+    /// Whether a check answers the caller for a session token, or for an access token with this audience.
+    pub fn may_check(&self, session: &Session, issued_to: &ClientId, audience: Option<&str>) -> bool {
+        match audience {
+            None => self.owns(session),
+            Some(audience) => self.may_introspect_access_token(issued_to, audience),
+        }
+    }
+
     /// Whether introspection answers the caller for a refresh or session token: one issued to it, or of a
     /// session that it opened.
     pub fn may_introspect_token_of(&self, session: &Session, issued_to: &ClientId) -> bool {

@@ -36,6 +36,18 @@ names! {
     }
 }
 
+names! {
+    /// The result of a check.
+    pub enum CheckOutcome {
+        /// The token is valid and every requirement is met.
+        Active = "active",
+        /// The token is valid and a requirement is not met.
+        Denied = "denied",
+        /// The token is not valid, or the caller may not learn about it.
+        Inactive = "inactive",
+    }
+}
+
 /// The combinations that occur.
 const INTROSPECTIONS: &[(TokenKind, Introspected)] = &[
     (TokenKind::Access, Introspected::Active),
@@ -116,6 +128,8 @@ names! {
 pub struct EngineCounters {
     /// Introspections.
     pub introspections: Tally<(TokenKind, Introspected)>,
+    /// Checks of tokens by backends.
+    pub checks: Tally<CheckOutcome>,
     /// Refreshes.
     pub refreshes: Tally<RefreshOutcome>,
     /// Issued access tokens.
@@ -133,6 +147,7 @@ impl EngineCounters {
     pub(super) fn new() -> Self {
         Self {
             introspections: Tally::new(INTROSPECTIONS),
+            checks: Tally::new(CheckOutcome::ALL),
             refreshes: Tally::new(RefreshOutcome::ALL),
             tokens: Tally::new(TokenFormat::ALL),
             auth_failures: Tally::new(AuthFailure::ALL),

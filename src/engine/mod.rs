@@ -26,6 +26,7 @@ use crate::token::verifier::AccessVerifier;
 mod activity;
 pub mod authenticate;
 pub(crate) mod change;
+pub(crate) mod check;
 pub(crate) mod client_credentials;
 pub mod clients;
 pub mod clock;

@@ -51,6 +51,7 @@ pub const ROUTES: &[(&str, &str, Access)] = {
         ("POST",   "/v1/sessions",                            Needs(Sessions)),
         ("GET",    "/v1/sessions",                            Needs(Sessions)),
         ("DELETE", "/v1/sessions",                            Needs(Sessions)),
+        ("POST",   "/v1/sessions/check",                      Needs(Introspect)),
         ("GET",    "/v1/sessions/{id}",                       Needs(Sessions)),
         ("PATCH",  "/v1/sessions/{id}",                       Needs(Sessions)),
         ("DELETE", "/v1/sessions/{id}",                       Needs(Sessions)),
@@ -125,7 +126,11 @@ pub fn wire<S: Store>(
                 engine: engine.clone(),
                 authorization_endpoint: authorization_endpoint.clone(),
             },
-            api::sessions::SessionsApi { engine: engine.clone(), cookie: cookie.clone() },
+            // Within one tuple, of which the framework takes sixteen.
+            (
+                api::sessions::SessionsApi { engine: engine.clone(), cookie: cookie.clone() },
+                api::check::CheckApi(engine.clone()),
+            ),
             api::families::FamiliesApi(engine.clone()),
             api::session::SessionApi {
                 engine: engine.clone(),

@@ -219,6 +219,15 @@ def of_the_caller(fields, case):
     return {"token": house.refresh_token(CALLER if CALLER in ("admin", "backend", "mobile") else "web")} if turns[operation_id(case)] % 2 else {}
 
 
+def checked(fields, case):
+    """A token that lives, every second time, and what it meets half of the time."""
+    if turns[operation_id(case)] % 2:
+        owner = CALLER if CALLER == "backend" else "admin"
+        token = house.opened(owner)["access_token" if turns[operation_id(case)] % 4 == 1 else "session_token"]
+        return {"token": token} | in_place_of(fields, scope="read" if owner == "backend" else "", acr="aal1 aal2", max_age=600)
+    return in_place_of(fields, acr=fields.get("acr") if (fields.get("acr") or "").strip(" ") else "aal1")
+
+
 def revocable(fields, case):
     """Another client's is refused."""
     return of_the_caller(fields, case) if CALLER in ("admin", "backend", "mobile") else {}
@@ -238,6 +247,7 @@ def ended(fields, _):
 RIGHT = {
     "openSession": granted,
     "openFamily": granted,
+    "checkSession": checked,
     "renewSession": lambda fields, _: in_place_of(fields, auth_time=now()),
     # A cursor is sealed: only one from an earlier response is valid.
     "listSessions": lambda fields, _: {"cursor": LEFT_OUT},

@@ -1,5 +1,6 @@
 //! The endpoints, a file for each path or family of paths.
 
+pub(crate) mod check;
 pub(crate) mod client_object;
 pub(crate) mod clients;
 pub(crate) mod db;

@@ -14,6 +14,8 @@ pub(crate) fn print_counts(page: &mut Page, counts: &EngineCounters) {
     for ((token, outcome), count) in counts.introspections.read() {
         samples.sample(&[("token", token.as_str()), ("outcome", outcome.as_str())], count);
     }
+    page.counter("keyfob_session_checks_total", "Checks of tokens by backends, by result.")
+        .by("outcome", counts.checks.read());
     page.counter("keyfob_refreshes_total", "Refresh tokens presented, by result.")
         .by("outcome", counts.refreshes.read());
     page.counter("keyfob_access_tokens_issued_total", "Access tokens issued, by form.")

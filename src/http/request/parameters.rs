@@ -211,6 +211,6 @@ impl<const MIN: u64, const MAX: u64> FromText for Whole<MIN, MAX> {
         // A number has one form: no sign, no leading zeros.
         let valid = |number: &u64| (MIN..=MAX).contains(number) && number.to_string() == text;
         let number = text.parse().ok().filter(valid);
-        number.map(Self).ok_or_else(|| format!("must be a whole number from {MIN} to {MAX}").into())
+        number.map(Self).ok_or_else(|| Self::rule().into())
     }
 }

@@ -49,7 +49,7 @@ pub struct Text<T>(pub String, PhantomData<T>);
 pub const WHOLE_MAX: u64 = 100_000_000_000_000;
 
 /// A whole number within bounds.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Whole<const MIN: u64, const MAX: u64>(pub u64);
 
@@ -90,6 +90,11 @@ impl<T> Text<T> {
 }
 
 impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
+    /// What a valid number is; continues a sentence that begins with the name of the field.
+    pub fn rule() -> String {
+        format!("must be a whole number from {MIN} to {MAX}")
+    }
+
     /// The number as a size in memory.
     pub fn size(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
@@ -144,6 +149,14 @@ impl<'de, T: TextFormat> Deserialize<'de> for Parsed<T> {
             }
         }
         deserializer.deserialize_str(Reader(PhantomData)).map(Self)
+    }
+}
+
+impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(deserializer)?;
+        let valid = (MIN..=MAX).contains(&number).then_some(Self(number));
+        valid.ok_or_else(|| D::Error::custom(Self::rule()))
     }
 }
 

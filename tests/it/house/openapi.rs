@@ -189,7 +189,7 @@ async fn every_example_succeeds_against_a_live_server() {
     let mut left = operations(&document);
     let (mut session, mut tokens, mut keys) = (Value::Null, Value::Null, Value::Null);
     let order = "health ready metrics metadata openidConfiguration jwks paserk createClient listClients readClient changeClient rotateSecret \
-                 openSession listSessions readSession introspect token revoke openSession whoAmI forwardAuth gate changeSession renewSession \
+                 openSession listSessions readSession checkSession introspect token revoke openSession whoAmI forwardAuth gate changeSession renewSession \
                  openFamily endFamily logOut openSession endSession endSubject readEvents listKeys rotateKey \
                  revokeKey backUp checkStore readStats endSessions deleteClient";
     let mut done = BTreeSet::new();
@@ -212,7 +212,7 @@ async fn every_example_succeeds_against_a_live_server() {
         let auth = if operation.is_for_people() { Auth::Bearer(&person) } else { Auth::Basic(&server.admin) };
         for mut example in examples {
             // As it stands where that says something, and with a token that lives.
-            if matches!(id, "introspect" | "revoke") {
+            if matches!(id, "introspect" | "revoke" | "checkSession") {
                 let answer =
                     send(&server, &operation, &path, Auth::Basic(&server.admin), Some(&example)).await;
                 assert_eq!(answer.status, 200, "{id}: {}", answer.text());
@@ -229,7 +229,9 @@ async fn every_example_succeeds_against_a_live_server() {
             assert_documented(&document, &operation, &answer);
             match id {
                 "openSession" | "renewSession" => (session, tokens) = (answer.json(), answer.json()),
-                "introspect" => assert_eq!(answer.json()["active"], true, "{}", answer.text()),
+                "introspect" | "checkSession" => {
+                    assert_eq!(answer.json()["active"], true, "{}", answer.text())
+                }
                 "listKeys" => keys = answer.json(),
                 "token" if answer.json().get("refresh_token").is_some() => tokens = answer.json(),
                 _ => {}

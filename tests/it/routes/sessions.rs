@@ -3,6 +3,7 @@
 mod activity;
 mod caps;
 mod change;
+mod check;
 mod end_many;
 mod families;
 mod renew;

@@ -1,0 +1,293 @@
+//! `POST /v1/sessions/check`: a backend asks whether a token is valid and its session meets the requirements.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use poem::http::StatusCode;
+use poem_openapi::registry::{MetaResponses, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiResponse, Object, OpenApi, Union};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::gate::{Denied, Gate};
+use crate::domain::scope::ScopeSet;
+use crate::engine::Engine;
+use crate::engine::check::CheckedToken;
+use crate::engine::read::View;
+use crate::http::api::forward_auth::accepted_classes;
+use crate::http::api::session_object::SessionObject;
+use crate::http::document::Tag;
+use crate::http::request::caller::{RequestSource, caller};
+use crate::http::request::credentials::{Authorization, BasicOrBearer};
+use crate::http::request::formats::AcrValues;
+use crate::http::request::json::JsonBody;
+use crate::http::request::types::{DateTime, Parsed, RawObject, Text, WHOLE_MAX, Whole};
+use crate::http::response::answer::Json;
+use crate::http::response::error::{PROBLEM_JSON, Problem, json_response};
+use crate::store::{Store, StoreError};
+
+/// The check of a token.
+pub struct CheckApi<S>(pub Arc<Engine<S>>);
+
+/// A token, and what its session must meet.
+#[derive(Deserialize, Object)]
+#[oai(deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
+struct CheckBody {
+    /// A session token or an access token.
+    token: String,
+    /// Required scope names, joined by spaces; all must be granted.
+    scope: Option<Parsed<ScopeSet>>,
+    /// Accepted authentication context classes, joined by spaces.
+    acr: Option<Text<AcrValues>>,
+    /// The largest number of seconds since the subject authenticated.
+    max_age: Option<Whole<0, WHOLE_MAX>>,
+    /// `false`: does not count as activity.
+    touch: Option<bool>,
+}
+
+/// The answer to a check: `active` alone unless the token is valid and the caller may check it.
+#[derive(Default, Serialize, Deserialize, Object)]
+pub struct CheckAnswer {
+    /// Whether the token is valid and the caller may check it.
+    pub active: bool,
+    /// The session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<CheckedSession>,
+    /// The token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenObject>,
+    /// The position in the event log at which this answer was true: a cursor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feed_seq: Option<String>,
+}
+
+/// The facts of a checked token.
+#[derive(Serialize, Deserialize, Object)]
+#[oai(rename = "CheckedToken")]
+pub struct TokenObject {
+    /// `session` or `access`.
+    pub kind: String,
+    /// The granted scope: names joined by spaces.
+    pub scope: String,
+    /// The audience of an access token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// The family of an access token, if it was issued in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<u16>,
+    /// When the token expires; for a session token, when its session does without further activity.
+    pub expires_at: DateTime,
+}
+
+/// A session as a caller may see it: as a read shows it, or what tokens tell of it.
+#[derive(Serialize, Deserialize, Union)]
+#[serde(untagged)]
+pub enum CheckedSession {
+    Whole(Box<SessionObject>),
+    Part(SessionPart),
+}
+
+/// What a caller learns of a session that it may not read.
+#[derive(Serialize, Deserialize, Object)]
+pub struct SessionPart {
+    /// Its identifier, `sid` in tokens.
+    pub id: String,
+    /// The subject that signed in.
+    pub subject: String,
+    /// The client that the session was opened for.
+    pub client_id: String,
+    /// The authentication context class that the subject reached (RFC 9470).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+    /// The methods that the subject authenticated with (RFC 8176).
+    pub amr: Vec<String>,
+    /// When the subject last authenticated.
+    pub authenticated_at: DateTime,
+    /// When it expires without further activity.
+    pub idle_expires_at: DateTime,
+    /// When it expires at the latest; only a renewal moves it.
+    pub expires_at: DateTime,
+    /// Included in its tokens and in introspection.
+    pub claims: RawObject,
+}
+
+/// A problem that may be an unmet requirement: then it has `error`, the requirements, and the session.
+#[derive(Serialize, Object)]
+#[oai(rename = "UnmetRequirement")]
+struct UnmetBody {
+    /// Always `about:blank`: the status says what it is.
+    #[serde(rename = "type")]
+    #[oai(rename = "type")]
+    kind: String,
+    /// The status in words.
+    title: String,
+    /// The status.
+    status: u16,
+    /// What is wrong and what would be right, for a person.
+    detail: String,
+    /// `insufficient_user_authentication` (RFC 9470) or `insufficient_scope` (RFC 6750). Absent if the caller
+    /// itself lacks the permission.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// The accepted authentication context classes, as the request named them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr_values: Option<String>,
+    /// The largest number of seconds since the subject authenticated, as the request named it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age: Option<u64>,
+    /// The required scope.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    /// The session, which is valid: it can be renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<CheckedSession>,
+}
+
+/// An error of a check: a [`Problem`], or an unmet requirement.
+struct CheckError(poem::Error);
+
+#[OpenApi]
+impl<S: Store> CheckApi<S> {
+    /// Check a token.
+    ///
+    /// Whether a token is valid for the caller and its session meets the requirements. Session tokens: for the
+    /// client that opened the session and the one it was opened for. Access tokens of a session: as at
+    /// introspection. Every other token, also a client's own, is exactly `{"active":false}`. Needs the permission
+    /// `introspect`. Counts as activity when the requirements are met, unless `touch` is false. 403 with `error`: a
+    /// requirement is not met. Callers that may not read the session get fewer members of it.
+    #[oai(path = "/v1/sessions/check", method = "post", tag = "Tag::Sessions", operation_id = "checkSession")]
+    async fn check(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        source: RequestSource,
+        body: JsonBody<CheckBody>,
+    ) -> Result<Json<CheckAnswer>, CheckError> {
+        let caller = caller(&self.0, authorization, &source).await?;
+        let body = body.read()?;
+        let gate = body.gate()?;
+        let checked = self.0.check(&caller, &body.token, &gate, body.touch.unwrap_or(true)).await;
+        let Some(checked) = checked.map_err(Problem::from)? else { return Ok(Json(CheckAnswer::default())) };
+        let session = CheckedSession::new(checked.view, checked.may_read).map_err(Problem::from)?;
+        if let Some(denied) = checked.denied {
+            return Err(UnmetBody::new(denied, body, session).into());
+        }
+        Ok(Json(CheckAnswer {
+            active: true,
+            session: Some(session),
+            token: Some(checked.token.into()),
+            feed_seq: Some(checked.as_of.to_string()),
+        }))
+    }
+}
+
+impl CheckBody {
+    fn gate(&self) -> Result<Gate, Problem> {
+        let acr = self.acr.as_deref().map(accepted_classes);
+        if acr.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Problem::invalid("acr", "names no class; leave it out to require none"));
+        }
+        Ok(Gate {
+            scope: self.scope.clone().unwrap_or_default().0,
+            clients: vec![],
+            acr: acr.unwrap_or_default(),
+            max_age: self.max_age.map(|max_age| Duration::from_secs(max_age.0)),
+        })
+    }
+}
+
+impl CheckedSession {
+    fn new(view: View, may_read: bool) -> Result<Self, StoreError> {
+        let session = SessionObject::new(view)?;
+        if may_read {
+            return Ok(Self::Whole(Box::new(session)));
+        }
+        let SessionObject { id, subject, client_id, acr, amr, authenticated_at, .. } = session;
+        let SessionObject { idle_expires_at, expires_at, claims, .. } = session;
+        let part = SessionPart {
+            id,
+            subject,
+            client_id,
+            acr,
+            amr,
+            authenticated_at,
+            idle_expires_at,
+            expires_at,
+            claims,
+        };
+        Ok(Self::Part(part))
+    }
+}
+
+impl From<CheckedToken> for TokenObject {
+    fn from(token: CheckedToken) -> Self {
+        Self {
+            kind: if token.audience.is_some() { "access" } else { "session" }.into(),
+            scope: token.scope.to_string(),
+            audience: token.audience.map(Into::into),
+            family: token.family,
+            expires_at: Parsed(token.expires_at),
+        }
+    }
+}
+
+impl UnmetBody {
+    fn new(denied: Denied, required: CheckBody, session: CheckedSession) -> Self {
+        let (error, detail) = match denied {
+            Denied::Scope | Denied::Client => {
+                ("insufficient_scope", "the granted scope does not include the required one")
+            }
+            Denied::StepUp => (
+                "insufficient_user_authentication",
+                "the subject must authenticate again, or at a higher level",
+            ),
+        };
+        Self {
+            kind: "about:blank".into(),
+            title: "Forbidden".into(),
+            status: StatusCode::FORBIDDEN.as_u16(),
+            detail: detail.into(),
+            error: Some(error.into()),
+            acr_values: required.acr.map(Text::into_inner),
+            max_age: required.max_age.map(|max_age| max_age.0),
+            scope: required.scope.map(|scope| scope.0.to_string()),
+            session: Some(session),
+        }
+    }
+}
+
+impl From<Problem> for CheckError {
+    fn from(problem: Problem) -> Self {
+        Self(problem.into())
+    }
+}
+
+impl From<UnmetBody> for CheckError {
+    fn from(body: UnmetBody) -> Self {
+        let response = json_response(StatusCode::FORBIDDEN, PROBLEM_JSON, &body);
+        Self(poem::Error::from_response(response))
+    }
+}
+
+impl From<CheckError> for poem::Error {
+    fn from(error: CheckError) -> Self {
+        error.0
+    }
+}
+
+impl ApiResponse for CheckError {
+    /// The problems of every route; that of 403 has further members.
+    fn meta() -> MetaResponses {
+        let mut meta = Problem::meta();
+        let forbidden = meta.responses.iter_mut().filter(|answer| answer.status == Some(403));
+        for content in forbidden.flat_map(|answer| &mut answer.content) {
+            content.schema = UnmetBody::schema_ref();
+        }
+        meta
+    }
+
+    fn register(registry: &mut Registry) {
+        Problem::register(registry);
+        UnmetBody::register(registry);
+    }
+}
