@@ -158,24 +158,27 @@ impl Client {
     /// The scope to grant: the requested one, or all of the client's scopes.
     ///
     /// # Errors
-    /// `InvalidScope` for a scope that the client may not request.
+    /// `InvalidScope` for a scope that is not one of the client's.
     pub fn grant_scope(&self, asked: Option<&ScopeSet>) -> Result<ScopeSet, Refused> {
         match asked {
             None => Ok(self.scopes.clone()),
             Some(asked) if self.scopes.contains_all(asked) => Ok(asked.clone()),
-            Some(_) => Err(Refusal::InvalidScope.because("the client may not request all of these scopes")),
+            Some(_) => Err(Refusal::InvalidScope
+                .because("at least one of these scopes is not among the client's scopes")),
         }
     }
 
     /// The audience to grant: the requested one, else the client's only one, or `issuer` if it has none.
     ///
     /// # Errors
-    /// `InvalidTarget` for an audience that the client may not request, or none where it has several.
+    /// `InvalidTarget` for an audience that is not one of the client's, or none where it has several.
     pub fn grant_audience(&self, asked: Option<&str>, issuer: &str) -> Result<Box<str>, Refused> {
         match (asked, self.audiences.as_slice()) {
             (Some(asked), audiences) if audiences.iter().any(|a| **a == *asked) => Ok(asked.into()),
             (Some(asked), []) if asked == issuer => Ok(issuer.into()),
-            (Some(_), _) => Err(Refusal::InvalidTarget.because("the client may not request this audience")),
+            (Some(_), _) => {
+                Err(Refusal::InvalidTarget.because("this audience is not among the client's audiences"))
+            }
             (None, []) => Ok(issuer.into()),
             (None, [only]) => Ok(only.clone()),
             (None, several) => {

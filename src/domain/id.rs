@@ -95,8 +95,7 @@ pub struct ClientId(Box<str>);
 
 impl ClientId {
     /// What a `client_id` must be; continues the sentence that the field's name starts.
-    pub const EXPECTED: &'static str =
-        "must have 1 to 64 characters of [A-Za-z0-9._~-], and not be . or .., which URL libraries remove";
+    pub const EXPECTED: &'static str = "must have 1 to 64 characters of [A-Za-z0-9._~-], and must not be . or .. (URL libraries remove these)";
 
     /// A new identifier. Those that exist are parsed, and may be `.` or `..`.
     ///
@@ -143,8 +142,7 @@ pub struct Subject(Box<str>);
 
 impl Subject {
     /// What a `subject` must be; continues the sentence that the field's name starts.
-    pub const EXPECTED: &'static str =
-        "must have 1 to 256 bytes and no control characters, and not be . or .., which URL libraries remove";
+    pub const EXPECTED: &'static str = "must have 1 to 256 bytes and no control characters, and must not be . or .. (URL libraries remove these)";
 
     /// A new subject. Those that exist are parsed, and may be `.` or `..`.
     ///

@@ -162,7 +162,8 @@ impl<S: Store> Engine<S> {
     async fn bearer(&self, text: &str) -> Result<Arc<Client>> {
         let refused = || {
             self.counts.auth_failed(AuthFailure::BearerToken, None, self.clock.now());
-            Refusal::InvalidToken.because("the bearer token is not a valid token of a client for this issuer")
+            Refusal::InvalidToken
+                .because("the bearer token is invalid, or is not a client's own token (client_credentials)")
         };
         let token = self.verifier.verify(text, &self.keyring.load()).ok_or_else(refused)?;
         if !matches!(token.issued_for, IssuedFor::Client { .. }) || *token.audience != *self.rules.issuer {

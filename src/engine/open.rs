@@ -63,7 +63,7 @@ impl<S: Store> Engine<S> {
     /// Opens a session.
     ///
     /// # Errors
-    /// `Forbidden` for a client that the caller may not open for; `Invalid`; `InvalidScope`, `InvalidTarget`;
+    /// `Forbidden` for a client for which the caller is not authorized to open sessions; `Invalid`; `InvalidScope`, `InvalidTarget`;
     /// `SessionsFull` under a policy that refuses.
     pub async fn open(&self, caller: &Granted<UseSessions>, request: OpenSession) -> Result<Opened> {
         let client = self.client_opened_for(caller, request.client_id.as_deref())?;
@@ -150,7 +150,7 @@ impl<S: Store> Engine<S> {
             Refusal::Forbidden.because(if caller.is_admin() {
                 "client_id: there is no such client"
             } else {
-                "client_id: the caller may not open for this client"
+                "client_id: the caller is not authorized to open sessions for this client"
             })
         })?;
         if client.disabled {

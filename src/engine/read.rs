@@ -65,8 +65,9 @@ impl<S: Store> Engine<S> {
         limit: usize,
     ) -> Result<(Vec<View>, Option<String>)> {
         let open = |cursor| {
-            open_cursor(&self.keys, caller.name(), cursor)
-                .ok_or_else(|| Refused::invalid("cursor", "must be a next_cursor that this client got"))
+            open_cursor(&self.keys, caller.name(), cursor).ok_or_else(|| {
+                Refused::invalid("cursor", "must be the next_cursor of an earlier answer to this client")
+            })
         };
         let mut after = cursor.map(open).transpose()?;
         let mut found = vec![];

@@ -30,7 +30,7 @@ pub fn no_operation(route: Option<&Route>, surface: Surface, method: &Method) ->
         return shaped(surface, StatusCode::NOT_FOUND, "there is no such route; /docs lists them".to_owned());
     };
     let allow = route.allow();
-    let detail = format!("the method {method} is not allowed here; allowed are {allow}");
+    let detail = format!("the method {method} is not allowed here; allowed: {allow}");
     let mut response = shaped(surface, StatusCode::METHOD_NOT_ALLOWED, detail);
     if let Ok(allow) = HeaderValue::try_from(allow) {
         response.headers_mut().insert(header::ALLOW, allow);

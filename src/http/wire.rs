@@ -148,7 +148,7 @@ impl Service {
             return fallback::shaped(
                 surface,
                 StatusCode::FORBIDDEN,
-                "pages of another origin may not send changes".to_owned(),
+                "changes from pages of another origin are rejected".to_owned(),
             );
         }
         let too_many = |what| {
@@ -277,7 +277,7 @@ const ROOT: &str = "<!doctype html><html lang=\"en\"><title>keyfob</title><h1>ke
     <li><a href=\"/docs\">API documentation</a>\
     <li><a href=\"/.well-known/oauth-authorization-server\">Metadata</a></ul></html>\n";
 
-const NOT_JSON: &str = "the Content-Type must be application/json, or absent without a body";
+const NOT_JSON: &str = "send a body as Content-Type application/json, or neither a body nor a Content-Type";
 
 /// Whether a POST has JSON, or neither a body nor a type: pages of other origins cannot send the first without a
 /// preflight.

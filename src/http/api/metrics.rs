@@ -64,7 +64,9 @@ impl<S: Store> MetricsApi<S> {
                 );
             }
             // A store that cannot be read is when the rest is needed most.
-            Err(error) => tracing::error!(%error, "the metrics are without those of the store"),
+            Err(error) => {
+                tracing::error!(%error, "the store cannot be read; its metrics are missing from the answer")
+            }
         }
         process::print(&mut page);
         Ok(Exposition(form.0, page.finish()))

@@ -83,7 +83,7 @@ pub(crate) fn is_json(content_type: &str) -> bool {
 
 fn read_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
     T::deserialize(Node(value)).map_err(|misfit| match misfit.into_parts() {
-        (None, words) => Problem::new(StatusCode::BAD_REQUEST, words),
+        (None, words) => Problem::new(StatusCode::BAD_REQUEST, format!("the body {words}")),
         (Some(field), words) => Problem::invalid(field, words),
     })
 }
@@ -143,32 +143,32 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named_by_its_field_and_never_repeated() {
         for (body, field, detail) in [
-            (r#"{"subject":5}"#, "subject", "expected a string, found a number"),
+            (r#"{"subject":5}"#, "subject", "must be a string, not a number"),
             ("{}", "subject", "is missing"),
             (r#"{"subject":null}"#, "subject", "is missing"),
-            (r#"{"subject":"a","device":"hunter2"}"#, "device", "expected an object, found a string"),
+            (r#"{"subject":"a","device":"hunter2"}"#, "device", "must be an object, not a string"),
             (
                 r#"{"subject":"a","device":{"label":["hunter2"]}}"#,
                 "device.label",
-                "expected a string, found an array",
+                "must be a string, not an array",
             ),
-            (r#"{"subject":"a","amr":["pwd",{}]}"#, "amr[1]", "expected a string, found an object"),
-            (r#"{"subject":"a","amr":"hunter2"}"#, "amr", "expected an array, found a string"),
-            (r#"{"subject":"a","remember":"hunter2"}"#, "remember", "expected a boolean, found a string"),
+            (r#"{"subject":"a","amr":["pwd",{}]}"#, "amr[1]", "must be a string, not an object"),
+            (r#"{"subject":"a","amr":"hunter2"}"#, "amr", "must be an array, not a string"),
+            (r#"{"subject":"a","remember":"hunter2"}"#, "remember", "must be a boolean, not a string"),
             (r#"{"subject":"a","kind":"hunter2"}"#, "kind", "must be one of: confidential, public"),
-            (r#"{"subject":"a","kind":5}"#, "kind", "expected a string, found a number"),
-            (r#"{"subject":"a","claims":["hunter2"]}"#, "claims", "expected an object, found an array"),
+            (r#"{"subject":"a","kind":5}"#, "kind", "must be a string, not a number"),
+            (r#"{"subject":"a","claims":["hunter2"]}"#, "claims", "must be an object, not an array"),
         ] {
-            refused(body, Some(field), &format!("{field}: {detail}"));
+            refused(body, Some(field), &format!("{field} {detail}"));
         }
-        assert!(problem(r#"{"subject":"a","at":"hunter2"}"#).contains("at: must be an instant of RFC 3339"));
-        assert!(problem(r#"{"subject":"a","max":1.5}"#).contains("found a number"));
-        refused("[]", None, "expected an object, found an array");
+        assert!(problem(r#"{"subject":"a","at":"hunter2"}"#).contains("at must be an instant of RFC 3339"));
+        assert!(problem(r#"{"subject":"a","max":1.5}"#).contains("not a number"));
+        refused("[]", None, "the body must be an object, not an array");
     }
 
     #[test]
     fn an_unknown_field_is_named_with_the_known_ones() {
-        let known = "known are: amr, at, claims, device, kind, max, remember, subject";
+        let known = "known fields: amr, at, claims, device, kind, max, remember, subject";
         refused(
             r#"{"subject":"a","subjcet":"hunter2"}"#,
             Some("subjcet"),
@@ -178,7 +178,7 @@ mod tests {
             refused(
                 &format!(r#"{{"subject":"a","device":{{"{name}":"hunter2"}}}}"#),
                 Some(&format!("device.{name}")),
-                &format!("unknown field device.{name}; known are: device.label"),
+                &format!("unknown field device.{name}; known fields: device.label"),
             );
         }
     }

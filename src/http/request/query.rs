@@ -64,7 +64,7 @@ impl QueryRules {
                 return Some((name.into_owned(), "is not percent-encoded UTF-8".into()));
             };
             if self.rejects_empty && value.trim().is_empty() {
-                return Some((name.into_owned(), "has no value; without a requirement, leave it out".into()));
+                return Some((name.into_owned(), "has no value; to require nothing, omit it".into()));
             }
             if std::mem::replace(&mut seen[at], true) && !self.parameters[at].is_list {
                 return Some((name.into_owned(), "is repeated".into()));
@@ -76,9 +76,9 @@ impl QueryRules {
     fn unknown(&self) -> Cow<'static, str> {
         let known: Vec<&str> = self.parameters.iter().map(|parameter| &*parameter.name).collect();
         if known.is_empty() {
-            "unknown parameter; this route has none".into()
+            "is not a parameter of this route, which has none".into()
         } else {
-            format!("unknown parameter; known parameters: {}", known.join(", ")).into()
+            format!("is not a parameter of this route, which has: {}", known.join(", ")).into()
         }
     }
 }
@@ -156,7 +156,7 @@ mod tests {
     fn an_admission_with_an_empty_requirement_is_rejected() {
         for empty in ["except=", "except", "except=%20", "except=+", "client_id=a&client_id="] {
             let why = fault(&Method::GET, "/v1/forward-auth", empty).unwrap();
-            assert!(why.ends_with("has no value; without a requirement, leave it out"), "{empty}: {why}");
+            assert!(why.ends_with("has no value; to require nothing, omit it"), "{empty}: {why}");
         }
         assert_eq!(fault(&Method::DELETE, SUBJECT, "except="), None);
     }
@@ -166,16 +166,16 @@ mod tests {
     fn a_change_or_an_admission_with_an_unknown_parameter_is_rejected() {
         for (method, path) in [(Method::DELETE, SUBJECT), (Method::GET, "/v1/forward-auth")] {
             let why = fault(&method, path, "except=a&exept=b");
-            let expected = "exept unknown parameter; known parameters: except, client_id";
+            let expected = "exept is not a parameter of this route, which has: except, client_id";
             assert_eq!(why.as_deref(), Some(expected), "{path}");
         }
         assert_eq!(
             fault(&Method::POST, "/v1/keys/rotate", "now").as_deref(),
-            Some("now unknown parameter; this route has none")
+            Some("now is not a parameter of this route, which has none")
         );
         assert_eq!(
             fault(&Method::DELETE, SUBJECT, "%ff=a").as_deref(),
-            Some(" unknown parameter; known parameters: except, client_id")
+            Some(" is not a parameter of this route, which has: except, client_id")
         );
         assert_eq!(fault(&Method::DELETE, SUBJECT, "&except=a&&"), None);
         assert_eq!(

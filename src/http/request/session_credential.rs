@@ -66,9 +66,11 @@ impl SessionCredential {
     /// (BER-06).
     pub fn refused(&self) -> Problem {
         match self {
-            Self::None => {
-                Problem::challenged(StatusCode::UNAUTHORIZED, "no session cookie or bearer token", &[])
-            }
+            Self::None => Problem::challenged(
+                StatusCode::UNAUTHORIZED,
+                "no session cookie and no bearer token of this server",
+                &[],
+            ),
             Self::Cookie(_) | Self::Bearer(_) => Problem::challenged(
                 StatusCode::UNAUTHORIZED,
                 "the session or the token is invalid or has ended",

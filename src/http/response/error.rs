@@ -56,7 +56,7 @@ struct Row {
 
 /// The detail with the name of the field, for clients that show only the detail.
 fn named(field: &str, detail: Cow<'static, str>) -> Cow<'static, str> {
-    if detail.contains(field) { detail } else { format!("{field}: {detail}").into() }
+    if detail.contains(field) { detail } else { format!("{field} {detail}").into() }
 }
 
 fn row(refusal: &Refusal) -> Row {
@@ -266,11 +266,12 @@ mod tests {
     #[tokio::test]
     async fn a_problem_names_its_field_and_tells_what_rfc_9457_asks_for() {
         let response =
-            Problem::from(Refusal::Invalid { field: "subject" }.because("1 to 256 bytes")).into_response();
+            Problem::from(Refusal::Invalid { field: "subject" }.because("must have 1 to 256 bytes"))
+                .into_response();
         assert_eq!(response.content_type(), Some("application/problem+json"));
         let (_, body) = sent(response).await;
         let expected = serde_json::json!({
-            "type": "about:blank", "title": "Bad Request", "status": 400, "detail": "subject: 1 to 256 bytes", "field": "subject",
+            "type": "about:blank", "title": "Bad Request", "status": 400, "detail": "subject must have 1 to 256 bytes", "field": "subject",
         });
         assert_eq!(body, expected);
     }

@@ -42,7 +42,7 @@ impl Misfit {
                     names.push(joined(&self.path));
                 }
                 names.sort_unstable();
-                let words = format!("unknown field {field}; known are: {}", names.join(", "));
+                let words = format!("unknown field {field}; known fields: {}", names.join(", "));
                 (Some(field), words)
             }
         }
@@ -94,11 +94,11 @@ impl de::Error for Misfit {
             Unexpected::Map => "an object",
             _ => "a string",
         };
-        Self::other(format!("expected {expected}, found {found}"))
+        Self::other(format!("must be {expected}, not {found}"))
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::other(format!("expected {expected}"))
+        Self::other(format!("must be {expected}"))
     }
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
