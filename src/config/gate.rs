@@ -15,7 +15,7 @@ pub(super) fn read(sheet: &mut Sheet) -> Vec<NamedGate> {
 fn read_one(sheet: &mut Sheet, table: &str) -> Option<NamedGate> {
     let key = |name: &str| format!("{table}.{name}");
     if !sheet.has(&key("name")) {
-        sheet.refuse(table, "name is missing; proxies ask at /v1/gates/ and the name");
+        sheet.refuse(table, "name is missing; it is NAME in the route /v1/gates/NAME");
     }
     let name = sheet.optional(&key("name"), &gate_name());
     let blank = ["scope", "audience", "client_ids", "acr"].map(key).into_iter();
@@ -30,7 +30,7 @@ fn read_one(sheet: &mut Sheet, table: &str) -> Option<NamedGate> {
     let audience = sheet.optional(&key("audience"), &any_text());
     let headers = sheet.list(&key("headers"), &all, &one_of(IdentityHeader::ALL, IdentityHeader::as_str));
     for key in blank {
-        sheet.refuse(&key, "is empty; without this requirement remove the setting");
+        sheet.refuse(&key, "is empty; to require nothing, remove the setting");
     }
     if !sheet.is_valid(table) {
         return None;

@@ -103,7 +103,7 @@ fn server(sheet: &mut Sheet) -> Server {
     let trusted_proxies = sheet.list("server.trusted_proxies", &["127.0.0.1/32"], &network);
     let issuer = issuer(&issuer_url).ok();
     if tls.is_some() && issuer.as_ref().is_some_and(|issuer| !issuer.https) {
-        let how = "with [server.tls] it must be https: set it to the public URL of the certificate, such as \"https://id.example.com\"";
+        let how = "with [server.tls] it must be https: set it to the public URL of this server, such as \"https://id.example.com\"";
         sheet.refuse("server.issuer", how);
     }
     if issuer.as_ref().is_some_and(|issuer| issuer.port == 0) && listen.port() != Some(0) {

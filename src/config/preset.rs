@@ -98,14 +98,14 @@ impl Preset {
                         let set = sheet.setting(&format!("{table}.preset"));
                         let origin = set.map(|preset| format!(" ({})", preset.origin)).unwrap_or_default();
                         let rule = format!(
-                            "expected at most {most:?}: preset {name}{origin} SHALL not exceed that ({section})"
+                            "expected at most {most:?}, as preset {name}{origin} requires ({section}, SHALL)"
                         );
                         sheet.refuse(&key, &rule);
                     }
                     // An inherited value is reported for the policy that sets it.
                     Force::Should if setting.origin == INHERITED_ORIGIN => {}
                     Force::Should => warnings.push(format!(
-                        "{key} is {:?} ({}): preset {name} SHOULD not exceed {most:?} ({section})",
+                        "{key} is {:?} ({}): preset {name} recommends at most {most:?} ({section}, SHOULD)",
                         setting.value, setting.origin
                     )),
                 }

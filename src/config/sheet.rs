@@ -321,12 +321,15 @@ impl Sheet {
         let name = |key: &str| key.rsplit_once('.').map_or(key.to_owned(), |(_, name)| name.to_owned());
         let distance =
             |known: &str| if name(known) == name(key) { 1 } else { strsim::levenshtein(known, key) };
-        let nearest = self.expected.keys().map(|known| (distance(known), known)).min();
-        if let Some((_, known)) = nearest.filter(|(distance, _)| *distance <= 2.max(name(key).len() / 3)) {
-            return format!("there is no such setting; did you mean {known}?");
-        }
         let table = key.rsplit_once('.').map_or("", |(table, _)| table);
         let beside = |known: &&String| known.rsplit_once('.').is_some_and(|(parent, _)| parent == table);
+        // What stands in a `[[client]]` or `[[gate]]` was meant for it.
+        let candidates = self.expected.keys().filter(|known| !table.contains('[') || beside(known));
+        let nearest = candidates.map(|known| (distance(known), known)).min();
+        let near = |distance: usize| distance <= 2.max(name(key).len() / 3) && distance < name(key).len();
+        if let Some((_, known)) = nearest.filter(|(distance, _)| near(*distance)) {
+            return format!("there is no such setting; did you mean {known}?");
+        }
         let names: Vec<String> = self.expected.keys().filter(beside).map(|known| name(known)).collect();
         if names.is_empty() {
             return "there is no such setting; the tables are server, store, keys, policy.NAME, cookie, [[gate]], events, limits, log and [[client]]"

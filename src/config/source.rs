@@ -166,7 +166,7 @@ impl Provider for Layer {
 
 /// The text of a configuration file; `Err(None)` if there is no such file.
 fn read_file(path: &Path) -> Result<String, Option<String>> {
-    let cannot = |why: &str| Some(format!("the configuration file cannot be read: {why}"));
+    let cannot = |why: &str| Some(format!("the configuration file cannot be used: {why}"));
     match files::read(path, FileRule::Public, FILE_BYTES_MAX) {
         Ok((bytes, _)) => {
             let bytes = bytes.ok_or_else(|| cannot("it is longer than 4 MiB"))?;

@@ -124,7 +124,7 @@ impl Policy {
             if lifetimes.idle_timeout < Duration::from_secs(1)
                 || lifetimes.idle_timeout > lifetimes.absolute_lifetime
             {
-                return fault(idle_key, "from \"1s\" to the absolute_lifetime beside it");
+                return fault(idle_key, "from \"1s\" to absolute_lifetime");
             }
         }
         Ok(())

@@ -71,8 +71,8 @@ fn more_than_aal3_shall_have_is_refused_with_the_rule_and_its_section() {
     let aal3 = |more: &str| place(&format!("[policy.default]\npreset = \"aal3\"\n{more}")).error();
     assert_eq!(
         aal3("absolute_lifetime = \"12h1ms\"\n"),
-        "policy.default.absolute_lifetime = \"12h1ms\" (config.toml): expected at most \"12h\": \
-         preset aal3 (config.toml) SHALL not exceed that (NIST SP 800-63B-4 §2.3.3)"
+        "policy.default.absolute_lifetime = \"12h1ms\" (config.toml): expected at most \"12h\", \
+         as preset aal3 (config.toml) requires (NIST SP 800-63B-4 §2.3.3, SHALL)"
     );
     let remembered = aal3("[policy.default.remember]\nabsolute_lifetime = \"30d\"\n");
     assert!(
@@ -116,7 +116,7 @@ fn more_than_a_preset_should_have_is_warned_of_with_its_section() {
         assert!(warning.starts_with(&format!("policy.web.{key} is \"{value}\" (")), "{warning}");
         assert!(
             warning.ends_with(&format!(
-                "preset {preset} SHOULD not exceed {most:?} (NIST SP 800-63B-4 {section})"
+                "preset {preset} recommends at most {most:?} (NIST SP 800-63B-4 {section}, SHOULD)"
             )),
             "{warning}"
         );
@@ -170,7 +170,7 @@ fn a_preset_stands_before_what_would_be_inherited_and_is_inherited_itself() {
 fn a_preset_and_a_timeout_that_cannot_be_together_are_both_named() {
     assert_eq!(
         place("[policy.default]\npreset = \"aal2\"\nabsolute_lifetime = \"30m\"\n").error(),
-        "policy.default.idle_timeout = \"1h\" (preset aal2): expected from \"1s\" to the absolute_lifetime beside it; \
+        "policy.default.idle_timeout = \"1h\" (preset aal2): expected from \"1s\" to absolute_lifetime; \
          policy.default.absolute_lifetime is \"30m\" (config.toml)"
     );
 }

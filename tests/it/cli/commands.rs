@@ -363,7 +363,7 @@ fn decode_needs_no_server_and_says_whether_it_verified() {
         |arguments: &[&str]| piped(elsewhere.path(), &[&["token", "decode"], arguments].concat(), &token);
 
     let unverified = decode(&["-"]).text();
-    assert!(unverified.starts_with("NOT VERIFIED: anyone may have written this."), "{unverified}");
+    assert!(unverified.starts_with("NOT VERIFIED: this token may be forged."), "{unverified}");
     assert!(unverified.contains("\"sub\": \"alice\"") && unverified.contains("(in 5 min)"), "{unverified}");
     let verified = decode(&["-", "--key", &key]).text();
     assert!(
@@ -417,7 +417,7 @@ fn decode_reads_jwts_and_refuses_every_other_algorithm() {
         |arguments: &[&str]| piped(elsewhere.path(), &[&["token", "decode"], arguments].concat(), &token);
 
     let unverified = decode(&["-"]).text();
-    assert!(unverified.starts_with("NOT VERIFIED: anyone may have written this."), "{unverified}");
+    assert!(unverified.starts_with("NOT VERIFIED: this token may be forged."), "{unverified}");
     assert!(
         unverified.contains("\"typ\": \"at+jwt\"") && unverified.contains("\"sub\": \"alice\""),
         "{unverified}"
@@ -507,7 +507,7 @@ fn decode_describes_an_opaque_token_and_prints_no_secret() {
     };
 
     let said = decode(&refresh_token, &[]).text();
-    assert!(said.starts_with("NOT VERIFIED: anyone may have written this."), "{said}");
+    assert!(said.starts_with("NOT VERIFIED: this token may be forged."), "{said}");
     assert!(
         said.contains("a refresh token")
             && said.contains(&id)
@@ -543,7 +543,7 @@ fn decode_describes_an_opaque_token_and_prints_no_secret() {
         &refresh_token.replacen("AQ", "Ag", 1),
     ] {
         let refusal = decode(broken, &[]).refusal();
-        assert!(refusal.contains("begins like a refresh token") && !refusal.contains(broken), "{refusal}");
+        assert!(refusal.contains("starts like a refresh token") && !refusal.contains(broken), "{refusal}");
     }
     let secret = decode(&desk.app.secret, &[]).refusal();
     assert!(secret.contains("a client's secret") && !secret.contains(&desk.app.secret), "{secret}");
@@ -609,7 +609,7 @@ fn config_reports_what_a_preset_changed() {
         "{check}"
     );
     assert!(
-        check.contains("warning: policy.default.idle_timeout is \"2h\" (config.toml): preset aal2 SHOULD not exceed \"1h\""),
+        check.contains("warning: policy.default.idle_timeout is \"2h\" (config.toml): preset aal2 recommends at most \"1h\""),
         "{check}"
     );
     assert!(check.ends_with("the configuration is valid\n"), "{check}");
@@ -625,7 +625,10 @@ fn config_reports_what_a_preset_changed() {
     )
     .unwrap();
     let refused = Printed(run(directory.path(), &["config", "check"])).refusal();
-    assert!(refused.contains("SHALL not exceed that (NIST SP 800-63B-4 §2.3.3)"), "{refused}");
+    assert!(
+        refused.contains("as preset aal3 (config.toml) requires (NIST SP 800-63B-4 §2.3.3, SHALL)"),
+        "{refused}"
+    );
 }
 
 #[test]
