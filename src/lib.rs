@@ -1,4 +1,4 @@
-//! keyfob: a session engine in one binary.
+//! keyfob: a session server in one binary.
 //!
 //! A module may name those to its right, never those to its left:
 //! `cli -> serve -> http -> engine -> { store, token } -> domain`.

@@ -89,8 +89,8 @@ pub enum ClientCommand {
 /// The settings of a client. Repeat a list option, or separate its items with commas; "" is the empty list.
 #[derive(Debug, Args, Serialize)]
 pub struct Settings {
-    /// Its permissions: sessions, introspect, introspect:any, events, metrics, admin. As for every list, ""
-    /// is none.
+    /// Its permissions: sessions, introspect, introspect:any, events, metrics, admin. "" is the
+    /// empty list, as for every list option.
     #[arg(long = "permission", value_delimiter = ',')]
     permissions: Option<Vec<String>>,
     /// The grants it may use: refresh_token, client_credentials.
@@ -102,7 +102,7 @@ pub struct Settings {
     /// The audiences it may request.
     #[arg(long = "audience", value_delimiter = ',')]
     audiences: Option<Vec<String>>,
-    /// The audiences that it is itself: it may introspect tokens issued for them.
+    /// The audiences of which it is the resource server: it may introspect tokens issued for them.
     #[arg(long = "serves", value_delimiter = ',')]
     serves: Option<Vec<String>>,
     /// The clients for which it may open sessions.
@@ -111,7 +111,7 @@ pub struct Settings {
     /// The name of its policy.
     #[arg(long)]
     policy: Option<String>,
-    /// The format of its access tokens: paseto or jwt.
+    /// The format of its access tokens: paseto, jwt or jwt_es256.
     #[arg(long)]
     access_token_format: Option<String>,
 }

@@ -32,7 +32,7 @@ mod subject;
 mod times;
 mod token;
 
-/// A session engine in one binary.
+/// A session server in one binary.
 ///
 /// Opens sessions for users whom your application has authenticated, issues, rotates and introspects their
 /// tokens, and ends sessions. Commands use the running server; if none is running they open the store

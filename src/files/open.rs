@@ -61,7 +61,7 @@ pub enum FileError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The last component is a symbolic link.
-    #[error("{} is a symbolic link: put the file itself there", .0.display())]
+    #[error("{} is a symbolic link: replace it by the file itself", .0.display())]
     Symlink(PathBuf),
     /// A directory, device, pipe or socket.
     #[error("{} is not a regular file", .0.display())]

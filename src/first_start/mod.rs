@@ -59,7 +59,7 @@ pub enum Starter {
 pub enum StartError {
     /// Other users can write to the directory, and keyfob does not change its mode.
     #[error(
-        "other users can write to {} (mode {mode:04o}), and who can write there can replace the database: \
+        "other users can write to {} (mode {mode:04o}) and so replace the database: \
          run `chmod 700 {}`, or set store.path to a directory of its own", directory.display(), directory.display()
     )]
     OpenDirectory {

@@ -285,6 +285,7 @@ impl ListenError {
             io::ErrorKind::AddrNotAvailable => {
                 "; this machine has no such address: set [server] listen to one that it has"
             }
+            io::ErrorKind::NotFound => "; create its directory first, or set another path",
             _ => "",
         };
         Self { address: address.into(), cause, fix }

@@ -69,7 +69,7 @@ fn public_key(text: &str) -> Result<PublicKey, Failure> {
 }
 
 fn verdict(kid: Option<&str>, verifiable: bool) -> String {
-    let unverified = "NOT VERIFIED: anyone may have written this.";
+    let unverified = "NOT VERIFIED: this token may be forged.";
     match kid {
         Some(kid) => format!(
             "VERIFIED: signed by the key {kid}. Only the server knows whether it was revoked: keyfob token introspect"
@@ -85,7 +85,7 @@ fn verdict(kid: Option<&str>, verifiable: bool) -> String {
 fn access_token(text: &str, key: Option<&PublicKey>) -> Result<(Parts, Vec<String>), Failure> {
     let foreign = || {
         Failure::refused(
-            "this is not a keyfob token: expected v4.public.…, a JWT (three parts), kfr_… or kfs_…",
+            "this is not a keyfob token, or not a complete one: expected v4.public.…, a JWT (three parts), kfr_… or kfs_…",
         )
     };
     let (parts, verified) = if let Some(token) = paseto::Unverified::parse(text) {
@@ -145,7 +145,7 @@ fn opaque(kind: OpaqueKind, text: &str, with_key: bool) -> Result<(Parts, Vec<St
     };
     let invalid = || {
         Failure::refused(format!(
-            "this begins like a {words} but is not valid: it was truncated or altered, or has another version"
+            "this starts like a {words} but is not valid: it was truncated or altered, or has another version"
         ))
     };
     let (_, Link { session, family, generation }) = Opaque::expose_unverified(text).ok_or_else(invalid)?;
