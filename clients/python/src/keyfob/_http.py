@@ -1,0 +1,325 @@
+"""HTTP/1.1 for one server: a pool of connections that belongs to one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from ._errors import Misconfigured, Unavailable
+
+HEAD_BYTES_MAX = 64 * 1024
+BODY_BYTES_MAX = 16 * 1024 * 1024
+IDLE_S = 60.0  # keyfob closes an idle connection after 75 seconds
+
+
+class Broken(Unavailable):
+    """The connection closed, or carried something else than one answer."""
+
+
+class Answer(NamedTuple):
+    """A complete answer."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    """By name in lower case; the last value of a repeated name."""
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the server listens."""
+
+    host: str
+    port: int
+    tls: bool
+    path: str | None = None
+    """The path of a Unix socket, which takes the place of host and port."""
+
+    @classmethod
+    def parse(cls, url: str) -> Origin:
+        """`http://host:port`, `https://host` or `unix:/path`; else `Misconfigured`."""
+        wrong = Misconfigured(
+            f"{url!r} is no URL of a keyfob; write http://host:port, https://host or unix:/path"
+        )
+        if url.startswith("unix:"):
+            path = "/" + url.removeprefix("unix:").lstrip("/")
+            return cls("localhost", 0, tls=False, path=path)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise wrong from None
+        if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii():
+            raise wrong
+        if (
+            parts.path.strip("/")
+            or parts.query
+            or parts.fragment
+            or "@" in parts.netloc
+            or not url.isprintable()
+        ):
+            raise wrong
+        tls = parts.scheme == "https"
+        return cls(parts.hostname, port or (443 if tls else 80), tls)
+
+    @property
+    def authority(self) -> str:
+        """The value of `Host`."""
+        if self.path is not None:
+            return self.host
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+class Connection(asyncio.Protocol):
+    """One connection, with at most one request at a time.
+
+    It is reusable only after one complete answer with no byte left over. Whatever else happens (a deadline, a
+    cancellation, an answer that is not understood) closes it, so that no answer reaches another request.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[Answer] | None = None
+        self._closed = False
+        self.idle_since = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._headers: dict[bytes, bytes] = {}
+        self._body: list[bytes] = []
+        self._size = 0
+        self._status = 0
+        self._complete = False
+        self._keep_alive = False
+        self._left_over = False
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next request may use this connection."""
+        transport = self._transport
+        return (
+            self._complete
+            and self._keep_alive
+            and not self._left_over
+            and not self._closed
+            and transport is not None
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() == 0
+        )
+
+    async def exchange(self, request: bytes, deadline: float) -> Answer:
+        """Sends the request and returns its answer; closes the connection unless it is reusable."""
+        transport = self._transport
+        if transport is None or self._closed:
+            raise Broken("the connection is closed")
+        self._reset()
+        waiter: asyncio.Future[Answer] = self._loop.create_future()
+        self._waiter = waiter
+        timer = self._loop.call_at(deadline, self._fail, _too_late())
+        transport.write(request)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+            if not self.reusable:
+                self.close()
+
+    def close(self) -> None:
+        """Closes at once; nothing is sent any more."""
+        self._closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _fail(self, error: Unavailable) -> None:
+        self.close()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport, unless the attempt to connect was given up."""
+        self._transport = cast("asyncio.Transport", transport)
+        if self._closed:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; the answer is delivered when all that came with it was looked at."""
+        if self._waiter is None or self._complete:
+            self._left_over = True
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._left_over = True
+        if self._complete:
+            if not self._waiter.done():
+                self._waiter.set_result(Answer(self._status, self._headers, b"".join(self._body)))
+        elif self._left_over:
+            self._fail(Broken("the answer is not valid HTTP/1.1"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail the request in progress."""
+        self._fail(Broken(f"the connection closed{f': {exc}' if exc else ''}"))
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        """Note a second answer, which no request waits for."""
+        self._left_over = self._left_over or self._complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        self._size += len(name) + len(value)
+        if self._size > HEAD_BYTES_MAX:
+            raise ValueError("the head is too large")
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """Refuse an answer that ends with the connection: it cannot be told from half of one."""
+        if self._complete:
+            raise ValueError("a second answer")
+        self._status = self._parser.get_status_code()
+        self._size = 0
+        bodiless = self._status < 200 or self._status in (204, 304)
+        if not bodiless and not self._headers.keys() & {b"content-length", b"transfer-encoding"}:
+            raise ValueError("an answer without a length")
+
+    def on_body(self, data: bytes) -> None:
+        """Keep a part of the body."""
+        self._size += len(data)
+        if self._size > BODY_BYTES_MAX:
+            raise ValueError("the body is too large")
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        """Note the end of the answer; an interim one (1xx) is followed by it."""
+        if self._status < 200:
+            self._reset()
+            return
+        self._complete = True
+        self._keep_alive = self._parser.should_keep_alive()
+
+
+class Pool:
+    """At most `limit` connections to one server, for one event loop."""
+
+    def __init__(self, origin: Origin, limit: int, tls: ssl.SSLContext | None = None) -> None:
+        self._origin = origin
+        self._tls = (tls or ssl.create_default_context()) if origin.tls else None
+        self._loop = asyncio.get_running_loop()
+        self._free = limit
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    async def request(self, request: bytes, timeout: float, *, retry: bool) -> Answer:
+        """Sends a request and returns the answer; `timeout` seconds cover everything.
+
+        With `retry` the request is sent a second time, over a new connection, if the first one broke.
+
+        Raises `Unavailable`.
+        """
+        deadline = self._loop.time() + timeout
+        if self._free:
+            self._free -= 1
+        else:
+            await self._turn(deadline)
+        try:
+            connection = self._take() or await self._connect(deadline)
+            try:
+                return await self._exchange(connection, request, deadline)
+            except Broken:
+                if not retry:
+                    raise
+            return await self._exchange(await self._connect(deadline), request, deadline)
+        finally:
+            self._release()
+
+    def close(self) -> None:
+        """Closes the idle connections; those in use are closed after their answer."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _exchange(self, connection: Connection, request: bytes, deadline: float) -> Answer:
+        try:
+            return await connection.exchange(request, deadline)
+        finally:
+            if self._closed:
+                connection.close()
+            elif connection.reusable:
+                connection.idle_since = self._loop.time()
+                self._idle.append(connection)
+
+    async def _turn(self, deadline: float) -> None:
+        """Waits until a request in progress is done; in order of arrival."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        timer = self._loop.call_at(deadline, _expire, waiter)
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._release()
+            raise
+        finally:
+            timer.cancel()
+
+    def _release(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._free += 1
+
+    def _take(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable and self._loop.time() - connection.idle_since < IDLE_S:
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self, deadline: float) -> Connection:
+        connection = Connection(self._loop)
+        origin = self._origin
+        try:
+            opening = (
+                self._loop.create_connection(lambda: connection, origin.host, origin.port, ssl=self._tls)
+                if origin.path is None
+                else self._loop.create_unix_connection(lambda: connection, origin.path)
+            )
+            await asyncio.wait_for(opening, deadline - self._loop.time())
+        except asyncio.TimeoutError:
+            connection.close()
+            raise _too_late() from None
+        except OSError as error:
+            connection.close()
+            where = origin.path or origin.authority
+            raise Unavailable(f"cannot connect to keyfob at {where}: {error}") from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _too_late() -> Unavailable:
+    return Unavailable("keyfob did not answer in time")
+
+
+def _expire(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(_too_late())
