@@ -2,8 +2,8 @@
 //! or secret.
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::domain::client::Client;
@@ -22,6 +22,7 @@ use crate::token::seal::Sealer;
 mod keys;
 mod session;
 
+pub use keys::{decode_keys, encode_keys};
 pub use session::{SessionRecord, WindowRef};
 
 /// The first byte of every record; another encoding gets another version.
@@ -173,16 +174,6 @@ pub fn decode_cut_off(client: &str, bytes: &[u8]) -> Decoded<CutOff> {
     unpostcard(unframe(&name("cut_offs", client.as_bytes()), bytes)?)
 }
 
-/// The signing keys, in their order. Their seeds are already sealed.
-pub fn encode_keys(keys: &[KeyRecord]) -> Vec<u8> {
-    frame(b"keys", &postcard(&keys.iter().map(keys::WrittenKey).collect::<Vec<_>>()))
-}
-
-pub fn decode_keys(bytes: &[u8]) -> Decoded<Vec<KeyRecord>> {
-    let stored: Vec<keys::StoredKey> = unpostcard(unframe(b"keys", bytes)?)?;
-    Ok(stored.into_iter().map(|key| key.0).collect())
-}
-
 pub fn encode_epochs(epochs: &Epochs) -> Vec<u8> {
     frame(b"epochs", &postcard(epochs))
 }
@@ -245,11 +236,15 @@ fn postcard(value: &impl Serialize) -> Vec<u8> {
 }
 
 fn unpostcard<T: DeserializeOwned>(bytes: &[u8]) -> Decoded<T> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) => Err("has bytes after its end"),
-        Err(_) => Err("cannot be decoded"),
+    match take(bytes)? {
+        (value, []) => Ok(value),
+        _ => Err("has bytes after its end"),
     }
+}
+
+/// A value, and the bytes after it.
+fn take<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Decoded<(T, &'b [u8])> {
+    postcard::take_from_bytes(bytes).map_err(|_| "cannot be decoded")
 }
 
 fn mac(key: &SecretKey, text: &[u8]) -> [u8; 32] {

@@ -110,15 +110,8 @@ struct FamilyFields<'a> {
     window_closes_at: Option<Offset>,
 }
 
-/// The sealed part.
-#[derive(Serialize, Deserialize)]
-struct PersonalFields<'a> {
-    subject: &'a str,
-    user_agent: Option<&'a str>,
-    ip: Option<&'a str>,
-    label: Option<&'a str>,
-    claims: Option<&'a str>,
-}
+/// The sealed part: the subject, the device and the claims.
+type PersonalFields<'a> = (&'a str, Device, Option<Claims>);
 
 impl Codec {
     /// `slot` is the time of its entry in the expiry index.
@@ -129,7 +122,9 @@ impl Codec {
             revoked_in: session.revoked_tokens.iter().map(|revoked| revoked.family).collect(),
             revoked_until: session.revoked_until,
         }));
-        body.extend(self.sealer.seal(&name, &postcard(&personal(session))));
+        body.extend(
+            self.sealer.seal(&name, &postcard(&(session.subject.as_str(), &session.device, &session.claims))),
+        );
         frame_as(SESSION_VERSION, &name, &body)
     }
 
@@ -148,7 +143,7 @@ impl Codec {
             .ok_or("its sealed part cannot be opened under its key and the master key")?;
         let personal = postcard::from_bytes::<PersonalFields>(&opened)
             .map_err(|_| "its sealed part cannot be decoded")?;
-        restore(id, &clear, &added, &personal)
+        restore(id, &clear, &added, personal)
     }
 }
 
@@ -198,16 +193,6 @@ fn chain<'a>(f: &'a Family, s: &'a Session) -> FamilyFields<'a> {
     }
 }
 
-fn personal(s: &Session) -> PersonalFields<'_> {
-    PersonalFields {
-        subject: s.subject.as_str(),
-        user_agent: s.device.user_agent.as_deref(),
-        ip: s.device.ip.as_deref(),
-        label: s.device.label.as_deref(),
-        claims: s.claims.as_ref().map(|claims| &*claims.0),
-    }
-}
-
 fn authenticated(a: &Authentication, base: Timestamp) -> AuthenticationFields<'_> {
     AuthenticationFields {
         at: offset(a.at, base),
@@ -224,12 +209,12 @@ fn restore(
     id: SessionId,
     c: &ClearFields,
     added: &AddedFields,
-    p: &PersonalFields,
+    (subject, device, claims): PersonalFields,
 ) -> Decoded<SessionRecord> {
     let base = Timestamp::from_millis(c.created_at);
     let mut session = Session {
         id,
-        subject: p.subject.parse().map_err(|_| "its subject is malformed")?,
+        subject: subject.parse().map_err(|_| "its subject is malformed")?,
         client_id: client_id(c.client_id)?,
         opened_by: c.opened_by.unwrap_or(c.client_id).into(),
         issued: Position(c.issued),
@@ -243,12 +228,8 @@ fn restore(
         audience: c.audience.into(),
         renewals: c.renewals,
         token: c.token,
-        device: Device {
-            user_agent: p.user_agent.map(Into::into),
-            ip: p.ip.map(Into::into),
-            label: p.label.map(Into::into),
-        },
-        claims: p.claims.map(|claims| Claims(claims.into())),
+        device,
+        claims,
         version: c.version,
         claims_version: c.claims_version,
         families: Vec::with_capacity(c.families.len()),
