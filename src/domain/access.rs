@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
+use super::hidden::hidden;
 use super::id::{ClientId, Position, SessionId, Subject, TokenId};
 use super::names::names;
 use super::policy::Lifetimes;
@@ -153,8 +154,4 @@ impl Claims {
     }
 }
 
-impl std::fmt::Debug for Claims {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Claims(…)")
-    }
-}
+hidden!(Claims);

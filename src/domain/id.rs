@@ -9,45 +9,41 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::algorithm::Algorithm;
+use super::hidden::hidden;
 use super::malformed::Malformed;
 use super::time::Timestamp;
 
-/// Declares an identifier of fixed length whose text form is unpadded base64url.
-macro_rules! base64url_id {
-    ($(#[$doc:meta])* $name:ident, $len:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub struct $name(pub [u8; $len]);
-
-        impl fmt::Display for $name {
+/// `Debug` with the type and the text of an identifier.
+macro_rules! debug_by_text {
+    ($($type:ident),+) => {$(
+        impl fmt::Debug for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&Base64UrlUnpadded::encode_string(&self.0))
+                write!(f, concat!(stringify!($type), "({})"), self)
             }
         }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = Malformed;
-            fn from_str(text: &str) -> Result<Self, Malformed> {
-                let mut bytes = [0; $len];
-                match Base64UrlUnpadded::decode(text, &mut bytes) {
-                    Ok(decoded) if decoded.len() == $len => Ok(Self(bytes)),
-                    _ => Err(Malformed),
-                }
-            }
-        }
-    };
+    )+};
 }
 
-base64url_id!(
-    /// A token identifier (`jti`): 16 bytes, unique to one access token.
-    TokenId, 16
-);
+debug_by_text!(TokenId, SessionId, ClientId, KeyId);
+
+/// A token identifier (`jti`): 16 bytes, unique to one access token. Its text is unpadded base64url.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TokenId(pub [u8; 16]);
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&Base64UrlUnpadded::encode_string(&self.0))
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let mut bytes = [0; 16];
+        let decoded = Base64UrlUnpadded::decode(text, &mut bytes).map_err(|_| Malformed)?;
+        if decoded.len() == 16 { Ok(Self(bytes)) } else { Err(Malformed) }
+    }
+}
 
 /// A session's identifier: a UUIDv7, so that new sessions go to one edge of the store (RFC 9562 §5.7).
 /// Public: it is `sid` in tokens.
@@ -65,12 +61,6 @@ impl SessionId {
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         uuid::Uuid::from_bytes(self.0).as_hyphenated().fmt(f)
-    }
-}
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionId({self})")
     }
 }
 
@@ -129,12 +119,6 @@ impl fmt::Display for ClientId {
     }
 }
 
-impl fmt::Debug for ClientId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ClientId({})", self.0)
-    }
-}
-
 /// The application's identifier of a user: 1 to 256 bytes without control characters. Personal: `Debug` shows
 /// nothing.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -163,12 +147,6 @@ impl FromStr for Subject {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let valid = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
         if valid { Ok(Self(text.into())) } else { Err(Malformed) }
-    }
-}
-
-impl fmt::Debug for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Subject(…)")
     }
 }
 
@@ -247,12 +225,6 @@ impl fmt::Display for KeyId {
     }
 }
 
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyId({self})")
-    }
-}
-
 impl FromStr for KeyId {
     type Err = Malformed;
     fn from_str(text: &str) -> Result<Self, Malformed> {
@@ -293,21 +265,11 @@ impl PartialEq for Hash {
 
 impl Eq for Hash {}
 
-impl fmt::Debug for Hash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hash(…)")
-    }
-}
-
 /// Gives, with a spent refresh token, its successor again. Erased after the retry window.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
 pub struct Salt(pub [u8; 32]);
 
-impl fmt::Debug for Salt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Salt(…)")
-    }
-}
+hidden!(Subject, Hash, Salt);
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ pub(crate) mod epoch;
 pub mod event;
 pub mod family;
 pub(crate) mod gate;
+pub(crate) mod hidden;
 pub mod id;
 pub mod introspection;
 pub mod key;

@@ -1,12 +1,13 @@
 //! The master key, and one derived key for each purpose.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::domain::hidden::hidden;
 
 /// Index of the master key. Every opaque token carries it, so that master keys can be rotated later.
 pub const KEY_INDEX: u8 = 0;
@@ -26,11 +27,7 @@ impl SecretKey {
     }
 }
 
-impl fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretKey(…)")
-    }
-}
+hidden!(SecretKey);
 
 /// The keys derived from the master key by HKDF-SHA256 with info = label ‖ key index. Each purpose has its own
 /// label.
@@ -89,9 +86,7 @@ impl Keys {
         let keyed = Hmac::<Sha256>::new_from_slice(self.address.expose_bytes())
             .expect("HMAC takes keys of any length");
         let full: [u8; 32] = keyed.chain_update(address.to_string()).finalize().into_bytes().into();
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&full[..16]);
-        hash
+        *full.first_chunk().expect("it is longer")
     }
 }
 

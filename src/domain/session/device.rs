@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::domain::hidden::hidden;
 use crate::domain::refusal::Refused;
 use crate::domain::text::{TEXT_BYTES_MAX, bounded_text, json_text};
 
@@ -39,11 +40,7 @@ impl Device {
     }
 }
 
-impl std::fmt::Debug for Device {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Device(…)")
-    }
-}
+hidden!(Device, Data);
 
 /// A session's private data: a JSON object as text. Personal: `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,11 +53,5 @@ impl Data {
     /// `Invalid`, naming `data`.
     pub fn from_object(object: &Map<String, Value>) -> Result<Self, Refused> {
         json_text("data", object, DATA_BYTES_MAX).map(Self)
-    }
-}
-
-impl std::fmt::Debug for Data {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Data(…)")
     }
 }
