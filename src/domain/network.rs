@@ -17,20 +17,18 @@ impl Network {
     /// Whether `address` is in the block. An IPv4-mapped IPv6 address counts as the IPv4
     /// address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(block), IpAddr::V4(address)) => {
-                same_prefix(u128::from(block.to_bits()), u128::from(address.to_bits()), 32, self.prefix_bits)
-            }
-            (IpAddr::V6(block), IpAddr::V6(address)) => {
-                same_prefix(block.to_bits(), address.to_bits(), 128, self.prefix_bits)
-            }
-            _ => false,
-        }
+        let ((block, width), (address, other)) = (bits(self.address), bits(address.to_canonical()));
+        let behind = u32::from(width - self.prefix_bits);
+        width == other && (block ^ address).checked_shr(behind).unwrap_or(0) == 0
     }
 }
 
-fn same_prefix(a: u128, b: u128, width: u8, prefix_bits: u8) -> bool {
-    (a ^ b).checked_shr(u32::from(width - prefix_bits)).unwrap_or(0) == 0
+/// The bits of an address, and their number.
+fn bits(address: IpAddr) -> (u128, u8) {
+    match address {
+        IpAddr::V4(address) => (address.to_bits().into(), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    }
 }
 
 impl FromStr for Network {
@@ -38,14 +36,11 @@ impl FromStr for Network {
     /// Reads `address/bits` or a single address. Bits set after the prefix are refused: they suggest a
     /// mistake.
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let (address, bits) =
-            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let (address, prefix) =
+            text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let address: IpAddr = address.parse().map_err(|_| Malformed)?;
-        let (value, width) = match address {
-            IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
-            IpAddr::V6(v6) => (v6.to_bits(), 128),
-        };
-        let prefix_bits = match bits {
+        let (value, width) = bits(address);
+        let prefix_bits = match prefix {
             None => width,
             Some(bits) if bits.len() <= 3 && bits.bytes().all(|b| b.is_ascii_digit()) => {
                 bits.parse().map_err(|_| Malformed)?
