@@ -37,7 +37,8 @@ fn opened_at() -> Timestamp {
 
 pub fn opaque(kind: OpaqueKind) -> Opaque {
     let family = u16::from(kind == OpaqueKind::Refresh);
-    Opaque { kind, session: session().id, family, generation: 0, secret: Secret::new([3; 32]) }
+    let link = Link { session: session().id, family, generation: 0 };
+    Opaque { kind, link, secret: Secret::new([3; 32]) }
 }
 
 /// The hash of the refresh token that follows that of [`opaque`].

@@ -92,10 +92,15 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may revoke a token that was issued to `issued_to`, in `session` if it has one: that
-    /// client, the session's opener, and administrators (contract, section 5).
-    pub fn may_revoke(&self, issued_to: &ClientId, session: Option<&Session>) -> bool {
-        self.is_admin() || self.is(issued_to) || session.is_some_and(|session| self.opened(session))
+    /// Refuses a caller that may not revoke a token that was issued to `issued_to`, in `session` if it has one. That
+    /// client, the session's opener and administrators may (contract, section 5).
+    ///
+    /// # Errors
+    /// `InvalidGrant`.
+    pub fn check_revoke(&self, issued_to: &ClientId, session: Option<&Session>) -> Result<(), Refused> {
+        let may =
+            self.is_admin() || self.is(issued_to) || session.is_some_and(|session| self.opened(session));
+        if may { Ok(()) } else { Err(Refused::invalid_grant()) }
     }
 
     /// Whether introspection answers the caller for an access token: one issued to it, or for a resource that

@@ -171,6 +171,16 @@ impl<T> Decision<T> {
     }
 }
 
+impl<T, E> Decision<Result<T, E>> {
+    /// What was decided, or a refusal, which has no events.
+    pub fn of(decided: Result<Decision<T>, E>) -> Self {
+        match decided {
+            Ok(Decision { answer, events, data }) => Self { answer: Ok(answer), events, data },
+            Err(refused) => Self::answer(Err(refused)),
+        }
+    }
+}
+
 impl Session {
     /// The state at `now`. What happened first decides: a session that had expired before everything was
     /// ended stays expired. An expiry that was reported is final, even if the clock is set back.
@@ -294,16 +304,17 @@ impl Session {
 
     /// An event about this session.
     pub fn event(&self, kind: EventKind, at: Timestamp, by: &str) -> Event {
-        let mut event = Event::new(kind, at, by);
-        event.session = Some(self.id);
-        event.subject = Some(self.subject.clone());
-        event.client = Some(self.client_id.clone());
-        event
+        Event {
+            session: Some(self.id),
+            subject: Some(self.subject.clone()),
+            client: Some(self.client_id.clone()),
+            ..Event::new(kind, at, by)
+        }
     }
 
     fn finish(&mut self, end: End) -> Event {
-        let mut event = self.event(EventKind::SessionEnded, end.at, &end.by);
-        event.reason = Some(end.reason);
+        let event = self.event(EventKind::SessionEnded, end.at, &end.by);
+        let event = Event { reason: Some(end.reason), ..event };
         self.end = Some(end);
         self.forget_secrets();
         event

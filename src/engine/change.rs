@@ -48,21 +48,17 @@ impl<S: Store> Engine<S> {
             self.check_token_size(caller, id, claims).await?;
         }
         let (now, who, if_version) = (self.clock.now().wall, caller.clone(), change.if_version);
-        let changed = self.update_session(id, Lane::Ordinary, move |session, cuts| {
-            if let Err(refused) = who.check_change(session) {
-                return Decision::answer(Err(refused));
-            }
+        let changed = self.try_update_session(id, Lane::Ordinary, move |session, cuts| {
+            who.check_change(session)?;
             if if_version.as_ref().is_some_and(|versions| !versions.contains(&session.version)) {
                 let why =
                     format!("If-Match names another version; the session is at version {}", session.version);
-                return Decision::answer(Err(Refusal::PreconditionFailed.because(why)));
+                return Err(Refusal::PreconditionFailed.because(why));
             }
-            match session.change(&changes, who.name(), now, cuts) {
-                Ok(events) => Decision { answer: Ok(session.clone()), events, data: data.clone() },
-                Err(refused) => Decision::answer(Err(refused)),
-            }
+            let events = session.change(&changes, who.name(), now, cuts)?;
+            Ok(Decision { answer: session.clone(), events, data: data.clone() })
         });
-        let session = changed.await?.unwrap_or_else(|| Err(Refused::no_such_session()))?;
+        let session = changed.await?.ok_or_else(Refused::no_such_session)?;
         self.view(caller, session).await
     }
 

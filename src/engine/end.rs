@@ -18,14 +18,12 @@ impl<S: Store> Engine<S> {
     /// `NotFound`.
     pub async fn end_session(&self, caller: &Granted<UseSessions>, id: SessionId) -> Result<()> {
         let (now, who) = (self.clock.now().wall, caller.clone());
-        let ended = self.update_session(id, Lane::Revocation, move |session, cuts| {
-            if let Err(refused) = who.check_see(session) {
-                return Decision::answer(Err(refused));
-            }
+        let ended = self.try_update_session(id, Lane::Revocation, move |session, cuts| {
+            who.check_see(session)?;
             let end = End { at: now, reason: who.end_reason(session), by: who.name().into() };
-            Decision::with_events(Ok(()), session.close(end, now, cuts))
+            Ok(Decision::with_events((), session.close(end, now, cuts)))
         });
-        Ok(ended.await?.unwrap_or_else(|| Err(Refused::no_such_session()))?)
+        Ok(ended.await?.ok_or_else(Refused::no_such_session)?)
     }
 
     /// Ends the sessions of a subject, except `except`, in one transaction; returns how many. An
@@ -42,9 +40,11 @@ impl<S: Store> Engine<S> {
         note: Option<String>,
     ) -> Result<usize> {
         let now = self.clock.now().wall;
-        let mut closing = Event::new(EventKind::SubjectRevoked, now, caller.name());
-        closing.subject = Some(subject.clone());
-        closing.note = text::note(note)?;
+        let closing = Event {
+            subject: Some(subject.clone()),
+            note: text::note(note)?,
+            ..Event::new(EventKind::SubjectRevoked, now, caller.name())
+        };
         let (who, activity) = (caller.clone(), self.activity.clone());
         let decide = move |session: &mut Session, cuts: &CutOffs| {
             if Some(session.id) == except {
@@ -69,9 +69,8 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// `Invalid`, naming `reason`.
     pub async fn end_everything(&self, caller: &Granted<Administer>, note: Option<String>) -> Result<()> {
-        let mut event = Event::new(EventKind::AllRevoked, self.clock.now().wall, caller.name());
-        event.note = text::note(note)?;
-        self.store.end_everything(event).await?;
+        let event = Event::new(EventKind::AllRevoked, self.clock.now().wall, caller.name());
+        self.store.end_everything(Event { note: text::note(note)?, ..event }).await?;
         tracing::warn!(by = caller.name(), "every session was ended");
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::session::{Decision, NewFamily, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
-use crate::token::opaque::{OpaqueKind, Secret, SecretText};
+use crate::token::opaque::{Link, OpaqueKind, Secret, SecretText};
 
 /// A further family, as it is requested.
 #[derive(Debug, Default)]
@@ -63,21 +63,18 @@ impl<S: Store> Engine<S> {
         };
         let (now, who, requires) = (self.clock.now().wall, caller.clone(), parties(caller, &client));
         self.try_family(caller, id, new.clone(), &client, now).await?;
-        let opened = self.update_session(id, Lane::Ordinary, move |session, cuts| {
-            let opened = cuts
-                .check_registered(&requires)
-                .and_then(|()| who.check_change(session))
-                .and_then(|()| session.open_family(new.clone(), who.name(), now, cuts));
-            match opened {
-                Ok((number, event)) => Decision::with_events(Ok((session.clone(), number)), vec![event]),
-                Err(refused) => Decision::answer(Err(refused)),
-            }
+        let opened = self.try_update_session(id, Lane::Ordinary, move |session, cuts| {
+            cuts.check_registered(&requires)?;
+            who.check_change(session)?;
+            let (number, event) = session.open_family(new.clone(), who.name(), now, cuts)?;
+            Ok(Decision::with_events((session.clone(), number), vec![event]))
         });
-        let (session, number) = opened.await?.unwrap_or_else(|| Err(Refused::no_such_session()))?;
+        let (session, number) = opened.await?.ok_or_else(Refused::no_such_session)?;
         let family = session.family(number).expect("the family was just opened in this session");
         let access = self.issue_for_family(&session, family, &client, now)?;
         self.counts.tokens.one(client.access_token_format);
-        let refresh_token = self.text(OpaqueKind::Refresh, id, number, 0, secret);
+        let link = Link { session: id, family: number, generation: 0 };
+        let refresh_token = self.text(OpaqueKind::Refresh, link, secret);
         Ok(OpenedFamily { number, access, refresh_token })
     }
 
@@ -126,17 +123,14 @@ impl<S: Store> Engine<S> {
     /// `NotFound`.
     pub async fn end_family(&self, caller: &Granted<UseSessions>, id: SessionId, number: u16) -> Result<()> {
         let (now, who) = (self.clock.now().wall, caller.clone());
-        let ended = self.update_session(id, Lane::Revocation, move |session, cuts| {
-            if let Err(refused) = who.check_see(session) {
-                return Decision::answer(Err(refused));
-            }
+        let ended = self.try_update_session(id, Lane::Revocation, move |session, cuts| {
+            who.check_see(session)?;
             if session.family(number).is_none() {
-                let why = "there is no such family in this session";
-                return Decision::answer(Err(Refusal::NotFound.because(why)));
+                return Err(Refusal::NotFound.because("there is no such family in this session"));
             }
             let end = End { at: now, reason: EndReason::TokenRevoked, by: who.name().into() };
-            Decision::with_events(Ok(()), session.close_family(number, end, now, cuts))
+            Ok(Decision::with_events((), session.close_family(number, end, now, cuts)))
         });
-        Ok(ended.await?.unwrap_or_else(|| Err(Refused::no_such_session()))?)
+        Ok(ended.await?.ok_or_else(Refused::no_such_session)?)
     }
 }

@@ -64,20 +64,25 @@ impl<S: Store> Engine<S> {
             validity: validity(&registry, client, self.clock.now().wall),
         };
         if let Some(token) = Opaque::decode(token, &self.opaque) {
-            let session = self.read_session(token.session).await?;
+            let session = self.read_session(token.link.session).await?;
             let (kind, active) = match token.kind {
                 OpaqueKind::Session => (
                     TokenKind::Session,
                     session.and_then(|session| {
                         let judgement = judgement(&session.client_id);
-                        judgement.session_token(&session, token.generation, &token.hash())
+                        judgement.session_token(&session, token.link.generation, &token.hash())
                     }),
                 ),
                 OpaqueKind::Refresh => (
                     TokenKind::Refresh,
                     session.and_then(|session| {
-                        let judgement = judgement(&session.family(token.family)?.client_id);
-                        judgement.refresh_token(&session, token.family, token.generation, &token.hash())
+                        let judgement = judgement(&session.family(token.link.family)?.client_id);
+                        judgement.refresh_token(
+                            &session,
+                            token.link.family,
+                            token.link.generation,
+                            &token.hash(),
+                        )
                     }),
                 ),
             };

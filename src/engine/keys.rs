@@ -70,11 +70,7 @@ impl<S: Store> Engine<S> {
         let mut kept = keys.clone();
         key::forget_retired(&mut kept, now);
         if kept.len() != keys.len() {
-            let kept = self.store.update_keys(move |keys| {
-                key::forget_retired(keys, now);
-                Decision::answer(keys.clone())
-            });
-            self.take_over(&kept.await?).await?;
+            self.change_keys(move |keys| key::forget_retired(keys, now)).await?;
         }
         if key::rotation_is_due(&keys, self.rules.rotate_every, now) {
             self.rotate_by(ENGINE, true).await?;
@@ -104,13 +100,9 @@ impl<S: Store> Engine<S> {
             return Ok(());
         }
         let pair = stored_keys::new_pair(format.algorithm(), &self.keys, &self.clock);
-        let stored = self.store.update_keys(move |keys| {
-            key::introduce(keys, pair.clone());
-            Decision::answer(keys.clone())
-        });
-        let keys = stored.await?;
+        self.change_keys(move |keys| _ = key::introduce(keys, pair.clone())).await?;
         tracing::info!(algorithm = format.algorithm().as_str(), "signing keys generated");
-        self.take_over(&keys).await
+        Ok(())
     }
 
     /// Generates the keys for the formats of all clients.
@@ -132,11 +124,7 @@ impl<S: Store> Engine<S> {
         let unused = self.keyring.load().active_for(TokenFormat::JwtEs256).is_some()
             && !self.is_used(Algorithm::Es256);
         if unused {
-            let withdrawn = self.store.update_keys(move |keys| {
-                key::withdraw(keys, Algorithm::Es256, now);
-                Decision::answer(keys.clone())
-            });
-            self.take_over(&withdrawn.await?).await?;
+            self.change_keys(move |keys| key::withdraw(keys, Algorithm::Es256, now)).await?;
             self.prepare_all_keys().await?;
         }
         Ok(())
@@ -175,6 +163,15 @@ impl<S: Store> Engine<S> {
         (now, Algorithm::ALL.iter().map(fresh).collect())
     }
 
+    /// Changes the stored keys, and signs and verifies with the result.
+    async fn change_keys(&self, change: impl Fn(&mut Vec<KeyRecord>) + Send + 'static) -> Result<()> {
+        let changed = self.store.update_keys(move |keys| {
+            change(keys);
+            Decision::answer(keys.clone())
+        });
+        self.take_over(&changed.await?).await
+    }
+
     /// Signs and verifies with what is written. Two concurrent changes can arrive here in any order, so the
     /// stored keys are read again.
     async fn take_over(&self, written: &[KeyRecord]) -> Result<()> {
@@ -200,7 +197,5 @@ fn too_early(wait: Duration) -> Refused {
 }
 
 fn about(kind: EventKind, key: KeyId, at: Timestamp, by: &str) -> Event {
-    let mut event = Event::new(kind, at, by);
-    event.key = Some(key);
-    event
+    Event { key: Some(key), ..Event::new(kind, at, by) }
 }

@@ -209,6 +209,17 @@ impl<S: Store> Engine<S> {
         Ok(self.store.update(id, lane, move |session, cuts| activity.decide(session, cuts, &decide)).await?)
     }
 
+    /// The same for a decision that may refuse.
+    async fn try_update_session<T: Send + 'static>(
+        &self,
+        id: SessionId,
+        lane: Lane,
+        decide: impl Fn(&mut Session, &CutOffs) -> std::result::Result<Decision<T>, Refused> + Send + 'static,
+    ) -> Result<Option<T>> {
+        let decided = self.update_session(id, lane, move |session, cuts| Decision::of(decide(session, cuts)));
+        Ok(decided.await?.transpose()?)
+    }
+
     /// The policy that a client names, or the default if the configuration no longer has it.
     fn policy(&self, client: &Client) -> &Policy {
         let named = self.rules.policies.get(&*client.policy);

@@ -16,7 +16,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::session::{Cap, Data, Device, NewSession, NotOpened, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Opening, Store};
-use crate::token::opaque::{Opaque, OpaqueKind, Secret, SecretText};
+use crate::token::opaque::{Link, Opaque, OpaqueKind, Secret, SecretText};
 
 /// A session, as it is requested (contract, section 5).
 #[derive(Debug, Default)]
@@ -109,9 +109,11 @@ impl<S: Store> Engine<S> {
                 .because("the subject has as many sessions as the policy of the client allows"),
         })?;
         self.counts.tokens.one(client.access_token_format);
-        let refresh_token =
-            refresh_secret.map(|secret| self.text(OpaqueKind::Refresh, session.id, 1, 0, secret));
-        let session_token = self.text(OpaqueKind::Session, session.id, 0, 0, secret);
+        let refresh_token = refresh_secret.map(|secret| {
+            self.text(OpaqueKind::Refresh, Link { session: session.id, family: 1, generation: 0 }, secret)
+        });
+        let session_token =
+            self.text(OpaqueKind::Session, Link { session: session.id, family: 0, generation: 0 }, secret);
         Ok(Opened { session, data, session_token, access, refresh_token })
     }
 
@@ -159,15 +161,8 @@ impl<S: Store> Engine<S> {
         Ok(client)
     }
 
-    pub(super) fn text(
-        &self,
-        kind: OpaqueKind,
-        session: SessionId,
-        family: u16,
-        generation: u32,
-        secret: Secret,
-    ) -> SecretText {
-        Opaque { kind, session, family, generation, secret }.encode(&self.opaque)
+    pub(super) fn text(&self, kind: OpaqueKind, link: Link, secret: Secret) -> SecretText {
+        Opaque { kind, link, secret }.encode(&self.opaque)
     }
 }
 

@@ -45,18 +45,14 @@ impl<S: Store> Engine<S> {
             .and_then(|()| genuine.ok_or_else(Refused::invalid_grant))
             .inspect_err(|_| self.counts.refreshes.one(RefreshOutcome::Refused))?;
         // The last generation has no successor; the domain refuses it by its number.
-        let next = Link {
-            session: presented.session,
-            family: presented.family,
-            generation: presented.generation.saturating_add(1),
-        };
+        let next = Link { generation: presented.link.generation.saturating_add(1), ..presented.link };
         let salt = Salt(self.clock.random());
         let successor = self.opaque.successor(next, &presented.secret, &salt).hash(OpaqueKind::Refresh);
         let refresh = Refresh {
             client: client.id.clone(),
-            family: presented.family,
+            family: next.family,
             presented: PresentedToken {
-                generation: presented.generation,
+                generation: presented.link.generation,
                 hash: presented.hash(),
                 salt,
                 successor,
@@ -86,8 +82,7 @@ impl<S: Store> Engine<S> {
         let successor = self.opaque.successor(next, &presented.secret, &refreshed.salt);
         let access = self.issue_for_refresh(&refreshed, client, next, now.wall)?;
         self.counts.tokens.one(client.access_token_format);
-        let refresh_token =
-            self.text(OpaqueKind::Refresh, next.session, next.family, next.generation, successor);
+        let refresh_token = self.text(OpaqueKind::Refresh, next, successor);
         Ok(TokenPair { access, refresh_token })
     }
 

@@ -6,13 +6,13 @@ use super::open::{Opened, client_disabled, parties};
 use super::{Engine, Result};
 use crate::domain::access::Authentication;
 use crate::domain::caller::{Granted, UseSessions};
-use crate::domain::client::{Grant, Incarnation};
+use crate::domain::client::Grant;
 use crate::domain::id::SessionId;
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Decision, Renewal, Session};
+use crate::domain::session::{Decision, Renewal};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
-use crate::token::opaque::{OpaqueKind, Secret};
+use crate::token::opaque::{Link, OpaqueKind, Secret};
 
 /// The new authentication, as the caller reports it.
 #[derive(Debug, Default)]
@@ -65,31 +65,21 @@ impl<S: Store> Engine<S> {
         let mut candidate = Arc::unwrap_or_clone(session);
         candidate.authentication = renewal.authentication.clone();
         self.issue_at_sign_in(&candidate, client, now)?;
-        let session = self.decide_renewal(id, parties(caller, client), renewal, now).await?;
+        let requires = parties(caller, client);
+        let renewed = self.try_update_session(id, Lane::Ordinary, move |session, cuts| {
+            cuts.check_registered(&requires)?;
+            let events = session.renew(renewal.clone(), now, cuts)?.events;
+            Ok(Decision::with_events(session.clone(), events))
+        });
+        let session = renewed.await?.ok_or_else(Refused::session_not_active)?;
         let access = self.issue_at_sign_in(&session, client, now)?;
         self.counts.tokens.one(client.access_token_format);
-        let refresh_token = refresh_secret
-            .zip(session.own_family)
-            .map(|(secret, family)| self.text(OpaqueKind::Refresh, session.id, family, 0, secret));
-        let session_token = self.text(OpaqueKind::Session, session.id, 0, session.renewals, secret);
+        let refresh_token = refresh_secret.zip(session.own_family).map(|(secret, family)| {
+            self.text(OpaqueKind::Refresh, Link { session: session.id, family, generation: 0 }, secret)
+        });
+        let link = Link { session: session.id, family: 0, generation: session.renewals };
+        let session_token = self.text(OpaqueKind::Session, link, secret);
         let data = if caller.owns(&session) { self.store.data(id).await? } else { None };
         Ok(Opened { session, data, session_token, access, refresh_token })
-    }
-
-    async fn decide_renewal(
-        &self,
-        id: SessionId,
-        requires: Vec<Incarnation>,
-        renewal: Renewal,
-        now: Timestamp,
-    ) -> Result<Session> {
-        let renewed = self.update_session(id, Lane::Ordinary, move |session, cuts| {
-            let registered = cuts.check_registered(&requires);
-            match registered.and_then(|()| session.renew(renewal.clone(), now, cuts)) {
-                Ok(decision) => Decision::with_events(Ok(session.clone()), decision.events),
-                Err(refused) => Decision::answer(Err(refused)),
-            }
-        });
-        Ok(renewed.await?.unwrap_or_else(|| Err(Refused::session_not_active()))?)
     }
 }

@@ -90,12 +90,12 @@ impl<S: Store> Engine<S> {
 
     async fn by_session_token(&self, token: &Opaque, now: Timestamp) -> Result<Option<SignedIn>> {
         let registry = self.store.registry();
-        let Some((session, written)) = self.read_session_and_written_use(token.session).await? else {
+        let Some((session, written)) = self.read_session_and_written_use(token.link.session).await? else {
             return Ok(None);
         };
         let valid = validity(&registry, &session.client_id, now).session_token(
             &session,
-            token.generation,
+            token.link.generation,
             &token.hash(),
         );
         let (client_id, scope) = (session.client_id.clone(), session.scope.clone());
@@ -143,8 +143,8 @@ impl<S: Store> Engine<S> {
         let genuine = Opaque::decode(token, &self.opaque).filter(|token| token.kind == OpaqueKind::Session);
         let Some(token) = genuine else { return Ok(false) };
         let now = self.clock.now().wall;
-        let ended = self.update_session(token.session, Lane::Revocation, move |session, cuts| {
-            session.log_out(token.generation, &token.hash(), now, cuts)
+        let ended = self.update_session(token.link.session, Lane::Revocation, move |session, cuts| {
+            session.log_out(token.link.generation, &token.hash(), now, cuts)
         });
         Ok(ended.await?.unwrap_or(false))
     }

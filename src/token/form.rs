@@ -11,7 +11,7 @@ use super::paseto::{HEADER, TOKEN_BYTES_MAX};
 /// Whether `token` has the form of a token of keyfob: opaque, PASETO, or a JWT whose `iss`, which is not
 /// verified, is `issuer`. Any other bearer token is one of the application's own.
 pub fn has_form_of_ours(token: &str, issuer: &str) -> bool {
-    let prefixes = [HEADER, OpaqueKind::Session.prefix(), OpaqueKind::Refresh.prefix()];
+    let prefixes = [HEADER, OpaqueKind::Session.as_str(), OpaqueKind::Refresh.as_str()];
     prefixes.iter().any(|prefix| token.starts_with(prefix)) || is_jwt_of(token, issuer)
 }
 

@@ -1,7 +1,5 @@
 //! Refresh tokens (`kfr_`) and session tokens (`kfs_`): one layout, authenticated by a MAC.
 
-use std::fmt;
-
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -10,7 +8,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::keys::{KEY_INDEX, Keys, SecretKey};
 use crate::domain::access::TokenFormat;
+use crate::domain::hidden::hidden;
 use crate::domain::id::{Hash, Salt, SessionId, TokenId};
+use crate::domain::names::names;
 use crate::domain::scope::ScopeSet;
 
 /// Version of the layout.
@@ -43,39 +43,12 @@ impl SecretText {
     }
 }
 
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(…)")
-    }
-}
-
-/// Kind of an opaque token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpaqueKind {
-    /// `kfr_`.
-    Refresh,
-    /// `kfs_`: its family is 0, its generation the number of renewals.
-    Session,
-}
-
-impl OpaqueKind {
-    /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Refresh, Self::Session];
-
-    /// Prefix of the text.
-    pub fn prefix(self) -> &'static str {
-        match self {
-            Self::Refresh => "kfr_",
-            Self::Session => "kfs_",
-        }
-    }
-
-    fn of(prefix: &[u8]) -> Option<Self> {
-        match prefix {
-            b"kfr_" => Some(Self::Refresh),
-            b"kfs_" => Some(Self::Session),
-            _ => None,
-        }
+names! {
+    /// Kind of an opaque token, named by the prefix of its text.
+    pub enum OpaqueKind {
+        Refresh = "kfr_",
+        /// Its family is 0, its generation the number of renewals.
+        Session = "kfs_",
     }
 }
 
@@ -99,24 +72,14 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 /// A refresh or session token. A decoded one has a valid MAC; whether it is still valid is for the session to
 /// decide.
 #[derive(Clone, Debug)]
 pub struct Opaque {
     /// Refresh or session token.
     pub kind: OpaqueKind,
-    /// The session it belongs to.
-    pub session: SessionId,
-    /// Number of the family; 0 in a session token.
-    pub family: u16,
-    /// Position in the chain of the family; in a session token the number of renewals.
-    pub generation: u32,
+    /// Session, family and generation. In a session token the family is 0, the generation the number of renewals.
+    pub link: Link,
     /// Random part.
     pub secret: Secret,
 }
@@ -130,8 +93,8 @@ impl Opaque {
         if !genuine {
             return None;
         }
-        let Link { session, family, generation } = link_of(kind, authenticated)?;
-        Some(Self { kind, session, family, generation, secret: Secret(array(&authenticated[24..])) })
+        let link = link_of(kind, authenticated)?;
+        Some(Self { kind, link, secret: Secret(array(&authenticated[24..])) })
     }
 
     /// The kind and the link of a token, not verified: for display only.
@@ -144,16 +107,16 @@ impl Opaque {
     pub fn encode(&self, keys: &OpaqueKeys) -> SecretText {
         let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
         bytes[..2].copy_from_slice(&[VERSION, KEY_INDEX]);
-        bytes[2..18].copy_from_slice(&self.session.0);
-        bytes[18..20].copy_from_slice(&self.family.to_be_bytes());
-        bytes[20..24].copy_from_slice(&self.generation.to_be_bytes());
+        bytes[2..18].copy_from_slice(&self.link.session.0);
+        bytes[18..20].copy_from_slice(&self.link.family.to_be_bytes());
+        bytes[20..24].copy_from_slice(&self.link.generation.to_be_bytes());
         bytes[24..56].copy_from_slice(&self.secret.0);
         let mac = keys.mac(self.kind, &bytes[..AUTHENTICATED_BYTES]);
         bytes[AUTHENTICATED_BYTES..].copy_from_slice(&mac);
         let mut encoded = Zeroizing::new([0; OPAQUE_TEXT_BYTES - 4]);
         let encoded = Base64UrlUnpadded::encode(&*bytes, &mut *encoded).expect("96 characters hold 72 bytes");
         let mut text = String::with_capacity(OPAQUE_TEXT_BYTES);
-        text.push_str(self.kind.prefix());
+        text.push_str(self.kind.as_str());
         text.push_str(encoded);
         SecretText::new(text)
     }
@@ -169,8 +132,8 @@ fn take_apart(text: &str) -> Option<(OpaqueKind, Zeroizing<[u8; TOKEN_BYTES]>)> 
     if text.len() != OPAQUE_TEXT_BYTES {
         return None;
     }
-    let (prefix, encoded) = text.as_bytes().split_at(4);
-    let kind = OpaqueKind::of(prefix)?;
+    let (prefix, encoded) = text.split_at_checked(4)?;
+    let kind = prefix.parse().ok()?;
     let mut bytes = Zeroizing::new([0; TOKEN_BYTES]);
     Base64UrlUnpadded::decode(encoded, &mut *bytes).ok()?;
     Some((kind, bytes))
@@ -257,11 +220,7 @@ impl OpaqueKeys {
     }
 }
 
-impl fmt::Debug for OpaqueKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OpaqueKeys(…)")
-    }
-}
+hidden!(SecretText, Secret, OpaqueKeys);
 
 /// The position of a refresh token: session, family and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,14 +262,8 @@ mod tests {
     }
 
     fn token(kind: OpaqueKind) -> Opaque {
-        let Link { session, family, generation } = link();
-        Opaque {
-            kind,
-            session,
-            family: if kind == OpaqueKind::Refresh { family } else { 0 },
-            generation,
-            secret: Secret::new([0xaa; 32]),
-        }
+        let family = if kind == OpaqueKind::Refresh { link().family } else { 0 };
+        Opaque { kind, link: Link { family, ..link() }, secret: Secret::new([0xaa; 32]) }
     }
 
     /// Layout, labels and derivations, computed by another program: issued tokens depend on each of them.
@@ -351,10 +304,7 @@ mod tests {
         for kind in [OpaqueKind::Refresh, OpaqueKind::Session] {
             let written = token(kind);
             let read = Opaque::decode(written.encode(&keys).expose(), &keys).unwrap();
-            assert_eq!(
-                (read.kind, read.session, read.family, read.generation),
-                (kind, written.session, written.family, written.generation)
-            );
+            assert_eq!((read.kind, read.link), (kind, written.link));
             assert!(read.hash() == written.hash() && read.secret.0 == written.secret.0);
         }
     }
@@ -408,7 +358,7 @@ mod tests {
             bytes[at] = value;
             let mac = keys.mac(kind, &bytes[..AUTHENTICATED_BYTES]);
             bytes[AUTHENTICATED_BYTES..].copy_from_slice(&mac);
-            format!("{}{}", kind.prefix(), Base64UrlUnpadded::encode_string(&bytes))
+            format!("{}{}", kind.as_str(), Base64UrlUnpadded::encode_string(&bytes))
         };
         assert!(
             Opaque::decode(&forged(OpaqueKind::Refresh, 30, 1), &keys).is_some(),

@@ -35,7 +35,7 @@ impl Decode {
     pub fn run(self, output: Output) -> Result<(), Failure> {
         let key = self.key.as_deref().map(public_key).transpose()?;
         let text = self.token.read()?;
-        let opaque_kind = OpaqueKind::ALL.into_iter().find(|kind| text.starts_with(kind.prefix()));
+        let opaque_kind = OpaqueKind::ALL.iter().copied().find(|kind| text.starts_with(kind.as_str()));
         let (parts, lines) = match opaque_kind {
             Some(kind) => opaque(kind, &text, key.is_some())?,
             None if text.starts_with("kfc_") => {

@@ -4,7 +4,7 @@ use super::{Decision, NewFamily, Session};
 use crate::domain::access::Authentication;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::end::{End, EndReason};
-use crate::domain::event::EventKind;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Hash;
 use crate::domain::policy::Lifetimes;
 use crate::domain::refusal::Refused;
@@ -56,9 +56,8 @@ impl Session {
         self.touch(now);
         let issued = cuts.head.next();
         self.own_family = renewal.family.and_then(|new| self.add_family(new, issued, now, cuts));
-        let mut renewed = self.event(EventKind::SessionRenewed, now, &renewal.by);
-        renewed.family = self.own_family;
-        events.push(renewed);
+        let renewed = self.event(EventKind::SessionRenewed, now, &renewal.by);
+        events.push(Event { family: self.own_family, ..renewed });
         Ok(Decision::with_events(self.own_family, events))
     }
 }

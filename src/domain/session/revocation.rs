@@ -57,10 +57,7 @@ impl Session {
             };
         }
         self.revoked_tokens.push(Revocation { token, family });
-        let mut event = self.event(EventKind::TokenRevoked, now, by);
-        event.token = Some(token.id);
-        event.family = family;
-        vec![event]
+        vec![Event { token: Some(token.id), family, ..self.event(EventKind::TokenRevoked, now, by) }]
     }
 
     pub(super) fn forget_old_revocations(&mut self, now: Timestamp) {

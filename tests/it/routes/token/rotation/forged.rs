@@ -3,7 +3,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use keyfob::domain::session::Decision;
 use keyfob::store::Lane;
-use keyfob::token::opaque::{Opaque, OpaqueKeys, OpaqueKind, Secret};
+use keyfob::token::opaque::{Link, Opaque, OpaqueKeys, OpaqueKind, Secret};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -24,13 +24,8 @@ fn bytes_of(token: &str) -> [u8; 72] {
 #[test]
 fn a_million_forged_tokens_are_not_genuine() {
     let keys = OpaqueKeys::new(&Keys::derive(&SecretKey::new([7; 32])));
-    let genuine = Opaque {
-        kind: OpaqueKind::Refresh,
-        session: SessionId([1; 16]),
-        family: 1,
-        generation: 0,
-        secret: Secret::new([5; 32]),
-    };
+    let link = Link { session: SessionId([1; 16]), family: 1, generation: 0 };
+    let genuine = Opaque { kind: OpaqueKind::Refresh, link, secret: Secret::new([5; 32]) };
     let text = genuine.encode(&keys);
     assert!(Opaque::decode(text.expose(), &keys).is_some());
     let bytes = bytes_of(text.expose());
@@ -59,8 +54,8 @@ async fn the_last_generation_is_refused() {
     let case = opened().await;
     let secret = Secret::new([5; 32]);
     let hash = secret.hash(OpaqueKind::Refresh);
-    let last =
-        Opaque { kind: OpaqueKind::Refresh, session: case.id(), family: 1, generation: u32::MAX, secret };
+    let link = Link { session: case.id(), family: 1, generation: u32::MAX };
+    let last = Opaque { kind: OpaqueKind::Refresh, link, secret };
     let worn = case.server.app().store().update(case.id(), Lane::Ordinary, move |session, _| {
         (session.families[0].generation, session.families[0].current) = (u32::MAX, hash);
         Decision::answer(())
