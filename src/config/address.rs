@@ -28,12 +28,17 @@ impl fmt::Display for Listen {
 }
 
 impl Listen {
-    /// The port; 0 lets the operating system choose. `None` for a socket file.
-    pub fn port(&self) -> Option<u16> {
+    /// Host and port; `None` for a socket file.
+    pub(super) fn tcp(&self) -> Option<(Host, u16)> {
         match self {
-            Self::Tcp(address) => host_and_port(address).map(|(_, port)| port),
+            Self::Tcp(address) => host_and_port(address),
             Self::Unix(_) => None,
         }
+    }
+
+    /// The port; 0 lets the operating system choose. `None` for a socket file.
+    pub fn port(&self) -> Option<u16> {
+        self.tcp().map(|(_, port)| port)
     }
 }
 
@@ -67,7 +72,7 @@ pub(super) fn listen() -> Format<Listen> {
 }
 
 /// The parts of `host:port`; a valid `listen` has both.
-pub(super) fn host_and_port(address: &str) -> Option<(Host, u16)> {
+fn host_and_port(address: &str) -> Option<(Host, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     Some((Host::parse(&host.to_ascii_lowercase())?, port_number(port)?))
 }
@@ -76,15 +81,14 @@ pub(super) fn host_and_port(address: &str) -> Option<(Host, u16)> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Host {
     Name(String),
-    V4(Ipv4Addr),
-    V6(Ipv6Addr),
+    Ip(IpAddr),
 }
 
 impl Host {
     fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
             let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
-            return Some(Self::V6(address));
+            return Some(Self::Ip(address.into()));
         }
         let label = |l: &str| {
             (1..=63).contains(&l.len())
@@ -97,25 +101,23 @@ impl Host {
         }
         // A host whose last label is a number must be an IPv4 address (WHATWG URL, "ends in a number").
         let numeric = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
-        if numeric { text.parse().ok().map(Self::V4) } else { Some(Self::Name(text.to_owned())) }
+        if !numeric {
+            return Some(Self::Name(text.to_owned()));
+        }
+        text.parse::<Ipv4Addr>().ok().map(|address| Self::Ip(address.into()))
     }
 
     /// Whether it names this machine: `localhost`, a name below it, 127.0.0.0/8 or ::1.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Name(name) => name == "localhost" || name.ends_with(".localhost"),
-            Self::V4(address) => address.is_loopback(),
-            Self::V6(address) => address.is_loopback(),
+            Self::Ip(address) => address.is_loopback(),
         }
     }
 
     /// Whether it stands for every address of the machine.
     pub fn is_unspecified(&self) -> bool {
-        match self {
-            Self::Name(_) => false,
-            Self::V4(address) => IpAddr::from(*address).is_unspecified(),
-            Self::V6(address) => IpAddr::from(*address).is_unspecified(),
-        }
+        matches!(self, Self::Ip(address) if address.is_unspecified())
     }
 }
 
@@ -123,8 +125,8 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
-            Self::V4(address) => address.fmt(f),
-            Self::V6(address) => write!(f, "[{address}]"),
+            Self::Ip(IpAddr::V4(address)) => address.fmt(f),
+            Self::Ip(IpAddr::V6(address)) => write!(f, "[{address}]"),
         }
     }
 }

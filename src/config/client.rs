@@ -3,10 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
-
 use super::format::{Format, Invalid, any_text, boolean, file_path, one_of};
 use super::policy::DEFAULT_POLICY;
 use super::sheet::Sheet;
@@ -18,9 +14,8 @@ use crate::domain::refusal::Refusal;
 use crate::domain::scope::{SCOPE_BYTES_MAX, ScopeSet};
 use crate::domain::time::Timestamp;
 use crate::files::{self, FileRule};
+use crate::token::client_secret::hash_client_secret;
 
-/// The prefix of client secrets; 43 characters of base64url follow.
-const SECRET_PREFIX: &str = "kfc_";
 /// A longer file is rejected unread.
 const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
@@ -141,7 +136,7 @@ fn secret(sheet: &mut Sheet, table: &str) -> Option<Hash> {
         }
         (None, Some(file)) => match hash_of_file(&file) {
             Ok((hash, warning)) => {
-                warning.into_iter().for_each(|warning| sheet.warn(format!("{file_key}: {warning}")));
+                sheet.warnings.extend(warning.map(|warning| format!("{file_key}: {warning}")));
                 Some(hash)
             }
             Err(problem) => {
@@ -167,17 +162,10 @@ fn sha256_hex() -> Format<Hash> {
 
 /// The hash of the secret, and a warning about the file.
 fn hash_of_file(file: &Path) -> Result<(Hash, Option<String>), String> {
-    let expected =
-        || "expected a file with one client secret: kfc_ and 43 characters of base64url".to_owned();
     let (bytes, warning) = files::read(file, FileRule::Secret, SECRET_FILE_BYTES_MAX)
         .map_err(|error| format!("cannot be read: {error}"))?;
-    let bytes = bytes.ok_or_else(expected)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| expected())?;
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    let encoded = text.strip_prefix(SECRET_PREFIX).ok_or_else(expected)?;
-    let mut random = Zeroizing::new([0; 32]);
-    match Base64UrlUnpadded::decode(encoded, &mut *random) {
-        Ok(decoded) if decoded.len() == 32 => Ok((Hash(Sha256::digest(text.as_bytes()).into()), warning)),
-        _ => Err(expected()),
-    }
+    let text = bytes.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let hash = text.and_then(|text| hash_client_secret(text.strip_suffix('\n').unwrap_or(text)));
+    let expected = "expected a file with one client secret: kfc_ and 43 characters of base64url";
+    Ok((hash.ok_or(expected)?, warning))
 }

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::address::{
-    Host, Listen, admin_socket, host_and_port, issuer, issuer_text, listen, origin_text, url_or_none,
-};
+use super::address::{self, Listen, admin_socket, issuer_text, listen, origin_text, url_or_none};
 use super::fault::ConfigError;
 use super::format::{
     Format, boolean, cookie_name, duration_within, file_path, log_level, number_within, one_of, size_within,
@@ -41,7 +39,7 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
         master_key: master_key(sheet, sources, &store),
         rotate_every: sheet.read("keys.rotate_every", "90d", &duration_within("1h", "400d")),
     };
-    let policies = policy::read(sheet);
+    let (policies, preset_changes) = policy::read(sheet);
     let cookie = Cookie {
         name: sheet.read("cookie.name", "__Host-keyfob", &cookie_name()),
         same_site: sheet.read("cookie.same_site", "Lax", &one_of(SameSite::ALL, SameSite::as_str)),
@@ -70,11 +68,9 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
         format: sheet.read("log.format", "text", &one_of(LogFormat::ALL, LogFormat::as_str)),
         level: sheet.read("log.level", "info", &log_level()),
     };
-    let clients = client::read(sheet, &policies.by_name);
-    let mut warnings = warnings(sheet, &server, &cookie);
-    warnings.extend(policies.warnings);
-    warnings.extend(sheet.take_warnings());
-    let (preset_changes, policies) = (policies.preset_changes, policies.by_name);
+    let clients = client::read(sheet, &policies);
+    warn(sheet, &server, &cookie);
+    let (warnings, settings) = (std::mem::take(&mut sheet.warnings), vec![]);
     Config {
         server,
         store,
@@ -88,32 +84,32 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
         clients,
         warnings,
         preset_changes,
-        settings: vec![],
+        settings,
     }
 }
 
 fn server(sheet: &mut Sheet) -> Server {
     let tls = tls(sheet);
     let listen = sheet.read("server.listen", "127.0.0.1:8080", &listen());
-    let issuer_url = sheet.read("server.issuer", &issuer_of(&listen), &issuer_text());
+    let issuer = sheet.read("server.issuer", &issuer_of(&listen), &issuer_text());
     let network = Format::text(
         "an address or a network such as \"127.0.0.1/32\", \"10.0.0.0/8\" or \"fd00::/8\"",
         |text| text.parse().ok(),
     );
     let trusted_proxies = sheet.list("server.trusted_proxies", &["127.0.0.1/32"], &network);
-    let issuer = issuer(&issuer_url).ok();
-    if tls.is_some() && issuer.as_ref().is_some_and(|issuer| !issuer.https) {
+    let origin = address::issuer(&issuer).ok();
+    if tls.is_some() && origin.as_ref().is_some_and(|origin| !origin.https) {
         let how = "with [server.tls] it must be https: set it to the public URL of this server, such as \"https://id.example.com\"";
         sheet.refuse("server.issuer", how);
     }
-    if issuer.as_ref().is_some_and(|issuer| issuer.port == 0) && listen.port() != Some(0) {
+    if origin.as_ref().is_some_and(|origin| origin.port == 0) && listen.port() != Some(0) {
         sheet.refuse(
             "server.issuer",
             "port 0 stands for the port that the operating system chooses, with port 0 in server.listen",
         );
     }
     // On a loopback host browsers would then refuse plain http on every other port, too.
-    let strict_transport = tls.is_some() && issuer.is_some_and(|issuer| !issuer.host.is_loopback());
+    let strict_transport = tls.is_some() && origin.is_some_and(|origin| !origin.host.is_loopback());
     let authorization_endpoint = sheet.read("server.authorization_endpoint", "", &url_or_none());
     let metrics_public = sheet.read("server.metrics_public", "false", &boolean());
     let admin_socket = sheet.read("server.admin_socket", "auto", &admin_socket());
@@ -122,7 +118,7 @@ fn server(sheet: &mut Sheet) -> Server {
         listen,
         tls,
         strict_transport,
-        issuer: issuer_url,
+        issuer,
         authorization_endpoint,
         trusted_proxies,
         admin_socket,
@@ -145,7 +141,7 @@ fn tls(sheet: &mut Sheet) -> Option<Tls> {
 
 /// The default issuer: the address of the server on its own machine.
 fn issuer_of(listen: &Listen) -> String {
-    match tcp(listen) {
+    match listen.tcp() {
         Some((host, port)) if host.is_loopback() && port != 80 => {
             format!("http://{host}:{port}")
         }
@@ -153,13 +149,6 @@ fn issuer_of(listen: &Listen) -> String {
             format!("http://127.0.0.1:{port}")
         }
         _ => ISSUER.to_owned(),
-    }
-}
-
-fn tcp(listen: &Listen) -> Option<(Host, u16)> {
-    match listen {
-        Listen::Tcp(address) => host_and_port(address),
-        Listen::Unix(_) => None,
     }
 }
 
@@ -184,21 +173,20 @@ fn master_key(sheet: &mut Sheet, sources: &Sources, store: &Store) -> MasterKeyS
     }
 }
 
-/// Warnings about settings that are valid but may not do what the operator expects.
-fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
-    let mut warnings = vec![];
-    let Ok(issuer) = issuer(&server.issuer) else { return warnings };
+/// Warns about settings that are valid but may not do what the operator expects.
+fn warn(sheet: &mut Sheet, server: &Server, cookie: &Cookie) {
+    let Ok(issuer) = address::issuer(&server.issuer) else { return };
     let prefixed = cookie.name.starts_with("__Host-");
     if !issuer.https && prefixed {
         // CKE-05.
-        warnings.push(format!(
+        sheet.warnings.push(format!(
             "server.issuer is {}: Safari drops a __Host- cookie over http; Chrome and Firefox accept it on a loopback host",
             server.issuer
         ));
     }
     if !prefixed {
         // CKE-01.
-        warnings.push(format!(
+        sheet.warnings.push(format!(
             "cookie.name is {:?}: without the prefix __Host- a sibling subdomain can set a cookie of this name",
             cookie.name
         ));
@@ -206,17 +194,16 @@ fn warnings(sheet: &Sheet, server: &Server, cookie: &Cookie) -> Vec<String> {
     let issuer_is_default =
         sheet.setting("server.issuer").is_some_and(|setting| setting.origin == DEFAULT_ORIGIN);
     let at = &server.listen;
-    match tcp(at) {
-        Some((host, port)) if host.is_loopback() && !issuer.https && issuer.port != port && port != 0 => warnings.push(format!(
+    match at.tcp() {
+        Some((host, port)) if host.is_loopback() && !issuer.https && issuer.port != port && port != 0 => sheet.warnings.push(format!(
             "server.issuer is {}, but the server listens on {at}: tokens and metadata name an address that may not answer",
             server.issuer
         )),
         Some((host, _)) if host.is_loopback() => {}
-        _ if issuer_is_default => warnings.push(format!(
+        _ if issuer_is_default => sheet.warnings.push(format!(
             "server.issuer is not set, so tokens and metadata name {}: set it to the public https URL of this server",
             server.issuer
         )),
         _ => {}
     }
-    warnings
 }

@@ -11,27 +11,20 @@ use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
 /// The policy that others inherit from, and that clients use by default.
 pub const DEFAULT_POLICY: &str = "default";
 
-/// The policies, and what their presets changed or warn about.
-pub(super) struct Policies {
-    pub by_name: BTreeMap<String, Policy>,
-    pub preset_changes: Vec<PresetChange>,
-    pub warnings: Vec<String>,
-}
-
-/// Reads every policy. `default` always exists.
-pub(super) fn read(sheet: &mut Sheet) -> Policies {
+/// Reads every policy, and what their presets changed. `default` always exists.
+pub(super) fn read(sheet: &mut Sheet) -> (BTreeMap<String, Policy>, Vec<PresetChange>) {
     let mut names = sheet.names_below("policy");
     names.remove(DEFAULT_POLICY);
-    let mut read = Policies { by_name: BTreeMap::new(), preset_changes: vec![], warnings: vec![] };
+    let (mut policies, mut changes) = (BTreeMap::new(), vec![]);
     for name in std::iter::once(DEFAULT_POLICY.to_owned()).chain(names) {
-        let (policy, preset) = read_one(sheet, &name, &mut read.preset_changes);
+        let (policy, preset) = read_one(sheet, &name, &mut changes);
         // A fault of the default is inherited by the others: it is reported once.
         if name == DEFAULT_POLICY || sheet.is_valid("policy.default") {
-            read.warnings.extend(judge(sheet, &name, &policy, preset));
+            judge(sheet, &name, &policy, preset);
         }
-        read.by_name.insert(name, policy);
+        policies.insert(name, policy);
     }
-    read
+    (policies, changes)
 }
 
 fn read_one(
@@ -105,14 +98,14 @@ fn preset_timeout(
     value
 }
 
-/// Records a fault if two settings are inconsistent, naming both. Returns the warnings of the preset.
-fn judge(sheet: &mut Sheet, name: &str, policy: &Policy, preset: Option<&Preset>) -> Vec<String> {
+/// Records a fault if two settings are inconsistent, naming both; else what the preset says about them.
+fn judge(sheet: &mut Sheet, name: &str, policy: &Policy, preset: Option<&Preset>) {
     let table = format!("policy.{name}");
     if !sheet.is_valid(&table) {
-        return vec![];
+        return;
     }
     let Err(fault) = policy.validate() else {
-        return preset.map(|preset| preset.judge(sheet, &table, policy)).unwrap_or_default();
+        return preset.map_or((), |preset| preset.judge(sheet, &table, policy));
     };
     let other = match fault.key {
         "refresh_retry_window" => Some("access_token_ttl"),
@@ -125,5 +118,4 @@ fn judge(sheet: &mut Sheet, name: &str, policy: &Policy, preset: Option<&Preset>
         .map(|other| format!("; {} is {:?} ({})", other.key, other.value, other.origin))
         .unwrap_or_default();
     sheet.refuse(&format!("{table}.{}", fault.key), &format!("expected {}{other}", fault.expected));
-    vec![]
 }

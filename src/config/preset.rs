@@ -1,6 +1,6 @@
 //! The presets of NIST SP 800-63B-4: the timeouts they set, what they reject and what they warn about.
 
-use super::sheet::{INHERITED_ORIGIN, Sheet};
+use super::sheet::{INHERITED_ORIGIN, Setting, Sheet};
 use crate::domain::policy::Policy;
 use crate::domain::time::parse_duration;
 
@@ -73,12 +73,11 @@ impl Preset {
         format!("preset {}", self.name)
     }
 
-    /// Records a fault for each exceeded SHALL and returns a warning for each exceeded SHOULD. The limits
+    /// Records a fault for each exceeded SHALL and a warning for each exceeded SHOULD. The limits
     /// apply to remembered sessions too: no cookie extends an authentication beyond the overall timeout
     /// (§5.1).
-    pub fn judge(&self, sheet: &mut Sheet, table: &str, policy: &Policy) -> Vec<String> {
+    pub fn judge(&self, sheet: &mut Sheet, table: &str, policy: &Policy) {
         let Self { name, section, .. } = self;
-        let mut warnings = vec![];
         for (lifetimes, prefix) in [(policy.lifetimes, ""), (policy.remember, "remember.")] {
             let overall = (
                 "absolute_lifetime",
@@ -104,13 +103,14 @@ impl Preset {
                     }
                     // An inherited value is reported for the policy that sets it.
                     Force::Should if setting.origin == INHERITED_ORIGIN => {}
-                    Force::Should => warnings.push(format!(
-                        "{key} is {:?} ({}): preset {name} recommends at most {most:?} ({section}, SHOULD)",
-                        setting.value, setting.origin
-                    )),
+                    Force::Should => {
+                        let Setting { value, origin, .. } = setting;
+                        let rule = format!("preset {name} recommends at most {most:?} ({section}, SHOULD)");
+                        let warning = format!("{key} is {value:?} ({origin}): {rule}");
+                        sheet.warnings.push(warning);
+                    }
                 }
             }
         }
-        warnings
     }
 }

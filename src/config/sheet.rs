@@ -44,13 +44,15 @@ struct Leaf {
 }
 
 /// All settings of the sources, and what has been read so far.
+#[derive(Default)]
 pub(super) struct Sheet {
     leaves: BTreeMap<String, Leaf>,
     /// Each key that was read, and what it accepts.
     pub expected: BTreeMap<String, Expected>,
     settings: Vec<Setting>,
     faults: Vec<Fault>,
-    warnings: Vec<String>,
+    /// To be logged at the start.
+    pub warnings: Vec<String>,
     /// The names of the `[[client]]` tables, in order: `client_id`, or `#1` without one.
     pub clients: Vec<String>,
     /// The names of the `[[gate]]` tables, in order: `name`, or `#1` without one.
@@ -63,26 +65,16 @@ const REPEATED: [(&str, &str); 2] = [("client", "client_id"), ("gate", "name")];
 impl Sheet {
     /// Flattens the merged sources.
     pub fn new(figment: &Figment, faults: Vec<Fault>) -> Self {
-        let mut sheet = Self {
-            leaves: BTreeMap::new(),
-            expected: BTreeMap::new(),
-            settings: vec![],
-            faults,
-            warnings: vec![],
-            clients: vec![],
-            gates: vec![],
-        };
-        for (key, value) in
-            figment.data().expect("every layer is parsed before it is merged").into_values().flatten()
-        {
-            match value {
-                Value::Array(_, items)
-                    if REPEATED.iter().any(|(table, _)| *table == key)
-                        && items.iter().all(|item| matches!(item, Value::Dict(..))) =>
+        let mut sheet = Self { faults, ..Self::default() };
+        let data = figment.data().expect("every layer is parsed before it is merged");
+        for (key, value) in data.into_values().flatten() {
+            match (value, REPEATED.iter().find(|(table, _)| *table == key)) {
+                (Value::Array(_, items), Some((_, naming)))
+                    if items.iter().all(|item| matches!(item, Value::Dict(..))) =>
                 {
-                    items.into_iter().for_each(|item| sheet.lay_repeated(figment, &key, item));
+                    items.into_iter().for_each(|item| sheet.lay_repeated(figment, &key, naming, item));
                 }
-                value => sheet.lay(figment, key, value),
+                (value, _) => sheet.lay(figment, key, value),
             }
         }
         sheet
@@ -103,9 +95,7 @@ impl Sheet {
         }
     }
 
-    fn lay_repeated(&mut self, figment: &Figment, table: &str, item: Value) {
-        let (_, naming) =
-            REPEATED.iter().find(|(known, _)| *known == table).expect("the caller looked it up");
+    fn lay_repeated(&mut self, figment: &Figment, table: &str, naming: &str, item: Value) {
         let names = if table == "client" { &mut self.clients } else { &mut self.gates };
         // The characters of client ids are those of gates too, and need no escape in a key.
         let id = item
@@ -116,13 +106,12 @@ impl Sheet {
         let key = format!("{table}[{name}]");
         if names.contains(&name) {
             let origin = self.origin_below(&key).unwrap_or_default();
-            self.faults.push(Fault {
-                key,
-                value: None,
+            return self.fault(
+                &key,
+                None,
                 origin,
-                problem: format!("is declared twice; each {naming} may occur once"),
-            });
-            return;
+                format!("is declared twice; each {naming} may occur once"),
+            );
         }
         names.push(name);
         self.lay(figment, key, item);
@@ -194,12 +183,7 @@ impl Sheet {
         let leaf = self.leaves.remove(key)?;
         let Some(text) = text_of(&leaf.value) else {
             let kind = if matches!(leaf.value, Value::Array(..)) { "a list" } else { "a table" };
-            self.faults.push(Fault {
-                key: key.to_owned(),
-                value: None,
-                origin: leaf.origin,
-                problem: format!("expected one value, got {kind}"),
-            });
+            self.fault(key, None, leaf.origin, format!("expected one value, got {kind}"));
             return None;
         };
         self.note(key, text.clone(), leaf.origin);
@@ -214,12 +198,7 @@ impl Sheet {
             Some(leaf) => (texts_of(&leaf.value), leaf.origin),
         };
         let Some(texts) = texts else {
-            self.faults.push(Fault {
-                key: key.to_owned(),
-                value: None,
-                origin,
-                problem: "expected a list of texts".to_owned(),
-            });
+            self.fault(key, None, origin, "expected a list of texts".to_owned());
             return vec![];
         };
         self.note(key, texts.join(", "), origin.clone());
@@ -228,13 +207,7 @@ impl Sheet {
             match format.parse(&text) {
                 Ok(item) => list.push(item),
                 Err(expected) => {
-                    let problem = format!("expected {expected}");
-                    self.faults.push(Fault {
-                        key: key.to_owned(),
-                        value: Some(shown(key, &text)),
-                        origin: origin.clone(),
-                        problem,
-                    });
+                    self.fault(key, Some(shown(key, &text)), origin.clone(), format!("expected {expected}"));
                 }
             }
         }
@@ -244,23 +217,14 @@ impl Sheet {
     /// Records a fault of a setting that was read.
     pub fn refuse(&mut self, key: &str, problem: &str) {
         let (value, origin) = match self.setting(key) {
-            Some(setting) => (
-                Some(if is_secret(key) { HIDDEN.to_owned() } else { shown(key, &setting.value) }),
-                setting.origin.clone(),
-            ),
+            Some(setting) => (Some(shown(key, &setting.value)), setting.origin.clone()),
             None => (None, self.origin_below(key).unwrap_or_else(|| DEFAULT_ORIGIN.to_owned())),
         };
-        self.faults.push(Fault { key: key.to_owned(), value, origin, problem: problem.to_owned() });
+        self.fault(key, value, origin, problem.to_owned());
     }
 
-    /// Records a warning, to be logged at the start.
-    pub fn warn(&mut self, warning: String) {
-        self.warnings.push(warning);
-    }
-
-    /// Takes the recorded warnings.
-    pub fn take_warnings(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.warnings)
+    fn fault(&mut self, key: &str, value: Option<String>, origin: String, problem: String) {
+        self.faults.push(Fault { key: key.to_owned(), value, origin, problem });
     }
 
     /// Whether a source sets `key` or a key below it.
@@ -350,15 +314,9 @@ impl Sheet {
     }
 
     fn origin_below(&self, key: &str) -> Option<String> {
-        let leaf =
-            self.leaves.iter().find(|(leaf, _)| is_at_or_below(leaf, key)).map(|(_, leaf)| &leaf.origin);
-        leaf.or_else(|| {
-            self.settings
-                .iter()
-                .find(|setting| is_at_or_below(&setting.key, key))
-                .map(|setting| &setting.origin)
-        })
-        .cloned()
+        let leaves = self.leaves.iter().map(|(leaf, Leaf { origin, .. })| (leaf, origin));
+        let read = self.settings.iter().map(|setting| (&setting.key, &setting.origin));
+        leaves.chain(read).find(|(set, _)| is_at_or_below(set, key)).map(|(_, origin)| origin.clone())
     }
 }
 

@@ -52,17 +52,11 @@ impl Sources {
 
     /// The merged sources, and a fault for each variable or flag that is no setting.
     pub(super) fn merge(&self) -> Result<(Figment, Vec<Fault>), ConfigError> {
-        let (mut figment, mut faults) = (Figment::new(), vec![]);
-        if let Some(layer) = self.file_layer()? {
-            figment = figment.merge(layer);
-        }
-        let (mut layers, unfit) = self.environment_layers();
-        faults.extend(unfit);
-        let overrides = self
-            .overrides
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone(), "the command line".to_owned()));
-        layers.extend(overrides);
+        let mut figment = self.file_layer()?.map_or_else(Figment::new, Figment::from);
+        let (mut layers, mut faults) = self.environment_layers();
+        let by_flag =
+            |(key, value): &(String, String)| (key.clone(), value.clone(), "the command line".to_owned());
+        layers.extend(self.overrides.iter().map(by_flag));
         for (key, value, origin) in layers {
             if key.split('.').any(str::is_empty) {
                 let problem = "is not the name of a setting".to_owned();
@@ -95,23 +89,16 @@ impl Sources {
     fn environment_layers(&self) -> (Vec<(String, String, String)>, Vec<Fault>) {
         let (mut layers, mut faults) = (vec![], vec![]);
         for (name, value) in &self.environment {
-            let Some(rest) = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(PREFIX))
-                .filter(|rest| rest.contains(SEPARATOR))
-            else {
-                continue;
-            };
+            let rest = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+            let Some(rest) = rest.filter(|rest| rest.contains(SEPARATOR)) else { continue };
             let key = rest.to_lowercase().replace(SEPARATOR, ".");
             let origin = format!("environment variable {PREFIX}{rest}");
             match value.to_str() {
                 Some(value) => layers.push((key, value.to_owned(), origin)),
-                None => faults.push(Fault {
-                    key,
-                    value: None,
-                    origin,
-                    problem: "the value is not UTF-8".to_owned(),
-                }),
+                None => {
+                    let problem = "the value is not UTF-8".to_owned();
+                    faults.push(Fault { key, value: None, origin, problem });
+                }
             }
         }
         layers.sort_by(|a, b| a.2.cmp(&b.2));
