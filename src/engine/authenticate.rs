@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::token::client_secret::hash_client_secret;
 
 /// The credentials of a request (RFC 6749 §2.3.1).
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PresentedCredentials<'a> {
     /// No credentials.
     None,

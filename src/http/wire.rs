@@ -363,10 +363,11 @@ pub(crate) mod tests {
             auth: Authorization<BasicFormOrBearer>,
             form: OAuthForm<Introspect>,
         ) -> Result<Json<String>, OAuthError> {
-            let credentials = merge(auth.header, form.client)?;
+            let credentials = merge(&auth.header, &form.client)?;
             if form.fields.token == "refuse" {
-                return Err(OAuthError::from(Refusal::InvalidClient.because("no"))
-                    .at_introspection(credentials.is_bearer()));
+                return Err(
+                    OAuthError::from(Refusal::InvalidClient.because("no")).at_introspection(credentials)
+                );
             }
             Ok(Json(form.fields.token))
         }

@@ -17,7 +17,6 @@ use crate::engine::read::View;
 use crate::http::api::forward_auth::accepted_classes;
 use crate::http::api::session_object::SessionObject;
 use crate::http::document::Tag;
-use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::formats::AcrValues;
 use crate::http::request::json::JsonBody;
@@ -160,10 +159,9 @@ impl<S: Store> CheckApi<S> {
     async fn check(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         body: JsonBody<CheckBody>,
     ) -> Result<Json<CheckAnswer>, CheckError> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         let body = body.read()?;
         let gate = body.gate()?;
         let checked = self.0.check(&caller, &body.token, &gate, body.touch.unwrap_or(true)).await;

@@ -12,7 +12,6 @@ use crate::engine::Engine;
 use crate::engine::clients::WithSecret;
 use crate::http::api::client_object::{ClientObject, ClientSettings};
 use crate::http::document::Tag;
-use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::json::JsonBody;
 use crate::http::request::parameters::{PageSize, Path, Query, page_default};
@@ -72,10 +71,9 @@ impl<S: Store> ClientsApi<S> {
     async fn create(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         body: JsonBody<ClientSettings>,
     ) -> Result<CreateResponse, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         let mut settings = body.read()?;
         let malformed = |_| Problem::from(Refused::invalid("client_id", ClientId::EXPECTED));
         let id = settings
@@ -95,14 +93,13 @@ impl<S: Store> ClientsApi<S> {
     async fn list(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The largest number of items: 1 to 200.
         #[oai(default = "page_default")]
         limit: Query<PageSize>,
         /// The `next_cursor` of the previous page.
         cursor: Query<Option<Parsed<ClientId>>>,
     ) -> Result<Json<ClientPage>, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         let after = cursor.read()?.map(Parsed::into_inner);
         let (clients, next) = self.0.clients(&caller, after.as_ref(), limit.read()?.size())?;
         let items = clients.iter().map(|client| ClientObject::new(client, None)).collect();
@@ -116,11 +113,10 @@ impl<S: Store> ClientsApi<S> {
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         Ok(Json(ClientObject::new(&*self.0.client(&caller, &id.named("client")?.0)?, None)))
     }
 
@@ -132,12 +128,11 @@ impl<S: Store> ClientsApi<S> {
     async fn change(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
         body: JsonBody<ClientSettings>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         let id = id.named("client")?.0;
         let settings = body.read()?;
         if settings.client_id.as_ref().is_some_and(|other| other.0 != id) {
@@ -158,11 +153,10 @@ impl<S: Store> ClientsApi<S> {
     async fn delete(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
     ) -> Result<DeleteResponse, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         self.0.delete_client(&caller, id.named("client")?.0).await?;
         Ok(DeleteResponse::Deleted)
     }
@@ -179,12 +173,11 @@ impl<S: Store> ClientsApi<S> {
     async fn rotate_secret(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
         body: JsonBody<SecretRotation>,
     ) -> Result<Json<ClientObject>, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         let keep = body.read()?.keep_old_for.map_or(Duration::ZERO, Parsed::into_inner);
         Ok(Json(with_secret(self.0.rotate_secret(&caller, id.named("client")?.0, keep).await?)))
     }

@@ -15,7 +15,6 @@ use crate::domain::time::Timestamp;
 use crate::engine::Engine;
 use crate::engine::upkeep::{FindLog, RATE_MIN};
 use crate::http::document::Tag;
-use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::parameters::Query;
 use crate::http::request::types::{DateTime, Parsed, WHOLE_MAX, Whole};
@@ -163,11 +162,10 @@ impl<S: Store> DbApi<S> {
     async fn backup(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The largest number of bytes to read per second, at least 1048576. Default: 64 MiB.
         rate: Query<Option<Whole<RATE_MIN, WHOLE_MAX>>>,
     ) -> Result<BackupResponse, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         let walk = self.0.backup(&caller, rate.read()?.map(|rate| rate.0))?;
         let name = format!(
             "attachment; filename=\"keyfob-{}.backup\"",
@@ -181,12 +179,8 @@ impl<S: Store> DbApi<S> {
     /// Compares every record and every index of one consistent state of the store; writes continue meanwhile.
     /// Streams one JSON object per line: progress, damaged entries, and a summary at the end.
     #[oai(path = "/v1/db/check", method = "get", tag = "Tag::Operation", operation_id = "checkStore")]
-    async fn check(
-        &self,
-        authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
-    ) -> Result<CheckResponse, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+    async fn check(&self, authorization: Authorization<BasicOrBearer>) -> Result<CheckResponse, Problem> {
+        let caller = authorization.caller(&self.0).await?;
         let walk = self.0.check_store(&caller)?;
         let mut log = FindLog::default();
         Ok(CheckResponse::Lines(Lines(stream::body(walk, move |note| {
@@ -201,12 +195,8 @@ impl<S: Store> DbApi<S> {
     ///
     /// Reads the whole file, which takes seconds on a large store.
     #[oai(path = "/v1/db/stats", method = "get", tag = "Tag::Operation", operation_id = "readStats")]
-    async fn stats(
-        &self,
-        authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
-    ) -> Result<Json<StatsObject>, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+    async fn stats(&self, authorization: Authorization<BasicOrBearer>) -> Result<Json<StatsObject>, Problem> {
+        let caller = authorization.caller(&self.0).await?;
         Ok(Json(self.0.stats(&caller).await?.into()))
     }
 }

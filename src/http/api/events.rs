@@ -12,7 +12,6 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::parameters::{PageSize, Query, page_default};
 use crate::http::request::types::{DateTime, Parsed, Whole};
@@ -94,7 +93,6 @@ impl<S: Store> EventsApi<S> {
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The position to start behind. Default: before the oldest retained event.
         after: Query<Option<Parsed<Position>>>,
         /// The largest number of items: 1 to 200.
@@ -106,7 +104,7 @@ impl<S: Store> EventsApi<S> {
         #[oai(default = "no_wait")]
         wait: Query<Whole<0, 60>>,
     ) -> Result<Json<EventPage>, Problem> {
-        let caller = caller(&self.engine, authorization, &source).await?;
+        let caller = authorization.caller(&self.engine).await?;
         let (after, limit) = (after.read()?.map(Parsed::into_inner), limit.read()?.size());
         let wait = Duration::from_secs(wait.read()?.0).min(self.request_timeout.mul_f32(0.9));
         let events = match after {

@@ -10,7 +10,6 @@ use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::families::OpenFamily;
 use crate::http::document::Tag;
-use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::formats::Audience;
 use crate::http::request::json::OptionalJsonBody;
@@ -84,12 +83,11 @@ impl<S: Store> FamiliesApi<S> {
     async fn open(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
         body: OptionalJsonBody<OpenFamilyBody>,
     ) -> Result<OpenFamilyResponse, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         let OpenFamilyBody { client_id, scope, audience } = body.read()?;
         let request = OpenFamily {
             client_id: client_id.map(Text::into_inner),
@@ -119,13 +117,12 @@ impl<S: Store> FamiliesApi<S> {
     async fn end(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
         /// The number of the family in the session.
         family: Path<Whole<1, 65535>>,
     ) -> Result<EndFamilyResponse, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         let family = u16::try_from(family.named("family")?.0).expect("the type ends at 65535");
         self.0.end_family(&caller, id.named("session")?.0, family).await?;
         Ok(EndFamilyResponse::Ended)

@@ -9,7 +9,6 @@ use crate::domain::refusal::Refused;
 use crate::engine::Engine;
 use crate::engine::introspect::ActiveAt;
 use crate::http::document::Tag;
-use crate::http::request::caller::RequestSource;
 use crate::http::request::credentials::{Authorization, BasicFormOrBearer, merge};
 use crate::http::request::form::{Form, FromForm, OAuthForm};
 use crate::http::request::types::RawObject;
@@ -119,12 +118,10 @@ impl<S: Store> IntrospectApi<S> {
         &self,
         authorization: Authorization<BasicFormOrBearer>,
         form: OAuthForm<IntrospectForm>,
-        source: RequestSource,
     ) -> Result<Json<Introspection>, OAuthError> {
-        let credentials = merge(authorization.header, form.client)?;
-        let by_bearer = credentials.is_bearer();
-        let failed = |error| OAuthError::from(error).at_introspection(by_bearer);
-        let who = self.0.authenticate(credentials.as_engine(), source.0).await.map_err(failed)?;
+        let credentials = merge(&authorization.header, &form.client)?;
+        let failed = |error| OAuthError::from(error).at_introspection(credentials);
+        let who = self.0.authenticate(credentials, authorization.source).await.map_err(failed)?;
         let caller = self.0.may_introspect(&who).map_err(|refused| failed(refused.into()))?;
         let live = self.0.introspect(&caller, &form.fields.token).await.map_err(failed)?;
         Ok(Json(match live {

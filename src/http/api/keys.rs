@@ -10,7 +10,6 @@ use crate::domain::id::KeyId;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::parameters::{Path, Query};
 use crate::http::request::types::{DateTime, Parsed};
@@ -74,12 +73,8 @@ impl<S: Store> KeysApi<S> {
     ///
     /// Oldest first. The public halves are also at `/.well-known/paserk.json` and `/.well-known/jwks.json`.
     #[oai(path = "/v1/keys", method = "get", tag = "Tag::Keys", operation_id = "listKeys")]
-    async fn list(
-        &self,
-        authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
-    ) -> Result<Json<KeyList>, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+    async fn list(&self, authorization: Authorization<BasicOrBearer>) -> Result<Json<KeyList>, Problem> {
+        let caller = authorization.caller(&self.0).await?;
         Ok(Json(KeyList { items: self.0.keys(&caller).await?.iter().map(Key::from).collect() }))
     }
 
@@ -93,12 +88,11 @@ impl<S: Store> KeysApi<S> {
     async fn rotate(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// Rotates even if cached copies of the JWKS may not have the next key yet.
         #[oai(default)]
         force: Query<bool>,
     ) -> Result<Json<Rotated>, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         let signing = self.0.rotate_keys(&caller, force.read()?).await?;
         let kid = |algorithm| signing.iter().find(|id| id.algorithm() == algorithm).map(ToString::to_string);
         let (kid, es256_kid) = (kid(Algorithm::EdDsa).unwrap_or_default(), kid(Algorithm::Es256));
@@ -113,11 +107,10 @@ impl<S: Store> KeysApi<S> {
     async fn revoke(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the key.
         kid: Path<Parsed<KeyId>>,
     ) -> Result<RevokeResponse, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         self.0.revoke_key(&caller, kid.named("key")?.0).await?;
         Ok(RevokeResponse::Revoked)
     }

@@ -13,7 +13,6 @@ use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::metrics::page::{ExpositionFormat, Page};
 use crate::http::metrics::{Metrics, figures, process};
-use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::response::error::Problem;
 use crate::store::Store;
@@ -35,11 +34,10 @@ impl<S: Store> MetricsApi<S> {
     async fn metrics(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         form: Accepted,
     ) -> Result<Exposition, Problem> {
         if !self.metrics.is_public() {
-            caller::<_, ReadMetrics>(&self.engine, authorization, &source).await?;
+            authorization.caller::<_, ReadMetrics>(&self.engine).await?;
         }
         let mut page = Page::new(form.0);
         page.gauge("keyfob_build_info", "Always 1; the label is the version.")

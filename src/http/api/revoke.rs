@@ -7,7 +7,6 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use crate::domain::refusal::Refused;
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::caller::RequestSource;
 use crate::http::request::credentials::{Authorization, BasicOrForm, merge};
 use crate::http::request::form::{Form, FromForm, OAuthForm};
 use crate::http::response::error::OAuthError;
@@ -63,10 +62,9 @@ impl<S: Store> RevokeApi<S> {
         &self,
         authorization: Authorization<BasicOrForm>,
         form: OAuthForm<RevokeForm>,
-        source: RequestSource,
     ) -> Result<Revoked, OAuthError> {
-        let credentials = merge(authorization.header, form.client)?;
-        let caller = self.0.identify(credentials.as_engine(), source.0)?;
+        let credentials = merge(&authorization.header, &form.client)?;
+        let caller = self.0.identify(credentials, authorization.source)?;
         self.0.revoke(&caller, &form.fields.token).await?;
         Ok(Revoked::Done)
     }

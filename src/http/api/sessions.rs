@@ -17,7 +17,6 @@ use crate::engine::renew::RenewSession;
 use crate::http::api::session_object::{DeviceObject, SessionObject};
 use crate::http::api::subjects::EndedCount;
 use crate::http::document::Tag;
-use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::formats::{Audience, NoteText, SealedCursor, ShortText};
 use crate::http::request::if_match::Versions;
@@ -184,10 +183,9 @@ impl<S: Store> SessionsApi<S> {
     async fn open(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         body: JsonBody<OpenSessionBody>,
     ) -> Result<OpenResponse, Problem> {
-        let caller = caller(&self.engine, authorization, &source).await?;
+        let caller = authorization.caller(&self.engine).await?;
         let opened = self.engine.open(&caller, body.read()?.into()).await?;
         let location = format!("/v1/sessions/{}", opened.session.id);
         Ok(OpenResponse::Opened(Json(self.opened_body(opened)?), location))
@@ -198,11 +196,9 @@ impl<S: Store> SessionsApi<S> {
     /// The sessions that the caller opened or that were opened for it; for administrators all sessions.
     /// Oldest first. A page may have fewer than `limit` items and still have a `next_cursor`.
     #[oai(path = "/v1/sessions", method = "get", tag = "Tag::Sessions", operation_id = "listSessions")]
-    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the route")]
     async fn list(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// Only sessions of this subject.
         subject: Query<Option<Parsed<Subject>>>,
         /// Only sessions of this client.
@@ -215,7 +211,7 @@ impl<S: Store> SessionsApi<S> {
         /// The `next_cursor` of the previous page.
         cursor: Query<Option<Text<SealedCursor>>>,
     ) -> Result<Json<SessionPage>, Problem> {
-        let caller = caller(&self.engine, authorization, &source).await?;
+        let caller = authorization.caller(&self.engine).await?;
         let filter = SessionFilter {
             subject: subject.read()?.map(Parsed::into_inner),
             client_id: client_id.read()?.map(Parsed::into_inner),
@@ -238,7 +234,6 @@ impl<S: Store> SessionsApi<S> {
     async fn end_many(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// `true`: every session ends.
         all: Query<Option<True>>,
         /// The subject whose sessions end.
@@ -248,7 +243,7 @@ impl<S: Store> SessionsApi<S> {
         /// The caller's reason, at most 256 bytes; recorded in the event log.
         reason: Query<Option<Text<NoteText>>>,
     ) -> Result<Json<EndedSessions>, Problem> {
-        let caller = caller(&self.engine, authorization, &source).await?;
+        let caller = authorization.caller(&self.engine).await?;
         let (subject, except) =
             (subject.read()?.map(Parsed::into_inner), except.read()?.map(Parsed::into_inner));
         let reason = reason.read()?.map(Text::into_inner);
@@ -274,11 +269,10 @@ impl<S: Store> SessionsApi<S> {
     async fn read(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
     ) -> Result<Json<SessionObject>, Problem> {
-        let caller = caller(&self.engine, authorization, &source).await?;
+        let caller = authorization.caller(&self.engine).await?;
         Ok(Json(SessionObject::new(self.engine.session(&caller, id.named("session")?.0).await?)?))
     }
 
@@ -291,7 +285,6 @@ impl<S: Store> SessionsApi<S> {
     async fn change(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
         /// The `version` that must be current, such as `"3"`, or several of which one must be; else 412.
@@ -299,7 +292,7 @@ impl<S: Store> SessionsApi<S> {
         if_match: Header<Option<Parsed<Versions>>>,
         body: JsonBody<ChangeSessionBody>,
     ) -> Result<Json<SessionObject>, Problem> {
-        let caller = caller(&self.engine, authorization, &source).await?;
+        let caller = authorization.caller(&self.engine).await?;
         let change = ChangeSession {
             if_version: if_match.read()?.and_then(|versions| versions.0.0),
             ..body.read()?.into()
@@ -322,12 +315,11 @@ impl<S: Store> SessionsApi<S> {
     async fn renew(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
         body: OptionalJsonBody<RenewSessionBody>,
     ) -> Result<Json<OpenedBody>, Problem> {
-        let caller = caller(&self.engine, authorization, &source).await?;
+        let caller = authorization.caller(&self.engine).await?;
         let RenewSessionBody { acr, amr, auth_time } = body.read()?;
         let request = RenewSession {
             acr: acr.map(Text::into_inner),
@@ -345,11 +337,10 @@ impl<S: Store> SessionsApi<S> {
     async fn end(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
     ) -> Result<EndResponse, Problem> {
-        let caller = caller(&self.engine, authorization, &source).await?;
+        let caller = authorization.caller(&self.engine).await?;
         self.engine.end_session(&caller, id.named("session")?.0).await?;
         Ok(EndResponse::Ended)
     }

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::domain::id::{SessionId, Subject};
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::caller::{RequestSource, caller};
 use crate::http::request::credentials::{Authorization, BasicOrBearer};
 use crate::http::request::formats::NoteText;
 use crate::http::request::parameters::{Path, Query};
@@ -43,7 +42,6 @@ impl<S: Store> SubjectsApi<S> {
     async fn end(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        source: RequestSource,
         /// The subject, percent-encoded.
         subject: Path<Parsed<Subject>>,
         /// A session that does not end: "sign out everywhere else".
@@ -51,7 +49,7 @@ impl<S: Store> SubjectsApi<S> {
         /// The caller's reason, at most 256 bytes; recorded in the event log.
         reason: Query<Option<Text<NoteText>>>,
     ) -> Result<Json<EndedCount>, Problem> {
-        let caller = caller(&self.0, authorization, &source).await?;
+        let caller = authorization.caller(&self.0).await?;
         let subject = subject.read_as("subject")?.0;
         let except = except.read()?.map(Parsed::into_inner);
         let note = reason.read()?.map(Text::into_inner);

@@ -12,7 +12,6 @@ use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::issue::Issued;
 use crate::http::document::Tag;
-use crate::http::request::caller::RequestSource;
 use crate::http::request::credentials::{Authorization, BasicOrForm, merge};
 use crate::http::request::form::{Form, FromForm, OAuthForm};
 use crate::http::request::types::Text;
@@ -104,10 +103,9 @@ impl<S: Store> TokenApi<S> {
         &self,
         authorization: Authorization<BasicOrForm>,
         form: OAuthForm<TokenForm>,
-        source: RequestSource,
     ) -> Result<Json<Tokens>, OAuthError> {
-        let credentials = merge(authorization.header, form.client)?;
-        let client = match self.0.identify(credentials.as_engine(), source.0)? {
+        let credentials = merge(&authorization.header, &form.client)?;
+        let client = match self.0.identify(credentials, authorization.source)? {
             Caller::Client(client) => client,
             Caller::AdminSocket => {
                 return Err(Refusal::InvalidClient
@@ -121,7 +119,7 @@ impl<S: Store> TokenApi<S> {
             Ok(Grant::RefreshToken) => {
                 let missing = || Refusal::Invalid { field: "refresh_token" }.because("is missing");
                 let token = form.refresh_token.as_deref().ok_or_else(missing)?;
-                let refreshed = self.0.refresh(&client, token, scope, resource, source.0).await?;
+                let refreshed = self.0.refresh(&client, token, scope, resource, authorization.source).await?;
                 Ok(Json(Tokens::new(refreshed.access, Some(refreshed.refresh_token.expose().into()))))
             }
             Ok(Grant::ClientCredentials) => {

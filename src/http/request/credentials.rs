@@ -6,14 +6,20 @@ use std::marker::PhantomData;
 
 use base64ct::{Base64, Encoding};
 use poem::http::{HeaderMap, header};
-use poem::{Request, RequestBody, Result};
+use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use zeroize::Zeroizing;
 
+use crate::domain::caller::{Granted, Needs};
 use crate::domain::refusal::{Refusal, Refused};
-use crate::engine::authenticate;
+use crate::engine::Engine;
+use crate::engine::authenticate::{PresentedCredentials, Source};
+use crate::http::net::channel::Channel;
+use crate::http::net::peer::Peer;
 use crate::http::request::urlencoded::decode;
+use crate::http::response::error::Problem;
+use crate::store::Store;
 
 /// A client secret or a token, as the request contains it. Erased when dropped; `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
@@ -100,97 +106,61 @@ pub struct ClientFormFields {
     pub assertion: bool,
 }
 
-/// The credentials of a request, from header and form, not yet checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credentials {
-    /// No credentials.
-    None,
-    /// A client identifier alone, as public clients send it.
-    Name(String),
-    /// A client with its secret.
-    Secret {
-        /// The client identifier, not checked.
-        id: String,
-        /// The client secret, not checked.
-        secret: PresentedSecret,
-    },
-    /// A bearer token.
-    Bearer(PresentedSecret),
-}
-
-impl Credentials {
-    /// The same as a parameter of the engine.
-    pub fn as_engine(&self) -> authenticate::PresentedCredentials<'_> {
-        match self {
-            Self::None => authenticate::PresentedCredentials::None,
-            Self::Name(id) => authenticate::PresentedCredentials::Name(id),
-            Self::Secret { id, secret } => {
-                authenticate::PresentedCredentials::Secret { id, secret: secret.expose() }
-            }
-            Self::Bearer(token) => authenticate::PresentedCredentials::Bearer(token.expose()),
-        }
-    }
-
-    /// Whether they are a bearer token.
-    pub fn is_bearer(&self) -> bool {
-        matches!(self, Self::Bearer(_))
-    }
-}
-
-/// The credentials of header and form. A client must use one method only (RFC 6749 §2.3; CLI-10, CLI-11, INT-38
-/// to INT-40, C-07).
-pub fn merge(header: AuthorizationHeader, form: ClientFormFields) -> Result<Credentials, Refused> {
+/// The credentials of header and form, not yet checked. A client must use one method only (RFC 6749 §2.3; CLI-10,
+/// CLI-11, INT-38 to INT-40, C-07).
+pub fn merge<'c>(
+    header: &'c AuthorizationHeader,
+    form: &'c ClientFormFields,
+) -> Result<PresentedCredentials<'c>, Refused> {
+    use AuthorizationHeader as Header;
     let invalid = |why: &'static str| Err(Refusal::InvalidRequest.because(why));
-    if header == AuthorizationHeader::Repeated {
+    let invalid_client = |why: &'static str| Err(Refusal::InvalidClient.because(why));
+    if *header == Header::Repeated {
         return invalid("more than one Authorization header");
     }
-    let methods = usize::from(header != AuthorizationHeader::Absent)
-        + usize::from(form.secret.is_some())
-        + usize::from(form.assertion);
-    if methods > 1 {
+    let methods = [*header != Header::Absent, form.secret.is_some(), form.assertion];
+    if methods.into_iter().filter(|is_used| *is_used).count() > 1 {
         return invalid("use one authentication method: HTTP Basic, client_secret or a bearer token");
     }
     if form.assertion {
-        return Err(Refusal::InvalidClient.because("client_assertion is not supported"));
+        return invalid_client("client_assertion is not supported");
     }
-    match (header, form.id, form.secret) {
-        (AuthorizationHeader::Basic { id, .. }, Some(other), _) if id != other => {
+    match (header, form.id.as_deref(), &form.secret) {
+        (Header::Basic { id, .. }, Some(other), _) if id != other => {
             invalid("client_id differs from the client of the Authorization header")
         }
         // The secret of a public client is empty or absent (RFC 6749 §2.3.1).
-        (AuthorizationHeader::Basic { id, secret }, ..) if secret.expose().is_empty() => {
-            Ok(Credentials::Name(id))
+        (Header::Basic { id, secret }, ..) if secret.expose().is_empty() => {
+            Ok(PresentedCredentials::Name(id))
         }
-        (AuthorizationHeader::Basic { id, secret }, ..) => Ok(Credentials::Secret { id, secret }),
-        (AuthorizationHeader::MalformedBasic, ..) => {
-            Err(Refusal::InvalidClient.because("the Basic credentials cannot be decoded"))
+        (Header::Basic { id, secret }, ..) => {
+            Ok(PresentedCredentials::Secret { id, secret: secret.expose() })
         }
-        (AuthorizationHeader::OtherScheme, ..) => {
-            Err(Refusal::InvalidClient.because("the Authorization scheme must be Basic or Bearer"))
+        (Header::MalformedBasic, ..) => invalid_client("the Basic credentials cannot be decoded"),
+        (Header::OtherScheme, ..) => invalid_client("the Authorization scheme must be Basic or Bearer"),
+        (Header::Bearer(_), Some(_), _) => invalid("a bearer token identifies the client: omit client_id"),
+        (Header::Bearer(token), None, _) => Ok(PresentedCredentials::Bearer(token.expose())),
+        (Header::Absent | Header::Repeated, Some(id), Some(secret)) => {
+            Ok(PresentedCredentials::Secret { id, secret: secret.expose() })
         }
-        (AuthorizationHeader::Bearer(_), Some(_), _) => {
-            invalid("a bearer token identifies the client: omit client_id")
-        }
-        (AuthorizationHeader::Bearer(token), None, _) => Ok(Credentials::Bearer(token)),
-        (AuthorizationHeader::Absent | AuthorizationHeader::Repeated, Some(id), Some(secret)) => {
-            Ok(Credentials::Secret { id, secret })
-        }
-        (AuthorizationHeader::Absent | AuthorizationHeader::Repeated, Some(id), None) => {
-            Ok(Credentials::Name(id))
-        }
-        (AuthorizationHeader::Absent | AuthorizationHeader::Repeated, None, Some(_)) => {
-            invalid("client_secret without client_id")
-        }
-        (AuthorizationHeader::Absent | AuthorizationHeader::Repeated, None, None) => Ok(Credentials::None),
+        (Header::Absent | Header::Repeated, Some(id), None) => Ok(PresentedCredentials::Name(id)),
+        (Header::Absent | Header::Repeated, None, Some(_)) => invalid("client_secret without client_id"),
+        (Header::Absent | Header::Repeated, None, None) => Ok(PresentedCredentials::None),
     }
+}
+
+/// The source of a request: address and channel.
+pub fn source_of(request: &Request) -> Source {
+    let admin_socket = request.extensions().get() == Some(&Channel::AdminSocket);
+    Source { address: Peer::of(request).0, admin_socket }
 }
 
 /// The security schemes that an endpoint documents. Which credentials it accepts is decided in the engine.
 pub trait Schemes: Send + Sync + 'static {
     /// The alternatives.
-    const NAMES: &'static [&'static str];
+    const NAMES: &'static [&'static str] = &["basic", "bearer"];
     /// Whether the credentials may also be in the form, or absent.
-    const OPTIONAL: bool;
+    const OPTIONAL: bool = false;
 }
 
 /// HTTP Basic, or the form's fields.
@@ -203,29 +173,37 @@ impl Schemes for BasicOrForm {
 /// HTTP Basic, the form's fields, or a bearer token.
 pub struct BasicFormOrBearer;
 impl Schemes for BasicFormOrBearer {
-    const NAMES: &'static [&'static str] = &["basic", "bearer"];
     const OPTIONAL: bool = true;
 }
 
 /// HTTP Basic or a bearer token: the management routes.
 pub struct BasicOrBearer;
-impl Schemes for BasicOrBearer {
-    const NAMES: &'static [&'static str] = &["basic", "bearer"];
-    const OPTIONAL: bool = false;
-}
+impl Schemes for BasicOrBearer {}
 
 /// The session cookie or a bearer token: the routes for people.
 pub struct CookieOrBearer;
 impl Schemes for CookieOrBearer {
     const NAMES: &'static [&'static str] = &["cookie", "bearer"];
-    const OPTIONAL: bool = false;
 }
 
-/// An extractor for the `Authorization` header. It never fails, and documents the schemes `S`.
+/// An extractor for the `Authorization` header and the source of a request. It never fails, and documents the
+/// schemes `S`.
 pub struct Authorization<S> {
     /// The header.
     pub header: AuthorizationHeader,
+    /// Where the request came from.
+    pub source: Source,
     schemes: PhantomData<S>,
+}
+
+impl Authorization<BasicOrBearer> {
+    /// The caller of a route at `/v1`, with the permission that the use case needs: a client by Basic or by its own
+    /// bearer token, or the admin socket. Both are checked before the rest of the request.
+    pub async fn caller<S: Store, P: Needs>(&self, engine: &Engine<S>) -> Result<Granted<P>, Problem> {
+        let form = ClientFormFields::default();
+        let credentials = merge(&self.header, &form)?;
+        Ok(engine.authenticate(credentials, self.source).await?.require()?)
+    }
 }
 
 impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
@@ -251,8 +229,9 @@ impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
         request: &'a Request,
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
-    ) -> Result<Self> {
-        Ok(Self { header: AuthorizationHeader::read(request.headers()), schemes: PhantomData })
+    ) -> poem::Result<Self> {
+        let header = AuthorizationHeader::read(request.headers());
+        Ok(Self { header, source: source_of(request), schemes: PhantomData })
     }
 }
 
@@ -310,6 +289,9 @@ mod tests {
         AuthorizationHeader::Basic { id: id.to_owned(), secret: PresentedSecret::new(secret.to_owned()) }
     }
 
+    const SECRET: PresentedCredentials = PresentedCredentials::Secret { id: "a", secret: "s" };
+    const NAME: PresentedCredentials = PresentedCredentials::Name("a");
+
     fn fields(id: Option<&str>, secret: Option<&str>) -> ClientFormFields {
         ClientFormFields {
             id: id.map(str::to_owned),
@@ -319,7 +301,7 @@ mod tests {
     }
 
     fn refusal(presented: AuthorizationHeader, form: ClientFormFields) -> Option<Refusal> {
-        merge(presented, form).err().map(|refused| refused.refusal)
+        merge(&presented, &form).err().map(|refused| refused.refusal)
     }
 
     /// CLI-01, CLI-02, CLI-03, CLI-04.
@@ -389,28 +371,19 @@ mod tests {
     #[test]
     fn a_client_id_beside_basic_must_be_the_same_cli_11() {
         assert_eq!(refusal(basic("a", "s"), fields(Some("b"), None)), Some(Refusal::InvalidRequest));
-        let same = merge(basic("a", "s"), fields(Some("a"), None));
-        assert_eq!(
-            same,
-            Ok(Credentials::Secret { id: "a".into(), secret: PresentedSecret::new("s".into()) })
-        );
+        let same = merge(&basic("a", "s"), &fields(Some("a"), None)) == Ok(SECRET);
+        assert!(same);
     }
 
     #[test]
     fn one_way_is_what_it_is_cli_08_cli_12() {
-        let merged = |presented, form| merge(presented, form).unwrap();
-        let secret = Credentials::Secret { id: "a".into(), secret: PresentedSecret::new("s".into()) };
-        assert_eq!(merged(basic("a", "s"), fields(None, None)), secret);
-        assert_eq!(merged(AuthorizationHeader::Absent, fields(Some("a"), Some("s"))), secret);
-        assert_eq!(
-            merged(AuthorizationHeader::Absent, fields(Some("a"), None)),
-            Credentials::Name("a".into())
-        );
-        assert_eq!(merged(AuthorizationHeader::Absent, fields(None, None)), Credentials::None);
-        assert!(
-            merged(AuthorizationHeader::Bearer(PresentedSecret::new("t".into())), fields(None, None))
-                .is_bearer()
-        );
+        let is = |presented, form, credentials| merge(&presented, &form) == Ok(credentials);
+        assert!(is(basic("a", "s"), fields(None, None), SECRET));
+        assert!(is(AuthorizationHeader::Absent, fields(Some("a"), Some("s")), SECRET));
+        assert!(is(AuthorizationHeader::Absent, fields(Some("a"), None), NAME));
+        assert!(is(AuthorizationHeader::Absent, fields(None, None), PresentedCredentials::None));
+        let bearer = AuthorizationHeader::Bearer(PresentedSecret::new("t".into()));
+        assert!(is(bearer, fields(None, None), PresentedCredentials::Bearer("t")));
         assert_eq!(
             refusal(AuthorizationHeader::Absent, fields(None, Some("s"))),
             Some(Refusal::InvalidRequest)
@@ -426,9 +399,8 @@ mod tests {
     /// `golang.org/x/oauth2` tries Basic with an empty password first: it counted as a wrong secret.
     #[test]
     fn basic_with_an_empty_password_is_a_name_alone() {
-        let name = Ok(Credentials::Name("a".into()));
-        assert_eq!(merge(basic("a", ""), fields(None, None)), name);
-        assert_eq!(merge(basic("a", ""), fields(Some("a"), None)), name);
+        assert!(merge(&basic("a", ""), &fields(None, None)) == Ok(NAME));
+        assert!(merge(&basic("a", ""), &fields(Some("a"), None)) == Ok(NAME));
         assert_eq!(refusal(basic("a", ""), fields(Some("b"), None)), Some(Refusal::InvalidRequest));
     }
 

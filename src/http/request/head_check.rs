@@ -9,10 +9,8 @@ use std::sync::Arc;
 use poem::http::Method;
 use poem::{IntoResponse, Request, Response};
 
-use crate::engine::Engine;
-use crate::http::net::channel::Channel;
-use crate::http::request::caller::RequestSource;
-use crate::http::request::credentials::{AuthorizationHeader, ClientFormFields, merge};
+use crate::engine::{self, Engine};
+use crate::http::request::credentials::{AuthorizationHeader, ClientFormFields, merge, source_of};
 use crate::http::response::error::{OAuthError, Problem};
 use crate::http::surface::Surface;
 use crate::store::Store;
@@ -46,33 +44,27 @@ async fn rejection<S: Store>(
     request: &Request,
     authentication: ClientCheck,
 ) -> Option<Response> {
-    let is_admin_socket = request.extensions().get() == Some(&Channel::AdminSocket);
-    let header = AuthorizationHeader::read(request.headers());
+    let (header, source) = (AuthorizationHeader::read(request.headers()), source_of(request));
     let surface = Surface::of(request.uri().path());
     // Other credentials of a client may be in the form.
-    if header == AuthorizationHeader::Absent && (is_admin_socket || surface == Surface::OAuth) {
+    if header == AuthorizationHeader::Absent && (source.admin_socket || surface == Surface::OAuth) {
         return None;
     }
-    let source = RequestSource::of(request).0;
-    let credentials = merge(header, ClientFormFields::default());
-    if surface != Surface::OAuth {
-        let failed = |error: Problem| Some(error.into_response());
-        let credentials = match credentials {
-            Ok(credentials) => credentials,
-            Err(refused) => return failed(refused.into()),
-        };
-        let authenticated = engine.authenticate(credentials.as_engine(), source).await;
-        return authenticated.err().and_then(|error| failed(error.into()));
-    }
-    let credentials = match credentials {
+    let rejected = |error: engine::Error| match surface {
+        Surface::OAuth => OAuthError::from(error).into_response(),
+        Surface::V1 | Surface::Other => Problem::from(error).into_response(),
+    };
+    let form = ClientFormFields::default();
+    let credentials = match merge(&header, &form) {
         Ok(credentials) => credentials,
-        Err(refused) => return Some(OAuthError::from(refused).into_response()),
+        Err(refused) => return Some(rejected(refused.into())),
     };
     if authentication == ClientCheck::Identity {
-        let identified = engine.identify(credentials.as_engine(), source);
-        return identified.err().map(|error| OAuthError::from(error).into_response());
+        return engine.identify(credentials, source).err().map(rejected);
     }
-    let authenticated = engine.authenticate(credentials.as_engine(), source).await;
-    let failed = |error| OAuthError::from(error).at_introspection(credentials.is_bearer()).into_response();
-    authenticated.err().map(failed)
+    let error = engine.authenticate(credentials, source).await.err()?;
+    Some(match surface {
+        Surface::OAuth => OAuthError::from(error).at_introspection(credentials).into_response(),
+        Surface::V1 | Surface::Other => rejected(error),
+    })
 }

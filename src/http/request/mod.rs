@@ -1,7 +1,6 @@
 //! What is read of a request.
 
 pub mod admission;
-pub(crate) mod caller;
 pub mod cookie;
 pub(crate) mod credentials;
 pub(crate) mod form;

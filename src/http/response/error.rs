@@ -183,6 +183,7 @@ mod tests {
 
     use super::*;
     use crate::engine;
+    use crate::engine::authenticate::PresentedCredentials;
 
     async fn sent(response: Response) -> (u16, serde_json::Value) {
         let status = response.status().as_u16();
@@ -199,7 +200,7 @@ mod tests {
         let refused = || OAuthError::from(Refusal::InvalidClient.because("no"));
         assert_eq!(challenges(&refused().into_response()), [r#"Basic realm="keyfob", charset="UTF-8""#]);
         assert_eq!(
-            challenges(&refused().at_introspection(false).into_response()),
+            challenges(&refused().at_introspection(PresentedCredentials::None).into_response()),
             [r#"Basic realm="keyfob", charset="UTF-8""#, r#"Bearer realm="keyfob""#]
         );
         let problem = Problem::from(Refusal::InvalidClient.because("no"));
@@ -211,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_bad_bearer_at_introspection_is_told_so_int_34() {
-        let error = OAuthError::from(Refusal::InvalidToken.because("no")).at_introspection(true);
+        let error = OAuthError::from(Refusal::InvalidToken.because("no"))
+            .at_introspection(PresentedCredentials::Bearer("t"));
         assert_eq!(error.status(), 401);
         assert_eq!(challenges(&error.into_response()), [r#"Bearer realm="keyfob", error="invalid_token""#]);
     }
@@ -219,14 +221,15 @@ mod tests {
     #[test]
     fn a_bearer_that_may_not_introspect_is_401_and_a_client_403_int_35_int_37() {
         let error =
-            |by_bearer| OAuthError::from(Refusal::Forbidden.because("no")).at_introspection(by_bearer);
-        assert_eq!((error(true).status().as_u16(), error(true).code), (401, "insufficient_scope"));
+            |credentials| OAuthError::from(Refusal::Forbidden.because("no")).at_introspection(credentials);
+        let (bearer, client) = (PresentedCredentials::Bearer("t"), PresentedCredentials::None);
+        assert_eq!((error(bearer).status().as_u16(), error(bearer).code), (401, "insufficient_scope"));
         assert_eq!(
-            challenges(&error(true).into_response()),
+            challenges(&error(bearer).into_response()),
             [r#"Bearer realm="keyfob", error="insufficient_scope""#]
         );
-        assert_eq!((error(false).status().as_u16(), error(false).code), (403, "unauthorized_client"));
-        assert!(challenges(&error(false).into_response()).is_empty());
+        assert_eq!((error(client).status().as_u16(), error(client).code), (403, "unauthorized_client"));
+        assert!(challenges(&error(client).into_response()).is_empty());
     }
 
     #[test]

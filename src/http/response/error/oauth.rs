@@ -16,6 +16,7 @@ use super::{
 };
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine;
+use crate::engine::authenticate::PresentedCredentials;
 use crate::store::StoreError;
 
 /// An error at `/oauth2/*` (RFC 6749 §5.2).
@@ -48,8 +49,8 @@ impl OAuthError {
 
     /// The same at introspection: bearer tokens are accepted there too, and a bearer without the permission is
     /// 401, not 403 (RFC 7662 §2.3; INT-30, INT-34, INT-35).
-    pub fn at_introspection(mut self, by_bearer: bool) -> Self {
-        if by_bearer && self.status == StatusCode::FORBIDDEN {
+    pub fn at_introspection(mut self, credentials: PresentedCredentials<'_>) -> Self {
+        if matches!(credentials, PresentedCredentials::Bearer(_)) && self.status == StatusCode::FORBIDDEN {
             (self.status, self.code) = (StatusCode::UNAUTHORIZED, "insufficient_scope");
             self.bearer = Some(BearerChallenge::InsufficientScope);
         } else if self.status == StatusCode::UNAUTHORIZED && self.bearer.is_none() {
