@@ -11,16 +11,8 @@ use crate::http::surface::Surface;
 /// An error in the form of the surface: RFC 6749 at `/oauth2/*`, RFC 9457 elsewhere.
 pub fn shaped(surface: Surface, status: StatusCode, detail: String) -> Response {
     match surface {
-        Surface::OAuth => OAuthError::new(status, oauth_code(status), detail).into_response(),
+        Surface::OAuth => OAuthError::new(status, detail).into_response(),
         Surface::V1 | Surface::Other => Problem::new(status, detail).into_response(),
-    }
-}
-
-fn oauth_code(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
-        status if status.is_server_error() => "server_error",
-        _ => "invalid_request",
     }
 }
 

@@ -4,54 +4,94 @@ mod oauth;
 mod problem;
 
 use std::borrow::Cow;
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use poem::Response;
 use poem::http::{HeaderValue, StatusCode, header};
-use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef};
+use poem::{IntoResponse, Response};
+use poem_openapi::ApiResponse;
+use poem_openapi::registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::Type;
 use serde::Serialize;
 
 pub use self::oauth::OAuthError;
 pub use self::problem::Problem;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{Refusal, Refused};
+use crate::engine;
+use crate::http::surface::Surface;
 use crate::meter::RateLimitedLog;
 use crate::store::StoreError;
 
 /// The media type of RFC 9457.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 /// The challenge for client credentials.
-const BASIC_CHALLENGE: &str = r#"Basic realm="keyfob", charset="UTF-8""#;
+const BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="keyfob", charset="UTF-8""#);
+/// The challenges for a bearer token (RFC 6750 §3): for a request that had none, for one that had an invalid one,
+/// and for one whose token does not have the privilege.
+const BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="keyfob""#);
+const INVALID_TOKEN: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="keyfob", error="invalid_token""#);
+const INSUFFICIENT_SCOPE: HeaderValue =
+    HeaderValue::from_static(r#"Bearer realm="keyfob", error="insufficient_scope""#);
 /// `Retry-After` of a 503: enough for a write queue to drain, or a restart.
-const STORE_RETRY_AFTER: Duration = Duration::from_secs(2);
+const STORE_RETRY_AFTER_S: u32 = 2;
 
-/// The `Bearer` challenge of a 401 or 403 (RFC 6750 §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BearerChallenge {
-    /// A bearer token is accepted; the request had none.
-    Accepted,
-    /// The token is invalid.
-    InvalidToken,
-    /// The token does not have the privilege.
-    InsufficientScope,
+/// An error that is answered with the body `B`.
+#[derive(Debug)]
+pub struct ErrorAnswer<B> {
+    pub(crate) status: StatusCode,
+    /// The code of RFC 6749.
+    pub(crate) code: &'static str,
+    detail: Cow<'static, str>,
+    field: Option<Cow<'static, str>>,
+    basic: bool,
+    bearer: Option<HeaderValue>,
+    retry_after_s: Option<u32>,
+    body: PhantomData<B>,
 }
 
-impl BearerChallenge {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => r#"Bearer realm="keyfob""#,
-            Self::InvalidToken => r#"Bearer realm="keyfob", error="invalid_token""#,
-            Self::InsufficientScope => r#"Bearer realm="keyfob", error="insufficient_scope""#,
+/// The body of an error.
+pub trait ErrorBody: Type + Serialize + Sized {
+    /// Where it is answered.
+    const SURFACE: Surface;
+    const MEDIA_TYPE: &'static str;
+    /// The statuses that the document lists.
+    const STATUSES: &'static [(u16, &'static str)];
+
+    fn of(error: ErrorAnswer<Self>) -> Self;
+}
+
+/// The status and the code at `/oauth2/*`, and the status at `/v1/*`.
+fn row(refusal: &Refusal) -> (StatusCode, &'static str, StatusCode) {
+    use StatusCode as S;
+    match refusal {
+        Refusal::InvalidRequest | Refusal::Invalid { .. } => {
+            (S::BAD_REQUEST, "invalid_request", S::BAD_REQUEST)
         }
+        Refusal::InvalidClient => (S::UNAUTHORIZED, "invalid_client", S::UNAUTHORIZED),
+        Refusal::UnauthorizedClient => (S::BAD_REQUEST, "unauthorized_client", S::FORBIDDEN),
+        Refusal::InvalidToken => (S::UNAUTHORIZED, "invalid_token", S::UNAUTHORIZED),
+        Refusal::InsufficientScope => (S::UNAUTHORIZED, "insufficient_scope", S::FORBIDDEN),
+        Refusal::UnsupportedGrantType => (S::BAD_REQUEST, "unsupported_grant_type", S::BAD_REQUEST),
+        Refusal::InvalidGrant => (S::BAD_REQUEST, "invalid_grant", S::BAD_REQUEST),
+        Refusal::InvalidScope => (S::BAD_REQUEST, "invalid_scope", S::BAD_REQUEST),
+        Refusal::InvalidTarget => (S::BAD_REQUEST, "invalid_target", S::BAD_REQUEST),
+        Refusal::Forbidden => (S::FORBIDDEN, "unauthorized_client", S::FORBIDDEN),
+        Refusal::NotFound => (S::BAD_REQUEST, "invalid_request", S::NOT_FOUND),
+        Refusal::Conflict | Refusal::SessionsFull => (S::BAD_REQUEST, "invalid_request", S::CONFLICT),
+        Refusal::Gone => (S::BAD_REQUEST, "invalid_request", S::GONE),
+        Refusal::PreconditionFailed => (S::BAD_REQUEST, "invalid_request", S::PRECONDITION_FAILED),
+        Refusal::TooMany { .. } => (S::TOO_MANY_REQUESTS, "temporarily_unavailable", S::TOO_MANY_REQUESTS),
     }
 }
 
-/// The response to a refusal on both surfaces.
-struct Row {
-    /// The status at `/oauth2/*`, and the code that goes with it.
-    oauth: (StatusCode, &'static str),
-    /// The status at `/v1/*`.
-    v1: StatusCode,
+/// The code at `/oauth2/*` of an error that is no refusal.
+fn code(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
+        status if status.is_server_error() => "server_error",
+        _ => "invalid_request",
+    }
 }
 
 /// The detail with the name of the field, for clients that show only the detail.
@@ -59,32 +99,11 @@ fn named(field: &str, detail: Cow<'static, str>) -> Cow<'static, str> {
     if detail.contains(field) { detail } else { format!("{field} {detail}").into() }
 }
 
-fn row(refusal: &Refusal) -> Row {
-    use StatusCode as S;
-    let row = |oauth_status, code, v1| Row { oauth: (oauth_status, code), v1 };
-    match refusal {
-        Refusal::InvalidRequest | Refusal::Invalid { .. } => {
-            row(S::BAD_REQUEST, "invalid_request", S::BAD_REQUEST)
-        }
-        Refusal::InvalidClient => row(S::UNAUTHORIZED, "invalid_client", S::UNAUTHORIZED),
-        Refusal::UnauthorizedClient => row(S::BAD_REQUEST, "unauthorized_client", S::FORBIDDEN),
-        Refusal::InvalidToken => row(S::UNAUTHORIZED, "invalid_token", S::UNAUTHORIZED),
-        Refusal::InsufficientScope => row(S::UNAUTHORIZED, "insufficient_scope", S::FORBIDDEN),
-        Refusal::UnsupportedGrantType => row(S::BAD_REQUEST, "unsupported_grant_type", S::BAD_REQUEST),
-        Refusal::InvalidGrant => row(S::BAD_REQUEST, "invalid_grant", S::BAD_REQUEST),
-        Refusal::InvalidScope => row(S::BAD_REQUEST, "invalid_scope", S::BAD_REQUEST),
-        Refusal::InvalidTarget => row(S::BAD_REQUEST, "invalid_target", S::BAD_REQUEST),
-        Refusal::Forbidden => row(S::FORBIDDEN, "unauthorized_client", S::FORBIDDEN),
-        Refusal::NotFound => row(S::BAD_REQUEST, "invalid_request", S::NOT_FOUND),
-        Refusal::Conflict | Refusal::SessionsFull => row(S::BAD_REQUEST, "invalid_request", S::CONFLICT),
-        Refusal::Gone => row(S::BAD_REQUEST, "invalid_request", S::GONE),
-        Refusal::PreconditionFailed => row(S::BAD_REQUEST, "invalid_request", S::PRECONDITION_FAILED),
-        Refusal::TooMany { .. } => row(S::TOO_MANY_REQUESTS, "temporarily_unavailable", S::TOO_MANY_REQUESTS),
-    }
+/// Whole seconds, at least one, so that a retry is not too early.
+fn rounded_up(wait: Duration) -> u32 {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
 }
-
-/// The detail of a 503 of the store. The cause is in the log.
-const UNAVAILABLE: &str = "the store is unavailable; try again later";
 
 /// A full queue is load, the rest is breakage. Whatever meets every request is logged once a minute, with its
 /// number; a corrupt record each time.
@@ -106,23 +125,8 @@ fn log(error: &StoreError) {
     }
 }
 
-fn bearer_challenge(refusal: &Refusal) -> Option<BearerChallenge> {
-    match refusal {
-        Refusal::InvalidToken => Some(BearerChallenge::InvalidToken),
-        Refusal::InsufficientScope => Some(BearerChallenge::InsufficientScope),
-        _ => None,
-    }
-}
-
-fn retry_after(refusal: &Refusal) -> Option<Duration> {
-    match refusal {
-        Refusal::TooMany { retry_after } => Some(*retry_after),
-        _ => None,
-    }
-}
-
 /// An answer with a JSON body.
-pub(crate) fn json_response(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response {
+pub fn json_response(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response {
     let body = serde_json::to_vec(body).expect("a body has only text for keys");
     let mut response = Response::from(body);
     response.set_status(status);
@@ -130,59 +134,120 @@ pub(crate) fn json_response(status: StatusCode, media_type: &'static str, body: 
     response
 }
 
-fn put_headers(
-    response: &mut Response,
-    basic: bool,
-    bearer: Option<BearerChallenge>,
-    retry_after: Option<Duration>,
-) {
-    let headers = response.headers_mut();
-    if basic {
-        headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(BASIC_CHALLENGE));
-    }
-    if let Some(bearer) = bearer {
-        headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(bearer.as_str()));
-    }
-    if let Some(after) = retry_after {
-        // Whole seconds, rounded up, so that a retry is not too early.
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+impl<B: ErrorBody> ErrorAnswer<B> {
+    /// An error of this status.
+    pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            code: code(status),
+            detail: detail.into(),
+            field: None,
+            basic: false,
+            bearer: None,
+            retry_after_s: (status == StatusCode::SERVICE_UNAVAILABLE).then_some(STORE_RETRY_AFTER_S),
+            body: PhantomData,
+        }
     }
 }
 
-fn meta(
-    content_type: &'static str,
-    schema: MetaSchemaRef,
-    statuses: &[(u16, &'static str)],
-) -> MetaResponses {
-    let one_header = |name: &str, description: &str, schema| MetaHeader {
-        name: name.to_owned(),
-        description: Some(description.to_owned()),
-        required: true,
-        deprecated: false,
-        schema,
-    };
-    let headers = |status| match status {
-        401 => vec![one_header("WWW-Authenticate", "The schemes that are accepted", String::schema_ref())],
-        429 | 503 => vec![one_header("Retry-After", "Seconds to wait", u32::schema_ref())],
-        _ => vec![],
-    };
-    let response = |(status, description): &(u16, &'static str)| MetaResponse {
-        description,
-        status: Some(*status),
-        status_range: None,
-        content: vec![MetaMediaType { content_type, schema: schema.clone() }],
-        headers: headers(*status),
-    };
-    MetaResponses { responses: statuses.iter().map(response).collect() }
+impl<B: ErrorBody> From<Refused> for ErrorAnswer<B> {
+    fn from(Refused { refusal, detail }: Refused) -> Self {
+        let is_oauth = B::SURFACE == Surface::OAuth;
+        let (oauth_status, code, v1_status) = row(&refusal);
+        let status = if is_oauth { oauth_status } else { v1_status };
+        let (field, detail) = match refusal {
+            Refusal::Invalid { field } => (Some(field), named(field, detail)),
+            Refusal::InvalidScope => (Some("scope"), detail),
+            Refusal::InvalidTarget => (Some("audience"), detail),
+            _ => (None, detail),
+        };
+        let bearer = match refusal {
+            Refusal::InvalidToken => Some(INVALID_TOKEN),
+            Refusal::InsufficientScope => Some(INSUFFICIENT_SCOPE),
+            _ => (!is_oauth && status == StatusCode::UNAUTHORIZED).then_some(BEARER),
+        };
+        let retry_after_s = match refusal {
+            Refusal::TooMany { retry_after } => Some(rounded_up(retry_after)),
+            _ => None,
+        };
+        let (field, basic) = (field.map(Cow::Borrowed), refusal == Refusal::InvalidClient);
+        Self { status, code, detail, field, basic, bearer, retry_after_s, body: PhantomData }
+    }
+}
+
+impl<B: ErrorBody> From<StoreError> for ErrorAnswer<B> {
+    /// The cause is in the log.
+    fn from(error: StoreError) -> Self {
+        log(&error);
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable; try again later")
+    }
+}
+
+impl<B: ErrorBody> From<engine::Error> for ErrorAnswer<B> {
+    fn from(error: engine::Error) -> Self {
+        match error {
+            engine::Error::Refused(refused) => refused.into(),
+            engine::Error::Store(error) => error.into(),
+        }
+    }
+}
+
+impl<B: ErrorBody> From<ErrorAnswer<B>> for poem::Error {
+    fn from(error: ErrorAnswer<B>) -> Self {
+        Self::from_response(error.into_response())
+    }
+}
+
+impl<B: ErrorBody> IntoResponse for ErrorAnswer<B> {
+    fn into_response(mut self) -> Response {
+        let (status, basic) = (self.status, self.basic.then_some(BASIC));
+        let (bearer, retry_after_s) = (self.bearer.take(), self.retry_after_s);
+        let mut response = json_response(status, B::MEDIA_TYPE, &B::of(self));
+        let headers = response.headers_mut();
+        for challenge in basic.into_iter().chain(bearer) {
+            headers.append(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl<B: ErrorBody> ApiResponse for ErrorAnswer<B> {
+    fn meta() -> MetaResponses {
+        let one_header = |name: &str, description: &str, schema| MetaHeader {
+            name: name.to_owned(),
+            description: Some(description.to_owned()),
+            required: true,
+            deprecated: false,
+            schema,
+        };
+        let headers = |status| match status {
+            401 => {
+                vec![one_header("WWW-Authenticate", "The schemes that are accepted", String::schema_ref())]
+            }
+            429 | 503 => vec![one_header("Retry-After", "Seconds to wait", u32::schema_ref())],
+            _ => vec![],
+        };
+        let response = |(status, description): &(u16, &'static str)| MetaResponse {
+            description,
+            status: Some(*status),
+            status_range: None,
+            content: vec![MetaMediaType { content_type: B::MEDIA_TYPE, schema: B::schema_ref() }],
+            headers: headers(*status),
+        };
+        MetaResponses { responses: B::STATUSES.iter().map(response).collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        B::register(registry);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use poem::IntoResponse;
-
     use super::*;
-    use crate::engine;
     use crate::engine::authenticate::PresentedCredentials;
 
     async fn sent(response: Response) -> (u16, serde_json::Value) {
@@ -214,7 +279,7 @@ mod tests {
     fn a_bad_bearer_at_introspection_is_told_so_int_34() {
         let error = OAuthError::from(Refusal::InvalidToken.because("no"))
             .at_introspection(PresentedCredentials::Bearer("t"));
-        assert_eq!(error.status(), 401);
+        assert_eq!(error.status, 401);
         assert_eq!(challenges(&error.into_response()), [r#"Bearer realm="keyfob", error="invalid_token""#]);
     }
 
@@ -223,19 +288,19 @@ mod tests {
         let error =
             |credentials| OAuthError::from(Refusal::Forbidden.because("no")).at_introspection(credentials);
         let (bearer, client) = (PresentedCredentials::Bearer("t"), PresentedCredentials::None);
-        assert_eq!((error(bearer).status().as_u16(), error(bearer).code), (401, "insufficient_scope"));
+        assert_eq!((error(bearer).status.as_u16(), error(bearer).code), (401, "insufficient_scope"));
         assert_eq!(
             challenges(&error(bearer).into_response()),
             [r#"Bearer realm="keyfob", error="insufficient_scope""#]
         );
-        assert_eq!((error(client).status().as_u16(), error(client).code), (403, "unauthorized_client"));
+        assert_eq!((error(client).status.as_u16(), error(client).code), (403, "unauthorized_client"));
         assert!(challenges(&error(client).into_response()).is_empty());
     }
 
     #[test]
     fn a_bearer_without_the_privilege_is_403_at_v1_ber_07() {
         let problem = Problem::from(Refusal::InsufficientScope.because("no"));
-        assert_eq!(problem.status(), 403);
+        assert_eq!(problem.status, 403);
         assert_eq!(
             challenges(&problem.into_response()),
             [r#"Bearer realm="keyfob", error="insufficient_scope""#]
