@@ -17,12 +17,10 @@ use crate::engine::read::View;
 use crate::http::api::forward_auth::accepted_classes;
 use crate::http::api::session_object::SessionObject;
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::formats::AcrValues;
-use crate::http::request::json::JsonBody;
-use crate::http::request::types::{DateTime, Parsed, RawObject, Text, WHOLE_MAX, Whole};
-use crate::http::response::answer::Json;
-use crate::http::response::error::{PROBLEM_JSON, Problem, json_response};
+use crate::http::request::{
+    AcrValues, Authorization, BasicOrBearer, DateTime, JsonBody, Parsed, RawObject, Text, WHOLE_MAX, Whole,
+};
+use crate::http::response::{Json, PROBLEM_JSON, Problem, json_response};
 use crate::store::{Store, StoreError};
 
 /// The check of a token.
@@ -30,7 +28,6 @@ pub struct CheckApi<S>(pub Arc<Engine<S>>);
 
 /// A token, and what its session must meet.
 #[derive(Deserialize, Object)]
-#[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct CheckBody {
     /// A session token or an access token.
@@ -113,12 +110,9 @@ pub struct SessionPart {
 
 /// A problem that may be an unmet requirement: then it has `error`, the requirements, and the session.
 #[derive(Serialize, Object)]
-#[oai(rename = "UnmetRequirement")]
-struct UnmetBody {
+struct UnmetRequirement {
     /// Always `about:blank`: the status says what it is.
-    #[serde(rename = "type")]
-    #[oai(rename = "type")]
-    kind: String,
+    r#type: String,
     /// The status in words.
     title: String,
     /// The status.
@@ -168,7 +162,7 @@ impl<S: Store> CheckApi<S> {
         let Some(checked) = checked.map_err(Problem::from)? else { return Ok(Json(CheckAnswer::default())) };
         let session = CheckedSession::new(checked.view, checked.may_read).map_err(Problem::from)?;
         if let Some(denied) = checked.denied {
-            return Err(UnmetBody::new(denied, body, session).into());
+            return Err(UnmetRequirement::new(denied, body, session).into());
         }
         Ok(Json(CheckAnswer {
             active: true,
@@ -229,7 +223,7 @@ impl From<CheckedToken> for TokenObject {
     }
 }
 
-impl UnmetBody {
+impl UnmetRequirement {
     fn new(denied: Denied, required: CheckBody, session: CheckedSession) -> Self {
         let (error, detail) = match denied {
             Denied::Scope | Denied::Client => {
@@ -241,7 +235,7 @@ impl UnmetBody {
             ),
         };
         Self {
-            kind: "about:blank".into(),
+            r#type: "about:blank".into(),
             title: "Forbidden".into(),
             status: StatusCode::FORBIDDEN.as_u16(),
             detail: detail.into(),
@@ -260,8 +254,8 @@ impl From<Problem> for CheckError {
     }
 }
 
-impl From<UnmetBody> for CheckError {
-    fn from(body: UnmetBody) -> Self {
+impl From<UnmetRequirement> for CheckError {
+    fn from(body: UnmetRequirement) -> Self {
         let response = json_response(StatusCode::FORBIDDEN, PROBLEM_JSON, &body);
         Self(poem::Error::from_response(response))
     }
@@ -279,13 +273,13 @@ impl ApiResponse for CheckError {
         let mut meta = Problem::meta();
         let forbidden = meta.responses.iter_mut().filter(|answer| answer.status == Some(403));
         for content in forbidden.flat_map(|answer| &mut answer.content) {
-            content.schema = UnmetBody::schema_ref();
+            content.schema = UnmetRequirement::schema_ref();
         }
         meta
     }
 
     fn register(registry: &mut Registry) {
         Problem::register(registry);
-        UnmetBody::register(registry);
+        UnmetRequirement::register(registry);
     }
 }

@@ -7,8 +7,7 @@ use crate::domain::access::TokenFormat;
 use crate::domain::client::{Client, ClientKind, Grant, Permission};
 use crate::domain::id::ClientId;
 use crate::engine::clients::ClientFields;
-use crate::http::request::formats::{Audience, ScopeName};
-use crate::http::request::types::{DateTime, Parsed, Text};
+use crate::http::request::{Audience, DateTime, Parsed, ScopeName, Text};
 
 /// A registered client. Only the answer that made a secret contains it.
 #[derive(Debug, Serialize, Deserialize, Object)]

@@ -12,12 +12,10 @@ use crate::engine::Engine;
 use crate::engine::clients::WithSecret;
 use crate::http::api::client_object::{ClientObject, ClientSettings};
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::json::JsonBody;
-use crate::http::request::parameters::{PageSize, Path, Query, page_default};
-use crate::http::request::types::Parsed;
-use crate::http::response::answer::Json;
-use crate::http::response::error::Problem;
+use crate::http::request::{
+    Authorization, BasicOrBearer, JsonBody, PageSize, Parsed, Path, Query, page_default,
+};
+use crate::http::response::{Json, Problem};
 use crate::store::Store;
 
 /// Clients.

@@ -15,12 +15,9 @@ use crate::domain::time::Timestamp;
 use crate::engine::Engine;
 use crate::engine::upkeep::{FindLog, RATE_MIN};
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::parameters::Query;
-use crate::http::request::types::{DateTime, Parsed, WHOLE_MAX, Whole};
-use crate::http::response::answer::Json;
-use crate::http::response::error::Problem;
+use crate::http::request::{Authorization, BasicOrBearer, DateTime, Parsed, Query, WHOLE_MAX, Whole};
 use crate::http::response::stream;
+use crate::http::response::{Json, Problem};
 use crate::store::check::{Checked, Note};
 use crate::store::{Stats, Store};
 

@@ -12,11 +12,10 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::parameters::{PageSize, Query, page_default};
-use crate::http::request::types::{DateTime, Parsed, Whole};
-use crate::http::response::answer::Json;
-use crate::http::response::error::Problem;
+use crate::http::request::{
+    Authorization, BasicOrBearer, DateTime, PageSize, Parsed, Query, Whole, page_default,
+};
+use crate::http::response::{Json, Problem};
 use crate::store::Store;
 
 /// Events.

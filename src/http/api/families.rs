@@ -10,13 +10,10 @@ use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::families::OpenFamily;
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::formats::Audience;
-use crate::http::request::json::OptionalJsonBody;
-use crate::http::request::parameters::Path;
-use crate::http::request::types::{Parsed, Text, Whole};
-use crate::http::response::answer::Json;
-use crate::http::response::error::Problem;
+use crate::http::request::{
+    Audience, Authorization, BasicOrBearer, OptionalJsonBody, Parsed, Path, Text, Whole,
+};
+use crate::http::response::{Json, Problem};
 use crate::store::Store;
 
 /// Families.

@@ -16,12 +16,11 @@ use crate::engine::Engine;
 use crate::engine::signed_in::{NotSignedIn, SignedIn};
 use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
-use crate::http::request::credentials::{Authorization, CookieOrBearer};
-use crate::http::request::formats::{AcrValues, AudienceParameter};
-use crate::http::request::parameters::Query;
-use crate::http::request::session_credential::SessionCredential;
-use crate::http::request::types::{Parsed, Text, WHOLE_MAX, Whole};
-use crate::http::response::error::Problem;
+use crate::http::request::{
+    AcrValues, AudienceParameter, Authorization, CookieOrBearer, Parsed, Query, SessionCredential, Text,
+    WHOLE_MAX, Whole,
+};
+use crate::http::response::Problem;
 use crate::store::Store;
 
 /// The authorization request of a proxy.

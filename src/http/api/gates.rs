@@ -12,12 +12,8 @@ use crate::engine::Engine;
 use crate::http::api::forward_auth::{Admission, admit};
 use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
-use crate::http::request::credentials::{Authorization, CookieOrBearer};
-use crate::http::request::formats::GateName;
-use crate::http::request::parameters::Path;
-use crate::http::request::session_credential::SessionCredential;
-use crate::http::request::types::Text;
-use crate::http::response::error::Problem;
+use crate::http::request::{Authorization, CookieOrBearer, GateName, Path, SessionCredential, Text};
+use crate::http::response::Problem;
 use crate::store::Store;
 
 /// The longest head of an answer. Proxies read heads into buffers, of 4 KiB in nginx, and fail beyond.

@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::response::answer::Json;
-use crate::http::response::error::Problem;
+use crate::http::response::{Json, Problem};
 use crate::store::Store;
 
 /// Liveness and readiness.

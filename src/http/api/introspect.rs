@@ -9,11 +9,8 @@ use crate::domain::refusal::Refused;
 use crate::engine::Engine;
 use crate::engine::introspect::ActiveAt;
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicFormOrBearer, merge};
-use crate::http::request::form::{Form, FromForm, OAuthForm};
-use crate::http::request::types::RawObject;
-use crate::http::response::answer::Json;
-use crate::http::response::error::OAuthError;
+use crate::http::request::{Authorization, BasicFormOrBearer, Form, FromForm, OAuthForm, RawObject, merge};
+use crate::http::response::{Json, OAuthError};
 use crate::store::{Store, StoreError};
 
 /// The introspection endpoint.

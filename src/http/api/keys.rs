@@ -10,11 +10,8 @@ use crate::domain::id::KeyId;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::parameters::{Path, Query};
-use crate::http::request::types::{DateTime, Parsed};
-use crate::http::response::answer::Json;
-use crate::http::response::error::Problem;
+use crate::http::request::{Authorization, BasicOrBearer, DateTime, Parsed, Path, Query};
+use crate::http::response::{Json, Problem};
 use crate::store::Store;
 use crate::token::paserk;
 

@@ -13,8 +13,8 @@ use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::metrics::page::{ExpositionFormat, Page};
 use crate::http::metrics::{Metrics, figures, process};
-use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::response::error::Problem;
+use crate::http::request::{Authorization, BasicOrBearer};
+use crate::http::response::Problem;
 use crate::store::Store;
 
 /// The endpoint of the metrics.

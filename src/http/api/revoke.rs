@@ -7,9 +7,8 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use crate::domain::refusal::Refused;
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicOrForm, merge};
-use crate::http::request::form::{Form, FromForm, OAuthForm};
-use crate::http::response::error::OAuthError;
+use crate::http::request::{Authorization, BasicOrForm, Form, FromForm, OAuthForm, merge};
+use crate::http::response::OAuthError;
 use crate::store::Store;
 
 /// The revocation endpoint.

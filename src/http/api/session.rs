@@ -13,13 +13,9 @@ use crate::http::api::forward_auth::admit;
 use crate::http::api::session_object::SessionObject;
 use crate::http::document::Tag;
 use crate::http::request::cookie::Cookie;
-use crate::http::request::credentials::{Authorization, CookieOrBearer};
 use crate::http::request::origin::Origins;
-use crate::http::request::parameters::Query;
-use crate::http::request::session_credential::SessionCredential;
-use crate::http::request::types::Parsed;
-use crate::http::response::answer::Json;
-use crate::http::response::error::Problem;
+use crate::http::request::{Authorization, CookieOrBearer, Parsed, Query, SessionCredential};
+use crate::http::response::{Json, Problem};
 use crate::store::Store;
 
 /// The session of the person who sends the request.

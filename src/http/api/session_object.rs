@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::end::{End, EndReason};
 use crate::domain::session::{Device, Standing, State};
 use crate::engine::read::View;
-use crate::http::request::formats::{ShortText, UserAgent};
-use crate::http::request::types::{DateTime, Parsed, RawObject, Text};
+use crate::http::request::{DateTime, Parsed, RawObject, ShortText, Text, UserAgent};
 use crate::store::StoreError;
 
 /// A session.

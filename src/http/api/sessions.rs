@@ -17,14 +17,12 @@ use crate::engine::renew::RenewSession;
 use crate::http::api::session_object::{DeviceObject, SessionObject};
 use crate::http::api::subjects::EndedCount;
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::formats::{Audience, NoteText, SealedCursor, ShortText};
 use crate::http::request::if_match::Versions;
-use crate::http::request::json::{JsonBody, OptionalJsonBody};
-use crate::http::request::parameters::{Header, PageSize, Path, Query, page_default};
-use crate::http::request::types::{DateTime, FreeObject, Parsed, Text, True};
-use crate::http::response::answer::Json;
-use crate::http::response::error::Problem;
+use crate::http::request::{
+    Audience, Authorization, BasicOrBearer, DateTime, FreeObject, Header, JsonBody, NoteText,
+    OptionalJsonBody, PageSize, Parsed, Path, Query, SealedCursor, ShortText, Text, True, page_default,
+};
+use crate::http::response::{Json, Problem};
 use crate::store::{Store, StoreError};
 
 /// Sessions.

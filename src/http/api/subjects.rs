@@ -8,12 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::id::{SessionId, Subject};
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicOrBearer};
-use crate::http::request::formats::NoteText;
-use crate::http::request::parameters::{Path, Query};
-use crate::http::request::types::{Parsed, Text};
-use crate::http::response::answer::Json;
-use crate::http::response::error::Problem;
+use crate::http::request::{Authorization, BasicOrBearer, NoteText, Parsed, Path, Query, Text};
+use crate::http::response::{Json, Problem};
 use crate::store::Store;
 
 /// Subjects.

@@ -12,11 +12,8 @@ use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::issue::Issued;
 use crate::http::document::Tag;
-use crate::http::request::credentials::{Authorization, BasicOrForm, merge};
-use crate::http::request::form::{Form, FromForm, OAuthForm};
-use crate::http::request::types::Text;
-use crate::http::response::answer::Json;
-use crate::http::response::error::OAuthError;
+use crate::http::request::{Authorization, BasicOrForm, Form, FromForm, OAuthForm, Text, merge};
+use crate::http::response::{Json, OAuthError};
 use crate::store::Store;
 
 /// The token endpoint.

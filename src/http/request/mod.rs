@@ -1,4 +1,4 @@
-//! What is read of a request.
+//! What is read of a request. Endpoints name this room and not its files.
 
 pub mod admission;
 pub mod cookie;
@@ -16,3 +16,15 @@ pub(crate) mod request_id;
 pub(crate) mod session_credential;
 pub(crate) mod types;
 pub(crate) mod urlencoded;
+
+pub(crate) use self::credentials::{
+    Authorization, BasicFormOrBearer, BasicOrBearer, BasicOrForm, CookieOrBearer, merge,
+};
+pub(crate) use self::form::{Form, FromForm, OAuthForm};
+pub(crate) use self::formats::{
+    AcrValues, Audience, AudienceParameter, GateName, NoteText, ScopeName, SealedCursor, ShortText, UserAgent,
+};
+pub(crate) use self::json::{JsonBody, OptionalJsonBody};
+pub(crate) use self::parameters::{Header, PageSize, Path, Query, page_default};
+pub(crate) use self::session_credential::SessionCredential;
+pub(crate) use self::types::{DateTime, FreeObject, Parsed, RawObject, Text, True, WHOLE_MAX, Whole};

@@ -4,3 +4,6 @@ pub(crate) mod answer;
 pub(crate) mod error;
 pub(crate) mod headers;
 pub(crate) mod stream;
+
+pub(crate) use self::answer::Json;
+pub(crate) use self::error::{OAuthError, PROBLEM_JSON, Problem, json_response};
