@@ -1,5 +1,7 @@
 //! The answers when no endpoint answers: no such route, wrong method, unreadable request, timeout, panic.
 
+use std::borrow::Cow;
+
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{IntoResponse, Response};
 
@@ -9,7 +11,7 @@ use crate::http::routes::Route;
 use crate::http::surface::Surface;
 
 /// An error in the form of the surface: RFC 6749 at `/oauth2/*`, RFC 9457 elsewhere.
-pub fn shaped(surface: Surface, status: StatusCode, detail: String) -> Response {
+pub fn shaped(surface: Surface, status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Response {
     match surface {
         Surface::OAuth => OAuthError::new(status, detail).into_response(),
         Surface::V1 | Surface::Other => Problem::new(status, detail).into_response(),
@@ -19,7 +21,7 @@ pub fn shaped(surface: Surface, status: StatusCode, detail: String) -> Response 
 /// 405 with `Allow` if the path is a route, else 404 (C-13, INT-03, INT-04).
 pub fn no_operation(route: Option<&Route>, surface: Surface, method: &Method) -> Response {
     let Some(route) = route else {
-        return shaped(surface, StatusCode::NOT_FOUND, "there is no such route; /docs lists them".to_owned());
+        return shaped(surface, StatusCode::NOT_FOUND, "there is no such route; /docs lists them");
     };
     let allow = route.allow();
     let detail = format!("the method {method} is not allowed here; allowed: {allow}");
@@ -40,40 +42,37 @@ pub fn failed(error: poem::Error, route: &str, surface: Surface, method: &Method
         tracing::error!(%error, route, %method, "an endpoint failed");
         return internal_error(surface);
     }
-    shaped(surface, status, "the request cannot be read".to_owned())
+    shaped(surface, status, "the request cannot be read")
 }
 
 /// 500. The cause is in the log, with the id of the request.
 pub fn internal_error(surface: Surface) -> Response {
     let detail = "internal error; see the server log for this request id";
-    shaped(surface, StatusCode::INTERNAL_SERVER_ERROR, detail.to_owned())
+    shaped(surface, StatusCode::INTERNAL_SERVER_ERROR, detail)
 }
 
 /// 503: the endpoint exceeded `request_timeout`.
 pub fn timed_out(surface: Surface) -> Response {
     let detail = "timed out; the operation may have completed";
-    shaped(surface, StatusCode::SERVICE_UNAVAILABLE, detail.to_owned())
+    shaped(surface, StatusCode::SERVICE_UNAVAILABLE, detail)
 }
 
 /// The answer to a rejected body. It closes the connection, since the rest of the body is not read.
 pub fn unacceptable(surface: Surface, why: Unacceptable, body_bytes_max: usize) -> Response {
     closing(match why {
-        Unacceptable::TooLarge => shaped(
-            surface,
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is larger than {body_bytes_max} bytes"),
-        ),
-        Unacceptable::Broken => shaped(
-            surface,
-            StatusCode::BAD_REQUEST,
-            "the connection ended before the body was complete".to_owned(),
-        ),
+        Unacceptable::TooLarge => {
+            let detail = format!("the body is larger than {body_bytes_max} bytes");
+            shaped(surface, StatusCode::PAYLOAD_TOO_LARGE, detail)
+        }
+        Unacceptable::Broken => {
+            shaped(surface, StatusCode::BAD_REQUEST, "the connection ended before the body was complete")
+        }
     })
 }
 
 /// The answer to a body that did not arrive in time.
 pub fn too_slow(surface: Surface) -> Response {
-    closing(shaped(surface, StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned()))
+    closing(shaped(surface, StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))
 }
 
 /// The connection ends with this answer.

@@ -13,19 +13,21 @@ use crate::http::net::budget::Budget;
 use crate::http::net::channel::Channel;
 use crate::http::net::open_connections::Connections;
 
-/// The counters of requests and connections, and whether the page is public.
+/// The counters of requests and connections.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    public: bool,
+    /// Whether the page can be read without credentials.
+    pub is_public: bool,
     requests: OnceLock<Vec<Arc<RequestCounters>>>,
     connections: [Arc<Connections>; 2],
-    buffered: Arc<Budget>,
+    /// The memory budget of unfinished requests.
+    pub buffered: Arc<Budget>,
 }
 
 impl Metrics {
-    /// `public`: whether the page can be read without credentials.
-    pub fn new(public: bool, buffered: Budget) -> Self {
-        Self { public, buffered: Arc::new(buffered), ..Self::default() }
+    /// Counters that have counted nothing.
+    pub fn new(is_public: bool, buffered: Budget) -> Self {
+        Self { is_public, buffered: Arc::new(buffered), ..Self::default() }
     }
 
     /// Sets the counters of all routes. They are known only when the routes are, and this page is one of them.
@@ -38,29 +40,19 @@ impl Metrics {
         &self.connections[usize::from(channel == Channel::AdminSocket)]
     }
 
-    /// Whether the page can be read without credentials.
-    pub fn is_public(&self) -> bool {
-        self.public
-    }
-
-    /// The memory budget of unfinished requests.
-    pub fn buffered(&self) -> &Arc<Budget> {
-        &self.buffered
-    }
-
     /// Prints the requests and connections.
     pub(crate) fn print(&self, page: &mut Page) {
         requests::print(page, self.requests.get().map_or(&[], Vec::as_slice));
         let listeners = || ["public", "admin_socket"].into_iter().zip(&self.connections);
         page.gauge("keyfob_http_connections", "Open connections.")
-            .by("listener", listeners().map(|(listener, of)| (listener, of.open_now().get())));
+            .by("listener", listeners().map(|(listener, of)| (listener, of.open.get())));
         page.counter("keyfob_http_connections_accepted_total", "Connections accepted.")
-            .by("listener", listeners().map(|(listener, of)| (listener, of.accepted().get())));
+            .by("listener", listeners().map(|(listener, of)| (listener, of.accepted.get())));
         page.one("keyfob_http_buffered_bytes", "Bytes that unfinished requests hold.", self.buffered.held());
         page.counter(
             "keyfob_http_connections_over_budget_total",
             "Connections closed because unfinished requests held more than buffered_bytes_max.",
         )
-        .sample(&[], self.buffered.closed().get());
+        .sample(&[], self.buffered.closed.get());
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
-use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse};
-use poem_openapi::registry::{MetaApi, MetaParamIn, Registry};
-use poem_openapi::{OpenApi, OpenApiService};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request};
+use poem_openapi::OpenApi;
 
-use crate::http::metrics::requests::RequestCounters;
+use crate::http::metrics::requests::{OTHER, RequestCounters};
+use crate::http::request::parameters::PathParameters;
 use crate::http::request::query::QueryRules;
 
 type Endpoints = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
@@ -61,24 +61,15 @@ impl Routes {
     pub fn of<T: OpenApi>(api: T) -> Self {
         let mut endpoints = Endpoints::new();
         api.add_routes(&mut endpoints);
-        let unknown = Arc::new(RequestCounters::of_unknown_paths());
+        let unknown = Arc::new(RequestCounters::new(OTHER, OTHER));
         let mut routes = Self { exact: HashMap::new(), templates: vec![], unknown };
         for path in T::meta().into_iter().flat_map(|api| api.paths) {
             let pattern = pattern(&path.path);
             for operation in path.operations {
                 let endpoint = endpoints.get_mut(&pattern).and_then(|of| of.remove(&operation.method));
                 let endpoint = endpoint.expect("an attribute makes an endpoint for each operation");
-                let in_path = operation.params.iter().any(|parameter| parameter.in_type == MetaParamIn::Path);
-                let endpoint = if in_path {
-                    let single = SingleOperation {
-                        pattern: pattern.clone(),
-                        method: operation.method.clone(),
-                        endpoint,
-                    };
-                    OpenApiService::new(single, "", "").into_endpoint()
-                } else {
-                    endpoint
-                };
+                let endpoint =
+                    if path.path.contains('{') { with_parameters(&path.path, endpoint) } else { endpoint };
                 let query = QueryRules::of(&path.path, &operation);
                 routes.add_operation(&path.path, operation.method, query, endpoint);
             }
@@ -154,7 +145,7 @@ impl Operation {
 
 impl Route {
     fn new(template: &str) -> Self {
-        let other = Arc::new(RequestCounters::of_other_methods(template));
+        let other = Arc::new(RequestCounters::new(template, OTHER));
         Self { template: template.into(), operations: vec![], other }
     }
 
@@ -206,23 +197,17 @@ fn pattern(template: &str) -> String {
     template.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
-/// One operation as an API of its own: only poem's router can put path parameters into a request.
-struct SingleOperation {
-    pattern: String,
-    method: Method,
-    endpoint: BoxEndpoint<'static>,
-}
-
-impl OpenApi for SingleOperation {
-    fn meta() -> Vec<MetaApi> {
-        vec![]
-    }
-
-    fn register(_: &mut Registry) {}
-
-    fn add_routes(self, endpoints: &mut Endpoints) {
-        endpoints.entry(self.pattern).or_default().insert(self.method, self.endpoint);
-    }
+/// Puts the parameters of the path into a request, for [`Path`](crate::http::request::parameters::Path).
+fn with_parameters(template: &str, endpoint: BoxEndpoint<'static>) -> BoxEndpoint<'static> {
+    let is_parameter: Vec<bool> = template.split('/').map(|segment| segment.starts_with('{')).collect();
+    let endpoint = endpoint.before(move |mut request: Request| {
+        let segments = request.uri().path().split('/').zip(&is_parameter);
+        let parameters = segments.filter(|(_, is_parameter)| **is_parameter);
+        let parameters = PathParameters(parameters.map(|(segment, _)| segment.into()).collect());
+        request.extensions_mut().insert(parameters);
+        async { Ok(request) }
+    });
+    endpoint.boxed()
 }
 
 #[cfg(test)]

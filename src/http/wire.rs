@@ -38,11 +38,14 @@ pub struct Service {
     routes: Routes,
     document: Arc<Document>,
     origins: Origins,
-    proxies: TrustedProxies,
-    request_ids: RequestIds,
-    is_strict: bool,
     limits: Limits,
-    head_check: Option<HeadCheck>,
+    /// The proxies whose forwarding headers are accepted: none at first.
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) request_ids: RequestIds,
+    /// Whether `Strict-Transport-Security` is sent with answers over TLS.
+    pub(crate) is_strict: bool,
+    /// Checks credentials in the head before a body that has not arrived yet is read.
+    pub(crate) head_check: Option<HeadCheck>,
 }
 
 impl Service {
@@ -63,36 +66,12 @@ impl Service {
             routes,
             document,
             origins,
+            limits,
             proxies: TrustedProxies::default(),
             request_ids: RequestIds::default(),
             is_strict: false,
-            limits,
             head_check: None,
         }
-    }
-
-    /// Checks credentials in the head before a body that has not arrived yet is read.
-    pub fn checking_heads(mut self, check: HeadCheck) -> Self {
-        self.head_check = Some(check);
-        self
-    }
-
-    /// Accepts the forwarding headers of these proxies; without this, of none.
-    pub fn behind(mut self, proxies: TrustedProxies) -> Self {
-        self.proxies = proxies;
-        self
-    }
-
-    /// Gives requests these ids.
-    pub fn naming(mut self, ids: RequestIds) -> Self {
-        self.request_ids = ids;
-        self
-    }
-
-    /// Sends `Strict-Transport-Security` with answers over TLS.
-    pub fn strictly_by_https(mut self) -> Self {
-        self.is_strict = true;
-        self
     }
 
     /// The table of routes.
@@ -145,18 +124,11 @@ impl Service {
             && !request.method().is_safe()
             && self.origins.are_crossed_by(request.uri().path(), request.headers())
         {
-            return fallback::shaped(
-                surface,
-                StatusCode::FORBIDDEN,
-                "changes from pages of another origin are rejected".to_owned(),
-            );
+            return fallback::shaped(surface, StatusCode::FORBIDDEN, CROSSED);
         }
         let too_many = |what| {
-            fallback::shaped(
-                surface,
-                StatusCode::BAD_REQUEST,
-                format!("more than {} {what}", self.limits.parameters_max),
-            )
+            let detail = format!("more than {} {what}", self.limits.parameters_max);
+            fallback::shaped(surface, StatusCode::BAD_REQUEST, detail)
         };
         if request.uri().query().is_some_and(|query| self.limits.too_many_parameters(query.as_bytes())) {
             return too_many("parameters in the query");
@@ -169,7 +141,7 @@ impl Service {
         let is_post =
             surface == Surface::V1 && *request.method() == Method::POST && target.operation.is_some();
         if is_post && !is_json_or_nothing(request.headers(), body.is_empty()) {
-            return fallback::shaped(surface, StatusCode::UNSUPPORTED_MEDIA_TYPE, NOT_JSON.to_owned());
+            return fallback::shaped(surface, StatusCode::UNSUPPORTED_MEDIA_TYPE, NOT_JSON);
         }
         if !body.is_empty() {
             match self.read(surface, &request, target.operation, body.into()).await {
@@ -196,27 +168,24 @@ impl Service {
         mut body: BoxBody<Bytes, io::Error>,
     ) -> Result<Bytes, Response> {
         let bytes_max = self.limits.bytes_max(surface, request.headers());
+        let unacceptable = |why| fallback::unacceptable(surface, why, bytes_max);
         // A caller that waits for 100 gets its rejection instead.
         let waits = request.headers().contains_key(header::EXPECT);
         let rejection = {
             let mut reading = pin!(self.limits.read(bytes_max, request.headers(), &mut body));
             let arrived = if waits { None } else { at_once(reading.as_mut()).await };
             if let Some(read) = arrived {
-                return read.map_err(|why| fallback::unacceptable(surface, why, bytes_max));
+                return read.map_err(unacceptable);
             }
             let rejection = match (&self.head_check, operation) {
                 (Some(check), Some(operation)) => check(request, operation.route()).await,
                 _ => None,
             };
-            match rejection {
-                Some(rejection) => rejection,
-                None => {
-                    return match timeout(self.limits.request_timeout, reading).await {
-                        Ok(read) => read.map_err(|why| fallback::unacceptable(surface, why, bytes_max)),
-                        Err(_) => Err(fallback::too_slow(surface)),
-                    };
-                }
-            }
+            let Some(rejection) = rejection else {
+                let read = timeout(self.limits.request_timeout, reading).await;
+                return read.map_err(|_| fallback::too_slow(surface))?.map_err(unacceptable);
+            };
+            rejection
         };
         if !waits {
             let _ = timeout(DISCARD_TIMEOUT, self.limits.discard(&mut body)).await;
@@ -229,13 +198,13 @@ impl Service {
         let answering = pin!(operation.endpoint.call(request));
         let answering = pin!(catch_panic(answering));
         match within(self.limits.request_timeout, answering).await {
-            Ok(Ok(Ok(response))) => response,
-            Ok(Ok(Err(error))) => fallback::failed(error, route, surface, method),
-            Ok(Err(Panicked)) => {
+            Some(Some(Ok(response))) => response,
+            Some(Some(Err(error))) => fallback::failed(error, route, surface, method),
+            Some(None) => {
                 tracing::error!(route, %method, "an endpoint panicked");
                 fallback::internal_error(surface)
             }
-            Err(Elapsed) => {
+            None => {
                 tracing::error!(route, %method, "an endpoint took longer than request_timeout");
                 fallback::timed_out(surface)
             }
@@ -251,15 +220,12 @@ impl Endpoint for Service {
     }
 }
 
-/// A time limit has elapsed.
-struct Elapsed;
-
-/// Runs a future for at most `limit`. Most are ready when they are first polled and need no timer. The caller pins
-/// it, since the future of an endpoint is large to move.
-async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Result<F::Output, Elapsed> {
+/// The output of a future, unless it takes longer than `limit`. Most are ready when they are first polled and need
+/// no timer. The caller pins it, since the future of an endpoint is large to move.
+async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Option<F::Output> {
     match at_once(future.as_mut()).await {
-        Some(output) => Ok(output),
-        None => timeout(limit, future).await.map_err(|_| Elapsed),
+        Some(output) => Some(output),
+        None => timeout(limit, future).await.ok(),
     }
 }
 
@@ -277,6 +243,7 @@ const ROOT: &str = "<!doctype html><html lang=\"en\"><title>keyfob</title><h1>ke
     <li><a href=\"/docs\">API documentation</a>\
     <li><a href=\"/.well-known/oauth-authorization-server\">Metadata</a></ul></html>\n";
 
+const CROSSED: &str = "changes from pages of another origin are rejected";
 const NOT_JSON: &str = "send a body as Content-Type application/json, or neither a body nor a Content-Type";
 
 /// Whether a POST has JSON, or neither a body nor a type: pages of other origins cannot send the first without a
@@ -290,22 +257,19 @@ fn is_json_or_nothing(headers: &HeaderMap, is_empty: bool) -> bool {
     }
 }
 
-/// An endpoint panicked. The message was printed by the panic hook; it may contain anything, so it is dropped.
-struct Panicked;
-
-/// A panic fails one request, never its connection.
-async fn catch_panic<F: Future>(mut future: Pin<&mut F>) -> Result<F::Output, Panicked> {
+/// The output of a future, unless it panics: that fails one request, never its connection. The message was printed
+/// by the panic hook; it may contain anything, so it is dropped.
+async fn catch_panic<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-        Ok(poll) => poll.map(Ok),
-        Err(_) => Poll::Ready(Err(Panicked)),
+        Ok(poll) => poll.map(Some),
+        Err(_) => Poll::Ready(None),
     })
     .await
 }
 
 /// Removes the body and keeps its length as `Content-Length`.
 fn without_body(response: &mut Response) {
-    let body: http_body_util::combinators::BoxBody<bytes::Bytes, std::io::Error> =
-        response.take_body().into();
+    let body: BoxBody<Bytes, io::Error> = response.take_body().into();
     if let Some(length) = hyper::body::Body::size_hint(&body).exact() {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }

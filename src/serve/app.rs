@@ -103,7 +103,7 @@ impl App {
             config.server.metrics_public,
             Budget::new(config.limits.buffered_bytes_max),
         ));
-        let wire = wire::wire(
+        let mut wire = wire::wire(
             &engine,
             cookie(config),
             origins(config),
@@ -112,9 +112,9 @@ impl App {
             limits(config),
             &metrics,
         );
-        let wire = wire.behind(TrustedProxies::new(config.server.trusted_proxies.clone()));
-        let wire = Arc::new(if config.server.strict_transport { wire.strictly_by_https() } else { wire });
-        Ok(Self { engine, store, wire, metrics, lock })
+        wire.proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
+        wire.is_strict = config.server.strict_transport;
+        Ok(Self { engine, store, wire: Arc::new(wire), metrics, lock })
     }
 
     /// The secret is written to its file before the store has its hash: the start after an interrupted first

@@ -160,7 +160,7 @@ impl Listeners {
         let of = |channel| metrics.connections(channel).clone();
         for public in self.public {
             let (wire, stage, open) = (wire.clone(), stage.clone(), of(Channel::Public));
-            let buffered = metrics.buffered().clone();
+            let buffered = metrics.buffered.clone();
             match (public, current.clone()) {
                 (Public::Tcp(tcp), None) => {
                     serving.spawn(serve(tcp, wire, Channel::Public, limits, open, buffered, stage))
@@ -189,7 +189,7 @@ impl Listeners {
             };
         }
         if let Some(admin) = self.admin {
-            let (open, buffered) = (of(Channel::AdminSocket), metrics.buffered().clone());
+            let (open, buffered) = (of(Channel::AdminSocket), metrics.buffered.clone());
             serving.spawn(serve(admin, wire, Channel::AdminSocket, limits, open, buffered, stage));
         }
         serving.join_all().await;

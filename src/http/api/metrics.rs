@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use poem::http::{HeaderValue, header};
 use poem::{FromRequest, IntoResponse, Request, RequestBody, Response};
-use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use poem_openapi::registry::{MetaMediaType, MetaResponses, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, OpenApi};
 
@@ -14,7 +14,7 @@ use crate::http::document::Tag;
 use crate::http::metrics::page::{ExpositionFormat, Page};
 use crate::http::metrics::{Metrics, figures, process};
 use crate::http::request::{Authorization, BasicOrBearer};
-use crate::http::response::Problem;
+use crate::http::response::{Problem, answer::done};
 use crate::store::Store;
 
 /// The endpoint of the metrics.
@@ -36,7 +36,7 @@ impl<S: Store> MetricsApi<S> {
         authorization: Authorization<BasicOrBearer>,
         form: Accepted,
     ) -> Result<Exposition, Problem> {
-        if !self.metrics.is_public() {
+        if !self.metrics.is_public {
             authorization.caller::<_, ReadMetrics>(&self.engine).await?;
         }
         let mut page = Page::new(form.0);
@@ -93,17 +93,9 @@ impl IntoResponse for Exposition {
 
 impl ApiResponse for Exposition {
     fn meta() -> MetaResponses {
-        let content = ["text/plain", "application/openmetrics-text"];
-        let content =
-            content.map(|content_type| MetaMediaType { content_type, schema: String::schema_ref() }).into();
-        let response = MetaResponse {
-            description: "The metrics",
-            status: Some(200),
-            status_range: None,
-            content,
-            headers: vec![],
-        };
-        MetaResponses { responses: vec![response] }
+        let types = ["text/plain", "application/openmetrics-text"];
+        let content = types.map(|content_type| MetaMediaType { content_type, schema: String::schema_ref() });
+        done(content.into())
     }
 
     fn register(_: &mut Registry) {}

@@ -9,7 +9,7 @@ use super::page::Page;
 use crate::meter::{Counter, DURATIONS, Histogram, Stopwatch};
 
 /// The label of paths that are not routes, of methods that a route does not have, and of all other statuses.
-const OTHER: &str = "other";
+pub const OTHER: &str = "other";
 /// The statuses of our answers, the frequent ones first.
 const STATUSES: [u16; 20] =
     [200, 204, 201, 400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 415, 429, 500, 503, 304, 431, 501];
@@ -45,16 +45,6 @@ impl RequestCounters {
             answers: Default::default(),
             durations: Histogram::new(DURATIONS),
         }
-    }
-
-    /// Counters for the methods that this route does not have.
-    pub fn of_other_methods(route: &str) -> Self {
-        Self::new(route, OTHER)
-    }
-
-    /// Counters for the paths that are not routes.
-    pub fn of_unknown_paths() -> Self {
-        Self::new(OTHER, OTHER)
     }
 
     /// The route, as it is counted and logged.

@@ -13,7 +13,8 @@ use crate::meter::{Counter, RateLimitedLog};
 pub struct Budget {
     bytes_max: usize,
     held: AtomicUsize,
-    closed: Counter,
+    /// How many connections were closed because the budget was spent.
+    pub closed: Counter,
     register: Mutex<Register>,
 }
 
@@ -65,11 +66,6 @@ impl Budget {
     /// The bytes that are held now.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
-    }
-
-    /// How many connections were closed because the budget was spent.
-    pub fn closed(&self) -> &Counter {
-        &self.closed
     }
 
     /// Closes connections with incomplete requests, those that hold most first. An eighth of the budget is freed
@@ -183,7 +179,7 @@ mod tests {
         assert!(![&small, &large, &complete].into_iter().any(is_closed), "the budget is just not exceeded");
         small.add(1);
         assert_eq!([&small, &large, &complete].map(is_closed), [false, true, false]);
-        assert_eq!((budget.held(), budget.closed().get()), (701, 1));
+        assert_eq!((budget.held(), budget.closed.get()), (701, 1));
         large.add(500);
         assert_eq!(budget.held(), 701, "a connection that is being closed holds nothing");
     }
@@ -207,7 +203,7 @@ mod tests {
         let budget = Arc::new(Budget::new(1000));
         let members: Vec<_> = (0..101).map(|_| budget.join()).collect();
         members.iter().for_each(|member| member.add(10));
-        assert_eq!((budget.held(), budget.closed().get()), (870, 14));
+        assert_eq!((budget.held(), budget.closed.get()), (870, 14));
     }
 
     #[test]

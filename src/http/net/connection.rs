@@ -92,7 +92,7 @@ pub async fn serve<L, E>(
     let (local, scheme) = (LocalAddr(listener.address()), listener.scheme());
     let accept = |(raw, peer), permit| {
         let origin = (local.clone(), RemoteAddr(peer), scheme.clone());
-        let counted = (permit, connections.open(), budget.join());
+        let counted = (permit, connections.count(), budget.join());
         tokio::spawn(connection::<L, E>(
             raw,
             origin,

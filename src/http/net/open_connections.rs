@@ -7,8 +7,10 @@ use crate::meter::{Counter, Gauge};
 /// Counts of the connections of one listener.
 #[derive(Debug, Default)]
 pub struct Connections {
-    open: Gauge,
-    accepted: Counter,
+    /// How many are open now.
+    pub open: Gauge,
+    /// How many were accepted since the start.
+    pub accepted: Counter,
 }
 
 /// A connection that is counted as open until this is dropped.
@@ -16,20 +18,10 @@ pub struct Open(Arc<Connections>);
 
 impl Connections {
     /// Counts an accepted connection.
-    pub fn open(self: &Arc<Self>) -> Open {
+    pub fn count(self: &Arc<Self>) -> Open {
         self.accepted.one();
         self.open.up();
         Open(self.clone())
-    }
-
-    /// How many are open now.
-    pub fn open_now(&self) -> &Gauge {
-        &self.open
-    }
-
-    /// How many were accepted since the start.
-    pub fn accepted(&self) -> &Counter {
-        &self.accepted
     }
 }
 

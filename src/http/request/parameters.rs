@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
+use percent_encoding::percent_decode_str;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
@@ -38,6 +39,10 @@ pub type Path<T> = RequestParameter<T, InPath>;
 pub type Query<T> = RequestParameter<T, InQuery>;
 /// A header.
 pub type Header<T> = RequestParameter<T, InHeader>;
+
+/// The segments of a path that are parameters, percent-encoded.
+#[derive(Clone)]
+pub struct PathParameters(pub Vec<Box<str>>);
 
 /// In the path.
 pub enum InPath {}
@@ -125,8 +130,12 @@ impl<'a, T: FromTexts, In: Location> ApiExtractor<'a> for RequestParameter<T, In
 impl Location for InPath {
     const IN: MetaParamIn = MetaParamIn::Path;
 
+    /// The name is `param` and a number.
     fn texts<'r>(request: &'r Request, name: &str) -> Vec<Cow<'r, str>> {
-        request.raw_path_param(name).map(Cow::Borrowed).into_iter().collect()
+        let index: Option<usize> = name.strip_prefix("param").and_then(|index| index.parse().ok());
+        let segment = |parameters: &'r PathParameters| parameters.0.get(index?);
+        let segment = request.extensions().get().and_then(segment);
+        segment.and_then(|segment| percent_decode_str(segment).decode_utf8().ok()).into_iter().collect()
     }
 }
 
