@@ -12,7 +12,7 @@ use super::listing::Listing;
 use super::print::{print_lines, print_result, words};
 use super::{Failure, Output};
 use crate::domain::client::ClientKind;
-use crate::http::api::client_object::ClientObject;
+use crate::http::api::client_object::RegisteredClient;
 use crate::http::api::clients::ClientPage;
 
 const CREATE_EXAMPLES: &str = "\
@@ -145,7 +145,7 @@ impl ClientCommand {
                 if public {
                     body.insert("kind".into(), json!("public"));
                 }
-                let created: ClientObject =
+                let created: RegisteredClient =
                     admin.call(Method::POST, "/v1/clients", Some(&Value::Object(body))).await?;
                 print_with_secret(&created, || match url {
                     Some(url) => print_lines(&env_lines(&url, &created)),
@@ -164,7 +164,7 @@ impl ClientCommand {
             Self::RotateSecret { id, keep_old_for } => {
                 let body = json!({ "keep_old_for": keep_old_for });
                 let path = format!("{}/secret", path(&id));
-                let client: ClientObject = admin.call(Method::POST, &path, Some(&body)).await?;
+                let client: RegisteredClient = admin.call(Method::POST, &path, Some(&body)).await?;
                 print_with_secret(&client, || show(&client, output))
             }
             Self::Delete { id } => {
@@ -202,7 +202,7 @@ async fn list(admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
     }
 }
 
-fn show(client: &ClientObject, output: Output) -> Result<(), Failure> {
+fn show(client: &RegisteredClient, output: Output) -> Result<(), Failure> {
     print_result(output, client, || {
         let Ok(Value::Object(mut members)) = serde_json::to_value(client) else { return vec![] };
         members.remove("client_secret");
@@ -236,7 +236,7 @@ async fn url(admin: &mut AdminClient) -> Result<String, Failure> {
 }
 
 /// A `.env` file. No value needs quotes: an origin, a client id, and base64url.
-fn env_lines(url: &str, client: &ClientObject) -> [String; 3] {
+fn env_lines(url: &str, client: &RegisteredClient) -> [String; 3] {
     [
         format!("KEYFOB_URL={url}"),
         format!("KEYFOB_CLIENT_ID={}", client.client_id),
@@ -246,10 +246,10 @@ fn env_lines(url: &str, client: &ClientObject) -> [String; 3] {
 
 /// Prints a client with a new secret; if that fails, the error says how to get another.
 fn print_with_secret(
-    client: &ClientObject,
+    client: &RegisteredClient,
     print: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let ClientObject { client_id: id, client_secret, .. } = client;
+    let RegisteredClient { client_id: id, client_secret, .. } = client;
     print().map_err(|failure| match client_secret {
         Some(_) => failure.of_secret(&format!(
             "{id} has a new secret that could not be shown: create another with `keyfob client rotate-secret {id}`"

@@ -12,7 +12,7 @@ use super::{Failure, Output, with_admin_client};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
-use crate::http::api::db::{Place, StatsObject};
+use crate::http::api::db::{EventPlace, StoreStats};
 use crate::serve::Accept;
 
 mod backup;
@@ -59,18 +59,18 @@ impl DbCommand {
 }
 
 async fn stats(admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
-    let stats: StatsObject = admin.get("/v1/db/stats").await?;
+    let stats: StoreStats = admin.get("/v1/db/stats").await?;
     print_result(output, &stats, || stats_lines(&stats, Clock::system().now().wall))
 }
 
-fn stats_lines(stats: &StatsObject, now: Timestamp) -> Vec<String> {
+fn stats_lines(stats: &StoreStats, now: Timestamp) -> Vec<String> {
     let mut table = Table::new(&["TABLE", "ENTRIES", "SIZE"]);
     for row in &stats.tables {
         table.row([row.name.clone(), row.entries.to_string(), bytes_text(row.bytes)]);
     }
     let mut lines = table.take_lines();
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), bytes_text);
-    let event = |event: Option<&Place>| {
+    let event = |event: Option<&EventPlace>| {
         event.map_or_else(|| "-".to_owned(), |event| format!("{} at {}", when(event.at.0, now), event.cursor))
     };
     lines.extend([

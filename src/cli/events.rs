@@ -105,7 +105,7 @@ fn lines(event: &EventObject, object: &Value, now: Timestamp, room: Option<usize
     let head = [
         format!("{:>6}", event.cursor),
         when(event.at.0, now),
-        format!("{:<16} by {}", event.kind.0.as_str(), event.by),
+        format!("{:<16} by {}", event.r#type.0.as_str(), event.by),
     ];
     let names = [
         "session_id",

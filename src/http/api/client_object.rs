@@ -11,8 +11,7 @@ use crate::http::request::{Audience, DateTime, Parsed, ScopeName, Text};
 
 /// A registered client. Only the answer that made a secret contains it.
 #[derive(Debug, Serialize, Deserialize, Object)]
-#[oai(rename = "RegisteredClient")]
-pub struct ClientObject {
+pub struct RegisteredClient {
     /// The identifier of the client.
     pub client_id: String,
     /// `confidential` has a secret; `public` has none.
@@ -49,7 +48,6 @@ pub struct ClientObject {
 /// The settings of a client. An absent member takes its default when the client is created, and stays as it
 /// is in a change.
 #[derive(Debug, Deserialize, Object)]
-#[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSettings {
     /// The identifier: 1 to 64 characters of `[A-Za-z0-9._~-]`. Default: random. Cannot be changed.
@@ -80,7 +78,7 @@ pub struct ClientSettings {
     disabled: Option<bool>,
 }
 
-impl ClientObject {
+impl RegisteredClient {
     /// The client, with its secret if the request made one.
     pub fn new(client: &Client, client_secret: Option<String>) -> Self {
         let texts = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect();

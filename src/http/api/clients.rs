@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::ClientId;
 use crate::domain::refusal::Refused;
 use crate::engine::Engine;
 use crate::engine::clients::WithSecret;
-use crate::http::api::client_object::{ClientObject, ClientSettings};
+use crate::http::api::client_object::{ClientSettings, RegisteredClient};
 use crate::http::document::Tag;
 use crate::http::request::{
     Authorization, BasicOrBearer, JsonBody, PageSize, Parsed, Path, Query, page_default,
 };
-use crate::http::response::{Json, Problem};
+use crate::http::response::{Created, Json, NoContent, Problem};
 use crate::store::Store;
 
 /// Clients.
@@ -23,37 +23,17 @@ pub struct ClientsApi<S>(pub Arc<Engine<S>>);
 
 /// Options of a secret rotation.
 #[derive(Deserialize, Object)]
-#[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct SecretRotation {
     /// How long the old secret stays valid, such as `1h`. Default: `0s`, it is invalid at once.
     keep_old_for: Option<Parsed<Duration>>,
 }
 
-#[derive(ApiResponse)]
-enum CreateResponse {
-    /// The client is registered. No later answer contains the secret.
-    #[oai(status = 201)]
-    Created(
-        Json<ClientObject>,
-        /// The path of the client.
-        #[oai(header = "Location")]
-        String,
-    ),
-}
-
-#[derive(ApiResponse)]
-enum DeleteResponse {
-    /// The client is deleted, and everything that was issued to it is invalid.
-    #[oai(status = 204)]
-    Deleted,
-}
-
 /// A page of clients, sorted by identifier.
 #[derive(Serialize, Deserialize, Object)]
 pub struct ClientPage {
     /// The clients.
-    pub items: Vec<ClientObject>,
+    pub items: Vec<RegisteredClient>,
     /// The `cursor` of the next page; null on the last page.
     #[oai(nullable)]
     pub next_cursor: Option<String>,
@@ -70,7 +50,7 @@ impl<S: Store> ClientsApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         body: JsonBody<ClientSettings>,
-    ) -> Result<CreateResponse, Problem> {
+    ) -> Result<Created<RegisteredClient>, Problem> {
         let caller = authorization.caller(&self.0).await?;
         let mut settings = body.read()?;
         let malformed = |_| Problem::from(Refused::invalid("client_id", ClientId::EXPECTED));
@@ -81,7 +61,7 @@ impl<S: Store> ClientsApi<S> {
             .transpose()?;
         let created = self.0.create_client(&caller, id, settings.into()).await?;
         let location = format!("/v1/clients/{}", created.client.id);
-        Ok(CreateResponse::Created(Json(with_secret(created)), location))
+        Ok(Created::At(Json(with_secret(created)), location))
     }
 
     /// List clients.
@@ -100,7 +80,7 @@ impl<S: Store> ClientsApi<S> {
         let caller = authorization.caller(&self.0).await?;
         let after = cursor.read()?.map(Parsed::into_inner);
         let (clients, next) = self.0.clients(&caller, after.as_ref(), limit.read()?.size())?;
-        let items = clients.iter().map(|client| ClientObject::new(client, None)).collect();
+        let items = clients.iter().map(|client| RegisteredClient::new(client, None)).collect();
         Ok(Json(ClientPage { items, next_cursor: next.map(|id| id.to_string()) }))
     }
 
@@ -113,9 +93,9 @@ impl<S: Store> ClientsApi<S> {
         authorization: Authorization<BasicOrBearer>,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
-    ) -> Result<Json<ClientObject>, Problem> {
+    ) -> Result<Json<RegisteredClient>, Problem> {
         let caller = authorization.caller(&self.0).await?;
-        Ok(Json(ClientObject::new(&*self.0.client(&caller, &id.named("client")?.0)?, None)))
+        Ok(Json(RegisteredClient::new(&*self.0.client(&caller, &id.named("client")?.0)?, None)))
     }
 
     /// Change a client.
@@ -129,7 +109,7 @@ impl<S: Store> ClientsApi<S> {
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
         body: JsonBody<ClientSettings>,
-    ) -> Result<Json<ClientObject>, Problem> {
+    ) -> Result<Json<RegisteredClient>, Problem> {
         let caller = authorization.caller(&self.0).await?;
         let id = id.named("client")?.0;
         let settings = body.read()?;
@@ -140,7 +120,7 @@ impl<S: Store> ClientsApi<S> {
             ));
         }
         let changed = self.0.change_client(&caller, id, settings.into()).await?;
-        Ok(Json(ClientObject::new(&changed, None)))
+        Ok(Json(RegisteredClient::new(&changed, None)))
     }
 
     /// Delete a client.
@@ -153,10 +133,10 @@ impl<S: Store> ClientsApi<S> {
         authorization: Authorization<BasicOrBearer>,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
-    ) -> Result<DeleteResponse, Problem> {
+    ) -> Result<NoContent, Problem> {
         let caller = authorization.caller(&self.0).await?;
         self.0.delete_client(&caller, id.named("client")?.0).await?;
-        Ok(DeleteResponse::Deleted)
+        Ok(NoContent::Done)
     }
 
     /// Rotate the secret of a client.
@@ -174,13 +154,13 @@ impl<S: Store> ClientsApi<S> {
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
         body: JsonBody<SecretRotation>,
-    ) -> Result<Json<ClientObject>, Problem> {
+    ) -> Result<Json<RegisteredClient>, Problem> {
         let caller = authorization.caller(&self.0).await?;
         let keep = body.read()?.keep_old_for.map_or(Duration::ZERO, Parsed::into_inner);
         Ok(Json(with_secret(self.0.rotate_secret(&caller, id.named("client")?.0, keep).await?)))
     }
 }
 
-fn with_secret(with_secret: WithSecret) -> ClientObject {
-    ClientObject::new(&with_secret.client, with_secret.secret.map(|secret| secret.expose().into()))
+fn with_secret(with_secret: WithSecret) -> RegisteredClient {
+    RegisteredClient::new(&with_secret.client, with_secret.secret.map(|secret| secret.expose().into()))
 }

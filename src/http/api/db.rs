@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use poem::{Body, IntoResponse, Response};
-use poem_openapi::payload::Payload;
-use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::payload::Binary;
+use poem_openapi::registry::{MetaMediaType, MetaResponses, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
@@ -16,16 +16,12 @@ use crate::engine::Engine;
 use crate::engine::upkeep::{FindLog, RATE_MIN};
 use crate::http::document::Tag;
 use crate::http::request::{Authorization, BasicOrBearer, DateTime, Parsed, Query, WHOLE_MAX, Whole};
-use crate::http::response::stream;
-use crate::http::response::{Json, Problem};
+use crate::http::response::{Json, Problem, answer::done, stream};
 use crate::store::check::{Checked, Note};
 use crate::store::{Stats, Store};
 
 /// The store as a whole.
 pub struct DbApi<S>(pub Arc<Engine<S>>);
-
-/// The bytes of a backup.
-pub struct BackupBytes(Body);
 
 /// JSON objects, one per line.
 pub struct Lines(Body);
@@ -83,20 +79,19 @@ pub struct CheckDone {
 
 /// The sizes and counts of the store.
 #[derive(Serialize, Deserialize, Object)]
-#[oai(rename = "StoreStats")]
-pub struct StatsObject {
+pub struct StoreStats {
     /// The tables.
-    pub tables: Vec<TableObject>,
+    pub tables: Vec<StoreTable>,
     /// The number of sessions, including ended and expired ones that are retained.
     pub sessions: u64,
     /// The number of retained events.
     pub events: u64,
     /// The oldest retained event.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub oldest_event: Option<Place>,
+    pub oldest_event: Option<EventPlace>,
     /// The newest event.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub newest_event: Option<Place>,
+    pub newest_event: Option<EventPlace>,
     /// The position of the last event that was ever written.
     pub head: String,
     /// 1, plus the number of restores.
@@ -114,8 +109,7 @@ pub struct StatsObject {
 
 /// The size of a table.
 #[derive(Serialize, Deserialize, Object)]
-#[oai(rename = "StoreTable")]
-pub struct TableObject {
+pub struct StoreTable {
     /// The name of the table.
     pub name: String,
     /// The number of entries.
@@ -126,8 +120,7 @@ pub struct TableObject {
 
 /// A position in the event log and its time.
 #[derive(Serialize, Deserialize, Object)]
-#[oai(rename = "EventPlace")]
-pub struct Place {
+pub struct EventPlace {
     /// The position.
     pub cursor: String,
     /// When the event was recorded.
@@ -138,14 +131,7 @@ pub struct Place {
 enum BackupResponse {
     /// The backup, streamed while it is read.
     #[oai(status = 200)]
-    Backup(BackupBytes, #[oai(header = "Content-Disposition")] String),
-}
-
-#[derive(ApiResponse)]
-enum CheckResponse {
-    /// The lines of the check, streamed while it runs.
-    #[oai(status = 200)]
-    Lines(Lines),
+    Backup(Binary<Body>, #[oai(header = "Content-Disposition")] String),
 }
 
 #[OpenApi]
@@ -168,7 +154,7 @@ impl<S: Store> DbApi<S> {
             "attachment; filename=\"keyfob-{}.backup\"",
             walk.at.floor().to_string().replace(':', "")
         );
-        Ok(BackupResponse::Backup(BackupBytes(stream::body(walk, |piece| piece)), name))
+        Ok(BackupResponse::Backup(Binary(stream::body(walk, |piece| piece)), name))
     }
 
     /// Check the store.
@@ -176,23 +162,23 @@ impl<S: Store> DbApi<S> {
     /// Compares every record and every index of one consistent state of the store; writes continue meanwhile.
     /// Streams one JSON object per line: progress, damaged entries, and a summary at the end.
     #[oai(path = "/v1/db/check", method = "get", tag = "Tag::Operation", operation_id = "checkStore")]
-    async fn check(&self, authorization: Authorization<BasicOrBearer>) -> Result<CheckResponse, Problem> {
+    async fn check(&self, authorization: Authorization<BasicOrBearer>) -> Result<Lines, Problem> {
         let caller = authorization.caller(&self.0).await?;
         let walk = self.0.check_store(&caller)?;
         let mut log = FindLog::default();
-        Ok(CheckResponse::Lines(Lines(stream::body(walk, move |note| {
+        Ok(Lines(stream::body(walk, move |note| {
             log.hear(&note);
             let mut line = serde_json::to_string(&CheckLine::from(note)).unwrap_or_default();
             line.push('\n');
             Bytes::from(line)
-        }))))
+        })))
     }
 
     /// Read sizes and counts.
     ///
     /// Reads the whole file, which takes seconds on a large store.
     #[oai(path = "/v1/db/stats", method = "get", tag = "Tag::Operation", operation_id = "readStats")]
-    async fn stats(&self, authorization: Authorization<BasicOrBearer>) -> Result<Json<StatsObject>, Problem> {
+    async fn stats(&self, authorization: Authorization<BasicOrBearer>) -> Result<Json<StoreStats>, Problem> {
         let caller = authorization.caller(&self.0).await?;
         Ok(Json(self.0.stats(&caller).await?.into()))
     }
@@ -222,14 +208,14 @@ impl From<Note> for CheckLine {
     }
 }
 
-impl From<Stats> for StatsObject {
+impl From<Stats> for StoreStats {
     fn from(stats: Stats) -> Self {
         let entries = |name| {
             stats.tables.iter().find(|(table, ..)| *table == name).map_or(0, |(_, entries, _)| *entries)
         };
         let taken: u64 = stats.tables.iter().map(|(_, _, bytes)| bytes).sum();
         let place = |event: Option<(Position, Timestamp)>| {
-            event.map(|(position, at)| Place { cursor: position.to_string(), at: Parsed(at) })
+            event.map(|(position, at)| EventPlace { cursor: position.to_string(), at: Parsed(at) })
         };
         Self {
             sessions: entries("sessions"),
@@ -244,40 +230,25 @@ impl From<Stats> for StatsObject {
             tables: stats
                 .tables
                 .into_iter()
-                .map(|(name, entries, bytes)| TableObject { name: name.to_owned(), entries, bytes })
+                .map(|(name, entries, bytes)| StoreTable { name: name.to_owned(), entries, bytes })
                 .collect(),
         }
     }
 }
 
-impl Payload for BackupBytes {
-    const CONTENT_TYPE: &'static str = "application/octet-stream";
-
-    fn schema_ref() -> MetaSchemaRef {
-        poem_openapi::payload::Binary::<Body>::schema_ref()
-    }
-}
-
-impl IntoResponse for BackupBytes {
+impl IntoResponse for Lines {
     fn into_response(self) -> Response {
-        Response::builder().content_type(Self::CONTENT_TYPE).body(self.0)
+        Response::builder().content_type("application/x-ndjson").body(self.0)
     }
 }
 
-impl Payload for Lines {
-    const CONTENT_TYPE: &'static str = "application/x-ndjson";
-
-    fn schema_ref() -> MetaSchemaRef {
-        CheckLine::schema_ref()
+impl ApiResponse for Lines {
+    fn meta() -> MetaResponses {
+        let schema = CheckLine::schema_ref();
+        done(vec![MetaMediaType { content_type: "application/x-ndjson", schema }])
     }
 
     fn register(registry: &mut Registry) {
         CheckLine::register(registry);
-    }
-}
-
-impl IntoResponse for Lines {
-    fn into_response(self) -> Response {
-        Response::builder().content_type(Self::CONTENT_TYPE).body(self.0)
     }
 }

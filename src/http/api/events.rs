@@ -35,9 +35,7 @@ pub struct EventObject {
     /// When it happened.
     pub at: DateTime,
     /// The type of the event.
-    #[oai(rename = "type")]
-    #[serde(rename = "type")]
-    pub kind: Parsed<EventKind>,
+    pub r#type: Parsed<EventKind>,
     /// Who caused it: a client, `admin.sock`, or `keyfob` itself.
     pub by: String,
     /// The session.
@@ -125,7 +123,7 @@ impl EventObject {
         Self {
             cursor: position.to_string(),
             at: Parsed(event.at),
-            kind: Parsed(event.kind),
+            r#type: Parsed(event.kind),
             by: event.by.into(),
             session_id: event.session.map(|id| id.to_string()),
             subject: event.subject.map(|subject| subject.as_str().into()),

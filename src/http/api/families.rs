@@ -13,7 +13,7 @@ use crate::http::document::Tag;
 use crate::http::request::{
     Audience, Authorization, BasicOrBearer, OptionalJsonBody, Parsed, Path, Text, Whole,
 };
-use crate::http::response::{Json, Problem};
+use crate::http::response::{Json, NoContent, Problem};
 use crate::store::Store;
 
 /// Families.
@@ -21,7 +21,6 @@ pub struct FamiliesApi<S>(pub Arc<Engine<S>>);
 
 /// The client and the grant of a family.
 #[derive(Deserialize, Object)]
-#[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct OpenFamilyBody {
     /// The client that the family is for. Default: the caller. For another client the caller must be an
@@ -55,13 +54,6 @@ enum OpenFamilyResponse {
     /// The family is open and durable.
     #[oai(status = 201)]
     Opened(Json<OpenedFamilyBody>),
-}
-
-#[derive(ApiResponse)]
-enum EndFamilyResponse {
-    /// The family has ended, by this request or before; the session stays active.
-    #[oai(status = 204)]
-    Ended,
 }
 
 #[OpenApi]
@@ -104,7 +96,8 @@ impl<S: Store> FamiliesApi<S> {
 
     /// End a family.
     ///
-    /// Its refresh token and access tokens are invalid when the answer arrives; the session stays active.
+    /// Its refresh token and access tokens are invalid when the answer arrives; the session stays active. A
+    /// repetition gets the same answer.
     #[oai(
         path = "/v1/sessions/:id/families/:family",
         method = "delete",
@@ -118,10 +111,10 @@ impl<S: Store> FamiliesApi<S> {
         id: Path<Parsed<SessionId>>,
         /// The number of the family in the session.
         family: Path<Whole<1, 65535>>,
-    ) -> Result<EndFamilyResponse, Problem> {
+    ) -> Result<NoContent, Problem> {
         let caller = authorization.caller(&self.0).await?;
         let family = u16::try_from(family.named("family")?.0).expect("the type ends at 65535");
         self.0.end_family(&caller, id.named("session")?.0, family).await?;
-        Ok(EndFamilyResponse::Ended)
+        Ok(NoContent::Done)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem::http::StatusCode;
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
@@ -30,29 +30,15 @@ pub struct Liveness {
     pub version: String,
 }
 
-#[derive(ApiResponse)]
-enum LivenessResponse {
-    /// It is.
-    #[oai(status = 200)]
-    Ok(Json<Liveness>),
-}
-
-#[derive(ApiResponse)]
-enum HealthResponse {
-    /// The check succeeded.
-    #[oai(status = 200)]
-    Ok(Json<Health>),
-}
-
 #[OpenApi]
 impl<S: Store> HealthApi<S> {
     /// Check liveness.
     ///
     /// 200 while the process serves requests. Does not depend on the store.
     #[oai(path = "/healthz", method = "get", tag = "Tag::Operation", operation_id = "health")]
-    async fn healthz(&self) -> LivenessResponse {
+    async fn healthz(&self) -> Json<Liveness> {
         let version = env!("CARGO_PKG_VERSION").into();
-        LivenessResponse::Ok(Json(Liveness { status: "ok".into(), version }))
+        Json(Liveness { status: "ok".into(), version })
     }
 
     /// Check readiness.
@@ -60,11 +46,11 @@ impl<S: Store> HealthApi<S> {
     /// 503 if the store cannot commit (after a failed commit no write is acknowledged until the next start), or if
     /// the server is stopping and should get no further requests.
     #[oai(path = "/readyz", method = "get", tag = "Tag::Operation", operation_id = "ready")]
-    async fn readyz(&self) -> Result<HealthResponse, Problem> {
+    async fn readyz(&self) -> Result<Json<Health>, Problem> {
         self.0.ready()?;
         if self.0.is_draining() {
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping"));
         }
-        Ok(HealthResponse::Ok(Json(Health { status: "ok".into() })))
+        Ok(Json(Health { status: "ok".into() }))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::algorithm::Algorithm;
@@ -11,7 +11,7 @@ use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::request::{Authorization, BasicOrBearer, DateTime, Parsed, Path, Query};
-use crate::http::response::{Json, Problem};
+use crate::http::response::{Json, NoContent, Problem};
 use crate::store::Store;
 use crate::token::paserk;
 
@@ -57,13 +57,6 @@ pub struct Rotated {
     pub es256_kid: Option<String>,
 }
 
-#[derive(ApiResponse)]
-enum RevokeResponse {
-    /// The key is removed, and every token that it signed is invalid.
-    #[oai(status = 204)]
-    Revoked,
-}
-
 #[OpenApi]
 impl<S: Store> KeysApi<S> {
     /// List the signing keys.
@@ -106,10 +99,10 @@ impl<S: Store> KeysApi<S> {
         authorization: Authorization<BasicOrBearer>,
         /// The identifier of the key.
         kid: Path<Parsed<KeyId>>,
-    ) -> Result<RevokeResponse, Problem> {
+    ) -> Result<NoContent, Problem> {
         let caller = authorization.caller(&self.0).await?;
         self.0.revoke_key(&caller, kid.named("key")?.0).await?;
-        Ok(RevokeResponse::Revoked)
+        Ok(NoContent::Done)
     }
 }
 

@@ -60,7 +60,7 @@ pub struct SessionObject {
 
 /// The device that a subject signed in on, as the caller describes it.
 #[derive(Debug, Default, Serialize, Deserialize, Object)]
-#[oai(rename = "Device", deny_unknown_fields)]
+#[oai(rename = "Device")]
 #[serde(deny_unknown_fields)]
 pub struct DeviceObject {
     /// The `User-Agent` of the browser or program: 1 to 1024 bytes.

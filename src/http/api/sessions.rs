@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem_openapi::types::MaybeUndefined;
-use poem_openapi::{ApiResponse, Object, OpenApi, Union};
+use poem_openapi::{Object, OpenApi, Union};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{ClientId, SessionId, Subject};
@@ -22,7 +22,7 @@ use crate::http::request::{
     Audience, Authorization, BasicOrBearer, DateTime, FreeObject, Header, JsonBody, NoteText,
     OptionalJsonBody, PageSize, Parsed, Path, Query, SealedCursor, ShortText, Text, True, page_default,
 };
-use crate::http::response::{Json, Problem};
+use crate::http::response::{Created, Json, NoContent, Problem};
 use crate::store::{Store, StoreError};
 
 /// Sessions.
@@ -35,7 +35,6 @@ pub struct SessionsApi<S> {
 
 /// A sign-in of a subject whom the caller has authenticated.
 #[derive(Deserialize, Object)]
-#[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct OpenSessionBody {
     /// The subject: 1 to 256 bytes that keyfob does not interpret.
@@ -66,7 +65,6 @@ struct OpenSessionBody {
 
 /// The changes of a session. An absent member stays as it is; null removes the value.
 #[derive(Deserialize, Object)]
-#[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct ChangeSessionBody {
     /// Included in tokens and introspection: at most 4 KiB of JSON.
@@ -81,7 +79,6 @@ struct ChangeSessionBody {
 
 /// The changes of a device.
 #[derive(Deserialize, Object)]
-#[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct DeviceLabelBody {
     /// The name that the user gave the device: 1 to 256 bytes.
@@ -91,7 +88,6 @@ struct DeviceLabelBody {
 
 /// How the subject authenticated this time.
 #[derive(Deserialize, Object)]
-#[oai(deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 struct RenewSessionBody {
     /// The authentication context class that the subject reached (RFC 9470). Default: none, whatever it was
@@ -126,18 +122,6 @@ pub struct OpenedBody {
     pub scope: String,
 }
 
-#[derive(ApiResponse)]
-enum OpenResponse {
-    /// The session is open and durable.
-    #[oai(status = 201)]
-    Opened(
-        Json<OpenedBody>,
-        /// The path of the session.
-        #[oai(header = "Location")]
-        String,
-    ),
-}
-
 /// A page of sessions, oldest first.
 #[derive(Serialize, Deserialize, Object)]
 pub struct SessionPage {
@@ -164,13 +148,6 @@ pub enum EndedSessions {
     Count(EndedCount),
 }
 
-#[derive(ApiResponse)]
-enum EndResponse {
-    /// The session has ended, by this request or before.
-    #[oai(status = 204)]
-    Ended,
-}
-
 #[OpenApi]
 impl<S: Store> SessionsApi<S> {
     /// Open a session.
@@ -182,11 +159,11 @@ impl<S: Store> SessionsApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         body: JsonBody<OpenSessionBody>,
-    ) -> Result<OpenResponse, Problem> {
+    ) -> Result<Created<OpenedBody>, Problem> {
         let caller = authorization.caller(&self.engine).await?;
         let opened = self.engine.open(&caller, body.read()?.into()).await?;
         let location = format!("/v1/sessions/{}", opened.session.id);
-        Ok(OpenResponse::Opened(Json(self.opened_body(opened)?), location))
+        Ok(Created::At(Json(self.opened_body(opened)?), location))
     }
 
     /// List sessions.
@@ -330,17 +307,18 @@ impl<S: Store> SessionsApi<S> {
 
     /// End a session.
     ///
-    /// Its session token, refresh tokens and access tokens are invalid when the answer arrives.
+    /// Its session token, refresh tokens and access tokens are invalid when the answer arrives. A repetition gets
+    /// the same answer.
     #[oai(path = "/v1/sessions/:id", method = "delete", tag = "Tag::Sessions", operation_id = "endSession")]
     async fn end(
         &self,
         authorization: Authorization<BasicOrBearer>,
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
-    ) -> Result<EndResponse, Problem> {
+    ) -> Result<NoContent, Problem> {
         let caller = authorization.caller(&self.engine).await?;
         self.engine.end_session(&caller, id.named("session")?.0).await?;
-        Ok(EndResponse::Ended)
+        Ok(NoContent::Done)
     }
 }
 

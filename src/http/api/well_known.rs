@@ -83,9 +83,7 @@ pub struct Jwk {
     /// `Ed25519` or `P-256`.
     pub crv: String,
     /// Always `sig`.
-    #[serde(rename = "use")]
-    #[oai(rename = "use")]
-    pub usage: String,
+    pub r#use: String,
     /// `EdDSA` or `ES256`.
     pub alg: String,
     /// PASERK identifier of an Ed25519 key, or JWK thumbprint (RFC 7638) of a P-256 key.
@@ -195,7 +193,7 @@ impl From<&SigningKeyEntry> for Jwk {
         Self {
             kty: kty.into(),
             crv: crv.into(),
-            usage: "sig".into(),
+            r#use: "sig".into(),
             alg: key.id.algorithm().as_str().into(),
             kid: key.id.to_string(),
             x,

@@ -1,4 +1,4 @@
-//! JSON answers, written by serde in one pass; poem-openapi would build a tree first.
+//! The answers of endpoints. JSON is written by serde in one pass; poem-openapi would build a tree first.
 
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
@@ -46,18 +46,38 @@ impl<T: Serialize + Send> IntoResponse for Json<T> {
 
 impl<T: Type + Serialize> ApiResponse for Json<T> {
     fn meta() -> MetaResponses {
-        let content = vec![MetaMediaType { content_type: Self::CONTENT_TYPE, schema: Self::schema_ref() }];
-        let response = MetaResponse {
-            description: "Done",
-            status: Some(200),
-            status_range: None,
-            content,
-            headers: vec![],
-        };
-        MetaResponses { responses: vec![response] }
+        done(vec![MetaMediaType { content_type: Self::CONTENT_TYPE, schema: T::schema_ref() }])
     }
 
     fn register(registry: &mut Registry) {
         T::register(registry);
     }
+}
+
+/// The entry in the document of a 200 with this content.
+pub fn done(content: Vec<MetaMediaType>) -> MetaResponses {
+    let status = Some(200);
+    let done = MetaResponse { description: "Done", status, status_range: None, content, headers: vec![] };
+    MetaResponses { responses: vec![done] }
+}
+
+/// An answer without a body.
+#[derive(ApiResponse)]
+pub enum NoContent {
+    /// Done
+    #[oai(status = 204)]
+    Done,
+}
+
+/// The answer to a creation.
+#[derive(ApiResponse)]
+pub enum Created<T: Type + Serialize> {
+    /// It is created and durable. No later answer contains its secrets.
+    #[oai(status = 201)]
+    At(
+        Json<T>,
+        /// The path of what was created.
+        #[oai(header = "Location")]
+        String,
+    ),
 }

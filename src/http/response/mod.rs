@@ -5,5 +5,5 @@ pub(crate) mod error;
 pub(crate) mod headers;
 pub(crate) mod stream;
 
-pub(crate) use self::answer::Json;
+pub(crate) use self::answer::{Created, Json, NoContent};
 pub(crate) use self::error::{OAuthError, PROBLEM_JSON, Problem, json_response};
