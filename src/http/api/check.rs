@@ -8,6 +8,7 @@ use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object, OpenApi, Union};
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::domain::gate::{Denied, Gate};
 use crate::domain::scope::ScopeSet;
@@ -43,22 +44,21 @@ struct CheckBody {
 }
 
 /// The answer to a check: `active` alone unless the token is valid and the caller may check it.
+#[skip_serializing_none]
 #[derive(Default, Serialize, Deserialize, Object)]
 pub struct CheckAnswer {
     /// Whether the token is valid and the caller may check it.
     pub active: bool,
     /// The session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<CheckedSession>,
     /// The token.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenObject>,
     /// The position in the event log at which this answer was true: a cursor.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub feed_seq: Option<String>,
 }
 
 /// The facts of a checked token.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, Object)]
 #[oai(rename = "CheckedToken")]
 pub struct TokenObject {
@@ -67,10 +67,8 @@ pub struct TokenObject {
     /// The granted scope: names joined by spaces.
     pub scope: String,
     /// The audience of an access token.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
     /// The family of an access token, if it was issued in one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<u16>,
     /// When the token expires; for a session token, when its session does without further activity.
     pub expires_at: DateTime,
@@ -85,6 +83,7 @@ pub enum CheckedSession {
 }
 
 /// What a caller learns of a session that it may not read.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, Object)]
 pub struct SessionPart {
     /// Its identifier, `sid` in tokens.
@@ -94,7 +93,6 @@ pub struct SessionPart {
     /// The client that the session was opened for.
     pub client_id: String,
     /// The authentication context class that the subject reached (RFC 9470).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub acr: Option<String>,
     /// The methods that the subject authenticated with (RFC 8176).
     pub amr: Vec<String>,
@@ -109,6 +107,7 @@ pub struct SessionPart {
 }
 
 /// A problem that may be an unmet requirement: then it has `error`, the requirements, and the session.
+#[skip_serializing_none]
 #[derive(Serialize, Object)]
 struct UnmetRequirement {
     /// Always `about:blank`: the status says what it is.
@@ -121,19 +120,14 @@ struct UnmetRequirement {
     detail: String,
     /// `insufficient_user_authentication` (RFC 9470) or `insufficient_scope` (RFC 6750). Absent if the caller
     /// itself lacks the permission.
-    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// The accepted authentication context classes, as the request named them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     acr_values: Option<String>,
     /// The largest number of seconds since the subject authenticated, as the request named it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<u64>,
     /// The required scope.
-    #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     /// The session, which is valid: it can be renewed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<CheckedSession>,
 }
 

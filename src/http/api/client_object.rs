@@ -2,6 +2,7 @@
 
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::domain::access::TokenFormat;
 use crate::domain::client::{Client, ClientKind, Grant, Permission};
@@ -10,6 +11,7 @@ use crate::engine::clients::ClientFields;
 use crate::http::request::{Audience, DateTime, Parsed, ScopeName, Text};
 
 /// A registered client. Only the answer that made a secret contains it.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, Deserialize, Object)]
 pub struct RegisteredClient {
     /// The identifier of the client.
@@ -41,7 +43,6 @@ pub struct RegisteredClient {
     /// When it was last changed.
     pub updated_at: DateTime,
     /// The new secret; no later answer contains it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use poem_openapi::registry::{MetaMediaType, MetaResponses, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::domain::id::Position;
 use crate::domain::time::Timestamp;
@@ -27,16 +28,14 @@ pub struct DbApi<S>(pub Arc<Engine<S>>);
 pub struct Lines(Body);
 
 /// One line of a check; exactly one member is present.
+#[skip_serializing_none]
 #[derive(Default, Serialize, Deserialize, Object)]
 pub struct CheckLine {
     /// The progress of the check.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<CheckProgress>,
     /// A damaged entry.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub find: Option<CheckFind>,
     /// The summary, which is the last line; without it the check was aborted.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub done: Option<CheckDone>,
 }
 
@@ -78,6 +77,7 @@ pub struct CheckDone {
 }
 
 /// The sizes and counts of the store.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, Object)]
 pub struct StoreStats {
     /// The tables.
@@ -87,23 +87,18 @@ pub struct StoreStats {
     /// The number of retained events.
     pub events: u64,
     /// The oldest retained event.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_event: Option<EventPlace>,
     /// The newest event.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub newest_event: Option<EventPlace>,
     /// The position of the last event that was ever written.
     pub head: String,
     /// 1, plus the number of restores.
     pub epoch: u32,
     /// The size of the file in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub file_bytes: Option<u64>,
     /// The bytes of the file that no table uses; they are reused before the file grows.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
     /// The free bytes of the file system.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_free_bytes: Option<u64>,
 }
 

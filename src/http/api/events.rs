@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::domain::end::EndReason;
 use crate::domain::event::{Event, EventKind};
@@ -27,6 +28,7 @@ pub struct EventsApi<S> {
 }
 
 /// An event. Members that do not concern its type are absent.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, Object)]
 #[oai(rename = "Event")]
 pub struct EventObject {
@@ -39,35 +41,25 @@ pub struct EventObject {
     /// Who caused it: a client, `admin.sock`, or `keyfob` itself.
     pub by: String,
     /// The session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
     /// The subject.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The client.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// The number of the family in the session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<u16>,
     /// Why the session or family ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Parsed<EndReason>>,
     /// The identifier of the revoked access token.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
     /// The key that became active or was revoked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
     /// How many generations behind the current one the reused refresh token was.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub generations_behind: Option<u32>,
     /// A keyed hash of the address that the reused refresh token came from, to compare addresses without
     /// revealing them.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub address_hash: Option<String>,
     /// The reason that the caller gave.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::domain::refusal::Refused;
 use crate::engine::Engine;
@@ -45,60 +46,44 @@ impl FromForm for IntrospectForm {
 
 /// The state of a token (RFC 7662 §2.2): `active` alone unless the token is valid and the caller may introspect
 /// it. Times are seconds since 1970.
+#[skip_serializing_none]
 #[derive(Debug, Default, Serialize, Deserialize, Object)]
 pub struct Introspection {
     /// Whether the token is valid and the caller may introspect it.
     pub active: bool,
     /// The issuer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<String>,
     /// The subject that signed in; the client itself for a token without a session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
     /// The same as `sub`, for a token of a session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// The client that the token was issued to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// The audience, for access tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub aud: Option<String>,
     /// The granted scope: names joined by spaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// `Bearer`, for access tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub token_type: Option<String>,
     /// When the token expires.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
     /// When the token was issued, for access tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<i64>,
     /// From when the token is valid, for access tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
     /// The identifier of the access token.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
     /// The identifier of the session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
     /// The authentication context class that the subject authenticated with (RFC 9470).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub acr: Option<String>,
     /// The methods that the subject authenticated with (RFC 8176).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub amr: Option<Vec<String>>,
     /// When the subject authenticated.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,
     /// The claims of the session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub claims: Option<RawObject>,
     /// The position in the event log at which this answer was true: a cursor.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub feed_seq: Option<String>,
 }
 

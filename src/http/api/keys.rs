@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::domain::algorithm::Algorithm;
 use crate::domain::id::KeyId;
@@ -19,6 +20,7 @@ use crate::token::paserk;
 pub struct KeysApi<S>(pub Arc<Engine<S>>);
 
 /// A signing key without its secret half, which never leaves the store.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, Object)]
 pub struct Key {
     /// PASERK identifier of an Ed25519 key, or JWK thumbprint (RFC 7638) of a P-256 key.
@@ -26,17 +28,14 @@ pub struct Key {
     /// `EdDSA` (Ed25519) or `ES256` (P-256).
     pub alg: String,
     /// The public key as PASERK; absent for P-256, whose keys are in the JWKS.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// `active` signs, `next` will sign next, `retired` still verifies.
     pub status: Parsed<KeyStatus>,
     /// When it was created.
     pub created_at: DateTime,
     /// When it became active.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub active_since: Option<DateTime>,
     /// When it was retired.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retired_at: Option<DateTime>,
 }
 
@@ -48,12 +47,12 @@ pub struct KeyList {
 }
 
 /// The active key after a rotation.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, Object)]
 pub struct Rotated {
     /// PASERK identifier of the Ed25519 key.
     pub kid: String,
     /// JWK thumbprint of the P-256 key, while a client has the format `jwt_es256`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub es256_kid: Option<String>,
 }
 

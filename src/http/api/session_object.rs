@@ -2,6 +2,7 @@
 
 use poem_openapi::Object;
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::domain::end::{End, EndReason};
 use crate::domain::session::{Device, Standing, State};
@@ -10,6 +11,7 @@ use crate::http::request::{DateTime, Parsed, RawObject, ShortText, Text, UserAge
 use crate::store::StoreError;
 
 /// A session.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, Deserialize, Object)]
 #[oai(rename = "Session")]
 pub struct SessionObject {
@@ -34,7 +36,6 @@ pub struct SessionObject {
     /// When it expires at the latest; only a renewal moves it.
     pub expires_at: DateTime,
     /// The authentication context class that the subject reached (RFC 9470).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub acr: Option<String>,
     /// The methods that the subject authenticated with (RFC 8176).
     pub amr: Vec<String>,
@@ -45,7 +46,6 @@ pub struct SessionObject {
     /// Included in its tokens and in introspection.
     pub claims: RawObject,
     /// Private to the session; only for its opener and the client it was opened for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<RawObject>,
     /// Whether the `remember` timeouts of the policy apply.
     pub remember: bool,
@@ -53,24 +53,23 @@ pub struct SessionObject {
     pub families: Vec<FamilyObject>,
     /// When, why and by whom it was ended; null if it was not.
     #[oai(nullable)]
+    #[serialize_always]
     pub ended: Option<Ended>,
     /// The number of changes and renewals, from 1; refreshes do not count.
     pub version: u32,
 }
 
 /// The device that a subject signed in on, as the caller describes it.
+#[skip_serializing_none]
 #[derive(Debug, Default, Serialize, Deserialize, Object)]
 #[oai(rename = "Device")]
 #[serde(deny_unknown_fields)]
 pub struct DeviceObject {
     /// The `User-Agent` of the browser or program: 1 to 1024 bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Text<UserAgent>>,
     /// The address of the device: 1 to 256 bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<Text<ShortText>>,
     /// The name that the user gave the device: 1 to 256 bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<Text<ShortText>>,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use poem_openapi::types::MaybeUndefined;
 use poem_openapi::{Object, OpenApi, Union};
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::domain::id::{ClientId, SessionId, Subject};
 use crate::domain::scope::ScopeSet;
@@ -101,6 +102,7 @@ struct RenewSessionBody {
 }
 
 /// An opened or renewed session with its tokens, which no later answer contains.
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, Object)]
 pub struct OpenedBody {
     /// The session.
@@ -116,7 +118,6 @@ pub struct OpenedBody {
     /// Seconds until the access token expires.
     pub expires_in: i64,
     /// The refresh token, if the client has the grant `refresh_token`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
     /// The granted scope: names joined by spaces.
     pub scope: String,

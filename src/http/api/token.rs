@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::domain::caller::Caller;
 use crate::domain::client::Grant;
@@ -57,6 +58,7 @@ impl FromForm for TokenForm {
 }
 
 /// Tokens (RFC 6749 §5.1).
+#[skip_serializing_none]
 #[derive(Serialize, Deserialize, Object)]
 pub struct Tokens {
     /// The access token.
@@ -66,10 +68,8 @@ pub struct Tokens {
     /// Seconds until the access token expires.
     pub expires_in: i64,
     /// The refresh token for the next refresh.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
     /// The granted scope: names joined by spaces; absent if it is empty.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::domain::key::{KEY_SET_MAX_AGE, KeyStatus};
 use crate::engine::Engine;
@@ -40,11 +41,11 @@ enum Cacheable<T: poem_openapi::types::Type + Serialize> {
 
 /// Authorization server metadata (RFC 8414). keyfob has no authorization endpoint: applications authenticate
 /// their users.
+#[skip_serializing_none]
 #[derive(Debug, Serialize, Deserialize, Object)]
 pub struct Metadata {
     pub issuer: String,
     /// The application's own, if the configuration has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization_endpoint: Option<String>,
     pub token_endpoint: String,
     pub introspection_endpoint: String,
@@ -60,11 +61,9 @@ pub struct Metadata {
     pub introspection_endpoint_auth_methods_supported: Vec<String>,
     pub revocation_endpoint_auth_methods_supported: Vec<String>,
     /// Only in the document of OpenID Connect, which requires it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject_types_supported: Option<Vec<String>>,
     /// Only in the document of OpenID Connect, which requires it: the algorithms of the published keys. keyfob
     /// issues no ID tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub id_token_signing_alg_values_supported: Option<Vec<String>>,
 }
 
@@ -76,6 +75,7 @@ pub struct JwkSet {
 }
 
 /// An Ed25519 public key (RFC 8037), or a P-256 public key (RFC 7518 §6.2).
+#[skip_serializing_none]
 #[derive(Debug, Serialize, Deserialize, Object)]
 pub struct Jwk {
     /// `OKP` for Ed25519, `EC` for P-256.
@@ -91,7 +91,6 @@ pub struct Jwk {
     /// The public key, or of P-256 its x coordinate.
     pub x: String,
     /// The y coordinate of a P-256 key.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub y: Option<String>,
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use poem::http::{HeaderValue, StatusCode};
 use poem_openapi::Object;
 use serde::Serialize;
+use serde_with_macros::skip_serializing_none;
 
 use super::{ErrorAnswer, ErrorBody, PROBLEM_JSON, named};
 use crate::http::surface::Surface;
@@ -14,6 +15,7 @@ use crate::http::surface::Surface;
 pub type Problem = ErrorAnswer<ProblemBody>;
 
 /// The body of an error at `/v1/*` (RFC 9457).
+#[skip_serializing_none]
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "Problem")]
 pub struct ProblemBody {
@@ -26,7 +28,6 @@ pub struct ProblemBody {
     /// What is wrong and what would be right, for a person.
     detail: String,
     /// The field of the request that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
 }
 
