@@ -17,6 +17,7 @@ use crate::harness::process::{Process, admin, data, free_port, keyfob, run};
 use crate::harness::server::{Client, basic, text};
 
 mod commands;
+mod containers;
 mod refusals;
 
 fn mode(path: &Path) -> u32 {

@@ -244,45 +244,6 @@ fn a_configuration_file_or_secret_that_other_users_can_change_is_refused() {
     Process::start(directory.path());
 }
 
-/// What Kubernetes makes of a volume with `fsGroup`: the directory is root's, our group can write everywhere.
-#[test]
-fn group_access_in_a_directory_of_root_is_a_warning() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
-    let directory = tempdir().unwrap();
-    let program = directory.path().join("keyfob");
-    fs::copy(env!("CARGO_BIN_EXE_keyfob"), &program).unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let volume = directory.path().join("volume");
-    fs::create_dir(&volume).unwrap();
-    std::os::unix::fs::chown(&volume, Some(0), Some(65_532)).unwrap();
-    fs::set_permissions(&volume, fs::Permissions::from_mode(0o2775)).unwrap();
-    for restarted in [false, true] {
-        let mut command = Command::new(&program);
-        command.args(["serve", "--listen", &format!("127.0.0.1:{}", free_port())]).env_clear();
-        command.env("KEYFOB_STORE__PATH", volume.join("keyfob.redb"));
-        command.env("KEYFOB_KEYS__MASTER_KEY_FILE", volume.join("master.key"));
-        command.current_dir(&volume).uid(65_532).gid(65_532);
-        let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-        let started = lines.any(|line| line.unwrap().contains("try it"));
-        server.kill().unwrap();
-        let said = String::from_utf8(server.wait_with_output().unwrap().stderr).unwrap();
-        assert!(started, "{said}");
-        says(&said, &["WARN", "the group"]);
-        if !restarted {
-            // What the kubelet does at each mount.
-            for entry in fs::read_dir(&volume).unwrap() {
-                let path = entry.unwrap().path();
-                std::os::unix::fs::chown(&path, None, Some(65_532)).unwrap();
-                let mode = mode(&path) | 0o060;
-                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            }
-        }
-    }
-}
-
 /// Without an admin socket the commands use the address with the credentials in `admin.json`.
 #[test]
 fn commands_work_without_an_admin_socket() {
