@@ -2,104 +2,50 @@
 
 from __future__ import annotations
 
-import json
-import os
+import contextlib
 import signal
-import socket
-import subprocess
-import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from keyfob import Client
+from keyfob.fastapi import Keyfob
+from keyfob.testing import Server, browser
 
-from .raw import RawServer
+from .application import make_app
 
-BINARY = os.environ.get("KEYFOB_BIN", "keyfob")
+CLIENTS = Path(__file__).with_name("clients.toml")
 
 
-class Serving:
-    def __init__(
-        self, url: str, credentials: dict[str, str], process: subprocess.Popen[str], folder: str
-    ) -> None:
-        self.url = url
-        self.folder = folder
-        self.credentials = credentials
-        self.process = process
+class Serving(Server):
+    def client(self, client_id: str = "web", **options: Any) -> Client:  # type: ignore[override]
+        return Client(self.url, client_id, self.environment["KEYFOB_CLIENT_SECRET"], **options)
 
-    def client(self, client_id: str = "web", **options: object) -> Client:
-        return Client(self.url, client_id, self.credentials[client_id], **options)  # type: ignore[arg-type]
+    def keyfob(self, client_id: str = "web", **options: Any) -> Keyfob:
+        return Keyfob(self.url, client_id, self.environment["KEYFOB_CLIENT_SECRET"], **options)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
 
-@contextmanager
-def serving() -> Generator[Serving, None, None]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "data").mkdir(mode=0o700)
-        config = Path(folder, "config.toml")
-        config.write_text(f'[server]\nlisten = "127.0.0.1:{port}"\nissuer = "http://127.0.0.1:{port}"\n')
-        process = subprocess.Popen(
-            [BINARY, "--config", str(config), "serve"],
-            cwd=folder,
-            text=True,
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        )
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()
-            credentials: dict[str, str] = {}
-            for name, *arguments in (
-                (
-                    "web",
-                    "--permission",
-                    "sessions,introspect",
-                    "--grant",
-                    "refresh_token,client_credentials",
-                    "--scope",
-                    "read,write",
-                    "--opens-for",
-                    "phone",
-                ),
-                ("phone", "--public", "--grant", "refresh_token", "--scope", "read,write"),
-                ("audit", "--permission", "events"),
-                ("other", "--permission", "sessions,introspect"),
-            ):
-                made = subprocess.run(
-                    [BINARY, "--config", str(config), "--json", "client", "create", name, *arguments],
-                    cwd=folder,
-                    capture_output=True,
-                    text=True,
-                )
-                assert made.returncode == 0, made.stderr
-                credentials[name] = json.loads(made.stdout).get("client_secret", "")
-            yield Serving(f"http://127.0.0.1:{port}", credentials, process, folder)
-        finally:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            process.wait(10)
-            assert process.stdout is not None
-            process.stdout.close()
-
-
 @pytest.fixture(scope="session")
 def server() -> Iterator[Serving]:
-    with serving() as running:
+    with Serving(CLIENTS) as running:
         yield running
 
 
 @pytest.fixture
-def own_server() -> Iterator[Serving]:
-    with serving() as running:
-        yield running
+def own_server() -> Generator[Serving, None, None]:
+    with Serving(CLIENTS) as running:
+        try:
+            yield running
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                running.signal(signal.SIGCONT)
 
 
 @pytest.fixture
@@ -107,4 +53,17 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-__all__ = ["RawServer"]
+@pytest.fixture
+def auth(server: Serving) -> Keyfob:
+    return server.keyfob()
+
+
+@pytest.fixture
+def app(auth: Keyfob) -> FastAPI:
+    return make_app(auth)
+
+
+@pytest.fixture
+def page(app: FastAPI) -> Iterator[TestClient]:
+    with browser(app, follow_redirects=False) as opened:
+        yield opened

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -30,7 +31,7 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def listening(handler: Handler) -> AsyncGenerator[RawServer, None]:
+async def listening(handler: Handler, path: Path | None = None) -> AsyncGenerator[RawServer, None]:
     raw = RawServer()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -47,8 +48,11 @@ async def listening(handler: Handler) -> AsyncGenerator[RawServer, None]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    raw.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    if path is None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        raw.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    else:
+        server = await asyncio.start_unix_server(serve, path)
     try:
         yield raw
     finally:
@@ -59,7 +63,7 @@ async def listening(handler: Handler) -> AsyncGenerator[RawServer, None]:
 
 
 @asynccontextmanager
-async def answering(*answers: bytes | None) -> AsyncGenerator[RawServer, None]:
+async def answering(*answers: bytes | None, path: Path | None = None) -> AsyncGenerator[RawServer, None]:
     """Answers each request, on whatever connection, with the next bytes, and closes for `None`."""
     left = list(answers)
     raw: RawServer
@@ -73,7 +77,7 @@ async def answering(*answers: bytes | None) -> AsyncGenerator[RawServer, None]:
             writer.write(answer)
             await writer.drain()
 
-    async with listening(handler) as raw:
+    async with listening(handler, path) as raw:
         yield raw
 
 

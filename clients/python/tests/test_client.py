@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from keyfob import Client, Conflict, Device, Misconfigured, Refused, Unavailable
 
 from .conftest import Serving
 from .raw import answering
-from .test_transport import answer
+from .test_transport import answer, token
 
 pytestmark = pytest.mark.anyio
 NO_SESSION = "01a22397-6e4d-7cc3-bff8-92b41844c1dc"
@@ -244,7 +245,7 @@ async def test_the_environment_is_read_at_first_use(server: Serving, monkeypatch
         await web.check("kfs_x")
     monkeypatch.setenv("KEYFOB_URL", server.url)
     monkeypatch.setenv("KEYFOB_CLIENT_ID", "web")
-    monkeypatch.setenv("KEYFOB_CLIENT_SECRET", server.credentials["web"])
+    monkeypatch.setenv("KEYFOB_CLIENT_SECRET", server.environment["KEYFOB_CLIENT_SECRET"])
     async with web:
         assert await web.check("kfs_x") is None
 
@@ -258,10 +259,13 @@ async def test_a_wrong_url_is_named(url: str) -> None:
         await Client(url, "web", "kfc_").check("kfs_x")
 
 
-async def test_a_unix_socket_is_an_address(server: Serving) -> None:
-    path = f"{server.folder}/data/admin.sock"
-    async with Client(f"unix:{path}", "web", server.credentials["web"]) as web:
-        assert (await web.open("unix")).session.subject == "unix"
+async def test_a_unix_socket_is_an_address(tmp_path: Path) -> None:
+    path = tmp_path / "keyfob.sock"
+    async with answering(answer(token("alice")), path=path), Client(f"unix:{path}", "web", "kfc_") as web:
+        assert (await web.introspect("t")).subject == "alice"  # type: ignore[union-attr]
+    async with Client(f"unix:{path}x", "web", "kfc_") as web:
+        with pytest.raises(Unavailable, match=r"keyfob\.sockx"):
+            await web.introspect("t")
 
 
 async def test_secrets_are_not_printed(server: Serving, caplog: pytest.LogCaptureFixture) -> None:
@@ -273,7 +277,7 @@ async def test_secrets_are_not_printed(server: Serving, caplog: pytest.LogCaptur
         for secret in (
             issued.session_token,
             issued.tokens.access_token,
-            server.credentials["web"],
+            server.environment["KEYFOB_CLIENT_SECRET"],
             "private",
         ):
             assert secret not in printed
@@ -294,7 +298,7 @@ async def test_an_unreadable_server_time_or_member_breaks_nothing() -> None:
 
 
 def test_the_synchronous_client_is_the_same(server: Serving) -> None:
-    with sync.Client(server.url, "web", server.credentials["web"]) as web:
+    with sync.Client(server.url, "web", server.environment["KEYFOB_CLIENT_SECRET"]) as web:
         issued = web.open("sync", acr="aal1")
         found = web.check(issued.session_token)
         assert found is not None
@@ -310,14 +314,14 @@ def test_the_synchronous_client_is_the_same(server: Serving) -> None:
         assert web.read(found.id).state == "ended"  # type: ignore[union-attr]
         with pytest.raises(Refused):
             web.open("")
-    with sync.Client(server.url, "audit", server.credentials["audit"]) as audit:
+    with sync.Client(server.url, "audit", server.environment["KEYFOB_CLIENT_SECRET"]) as audit:
         assert next(iter(audit.events())).type == "client.created"
 
 
 def test_the_synchronous_client_serves_many_threads_and_loops(server: Serving) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    web = sync.Client(server.url, "web", server.credentials["web"], connections=4)
+    web = sync.Client(server.url, "web", server.environment["KEYFOB_CLIENT_SECRET"], connections=4)
     tokens = [web.open(f"t{n}").session_token for n in range(8)]
     with ThreadPoolExecutor(8) as threads:
         found = threads.map(web.check, tokens * 25)

@@ -79,7 +79,7 @@ async def test_ten_thousand_cancellations_mix_up_no_answers(server: Serving) -> 
 
 async def test_ten_thousand_cancellations_mix_up_no_answers_in_chunks(server: Serving) -> None:
     tokens = await users(server)
-    secret = server.credentials["web"]
+    secret = server.environment["KEYFOB_CLIENT_SECRET"]
     async with (
         chunking_proxy(server.url) as proxy,
         Client(proxy.url, "web", secret, timeout=10, connections=8) as asking,

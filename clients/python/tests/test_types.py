@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fastapi import Request
 from typing_extensions import assert_type
 
 from keyfob import AccessToken, Client, Data, Issued, Session, Tokens, TokenSource, sync
+from keyfob.fastapi import Dependency, Keyfob
 
 
 async def asynchronous(client: Client, session: Session) -> None:
@@ -46,6 +48,20 @@ def test_the_core_needs_no_framework() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
+def test_the_pytest_plugin_loads_nothing_but_pytest() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, keyfob.pytest; "
+        "print([m for m in sys.modules if m.startswith(('keyfob.', 'httptools', 'fastapi'))])"
+    )
+    assert (
+        subprocess.check_output([sys.executable, "-c", code], text=True)
+        == "['keyfob._version', 'keyfob.pytest']\n"
+    )
+
+
 def test_the_versions_are_the_servers() -> None:
     import re
     from importlib.metadata import version
@@ -64,3 +80,15 @@ def test_everything_that_is_exported_exists() -> None:
 
     assert all(getattr(keyfob, name) for name in keyfob.__all__)
     assert set(dir(keyfob)) == set(keyfob.__all__)
+
+
+async def dependencies(auth: Keyfob, request: Request) -> None:
+    assert_type(await auth.session()(request), Session)
+    assert_type(await auth.session(acr="aal2")(request), Session)
+    assert_type(await auth.session(optional=False)(request), Session)
+    assert_type(await auth.session(optional=True)(request), Session | None)
+    assert_type(await auth.token("read")(request), AccessToken)
+    assert_type(await auth.principal("read")(request), Session | AccessToken)
+    assert_type(await auth.websocket()(request), Session)
+    assert_type(auth.session(optional=True), Dependency[Session | None])
+    assert_type(await auth.sign_in(request, "alice"), Session)

@@ -1,4 +1,4 @@
-"""Sessions that can be revoked: the client of the keyfob server."""
+"""Sessions that can be revoked: the client of the keyfob server. `keyfob.fastapi` is the part for FastAPI."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -243,7 +243,7 @@ class Client:
         if task is None or task.done() or task.get_loop() is not loop:
             task = loop.create_task(self._refresh(refresh_token, client_id))
             self._refreshes[key] = task
-            task.add_done_callback(lambda _: self._refreshes.pop(key, None))
+            task.add_done_callback(partial(self._forget_refresh, key))
         return await asyncio.shield(task)
 
     async def end(self, session: Session | str, *, subject: str | None = None) -> bool:
@@ -405,6 +405,10 @@ class Client:
         begun = time.monotonic()
         answer = await self._send("POST", target, content=content, headers=headers, retry=retry)
         return Issued.of(http.read(answer), _moment(answer, begun))
+
+    def _forget_refresh(self, key: bytes, task: asyncio.Task[Tokens | None]) -> None:
+        if self._refreshes.get(key) is task:
+            del self._refreshes[key]
 
     async def _refresh(self, refresh_token: str, client_id: str | None) -> Tokens | None:
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}

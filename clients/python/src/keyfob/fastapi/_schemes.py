@@ -1,0 +1,75 @@
+"""The security schemes, as the application's own OpenAPI document shows them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
+from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection
+
+COOKIE = "keyfob session"
+BEARER = "keyfob access token"
+RESPONSES = {
+    "401": {"description": "Not authenticated, or a more recent or stronger authentication is needed"},
+    "403": {"description": "The scope is not sufficient, or the request comes from another site"},
+    "503": {"description": "keyfob does not answer; nothing is known about the credentials"},
+}
+
+
+class CookieScheme(SecurityBase):
+    """The session cookie; FastAPI's own takes no WebSocket before 0.136."""
+
+    def __init__(self, name: str) -> None:
+        self.scheme_name = COOKIE
+        self.name = name
+        self.model = APIKey.model_validate(
+            {
+                "type": "apiKey",
+                "in": APIKeyIn.cookie,
+                "name": name,
+                "description": "Sign in on this site in the same browser: it sends the cookie by itself.",
+            }
+        )
+
+    async def __call__(self, connection: HTTPConnection) -> str | None:
+        """The cookie, if it is sent."""
+        return connection.cookies.get(self.name)
+
+
+class BearerScheme(SecurityBase):
+    """An access token."""
+
+    def __init__(self) -> None:
+        self.scheme_name = BEARER
+        self.model = HTTPBearer(bearerFormat="PASETO")
+
+    async def __call__(self, connection: HTTPConnection) -> str | None:
+        """The token, if one is sent (RFC 6750 §2.1)."""
+        return bearer_token(connection)
+
+
+def bearer_token(connection: HTTPConnection) -> str | None:
+    """The token of `Authorization: Bearer`, if that is sent exactly once."""
+    sent = connection.headers.getlist("authorization")
+    scheme, _, token = (sent[0] if len(sent) == 1 else "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def document_refusals(openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """Adds 401, 403 and 503 to the operations that have one of the schemes."""
+
+    def documented() -> dict[str, Any]:
+        document = openapi()
+        for path in document.get("paths", {}).values():
+            for operation in path.values():
+                if _has_scheme(operation):
+                    for status, response in RESPONSES.items():
+                        operation["responses"].setdefault(status, response)
+        return document
+
+    return documented
+
+
+def _has_scheme(operation: dict[str, Any]) -> bool:
+    security: list[dict[str, Any]] = operation.get("security", [])
+    return any(name in (COOKIE, BEARER) for demand in security for name in demand)
