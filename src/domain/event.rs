@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::end::EndReason;
-use super::id::{ClientId, KeyId, SessionId, Subject, TokenId};
+use super::id::{ClientId, KeyId, Position, SessionId, Subject, TokenId};
 use super::names::names;
 use super::time::Timestamp;
 
@@ -30,6 +30,33 @@ pub struct Event {
     pub address: Option<[u8; 16]>,
     /// The reason that the caller gave.
     pub note: Option<Box<str>>,
+    /// Which callers the feed shows it to; `None` if it concerns all, or was recorded by an earlier keyfob.
+    pub reach: Option<Reach>,
+}
+
+/// Who can have learned, by introspection or a check, what an event changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// The names of those that something was issued to or opened by, each with the position at which it was.
+    pub parties: Vec<(Box<str>, Position)>,
+    /// The audiences of the access tokens.
+    pub audiences: Vec<Box<str>>,
+}
+
+impl Reach {
+    /// Adds a party, once.
+    pub fn add_party(&mut self, name: &str, issued: Position) {
+        if !self.parties.iter().any(|(known, at)| **known == *name && *at == issued) {
+            self.parties.push((name.into(), issued));
+        }
+    }
+
+    /// Adds an audience, once.
+    pub fn add_audience(&mut self, audience: &str) {
+        if !self.audiences.iter().any(|known| **known == *audience) {
+            self.audiences.push(audience.into());
+        }
+    }
 }
 
 impl Event {
@@ -49,6 +76,7 @@ impl Event {
             generations_behind: None,
             address: None,
             note: None,
+            reach: None,
         }
     }
 }

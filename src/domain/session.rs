@@ -18,6 +18,7 @@ mod change;
 mod device;
 mod families;
 mod opening;
+mod reach;
 mod renewal;
 mod revocation;
 mod room;
@@ -299,16 +300,6 @@ impl Session {
             Standing::Active => None,
             Standing::Ended(end) => Some(end.at.plus(retention)),
             Standing::Expired => Some(self.deadline().plus(retention)),
-        }
-    }
-
-    /// An event about this session.
-    pub fn event(&self, kind: EventKind, at: Timestamp, by: &str) -> Event {
-        Event {
-            session: Some(self.id),
-            subject: Some(self.subject.clone()),
-            client: Some(self.client_id.clone()),
-            ..Event::new(kind, at, by)
         }
     }
 

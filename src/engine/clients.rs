@@ -7,7 +7,7 @@ use super::{Engine, Result};
 use crate::domain::access::TokenFormat;
 use crate::domain::caller::{Administer, Granted};
 use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission, distinct};
-use crate::domain::event::{Event, EventKind};
+use crate::domain::event::{Event, EventKind, Reach};
 use crate::domain::id::{ClientId, Hash, Position};
 use crate::domain::names::ENGINE;
 use crate::domain::policy::LIFETIME_MAX;
@@ -248,7 +248,7 @@ impl<S: Store> Engine<S> {
         let id = target.id.clone();
         let declare = move |stored: &mut Option<Client>, _: &_| {
             let mut wanted = Client { declared: true, ..target.clone() };
-            let kind = match stored {
+            let event = match stored {
                 Some(client) if !client.declared && !client.disabled => {
                     return Decision::answer(Err(Refusal::Conflict.because(format!(
                         "[[client]] {}: a client of this name was registered through the API; delete it or choose another client_id",
@@ -262,11 +262,10 @@ impl<S: Store> Engine<S> {
                         return Decision::answer(Ok(()));
                     }
                     wanted.updated_at = now;
-                    EventKind::ClientUpdated
+                    updated(client, &wanted, now, ENGINE)
                 }
-                None => EventKind::ClientCreated,
+                None => about(&wanted, EventKind::ClientCreated, now, ENGINE),
             };
-            let event = about(&wanted, kind, now, ENGINE);
             *stored = Some(wanted);
             Decision::with_events(Ok(()), vec![event])
         };
@@ -291,8 +290,9 @@ impl<S: Store> Engine<S> {
                 return Decision::answer(Err(refused));
             }
             wanted.updated_at = now;
+            let event = updated(client, &wanted, now, &by);
             *client = wanted;
-            Decision::with_events(Ok(client.clone()), vec![about(client, EventKind::ClientUpdated, now, &by)])
+            Decision::with_events(Ok(client.clone()), vec![event])
         });
         Ok(changed.await??)
     }
@@ -368,6 +368,17 @@ fn apply_fields(mut client: Client, fields: &ClientFields) -> std::result::Resul
 fn about(client: &Client, kind: EventKind, at: Timestamp, by: &str) -> Event {
     let mut event = Event::new(kind, at, by);
     event.client = Some(client.id.clone());
+    let parties = vec![(client.id.as_str().into(), client.incarnation)];
+    event.reach = Some(Reach { parties, audiences: client.audiences.clone() });
+    event
+}
+
+/// Also reaches those who serve an audience that the client has no longer: there are tokens for it.
+fn updated(before: &Client, after: &Client, at: Timestamp, by: &str) -> Event {
+    let mut event = about(after, EventKind::ClientUpdated, at, by);
+    if let Some(reach) = &mut event.reach {
+        before.audiences.iter().for_each(|audience| reach.add_audience(audience));
+    }
     event
 }
 

@@ -6,7 +6,7 @@ use crate::domain::access::{AccessToken, IssuedFor};
 use crate::domain::caller::Caller;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::end::{End, EndReason};
-use crate::domain::event::{Event, EventKind};
+use crate::domain::event::{Event, EventKind, Reach};
 use crate::domain::id::SessionId;
 use crate::domain::refusal::Refused;
 use crate::domain::session::{Decision, RevokedToken, Session};
@@ -71,11 +71,13 @@ impl<S: Store> Engine<S> {
     async fn revoke_access_token(&self, caller: &Caller, token: &AccessToken, now: Timestamp) -> Result<()> {
         let revocation = RevokedToken { id: token.id, expires_at: token.expires_at };
         match token.issued_for {
-            IssuedFor::Client { .. } => {
+            IssuedFor::Client { issued } => {
                 caller.check_revoke(&token.client_id, None)?;
+                let parties = vec![(token.client_id.as_str().into(), issued)];
+                let reach = Some(Reach { parties, audiences: vec![token.audience.clone()] });
                 let (client, token) = (Some(token.client_id.clone()), Some(token.id));
                 let event = Event::new(EventKind::TokenRevoked, now, caller.name());
-                self.store.revoke_token(revocation, Event { client, token, ..event }).await?;
+                self.store.revoke_token(revocation, Event { client, token, reach, ..event }).await?;
                 Ok(())
             }
             IssuedFor::Session { id, family, .. } => {

@@ -9,7 +9,7 @@ use sha2::Sha256;
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOff;
 use crate::domain::epoch::Epochs;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Reach};
 use crate::domain::family::RetryWindow;
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
@@ -29,6 +29,8 @@ pub use session::{SessionRecord, WindowRef};
 const VERSION: u8 = 1;
 /// Version 2 added the incarnation, at the end.
 const CLIENT_VERSION: u8 = 2;
+/// Version 2 added the reach, at the end.
+const EVENT_VERSION: u8 = 2;
 /// Version (1) and checksum (4).
 const FRAME_BYTES: usize = 5;
 /// The text whose MAC identifies the master key.
@@ -109,13 +111,20 @@ impl Codec {
     pub fn encode_event(&self, position: u64, event: &Event) -> Vec<u8> {
         let at = event.at.millis().to_be_bytes();
         let mut bytes = at.to_vec();
-        bytes.extend(self.seal(&event_name(at, position), event));
+        bytes.push(EVENT_VERSION);
+        bytes.extend(self.sealer.seal(&event_name(at, position), &postcard(event)));
         bytes
     }
 
+    /// An event of version 1 has no reach.
     pub fn decode_event(&self, position: u64, bytes: &[u8]) -> Decoded<Event> {
-        let (at, sealed) = bytes.split_first_chunk().ok_or("too short")?;
-        self.open(&event_name(*at, position), sealed)
+        let (at, rest) = bytes.split_first_chunk().ok_or("too short")?;
+        let (version, sealed) = versioned(EVENT_VERSION, rest)?;
+        let mut opened = self.unseal(&event_name(*at, position), sealed)?;
+        if version == 1 {
+            opened.extend(postcard(&None::<Reach>));
+        }
+        unpostcard(&opened)
     }
 
     fn seal(&self, name: &[u8], value: &impl Serialize) -> Vec<u8> {
@@ -126,9 +135,11 @@ impl Codec {
 
     fn open<T: DeserializeOwned>(&self, name: &[u8], bytes: &[u8]) -> Decoded<T> {
         let (_, sealed) = versioned(VERSION, bytes)?;
-        unpostcard(
-            &self.sealer.open(name, sealed).ok_or("cannot be opened under its key and the master key")?,
-        )
+        unpostcard(&self.unseal(name, sealed)?)
+    }
+
+    fn unseal(&self, name: &[u8], sealed: &[u8]) -> Decoded<Vec<u8>> {
+        self.sealer.open(name, sealed).ok_or("cannot be opened under its key and the master key")
     }
 }
 

@@ -58,15 +58,13 @@ impl Session {
         if !self.is_active(now, cuts) {
             return Err(Refused::session_not_active());
         }
-        let client_id = new.client_id.clone();
         let Some(number) = self.add_family(new, cuts.head.next(), now, cuts) else {
             let why =
                 format!("the session has {FAMILIES_MAX} active families, or has used all their numbers");
             return Err(Refusal::Conflict.because(why));
         };
-        let mut opened = self.event(EventKind::FamilyOpened, now, by);
-        (opened.client, opened.family) = (Some(client_id), Some(number));
-        Ok((number, opened))
+        let family = self.family(number).expect("it was just added");
+        Ok((number, self.family_event(EventKind::FamilyOpened, family, now, by)))
     }
 
     /// Adds a family, issued at `issued`; `None` when the session has as many as it can have.
@@ -102,14 +100,13 @@ impl Session {
 
     /// Ends one family; the session stays active. Changes nothing if either is not active.
     pub fn close_family(&mut self, number: u16, end: End, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
-        if !self.is_active(now, cuts) || !self.family_is_active(number, cuts) {
+        let active = |family: &&Family| family.number == number && family.is_active(cuts);
+        let Some(family) = self.families.iter().find(active).filter(|_| self.is_active(now, cuts)) else {
             return vec![];
-        }
-        let mut ended = self.event(EventKind::FamilyEnded, end.at, &end.by);
-        ended.family = Some(number);
+        };
+        let mut ended = self.family_event(EventKind::FamilyEnded, family, end.at, &end.by);
         ended.reason = Some(end.reason);
         if let Some(family) = self.families.iter_mut().find(|family| family.number == number) {
-            ended.client = Some(family.client_id.clone());
             family.finish(end);
         }
         // All tokens of the family are inactive now.

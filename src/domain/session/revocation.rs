@@ -57,7 +57,10 @@ impl Session {
             };
         }
         self.revoked_tokens.push(Revocation { token, family });
-        vec![Event { token: Some(token.id), family, ..self.event(EventKind::TokenRevoked, now, by) }]
+        let issued_in = family.and_then(|number| self.family(number));
+        let reach = Some(self.reach(family.is_none().then_some(&*self.audience), issued_in));
+        let event = self.event(EventKind::TokenRevoked, now, by);
+        vec![Event { token: Some(token.id), family, reach, ..event }]
     }
 
     pub(super) fn forget_old_revocations(&mut self, now: Timestamp) {

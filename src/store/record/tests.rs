@@ -114,6 +114,12 @@ fn event() -> Event {
     event
 }
 
+#[test]
+fn an_event_of_version_1_has_no_reach() {
+    let expected = Event { reach: None, ..event() };
+    assert_eq!(codec().decode_event(1_000, &golden_v1("event")), Ok(expected));
+}
+
 fn client() -> Client {
     Client {
         id: "app".parse().unwrap(),

@@ -45,6 +45,7 @@ every_backend! {
     an_id_is_opened_once
     data_lies_beside_its_session
     a_change_survives_a_refusal
+    an_event_is_kept_with_those_whom_it_concerns
     racing_updates_are_serial
     racing_retries_of_one_refresh_make_one_rotation
     without_a_window_one_of_racing_refreshes_wins
@@ -133,6 +134,20 @@ async fn a_change_survives_a_refusal(store: Arc<impl Store>) {
         kinds(&*store).await,
         [EventKind::SessionOpened, EventKind::RefreshReused, EventKind::SessionEnded]
     );
+}
+
+/// The feed decides by what was so when the event was written, whatever changes or is removed since.
+async fn an_event_is_kept_with_those_whom_it_concerns(store: Arc<impl Store>) {
+    let mut second = session(1, "alice", "app");
+    second.opened_by = "bff".into();
+    second.families[0].audience = "https://other.example".into();
+    store.open(opening(second)).await.unwrap().unwrap();
+    close(&*store, 1, 5).await;
+    let (position, ended) = log(&*store).await.pop().unwrap();
+    let at = |name: &str| (name.into(), Position(1));
+    let reach = ended.reach.unwrap();
+    assert_eq!((position, reach.parties), (Position(2), vec![at("bff"), at("app")]));
+    assert_eq!(reach.audiences, ["https://api.example".into(), "https://other.example".into()]);
 }
 
 async fn racing_updates_are_serial(store: Arc<impl Store>) {
