@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::client::{Client, Incarnation, Permission};
 use super::end::EndReason;
+use super::event::Reach;
 use super::id::{ClientId, Position};
 use super::names::ADMIN_SOCKET;
 use super::refusal::{Refusal, Refused};
@@ -118,6 +119,14 @@ impl Caller {
             None => self.owns(session),
             Some(audience) => self.may_introspect_access_token(issued_to, audience),
         }
+    }
+
+    /// Whether the caller is one of the parties of an event, or serves one of its audiences.
+    pub fn is_reached_by(&self, reach: &Reach) -> bool {
+        self.may(Permission::IntrospectAny)
+            || matches!(self, Self::Client(client) if
+                reach.parties.iter().any(|(name, issued)| client.was(name, *issued))
+                    || reach.audiences.iter().any(|audience| client.serves.contains(audience)))
     }
 
     /// Whether introspection answers the caller for a refresh or session token: one issued to it, or of a

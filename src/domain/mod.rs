@@ -10,6 +10,7 @@ pub mod end;
 pub(crate) mod epoch;
 pub mod event;
 pub mod family;
+pub mod feed;
 pub(crate) mod gate;
 pub(crate) mod hidden;
 pub mod id;

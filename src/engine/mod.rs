@@ -34,6 +34,7 @@ pub(crate) mod counts;
 pub(crate) mod end;
 pub(crate) mod events;
 pub(crate) mod families;
+pub(crate) mod feed;
 pub(crate) mod introspect;
 pub(crate) mod issue;
 pub(crate) mod keys;

@@ -75,6 +75,7 @@ pub const ROUTES: &[(&str, &str, Access)] = {
         ("POST",   "/v1/keys/rotate",                         Needs(Admin)),
         ("DELETE", "/v1/keys/{kid}",                          Needs(Admin)),
 
+        ("GET",    "/v1/feed",                                Needs(Introspect)),
         ("GET",    "/v1/events",                              Needs(Events)),
         ("GET",    "/v1/db/backup",                           Needs(Admin)),
         ("GET",    "/v1/db/check",                            Needs(Admin)),
@@ -126,7 +127,7 @@ pub fn wire<S: Store>(
                 engine: engine.clone(),
                 authorization_endpoint: authorization_endpoint.clone(),
             },
-            // Within one tuple, of which the framework takes sixteen.
+            // The framework takes at most sixteen: some are within a tuple.
             (
                 api::sessions::SessionsApi { engine: engine.clone(), cookie: cookie.clone() },
                 api::check::CheckApi(engine.clone()),
@@ -142,7 +143,10 @@ pub fn wire<S: Store>(
             api::subjects::SubjectsApi(engine.clone()),
             api::clients::ClientsApi(engine.clone()),
             api::keys::KeysApi(engine.clone()),
-            api::events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
+            (
+                api::events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
+                api::feed::FeedApi { engine: engine.clone(), request_timeout: limits.request_timeout },
+            ),
             api::health::HealthApi(engine.clone()),
             api::metrics::MetricsApi { engine: engine.clone(), metrics: metrics.clone() },
             api::db::DbApi(engine.clone()),

@@ -260,6 +260,7 @@ RIGHT = {
     "revoke": revocable,
     "forwardAuth": asked_by_a_proxy,
     # From the beginning, which the log has reached; and nobody waits here.
+    "readFeed": lambda fields, _: in_place_of(fields, after="0", since=60 if fields.get("after") is None else LEFT_OUT, wait=0),
     "readEvents": lambda fields, _: in_place_of(fields, after="0", wait=0),
 }
 

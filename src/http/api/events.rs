@@ -106,7 +106,8 @@ impl<S: Store> EventsApi<S> {
     }
 }
 
-fn no_wait() -> Whole<0, 60> {
+/// A request that does not say how long to wait is answered at once.
+pub(super) fn no_wait() -> Whole<0, 60> {
     Whole(0)
 }
 

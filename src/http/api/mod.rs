@@ -6,6 +6,7 @@ pub(crate) mod clients;
 pub(crate) mod db;
 pub(crate) mod events;
 pub(crate) mod families;
+pub(crate) mod feed;
 pub(crate) mod forward_auth;
 pub(crate) mod gates;
 pub(crate) mod health;

@@ -67,7 +67,7 @@ fn drop_impossible_answers(path: &str, operation: &mut Value) {
         .any(|parameter| parameter["name"] == "If-Match");
     let changes_client = operation["operationId"] == "deleteClient";
     let rotates = operation["operationId"] == "rotateKey";
-    let reads_log = operation["operationId"] == "readEvents";
+    let reads_log = operation["operationId"] == "readEvents" || operation["operationId"] == "readFeed";
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     responses.retain(|status, _| match &**status {
         "400" => has_body || has_credentials,

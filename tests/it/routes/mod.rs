@@ -3,6 +3,7 @@
 mod clients;
 mod events;
 mod every_route;
+mod feed;
 mod forward_auth;
 mod gates;
 mod introspect;
