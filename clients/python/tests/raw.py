@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,7 +32,9 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def listening(handler: Handler, path: Path | None = None) -> AsyncGenerator[RawServer, None]:
+async def listening(
+    handler: Handler, path: Path | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[RawServer, None]:
     raw = RawServer()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -44,12 +47,14 @@ async def listening(handler: Handler, path: Path | None = None) -> AsyncGenerato
             await handler(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
+        except RuntimeError:
+            assert writer.is_closing()  # how uvloop says ConnectionError
         finally:
             tasks.discard(task)
             writer.close()
 
     if path is None:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
         raw.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     else:
         server = await asyncio.start_unix_server(serve, path)
@@ -63,7 +68,9 @@ async def listening(handler: Handler, path: Path | None = None) -> AsyncGenerato
 
 
 @asynccontextmanager
-async def answering(*answers: bytes | None, path: Path | None = None) -> AsyncGenerator[RawServer, None]:
+async def answering(
+    *answers: bytes | None, path: Path | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[RawServer, None]:
     """Answers each request, on whatever connection, with the next bytes, and closes for `None`."""
     left = list(answers)
     raw: RawServer
@@ -77,7 +84,7 @@ async def answering(*answers: bytes | None, path: Path | None = None) -> AsyncGe
             writer.write(answer)
             await writer.drain()
 
-    async with listening(handler, path) as raw:
+    async with listening(handler, path, tls) as raw:
         yield raw
 
 

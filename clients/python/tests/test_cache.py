@@ -9,6 +9,8 @@ import pytest
 from keyfob import Client, Unavailable
 
 from .conftest import Serving
+from .raw import listening, read_request
+from .test_transport import answer
 
 pytestmark = pytest.mark.anyio
 BOUND = 3.0
@@ -178,3 +180,44 @@ def test_a_bound_that_the_feed_cannot_keep_is_an_error() -> None:
     for cache in (0, 0.5, 2.9, -1):
         with pytest.raises(ValueError, match="3 or more"):
             Client(cache=cache)
+
+
+@pytest.mark.parametrize(("kind", "lifetime"), [("session", 3), ("token", 3), ("idle", 20)])
+async def test_remaining_seconds_are_reckoned_from_the_servers_date(kind: str, lifetime: int) -> None:
+    """The clock of this machine is years ahead of the server's; the answer ends in `lifetime` seconds there.
+
+    One second is taken off, since `Date` has no fractions; of the idle timeout, a tenth is used.
+    """
+    ends = f"2020-01-01T00:00:{lifetime:02}Z"
+    session = {"id": "s", "subject": "alice", "client_id": "web", "authenticated_at": "2020-01-01T00:00:00Z"}
+    late = "2020-01-02T00:00:00Z"
+    session |= {"idle_expires_at": ends if kind == "idle" else late}
+    session |= {"expires_at": ends if kind == "session" else late}
+    checked = {"active": True, "session": session, "token": {"kind": "session", "scope": ""}, "feed_seq": "5"}
+    token = {"active": True, "token_type": "Bearer", "sub": "alice", "client_id": "web", "sid": "s"}
+    token |= {"exp": 1577836800 + lifetime, "feed_seq": "5"}
+    asked: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await read_request(reader)
+            if b"/v1/feed" in request:
+                await asyncio.sleep(0.2 if b"wait=1" in request else 0)
+                writer.write(answer({"items": [], "next": "5", "head": "5"}))
+            else:
+                asked.append(request)
+                value = token if kind == "token" else checked
+                writer.write(answer(value, b"date: Wed, 01 Jan 2020 00:00:00 GMT"))
+
+    async with listening(handler) as raw, Client(raw.url, "web", "kfc_", cache=BOUND) as web:
+
+        async def ask() -> None:
+            assert await (web.introspect("t") if kind == "token" else web.check("kfs_t"))
+
+        begun = time.monotonic()
+        await ask()
+        await asyncio.sleep(0.05)
+        while len(asked) == 1:
+            await ask()
+            await asyncio.sleep(0.02)
+        assert 1.8 < time.monotonic() - begun < 2.3

@@ -1,18 +1,19 @@
 """The dependencies, and what a request that is not let in is answered with."""
 
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 
-from keyfob import Session, sync
+from keyfob import Conflict, Session, sync
 from keyfob.fastapi import Keyfob, local_path
 from keyfob.testing import browser, give_cookie
 
 from .application import make_app
-from .conftest import Serving
+from .conftest import CLIENTS, Serving
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
 
@@ -149,6 +150,19 @@ def test_signing_in_again_ends_the_session_before(page: TestClient) -> None:
     assert page.get("/sessions/dora").json() == 1
     sign_in(page, "emil")
     assert (page.get("/sessions/dora").json(), page.get("/sessions/emil").json()) == (0, 1)
+
+
+def test_signing_in_again_needs_no_room_for_a_second_session(tmp_path: Path) -> None:
+    """The replaced session is ended first; else it would be the one that is too many."""
+    config = tmp_path / "keyfob.toml"
+    config.write_text('[policy.default]\nmax_sessions_per_subject = 1\nwhen_full = "refuse"\n')
+    with Serving(CLIENTS, config=config) as server:
+        page, other = (browser(make_app(server.keyfob()), follow_redirects=False) for _ in range(2))
+        for _ in range(3):
+            sign_in(page)
+        assert page.get("/").json() == "alice"
+        with pytest.raises(Conflict):
+            other.post("/login?user=alice")
 
 
 def test_a_remembered_session_has_a_cookie_that_lasts(page: TestClient) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import ssl
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
 from keyfob import Client, Unavailable
 
@@ -15,8 +19,18 @@ from .conftest import Serving
 from .raw import answering, chunking_proxy, listening, read_request
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """uvicorn runs applications on uvloop where it is installed."""
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
 USERS = 40
-CANCELLATIONS = 10_000
+CANCELLATIONS = {"asyncio": 10_000, "uvloop": 2_000}
 
 
 def answer(value: object, *headers: bytes, status: bytes = b"200 OK") -> bytes:
@@ -38,9 +52,11 @@ async def subjects(asking: Client, *tokens: str) -> list[str | None]:
     return [token.subject if token else None for token in found]
 
 
-async def storm(asking: Client, tokens: dict[str, str], cancellations: int) -> int:
+async def storm(asking: Client, tokens: dict[str, str]) -> int:
     """Asks for random users, cancels each question at a random moment, and checks every answer that comes."""
     chance = random.Random(7)
+    uvloop = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+    cancellations = CANCELLATIONS["uvloop" if uvloop else "asyncio"]
     answered = 0
 
     async def ask(subject: str) -> None:
@@ -74,7 +90,7 @@ async def users(serving: Serving) -> dict[str, str]:
 async def test_ten_thousand_cancellations_mix_up_no_answers(server: Serving) -> None:
     tokens = await users(server)
     async with server.client(timeout=10, connections=8) as asking:
-        assert await storm(asking, tokens, CANCELLATIONS) > USERS
+        assert await storm(asking, tokens) > USERS
 
 
 async def test_ten_thousand_cancellations_mix_up_no_answers_in_chunks(server: Serving) -> None:
@@ -84,7 +100,7 @@ async def test_ten_thousand_cancellations_mix_up_no_answers_in_chunks(server: Se
         chunking_proxy(server.url) as proxy,
         Client(proxy.url, "web", secret, timeout=10, connections=8) as asking,
     ):
-        assert await storm(asking, tokens, CANCELLATIONS) > USERS
+        assert await storm(asking, tokens) > USERS
 
 
 async def test_a_connection_is_used_again_after_one_complete_answer() -> None:
@@ -221,3 +237,41 @@ async def test_no_server_is_an_outage() -> None:
     async with client("http://127.0.0.1:9") as asking:
         with pytest.raises(Unavailable, match="cannot connect"):
             await asking.introspect("a")
+
+
+async def test_tls_is_verified_against_the_roots_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    certificate: Any = authority.issue_cert("localhost")
+    certificate.configure_cert(context)
+    async with answering(answer(token("a")), answer(token("b")), tls=context) as raw:
+        url = raw.url.replace("http://127.0.0.1", "https://localhost")
+        async with client(url) as asking:
+            with pytest.raises(Unavailable, match="certificate verify failed"):
+                await asking.introspect("a")
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        async with client(url) as asking:
+            assert await subjects(asking, "a", "b") == ["a", "b"]
+        async with client(url.replace("localhost", "127.0.0.1")) as asking:
+            with pytest.raises(Unavailable, match="certificate"):
+                await asking.introspect("a")
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyfob._http.IDLE_S", 0.05)
+    async with answering(answer(token("a")), answer(token("b"))) as raw, client(raw.url) as asking:
+        await asking.introspect("a")
+        await asyncio.sleep(0.1)
+        await asking.introspect("b")
+        assert raw.connections == 2
+
+
+async def test_closing_leaves_no_connection_and_no_task(server: Serving) -> None:
+    async with server.client(cache=3) as web:
+        issued = await web.open("alice")
+        await asyncio.gather(*(web.check(issued.session_token) for _ in range(10)))
+    await asyncio.sleep(0.05)
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("keyfob")] == []

@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
     async def exchange(self, request: bytes, deadline: float) -> Answer:
         """Sends the request and returns its answer; closes the connection unless it is reusable."""
         transport = self._transport
-        if transport is None or self._closed:
+        if transport is None or self._closed or transport.is_closing():
             raise Broken("the connection is closed")
         self._reset()
         waiter: asyncio.Future[Answer] = self._loop.create_future()

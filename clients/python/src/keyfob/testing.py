@@ -50,14 +50,23 @@ class Server:
 
     Its clients come from a file: from `[[client]]`, or from `[[tool.keyfob.client]]` of a `pyproject.toml`;
     without a file there is one, `dev`. `client` names the one whose credentials are wanted, else the first.
+    `config` is a configuration file, for its policies.
     """
 
-    def __init__(self, clients: str | os.PathLike[str] | None = None, *, client: str | None = None) -> None:
+    def __init__(
+        self,
+        clients: str | os.PathLike[str] | None = None,
+        *,
+        client: str | None = None,
+        config: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._arguments = ["--clock"]
         if clients is not None:
             self._arguments += ["--clients", os.fspath(clients)]
         if client is not None:
             self._arguments += ["--client", client]
+        if config is not None:
+            self._arguments += ["--config", os.fspath(config)]
         self._process: subprocess.Popen[str] | None = None
         self.environment: Mapping[str, str] = {}
         """`KEYFOB_URL`, `KEYFOB_CLIENT_ID` and `KEYFOB_CLIENT_SECRET`."""

@@ -230,11 +230,11 @@ class Keyfob(Client):
         """
         outgoing = self._changing(request)
         device = Device(label, *_visitor(request))
+        await self._end_cookie(request)  # first: it may be the one that is too many
         issued = await self.open(
             subject, device=device, remember=remember, acr=acr, amr=amr, claims=claims, data=data
         )
         self._set_cookie(outgoing, issued)
-        await self._end_cookie(request)
         return issued.session
 
     async def step_up(
