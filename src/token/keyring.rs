@@ -117,6 +117,10 @@ impl SigningKeyEntry {
         })
     }
 
+    fn signs_by(&self, algorithm: Algorithm) -> bool {
+        self.status == KeyStatus::Active && self.id.algorithm() == algorithm
+    }
+
     /// Signs `message` as a token in `format`; `None` if that needs another algorithm. An Ed25519 key serves two
     /// formats: the signed bytes begin with a different byte in each (docs/decisions/0010).
     pub(super) fn sign(&self, message: Vec<u8>, format: TokenFormat) -> Option<String> {
@@ -146,8 +150,6 @@ impl fmt::Debug for SigningKeyEntry {
 #[derive(Debug)]
 pub struct Keyring {
     keys: Vec<SigningKeyEntry>,
-    active_eddsa: usize,
-    active_es256: Option<usize>,
 }
 
 impl Keyring {
@@ -163,32 +165,23 @@ impl Keyring {
         {
             return Err(KeyringError::Twice(twice.id));
         }
-        let active = |algorithm| {
-            let signs =
-                |key: &SigningKeyEntry| key.status == KeyStatus::Active && key.id.algorithm() == algorithm;
-            let mut places = keys.iter().enumerate().filter(|(_, key)| signs(key)).map(|(at, _)| at);
-            match (places.next(), places.count()) {
-                (place, 0) => Ok(place),
-                (_, more) => Err(KeyringError::Active { algorithm, count: more + 1 }),
+        for algorithm in Algorithm::ALL.iter().copied() {
+            let count = keys.iter().filter(|key| key.signs_by(algorithm)).count();
+            if count > 1 || (count == 0 && algorithm == Algorithm::EdDsa) {
+                return Err(KeyringError::Active { algorithm, count });
             }
-        };
-        let active_eddsa = active(Algorithm::EdDsa)?
-            .ok_or(KeyringError::Active { algorithm: Algorithm::EdDsa, count: 0 })?;
-        let active_es256 = active(Algorithm::Es256)?;
-        Ok(Self { keys, active_eddsa, active_es256 })
+        }
+        Ok(Self { keys })
     }
 
     /// The key that signs new tokens with EdDSA.
     pub fn active(&self) -> &SigningKeyEntry {
-        &self.keys[self.active_eddsa]
+        self.active_for(TokenFormat::Paseto).expect("one key of EdDSA is always active")
     }
 
     /// The key that signs new tokens in `format`; `None` if there is no key of its algorithm yet.
     pub fn active_for(&self, format: TokenFormat) -> Option<&SigningKeyEntry> {
-        match format.algorithm() {
-            Algorithm::EdDsa => Some(self.active()),
-            Algorithm::Es256 => self.active_es256.map(|at| &self.keys[at]),
-        }
+        self.keys.iter().find(|key| key.signs_by(format.algorithm()))
     }
 
     /// The key with this id.
