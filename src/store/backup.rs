@@ -169,22 +169,15 @@ fn keyed(key: &SecretKey) -> Hmac<Sha256> {
     mac.chain_update(MAC_LABEL)
 }
 
-/// Whether a backup must prove that it was made with this master key.
-#[derive(Default)]
-enum MacCheck {
-    /// It is not checked: the backup was received from the server a moment ago.
-    #[default]
-    None,
-    Required(Hmac<Sha256>),
-    /// As `Required`, but a backup of version 1, which has no MAC, is accepted.
-    Version1Accepted(Hmac<Sha256>),
-}
-
 /// Decodes a backup as its bytes arrive, and compares it with its first frame. The default does not authenticate
 /// it.
 #[derive(Default)]
 pub struct Decoder {
-    mac_check: MacCheck,
+    /// By which the backup must prove that it was made with this master key. `None`: it was received from the server
+    /// a moment ago.
+    mac: Option<Hmac<Sha256>>,
+    /// Whether a backup of version 1, which has no MAC, is accepted all the same.
+    accepts_version_1: bool,
     /// The version of the backup is 1.
     is_version_1: bool,
     digest: Sha256,
@@ -204,12 +197,7 @@ impl Decoder {
     /// A decoder that rejects what was not made with `key`, except, if `accept_version_1`, what an earlier keyfob
     /// made without a MAC.
     pub fn authenticating(key: &SecretKey, accept_version_1: bool) -> Self {
-        let mac_check = if accept_version_1 {
-            MacCheck::Version1Accepted(keyed(key))
-        } else {
-            MacCheck::Required(keyed(key))
-        };
-        Self { mac_check, ..Self::default() }
+        Self { mac: Some(keyed(key)), accepts_version_1: accept_version_1, ..Self::default() }
     }
 
     /// Takes the next bytes, and passes the frames that they complete to `take`. Only [`Self::finish`] says
@@ -253,10 +241,10 @@ impl Decoder {
         if !self.started {
             return match bytes.get(..FIRST_LINE.len()) {
                 Some(FIRST_LINE) => Ok(Some(FIRST_LINE)),
-                Some(FIRST_LINE_1) => match self.mac_check {
-                    MacCheck::Required(_) => Err(Damage::Unauthenticated),
-                    MacCheck::None | MacCheck::Version1Accepted(_) => Ok(Some(FIRST_LINE_1)),
-                },
+                Some(FIRST_LINE_1) if self.mac.is_some() && !self.accepts_version_1 => {
+                    Err(Damage::Unauthenticated)
+                }
+                Some(FIRST_LINE_1) => Ok(Some(FIRST_LINE_1)),
                 Some(line) => Err(line.strip_prefix(FIRST_WORDS).map_or(Damage::NotOurs, |version| {
                     Damage::UnknownVersion(
                         String::from_utf8_lossy(version)
@@ -338,12 +326,8 @@ impl Decoder {
         if self.digest.clone().finalize()[..] != *digest {
             return Err(self.altered("the digest does not match"));
         }
-        match &self.mac_check {
-            MacCheck::Required(keyed) | MacCheck::Version1Accepted(keyed) if !self.is_version_1 => {
-                keyed.clone().chain_update(digest).verify_slice(mac).map_err(|_| Damage::NotAuthentic)
-            }
-            _ => Ok(()),
-        }
+        let Some(keyed) = self.mac.as_ref().filter(|_| !self.is_version_1) else { return Ok(()) };
+        keyed.clone().chain_update(digest).verify_slice(mac).map_err(|_| Damage::NotAuthentic)
     }
 
     fn entries<E: From<Damage>>(

@@ -96,21 +96,22 @@ fn recognise(db: &Database, codec: &Codec) -> Result<u32, OpenError> {
 pub(super) fn recognise_existing(read: &ReadTransaction, codec: &Codec) -> Result<u32, OpenError> {
     let meta =
         read.open_table(META).map_err(|_| OpenError::NotOurs("its table meta has other types".into()))?;
-    let format = meta.get(FORMAT)?;
-    let check = meta.get(KEY_CHECK)?;
-    prove(format.as_ref().map(|format| format.value()), check.as_ref().map(|check| check.value()), codec)
+    prove(&meta, codec)
 }
 
 /// Checks the format and the master key that a store names. Returns the format.
-pub(super) fn prove(format: Option<&[u8]>, check: Option<&[u8]>, codec: &Codec) -> Result<u32, OpenError> {
-    let format = format.ok_or(OpenError::NotOurs("it names no format".into()))?;
-    let version = format.strip_prefix(FORMAT_NAME).and_then(|version| version.try_into().ok());
+pub(super) fn prove(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    codec: &Codec,
+) -> Result<u32, OpenError> {
+    let format = meta.get(FORMAT)?.ok_or(OpenError::NotOurs("it names no format".into()))?;
+    let version = format.value().strip_prefix(FORMAT_NAME).and_then(|version| version.try_into().ok());
     let version = match version.map(u32::from_be_bytes) {
         Some(version @ 1..=FORMAT_VERSION) => version,
         Some(other) => return Err(OpenError::UnknownFormat(other)),
         None => return Err(OpenError::NotOurs("it names another format".into())),
     };
-    let proven = check.is_some_and(|check| bool::from(check.ct_eq(&codec.key_check())));
+    let proven = meta.get(KEY_CHECK)?.is_some_and(|check| check.value().ct_eq(&codec.key_check()).into());
     if proven { Ok(version) } else { Err(OpenError::WrongKey) }
 }
 

@@ -7,9 +7,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransact
 
 use super::error::{OpenError, unless_damaged};
 use super::open::{database, prove, read_state, recognise_existing, upgrade};
-use super::tables::{
-    ACTIVE_COUNTS, EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, META, NAMES, RESTORED, Tables, Visit, each,
-};
+use super::tables::{ACTIVE_COUNTS, EPOCHS, HEAD, KEYS, META, NAMES, RESTORED, Tables, Visit, each};
 use super::writer::begin;
 use super::{Result, check};
 use crate::domain::cutoff::CutOff;
@@ -64,8 +62,8 @@ pub struct Restoring {
     table: &'static str,
     entries: Vec<(Vec<u8>, Vec<u8>)>,
     entries_bytes: usize,
-    /// The format and the key check that the backup names, until they are verified.
-    claims: Option<[Option<Vec<u8>>; 2]>,
+    /// Whether the format and the key check in `meta` were verified.
+    proven: bool,
 }
 
 impl Restoring {
@@ -74,7 +72,6 @@ impl Restoring {
         if_present(std::fs::remove_file(path))?;
         let db = database(path, cache_bytes)?;
         let transaction = Some(begin(&db)?);
-        let claims = Some([None, None]);
         Ok(Self {
             db,
             path: path.into(),
@@ -83,7 +80,7 @@ impl Restoring {
             table: META.name(),
             entries: vec![],
             entries_bytes: 0,
-            claims,
+            proven: false,
         })
     }
 
@@ -99,19 +96,13 @@ impl Restoring {
                     .find(|known| *known == *name)
                     .ok_or_else(|| RestoreError::UnknownTable((*name).to_owned()))?;
                 if self.table != META.name()
-                    && let Some([format, check]) = self.claims.take()
+                    && !std::mem::replace(&mut self.proven, true)
+                    && let Some(transaction) = &self.transaction
                 {
-                    prove(format.as_deref(), check.as_deref(), &self.codec)?;
+                    prove(&transaction.open_table(META)?, &self.codec)?;
                 }
             }
             Piece::Entry(key, value) => {
-                if let Some([format, check]) = &mut self.claims {
-                    match *key {
-                        key if key == FORMAT.as_bytes() => *format = Some(value.to_vec()),
-                        key if key == KEY_CHECK.as_bytes() => *check = Some(value.to_vec()),
-                        _ => {}
-                    }
-                }
                 self.entries_bytes += key.len() + value.len();
                 self.entries.push((key.to_vec(), value.to_vec()));
                 if self.entries_bytes >= BATCH_BYTES {
