@@ -75,11 +75,11 @@ impl<S: Store> Engine<S> {
         let (registry, now) = (self.store.registry(), self.clock.now().wall);
         session.claims = Some(claims.clone());
         if let Some(client) = registry.clients.get(&session.client_id) {
-            self.issue_at_sign_in(&session, client, now)?;
+            self.issue_new(&session, &session, client, now)?;
         }
         for family in session.active_families(&registry.cuts) {
             if let Some(client) = registry.clients.get(&family.client_id) {
-                self.issue_for_family(&session, family, client, now)?;
+                self.issue_new(&session, family, client, now)?;
             }
         }
         Ok(())

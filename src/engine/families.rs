@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use super::issue::{ForSession, Issued, not_too_long};
+use super::issue::Issued;
 use super::open::parties;
 use super::{Engine, Result};
 use crate::domain::caller::{Granted, UseSessions};
 use crate::domain::client::{Client, Grant};
 use crate::domain::end::{End, EndReason};
-use crate::domain::family::Family;
-use crate::domain::id::{Position, SessionId, TokenId};
+use crate::domain::id::{Position, SessionId};
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::scope::ScopeSet;
-use crate::domain::session::{Decision, NewFamily, Session};
+use crate::domain::session::{Decision, NewFamily};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{Link, OpaqueKind, Secret, SecretText};
@@ -71,7 +70,7 @@ impl<S: Store> Engine<S> {
         });
         let (session, number) = opened.await?.ok_or_else(Refused::no_such_session)?;
         let family = session.family(number).expect("the family was just opened in this session");
-        let access = self.issue_for_family(&session, family, &client, now)?;
+        let access = self.issue_new(&session, family, &client, now)?;
         self.counts.tokens.one(client.access_token_format);
         let link = Link { session: id, family: number, generation: 0 };
         let refresh_token = self.text(OpaqueKind::Refresh, link, secret);
@@ -92,29 +91,9 @@ impl<S: Store> Engine<S> {
         let Some(mut session) = found.map(Arc::unwrap_or_clone) else { return Ok(()) };
         let number = session.add_family(new, Position::default(), now, &self.store.registry().cuts);
         if let Some(family) = number.and_then(|number| session.family(number)) {
-            self.issue_for_family(&session, family, client, now)?;
+            self.issue_new(&session, family, client, now)?;
         }
         Ok(())
-    }
-
-    /// An access token with all that the family was granted.
-    pub(super) fn issue_for_family(
-        &self,
-        session: &Session,
-        family: &Family,
-        client: &Client,
-        now: Timestamp,
-    ) -> Result<Issued> {
-        let grant = ForSession {
-            family: Some(family.number),
-            client_id: &family.client_id,
-            audience: &family.audience,
-            scope: family.scope.clone(),
-            authentication: &family.authentication,
-            id: TokenId(self.clock.random()),
-            stamp: &self.stamp(session, client, now)?,
-        };
-        not_too_long(self.issue_for_session(session, grant, now)?)
     }
 
     /// Ends a family; the session stays active. Ending it again changes nothing.

@@ -3,7 +3,7 @@
 use super::{Engine, Result};
 use crate::domain::access::{AccessToken, Authentication, IssuedFor};
 use crate::domain::client::Client;
-use crate::domain::family::Stamp;
+use crate::domain::family::{Family, Stamp};
 use crate::domain::id::{ClientId, TokenId};
 use crate::domain::refusal::Refused;
 use crate::domain::scope::ScopeSet;
@@ -24,15 +24,27 @@ pub struct Issued {
     pub scope: ScopeSet,
 }
 
-/// The contents of a token that do not come from the session itself.
+/// What a session or one of its families was granted, for a token.
 pub(super) struct ForSession<'a> {
     pub family: Option<u16>,
     pub client_id: &'a ClientId,
     pub audience: &'a str,
     pub scope: ScopeSet,
     pub authentication: &'a Authentication,
-    pub id: TokenId,
-    pub stamp: &'a Stamp,
+}
+
+impl<'a> From<&'a Session> for ForSession<'a> {
+    fn from(session: &'a Session) -> Self {
+        let Session { own_family: family, client_id, audience, authentication, .. } = session;
+        Self { family: *family, client_id, audience, scope: session.scope.clone(), authentication }
+    }
+}
+
+impl<'a> From<&'a Family> for ForSession<'a> {
+    fn from(family: &'a Family) -> Self {
+        let Family { number, client_id, audience, authentication, .. } = family;
+        Self { family: Some(*number), client_id, audience, scope: family.scope.clone(), authentication }
+    }
 }
 
 impl<S: Store> Engine<S> {
@@ -45,23 +57,24 @@ impl<S: Store> Engine<S> {
         Ok(session.stamp(ttl, self.signing_key(format)?, format, now))
     }
 
-    /// The access token of an opening or a renewal.
-    pub(super) fn issue_at_sign_in(
+    /// A new access token with all that was granted: at an opening or a renewal to the session, else to a family.
+    ///
+    /// # Errors
+    /// `Invalid` for a token that is longer than any that keyfob accepts.
+    pub(super) fn issue_new<'a>(
         &self,
         session: &Session,
+        grant: impl Into<ForSession<'a>>,
         client: &Client,
         now: Timestamp,
     ) -> Result<Issued> {
-        let grant = ForSession {
-            family: session.own_family,
-            client_id: &session.client_id,
-            audience: &session.audience,
-            scope: session.scope.clone(),
-            authentication: &session.authentication,
-            id: TokenId(self.clock.random()),
-            stamp: &self.stamp(session, client, now)?,
-        };
-        not_too_long(self.issue_for_session(session, grant, now)?)
+        let (id, stamp) = (TokenId(self.clock.random()), self.stamp(session, client, now)?);
+        let issued = self.issue_for_session(session, grant.into(), id, &stamp, now)?;
+        if issued.access_token.len() > TOKEN_BYTES_MAX {
+            let problem = "together with subject, scope and amr make an access token of more than 8 KiB; use data for what APIs do not need";
+            return Err(Refused::invalid("claims", problem).into());
+        }
+        Ok(issued)
     }
 
     /// An access token of a session.
@@ -69,6 +82,8 @@ impl<S: Store> Engine<S> {
         &self,
         session: &Session,
         grant: ForSession,
+        id: TokenId,
+        stamp: &Stamp,
         now: Timestamp,
     ) -> Result<Issued> {
         let token = AccessToken {
@@ -76,9 +91,9 @@ impl<S: Store> Engine<S> {
             subject: session.subject.clone(),
             audience: grant.audience.into(),
             not_before: None,
-            issued_at: grant.stamp.issued_at,
-            expires_at: grant.stamp.expires_at,
-            id: grant.id,
+            issued_at: stamp.issued_at,
+            expires_at: stamp.expires_at,
+            id,
             client_id: grant.client_id.clone(),
             scope: grant.scope,
             issued_for: IssuedFor::Session {
@@ -88,7 +103,7 @@ impl<S: Store> Engine<S> {
                 claims: session.claims.clone(),
             },
         };
-        self.sign(&token, grant.stamp, now)
+        self.sign(&token, stamp, now)
     }
 
     /// A client's own access token: its subject is the client, and cut-offs compare the event position at
@@ -136,13 +151,4 @@ impl<S: Store> Engine<S> {
             scope: token.scope.clone(),
         })
     }
-}
-
-/// Refuses a token that is longer than any that keyfob accepts.
-pub(super) fn not_too_long(issued: Issued) -> Result<Issued> {
-    if issued.access_token.len() > TOKEN_BYTES_MAX {
-        let problem = "together with subject, scope and amr make an access token of more than 8 KiB; use data for what APIs do not need";
-        return Err(Refused::invalid("claims", problem).into());
-    }
-    Ok(issued)
 }

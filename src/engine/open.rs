@@ -96,7 +96,7 @@ impl<S: Store> Engine<S> {
             claims: request.claims.map(|claims| Claims::from_object(&claims)).transpose()?,
         };
         let session = Session::open(new, now)?;
-        let access = self.issue_at_sign_in(&session, &client, now)?;
+        let access = self.issue_new(&session, &session, &client, now)?;
         let cap = (policy.max_sessions_per_subject > 0)
             .then_some(Cap { sessions_max: policy.max_sessions_per_subject, when_full: policy.when_full });
         let event = session.event(EventKind::SessionOpened, now, caller.name());

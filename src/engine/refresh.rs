@@ -111,16 +111,8 @@ impl<S: Store> Engine<S> {
         } else {
             (TokenId(self.clock.random()), self.stamp(session, client, now)?)
         };
-        let grant = ForSession {
-            family: Some(family.number),
-            client_id: &family.client_id,
-            audience: &family.audience,
-            scope: refreshed.scope.clone(),
-            authentication: &family.authentication,
-            id,
-            stamp: &stamp,
-        };
-        self.issue_for_session(session, grant, now)
+        let grant = ForSession { scope: refreshed.scope.clone(), ..family.into() };
+        self.issue_for_session(session, grant, id, &stamp, now)
     }
 }
 

@@ -64,7 +64,7 @@ impl<S: Store> Engine<S> {
         // An access token that would be too long is refused while the old session token is still valid.
         let mut candidate = Arc::unwrap_or_clone(session);
         candidate.authentication = renewal.authentication.clone();
-        self.issue_at_sign_in(&candidate, client, now)?;
+        self.issue_new(&candidate, &candidate, client, now)?;
         let requires = parties(caller, client);
         let renewed = self.try_update_session(id, Lane::Ordinary, move |session, cuts| {
             cuts.check_registered(&requires)?;
@@ -72,7 +72,7 @@ impl<S: Store> Engine<S> {
             Ok(Decision::with_events(session.clone(), events))
         });
         let session = renewed.await?.ok_or_else(Refused::session_not_active)?;
-        let access = self.issue_at_sign_in(&session, client, now)?;
+        let access = self.issue_new(&session, &session, client, now)?;
         self.counts.tokens.one(client.access_token_format);
         let refresh_token = refresh_secret.zip(session.own_family).map(|(secret, family)| {
             self.text(OpaqueKind::Refresh, Link { session: session.id, family, generation: 0 }, secret)
