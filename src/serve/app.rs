@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
 use http_body_util::combinators::BoxBody;
+use poem::http::{Request, StatusCode};
 
 use super::AppError;
 use super::installation::{UnfinishedRestore, lock, lock_existing, open_when_free, places, variable};
 use crate::config::{Config, MasterKeySource};
 use crate::domain::client::Client;
-use crate::domain::gate::NamedGate;
 use crate::domain::id::{ClientId, Position};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Rules};
@@ -20,11 +19,14 @@ use crate::first_start::{
     AdminCredentials, InstanceLock, Places, StartState, Starter, create_master_key, prepare_directory,
     read_master_key,
 };
-use crate::http as wire;
+use crate::http;
 use crate::http::metrics::Metrics;
 use crate::http::net::budget::Budget;
 use crate::http::net::channel::Channel;
 use crate::http::net::peer::TrustedProxies;
+use crate::http::request::cookie::Cookie;
+use crate::http::request::limits::Limits;
+use crate::http::request::origin::Origins;
 use crate::http::wire::Service;
 use crate::store::Store;
 use crate::store::redb::{Options, Redb};
@@ -103,15 +105,7 @@ impl App {
             config.server.metrics_public,
             Budget::new(config.limits.buffered_bytes_max),
         ));
-        let mut wire = wire::wire(
-            &engine,
-            cookie(config),
-            origins(config),
-            &gates(config),
-            authorization_endpoint(config),
-            limits(config),
-            &metrics,
-        );
+        let mut wire = service(config, &engine, &metrics);
         wire.proxies = TrustedProxies::new(config.server.trusted_proxies.clone());
         wire.is_strict = config.server.strict_transport;
         Ok(Self { engine, store, wire: Arc::new(wire), metrics, lock })
@@ -211,19 +205,7 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
     let store =
         Redb::in_memory(&keys, options).map_err(|cause| AppError::store(&config.store.path, cause))?;
     let engine = Arc::new(Engine::start(Arc::new(store), keys, rules(config), clock).await?);
-    Ok(format!(
-        "{:#}",
-        wire::wire(
-            &engine,
-            cookie(config),
-            origins(config),
-            &gates(config),
-            authorization_endpoint(config),
-            limits(config),
-            &Arc::default()
-        )
-        .document()
-    ))
+    Ok(format!("{:#}", service(config, &engine, &Arc::default()).document()))
 }
 
 fn rules(config: &Config) -> Rules {
@@ -236,30 +218,18 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-fn cookie(config: &Config) -> wire::request::cookie::Cookie {
-    wire::request::cookie::Cookie {
-        name: config.cookie.name.clone(),
-        same_site: config.cookie.same_site.as_str(),
-    }
-}
-
-fn origins(config: &Config) -> wire::request::origin::Origins {
-    wire::request::origin::Origins::new(&config.server.issuer, &config.cookie.origins)
-}
-
-fn gates(config: &Config) -> Arc<[NamedGate]> {
-    config.gates.clone().into()
-}
-
-fn authorization_endpoint(config: &Config) -> Option<Arc<str>> {
-    config.server.authorization_endpoint.as_deref().map(Into::into)
-}
-
-fn limits(config: &Config) -> wire::request::limits::Limits {
-    wire::request::limits::Limits {
-        body_bytes_max: config.limits.body_bytes_max,
-        form_bytes_max: config.limits.form_bytes_max,
-        parameters_max: config.limits.parameters_max,
-        request_timeout: config.limits.request_timeout,
-    }
+/// The HTTP service, as configured.
+fn service(config: &Config, engine: &Arc<Engine<Redb>>, metrics: &Arc<Metrics>) -> Service {
+    let Config { server, cookie, limits, .. } = config;
+    let origins = Origins::new(&server.issuer, &cookie.origins);
+    let cookie = Cookie { name: cookie.name.clone(), same_site: cookie.same_site.as_str() };
+    let limits = Limits {
+        body_bytes_max: limits.body_bytes_max,
+        form_bytes_max: limits.form_bytes_max,
+        parameters_max: limits.parameters_max,
+        request_timeout: limits.request_timeout,
+    };
+    let authorization_endpoint = server.authorization_endpoint.as_deref().map(Into::into);
+    let gates = config.gates.clone().into();
+    http::wire(engine, cookie, origins, &gates, authorization_endpoint, limits, metrics)
 }

@@ -21,7 +21,7 @@ use crate::files::SocketPath;
 use crate::http::metrics::Metrics;
 use crate::http::net::channel::Channel;
 use crate::http::net::connection::{ConnectionLimits, Stage, serve};
-use crate::http::net::listener::TlsListener;
+use crate::http::net::listener::{Listener, TlsListener};
 use crate::http::wire::Service;
 
 /// Why an address cannot be listened on, and what to do.
@@ -155,44 +155,37 @@ impl Listeners {
         metrics: &Metrics,
         stage: watch::Receiver<Stage>,
     ) {
-        let mut serving = JoinSet::new();
-        let current = certificate.map(Certificate::current);
-        let of = |channel| metrics.connections(channel).clone();
+        let mut serving = Serving { wire, limits, metrics, stage, tasks: JoinSet::new() };
+        let certificate = certificate.map(Certificate::current);
         for public in self.public {
-            let (wire, stage, open) = (wire.clone(), stage.clone(), of(Channel::Public));
-            let buffered = metrics.buffered.clone();
-            match (public, current.clone()) {
-                (Public::Tcp(tcp), None) => {
-                    serving.spawn(serve(tcp, wire, Channel::Public, limits, open, buffered, stage))
-                }
-                (Public::Unix(unix), None) => {
-                    serving.spawn(serve(unix, wire, Channel::Public, limits, open, buffered, stage))
-                }
-                (Public::Tcp(tcp), Some(by)) => serving.spawn(serve(
-                    TlsListener::new(tcp, by),
-                    wire,
-                    Channel::Public,
-                    limits,
-                    open,
-                    buffered,
-                    stage,
-                )),
-                (Public::Unix(unix), Some(by)) => serving.spawn(serve(
-                    TlsListener::new(unix, by),
-                    wire,
-                    Channel::Public,
-                    limits,
-                    open,
-                    buffered,
-                    stage,
-                )),
-            };
+            match (public, certificate.clone()) {
+                (Public::Tcp(tcp), None) => serving.start(tcp, Channel::Public),
+                (Public::Unix(unix), None) => serving.start(unix, Channel::Public),
+                (Public::Tcp(tcp), Some(by)) => serving.start(TlsListener::new(tcp, by), Channel::Public),
+                (Public::Unix(unix), Some(by)) => serving.start(TlsListener::new(unix, by), Channel::Public),
+            }
         }
         if let Some(admin) = self.admin {
-            let (open, buffered) = (of(Channel::AdminSocket), metrics.buffered.clone());
-            serving.spawn(serve(admin, wire, Channel::AdminSocket, limits, open, buffered, stage));
+            serving.start(admin, Channel::AdminSocket);
         }
-        serving.join_all().await;
+        serving.tasks.join_all().await;
+    }
+}
+
+/// The listeners in service, and what they have in common.
+struct Serving<'m> {
+    wire: Arc<Service>,
+    limits: ConnectionLimits,
+    metrics: &'m Metrics,
+    stage: watch::Receiver<Stage>,
+    tasks: JoinSet<()>,
+}
+
+impl Serving<'_> {
+    fn start(&mut self, listener: impl Listener + Sync, channel: Channel) {
+        let (open, buffered) = (self.metrics.connections(channel).clone(), self.metrics.buffered.clone());
+        let (wire, stage) = (self.wire.clone(), self.stage.clone());
+        self.tasks.spawn(serve(listener, wire, channel, self.limits, open, buffered, stage));
     }
 }
 
