@@ -260,12 +260,20 @@ impl<'t> Batch<'t> {
     }
 
     /// Writes what has changed. The entry in the expiry index moves only if it would be too late.
-    pub(super) fn rewrite(&mut self, before: &Loaded, after: &Session) -> Result<()> {
+    fn rewrite(&mut self, before: &Loaded, after: &Session) -> Result<()> {
         if before.session == *after {
             return Ok(());
         }
-        let slot = before.slot.min(after.due());
-        self.move_slot(before, slot)?;
+        self.replace(before, after, before.slot.min(after.due()))
+    }
+
+    /// Writes a session, its entries in the indexes, and its windows.
+    pub(super) fn replace(&mut self, before: &Loaded, after: &Session, slot: Timestamp) -> Result<()> {
+        if slot != before.slot {
+            self.tables.expiry.remove(&dated_key(before.slot.millis(), after.id.0))?;
+            self.tables.expiry.insert(&dated_key(slot.millis(), after.id.0), ())?;
+            self.changed = true;
+        }
         self.put_session(after, slot)?;
         self.index_active(Some(&before.session), Some(after))?;
         self.state.active.became(&before.session, Some(after), &self.state.cuts);
@@ -277,19 +285,8 @@ impl<'t> Batch<'t> {
         self.replace_windows(&old, after)
     }
 
-    /// Moves a session's entry in the expiry index. The caller writes the record that stores `slot`.
-    pub(super) fn move_slot(&mut self, before: &Loaded, slot: Timestamp) -> Result<()> {
-        if slot != before.slot {
-            let id = before.session.id.0;
-            self.tables.expiry.remove(&dated_key(before.slot.millis(), id))?;
-            self.tables.expiry.insert(&dated_key(slot.millis(), id), ())?;
-            self.changed = true;
-        }
-        Ok(())
-    }
-
     /// Writes the record unless the stored bytes are the same.
-    pub(super) fn put_session(&mut self, session: &Session, slot: Timestamp) -> Result<()> {
+    fn put_session(&mut self, session: &Session, slot: Timestamp) -> Result<()> {
         self.touched.push(session.id);
         self.state.subject_updates.note(self.codec, session);
         let bytes = self.codec.encode_session(session, slot);

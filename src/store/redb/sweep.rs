@@ -1,6 +1,6 @@
 //! Reports expired sessions and removes what is past its retention, in bounded slices.
 
-use redb::{ReadableTable, TableHandle};
+use redb::{AccessGuard, ReadableTable, TableHandle};
 
 use super::batch::Batch;
 use super::error::corrupt;
@@ -8,9 +8,9 @@ use super::tables::{EVENTS, Loaded, REVOKED_UNTIL, dated_key, id_at_end, number_
 use super::{Result, StoreError, Sweep, Swept};
 use crate::domain::id::SessionId;
 use crate::domain::policy::RETRY_WINDOW_MAX;
-use crate::domain::session::Session;
-use crate::domain::time::Timestamp;
 use crate::store::record::{event_time, ordered, window_key};
+
+type Entry<'t, const N: usize, V> = (AccessGuard<'t, &'static [u8; N]>, AccessGuard<'t, V>);
 
 impl Batch<'_> {
     pub fn sweep(&mut self, sweep: Sweep) -> Result<Swept> {
@@ -24,10 +24,7 @@ impl Batch<'_> {
 
     fn sweep_sessions(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let end = dated_key(sweep.now.wall.millis(), [0xff; 16]);
-        let mut due =
-            first(self.tables.expiry.range::<&[u8; 24]>(..=&end), sweep.entries_max + 1, |key| *key.value())?;
-        swept.more |= cut(&mut due, sweep.entries_max);
-        for key in due {
+        for key in first(self.tables.expiry.range::<&[u8; 24]>(..=&end)?, sweep, swept)? {
             self.sweep_session(key, sweep, swept)?;
         }
         Ok(())
@@ -50,7 +47,7 @@ impl Batch<'_> {
         let mut session = loaded.session.clone();
         let due = session.due();
         if due > now {
-            return self.put_back(loaded, &session, due);
+            return self.replace(&loaded, &session, due);
         }
         let reported = session.report_expiry(now, &self.state.cuts);
         swept.expired += usize::from(!reported.is_empty());
@@ -60,24 +57,8 @@ impl Batch<'_> {
                 swept.purged += 1;
                 self.purge(&loaded)
             }
-            kept_until => self.put_back(loaded, &session, kept_until.unwrap_or(due)),
+            kept_until => self.replace(&loaded, &session, kept_until.unwrap_or(due)),
         }
-    }
-
-    fn put_back(&mut self, loaded: Loaded, session: &Session, slot: Timestamp) -> Result<()> {
-        self.move_slot(&loaded, slot)?;
-        self.put_session(session, slot)?;
-        self.index_active(Some(&loaded.session), Some(session))?;
-        self.state.active.became(&loaded.session, Some(session), &self.state.cuts);
-        // An ended session has no windows left; an active one keeps its own.
-        for at in loaded
-            .windows
-            .iter()
-            .filter(|at| session.family(at.family).is_none_or(|family| family.window.is_none()))
-        {
-            self.tables.windows.remove(&window_key(at.closes_at, session.id, at.family))?;
-        }
-        Ok(())
     }
 
     fn purge(&mut self, loaded: &Loaded) -> Result<()> {
@@ -106,11 +87,9 @@ impl Batch<'_> {
         let now = sweep.now.wall;
         let closed = bound(now.millis() + 1);
         let beyond = bound(now.plus(RETRY_WINDOW_MAX).millis() + 1);
-        let limit = sweep.entries_max + 1;
-        let mut keys = first(self.tables.windows.range::<&[u8; 26]>(..&closed), limit, |key| *key.value())?;
-        let rest = limit - keys.len();
-        keys.extend(first(self.tables.windows.range::<&[u8; 26]>(&beyond..), rest, |key| *key.value())?);
-        swept.more |= cut(&mut keys, sweep.entries_max);
+        let windows = &self.tables.windows;
+        let edges = windows.range::<&[u8; 26]>(..&closed)?.chain(windows.range::<&[u8; 26]>(&beyond..)?);
+        let keys = first(edges, sweep, swept)?;
         swept.windows += keys.len();
         for key in keys {
             self.tables.windows.remove(&key)?;
@@ -133,7 +112,8 @@ impl Batch<'_> {
             }
             old.push(position.value());
         }
-        swept.more |= cut(&mut old, sweep.entries_max);
+        swept.more |= old.len() > sweep.entries_max;
+        old.truncate(sweep.entries_max);
         swept.events += old.len();
         for position in old {
             self.tables.events.remove(position)?;
@@ -146,11 +126,7 @@ impl Batch<'_> {
     /// ever: by a clock that was ahead and went back they have not expired.
     fn sweep_tokens(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let end = dated_key(sweep.now.wall.minus(sweep.retention).seconds(), [0xff; 16]);
-        let mut expired =
-            first(self.tables.revoked.range::<&[u8; 24]>(..=&end), sweep.entries_max + 1, |key| {
-                *key.value()
-            })?;
-        swept.more |= cut(&mut expired, sweep.entries_max);
+        let expired = first(self.tables.revoked.range::<&[u8; 24]>(..=&end)?, sweep, swept)?;
         swept.tokens += expired.len();
         if let Some(key) = expired.last() {
             let last = number_at_start(key).max(revoked_until(&self.tables.meta)?);
@@ -171,17 +147,15 @@ fn bound(millis: i64) -> [u8; 26] {
     key
 }
 
-fn first<K: redb::Key + 'static, V: redb::Value + 'static, T>(
-    range: std::result::Result<redb::Range<'_, K, V>, redb::StorageError>,
-    limit: usize,
-    key: impl Fn(redb::AccessGuard<K>) -> T,
-) -> Result<Vec<T>> {
-    range?.take(limit).map(|entry| Ok(key(entry?.0))).collect()
-}
-
-/// Shortens to `max` entries; returns whether any were removed.
-fn cut<T>(entries: &mut Vec<T>, max: usize) -> bool {
-    let longer = entries.len() > max;
-    entries.truncate(max);
-    longer
+/// The keys of the first entries, of which there may be more.
+fn first<'t, const N: usize, V: redb::Value + 'static>(
+    entries: impl Iterator<Item = std::result::Result<Entry<'t, N, V>, redb::StorageError>>,
+    sweep: Sweep,
+    swept: &mut Swept,
+) -> Result<Vec<[u8; N]>> {
+    let keys = entries.take(sweep.entries_max + 1).map(|entry| Ok(*entry?.0.value()));
+    let mut keys = keys.collect::<Result<Vec<_>>>()?;
+    swept.more |= keys.len() > sweep.entries_max;
+    keys.truncate(sweep.entries_max);
+    Ok(keys)
 }
