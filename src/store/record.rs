@@ -47,7 +47,7 @@ pub type WindowKey = [u8; 26];
 /// Encodes and decodes the domain's types.
 #[derive(Clone)]
 pub struct Codec {
-    keys: Keys,
+    pub keys: Keys,
     sealer: Sealer,
     index: SecretKey,
     check: [u8; 32],
@@ -76,11 +76,6 @@ impl Codec {
     /// A client's name in the index of active sessions.
     pub fn client_index(&self, client: &ClientId) -> [u8; 16] {
         half(mac(&self.index, &[b"client/", client.as_str().as_bytes()].concat()))
-    }
-
-    /// The key that authenticates backups.
-    pub fn backup_key(&self) -> &SecretKey {
-        &self.keys.backup
     }
 
     /// Why these signing keys cannot be used, if they cannot.

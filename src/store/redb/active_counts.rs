@@ -15,8 +15,9 @@ use crate::store::record::Codec;
 /// The counts in memory, and the clients whose counts are not written yet.
 #[derive(Default)]
 pub(super) struct ActiveCounts {
-    numbers: BTreeMap<ClientId, u64>,
-    sum: u64,
+    /// A client without active sessions has no entry.
+    pub numbers: BTreeMap<ClientId, u64>,
+    pub sum: u64,
     changed: BTreeSet<ClientId>,
 }
 
@@ -36,7 +37,7 @@ impl ActiveCounts {
         Ok(Self { numbers, sum, changed: BTreeSet::new() })
     }
 
-    /// StoreCounters all sessions. A corrupt record is logged and not counted.
+    /// Counts all sessions. A corrupt record is logged and not counted.
     pub fn count(
         codec: &Codec,
         sessions: &impl ReadableTable<&'static [u8; 16], &'static [u8]>,
@@ -55,15 +56,6 @@ impl ActiveCounts {
             }
         }
         Ok(active)
-    }
-
-    pub fn sum(&self) -> u64 {
-        self.sum
-    }
-
-    /// A client without active sessions has no entry.
-    pub fn into_numbers(self) -> BTreeMap<ClientId, u64> {
-        self.numbers
     }
 
     pub fn opened(&mut self, session: &Session, cuts: &CutOffs) {
@@ -139,8 +131,8 @@ mod tests {
         let mut after = before.clone();
         after.families[0].generation += 1;
         active.became(&before, Some(&after), &cuts);
-        assert_eq!((active.sum(), active.changed.len()), (1, 0));
+        assert_eq!((active.sum, active.changed.len()), (1, 0));
         active.became(&after, None, &cuts);
-        assert_eq!((active.sum(), active.changed.len()), (0, 1));
+        assert_eq!((active.sum, active.changed.len()), (0, 1));
     }
 }

@@ -192,7 +192,7 @@ impl Store for Redb {
             active: counts.active.get(),
             sessions: read.open_table(SESSIONS)?.len()?,
             events: read.open_table(EVENTS)?.len()?,
-            active_by_client: ActiveCounts::read(&read.open_table(ACTIVE_COUNTS)?)?.into_numbers(),
+            active_by_client: ActiveCounts::read(&read.open_table(ACTIVE_COUNTS)?)?.numbers,
             table_bytes: self.measured.load().iter().copied().collect(),
             file_bytes: self.path.as_deref().and_then(|path| path.metadata().ok()).map(|file| file.len()),
             free_bytes: self.path.as_deref().and_then(|path| free_bytes(path).ok()),
@@ -203,7 +203,7 @@ impl Store for Redb {
             batches: counts.batches.read(),
             commit_nanos: counts.commit_nanos.read(),
             waiting: self.shared.counters().waiting as u64,
-            places: self.shared.places() as u64,
+            places: self.shared.places as u64,
             busy: counts.busy.each_ref().map(Counter::get),
             events_written: counts.events.read(),
             sessions_ended: counts.ends.read(),
@@ -215,7 +215,7 @@ impl Store for Redb {
     }
 
     fn backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>> {
-        let (read, key) = (self.db.begin_read()?, self.codec.backup_key().clone());
+        let (read, key) = (self.db.begin_read()?, self.codec.keys.backup.clone());
         Ok(walk::pieces("backup", move |give| walk::copy(&read, &key, made_at, give)))
     }
 

@@ -152,23 +152,9 @@ impl Restoring {
         lost: Option<Reached>,
         chance: u32,
     ) -> std::result::Result<Position, RestoreError> {
-        let began = self.write_epoch(event, keys, lost, chance)?;
-        let Self { db, path, .. } = self;
-        drop(db);
-        std::fs::File::open(&path).and_then(|file| file.sync_all())?;
-        sync_directory_of(&path)?;
-        Ok(began)
-    }
-
-    fn write_epoch(
-        &self,
-        event: &Event,
-        keys: &[KeyRecord],
-        lost: Option<Reached>,
-        chance: u32,
-    ) -> Result<Position> {
-        let mut state = read_state(&self.db.begin_read()?)?;
-        let transaction = begin(&self.db)?;
+        let Self { db, path, codec, .. } = self;
+        let mut state = read_state(&db.begin_read()?)?;
+        let transaction = begin(&db)?;
         let mut tables = Tables::open(&transaction)?;
         let oldest =
             tables.events.first()?.map_or(state.cuts.head, |(position, _)| Position(position.value()));
@@ -179,9 +165,12 @@ impl Restoring {
         tables.meta.insert(EPOCHS, &*record::encode_epochs(&state.epochs))?;
         tables.meta.insert(HEAD, &began.0.to_be_bytes()[..])?;
         tables.active_counts.retain(|_, _| false)?;
-        tables.events.insert(began.0, &*self.codec.encode_event(began.0, event))?;
+        tables.events.insert(began.0, &*codec.encode_event(began.0, event))?;
         drop(tables);
         transaction.commit()?;
+        drop(db);
+        std::fs::File::open(&path)?.sync_all()?;
+        sync_directory_of(&path)?;
         Ok(began)
     }
 }

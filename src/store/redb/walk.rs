@@ -4,14 +4,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle};
+use redb::{
+    Database, ReadOnlyUntypedTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableHandle,
+};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::error::or_damaged;
 use super::figures::free_bytes;
 use super::open::read_state;
-use super::tables::{Definition, EVENTS, NAMES, Visit, decode_event, each, open};
+use super::tables::{Definition, EVENTS, META, NAMES, Visit, decode_event, each, open};
 use super::{Result, StoreError};
 use crate::domain::time::Timestamp;
 use crate::store::backup::{Encoder, Head};
@@ -56,28 +59,16 @@ pub(super) fn copy(
     made_at: Timestamp,
     give: &mut dyn FnMut(Bytes) -> Result<()>,
 ) -> Result<()> {
-    let mut count = EntryCounter { read, tables: vec![] };
-    each(&mut count)?;
-    let head = Head { made_at, program: env!("CARGO_PKG_VERSION").into(), tables: count.tables };
+    let entries = |name: &'static str| {
+        let table = untyped(read, name)?;
+        Ok((name.into(), table.map_or(Ok(0), |table| table.len())?))
+    };
+    let rest = NAMES.iter().copied().filter(|name| *name != META.name());
+    let tables = std::iter::once(META.name()).chain(rest).map(entries).collect::<Result<_>>()?;
+    let head = Head { made_at, program: env!("CARGO_PKG_VERSION").into(), tables };
     let mut copy = EntryCopier { read, encoder: Encoder::begin(give, key, &head)? };
     each(&mut copy)?;
     copy.encoder.end()
-}
-
-struct EntryCounter<'r> {
-    read: &'r ReadTransaction,
-    tables: Vec<(Box<str>, u64)>,
-}
-
-impl Visit for EntryCounter<'_> {
-    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
-        &mut self,
-        table: &'static Definition<K, V>,
-    ) -> Result<()> {
-        let entries = open(self.read, table)?.map_or(Ok(0), |table| table.len())?;
-        self.tables.push((table.name().into(), entries));
-        Ok(())
-    }
 }
 
 struct EntryCopier<'r, S> {
@@ -100,13 +91,15 @@ impl<S: FnMut(Bytes) -> Result<()>> Visit for EntryCopier<'_, S> {
     }
 }
 
+fn untyped(read: &ReadTransaction, name: &str) -> Result<Option<ReadOnlyUntypedTable>> {
+    let handle = read.list_tables()?.find(|table| table.name() == name);
+    Ok(handle.map(|handle| read.open_untyped_table(handle)).transpose()?)
+}
+
 /// For each table its name, its entries and its bytes in the file, including unused space in its pages.
 pub(super) fn table_stats(read: &ReadTransaction) -> Result<Vec<(&'static str, u64, u64)>> {
     let stats = |name: &'static str| {
-        let Some(handle) = read.list_tables()?.find(|table| table.name() == name) else {
-            return Ok((name, 0, 0));
-        };
-        let table = read.open_untyped_table(handle)?;
+        let Some(table) = untyped(read, name)? else { return Ok((name, 0, 0)) };
         let (entries, stats) = (table.len()?, table.stats()?);
         Ok((name, entries, stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes()))
     };

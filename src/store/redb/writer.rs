@@ -36,7 +36,8 @@ pub(super) struct Shared {
     head_changes: watch::Sender<u64>,
     queue: Mutex<Queue>,
     arrived: Condvar,
-    places: usize,
+    /// How many ordinary writes may wait.
+    pub places: usize,
     /// The failed commit's error. Set once; then nothing is written any more.
     broken: OnceLock<Arc<str>>,
     pub counts: StoreCounters,
@@ -72,7 +73,7 @@ impl Shared {
             arrived: Condvar::new(),
             places: options.write_queue_max,
             broken: OnceLock::new(),
-            counts: StoreCounters::new(state.active.sum()),
+            counts: StoreCounters::new(state.active.sum),
             since: Stopwatch::start(),
             commit_started: AtomicU64::new(0),
         }
@@ -93,11 +94,6 @@ impl Shared {
             decisions: self.counts.decisions.get(),
             waiting: self.queue().jobs.len(),
         }
-    }
-
-    /// How many ordinary writes may wait.
-    pub fn places(&self) -> usize {
-        self.places
     }
 
     pub fn ready(&self) -> Result<()> {
@@ -160,11 +156,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Puts jobs that continue at the end of the queue, even if it is full or closed.
-    fn requeue(&self, jobs: Vec<Job>) {
-        self.queue().jobs.extend(jobs);
-    }
-
     /// Waits for jobs; `None` when the queue is closed and empty.
     fn next_batch(&self) -> Option<Vec<Job>> {
         let mut queue = self.queue();
@@ -195,7 +186,7 @@ impl Shared {
         }
         // After the registry: a reader of this head finds every cut-off up to it.
         self.head.store(state.cuts.head.0, Ordering::Release);
-        self.counts.committed(&mut state.uncommitted, state.active.sum());
+        self.counts.committed(&mut state.uncommitted, state.active.sum);
         self.head_changes
             .send_if_modified(|head| std::mem::replace(head, state.cuts.head.0) != state.cuts.head.0);
     }
@@ -245,7 +236,8 @@ pub(super) fn run(shared: &Shared, db: &Database, codec: &Codec, mut state: Writ
         match &outcome {
             Ok(()) => {
                 shared.publish(&mut state);
-                shared.requeue(again);
+                // Jobs that continue are queued even if the queue is full or closed.
+                shared.queue().jobs.extend(again);
             }
             Err(error) => shared.latch(error),
         }
