@@ -131,23 +131,18 @@ impl AdminClient {
         }
         let authorization = basic(&admin)?;
         let address = config.server.listen.to_string();
-        let connected = match &config.server.listen {
-            Listen::Tcp(listen) => match TcpStream::connect(listen).await {
-                Ok(stream) => Some(Self::connect(stream, &address, config, Some(authorization)).await?),
-                Err(_) => None,
-            },
+        match &config.server.listen {
+            Listen::Tcp(listen) => {
+                let Ok(stream) = TcpStream::connect(listen).await else { return Ok(None) };
+                Self::connect(stream, &address, config, Some(authorization)).await.map(Some)
+            }
             Listen::Unix(path) => {
                 let short = SocketPath::of(path).map_err(Failure::refused)?;
-                match UnixStream::connect(short.as_path()).await {
-                    Ok(stream) => {
-                        check_owner(path, places)?;
-                        Some(Self::connect(stream, &address, config, Some(authorization)).await?)
-                    }
-                    Err(_) => None,
-                }
+                let Ok(stream) = UnixStream::connect(short.as_path()).await else { return Ok(None) };
+                check_owner(path, places)?;
+                Self::connect(stream, &address, config, Some(authorization)).await.map(Some)
             }
-        };
-        Ok(connected)
+        }
     }
 
     async fn connect(
@@ -199,7 +194,11 @@ impl AdminClient {
         let request = request(method, path, body)?;
         let limit = if let Self::Server(server) = self { server.answer_timeout } else { Duration::MAX };
         let (status, body) = timeout(limit, self.exchange(request)).await.map_err(|_| timed_out(limit))??;
-        read(status, body).await
+        let bytes = collect(body).await?;
+        if !status.is_success() {
+            return Err(refusal(status, &bytes));
+        }
+        serde_json::from_slice(if bytes.is_empty() { b"null" } else { &bytes }).map_err(Failure::refused)
     }
 
     /// Requests an answer that is read while it arrives.
@@ -266,17 +265,6 @@ fn basic(admin: &AdminCredentials) -> Result<HeaderValue, Failure> {
     let mut value = HeaderValue::from_str(&text).map_err(Failure::refused)?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-async fn read<T: DeserializeOwned>(
-    status: StatusCode,
-    body: BoxBody<Bytes, io::Error>,
-) -> Result<T, Failure> {
-    let bytes = collect(body).await?;
-    if !status.is_success() {
-        return Err(refusal(status, &bytes));
-    }
-    serde_json::from_slice(if bytes.is_empty() { b"null" } else { &bytes }).map_err(Failure::refused)
 }
 
 async fn collect(body: BoxBody<Bytes, io::Error>) -> Result<Bytes, Failure> {

@@ -7,10 +7,10 @@ use http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::admin_client::{AdminClient, encoded, given, pairs};
-use super::listing::Listing;
-use super::print::{print_lines, print_result, words};
-use super::{Failure, Output};
+use super::{
+    AdminClient, Failure, Listing, Output, encoded, given, pairs, print_done, print_lines, print_result,
+    words,
+};
 use crate::domain::client::ClientKind;
 use crate::http::api::client_object::RegisteredClient;
 use crate::http::api::clients::ClientPage;
@@ -169,9 +169,11 @@ impl ClientCommand {
             }
             Self::Delete { id } => {
                 admin.call::<()>(Method::DELETE, &path(&id), None).await?;
-                print_result(output, &json!({ "deleted": id }), || {
-                    vec![format!("deleted {id}; its sessions have ended and its tokens are invalid")]
-                })
+                print_done(
+                    output,
+                    &json!({ "deleted": id }),
+                    &format!("deleted {id}; its sessions have ended and its tokens are invalid"),
+                )
             }
         }
     }

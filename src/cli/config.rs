@@ -3,8 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::print::{Table, print_json, print_lines, print_result};
-use super::{Failure, Output};
+use super::{Failure, Output, print_result, table_lines};
 use crate::config::{Config, PresetChange, reference};
 
 /// Commands for the configuration.
@@ -31,38 +30,28 @@ impl ConfigCommand {
 }
 
 fn check(config: &Config, output: Output) -> Result<(), Failure> {
-    match output {
-        Output::Json => {
-            let change = |change: &PresetChange| json!({ "key": change.key, "value": change.value, "preset": change.preset, "otherwise": change.otherwise });
-            let changes: Vec<Value> = config.preset_changes.iter().map(change).collect();
-            print_json(&json!({ "valid": true, "warnings": config.warnings, "preset_changes": changes }))
-        }
-        Output::Human => {
-            let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
-            let changes =
-                config.preset_changes.iter().map(|PresetChange { preset, key, value, otherwise }| {
-                    format!("preset {preset} sets {key} to {value:?}; without it the value is {otherwise:?}")
-                });
-            print_lines(
-                &warnings.chain(changes).chain(["the configuration is valid".to_owned()]).collect::<Vec<_>>(),
-            )
-        }
-    }
+    let changes = &config.preset_changes;
+    let change = |change: &PresetChange| json!({ "key": change.key, "value": change.value, "preset": change.preset, "otherwise": change.otherwise });
+    let objects: Vec<Value> = changes.iter().map(change).collect();
+    let object = json!({ "valid": true, "warnings": config.warnings, "preset_changes": objects });
+    print_result(output, &object, || {
+        let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}"));
+        let changes = changes.iter().map(|PresetChange { preset, key, value, otherwise }| {
+            format!("preset {preset} sets {key} to {value:?}; without it the value is {otherwise:?}")
+        });
+        warnings.chain(changes).chain(["the configuration is valid".to_owned()]).collect()
+    })
 }
 
 fn show(config: &Config, output: Output) -> Result<(), Failure> {
-    print_result(output, &config.effective(), || {
-        let mut table = Table::new(&["KEY", "VALUE", "ORIGIN"]);
-        for setting in config.effective() {
-            table.row([setting.key.clone(), setting.value.clone(), setting.origin.clone()]);
-        }
-        table.take_lines()
+    let settings = config.effective();
+    print_result(output, &settings, || {
+        let rows =
+            settings.iter().map(|setting| [&setting.key, &setting.value, &setting.origin].map(String::clone));
+        table_lines(["KEY", "VALUE", "ORIGIN"], rows)
     })
 }
 
 fn print_reference(output: Output) -> Result<(), Failure> {
-    match output {
-        Output::Human => print_lines(&[reference::page().trim_end().to_owned()]),
-        Output::Json => print_json(&reference::entries()),
-    }
+    print_result(output, &reference::entries(), || vec![reference::page().trim_end().to_owned()])
 }

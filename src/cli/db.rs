@@ -4,14 +4,11 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::admin_client::AdminClient;
-use super::print::{Table, print_result};
-use super::progress::bytes_text;
-use super::times::when;
-use super::{Failure, Output, with_admin_client};
+use super::{
+    AdminClient, Failure, Output, bytes_text, now, print_result, table_lines, when, with_admin_client,
+};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
-use crate::engine::clock::Clock;
 use crate::http::api::db::{EventPlace, StoreStats};
 use crate::serve::Accept;
 
@@ -60,15 +57,13 @@ impl DbCommand {
 
 async fn stats(admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
     let stats: StoreStats = admin.get("/v1/db/stats").await?;
-    print_result(output, &stats, || stats_lines(&stats, Clock::system().now().wall))
+    print_result(output, &stats, || stats_lines(&stats, now()))
 }
 
 fn stats_lines(stats: &StoreStats, now: Timestamp) -> Vec<String> {
-    let mut table = Table::new(&["TABLE", "ENTRIES", "SIZE"]);
-    for row in &stats.tables {
-        table.row([row.name.clone(), row.entries.to_string(), bytes_text(row.bytes)]);
-    }
-    let mut lines = table.take_lines();
+    let rows =
+        stats.tables.iter().map(|row| [row.name.clone(), row.entries.to_string(), bytes_text(row.bytes)]);
+    let mut lines = table_lines(["TABLE", "ENTRIES", "SIZE"], rows);
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), bytes_text);
     let event = |event: Option<&EventPlace>| {
         event.map_or_else(|| "-".to_owned(), |event| format!("{} at {}", when(event.at.0, now), event.cursor))

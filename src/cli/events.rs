@@ -7,13 +7,10 @@ use clap::Subcommand;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::admin_client::{AdminClient, pairs};
-use super::print::{INDENT, fold, print_lines, printable, terminal_width};
-use super::times::when;
-use super::{Failure, Output};
+use super::print::{INDENT, fold, printable, terminal_width};
+use super::{AdminClient, Failure, Output, now, pairs, print_lines, when};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
-use crate::engine::clock::Clock;
 use crate::http::api::events::{EventObject, EventPage};
 
 /// How long one request waits for an event, in seconds.
@@ -81,7 +78,7 @@ impl Tail {
             let wait = if follow && self.after.is_some() { WAIT_S } else { 0 };
             let query = pairs(&[("wait", Some(&wait.to_string())), ("after", self.after.as_deref())]);
             let page: EventPage = admin.get(&format!("/v1/events?limit=200&{query}")).await?;
-            let now = Clock::system().now().wall;
+            let now = now();
             for event in &page.items {
                 let object = serde_json::to_value(event).map_err(Failure::refused)?;
                 match self.output {

@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use super::print::{print_json, print_lines};
-use super::{Failure, Output, runtime};
+use super::{Failure, Output, print_json, print_lines, runtime};
 use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::first_start::{AdminCredentials, Starter};

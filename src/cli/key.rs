@@ -5,12 +5,7 @@ use clap::builder::NonEmptyStringValueParser;
 use http::Method;
 use serde_json::json;
 
-use super::admin_client::{AdminClient, encoded};
-use super::listing::Listing;
-use super::print::print_result;
-use super::times::when;
-use super::{Failure, Output};
-use crate::engine::clock::Clock;
+use super::{AdminClient, Failure, Listing, Output, encoded, now, print_done, print_result, when};
 use crate::http::api::keys::{KeyList, Rotated};
 
 /// Commands for signing keys.
@@ -38,7 +33,7 @@ impl KeyCommand {
     pub async fn run(self, admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
         match self {
             Self::List => {
-                let now = Clock::system().now().wall;
+                let now = now();
                 let keys: KeyList = admin.get("/v1/keys").await?;
                 let mut listing = Listing::new(output, &["KEY", "STATUS", "SINCE"]);
                 for key in &keys.items {
@@ -58,9 +53,11 @@ impl KeyCommand {
             }
             Self::Revoke { kid } => {
                 admin.call::<()>(Method::DELETE, &format!("/v1/keys/{}", encoded(&kid)), None).await?;
-                print_result(output, &json!({ "revoked": kid }), || {
-                    vec![format!("revoked {kid}: access tokens signed with it are invalid now")]
-                })
+                print_done(
+                    output,
+                    &json!({ "revoked": kid }),
+                    &format!("revoked {kid}: access tokens signed with it are invalid now"),
+                )
             }
         }
     }

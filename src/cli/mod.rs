@@ -7,8 +7,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueHint};
 
-use self::admin_client::{runtime, with_admin_client};
+use self::admin_client::{AdminClient, encoded, given, pairs, runtime, with_admin_client};
+use self::listing::Listing;
 pub use self::outcome::{Failure, Output};
+use self::print::{print_done, print_json, print_lines, print_result, printable, table_lines, words};
+use self::progress::{Progress, bytes_text, percent};
+use self::times::{now, when};
 use crate::config::{Config, Sources};
 
 mod admin_client;
@@ -118,7 +122,7 @@ pub fn run() -> ExitCode {
     match dispatch(cli, output) {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(Failure::Refused(message) | Failure::Disconnected(message)) => {
-            let _ = writeln!(std::io::stderr(), "keyfob: {}", print::printable(&message));
+            let _ = writeln!(std::io::stderr(), "keyfob: {}", printable(&message));
             ExitCode::FAILURE
         }
     }
@@ -151,7 +155,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Db(command) => command.run(&load(vec![])?, output),
         Command::Openapi => {
             let document = runtime()?.block_on(crate::serve::openapi_document(&load(vec![])?));
-            print::print_lines(&[document.map_err(Failure::refused)?])
+            print_lines(&[document.map_err(Failure::refused)?])
         }
         Command::Ready => runtime()?.block_on(ready::run(&load(vec![])?, output)),
         Command::Completions(completions) => completions.run(command()),

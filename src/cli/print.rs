@@ -105,6 +105,16 @@ impl Table {
     }
 }
 
+/// A table with these headings and rows, as lines.
+pub fn table_lines<const N: usize>(
+    headings: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> Vec<String> {
+    let mut table = Table::new(&headings);
+    rows.into_iter().for_each(|row| table.row(row));
+    table.take_lines()
+}
+
 /// The width of the terminal on standard output; `None` if it is not a terminal.
 pub fn terminal_width() -> Option<usize> {
     let out = io::stdout();
@@ -150,6 +160,11 @@ pub fn print_result(
         Output::Human => print_lines(&lines()),
         Output::Json => print_json(object),
     }
+}
+
+/// Prints what was done: the object as JSON, or this sentence.
+pub fn print_done(output: Output, object: &impl Serialize, sentence: &str) -> Result<(), Failure> {
+    print_result(output, object, || vec![sentence.to_owned()])
 }
 
 /// Prints JSON.

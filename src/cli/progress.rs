@@ -4,22 +4,21 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use super::times::now;
 use crate::domain::time::Timestamp;
-use crate::engine::clock::Clock;
 
 /// The shortest time between two updates, in milliseconds.
 const UPDATE_EVERY_MS: u128 = 100;
 
 /// The progress line on standard error.
 pub struct Progress {
-    clock: Clock,
     shown: Option<Timestamp>,
     terminal: bool,
 }
 
 impl Progress {
     pub fn new() -> Self {
-        Self { clock: Clock::system(), shown: None, terminal: io::stderr().is_terminal() }
+        Self { shown: None, terminal: io::stderr().is_terminal() }
     }
 
     /// Updates the line, unless the last update is too recent.
@@ -27,7 +26,7 @@ impl Progress {
         if !self.terminal {
             return;
         }
-        let now = self.clock.now().wall;
+        let now = now();
         if self.shown.is_none_or(|shown| now.since(shown).as_millis() >= UPDATE_EVERY_MS) {
             self.shown = Some(now);
             // The escape sequence erases the rest of a longer previous line.

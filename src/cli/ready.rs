@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::admin_client::{AdminClient, timed_out};
-use super::print::print_result;
-use super::{Failure, Output};
+use super::admin_client::timed_out;
+use super::{AdminClient, Failure, Output, print_done};
 use crate::config::Config;
 use crate::http::api::health::Health;
 
@@ -17,5 +16,5 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 pub async fn run(config: &Config, output: Output) -> Result<(), Failure> {
     let request = async { AdminClient::of_server(config).await?.get("/readyz").await };
     let health: Health = timeout(ANSWER_TIMEOUT, request).await.map_err(|_| timed_out(ANSWER_TIMEOUT))??;
-    print_result(output, &health, || vec!["the server is ready".to_owned()])
+    print_done(output, &health, "the server is ready")
 }

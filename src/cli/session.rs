@@ -6,14 +6,12 @@ use http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::admin_client::{AdminClient, encoded, given, pairs};
 use super::explain::{deadline, explain};
-use super::listing::Listing;
-use super::print::{Table, print_result, words};
-use super::times::when;
-use super::{Failure, Output};
+use super::{
+    AdminClient, Failure, Listing, Output, encoded, given, now, pairs, print_done, print_result, table_lines,
+    when, words,
+};
 use crate::domain::time::Timestamp;
-use crate::engine::clock::Clock;
 use crate::http::api::session_object::{FamilyObject, SessionObject};
 use crate::http::api::sessions::{OpenedBody, SessionPage};
 
@@ -96,7 +94,7 @@ pub struct Filter {
 impl SessionCommand {
     /// Runs the command.
     pub async fn run(self, admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
-        let now = Clock::system().now().wall;
+        let now = now();
         match self {
             Self::Create(opening) => {
                 let body = given(&opening).into();
@@ -115,9 +113,11 @@ impl SessionCommand {
             }
             Self::Revoke { id } => {
                 admin.call::<()>(Method::DELETE, &path(&id), None).await?;
-                print_result(output, &json!({ "ended": id }), || {
-                    vec![format!("session {id} has ended, and its tokens are invalid")]
-                })
+                print_done(
+                    output,
+                    &json!({ "ended": id }),
+                    &format!("session {id} has ended, and its tokens are invalid"),
+                )
             }
         }
     }
@@ -223,10 +223,8 @@ fn family_lines(families: &[FamilyObject], now: Timestamp) -> Vec<String> {
     if families.is_empty() {
         return vec![];
     }
-    let mut table =
-        Table::new(&["FAMILY", "STATE", "CLIENT", "SCOPE", "AUDIENCE", "REFRESHES", "LAST REFRESH"]);
-    for family in families {
-        table.row([
+    let row = |family: &FamilyObject| {
+        [
             family.id.to_string(),
             family.state.0.as_str().to_owned(),
             family.client_id.clone(),
@@ -234,9 +232,11 @@ fn family_lines(families: &[FamilyObject], now: Timestamp) -> Vec<String> {
             or_dash(&family.audience).to_owned(),
             family.generation.to_string(),
             when(family.refreshed_at.0, now),
-        ]);
-    }
-    std::iter::once(String::new()).chain(table.take_lines()).collect()
+        ]
+    };
+    let headings = ["FAMILY", "STATE", "CLIENT", "SCOPE", "AUDIENCE", "REFRESHES", "LAST REFRESH"];
+    let table = table_lines(headings, families.iter().map(row));
+    std::iter::once(String::new()).chain(table).collect()
 }
 
 fn line(name: &str, value: &str) -> String {

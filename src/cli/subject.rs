@@ -4,9 +4,7 @@ use clap::Subcommand;
 use clap::builder::NonEmptyStringValueParser;
 use http::Method;
 
-use super::admin_client::{AdminClient, pairs};
-use super::print::print_result;
-use super::{Failure, Output};
+use super::{AdminClient, Failure, Output, pairs, print_result};
 use crate::http::api::subjects::EndedCount;
 
 /// Commands for subjects.

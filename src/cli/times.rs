@@ -5,6 +5,12 @@
 use std::time::Duration;
 
 use crate::domain::time::Timestamp;
+use crate::engine::clock::Clock;
+
+/// The time of the system.
+pub fn now() -> Timestamp {
+    Clock::system().now().wall
+}
 
 /// A time with its distance from now, such as `2026-11-24 03:51:43Z (12 min ago)`.
 pub fn when(at: Timestamp, now: Timestamp) -> String {

@@ -5,12 +5,8 @@ use std::io::{self, Read};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::admin_client::AdminClient;
-use super::print::print_result;
-use super::times::when;
-use super::{Failure, Output};
+use super::{AdminClient, Failure, Output, now, print_done, print_result, when};
 use crate::domain::time::Timestamp;
-use crate::engine::clock::Clock;
 use crate::http::api::introspect::Introspection;
 use crate::token::paseto::TOKEN_BYTES_MAX;
 
@@ -52,13 +48,15 @@ impl OnlineCommand {
             Self::Introspect(argument) => {
                 let state: Introspection =
                     admin.form("/oauth2/introspect", &[("token", Some(&argument.read()?))]).await?;
-                print_result(output, &state, || introspection(&state, Clock::system().now().wall))
+                print_result(output, &state, || introspection(&state, now()))
             }
             Self::Revoke(argument) => {
                 admin.form::<()>("/oauth2/revoke", &[("token", Some(&argument.read()?))]).await?;
-                print_result(output, &json!({ "revoked": true }), || {
-                    vec!["revoked, if it was a token of this installation".to_owned()]
-                })
+                print_done(
+                    output,
+                    &json!({ "revoked": true }),
+                    "revoked, if it was a token of this installation",
+                )
             }
         }
     }

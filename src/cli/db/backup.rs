@@ -11,15 +11,11 @@ use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with}
 use rustix::io::Errno;
 use serde_json::json;
 
-use super::super::admin_client::AdminClient;
-use super::super::print::print_result;
-use super::super::progress::{Progress, bytes_text, percent};
-use super::super::times::when;
-use super::super::{Failure, Output, runtime};
 use super::interrupt::interrupted;
+use crate::cli::{
+    AdminClient, Failure, Output, Progress, bytes_text, now, percent, print_result, runtime, when,
+};
 use crate::config::{Config, MasterKeySource, size_within};
-use crate::domain::time::Timestamp;
-use crate::engine::clock::Clock;
 use crate::files::sync_directory_of;
 use crate::serve::places;
 use crate::store::backup::{Damage, Decoder, Head, Piece};
@@ -84,7 +80,7 @@ impl Backup {
                 head.entries_of("sessions"),
                 head.entries_of("events"),
                 head.entries_of("clients"),
-                when(head.made_at, Clock::system().now().wall),
+                when(head.made_at, now()),
                 bytes_text(*bytes)
             ),
             format!(
@@ -103,8 +99,7 @@ impl Backup {
 
 /// Copies the stream to the target, and verifies that it is complete.
 async fn copy(admin: &mut AdminClient, rate: Option<usize>, target: &mut Target) -> Result<Written, Failure> {
-    let clock = Clock::system();
-    let started = clock.now();
+    let started = now();
     let rate = rate.map(|rate| format!("?rate={rate}")).unwrap_or_default();
     let mut body = admin.stream(&format!("/v1/db/backup{rate}")).await?;
     let (mut decoder, mut progress) = (Decoder::default(), Progress::new());
@@ -132,8 +127,7 @@ async fn copy(admin: &mut AdminClient, rate: Option<usize>, target: &mut Target)
     let head = decoder
         .finish()
         .map_err(|damage| Failure::refused(format!("the backup was interrupted: {damage}")))?;
-    let took = Timestamp::since(clock.now().wall, started.wall).as_secs_f64();
-    Ok(Written { head, bytes, took })
+    Ok(Written { head, bytes, took: now().since(started).as_secs_f64() })
 }
 
 /// The destination of the backup.

@@ -5,13 +5,9 @@ use std::sync::atomic::Ordering;
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::super::admin_client::AdminClient;
-use super::super::print::{Table, print_result};
-use super::super::progress::{Progress, percent};
-use super::super::{Failure, Output, runtime};
 use super::interrupt::flag;
+use crate::cli::{AdminClient, Failure, Output, Progress, now, percent, print_result, runtime, table_lines};
 use crate::config::Config;
-use crate::engine::clock::Clock;
 use crate::http::api::db::{CheckDone, CheckFind, CheckLine};
 use crate::serve;
 use crate::store::StoreError;
@@ -60,7 +56,7 @@ impl Report {
             let stop = interrupted.load(Ordering::Relaxed);
             if stop { Err(StoreError::Unavailable("the check was interrupted".into())) } else { Ok(()) }
         };
-        serve::check(config, Clock::system().now().wall, &mut report).map_err(Failure::refused)
+        serve::check(config, now(), &mut report).map_err(Failure::refused)
     }
 
     fn record(&mut self, line: CheckLine) {
@@ -85,9 +81,8 @@ impl Report {
         let printed = print_result(output, &json, || {
             let mut lines = vec![];
             if finds > 0 {
-                let mut table = Table::new(&["TABLE", "KEY", "WHAT IS WRONG"]);
-                self.finds.into_iter().for_each(|find| table.row([find.table, find.key, find.cause]));
-                lines = table.take_lines();
+                let rows = self.finds.into_iter().map(|find| [find.table, find.key, find.cause]);
+                lines = table_lines(["TABLE", "KEY", "WHAT IS WRONG"], rows);
             }
             let pages = if online { "" } else { ", and the pages of the file" };
             let CheckDone { entries, sessions, live, .. } = done;

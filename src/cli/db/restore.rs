@@ -5,11 +5,8 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::super::print::print_result;
-use super::super::progress::{Progress, bytes_text, percent};
-use super::super::times::when;
-use super::super::{Failure, Output};
 use super::interrupt::flag;
+use crate::cli::{Failure, Output, Progress, bytes_text, percent, print_result, when};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;

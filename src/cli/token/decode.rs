@@ -4,12 +4,9 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::TokenArgument;
-use crate::cli::print::print_result;
-use crate::cli::times::when;
-use crate::cli::{Failure, Output};
+use crate::cli::{Failure, Output, now, print_result, when};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::time::Timestamp;
-use crate::engine::clock::Clock;
 use crate::token::jwt::{self, ForeignHeader};
 use crate::token::opaque::{Link, Opaque, OpaqueKind};
 use crate::token::paserk::parse_public;
@@ -111,7 +108,7 @@ fn access_token(text: &str, key: Option<&PublicKey>) -> Result<(Parts, Vec<Strin
             "this key did not sign this token: it was altered, or another key signed it",
         ));
     }
-    let lines = shown(&parts, Clock::system().now().wall);
+    let lines = shown(&parts, now());
     Ok((parts, lines))
 }
 
