@@ -16,7 +16,8 @@ use crate::store::Store;
 use crate::token::client_secret::hash_client_secret;
 
 /// The credentials of a request (RFC 6749 §2.3.1).
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub enum PresentedCredentials<'a> {
     /// No credentials.
     None,

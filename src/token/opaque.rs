@@ -30,14 +30,16 @@ pub const OPAQUE_TEXT_BYTES: usize = 4 + TOKEN_BYTES / 3 * 4;
 
 /// Secret text: zeroed when dropped, and `Debug` does not print it.
 #[derive(Clone)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct SecretText(Zeroizing<String>);
 
 impl SecretText {
-    pub(super) fn new(text: String) -> Self {
+    /// Takes a secret that was read or made.
+    pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The secret text, for the response that delivers it.
+    /// The secret text, for the response that delivers it or the check of a request that presents it.
     pub fn expose(&self) -> &str {
         &self.0
     }

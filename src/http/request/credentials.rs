@@ -1,7 +1,6 @@
 //! The credentials of a request, from its `Authorization` header and its form. They are read here and checked by
 //! the engine.
 
-use std::fmt;
 use std::marker::PhantomData;
 
 use base64ct::{Base64, Encoding};
@@ -20,31 +19,11 @@ use crate::http::net::peer::Peer;
 use crate::http::request::urlencoded::decode;
 use crate::http::response::error::Problem;
 use crate::store::Store;
-
-/// A client secret or a token, as the request contains it. Erased when dropped; `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PresentedSecret(Zeroizing<String>);
-
-impl PresentedSecret {
-    /// Wraps `secret`.
-    pub fn new(secret: String) -> Self {
-        Self(Zeroizing::new(secret))
-    }
-
-    /// The secret itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for PresentedSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PresentedSecret(…)")
-    }
-}
+use crate::token::opaque::SecretText;
 
 /// The `Authorization` header of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub enum AuthorizationHeader {
     /// No header.
     Absent,
@@ -53,12 +32,12 @@ pub enum AuthorizationHeader {
         /// The client identifier, not checked.
         id: String,
         /// The client secret, not checked.
-        secret: PresentedSecret,
+        secret: SecretText,
     },
     /// HTTP Basic that cannot be decoded.
     MalformedBasic,
     /// A bearer token, not checked.
-    Bearer(PresentedSecret),
+    Bearer(SecretText),
     /// More than one header.
     Repeated,
     /// An unsupported scheme.
@@ -78,7 +57,7 @@ impl AuthorizationHeader {
         if scheme.eq_ignore_ascii_case("basic") {
             basic(rest.trim_start()).unwrap_or(Self::MalformedBasic)
         } else if scheme.eq_ignore_ascii_case("bearer") {
-            Self::Bearer(PresentedSecret::new(rest.trim_start().to_owned()))
+            Self::Bearer(SecretText::new(rest.trim_start().to_owned()))
         } else {
             Self::OtherScheme
         }
@@ -91,17 +70,17 @@ fn basic(encoded: &str) -> Option<AuthorizationHeader> {
     let joined = Zeroizing::new(Base64::decode_vec(encoded).ok()?);
     let colon = joined.iter().position(|b| *b == b':')?;
     let id = decode(&joined[..colon])?.into_owned();
-    let secret = PresentedSecret::new(decode(&joined[colon + 1..])?.into_owned());
+    let secret = SecretText::new(decode(&joined[colon + 1..])?.into_owned());
     Some(AuthorizationHeader::Basic { id, secret })
 }
 
 /// The fields of a form that identify the client.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct ClientFormFields {
     /// `client_id`.
     pub id: Option<String>,
     /// `client_secret`.
-    pub secret: Option<PresentedSecret>,
+    pub secret: Option<SecretText>,
     /// Whether there is a `client_assertion` (RFC 7523), which is not supported.
     pub assertion: bool,
 }
@@ -115,10 +94,10 @@ pub fn merge<'c>(
     use AuthorizationHeader as Header;
     let invalid = |why: &'static str| Err(Refusal::InvalidRequest.because(why));
     let invalid_client = |why: &'static str| Err(Refusal::InvalidClient.because(why));
-    if *header == Header::Repeated {
+    if matches!(header, Header::Repeated) {
         return invalid("more than one Authorization header");
     }
-    let methods = [*header != Header::Absent, form.secret.is_some(), form.assertion];
+    let methods = [!matches!(header, Header::Absent), form.secret.is_some(), form.assertion];
     if methods.into_iter().filter(|is_used| *is_used).count() > 1 {
         return invalid("use one authentication method: HTTP Basic, client_secret or a bearer token");
     }
@@ -286,7 +265,7 @@ mod tests {
     }
 
     fn basic(id: &str, secret: &str) -> AuthorizationHeader {
-        AuthorizationHeader::Basic { id: id.to_owned(), secret: PresentedSecret::new(secret.to_owned()) }
+        AuthorizationHeader::Basic { id: id.to_owned(), secret: SecretText::new(secret.to_owned()) }
     }
 
     const SECRET: PresentedCredentials = PresentedCredentials::Secret { id: "a", secret: "s" };
@@ -295,7 +274,7 @@ mod tests {
     fn fields(id: Option<&str>, secret: Option<&str>) -> ClientFormFields {
         ClientFormFields {
             id: id.map(str::to_owned),
-            secret: secret.map(|s| PresentedSecret::new(s.to_owned())),
+            secret: secret.map(|s| SecretText::new(s.to_owned())),
             assertion: false,
         }
     }
@@ -319,7 +298,7 @@ mod tests {
         assert_eq!(presented(&["bAsIc YTpi"]), basic("a", "b"));
         assert_eq!(
             presented(&["BEARER  v4.public.x"]),
-            AuthorizationHeader::Bearer(PresentedSecret::new("v4.public.x".into()))
+            AuthorizationHeader::Bearer(SecretText::new("v4.public.x".into()))
         );
     }
 
@@ -347,7 +326,7 @@ mod tests {
 
     #[test]
     fn two_ways_of_authenticating_are_refused_cli_10_int_38_int_40() {
-        let bearer = || AuthorizationHeader::Bearer(PresentedSecret::new("t".into()));
+        let bearer = || AuthorizationHeader::Bearer(SecretText::new("t".into()));
         let assertion = || ClientFormFields { assertion: true, ..ClientFormFields::default() };
         assert_eq!(refusal(basic("a", "s"), fields(None, Some("s"))), Some(Refusal::InvalidRequest));
         assert_eq!(refusal(basic("a", "s"), fields(Some("a"), Some("s"))), Some(Refusal::InvalidRequest));
@@ -382,7 +361,7 @@ mod tests {
         assert!(is(AuthorizationHeader::Absent, fields(Some("a"), Some("s")), SECRET));
         assert!(is(AuthorizationHeader::Absent, fields(Some("a"), None), NAME));
         assert!(is(AuthorizationHeader::Absent, fields(None, None), PresentedCredentials::None));
-        let bearer = AuthorizationHeader::Bearer(PresentedSecret::new("t".into()));
+        let bearer = AuthorizationHeader::Bearer(SecretText::new("t".into()));
         assert!(is(bearer, fields(None, None), PresentedCredentials::Bearer("t")));
         assert_eq!(
             refusal(AuthorizationHeader::Absent, fields(None, Some("s"))),

@@ -1,15 +1,16 @@
 //! The forms of `/oauth2/*`. Parsed here because the standards reject forms that usual parsers accept.
 
-use poem::http::header;
 use poem::{Request, RequestBody, Result};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
 use crate::domain::refusal::{Refusal, Refused};
-use crate::http::request::credentials::{ClientFormFields, PresentedSecret};
+use crate::http::request::credentials::ClientFormFields;
+use crate::http::request::json::is_media_type;
 use crate::http::request::urlencoded::decode;
 use crate::http::response::error::OAuthError;
+use crate::token::opaque::SecretText;
 
 /// The media type of the forms.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -67,8 +68,9 @@ impl Form {
     /// Rejects recognised parameters in the query that are not in the body, since URLs are logged (INT-08,
     /// TOK-03); a secret is rejected even if the body has it (CLI-09).
     pub fn refuse_query(&self, query: &str) -> Result<(), Refused> {
-        for pair in query.as_bytes().split(|b| *b == b'&') {
-            let Some(name) = decode(split_pair(pair).0) else { continue };
+        for pair in query.split('&') {
+            let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+            let Some(name) = decode(name.as_bytes()) else { continue };
             let Some(place) = self.place(&name) else { continue };
             if matches!(self.values[place], Value::Nothing | Value::Empty) || &*name == "client_secret" {
                 return Err(Refusal::Invalid { field: self.name(place) }
@@ -110,17 +112,16 @@ impl Form {
     fn take_client(&mut self) -> Result<ClientFormFields, Refused> {
         Ok(ClientFormFields {
             id: self.take("client_id")?,
-            secret: self.take("client_secret")?.map(PresentedSecret::new),
+            secret: self.take("client_secret")?.map(SecretText::new),
             assertion: self.take("client_assertion")?.is_some(),
         })
     }
 
     /// Rejects a repeated parameter that no endpoint reads.
     fn refuse_repeated(&self) -> Result<(), Refused> {
-        match self.values.iter().position(|values| *values == Value::Repeated) {
-            Some(place) => Err(Refusal::Invalid { field: self.name(place) }.because("is repeated")),
-            None => Ok(()),
-        }
+        let repeated = self.values.iter().position(|values| *values == Value::Repeated);
+        repeated
+            .map_or(Ok(()), |place| Err(Refusal::Invalid { field: self.name(place) }.because("is repeated")))
     }
 
     fn place(&self, name: &str) -> Option<usize> {
@@ -142,19 +143,8 @@ pub struct OAuthForm<T> {
 }
 
 impl<T: FromForm> OAuthForm<T> {
-    /// Takes the form out of a request.
-    ///
-    /// # Errors
-    ///
-    /// If it is not a form of this kind, as it is answered.
-    pub async fn take(request: &Request, body: &mut RequestBody) -> Result<Self> {
-        let body = body.take()?.into_bytes().await?;
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        Ok(Self::read(content_type, request.uri().query(), &body).map_err(OAuthError::from)?)
-    }
-
     fn read(content_type: Option<&str>, query: Option<&str>, body: &[u8]) -> Result<Self, Refused> {
-        if !content_type.is_some_and(is_form) {
+        if !content_type.is_some_and(|content_type| is_media_type(content_type, FORM)) {
             return Err(
                 Refusal::InvalidRequest.because("the Content-Type must be application/x-www-form-urlencoded")
             );
@@ -189,19 +179,9 @@ impl<'a, T: FromForm> ApiExtractor<'a> for OAuthForm<T> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
-        Self::take(request, body).await
-    }
-}
-
-/// Whether this `Content-Type` is that of a form; case and parameters do not matter (INT-02).
-fn is_form(content_type: &str) -> bool {
-    content_type.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(FORM))
-}
-
-fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
-    match pair.iter().position(|b| *b == b'=') {
-        Some(at) => (&pair[..at], &pair[at + 1..]),
-        None => (pair, &[]),
+        let body = body.take()?.into_bytes().await?;
+        let form = Self::read(request.content_type(), request.uri().query(), &body);
+        Ok(form.map_err(OAuthError::from)?)
     }
 }
 
@@ -340,7 +320,7 @@ mod tests {
         let client =
             read_all(Some(FORM), None, b"token=a&client_id=app&client_secret=s%2Bs").ok().unwrap().client;
         assert_eq!(
-            (client.id.as_deref(), client.secret.as_ref().map(PresentedSecret::expose)),
+            (client.id.as_deref(), client.secret.as_ref().map(SecretText::expose)),
             (Some("app"), Some("s+s"))
         );
         assert!(!client.assertion);

@@ -47,7 +47,7 @@ async fn rejection<S: Store>(
     let (header, source) = (AuthorizationHeader::read(request.headers()), source_of(request));
     let surface = Surface::of(request.uri().path());
     // Other credentials of a client may be in the form.
-    if header == AuthorizationHeader::Absent && (source.admin_socket || surface == Surface::OAuth) {
+    if matches!(header, AuthorizationHeader::Absent) && (source.admin_socket || surface == Surface::OAuth) {
         return None;
     }
     let rejected = |error: engine::Error| match surface {

@@ -3,7 +3,7 @@
 mod misfit;
 mod strict;
 
-use poem::http::{StatusCode, header};
+use poem::http::StatusCode;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
 use poem_openapi::types::Type;
@@ -56,8 +56,7 @@ impl<'a, T: Type + DeserializeOwned, const REQUIRED: bool> ApiExtractor<'a> for 
         if body.is_empty() && !REQUIRED {
             return Ok(Self(read_value(&Map::new().into())));
         }
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        Ok(Self(read_body(content_type, &body)))
+        Ok(Self(read_body(request.content_type(), &body)))
     }
 }
 
@@ -78,7 +77,12 @@ fn read_body<T: DeserializeOwned>(content_type: Option<&str>, body: &[u8]) -> Re
 }
 
 pub(crate) fn is_json(content_type: &str) -> bool {
-    content_type.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(JSON))
+    is_media_type(content_type, JSON)
+}
+
+/// Whether a `Content-Type` names this media type; case and parameters do not matter (INT-02).
+pub(super) fn is_media_type(content_type: &str, expected: &str) -> bool {
+    content_type.split(';').next().is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(expected))
 }
 
 fn read_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {

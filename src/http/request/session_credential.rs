@@ -4,18 +4,19 @@ use poem::Request;
 use poem::http::{HeaderMap, StatusCode};
 
 use crate::http::request::cookie::Cookie;
-use crate::http::request::credentials::{AuthorizationHeader, PresentedSecret};
+use crate::http::request::credentials::AuthorizationHeader;
 use crate::http::response::error::Problem;
 use crate::token::form::has_form_of_ours;
+use crate::token::opaque::SecretText;
 
 /// A session token or an access token, and where the request has it.
 pub enum SessionCredential {
     /// Neither a bearer token nor one session cookie.
     None,
     /// In the cookie: a browser adds it to every request.
-    Cookie(PresentedSecret),
+    Cookie(SecretText),
     /// In the `Authorization` header.
-    Bearer(PresentedSecret),
+    Bearer(SecretText),
 }
 
 impl SessionCredential {
@@ -42,7 +43,7 @@ impl SessionCredential {
     }
 
     fn of_cookie(headers: &HeaderMap, cookie: &Cookie) -> Self {
-        cookie.read(headers).map_or(Self::None, |value| Self::Cookie(PresentedSecret::new(value.to_owned())))
+        cookie.read(headers).map_or(Self::None, |value| Self::Cookie(SecretText::new(value.to_owned())))
     }
 
     /// The token, not checked.
@@ -65,17 +66,13 @@ impl SessionCredential {
     /// The 401 for this credential: without an error code if there is none (BER-04), else `invalid_token`
     /// (BER-06).
     pub fn refused(&self) -> Problem {
-        match self {
-            Self::None => Problem::challenged(
-                StatusCode::UNAUTHORIZED,
-                "no session cookie and no bearer token of this server",
-                &[],
-            ),
-            Self::Cookie(_) | Self::Bearer(_) => Problem::challenged(
-                StatusCode::UNAUTHORIZED,
-                "the session or the token is invalid or has ended",
-                &[("error", "invalid_token")],
-            ),
-        }
+        let invalid_token = [("error", "invalid_token")];
+        let (detail, challenge) = match self {
+            Self::None => ("no session cookie and no bearer token of this server", &[][..]),
+            Self::Cookie(_) | Self::Bearer(_) => {
+                ("the session or the token is invalid or has ended", &invalid_token[..])
+            }
+        };
+        Problem::challenged(StatusCode::UNAUTHORIZED, detail, challenge)
     }
 }
