@@ -52,7 +52,7 @@ pub enum Tag {
 
 /// The document and its page.
 pub struct Document {
-    value: Value,
+    pub(crate) value: Value,
     json: Bytes,
     page: Bytes,
     page_policy: HeaderValue,
@@ -80,11 +80,6 @@ impl Document {
             .replacen(CALL, OUR_CALL, 1);
         let page_policy = policy(&page);
         Self { value, json: json.into(), page: page.into(), page_policy }
-    }
-
-    /// The document.
-    pub fn value(&self) -> &Value {
-        &self.value
     }
 
     /// The document as JSON, for `/openapi.json`.

@@ -139,7 +139,7 @@ impl Routes {
 impl Operation {
     /// The template of its route.
     pub fn route(&self) -> &str {
-        self.counters.route()
+        &self.counters.route
     }
 }
 
@@ -216,8 +216,8 @@ mod tests {
     use poem_openapi::payload::PlainText;
 
     use super::*;
-    use crate::http::request::parameters::{Path, Query};
-    use crate::http::request::types::Whole;
+    use crate::domain::id::KeyId;
+    use crate::http::request::{Path, Query, ShortText, Text, Whole};
 
     struct Keys;
 
@@ -239,13 +239,13 @@ mod tests {
         }
 
         #[oai(path = "/v1/keys/:kid", method = "get")]
-        async fn read(&self, kid: Path<String>) -> PlainText<String> {
-            PlainText(kid.read().unwrap())
+        async fn read(&self, kid: Path<Text<KeyId>>) -> PlainText<String> {
+            PlainText(kid.read().unwrap().0)
         }
 
         #[oai(path = "/v1/keys/:kid/uses/:use", method = "get")]
-        async fn read_use(&self, kid: Path<String>, r#use: Path<String>) -> PlainText<String> {
-            PlainText(format!("{} {}", kid.read().unwrap(), r#use.read().unwrap()))
+        async fn read_use(&self, kid: Path<Text<KeyId>>, r#use: Path<Text<ShortText>>) -> PlainText<String> {
+            PlainText(format!("{} {}", kid.read().unwrap().0, r#use.read().unwrap().0))
         }
     }
 

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::http::document::Document;
 use crate::http::fallback;
+use crate::http::net::at_once;
 use crate::http::net::peer::TrustedProxies;
 use crate::http::request::admission::AdmissionRequest;
 use crate::http::request::head_check::HeadCheck;
@@ -81,7 +82,7 @@ impl Service {
 
     /// The OpenAPI document.
     pub fn document(&self) -> &serde_json::Value {
-        self.document.value()
+        &self.document.value
     }
 
     /// Answers a request.
@@ -229,14 +230,6 @@ async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Option<F
     }
 }
 
-/// The output of a future that is ready when it is polled once.
-async fn at_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
-    match std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
-    }
-}
-
 const HTML: &str = "text/html; charset=utf-8";
 /// What a person finds at the address of the server.
 const ROOT: &str = "<!doctype html><html lang=\"en\"><title>keyfob</title><h1>keyfob</h1><ul>\
@@ -288,7 +281,7 @@ pub(crate) mod tests {
     use crate::http::request::form::{Form, FromForm, OAuthForm};
     use crate::http::request::json::{JsonBody, OptionalJsonBody};
     use crate::http::request::parameters::{Path, Query};
-    use crate::http::request::types::Whole;
+    use crate::http::request::{ShortText, Text, Whole};
     use crate::http::response::answer::Json;
     use crate::http::response::error::OAuthError;
 
@@ -352,18 +345,19 @@ pub(crate) mod tests {
         #[oai(path = "/v1/things/:id", method = "get")]
         async fn read(
             &self,
-            id: Path<String>,
+            id: Path<Text<ShortText>>,
             limit: Query<Option<Whole<1, 200>>>,
-            channel: Channel,
+            request: &Request,
         ) -> Result<Json<String>, Problem> {
+            let channel: Channel = request.extensions().get().copied().unwrap_or_default();
             let limit = limit.read()?.map(|limit| limit.0);
-            Ok(Json(format!("{} {limit:?} {channel:?}", id.named("thing")?)))
+            Ok(Json(format!("{} {limit:?} {channel:?}", id.named("thing")?.0)))
         }
 
         #[oai(path = "/v1/things/:id/options", method = "post")]
         async fn options(
             &self,
-            _id: Path<String>,
+            _id: Path<Text<ShortText>>,
             options: OptionalJsonBody<Options>,
         ) -> Result<Json<String>, Problem> {
             Ok(Json(options.read()?.keep.unwrap_or_default()))
@@ -374,8 +368,12 @@ pub(crate) mod tests {
     pub fn wire() -> Service {
         let service = OpenApiService::new(Demo, "demo", "1");
         let document = Document::new(&service, "https://id.example", "__Host-keyfob");
-        let limits =
-            Limits { body_bytes_max: 1024, form_bytes_max: 1024, parameters_max: 4, ..Limits::default() };
+        let limits = Limits {
+            body_bytes_max: 1024,
+            form_bytes_max: 1024,
+            parameters_max: 4,
+            request_timeout: Duration::from_secs(30),
+        };
         Service::new(Routes::of(Demo), document, Origins::new("http://127.0.0.1:8080", &[]), limits)
     }
 
@@ -539,14 +537,14 @@ pub(crate) mod tests {
     #[test]
     fn the_extractors_document_what_they_read() {
         let wire = wire();
-        let operation = &wire.document.value()["paths"]["/oauth2/introspect"]["post"];
+        let operation = &wire.document.value["paths"]["/oauth2/introspect"]["post"];
         assert_eq!(operation["security"].to_string(), r#"[{"basic":[]},{"bearer":[]},{}]"#);
         assert!(operation["requestBody"]["content"]["application/x-www-form-urlencoded"].is_object());
         assert!(operation["responses"]["401"]["headers"]["WWW-Authenticate"].is_object());
-        let operation = &wire.document.value()["paths"]["/v1/things"]["post"];
+        let operation = &wire.document.value["paths"]["/v1/things"]["post"];
         assert_eq!(operation["security"].to_string(), r#"[{"basic":[]},{"bearer":[]}]"#);
         assert!(operation["responses"]["400"]["content"]["application/problem+json"].is_object());
-        let schemes = wire.document.value()["components"]["securitySchemes"].as_object().unwrap();
+        let schemes = wire.document.value["components"]["securitySchemes"].as_object().unwrap();
         assert_eq!(schemes.len(), 2);
     }
 }

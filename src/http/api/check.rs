@@ -15,7 +15,7 @@ use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::check::CheckedToken;
 use crate::engine::read::View;
-use crate::http::api::forward_auth::accepted_classes;
+use crate::http::api::forward_auth::{accepted_classes, explained};
 use crate::http::api::session_object::SessionObject;
 use crate::http::document::Tag;
 use crate::http::request::{
@@ -219,22 +219,14 @@ impl From<CheckedToken> for TokenObject {
 
 impl UnmetRequirement {
     fn new(denied: Denied, required: CheckBody, session: CheckedSession) -> Self {
-        let (error, detail) = match denied {
-            Denied::Scope | Denied::Client => {
-                ("insufficient_scope", "the granted scope does not include the required one")
-            }
-            Denied::StepUp => (
-                "insufficient_user_authentication",
-                "the subject must authenticate again, or at a higher level",
-            ),
-        };
+        let (error, detail) = explained(denied);
         Self {
             r#type: "about:blank".into(),
             title: "Forbidden".into(),
             status: StatusCode::FORBIDDEN.as_u16(),
             detail: detail.into(),
             error: Some(error.into()),
-            acr_values: required.acr.map(Text::into_inner),
+            acr_values: required.acr.map(|text| text.0),
             max_age: required.max_age.map(|max_age| max_age.0),
             scope: required.scope.map(|scope| scope.0.to_string()),
             session: Some(session),

@@ -106,10 +106,10 @@ impl RegisteredClient {
 impl From<ClientSettings> for ClientFields {
     fn from(settings: ClientSettings) -> Self {
         fn words<T>(list: Option<Vec<Parsed<T>>>) -> Option<Vec<T>> {
-            list.map(|list| list.into_iter().map(Parsed::into_inner).collect())
+            list.map(|list| list.into_iter().map(|parsed| parsed.0).collect())
         }
         fn texts<T>(list: Option<Vec<Text<T>>>) -> Option<Vec<String>> {
-            list.map(|list| list.into_iter().map(Text::into_inner).collect())
+            list.map(|list| list.into_iter().map(|text| text.0).collect())
         }
         Self {
             kind: settings.kind.map(|kind| kind.0),

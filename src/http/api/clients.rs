@@ -78,7 +78,7 @@ impl<S: Store> ClientsApi<S> {
         cursor: Query<Option<Parsed<ClientId>>>,
     ) -> Result<Json<ClientPage>, Problem> {
         let caller = authorization.caller(&self.0).await?;
-        let after = cursor.read()?.map(Parsed::into_inner);
+        let after = cursor.read()?.map(|parsed| parsed.0);
         let (clients, next) = self.0.clients(&caller, after.as_ref(), limit.read()?.size())?;
         let items = clients.iter().map(|client| RegisteredClient::new(client, None)).collect();
         Ok(Json(ClientPage { items, next_cursor: next.map(|id| id.to_string()) }))
@@ -156,7 +156,7 @@ impl<S: Store> ClientsApi<S> {
         body: JsonBody<SecretRotation>,
     ) -> Result<Json<RegisteredClient>, Problem> {
         let caller = authorization.caller(&self.0).await?;
-        let keep = body.read()?.keep_old_for.map_or(Duration::ZERO, Parsed::into_inner);
+        let keep = body.read()?.keep_old_for.map_or(Duration::ZERO, |parsed| parsed.0);
         Ok(Json(with_secret(self.0.rotate_secret(&caller, id.named("client")?.0, keep).await?)))
     }
 }

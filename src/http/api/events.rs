@@ -94,7 +94,7 @@ impl<S: Store> EventsApi<S> {
         wait: Query<Whole<0, 60>>,
     ) -> Result<Json<EventPage>, Problem> {
         let caller = authorization.caller(&self.engine).await?;
-        let (after, limit) = (after.read()?.map(Parsed::into_inner), limit.read()?.size());
+        let (after, limit) = (after.read()?.map(|parsed| parsed.0), limit.read()?.size());
         let wait = Duration::from_secs(wait.read()?.0).min(self.request_timeout.mul_f32(0.9));
         let events = match after {
             Some(after) => self.engine.events(&caller, after, limit, wait).await?,

@@ -79,9 +79,9 @@ impl<S: Store> FamiliesApi<S> {
         let caller = authorization.caller(&self.0).await?;
         let OpenFamilyBody { client_id, scope, audience } = body.read()?;
         let request = OpenFamily {
-            client_id: client_id.map(Text::into_inner),
-            scope: scope.map(Text::into_inner),
-            audience: audience.map(Text::into_inner),
+            client_id: client_id.map(|text| text.0),
+            scope: scope.map(|text| text.0),
+            audience: audience.map(|text| text.0),
         };
         let opened = self.0.open_family(&caller, id.named("session")?.0, request).await?;
         Ok(OpenFamilyResponse::Opened(Json(OpenedFamilyBody {

@@ -9,7 +9,7 @@ use poem::Request;
 use poem::http::StatusCode;
 use poem_openapi::{ApiResponse, OpenApi};
 
-use crate::domain::gate::{Denied, Gate};
+use crate::domain::gate::{Denied, Gate, IdentityHeader};
 use crate::domain::id::ClientId;
 use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
@@ -87,10 +87,10 @@ impl<S: Store> ForwardAuthApi<S> {
         /// `false`: does not count as activity.
         touch: Query<Option<bool>>,
     ) -> Result<Admission, Problem> {
-        let acr = acr.read()?.map(Text::into_inner).unwrap_or_default();
+        let acr = acr.read()?.map(|text| text.0).unwrap_or_default();
         let gate = Gate {
             scope: scope.read()?.unwrap_or_default().0,
-            clients: client_id.read()?.into_iter().map(Parsed::into_inner).collect(),
+            clients: client_id.read()?.into_iter().map(|parsed| parsed.0).collect(),
             acr: accepted_classes(&acr),
             max_age: max_age.read()?.map(|max_age| Duration::from_secs(max_age.0)),
         };
@@ -98,7 +98,7 @@ impl<S: Store> ForwardAuthApi<S> {
         let credential =
             SessionCredential::read_passed_on(request, &self.cookie, &self.engine.rules().issuer)?;
         let admitted = admit(&self.engine, &credential, &gate, audience.as_deref(), is_use).await?;
-        Ok(Admission::of(&admitted))
+        Ok(Admission::of(&admitted, IdentityHeader::ALL))
     }
 }
 
@@ -128,43 +128,51 @@ pub(super) async fn admit<S: Store>(
 }
 
 impl Admission {
-    pub(super) fn of(signed_in: &SignedIn) -> Self {
+    /// The subject in the chosen headers; the others are empty.
+    pub(super) fn of(signed_in: &SignedIn, chosen: &[IdentityHeader]) -> Self {
+        let value = |name, value| if chosen.contains(&name) { value } else { String::new() };
         let session = &signed_in.session;
+        let acr = signed_in.authentication.acr.as_deref().unwrap_or_default();
         Self::Admitted(
-            visible(session.subject.as_str()),
-            session.id.to_string(),
-            signed_in.client_id.to_string(),
-            visible(signed_in.scope.as_str()),
-            visible(signed_in.authentication.acr.as_deref().unwrap_or_default()),
+            value(IdentityHeader::Subject, visible(session.subject.as_str())),
+            value(IdentityHeader::Session, session.id.to_string()),
+            value(IdentityHeader::Client, signed_in.client_id.to_string()),
+            value(IdentityHeader::Scope, visible(signed_in.scope.as_str())),
+            value(IdentityHeader::Acr, visible(acr)),
         )
     }
 }
 
-fn turned_away(denied: Denied, gate: &Gate, client: &ClientId) -> Problem {
+/// The code of a denial (RFC 6750 §3.1, RFC 9470 §3), and the sentence for a person.
+pub(super) fn explained(denied: Denied) -> (&'static str, &'static str) {
     match denied {
-        Denied::Client => Problem::new(
-            StatusCode::FORBIDDEN,
-            format!("sessions of the client {client} are not accepted here"),
-        ),
+        Denied::Scope | Denied::Client => {
+            ("insufficient_scope", "the granted scope does not include the required one")
+        }
+        Denied::StepUp => {
+            ("insufficient_user_authentication", "the subject must authenticate again, or at a higher level")
+        }
+    }
+}
+
+fn turned_away(denied: Denied, gate: &Gate, client: &ClientId) -> Problem {
+    let (code, detail) = explained(denied);
+    match denied {
+        Denied::Client => {
+            let detail = format!("sessions of the client {client} are not accepted here");
+            Problem::new(StatusCode::FORBIDDEN, detail)
+        }
         Denied::Scope => {
-            let challenge = [("error", "insufficient_scope"), ("scope", gate.scope.as_str())];
-            Problem::challenged(
-                StatusCode::FORBIDDEN,
-                "the granted scope does not include the required one",
-                &challenge,
-            )
+            let challenge = [("error", code), ("scope", gate.scope.as_str())];
+            Problem::challenged(StatusCode::FORBIDDEN, detail, &challenge)
         }
         Denied::StepUp => {
             let acr = visible_list(&gate.acr);
             let max_age = gate.max_age.map(|max_age| max_age.as_secs().to_string());
-            let mut challenge = vec![("error", "insufficient_user_authentication")];
+            let mut challenge = vec![("error", code)];
             challenge.extend((!acr.is_empty()).then_some(("acr_values", &*acr)));
             challenge.extend(max_age.as_deref().map(|max_age| ("max_age", max_age)));
-            Problem::challenged(
-                StatusCode::UNAUTHORIZED,
-                "the subject must authenticate again, or at a higher level",
-                &challenge,
-            )
+            Problem::challenged(StatusCode::UNAUTHORIZED, detail, &challenge)
         }
     }
 }

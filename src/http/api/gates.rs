@@ -7,7 +7,7 @@ use poem::Request;
 use poem::http::StatusCode;
 use poem_openapi::OpenApi;
 
-use crate::domain::gate::{IdentityHeader, NamedGate};
+use crate::domain::gate::NamedGate;
 use crate::engine::Engine;
 use crate::http::api::forward_auth::{Admission, admit};
 use crate::http::document::Tag;
@@ -54,19 +54,12 @@ impl<S: Store> GatesApi<S> {
         let gate =
             gate.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no gate of this name"))?;
         let admitted = admit(&self.engine, &credential, &gate.gate, gate.audience.as_deref(), true).await?;
-        Ok(chosen(Admission::of(&admitted), &gate.headers))
+        Ok(shortened(Admission::of(&admitted, &gate.headers)))
     }
 }
 
-/// The headers with those of `names` only, and without the scope if the head would be too long.
-fn chosen(admission: Admission, names: &[IdentityHeader]) -> Admission {
-    let Admission::Admitted(subject, session, client, scope, acr) = admission;
-    let chosen = |name, value| if names.contains(&name) { value } else { String::new() };
-    let subject = chosen(IdentityHeader::Subject, subject);
-    let session = chosen(IdentityHeader::Session, session);
-    let client = chosen(IdentityHeader::Client, client);
-    let scope = chosen(IdentityHeader::Scope, scope);
-    let acr = chosen(IdentityHeader::Acr, acr);
+/// Without the scope if the head would be too long.
+fn shortened(Admission::Admitted(subject, session, client, scope, acr): Admission) -> Admission {
     let values = [&subject, &session, &client, &scope, &acr];
     let bytes = OTHER_HEAD_BYTES + values.iter().map(|value| value.len()).sum::<usize>();
     let scope = if bytes > HEAD_BYTES_MAX { String::new() } else { scope };

@@ -6,6 +6,7 @@ use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
 
+use crate::domain::access::Authentication;
 use crate::domain::refusal::Refused;
 use crate::engine::Engine;
 use crate::engine::introspect::ActiveAt;
@@ -18,7 +19,7 @@ use crate::store::{Store, StoreError};
 pub struct IntrospectApi<S>(pub Arc<Engine<S>>);
 
 /// An introspection request (RFC 7662 §2.1).
-#[derive(Debug, Object)]
+#[derive(Debug, Default, Object)]
 struct IntrospectForm {
     /// An access token, a refresh token or a session token.
     #[oai(validator(min_length = 1))]
@@ -35,12 +36,7 @@ impl FromForm for IntrospectForm {
     const NAMES: &'static [&'static str] = &["token", "token_type_hint"];
 
     fn from_form(form: &mut Form) -> Result<Self, Refused> {
-        Ok(Self {
-            token: form.require("token")?,
-            token_type_hint: form.take("token_type_hint")?,
-            client_id: None,
-            client_secret: None,
-        })
+        Ok(Self { token: form.require("token")?, ..Self::default() })
     }
 }
 
@@ -117,23 +113,13 @@ impl Introspection {
     fn active(live: ActiveAt, issuer: &str) -> Result<Self, StoreError> {
         let active = live.active;
         let (acr, amr, auth_time) = match active.authentication {
-            None => (None, None, None),
-            Some(authentication) => {
-                let amr: Vec<String> = authentication.amr.into_iter().map(String::from).collect();
-                (
-                    authentication.acr.map(String::from),
-                    (!amr.is_empty()).then_some(amr),
-                    Some(authentication.at.seconds()),
-                )
-            }
+            Some(Authentication { acr, amr, at }) => (acr, amr, Some(at.seconds())),
+            None => (None, vec![], None),
         };
+        let claims = active.claims.zip(active.session);
+        let claims = claims
+            .map(|(claims, session)| RawObject::stored(Some(&claims.0), session, "its claims are not JSON"));
         let sid = active.session.map(|id| id.to_string());
-        let claims = active.claims.map(|claims| {
-            RawObject::from_text(Some(&claims.0)).ok_or_else(|| {
-                let key = sid.as_deref().unwrap_or_default().into();
-                StoreError::Corrupt { table: "sessions", key, cause: "its claims are not JSON" }
-            })
-        });
         let sub = String::from(active.subject.as_str());
         Ok(Self {
             active: true,
@@ -149,8 +135,8 @@ impl Introspection {
             nbf: active.not_before,
             jti: active.id.map(|id| id.to_string()),
             sid,
-            acr,
-            amr,
+            acr: acr.map(String::from),
+            amr: (!amr.is_empty()).then(|| amr.into_iter().map(String::from).collect()),
             auth_time,
             claims: claims.transpose()?,
             feed_seq: Some(live.as_of.to_string()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use poem::http::{HeaderValue, header};
-use poem::{FromRequest, IntoResponse, Request, RequestBody, Response};
+use poem::{IntoResponse, Request, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponses, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, OpenApi};
@@ -34,12 +34,13 @@ impl<S: Store> MetricsApi<S> {
     async fn metrics(
         &self,
         authorization: Authorization<BasicOrBearer>,
-        form: Accepted,
+        request: &Request,
     ) -> Result<Exposition, Problem> {
         if !self.metrics.is_public {
             authorization.caller::<_, ReadMetrics>(&self.engine).await?;
         }
-        let mut page = Page::new(form.0);
+        let format = ExpositionFormat::accepted(request.header(header::ACCEPT).unwrap_or_default());
+        let mut page = Page::new(format);
         page.gauge("keyfob_build_info", "Always 1; the label is the version.")
             .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.metrics.print(&mut page);
@@ -67,16 +68,7 @@ impl<S: Store> MetricsApi<S> {
             }
         }
         process::print(&mut page);
-        Ok(Exposition(form.0, page.finish()))
-    }
-}
-
-/// The format that the request accepts.
-struct Accepted(ExpositionFormat);
-
-impl<'a> FromRequest<'a> for Accepted {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self(ExpositionFormat::accepted(request.header(header::ACCEPT).unwrap_or_default())))
+        Ok(Exposition(format, page.finish()))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::store::Store;
 pub struct RevokeApi<S>(pub Arc<Engine<S>>);
 
 /// A revocation request (RFC 7009 §2.1).
-#[derive(Object)]
+#[derive(Default, Object)]
 struct RevokeForm {
     /// A refresh token, a session token or an access token.
     #[oai(validator(min_length = 1))]
@@ -32,12 +32,7 @@ impl FromForm for RevokeForm {
     const NAMES: &'static [&'static str] = &["token", "token_type_hint"];
 
     fn from_form(form: &mut Form) -> Result<Self, Refused> {
-        Ok(Self {
-            token: form.require("token")?,
-            token_type_hint: form.take("token_type_hint")?,
-            client_id: None,
-            client_secret: None,
-        })
+        Ok(Self { token: form.require("token")?, ..Self::default() })
     }
 }
 

@@ -59,7 +59,7 @@ impl<S: Store> SessionApi<S> {
         touch: Query<Option<bool>>,
     ) -> Result<Json<SessionObject>, Problem> {
         let credential = SessionCredential::read(request, &self.cookie)?;
-        let clients = client_id.read()?.into_iter().map(Parsed::into_inner).collect();
+        let clients = client_id.read()?.into_iter().map(|parsed| parsed.0).collect();
         let gate = Gate { clients, ..Gate::default() };
         let admitted = admit(&self.engine, &credential, &gate, None, touch.read()?.unwrap_or(true)).await?;
         Ok(Json(SessionObject::new(self.engine.view_without_data(admitted.session))?))

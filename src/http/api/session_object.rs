@@ -120,16 +120,12 @@ impl SessionObject {
             generation: family.generation,
             refreshed_at: Parsed(family.refreshed_at),
         });
-        let object = |text: Option<&str>, cause| {
-            RawObject::from_text(text).ok_or_else(|| {
-                let key = session.id.to_string().into();
-                StoreError::Corrupt { table: "sessions", key, cause }
-            })
-        };
-        let claims = object(session.claims.as_ref().map(|claims| &*claims.0), "its claims are not JSON")?;
-        let data = data
-            .map(|data| object(data.as_ref().map(|data| &*data.0), "its data is not JSON"))
-            .transpose()?;
+        let claims = session.claims.as_ref().map(|claims| &*claims.0);
+        let claims = RawObject::stored(claims, session.id, "its claims are not JSON")?;
+        let data = data.map(|data| {
+            let data = data.as_ref().map(|data| &*data.0);
+            RawObject::stored(data, session.id, "its data is not JSON")
+        });
         Ok(Self {
             id: session.id.to_string(),
             subject: session.subject.as_str().into(),
@@ -147,20 +143,16 @@ impl SessionObject {
             families: families.collect(),
             device: session.device.into(),
             claims,
-            data,
+            data: data.transpose()?,
             remember: session.remember,
             ended: match standing {
-                Standing::Ended(end) => Some(end.into()),
+                Standing::Ended(End { at, reason, by }) => {
+                    Some(Ended { at: Parsed(at), reason: Parsed(reason), by: by.into() })
+                }
                 Standing::Active | Standing::Expired => None,
             },
             version: session.version,
         })
-    }
-}
-
-impl From<End> for Ended {
-    fn from(end: End) -> Self {
-        Self { at: Parsed(end.at), reason: Parsed(end.reason), by: end.by.into() }
     }
 }
 

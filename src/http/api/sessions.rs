@@ -189,9 +189,9 @@ impl<S: Store> SessionsApi<S> {
     ) -> Result<Json<SessionPage>, Problem> {
         let caller = authorization.caller(&self.engine).await?;
         let filter = SessionFilter {
-            subject: subject.read()?.map(Parsed::into_inner),
-            client_id: client_id.read()?.map(Parsed::into_inner),
-            state: state.read()?.map(Parsed::into_inner),
+            subject: subject.read()?.map(|parsed| parsed.0),
+            client_id: client_id.read()?.map(|parsed| parsed.0),
+            state: state.read()?.map(|parsed| parsed.0),
         };
         let (cursor, limit) = (cursor.read()?, limit.read()?.size());
         let (views, next) = self.engine.sessions(&caller, filter, cursor.as_deref(), limit).await?;
@@ -221,8 +221,8 @@ impl<S: Store> SessionsApi<S> {
     ) -> Result<Json<EndedSessions>, Problem> {
         let caller = authorization.caller(&self.engine).await?;
         let (subject, except) =
-            (subject.read()?.map(Parsed::into_inner), except.read()?.map(Parsed::into_inner));
-        let reason = reason.read()?.map(Text::into_inner);
+            (subject.read()?.map(|parsed| parsed.0), except.read()?.map(|parsed| parsed.0));
+        let reason = reason.read()?.map(|text| text.0);
         match (all.read()?, subject, except) {
             (Some(_), None, None) => {
                 self.engine.end_everything(&caller.require()?, reason).await?;
@@ -298,9 +298,9 @@ impl<S: Store> SessionsApi<S> {
         let caller = authorization.caller(&self.engine).await?;
         let RenewSessionBody { acr, amr, auth_time } = body.read()?;
         let request = RenewSession {
-            acr: acr.map(Text::into_inner),
+            acr: acr.map(|text| text.0),
             amr: texts(amr),
-            auth_time: auth_time.map(Parsed::into_inner),
+            auth_time: auth_time.map(|parsed| parsed.0),
         };
         let renewed = self.engine.renew(&caller, id.named("session")?.0, request).await?;
         Ok(Json(self.opened_body(renewed)?))
@@ -340,19 +340,19 @@ impl<S: Store> SessionsApi<S> {
 }
 
 fn texts<T>(list: Option<Vec<Text<T>>>) -> Vec<String> {
-    list.unwrap_or_default().into_iter().map(Text::into_inner).collect()
+    list.unwrap_or_default().into_iter().map(|text| text.0).collect()
 }
 
 impl From<OpenSessionBody> for OpenSession {
     fn from(body: OpenSessionBody) -> Self {
         Self {
             subject: body.subject.0,
-            client_id: body.client_id.map(Text::into_inner),
-            scope: body.scope.map(Text::into_inner),
-            audience: body.audience.map(Text::into_inner),
-            acr: body.acr.map(Text::into_inner),
+            client_id: body.client_id.map(|text| text.0),
+            scope: body.scope.map(|text| text.0),
+            audience: body.audience.map(|text| text.0),
+            acr: body.acr.map(|text| text.0),
             amr: texts(body.amr),
-            auth_time: body.auth_time.map(Parsed::into_inner),
+            auth_time: body.auth_time.map(|parsed| parsed.0),
             device: body.device.unwrap_or_default().into(),
             claims: body.claims.map(|claims| claims.0),
             data: body.data.map(|data| data.0),
@@ -374,7 +374,7 @@ impl From<ChangeSessionBody> for ChangeSession {
         Self {
             claims: object(body.claims),
             data: object(body.data),
-            label: body.device.and_then(|device| said(device.label)).map(|label| label.map(Text::into_inner)),
+            label: body.device.and_then(|device| said(device.label)).map(|label| label.map(|text| text.0)),
             if_version: None,
         }
     }

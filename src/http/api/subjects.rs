@@ -47,8 +47,8 @@ impl<S: Store> SubjectsApi<S> {
     ) -> Result<Json<EndedCount>, Problem> {
         let caller = authorization.caller(&self.0).await?;
         let subject = subject.read_as("subject")?.0;
-        let except = except.read()?.map(Parsed::into_inner);
-        let note = reason.read()?.map(Text::into_inner);
+        let except = except.read()?.map(|parsed| parsed.0);
+        let note = reason.read()?.map(|text| text.0);
         Ok(Json(EndedCount { ended: self.0.end_subject(&caller, subject, except, note).await? }))
     }
 }

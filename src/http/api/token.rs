@@ -102,13 +102,9 @@ impl<S: Store> TokenApi<S> {
         form: OAuthForm<TokenForm>,
     ) -> Result<Json<Tokens>, OAuthError> {
         let credentials = merge(&authorization.header, &form.client)?;
-        let client = match self.0.identify(credentials, authorization.source)? {
-            Caller::Client(client) => client,
-            Caller::AdminSocket => {
-                return Err(Refusal::InvalidClient
-                    .because("tokens are issued to clients: authenticate as a client")
-                    .into());
-            }
+        let Caller::Client(client) = self.0.identify(credentials, authorization.source)? else {
+            let why = "tokens are issued to clients: authenticate as a client";
+            return Err(Refusal::InvalidClient.because(why).into());
         };
         let form = form.fields;
         let (scope, resource) = (form.scope.as_ref().map(|scope| &*scope.0), form.resource.as_deref());

@@ -21,7 +21,6 @@ pub(crate) fn fixed(generated: &str, issuer: &str, cookie_name: &str) -> Value {
     {
         *cookie = cookie_name.into();
     }
-    strip_charset(&mut value);
     if let Some(tags) = value["tags"].as_array_mut() {
         tags.sort_by_key(|tag| TAGS.iter().position(|name| tag["name"] == *name));
     }
@@ -30,7 +29,7 @@ pub(crate) fn fixed(generated: &str, issuer: &str, cookie_name: &str) -> Value {
     schemas::let_parts_be_null(&mut value);
     let examples: Value = serde_json::from_str(EXAMPLES).expect("the examples are JSON");
     let mut forms = vec![];
-    for (path, operation) in operations(&mut value) {
+    for (path, operation) in schemas::operations(&mut value) {
         drop_impossible_answers(&path, operation);
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
         put_examples(operation, &examples["operations"][id], &mut forms);
@@ -45,13 +44,6 @@ pub(crate) fn fixed(generated: &str, issuer: &str, cookie_name: &str) -> Value {
         }
     }
     value
-}
-
-fn operations(document: &mut Value) -> impl Iterator<Item = (String, &mut Value)> {
-    let paths = document["paths"].as_object_mut().into_iter().flatten();
-    paths.flat_map(|(path, methods)| {
-        methods.as_object_mut().into_iter().flatten().map(|(_, operation)| (path.clone(), operation))
-    })
 }
 
 /// The generator gives every operation every error of its surface; those that cannot occur are removed.
@@ -142,25 +134,6 @@ fn put_example(content: &mut Value, example: &Value) {
 fn put_field_examples(properties: &mut Value, examples: &Value) {
     for (name, property) in properties.as_object_mut().into_iter().flatten() {
         property["example"] = examples.get(name).cloned().unwrap_or_else(|| "".into());
-    }
-}
-
-/// JSON has no `charset` parameter (RFC 8259 §11), and tools that look for `application/json` do not find it
-/// with one.
-fn strip_charset(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            let wrong: Vec<String> =
-                members.keys().filter(|key| key.ends_with("; charset=utf-8")).cloned().collect();
-            for key in wrong {
-                if let Some(member) = members.remove(&key) {
-                    members.insert(key.trim_end_matches("; charset=utf-8").to_owned(), member);
-                }
-            }
-            members.values_mut().for_each(strip_charset);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_charset),
-        _ => {}
     }
 }
 

@@ -14,10 +14,15 @@ pub fn print(page: &mut Page) {
     #[expect(clippy::cast_precision_loss, reason = "samples are floating-point numbers")]
     let seconds = used.tv_sec as f64 + used.tv_nsec as f64 / 1e9;
     page.counter("process_cpu_seconds_total", "Processor time used.").sample(&[], seconds);
-    if let Some(status) = Status::read() {
-        page.one("process_resident_memory_bytes", "Resident memory.", status.resident_bytes);
-        page.one("process_virtual_memory_bytes", "Virtual memory.", status.virtual_bytes);
-        page.one("process_threads", "Threads.", status.threads);
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    for (name, help, field, unit) in [
+        ("process_resident_memory_bytes", "Resident memory.", "VmRSS:", 1024),
+        ("process_virtual_memory_bytes", "Virtual memory.", "VmSize:", 1024),
+        ("process_threads", "Threads.", "Threads:", 1),
+    ] {
+        if let Some(number) = number_of(field, &status) {
+            page.one(name, help, number * unit);
+        }
     }
     if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
         page.one("process_open_fds", "Open file descriptors.", descriptors.count());
@@ -30,25 +35,9 @@ pub fn print(page: &mut Page) {
     }
 }
 
-struct Status {
-    resident_bytes: u64,
-    virtual_bytes: u64,
-    threads: u64,
-}
-
-impl Status {
-    fn read() -> Option<Self> {
-        let text = fs::read_to_string("/proc/self/status").ok()?;
-        let number = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok())
-        };
-        Some(Self {
-            resident_bytes: number("VmRSS:")? * 1024,
-            virtual_bytes: number("VmSize:")? * 1024,
-            threads: number("Threads:")?,
-        })
-    }
+fn number_of(field: &str, status: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(field))?;
+    value.split_whitespace().next()?.parse().ok()
 }
 
 /// The process counts from the start of the machine, in ticks; the machine says when that was.

@@ -21,7 +21,8 @@ const UNANSWERED: usize = STATUSES.len() + 1;
 /// The counters of one method of one route.
 #[derive(Debug)]
 pub struct RequestCounters {
-    route: Box<str>,
+    /// The route, as it is counted and logged.
+    pub route: Box<str>,
     method: Box<str>,
     /// One for each of [`STATUSES`], then [`OTHER_STATUS`] and [`UNANSWERED`].
     answers: [Counter; UNANSWERED + 1],
@@ -47,28 +48,9 @@ impl RequestCounters {
         }
     }
 
-    /// The route, as it is counted and logged.
-    pub fn route(&self) -> &str {
-        &self.route
-    }
-
     /// Starts a request.
     pub fn start(&self) -> Pending<'_> {
         Pending { counters: self, since: Stopwatch::start(), slot: UNANSWERED }
-    }
-
-    /// 500 and 503 are reported before they occur, so that a rate over the first one is not zero.
-    fn print_answers(&self, mut print: impl FnMut(&str, u64)) {
-        for (slot, count) in self.answers.iter().map(Counter::get).enumerate() {
-            let status = match slot {
-                OTHER_STATUS => OTHER.into(),
-                UNANSWERED => "none".into(),
-                slot => STATUSES[slot].to_string(),
-            };
-            if count > 0 || matches!(STATUSES.get(slot), Some(500 | 503)) {
-                print(&status, count);
-            }
-        }
     }
 }
 
@@ -94,10 +76,17 @@ pub(super) fn print(page: &mut Page, all: &[Arc<RequestCounters>]) {
         "HTTP requests. status=none means that the client disconnected before the answer.",
     );
     for counters in used() {
-        counters.print_answers(|status, count| {
-            let labels = [("route", &*counters.route), ("method", &*counters.method), ("status", status)];
-            samples.sample(&labels, count);
-        });
+        for (slot, count) in counters.answers.iter().map(Counter::get).enumerate() {
+            let known = STATUSES.get(slot).copied();
+            let other = if slot == UNANSWERED { "none" } else { OTHER };
+            let status = known.map_or_else(|| other.to_owned(), |status| status.to_string());
+            // 500 and 503 are reported before they occur, so that a rate over the first one is not zero.
+            if count > 0 || matches!(known, Some(500 | 503)) {
+                let labels =
+                    [("route", &*counters.route), ("method", &*counters.method), ("status", &status)];
+                samples.sample(&labels, count);
+            }
+        }
     }
     let mut samples = page.histogram(
         "keyfob_http_request_duration_seconds",

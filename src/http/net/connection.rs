@@ -26,9 +26,9 @@ use self::activity::{Activity, Deadline, Phase, Tracked};
 use self::received_body::ReceivedBody;
 use crate::http::net::budget::{Budget, Member};
 use crate::http::net::channel::Channel;
-use crate::http::net::host;
 use crate::http::net::listener::Listener;
 use crate::http::net::open_connections::{Connections, Open};
+use crate::http::net::{at_once, host};
 
 mod activity;
 mod received_body;
@@ -131,22 +131,13 @@ pub async fn serve<L, E>(
     }
     // Connections that the system has already established would be reset with the listener.
     while let Ok(permit) = Arc::clone(&permits).try_acquire_owned()
-        && let Some(Ok(accepted)) = at_once(listener.accept()).await
+        && let Some(Ok(accepted)) = at_once(pin!(listener.accept())).await
     {
         accept(accepted, permit);
     }
     drop(listener);
     // All permits are free when every connection is closed.
     let _ = permits.acquire_many(connections_max).await;
-}
-
-/// The output of a future that is ready without waiting.
-async fn at_once<F: Future>(future: F) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        output = future => Some(output),
-        () = std::future::ready(()) => None,
-    }
 }
 
 async fn stopped(mut stage: watch::Receiver<Stage>) {
@@ -195,7 +186,12 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
         }
         let (endpoint, activity, stage) = (&endpoint, &activity, &stage);
         async move {
-            let response = if is_acceptable { endpoint.get_response(request).await } else { bad_request() };
+            // What cannot be read as a request is answered like this by hyper, too.
+            let response: Response = if is_acceptable {
+                endpoint.get_response(request).await
+            } else {
+                StatusCode::BAD_REQUEST.into()
+            };
             let mut response: hyper::Response<_> = response.into();
             if is_closing(stage) || !is_acceptable {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -224,11 +220,6 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
         }
     };
     let _ = timeout(limits.drain_timeout, stopping).await;
-}
-
-/// What cannot be read as a request is answered like this by hyper, too.
-fn bad_request() -> Response {
-    StatusCode::BAD_REQUEST.into()
 }
 
 /// Serves a connection until it ends or its deadline passes.

@@ -24,17 +24,6 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body_bytes_max: 64 * 1024,
-            form_bytes_max: 16 * 1024,
-            parameters_max: 64,
-            request_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
 /// Why a body is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unacceptable {

@@ -185,12 +185,6 @@ impl<T: FromText> FromTexts for Vec<T> {
     }
 }
 
-impl FromText for String {
-    fn from_text(text: &str) -> Result<Self, Rule> {
-        Ok(text.to_owned())
-    }
-}
-
 impl FromText for True {
     fn from_text(text: &str) -> Result<Self, Rule> {
         if text == "true" { Ok(Self(true)) } else { Err("must be true".into()) }

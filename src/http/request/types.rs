@@ -8,13 +8,15 @@ use std::ops::Deref;
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
-use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::domain::id::SessionId;
 use crate::domain::time::Timestamp;
 use crate::http::request::json::Strict;
+use crate::store::StoreError;
 
 /// How a value is described.
 pub trait Described: Sized + Send + Sync {
@@ -43,6 +45,8 @@ pub struct Parsed<T>(pub T);
 pub type DateTime = Parsed<Timestamp>;
 
 /// A text that the document describes as a `T`, and that the engine judges.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent, bound = "")]
 pub struct Text<T>(pub String, PhantomData<T>);
 
 /// The largest whole number of a parameter: beyond any use, and exact for every reader of the document.
@@ -69,23 +73,13 @@ pub struct FreeObject(pub serde_json::Map<String, Value>);
 pub struct RawObject(Box<RawValue>);
 
 impl RawObject {
-    /// Takes stored text; no text is the empty object. `None` if it is not JSON: the record is damaged.
-    pub fn from_text(text: Option<&str>) -> Option<Self> {
-        RawValue::from_string(text.unwrap_or("{}").to_owned()).ok().map(Self)
-    }
-}
-
-impl<T> Parsed<T> {
-    /// The value of the domain.
-    pub fn into_inner(self) -> T {
-        self.0
-    }
-}
-
-impl<T> Text<T> {
-    /// The text.
-    pub fn into_inner(self) -> String {
-        self.0
+    /// The text that is stored with `session`; no text is the empty object.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is not JSON.
+    pub fn stored(text: Option<&str>, session: SessionId, cause: &'static str) -> Result<Self, StoreError> {
+        let corrupt = |_| StoreError::Corrupt { table: "sessions", key: session.to_string().into(), cause };
+        RawValue::from_string(text.unwrap_or("{}").to_owned()).map(Self).map_err(corrupt)
     }
 }
 
@@ -127,28 +121,10 @@ impl<T: TextFormat> Serialize for Parsed<T> {
     }
 }
 
-impl<T> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
 impl<'de, T: TextFormat> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// Reads from the text where it is, without a copy.
-        struct Reader<T>(PhantomData<T>);
-        impl<T: TextFormat> Visitor<'_> for Reader<T> {
-            type Value = T;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-                T::read(text).ok_or_else(|| E::custom(T::rule()))
-            }
-        }
-        deserializer.deserialize_str(Reader(PhantomData)).map(Self)
+        let text = String::deserialize(deserializer)?;
+        T::read(&text).map(Self).ok_or_else(|| D::Error::custom(T::rule()))
     }
 }
 
@@ -157,12 +133,6 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Whole<MIN, MAX> {
         let number = u64::deserialize(deserializer)?;
         let valid = (MIN..=MAX).contains(&number).then_some(Self(number));
         valid.ok_or_else(|| D::Error::custom(Self::rule()))
-    }
-}
-
-impl<'de, T> Deserialize<'de> for Text<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::from)
     }
 }
 

@@ -60,13 +60,19 @@ impl Wired {
         let (clock, _) = Clock::manual(Timestamp::from_seconds(NOW_S));
         let engine = Arc::new(Engine::start(store, keys(), rules, clock).await.unwrap());
         let cookie = Cookie { name: config.cookie.name.clone(), same_site: "Lax" };
+        let limits = Limits {
+            body_bytes_max: config.limits.body_bytes_max,
+            form_bytes_max: config.limits.form_bytes_max,
+            parameters_max: config.limits.parameters_max,
+            request_timeout: config.limits.request_timeout,
+        };
         let wire = Arc::new(keyfob::http::wire(
             &engine,
             cookie,
             Origins::new(ISSUER, &[]),
             &[].into(),
             None,
-            Limits::default(),
+            limits,
             &Arc::default(),
         ));
         Self { wire, disk, unplugged }

@@ -94,17 +94,18 @@ pub(crate) fn let_parts_be_null(document: &mut Value) {
     }
 }
 
-fn request_schemas(document: &Value) -> Vec<String> {
-    let operations = document["paths"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .flat_map(|(_, methods)| methods.as_object().into_iter().flatten());
-    operations
-        .filter_map(|(_, operation)| {
-            reference(operation.pointer("/requestBody/content/application~1json/schema")?)
-        })
-        .collect()
+fn request_schemas(document: &mut Value) -> Vec<String> {
+    let schema =
+        |operation: &Value| reference(operation.pointer("/requestBody/content/application~1json/schema")?);
+    operations(document).filter_map(|(_, operation)| schema(operation)).collect()
+}
+
+/// Every operation, with its path.
+pub(crate) fn operations(document: &mut Value) -> impl Iterator<Item = (String, &mut Value)> {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    paths.flat_map(|(path, methods)| {
+        methods.as_object_mut().into_iter().flatten().map(|(_, operation)| (path.clone(), operation))
+    })
 }
 
 /// Where a reference leads, as a JSON pointer.
