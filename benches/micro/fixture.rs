@@ -65,6 +65,7 @@ pub fn client() -> Client {
         created_at: opened_at(),
         updated_at: opened_at(),
         incarnation: Position(0),
+        tokens_from: Position(0),
     }
 }
 

@@ -69,7 +69,8 @@ pub enum ClientCommand {
         #[arg(long)]
         enable: bool,
     },
-    /// Creates a new secret for a client, and prints it once.
+    /// Creates a new secret for a client, and prints it once. Without --keep-old-for the tokens that the client
+    /// got for itself end too.
     RotateSecret {
         /// The client id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -77,6 +78,12 @@ pub enum ClientCommand {
         /// How long the old secret stays valid, such as 1h.
         #[arg(long, default_value = "0s")]
         keep_old_for: String,
+    },
+    /// Ends the access tokens that a client got for itself; its secret and its sessions are not changed.
+    RevokeTokens {
+        /// The client id.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: String,
     },
     /// Deletes a client, and ends its sessions and tokens.
     Delete {
@@ -166,6 +173,12 @@ impl ClientCommand {
                 let path = format!("{}/secret", path(&id));
                 let client: RegisteredClient = admin.call(Method::POST, &path, Some(&body)).await?;
                 print_with_secret(&client, || show(&client, output))
+            }
+            Self::RevokeTokens { id } => {
+                admin.call::<()>(Method::POST, &format!("{}/tokens/revoke", path(&id)), None).await?;
+                print_result(output, &json!({ "revoked": id }), || {
+                    vec![format!("the tokens that {id} got for itself are invalid")]
+                })
             }
             Self::Delete { id } => {
                 admin.call::<()>(Method::DELETE, &path(&id), None).await?;

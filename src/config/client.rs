@@ -62,6 +62,7 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
         created_at: undated,
         updated_at: undated,
         incarnation: Position::default(),
+        tokens_from: Position::default(),
     };
     if !sheet.is_valid(table) {
         return None;

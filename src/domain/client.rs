@@ -52,6 +52,8 @@ pub struct Client {
     /// The event position of its creation; the store sets it. It tells this client from an earlier one of the
     /// same name, which was deleted.
     pub incarnation: Position,
+    /// Its own tokens that were issued at an earlier event position have ended; 0 if it never ended them.
+    pub tokens_from: Position,
 }
 
 /// One registration of a client: its name, and the event position of its creation.
@@ -123,6 +125,19 @@ impl Client {
     /// one of that name. Nothing is issued to a client after its deletion, so the position decides.
     pub fn was(&self, name: &str, issued: Position) -> bool {
         *self.id.as_str() == *name && issued >= self.incarnation
+    }
+
+    /// Whether its own token that was issued at `issued` belongs to this registration and has not been ended.
+    pub fn has_own_token(&self, name: &str, issued: Position) -> bool {
+        self.was(name, issued) && issued >= self.tokens_from
+    }
+
+    /// Whether changing `before` into this client ends its own tokens: it loses the grant, or every secret.
+    pub fn ends_own_tokens_of(&self, before: &Self) -> bool {
+        let grant = Grant::ClientCredentials;
+        let keeps = |old: &ClientSecret| self.secrets.iter().any(|secret| secret.hash == old.hash);
+        (before.has_grant(grant) && !self.has_grant(grant))
+            || (!before.secrets.is_empty() && !before.secrets.iter().any(keeps))
     }
 
     /// Whether it has `permission`; `admin` implies every other.
@@ -274,6 +289,7 @@ pub(crate) mod tests {
             created_at: Timestamp::from_seconds(0),
             updated_at: Timestamp::from_seconds(0),
             incarnation: Position::default(),
+            tokens_from: Position::default(),
         }
     }
 

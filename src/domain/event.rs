@@ -82,7 +82,7 @@ impl Event {
 }
 
 names! {
-    /// The types of events (contract, section 5).
+    /// The types of events (contract, section 5). Stored by their place in this list: a new one comes last.
     #[derive(Serialize, Deserialize)]
     pub enum EventKind {
         /// A session was opened.
@@ -119,5 +119,7 @@ names! {
         KeyRevoked = "key.revoked",
         /// The store was restored from a backup.
         StoreRestored = "store.restored",
+        /// The own tokens of a client were ended.
+        ClientTokensRevoked = "client.tokens_revoked",
     }
 }

@@ -32,7 +32,8 @@ impl Event {
             | EventKind::FamilyEnded
             | EventKind::TokenRevoked
             | EventKind::ClientUpdated
-            | EventKind::ClientDeleted => Concerns::Reach,
+            | EventKind::ClientDeleted
+            | EventKind::ClientTokensRevoked => Concerns::Reach,
         }
     }
 }

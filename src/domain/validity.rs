@@ -43,7 +43,9 @@ impl Validity<'_> {
         match &token.issued_for {
             IssuedFor::Client { issued } => {
                 !revoked
-                    && self.client.is_some_and(|client| client.was(token.client_id.as_str(), *issued))
+                    && self
+                        .client
+                        .is_some_and(|client| client.has_own_token(token.client_id.as_str(), *issued))
                     && self.cuts.end_of(&token.client_id, *issued).is_none()
             }
             IssuedFor::Session { id, family, .. } => session.is_some_and(|session| {

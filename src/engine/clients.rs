@@ -7,6 +7,7 @@ use super::{Engine, Result};
 use crate::domain::access::TokenFormat;
 use crate::domain::caller::{Administer, Granted};
 use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission, distinct};
+use crate::domain::cutoff::CutOffs;
 use crate::domain::event::{Event, EventKind, Reach};
 use crate::domain::id::{ClientId, Hash, Position};
 use crate::domain::names::ENGINE;
@@ -171,6 +172,20 @@ impl<S: Store> Engine<S> {
         Ok(WithSecret { client: client.await?, secret: Some(secret) })
     }
 
+    /// Ends the access tokens that the client itself got by `client_credentials`. Also for a declared client: no
+    /// setting changes.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn revoke_client_tokens(&self, caller: &Granted<Administer>, id: ClientId) -> Result<()> {
+        let (now, by) = (self.clock.now().wall, caller.name().to_owned());
+        let revoked = self.store.update_client(id, move |stored, cuts| match stored {
+            None => Decision::answer(Err(no_such_client())),
+            Some(client) => Decision::with_events(Ok(()), vec![end_own_tokens(client, cuts, now, &by)]),
+        });
+        Ok(revoked.await??)
+    }
+
     /// Deletes a client, and ends by a cut-off all that was issued to it.
     ///
     /// # Errors
@@ -246,9 +261,9 @@ impl<S: Store> Engine<S> {
 
     async fn declare(&self, target: Client, now: Timestamp) -> Result<()> {
         let id = target.id.clone();
-        let declare = move |stored: &mut Option<Client>, _: &_| {
+        let declare = move |stored: &mut Option<Client>, cuts: &CutOffs| {
             let mut wanted = Client { declared: true, ..target.clone() };
-            let event = match stored {
+            let events = match stored {
                 Some(client) if !client.declared && !client.disabled => {
                     return Decision::answer(Err(Refusal::Conflict.because(format!(
                         "[[client]] {}: a client of this name was registered through the API; delete it or choose another client_id",
@@ -257,17 +272,20 @@ impl<S: Store> Engine<S> {
                 }
                 Some(client) => {
                     (wanted.created_at, wanted.updated_at) = (client.created_at, client.updated_at);
-                    wanted.incarnation = client.incarnation;
+                    (wanted.incarnation, wanted.tokens_from) = (client.incarnation, client.tokens_from);
                     if *client == wanted {
                         return Decision::answer(Ok(()));
                     }
                     wanted.updated_at = now;
-                    updated(client, &wanted, now, ENGINE)
+                    replace(client, wanted, cuts, now, ENGINE)
                 }
-                None => about(&wanted, EventKind::ClientCreated, now, ENGINE),
+                None => {
+                    let created = about(&wanted, EventKind::ClientCreated, now, ENGINE);
+                    *stored = Some(wanted);
+                    vec![created]
+                }
             };
-            *stored = Some(wanted);
-            Decision::with_events(Ok(()), vec![event])
+            Decision::with_events(Ok(()), events)
         };
         Ok(self.store.update_client(id, declare).await??)
     }
@@ -280,7 +298,7 @@ impl<S: Store> Engine<S> {
         change: impl Fn(&mut Client) -> std::result::Result<(), Refused> + Send + 'static,
     ) -> Result<Client> {
         let by = caller.name().to_owned();
-        let changed = self.store.update_client(id, move |stored, _| {
+        let changed = self.store.update_client(id, move |stored, cuts| {
             let Some(client) = stored else { return Decision::answer(Err(no_such_client())) };
             if client.declared {
                 return Decision::answer(Err(declared()));
@@ -290,9 +308,8 @@ impl<S: Store> Engine<S> {
                 return Decision::answer(Err(refused));
             }
             wanted.updated_at = now;
-            let event = updated(client, &wanted, now, &by);
-            *client = wanted;
-            Decision::with_events(Ok(client.clone()), vec![event])
+            let events = replace(client, wanted, cuts, now, &by);
+            Decision::with_events(Ok(client.clone()), events)
         });
         Ok(changed.await??)
     }
@@ -334,7 +351,22 @@ fn blank(id: ClientId, secret: Option<Hash>, now: Timestamp) -> Client {
         created_at: now,
         updated_at: now,
         incarnation: Position::default(),
+        tokens_from: Position::default(),
     }
+}
+
+/// Puts `wanted` in place of `client`. The events: its own tokens may end with the change.
+fn replace(client: &mut Client, mut wanted: Client, cuts: &CutOffs, now: Timestamp, by: &str) -> Vec<Event> {
+    let ended = wanted.ends_own_tokens_of(client).then(|| end_own_tokens(&mut wanted, cuts, now, by));
+    let updated = updated(client, &wanted, now, by);
+    *client = wanted;
+    ended.into_iter().chain([updated]).collect()
+}
+
+/// Ends the client's own tokens that were issued before the returned event, which must be the next of the log.
+fn end_own_tokens(client: &mut Client, cuts: &CutOffs, now: Timestamp, by: &str) -> Event {
+    client.tokens_from = cuts.head.next();
+    about(client, EventKind::ClientTokensRevoked, now, by)
 }
 
 fn apply_fields(mut client: Client, fields: &ClientFields) -> std::result::Result<Client, Refused> {

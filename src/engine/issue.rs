@@ -5,7 +5,7 @@ use crate::domain::access::{AccessToken, Authentication, IssuedFor};
 use crate::domain::client::Client;
 use crate::domain::family::{Family, Stamp};
 use crate::domain::id::{ClientId, TokenId};
-use crate::domain::refusal::Refused;
+use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::scope::ScopeSet;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
@@ -110,7 +110,7 @@ impl<S: Store> Engine<S> {
     /// which it was issued.
     ///
     /// # Errors
-    /// `Conflict` if the client was deleted since it was authenticated.
+    /// `Conflict` if the client was deleted, or its own tokens were ended, since it was authenticated.
     pub(super) fn issue_for_client(
         &self,
         client: &Client,
@@ -119,10 +119,14 @@ impl<S: Store> Engine<S> {
         stamp: &Stamp,
         now: Timestamp,
     ) -> Result<Issued> {
-        // Read before the registry: a deletion that the registry does not show yet has a later position, and
-        // its cut-off ends the token.
-        let issued = self.store.head();
-        self.store.registry().cuts.check_registered(&[client.this_incarnation()])?;
+        // Read before the registry: a deletion or revocation that the registry does not show yet has a later
+        // position, and ends the token.
+        let (issued, registry) = (self.store.head(), self.store.registry());
+        registry.cuts.check_registered(&[client.this_incarnation()])?;
+        if registry.clients.get(&client.id).is_none_or(|present| present.tokens_from != client.tokens_from) {
+            let why = "the client's tokens were revoked while the request was in progress; try again";
+            return Err(Refusal::Conflict.because(why).into());
+        }
         let token = AccessToken {
             issuer: self.rules.issuer.clone(),
             subject: client.id.as_str().parse().expect("every client_id has the form of a subject"),

@@ -27,8 +27,8 @@ pub use session::{SessionRecord, WindowRef};
 
 /// The first byte of every record; another encoding gets another version.
 const VERSION: u8 = 1;
-/// Version 2 added the incarnation, at the end.
-const CLIENT_VERSION: u8 = 2;
+/// Version 2 added the incarnation at the end, version 3 the position of its own tokens after it.
+const CLIENT_VERSION: u8 = 3;
 /// Version 2 added the reach, at the end.
 const EVENT_VERSION: u8 = 2;
 /// Version (1) and checksum (4).
@@ -163,10 +163,11 @@ pub fn encode_client(client: &Client) -> Vec<u8> {
 }
 
 /// A record of version 1 has no incarnation: it gets `deleted`, the position of the last deletion of its name,
-/// or 0.
+/// or 0. Before version 3 no client had ended its own tokens.
 pub fn decode_client(id: &str, bytes: &[u8], deleted: Position) -> Decoded<Client> {
     match unframe_up_to(CLIENT_VERSION, &name("clients", id.as_bytes()), bytes)? {
-        (1, body) => unpostcard(&[body, &postcard(&deleted)].concat()),
+        (1, body) => unpostcard(&[body, &postcard(&(deleted, Position::default()))].concat()),
+        (2, body) => unpostcard(&[body, &postcard(&Position::default())].concat()),
         (_, body) => unpostcard(body),
     }
 }

@@ -38,6 +38,7 @@ fn client(id: &str, permissions: &[Permission]) -> Client {
         created_at: at(0),
         updated_at: at(0),
         incarnation: Position(0),
+        tokens_from: Position(0),
     }
 }
 

@@ -141,7 +141,8 @@ impl<S: Store> ClientsApi<S> {
 
     /// Rotate the secret of a client.
     ///
-    /// For administrators. Only this answer contains the new secret; the old one can stay valid for a while.
+    /// For administrators. Only this answer contains the new secret; the old one can stay valid for a while. If
+    /// it does not, the client's own access tokens (`client_credentials`) are invalid at once too.
     #[oai(
         path = "/v1/clients/:id/secret",
         method = "post",
@@ -158,6 +159,27 @@ impl<S: Store> ClientsApi<S> {
         let caller = authorization.caller(&self.0).await?;
         let keep = body.read()?.keep_old_for.map_or(Duration::ZERO, |parsed| parsed.0);
         Ok(Json(with_secret(self.0.rotate_secret(&caller, id.named("client")?.0, keep).await?)))
+    }
+
+    /// Revoke the own tokens of a client.
+    ///
+    /// For administrators. Every access token that the client got by `client_credentials` is invalid when the
+    /// answer arrives. Its secret and its sessions are not changed, and it can get new tokens.
+    #[oai(
+        path = "/v1/clients/:id/tokens/revoke",
+        method = "post",
+        tag = "Tag::Clients",
+        operation_id = "revokeClientTokens"
+    )]
+    async fn revoke_tokens(
+        &self,
+        authorization: Authorization<BasicOrBearer>,
+        /// The identifier of the client.
+        id: Path<Parsed<ClientId>>,
+    ) -> Result<NoContent, Problem> {
+        let caller = authorization.caller(&self.0).await?;
+        self.0.revoke_client_tokens(&caller, id.named("client")?.0).await?;
+        Ok(NoContent::Done)
     }
 }
 

@@ -138,6 +138,7 @@ fn client() -> Client {
         created_at: at(1),
         updated_at: at(2),
         incarnation: Position(1_001),
+        tokens_from: Position(1_002),
     }
 }
 
@@ -241,7 +242,15 @@ fn a_session_of_version_1_reads_with_revocations_of_unknown_families() {
 #[test]
 fn a_client_without_an_incarnation_gets_the_last_deletion_of_its_name() {
     let bytes = golden_v1("client");
-    let expected = Client { incarnation: Position(7), ..client() };
+    let expected = Client { incarnation: Position(7), tokens_from: Position(0), ..client() };
+    assert_eq!(decode_client("app", &bytes, Position(7)), Ok(expected));
+}
+
+/// Version 2 has the incarnation and nothing after it.
+#[test]
+fn a_client_of_version_2_never_ended_its_own_tokens() {
+    let bytes = golden_v1("client of version 2");
+    let expected = Client { tokens_from: Position(0), ..client() };
     assert_eq!(decode_client("app", &bytes, Position(7)), Ok(expected));
 }
 

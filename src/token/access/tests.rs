@@ -333,6 +333,7 @@ fn a_verified_token_is_valid_until_just_before_exp() {
         created_at: Timestamp::from_seconds(0),
         updated_at: Timestamp::from_seconds(0),
         incarnation: Position(0),
+        tokens_from: Position(0),
     };
     let cuts = CutOffs::default();
     let valid_at = |millis| {

@@ -26,6 +26,7 @@ const COMMANDS: &[(&str, i32)] = &[
     ("client show app", 1),
     ("client update app --disable", 1),
     ("client rotate-secret app", 1),
+    ("client revoke-tokens app", 1),
     ("client delete app", 1),
     ("session create --subject alice --client-id app", 1),
     ("session list", 1),

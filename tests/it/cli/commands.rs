@@ -738,6 +738,7 @@ fn an_empty_name_is_invalid_usage() {
         "client show",
         "client delete",
         "client rotate-secret",
+        "client revoke-tokens",
         "key revoke",
         "session show",
         "session revoke",

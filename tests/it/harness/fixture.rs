@@ -83,6 +83,7 @@ pub fn client(name: &str) -> Client {
         created_at: at(0),
         updated_at: at(0),
         incarnation: Position(0),
+        tokens_from: Position(0),
     }
 }
 

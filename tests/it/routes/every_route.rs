@@ -300,6 +300,7 @@ async fn administration_is_for_administrators() {
         (Method::PATCH, "/v1/clients/nobody", json!({"permissions": ["admin"]})),
         (Method::DELETE, "/v1/clients/admin", json!(null)),
         (Method::POST, "/v1/clients/app/secret", json!({})),
+        (Method::POST, "/v1/clients/app/tokens/revoke", json!(null)),
         (Method::DELETE, "/v1/sessions?all=true", json!(null)),
         (Method::GET, "/v1/keys", json!(null)),
         (Method::POST, "/v1/keys/rotate", json!(null)),

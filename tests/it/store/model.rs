@@ -1,7 +1,7 @@
 //! ROT-36: random histories, applied to the real backend and to the model at once, with clocks that jump and
 //! power that fails.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::store::memory::Memory;
@@ -46,6 +46,9 @@ struct World {
     dead_sessions: HashSet<SessionId>,
     dead_families: HashSet<(SessionId, u16)>,
     generations: HashMap<(SessionId, u16), u32>,
+    /// The positions at which a client's own tokens were issued, and of those the ones that must be dead.
+    own_tokens: [BTreeSet<Position>; 2],
+    dead_own_tokens: [BTreeSet<Position>; 2],
     registered: HashMap<ClientId, Position>,
     /// Every incarnation of each client, in order of creation.
     incarnations: HashMap<usize, Vec<Incarnation>>,
@@ -184,6 +187,7 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
         }
         Step::EndEverything => Action::EndEverything,
         Step::PutClient { client } => Action::PutClient(*client),
+        Step::EndOwnTokens { client } => Action::EndOwnTokens(*client),
         Step::DeleteClient { client } => Action::DeleteClient(*client),
         Step::Sweep { entries_max } => Action::Sweep(*entries_max),
         Step::Wait(_) | Step::Jump(_) | Step::Reopen | Step::PowerCut { .. } => return None,
@@ -246,8 +250,15 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
         ) => {
             world.dead_families.insert((*session, *family));
         }
-        (Action::EndEverything, _) => world.dead_sessions.extend(world.sessions.iter().copied()),
+        (Action::EndEverything, _) => {
+            world.dead_sessions.extend(world.sessions.iter().copied());
+            world.dead_own_tokens = world.own_tokens.clone();
+        }
+        (Action::EndOwnTokens(client), Answer::Told(Some(true))) => {
+            world.dead_own_tokens[*client] = world.own_tokens[*client].clone();
+        }
         (Action::DeleteClient(client), Answer::Told(Some(true))) => {
+            world.dead_own_tokens[*client] = world.own_tokens[*client].clone();
             world
                 .dead_families
                 .extend(world.owners.iter().filter(|(_, owner)| *owner == client).map(|(key, _)| *key));
@@ -270,6 +281,14 @@ fn check(world: &mut World, state: &Everything) {
             assert!(seen.last().is_none_or(|last| last.created < created));
             seen.push(Incarnation { client_id: client_id(name), created });
         }
+        let client = state.clients.get(&client_id(name));
+        let is_valid = |issued| {
+            client.is_some_and(|client| client.has_own_token(name, issued))
+                && state.cuts.end_of(&client_id(name), issued).is_none()
+        };
+        assert!(!world.dead_own_tokens[n].iter().any(|issued| is_valid(*issued)), "an ended token is valid");
+        assert_eq!(is_valid(state.head), client.is_some(), "one that is issued now");
+        world.own_tokens[n].extend(client.map(|_| state.head));
     }
     let now = world.now();
     let log_is_whole = state.events.first().map_or(state.head.0 == 0, |(position, _)| position.0 == 1);

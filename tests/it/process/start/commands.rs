@@ -47,6 +47,7 @@ fn clients_are_administered(directory: &Path) {
     assert_eq!(json_of(directory, &["client", "update", "backend", "--enable"])["disabled"], false);
     let rotated = json_of(directory, &["client", "rotate-secret", "backend", "--keep-old-for", "1h"]);
     assert!(rotated["client_secret"].is_string() && rotated["client_secret"] != created["client_secret"]);
+    assert_eq!(json_of(directory, &["client", "revoke-tokens", "backend"])["revoked"], "backend");
     let table = printed(directory, &["client", "list"]);
     assert!(
         table.starts_with("CLIENT") && table.contains("backend") && table.contains("sessions introspect"),

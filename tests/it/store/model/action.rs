@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use keyfob::domain::access::TokenFormat;
+use keyfob::domain::client::Client;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::{End, EndReason};
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::family::Stamp;
-use keyfob::domain::id::{KeyId, SessionId};
+use keyfob::domain::id::{KeyId, Position, SessionId};
 use keyfob::domain::policy::{Lifetimes, Policy};
 use keyfob::domain::session::{
     Changes, Data, Decision, NewFamily, NotOpened, NotRefreshed, Refresh, Renewal, RevokedToken, Session,
@@ -49,6 +50,7 @@ pub enum Action {
     EndSubject { who: usize, except: Option<SessionId>, by: Option<usize> },
     EndEverything,
     PutClient(usize),
+    EndOwnTokens(usize),
     DeleteClient(usize),
     Sweep(usize),
 }
@@ -198,13 +200,22 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
         }
         Action::PutClient(n) => {
             let decide = move |slot: &mut Option<_>, _: &CutOffs| {
-                let old = slot.replace(client(CLIENTS[n]));
+                let tokens_from = slot.as_ref().map_or(Position(0), |old: &Client| old.tokens_from);
+                let old = slot.replace(Client { tokens_from, ..client(CLIENTS[n]) });
                 let events = if old.is_some() {
                     vec![]
                 } else {
                     vec![Event::new(EventKind::ClientCreated, wall, "root")]
                 };
                 Decision::with_events(old.is_some(), events)
+            };
+            Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
+        }
+        Action::EndOwnTokens(n) => {
+            let decide = move |slot: &mut Option<Client>, cuts: &CutOffs| {
+                let Some(client) = slot else { return Decision::answer(false) };
+                client.tokens_from = cuts.head.next();
+                told(vec![Event::new(EventKind::ClientTokensRevoked, wall, "root")])
             };
             Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
         }

@@ -78,6 +78,10 @@ pub enum Step {
     PutClient {
         client: usize,
     },
+    /// Its own tokens, which it got by client credentials.
+    EndOwnTokens {
+        client: usize,
+    },
     DeleteClient {
         client: usize,
     },
@@ -153,6 +157,7 @@ pub fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(who, except, by)| Step::EndSubject { who, except, by }),
         1 => Just(Step::EndEverything),
         2 => (0..2_usize).prop_map(|client| Step::PutClient { client }),
+        2 => (0..2_usize).prop_map(|client| Step::EndOwnTokens { client }),
         1 => (0..2_usize).prop_map(|client| Step::DeleteClient { client }),
         6 => prop_oneof![Just(1_usize), Just(100)].prop_map(|entries_max| Step::Sweep { entries_max }),
         10 => prop_oneof![Just(1_u64), Just(4_000), Just(11_000), Just(1_200_000), Just(4_000_000)].prop_map(Step::Wait),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use keyfob::domain::client::Client;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::id::{ClientId, Position, SessionId, TokenId};
@@ -19,7 +20,7 @@ pub struct Everything {
     /// The same without those that were ended or reported as expired.
     pub active_by_subject: Vec<Vec<SessionId>>,
     pub events: Vec<(Position, Event)>,
-    pub clients: Vec<String>,
+    pub clients: BTreeMap<ClientId, Client>,
     pub cuts: CutOffs,
     pub head: Position,
     pub live: BTreeMap<ClientId, u64>,
@@ -41,8 +42,7 @@ pub async fn read(store: &impl Store) -> Everything {
         active_by_subject.push(active.iter().map(|session| session.id).collect());
     }
     let registry: Registry = (*store.registry()).clone();
-    let mut clients: Vec<String> = registry.clients.values().map(|client| format!("{client:?}")).collect();
-    clients.sort_unstable();
+    let clients = registry.clients.iter().map(|(id, client)| (id.clone(), (**client).clone())).collect();
     let mut revoked = vec![];
     for n in 0..4_u8 {
         let expires_at = at(0).seconds() + i64::from(n) * 600;
