@@ -29,6 +29,11 @@ def make_app(auth: Keyfob, *, installed: bool = True) -> FastAPI:
         await auth.sign_in(request, user, acr="aal1", amr=["pwd"], label="laptop", remember=remember)
         return RedirectResponse(local_path(to), 303)
 
+    @app.get("/callback")
+    async def callback(request: Request) -> str:
+        """Where an identity provider sends the browser; `state` would be checked here."""
+        return (await auth.sign_in(request, "alice")).subject
+
     @app.post("/login-in-a-thread")
     def login_in_a_thread(request: Request, user: str) -> str:
         return anyio.from_thread.run(auth.sign_in, request, user).subject

@@ -112,16 +112,16 @@ async def test_a_step_up_replaces_the_token_and_keeps_the_session(server: Servin
 
 async def test_sessions_are_listed_and_ended_for_their_subject_only(server: Serving) -> None:
     async with server.client() as web:
-        one, two, three = [(await web.open("bob", device=Device(f"d{n}"))).session for n in range(3)]
-        assert {found.id for found in await web.sessions("bob")} == {one.id, two.id, three.id}
+        one, two, three = [(await web.open("lea", device=Device(f"d{n}"))).session for n in range(3)]
+        assert {found.id for found in await web.sessions("lea")} == {one.id, two.id, three.id}
         for wrong in (NO_SESSION, "x", "../../x", "", one.id + "x"):
-            assert not await web.end(wrong, subject="bob")
+            assert not await web.end(wrong, subject="lea")
         assert not await web.end(one.id, subject="mallory")
-        assert await web.end(one.id, subject="bob")
-        assert await web.end_all("bob", keep=two) == 1
-        assert [found.id for found in await web.sessions("bob")] == [two.id]
-        assert {found.state for found in await web.sessions("bob", state="ended")} == {"ended"}
-        assert await web.end_all("bob") == 1
+        assert await web.end(one.id, subject="lea")
+        assert await web.end_all("lea", keep=two) == 1
+        assert [found.id for found in await web.sessions("lea")] == [two.id]
+        assert {found.state for found in await web.sessions("lea", state="ended")} == {"ended"}
+        assert await web.end_all("lea") == 1
 
 
 async def test_more_sessions_than_a_page_are_listed(server: Serving) -> None:

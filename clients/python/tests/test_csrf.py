@@ -93,6 +93,13 @@ def test_signing_out_is_a_change(page: TestClient) -> None:
     assert page.get("/").status_code == 200
 
 
+def test_an_identity_provider_may_send_the_browser_back(page: TestClient) -> None:
+    """The redirect is a cross-site GET; `form_post` is a POST, and needs the provider in `origins`."""
+    back = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert page.get("/callback", headers=back).json() == "alice"
+    assert page.get("/").json() == "alice"
+
+
 def test_a_websocket_from_another_origin_is_refused(page: TestClient) -> None:
     from starlette.websockets import WebSocketDisconnect
 

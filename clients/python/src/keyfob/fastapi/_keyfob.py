@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, overload
 from urllib.parse import parse_qs
@@ -21,10 +20,11 @@ from starlette.websockets import WebSocket
 from .._client import Client
 from .._errors import KeyfobError, Misconfigured, Refused, Unavailable
 from .._models import AccessToken, Device, Issued, Session
+from ._demand import Demand
 from ._install import install
 from ._middleware import SIGNED_OUT, TRY_AGAIN, Outgoing, Socket
 from ._origin import SAFE_METHODS, is_same_site, normalize
-from ._refusals import ToPage, cross_site, is_page, not_signed_in, scope_missing, step_up_needed
+from ._refusals import ToPage, cross_site, is_page, not_signed_in
 from ._router import make_router
 from ._schemes import BearerScheme, CookieScheme, bearer_token
 
@@ -137,7 +137,7 @@ class Keyfob(Client):
         `optional` a visitor without a session is None. `touch=False` is for requests that pages send by
         themselves: they do not count as activity.
         """
-        demand = _Demand(acr, max_age, tuple(scopes))
+        demand = Demand(acr, max_age, tuple(scopes))
 
         async def session(
             request: Request, cookie: Annotated[str | None, Security(self._cookie_scheme)]
@@ -159,7 +159,7 @@ class Keyfob(Client):
         async def token(
             request: Request, required: SecurityScopes, bearer: Annotated[str | None, bearer_scheme]
         ) -> AccessToken:
-            return await self._token_of(request, bearer, _Demand(None, None, (*scopes, *required.scopes)))
+            return await self._token_of(request, bearer, Demand(None, None, (*scopes, *required.scopes)))
 
         return cast("Dependency[AccessToken]", self._same("token", scopes, make=token))
 
@@ -168,7 +168,7 @@ class Keyfob(Client):
     ) -> Dependency[Session | AccessToken]:
         """An access token, or without one the session of the browser, with all `scopes`."""
         bearer_scheme = Security(self._bearer_scheme, scopes=list(scopes))
-        demand = _Demand(acr, max_age, scopes)
+        demand = Demand(acr, max_age, scopes)
 
         async def principal(
             request: Request,
@@ -224,7 +224,8 @@ class Keyfob(Client):
         """Opens a session for a subject whom the application has authenticated, and sets its cookie.
 
         The cookie goes out with whatever is answered. A session that the browser already had is ended. A
-        request from another site, which could sign a visitor in as another user, is refused (403).
+        POST from another site, which could sign a visitor in as another user, is refused (403). The GET that
+        an identity provider redirects to is not: there `state` protects the visitor.
 
         Raises `Refused` and `Conflict` as `Client.open` does.
         """
@@ -268,7 +269,10 @@ class Keyfob(Client):
                 "error_description": "only public clients refresh here",
             }
             return JSONResponse(error, 400, {"Cache-Control": "no-store"})
-        fields = {name.decode(): value.decode() for name, values in form.items() for value in values}
+        fields = {
+            name.decode(errors="replace"): values[-1].decode(errors="replace")
+            for name, values in form.items()
+        }
         headers = {"Authorization": None, "X-Forwarded-For": _address(request)}
         answer = await self._send("POST", "/oauth2/token", form=fields, headers=headers)
         kind = answer.headers.get(b"content-type", b"application/json").decode("latin-1")
@@ -302,15 +306,14 @@ class Keyfob(Client):
     ) -> Session | None:
         if not cookie:
             return None
-        if connection.scope.get("method", "CONNECT") not in SAFE_METHODS:
-            self._need_same_site(connection)
+        self._need_same_site(connection)
         answers = connection.scope.setdefault(_ANSWERS, {})
         key = self, cookie, touch
         if key not in answers:
             answers[key] = await self.check(cookie, touch=touch)
         return cast("Session | None", answers[key])
 
-    async def _token_of(self, request: Request, bearer: str | None, demand: "_Demand") -> AccessToken:
+    async def _token_of(self, request: Request, bearer: str | None, demand: Demand) -> AccessToken:
         answers = request.scope.setdefault(_ANSWERS, {})
         if bearer and (self, bearer) not in answers:
             answers[self, bearer] = await self.introspect(bearer)
@@ -321,7 +324,7 @@ class Keyfob(Client):
             raise refusal
         return found
 
-    def _admit(self, request: Request, found: Session, demand: "_Demand") -> Session:
+    def _admit(self, request: Request, found: Session, demand: Demand) -> Session:
         if demand.needs_step_up(found) and self._step_up_url and is_page(request):
             raise ToPage(request, self._step_up_url)
         if refusal := demand.refusal(found):
@@ -334,7 +337,9 @@ class Keyfob(Client):
         return not_signed_in("invalid_token" if cookie else None)
 
     def _need_same_site(self, connection: HTTPConnection) -> None:
-        if is_same_site(connection, self._origins):
+        """A page of another site can cause every request but reads nothing: only changes are checked."""
+        method = connection.scope.get("method", "WebSocket")
+        if method in SAFE_METHODS or is_same_site(connection, self._origins):
             return
         if connection.scope["type"] == "websocket":
             LOG.warning(
@@ -363,30 +368,6 @@ class Keyfob(Client):
 
     def _same(self, *key: object, make: Any) -> Any:
         return self._dependencies.setdefault(key, make)
-
-
-@dataclass(frozen=True)
-class _Demand:
-    """What a route asks of a session or a token."""
-
-    acr: str | None
-    max_age: int | None
-    scopes: tuple[str, ...]
-
-    def needs_step_up(self, found: Session | AccessToken) -> bool:
-        """Whether the subject has to authenticate again."""
-        age = found.authentication_age
-        if self.acr is not None and found.acr not in self.acr.split():
-            return True
-        return self.max_age is not None and (age is None or age.total_seconds() > self.max_age)
-
-    def refusal(self, found: Session | AccessToken) -> HTTPException | None:
-        """The refusal, if a demand is not met."""
-        if self.needs_step_up(found):
-            return step_up_needed(self.acr, self.max_age)
-        if not set(self.scopes) <= set(found.scopes):
-            return scope_missing(dict.fromkeys(self.scopes))
-        return None
 
 
 def _visitor(request: Request) -> tuple[str | None, str | None]:

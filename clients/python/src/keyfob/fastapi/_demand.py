@@ -1,0 +1,37 @@
+"""What a route asks of a session or an access token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ._refusals import scope_missing, step_up_needed
+
+if TYPE_CHECKING:
+    from starlette.exceptions import HTTPException
+
+    from .._models import AccessToken, Session
+
+
+@dataclass(frozen=True)
+class Demand:
+    """One of the values of `acr`, an authentication in the last `max_age` seconds, and all `scopes`."""
+
+    acr: str | None
+    max_age: int | None
+    scopes: tuple[str, ...]
+
+    def needs_step_up(self, found: Session | AccessToken) -> bool:
+        """Whether the subject has to authenticate again."""
+        age = found.authentication_age
+        if self.acr is not None and found.acr not in self.acr.split():
+            return True
+        return self.max_age is not None and (age is None or age.total_seconds() > self.max_age)
+
+    def refusal(self, found: Session | AccessToken) -> HTTPException | None:
+        """The refusal, if a demand is not met."""
+        if self.needs_step_up(found):
+            return step_up_needed(self.acr, self.max_age)
+        if not set(self.scopes) <= set(found.scopes):
+            return scope_missing(dict.fromkeys(self.scopes))
+        return None
