@@ -8,12 +8,13 @@ mod listen;
 mod open_files;
 mod restore;
 mod run;
+mod running;
 mod service_manager;
 mod tls;
 
 pub use app::{App, openapi_document};
 pub use check::check;
-pub use error::AppError;
+pub use error::{AppError, RunError};
 pub use installation::places;
 pub use restore::{Accept, Progress as RestoreProgress, Restored, restore};
 pub use run::run;

@@ -1,8 +1,12 @@
-//! Why a store cannot be opened or restored: each error names the file, the cause and what to do.
+//! Why a store cannot be opened or restored, and why a server does not run: each error names the cause and what
+//! to do.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::listen::ListenError;
+use super::tls::TlsError;
 use crate::first_start::{LockError, StartError};
 use crate::store::StoreError;
 use crate::store::redb::OpenError;
@@ -45,6 +49,23 @@ pub enum AppError {
     /// The engine cannot start on this store.
     #[error("the engine cannot start: {0}")]
     Engine(#[from] crate::engine::Error),
+}
+
+/// Why the server did not start, or stopped without a signal.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Another call to the operating system failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The store failed while running. Acknowledged writes are on disk, so a restart is safe.
+    #[error("{0}; every acknowledged write is on disk, so fix the cause and start again")]
+    StoreFailed(crate::engine::Error),
 }
 
 impl AppError {

@@ -8,57 +8,26 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinError;
-use tokio::time::{sleep, timeout};
 
 use super::installation::{places, wait_for_stopping};
-use super::listen::{self, Listeners, SocketFile};
+use super::listen::{self, Listeners};
+use super::running::{DRAIN_TIMEOUT, RunningServer};
 use super::service_manager::{self, PassedSocket};
-use super::tls::{Certificate, TlsError};
-use super::{App, AppError, open_files};
+use super::tls::Certificate;
+use super::{App, AppError, RunError, open_files};
 use crate::config::{AdminSocketPath, Config};
-use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::files::directory_of;
 use crate::first_start::{Places, Starter, check_socket_directory};
-use crate::http::net::connection::{ConnectionLimits, Stage};
 use crate::meter::Stopwatch;
+use crate::store::Store;
 use crate::store::redb::Redb;
-use crate::store::{Store, StoreError};
 
-/// The time between two sweeps.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How long connections are served after a stop signal before idle ones are closed: a request that a proxy has
-/// just sent on one of them gets its answer.
-const CLOSE_DELAY: Duration = Duration::from_millis(300);
-/// How long requests in progress may take after a stop signal.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may be idle between two requests: longer than a proxy keeps one (nginx: 60 s), so
-/// that the proxy closes it and no request arrives on a connection that is just closing.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// The longest path that curl takes for a socket.
 const SOCKET_PATH_BYTES: usize = 107;
 /// When the table sizes are measured first, and the shortest time between two measurements.
 const MEASURE_FIRST: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
-
-/// Why the server did not start, or stopped without a signal.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    #[error(transparent)]
-    App(#[from] AppError),
-    #[error(transparent)]
-    Listen(#[from] listen::ListenError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Another call to the operating system failed.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// The store failed while running. Acknowledged writes are on disk, so a restart is safe.
-    #[error("{0}; every acknowledged write is on disk, so fix the cause and start again")]
-    StoreFailed(crate::engine::Error),
-}
 
 /// Serves until SIGTERM or SIGINT. SIGHUP reloads the certificate. `json`: reports the address as a line of JSON.
 ///
@@ -95,13 +64,12 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>, json: bool) -> Result
     if let AdminSocketPath::Path(path) = &config.server.admin_socket {
         check_socket_directory(directory_of(path)).map_err(AppError::from)?;
     }
-    let mut listeners =
-        Listeners::bind(&config.server.listen, passed, places.admin_socket.as_deref()).await?;
+    let listeners = Listeners::bind(&config.server.listen, passed, places.admin_socket.as_deref()).await?;
     let has_admin_socket = listeners.has_admin_socket();
     if !has_admin_socket {
         app.note_no_socket()?;
     }
-    let (addresses, files) = (listeners.addresses(), listeners.take_files());
+    let addresses = listeners.addresses();
     log_start(config, &app, &addresses, &watch);
     if json {
         print_lines(&[started(config, &places, &listeners, first).to_string()]);
@@ -111,54 +79,27 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>, json: bool) -> Result
     let measured = Arc::downgrade(app.store());
     thread::Builder::new().name("measure".into()).spawn(move || measure(&measured))?;
     let serves = format!("serving {} on {addresses}", config.server.issuer);
-    let (set_stage, stage) = watch::channel(Stage::Serving);
-    let limits = connection_limits(config);
-    let serving = {
-        let (wire, metrics, certificate, stage) =
-            (app.wire().clone(), app.metrics().clone(), certificate.clone(), stage.clone());
-        tokio::spawn(
-            async move { listeners.serve(wire, certificate.as_deref(), limits, &metrics, stage).await },
-        )
-    };
-    let mut failed = tokio::spawn(sweep(app.engine().clone(), stage));
+    let mut server = RunningServer::start(app, listeners, certificate.clone(), &config.limits);
     service_manager::ready(&serves);
-    tokio::spawn(service_manager::watch(app.engine().clone()));
+    tokio::spawn(service_manager::watch(server.app().engine().clone()));
     let mut outcome = tokio::select! {
         () = signals.stop(|| reload(certificate.as_deref(), &serves)) => Ok(()),
-        broken = &mut failed => store_failed(broken),
+        error = server.failed() => Err(error),
     };
     let delay = if outcome.is_ok() { config.server.drain_delay } else { Duration::ZERO };
     tracing::info!(drain_delay_s = delay.as_secs_f64(), "stopping: finishing requests in progress");
     service_manager::stopping();
-    app.mark_stopping(delay + DRAIN_TIMEOUT);
-    app.engine().drain();
-    let stopping = async {
-        if !delay.is_zero() {
-            let _ = set_stage.send(Stage::Draining);
-            if let Ok(broken) = timeout(delay, &mut failed).await {
-                outcome = store_failed(broken);
-            }
-        }
-        app.engine().stop_waiting();
-        let _ = set_stage.send(Stage::Stopping);
-        let _ = serving.await;
-    };
+    server.app().mark_stopping(delay + DRAIN_TIMEOUT);
+    server.app().engine().drain();
     // Connections are aborted after the drain timeout, or at once on a second signal. The store is closed in
     // either case.
     tokio::select! {
-        () = stopping => {}
+        drained = server.drain(delay) => outcome = outcome.and(drained),
         () = signals.stop(|| {}) => tracing::warn!("second stop signal: aborting requests in progress"),
     }
-    app.engine().stop_waiting();
-    let _ = set_stage.send(Stage::Stopping);
-    files.iter().for_each(SocketFile::remove);
-    app.close().await;
+    server.close().await;
     tracing::info!(ran_for_s = watch.nanos() / 1_000_000_000, "stopped");
     outcome
-}
-
-fn store_failed(broken: Result<crate::engine::Error, JoinError>) -> Result<(), RunError> {
-    Err(broken.map_or_else(|error| RunError::Io(io::Error::other(error)), RunError::StoreFailed))
 }
 
 /// Reloads the certificate, the only part of the configuration that is read while the server runs.
@@ -208,36 +149,6 @@ fn measure(store: &Weak<Redb>) {
     }
 }
 
-/// Sweeps while the server runs. Returns only when the store has failed.
-async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stage: watch::Receiver<Stage>) -> crate::engine::Error {
-    loop {
-        match engine.ready() {
-            // A slow disk may still recover.
-            Ok(()) | Err(crate::engine::Error::Store(StoreError::Busy)) => {}
-            Err(error) => return error,
-        }
-        if let Err(error) = engine.tend_keys().await {
-            tracing::warn!(%error, "signing key maintenance failed, will retry");
-        }
-        engine.write_uses(false).await;
-        match engine.sweep().await {
-            Ok(swept) if swept.more => {}
-            Ok(_) => tokio::select! {
-                () = sleep(SWEEP_EVERY) => {}
-                () = stop_requested(&mut stage) => std::future::pending().await,
-            },
-            Err(error) => {
-                tracing::warn!(%error, "sweep failed, will retry");
-                sleep(SWEEP_EVERY).await;
-            }
-        }
-    }
-}
-
-async fn stop_requested(stage: &mut watch::Receiver<Stage>) {
-    let _ = stage.wait_for(|stage| *stage == Stage::Stopping).await;
-}
-
 /// SIGTERM and SIGINT stop the server, SIGHUP reloads. From `listen` on they no longer end the process by
 /// default.
 struct Signals {
@@ -264,16 +175,6 @@ impl Signals {
                 _ = self.hup.recv() => reload(),
             }
         }
-    }
-}
-
-fn connection_limits(config: &Config) -> ConnectionLimits {
-    ConnectionLimits {
-        connections_max: config.limits.connections_max,
-        header_timeout: config.limits.header_timeout,
-        idle_timeout: IDLE_TIMEOUT.max(config.limits.header_timeout),
-        close_delay: CLOSE_DELAY,
-        drain_timeout: DRAIN_TIMEOUT,
     }
 }
 

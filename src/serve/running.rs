@@ -1,0 +1,136 @@
+//! A running server: its listeners and its sweep, from the start until the store is closed.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{sleep, timeout};
+
+use super::listen::{Listeners, SocketFile};
+use super::tls::Certificate;
+use super::{App, RunError};
+use crate::config::Limits;
+use crate::engine::Engine;
+use crate::http::net::connection::{ConnectionLimits, Stage};
+use crate::store::{Store, StoreError};
+
+/// The time between two sweeps.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How long connections are served after a stop signal before idle ones are closed: a request that a proxy has
+/// just sent on one of them gets its answer.
+const CLOSE_DELAY: Duration = Duration::from_millis(300);
+/// How long requests in progress may take after a stop signal.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may be idle between two requests: longer than a proxy keeps one (nginx: 60 s), so
+/// that the proxy closes it and no request arrives on a connection that is just closing.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// A running server.
+pub struct RunningServer {
+    app: App,
+    serving: JoinHandle<()>,
+    sweeping: JoinHandle<crate::engine::Error>,
+    stage: watch::Sender<Stage>,
+    files: Vec<SocketFile>,
+}
+
+impl RunningServer {
+    /// Starts to accept connections and to sweep.
+    pub(super) fn start(
+        app: App,
+        mut listeners: Listeners,
+        certificate: Option<Arc<Certificate>>,
+        limits: &Limits,
+    ) -> Self {
+        let (stage, stages) = watch::channel(Stage::Serving);
+        let limits = ConnectionLimits {
+            connections_max: limits.connections_max,
+            header_timeout: limits.header_timeout,
+            idle_timeout: IDLE_TIMEOUT.max(limits.header_timeout),
+            close_delay: CLOSE_DELAY,
+            drain_timeout: DRAIN_TIMEOUT,
+        };
+        let files = listeners.take_files();
+        let sweeping = tokio::spawn(sweep(app.engine().clone(), stages.clone()));
+        let (wire, metrics) = (app.wire().clone(), app.metrics().clone());
+        let serving = async move {
+            listeners.serve(wire, certificate.as_deref(), limits, &metrics, stages).await;
+        };
+        Self { app, serving: tokio::spawn(serving), sweeping, stage, files }
+    }
+
+    /// What answers.
+    pub(super) fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Returns only when the store has failed.
+    pub async fn failed(&mut self) -> RunError {
+        store_failed((&mut self.sweeping).await)
+    }
+
+    /// Is no longer ready, but accepts for `delay`; then completes requests in progress.
+    ///
+    /// # Errors
+    /// The store failed meanwhile.
+    pub(super) async fn drain(&mut self, delay: Duration) -> Result<(), RunError> {
+        let mut outcome = Ok(());
+        if !delay.is_zero() {
+            let _ = self.stage.send(Stage::Draining);
+            if let Ok(broken) = timeout(delay, &mut self.sweeping).await {
+                outcome = Err(store_failed(broken));
+            }
+        }
+        self.stop_accepting();
+        let _ = (&mut self.serving).await;
+        outcome
+    }
+
+    fn stop_accepting(&self) {
+        self.app.engine().stop_waiting();
+        let _ = self.stage.send(Stage::Stopping);
+    }
+
+    /// Removes the socket files and closes the store, whatever is in progress.
+    pub async fn close(self) {
+        self.stop_accepting();
+        self.files.iter().for_each(SocketFile::remove);
+        self.app.close().await;
+    }
+}
+
+fn store_failed(broken: Result<crate::engine::Error, JoinError>) -> RunError {
+    broken.map_or_else(|error| RunError::Io(io::Error::other(error)), RunError::StoreFailed)
+}
+
+/// Sweeps while the server runs. Returns only when the store has failed.
+async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stage: watch::Receiver<Stage>) -> crate::engine::Error {
+    loop {
+        match engine.ready() {
+            // A slow disk may still recover.
+            Ok(()) | Err(crate::engine::Error::Store(StoreError::Busy)) => {}
+            Err(error) => return error,
+        }
+        if let Err(error) = engine.tend_keys().await {
+            tracing::warn!(%error, "signing key maintenance failed, will retry");
+        }
+        engine.write_uses(false).await;
+        match engine.sweep().await {
+            Ok(swept) if swept.more => {}
+            Ok(_) => tokio::select! {
+                () = sleep(SWEEP_EVERY) => {}
+                () = stop_requested(&mut stage) => std::future::pending().await,
+            },
+            Err(error) => {
+                tracing::warn!(%error, "sweep failed, will retry");
+                sleep(SWEEP_EVERY).await;
+            }
+        }
+    }
+}
+
+async fn stop_requested(stage: &mut watch::Receiver<Stage>) {
+    let _ = stage.wait_for(|stage| *stage == Stage::Stopping).await;
+}
