@@ -2,6 +2,7 @@
 
 mod app;
 mod check;
+mod dev;
 mod error;
 mod installation;
 mod listen;
@@ -12,9 +13,11 @@ mod running;
 mod service_manager;
 mod tls;
 
-pub use app::{App, openapi_document};
+pub use app::{App, DevTime, openapi_document};
 pub use check::check;
+pub use dev::{Storage, start_dev};
 pub use error::{AppError, RunError};
 pub use installation::places;
 pub use restore::{Accept, Progress as RestoreProgress, Restored, restore};
 pub use run::run;
+pub use running::RunningServer;

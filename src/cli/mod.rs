@@ -20,6 +20,7 @@ mod client;
 mod completions;
 mod config;
 mod db;
+mod dev;
 mod events;
 mod explain;
 mod init;
@@ -95,6 +96,11 @@ enum Command {
     /// Maintains the store: check, measure, back up, restore.
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Runs a command beside a server of its own, for development and tests.
+    Dev(dev::DevArgs),
+    /// Becomes the command of `keyfob dev`.
+    #[command(hide = true)]
+    DevExec(dev::DevExec),
     /// Prints the OpenAPI document.
     Openapi,
     /// Checks whether the running server is ready; exit code 1 if not.
@@ -121,6 +127,7 @@ pub fn run() -> ExitCode {
     let output = if cli.json { Output::Json } else { Output::Human };
     match dispatch(cli, output) {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(Failure::Ended(code)) => ExitCode::from(code),
         Err(Failure::Refused(message) | Failure::Disconnected(message)) => {
             let _ = writeln!(std::io::stderr(), "keyfob: {}", printable(&message));
             ExitCode::FAILURE
@@ -153,6 +160,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         }
         Command::Events(command) => runtime()?.block_on(command.run(&load(vec![])?, output)),
         Command::Db(command) => command.run(&load(vec![])?, output),
+        Command::Dev(args) => args.run(file.as_deref()),
+        Command::DevExec(args) => args.run(),
         Command::Openapi => {
             let document = runtime()?.block_on(crate::serve::openapi_document(&load(vec![])?));
             print_lines(&[document.map_err(Failure::refused)?])

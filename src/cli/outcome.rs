@@ -18,6 +18,8 @@ pub enum Failure {
     Refused(String),
     /// The same, because the connection to the server was lost.
     Disconnected(String),
+    /// The command of `keyfob dev` ended with this exit code, which is ours, too.
+    Ended(u8),
     /// Standard output was closed. The program ends without a message. Exit code 0.
     OutputClosed,
 }
@@ -34,6 +36,7 @@ impl Failure {
             Self::Refused(cause) | Self::Disconnected(cause) => {
                 Self::Refused(format!("{cause}; {what_to_do}"))
             }
+            Self::Ended(code) => Self::Ended(code),
             Self::OutputClosed => Self::Refused(format!("standard output was closed; {what_to_do}")),
         }
     }

@@ -13,6 +13,7 @@ use crate::files::directory_of;
 
 mod address;
 mod client;
+mod development;
 mod fault;
 mod format;
 mod gate;
@@ -26,6 +27,7 @@ mod source;
 mod tests;
 
 pub use address::{AdminSocketPath, Listen};
+pub use development::DevelopmentSources;
 pub use fault::{ConfigError, Fault};
 pub use format::{Format, size_within};
 pub use policy::DEFAULT_POLICY;

@@ -72,14 +72,8 @@ impl Sources {
     fn file_layer(&self) -> Result<Option<Layer>, ConfigError> {
         let path = self.file.clone().unwrap_or_else(|| self.directory.join(FILE));
         let text = match read_file(&path) {
-            Ok(text) => text,
             Err(None) if self.file.is_none() => return Ok(None),
-            Err(problem) => {
-                let problem = problem.unwrap_or_else(|| {
-                    "there is no such configuration file; name an existing one with --config, or omit --config".to_owned()
-                });
-                return Err(ConfigError::File { path, position: None, problem });
-            }
+            text => required(&path, text)?,
         };
         let data = parse_toml(&path, &text)?;
         Ok(Some(Layer { origin: path.display().to_string(), data }))
@@ -120,7 +114,7 @@ fn installed_file(program: &Path) -> Option<PathBuf> {
 
 /// Parses the file. The parser's message quotes the line, which may hold a secret: only cause and position
 /// are kept.
-fn parse_toml(path: &Path, text: &str) -> Result<Dict, ConfigError> {
+pub(super) fn parse_toml(path: &Path, text: &str) -> Result<Dict, ConfigError> {
     Toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start));
         let position = before.map(|before| {
@@ -136,9 +130,9 @@ fn parse_toml(path: &Path, text: &str) -> Result<Dict, ConfigError> {
 }
 
 /// One source, as a figment provider.
-struct Layer {
-    origin: String,
-    data: Dict,
+pub(super) struct Layer {
+    pub origin: String,
+    pub data: Dict,
 }
 
 impl Provider for Layer {
@@ -149,6 +143,20 @@ impl Provider for Layer {
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         Ok(Map::from([(Profile::Default, self.data.clone())]))
     }
+}
+
+/// The text of a file that must exist.
+pub(super) fn required_file(path: &Path) -> Result<String, ConfigError> {
+    required(path, read_file(path))
+}
+
+fn required(path: &Path, text: Result<String, Option<String>>) -> Result<String, ConfigError> {
+    let none = "there is no such file; name an existing one, or omit the option";
+    text.map_err(|problem| ConfigError::File {
+        path: path.to_owned(),
+        position: None,
+        problem: problem.unwrap_or_else(|| none.to_owned()),
+    })
 }
 
 /// The text of a configuration file; `Err(None)` if there is no such file.

@@ -48,6 +48,15 @@ impl Timestamp {
         Self::from_seconds(self.seconds())
     }
 
+    /// As the header `Date` has it (RFC 9110 §5.6.7).
+    pub fn http_date(self) -> String {
+        jiff::Timestamp::from_millisecond(self.0)
+            .and_then(|instant| {
+                jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&instant)
+            })
+            .expect("clamped at construction to what jiff can write")
+    }
+
     /// The instant `duration` later.
     pub fn plus(self, duration: Duration) -> Self {
         Self::from_millis(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))

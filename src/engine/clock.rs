@@ -1,5 +1,6 @@
 //! The only place that reads the clocks and the operating system's randomness.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,9 +12,18 @@ pub struct Clock(ClockKind);
 
 #[derive(Clone, Debug)]
 enum ClockKind {
-    System { boot: u64, started: Instant },
+    System {
+        boot: u64,
+        started: Instant,
+        /// How far both clocks are ahead, in milliseconds.
+        ahead_ms: Arc<AtomicU64>,
+    },
     Manual(Arc<Mutex<Moment>>),
 }
+
+/// Moves the clocks of a development server forward.
+#[derive(Clone, Debug)]
+pub struct ClockAdvance(Arc<AtomicU64>);
 
 /// Moves a manual clock.
 #[derive(Clone, Debug)]
@@ -22,11 +32,18 @@ pub struct ManualClock(Arc<Mutex<Moment>>);
 impl Clock {
     /// The clocks of the system.
     pub fn system() -> Self {
+        Self::advanceable().0
+    }
+
+    /// The clocks of the system, which can be moved forward; for development.
+    pub fn advanceable() -> (Self, ClockAdvance) {
+        let ahead_ms = Arc::new(AtomicU64::new(0));
         let mut boot = [0; 8];
         fill(&mut boot);
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
         let started = Instant::now();
-        Self(ClockKind::System { boot: u64::from_le_bytes(boot), started })
+        let boot = u64::from_le_bytes(boot);
+        (Self(ClockKind::System { boot, started, ahead_ms: ahead_ms.clone() }), ClockAdvance(ahead_ms))
     }
 
     /// A clock that stays at `wall` until it is moved; for tests.
@@ -38,13 +55,14 @@ impl Clock {
     /// The current time.
     pub fn now(&self) -> Moment {
         match &self.0 {
-            ClockKind::System { boot, started } => {
+            ClockKind::System { boot, started, ahead_ms } => {
+                let ahead = Duration::from_millis(ahead_ms.load(Ordering::Relaxed));
                 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
                 let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 Moment {
-                    wall: Timestamp::from_millis(0).plus(since_1970),
+                    wall: Timestamp::from_millis(0).plus(since_1970 + ahead),
                     boot: *boot,
-                    elapsed_ms: whole_millis(started.elapsed()),
+                    elapsed_ms: whole_millis(started.elapsed() + ahead),
                 }
             }
             ClockKind::Manual(moment) => *moment.lock().unwrap_or_else(PoisonError::into_inner),
@@ -56,6 +74,13 @@ impl Clock {
         let mut bytes = [0; N];
         fill(&mut bytes);
         bytes
+    }
+}
+
+impl ClockAdvance {
+    /// Moves both clocks forward.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(whole_millis(by), Ordering::Relaxed);
     }
 }
 

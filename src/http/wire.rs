@@ -15,6 +15,7 @@ use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, IntoResponse, Request, Response};
 use tokio::time::timeout;
 
+use crate::engine::clock::Clock;
 use crate::http::document::Document;
 use crate::http::fallback;
 use crate::http::net::at_once;
@@ -47,6 +48,8 @@ pub struct Service {
     pub(crate) is_strict: bool,
     /// Checks credentials in the head before a body that has not arrived yet is read.
     pub(crate) head_check: Option<HeadCheck>,
+    /// Dates answers by a clock that can be moved.
+    dates: Option<Clock>,
 }
 
 impl Service {
@@ -72,7 +75,19 @@ impl Service {
             request_ids: RequestIds::default(),
             is_strict: false,
             head_check: None,
+            dates: None,
         }
+    }
+
+    /// Serves `/dev/clock`, and dates answers by the clock that it moves.
+    pub fn with_dev_clock(
+        mut self,
+        clock: Clock,
+        endpoint: impl Endpoint<Output = Response> + 'static,
+    ) -> Self {
+        self.routes.add("/dev/clock", Method::POST, endpoint);
+        self.dates = Some(clock);
+        self
     }
 
     /// The table of routes.
@@ -114,6 +129,11 @@ impl Service {
             headers::let_read(origin, &mut response);
         }
         response.headers_mut().insert(X_REQUEST_ID, id.into_header());
+        if let Some(clock) = &self.dates
+            && let Ok(date) = clock.now().wall.http_date().try_into()
+        {
+            response.headers_mut().insert(header::DATE, date);
+        }
         if target.is_head {
             without_body(&mut response);
         }

@@ -13,13 +13,14 @@ use super::installation::{UnfinishedRestore, lock, lock_existing, open_when_free
 use crate::config::{Config, MasterKeySource};
 use crate::domain::client::Client;
 use crate::domain::id::{ClientId, Position};
-use crate::engine::clock::Clock;
+use crate::engine::clock::{Clock, ClockAdvance};
 use crate::engine::{Engine, Rules};
 use crate::first_start::{
     AdminCredentials, InstanceLock, Places, StartState, Starter, create_master_key, prepare_directory,
     read_master_key,
 };
 use crate::http;
+use crate::http::api::dev_clock::DevClock;
 use crate::http::metrics::Metrics;
 use crate::http::net::budget::Budget;
 use crate::http::net::channel::Channel;
@@ -42,7 +43,15 @@ pub struct App {
     store: Arc<Redb>,
     wire: Arc<Service>,
     metrics: Arc<Metrics>,
-    lock: InstanceLock,
+    /// `None` for a store in memory.
+    lock: Option<InstanceLock>,
+}
+
+/// A clock that `/dev/clock` moves, and the client that may do it.
+pub struct DevTime {
+    pub clock: Clock,
+    pub ahead: ClockAdvance,
+    pub client: ClientId,
 }
 
 impl App {
@@ -96,10 +105,38 @@ impl App {
     ) -> Result<Self, AppError> {
         drop(UnfinishedRestore::at(places));
         let keys = Keys::derive(master);
-        let options =
-            Options { cache_bytes: config.store.cache_bytes, write_queue_max: config.limits.write_queue_max };
-        let store = open_when_free(|| Redb::open(&places.database, &keys, options));
-        let store = Arc::new(store.map_err(|cause| AppError::store(&places.database, cause))?);
+        let store = open_when_free(|| Redb::open(&places.database, &keys, options(config)));
+        let store = store.map_err(|cause| AppError::store(&places.database, cause))?;
+        Self::over(config, store, keys, clock, Some(lock)).await
+    }
+
+    /// An application over an empty store in memory, which has no administrator.
+    ///
+    /// # Errors
+    /// A declared client that cannot be registered.
+    pub async fn in_memory(config: &Config, time: Option<DevTime>) -> Result<Self, AppError> {
+        let clock = time.as_ref().map_or_else(Clock::system, |time| time.clock.clone());
+        let keys = Keys::derive(&SecretKey::new(clock.random()));
+        let store = Redb::in_memory(&keys, options(config));
+        let store = store.map_err(|cause| AppError::store(&config.store.path, cause))?;
+        let mut app = Self::over(config, store, keys, clock, None).await?;
+        app.declare(config).await?;
+        if let Some(DevTime { clock, ahead, client }) = time {
+            let endpoint = DevClock { engine: app.engine.clone(), ahead, client };
+            let wire = Arc::into_inner(app.wire).expect("no listener has it yet");
+            app.wire = Arc::new(wire.with_dev_clock(clock, endpoint));
+        }
+        Ok(app)
+    }
+
+    async fn over(
+        config: &Config,
+        store: Redb,
+        keys: Keys,
+        clock: Clock,
+        lock: Option<InstanceLock>,
+    ) -> Result<Self, AppError> {
+        let store = Arc::new(store);
         let engine = Arc::new(Engine::start(store.clone(), keys, rules(config), clock).await?);
         let metrics = Arc::new(Metrics::new(
             config.server.metrics_public,
@@ -160,7 +197,7 @@ impl App {
 
     /// Records for commands that this server has no admin socket.
     pub(super) fn note_no_socket(&self) -> io::Result<()> {
-        self.lock.note_no_socket()
+        self.lock.as_ref().map_or(Ok(()), InstanceLock::note_no_socket)
     }
 
     /// Answers a request with the permissions of the admin socket. The body may still be produced while it is
@@ -176,7 +213,9 @@ impl App {
 
     /// Records in the lock file that the server is stopping, which takes at most `within`.
     pub(super) fn mark_stopping(&self, within: Duration) {
-        if let Err(error) = self.lock.mark_stopping(std::process::id(), within) {
+        if let Some(lock) = &self.lock
+            && let Err(error) = lock.mark_stopping(std::process::id(), within)
+        {
             tracing::warn!(%error, "cannot mark the lock file: a server that is started now will not wait");
         }
     }
@@ -206,6 +245,10 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
         Redb::in_memory(&keys, options).map_err(|cause| AppError::store(&config.store.path, cause))?;
     let engine = Arc::new(Engine::start(Arc::new(store), keys, rules(config), clock).await?);
     Ok(format!("{:#}", service(config, &engine, &Arc::default()).document()))
+}
+
+fn options(config: &Config) -> Options {
+    Options { cache_bytes: config.store.cache_bytes, write_queue_max: config.limits.write_queue_max }
 }
 
 fn rules(config: &Config) -> Rules {

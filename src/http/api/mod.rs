@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod client_object;
 pub(crate) mod clients;
 pub(crate) mod db;
+pub(crate) mod dev_clock;
 pub(crate) mod events;
 pub(crate) mod families;
 pub(crate) mod feed;

@@ -60,7 +60,7 @@ impl<'a, T: Type + DeserializeOwned, const REQUIRED: bool> ApiExtractor<'a> for 
     }
 }
 
-fn read_body<T: DeserializeOwned>(content_type: Option<&str>, body: &[u8]) -> Result<T, Problem> {
+pub(crate) fn read_body<T: DeserializeOwned>(content_type: Option<&str>, body: &[u8]) -> Result<T, Problem> {
     if !content_type.is_some_and(is_json) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -18,13 +18,14 @@ pub(crate) mod types;
 pub(crate) mod urlencoded;
 
 pub(crate) use self::credentials::{
-    Authorization, BasicFormOrBearer, BasicOrBearer, BasicOrForm, CookieOrBearer, merge,
+    Authorization, AuthorizationHeader, BasicFormOrBearer, BasicOrBearer, BasicOrForm, ClientFormFields,
+    CookieOrBearer, merge, source_of,
 };
 pub(crate) use self::form::{Form, FromForm, OAuthForm};
 pub(crate) use self::formats::{
     AcrValues, Audience, AudienceParameter, GateName, NoteText, ScopeName, SealedCursor, ShortText, UserAgent,
 };
-pub(crate) use self::json::{JsonBody, OptionalJsonBody};
+pub(crate) use self::json::{JsonBody, OptionalJsonBody, read_body};
 pub(crate) use self::parameters::{Header, PageSize, Path, Query, page_default};
 pub(crate) use self::session_credential::SessionCredential;
 pub(crate) use self::types::{DateTime, FreeObject, Parsed, RawObject, Text, True, WHOLE_MAX, Whole};

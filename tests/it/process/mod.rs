@@ -1,6 +1,7 @@
 //! The running program: start, stop, crash, sockets, TLS, files.
 
 mod crash;
+mod dev;
 mod edge;
 mod memory;
 mod presets;
