@@ -56,9 +56,9 @@ struct OpenSessionBody {
     auth_time: Option<DateTime>,
     /// The device that the subject signed in on.
     device: Option<DeviceObject>,
-    /// Included in tokens and introspection: at most 4 KiB of JSON.
+    /// Included in tokens and introspection: at most 4 KiB of JSON, with numbers of 64 bits.
     claims: Option<FreeObject>,
-    /// Private to the session, never in tokens: at most 16 KiB of JSON.
+    /// Private to the session, never in tokens: at most 16 KiB of JSON, with numbers of 64 bits.
     data: Option<FreeObject>,
     /// Whether the `remember` timeouts of the policy apply. Default: false.
     remember: Option<bool>,
@@ -68,10 +68,10 @@ struct OpenSessionBody {
 #[derive(Deserialize, Object)]
 #[serde(deny_unknown_fields)]
 struct ChangeSessionBody {
-    /// Included in tokens and introspection: at most 4 KiB of JSON.
+    /// Included in tokens and introspection: at most 4 KiB of JSON, with numbers of 64 bits.
     #[serde(default)]
     claims: MaybeUndefined<FreeObject>,
-    /// Private to the session, never in tokens: at most 16 KiB of JSON.
+    /// Private to the session, never in tokens: at most 16 KiB of JSON, with numbers of 64 bits.
     #[serde(default)]
     data: MaybeUndefined<FreeObject>,
     /// Changes of the device.

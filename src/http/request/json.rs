@@ -1,6 +1,7 @@
 //! The JSON bodies of `/v1/*`: read strictly; an error names the field and never repeats a value.
 
 mod misfit;
+mod number;
 mod strict;
 
 use poem::http::StatusCode;
@@ -11,7 +12,8 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::{Map, Value};
 
-use self::misfit::Node;
+use self::misfit::{Misfit, Node};
+use self::strict::DEPTH_MAX;
 pub(super) use self::strict::Strict;
 use crate::http::response::error::Problem;
 
@@ -67,13 +69,29 @@ pub(crate) fn read_body<T: DeserializeOwned>(content_type: Option<&str>, body: &
             "the Content-Type must be application/json",
         ));
     }
-    let invalid = |error: serde_json::Error| {
+    read_text(body)
+}
+
+/// Reads JSON as the body of a request is read.
+pub(crate) fn read_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
+    // RFC 8259 §8.1: a byte order mark may be ignored.
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
+    if let Ok(raw) = serde_json::from_slice(text) {
+        number::check(raw, DEPTH_MAX + 1).map_err(problem)?;
+    }
+    let value = value(text, DEPTH_MAX).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, format!("the body is not valid JSON: {error}"))
-    };
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = Strict::default().deserialize(&mut deserializer).map_err(invalid)?;
-    deserializer.end().map_err(invalid)?;
+    })?;
     read_value(&value)
+}
+
+/// Any JSON value, with at most `depth` levels. Some keys have a meaning of their own for `serde_json::Value`, and
+/// none here.
+pub(crate) fn value(text: &[u8], depth: usize) -> serde_json::Result<Value> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = Strict { depth }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
 }
 
 pub(crate) fn is_json(content_type: &str) -> bool {
@@ -86,17 +104,20 @@ pub(super) fn is_media_type(content_type: &str, expected: &str) -> bool {
 }
 
 fn read_value<T: DeserializeOwned>(value: &Value) -> Result<T, Problem> {
-    T::deserialize(Node(value)).map_err(|misfit| match misfit.into_parts() {
+    T::deserialize(Node(value)).map_err(problem)
+}
+
+fn problem(misfit: Misfit) -> Problem {
+    match misfit.into_parts() {
         (None, words) => Problem::new(StatusCode::BAD_REQUEST, format!("the body {words}")),
         (Some(field), words) => Problem::invalid(field, words),
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
 
-    use super::strict::DEPTH_MAX;
     use super::*;
     use crate::domain::client::ClientKind;
     use crate::http::request::types::{DateTime, FreeObject, Parsed};
@@ -207,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_json_is_refused() {
-        for body in ["", "{", "{}x", r#"{"subject":"a\u0000"#, "\u{feff}{}", "{\"subject\":1e999}"] {
+        for body in ["", "{", "{}x", r#"{"subject":"a\u0000"#, "\u{feff}\u{feff}{}", "{\"subject\":1e}"] {
             assert!(problem(body).contains("the body is not valid JSON"), "{body:?}");
         }
     }

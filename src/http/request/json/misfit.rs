@@ -15,8 +15,9 @@ pub struct Misfit {
     mismatch: Mismatch,
 }
 
+/// A step of a path.
 #[derive(Debug)]
-enum Segment {
+pub(super) enum Segment {
     Member(String),
     Item(usize),
 }
@@ -48,12 +49,12 @@ impl Misfit {
         }
     }
 
-    fn other(words: String) -> Self {
+    pub(super) fn other(words: String) -> Self {
         Self { path: vec![], mismatch: Mismatch::Other(words) }
     }
 
     /// The same, seen from the object or array around it.
-    fn within(mut self, segment: Segment) -> Self {
+    pub(super) fn within(mut self, segment: Segment) -> Self {
         self.path.push(segment);
         self
     }

@@ -13,7 +13,7 @@ pub(super) const DEPTH_MAX: usize = 32;
 #[derive(Clone, Copy)]
 pub struct Strict {
     /// How many levels may follow.
-    depth: usize,
+    pub depth: usize,
 }
 
 impl Default for Strict {
