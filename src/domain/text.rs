@@ -1,5 +1,6 @@
 //! The form of what callers send as free text and free objects: length limits and characters.
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::refusal::Refused;
@@ -50,4 +51,9 @@ pub fn json_text(
         return Err(Refused::invalid(field, problem));
     }
     Ok(text.into())
+}
+
+/// Whether a text is one JSON object.
+pub fn is_json_object(text: &str) -> bool {
+    text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }

@@ -14,6 +14,7 @@ use crate::domain::family::RetryWindow;
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::Data;
+use crate::domain::text::is_json_object;
 use crate::domain::time::Timestamp;
 use crate::token::keyring::Keyring;
 use crate::token::keys::{Keys, SecretKey};
@@ -90,7 +91,8 @@ impl Codec {
     }
 
     pub fn decode_data(&self, id: SessionId, bytes: &[u8]) -> Decoded<Data> {
-        self.open(&name("data", &id.0), bytes)
+        let data: Data = self.open(&name("data", &id.0), bytes)?;
+        if is_json_object(&data.0) { Ok(data) } else { Err("it is not a JSON object") }
     }
 
     /// Sealed, because the window and the spent token together give the current token.

@@ -11,6 +11,7 @@ use crate::domain::family::Family;
 use crate::domain::id::{ClientId, Hash, Position, SessionId};
 use crate::domain::scope::ScopeSet;
 use crate::domain::session::{Device, Revocation, RevokedToken, Session};
+use crate::domain::text::is_json_object;
 use crate::domain::time::Timestamp;
 
 /// Version 2 added [`AddedFields`].
@@ -211,6 +212,9 @@ fn restore(
     added: &AddedFields,
     (subject, device, claims): PersonalFields,
 ) -> Decoded<SessionRecord> {
+    if claims.as_ref().is_some_and(|claims| !is_json_object(&claims.0)) {
+        return Err("its claims are not a JSON object");
+    }
     let base = Timestamp::from_millis(c.created_at);
     let mut session = Session {
         id,

@@ -6,6 +6,7 @@ mod change;
 mod check;
 mod end_many;
 mod families;
+mod free_json;
 mod renew;
 mod rights;
 

@@ -149,9 +149,10 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
             let secret = world.draw();
             Action::AddFamily { session: world.session(*session)?, client: *client, secret }
         }
-        Step::ChangeData { session } => {
-            Action::ChangeData { session: world.session(*session)?, text: format!("{:?}", world.draw()) }
-        }
+        Step::ChangeData { session } => Action::ChangeData {
+            session: world.session(*session)?,
+            text: format!(r#"{{"drawn":{:?}}}"#, world.draw()),
+        },
         Step::Change { session, claims, label, first } => {
             let said = |text: &Option<u8>, words: fn(u8) -> Box<str>| text.map(|n| (n > 0).then(|| words(n)));
             let claims = said(claims, |n| format!(r#"{{"n":{n}}}"#).into()).map(|claims| claims.map(Claims));
