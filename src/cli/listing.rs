@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::print::{Table, print_bytes, printable, unprinted};
+use super::print::{Table, print_bytes, printable, tree, unprinted};
 use super::{Failure, Output};
 
 /// A list that is being printed.
@@ -30,7 +30,7 @@ impl Listing {
     ) -> Result<(), Failure> {
         match self.output {
             Output::Human => self.table.row(cells()),
-            Output::Json => self.items.push(serde_json::to_value(item).map_err(Failure::refused)?),
+            Output::Json => self.items.push(tree(item)?),
         }
         Ok(())
     }

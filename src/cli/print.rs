@@ -9,13 +9,17 @@ use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Failure, Output};
+use crate::http::request::json;
 
 /// The indentation of continued lines.
 pub const INDENT: &str = "    ";
 /// The shortest line, even on a narrower terminal.
 const ROOM_MIN: usize = 20;
+/// How deep a printed object may nest: more than any that keyfob stores.
+pub const PRINTED_DEPTH_MAX: usize = 64;
 
 /// A table of texts. A row that is wider than the terminal continues on further lines, and so do the
 /// headings.
@@ -169,8 +173,13 @@ pub fn print_done(output: Output, object: &impl Serialize, sentence: &str) -> Re
 
 /// Prints JSON.
 pub fn print_json(object: &impl Serialize) -> Result<(), Failure> {
-    let value = serde_json::to_value(object).map_err(Failure::refused)?;
-    print_lines(&[format!("{value:#}")])
+    print_lines(&[format!("{:#}", tree(object)?)])
+}
+
+/// The object as a tree. `serde_json::to_value` would give some keys of stored JSON a meaning of their own.
+pub fn tree(object: &impl Serialize) -> Result<Value, Failure> {
+    let text = serde_json::to_vec(object).map_err(Failure::refused)?;
+    json::value(&text, PRINTED_DEPTH_MAX).map_err(Failure::refused)
 }
 
 /// Words separated by spaces; a dash if there are none.

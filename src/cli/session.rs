@@ -4,7 +4,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::explain::{deadline, explain};
 use super::{
@@ -14,6 +14,8 @@ use super::{
 use crate::domain::time::Timestamp;
 use crate::http::api::session_object::{FamilyObject, SessionObject};
 use crate::http::api::sessions::{OpenedBody, SessionPage};
+use crate::http::request::json::read_text;
+use crate::http::request::types::FreeObject;
 
 /// The largest page of the route.
 const PAGE_MAX: u64 = 200;
@@ -65,10 +67,10 @@ pub struct Opening {
     amr: Option<Vec<String>>,
     /// Claims for tokens and introspection: a JSON object.
     #[arg(long, value_name = "JSON", value_parser = object)]
-    claims: Option<Value>,
+    claims: Option<FreeObject>,
     /// Private data of the session: a JSON object.
     #[arg(long, value_name = "JSON", value_parser = object)]
-    data: Option<Value>,
+    data: Option<FreeObject>,
     /// Uses the longer timeouts of the policy.
     #[arg(long)]
     remember: bool,
@@ -251,9 +253,8 @@ fn path(id: &str) -> String {
     format!("/v1/sessions/{}", encoded(id))
 }
 
-fn object(json: &str) -> Result<Value, String> {
-    serde_json::from_str(json)
-        .ok()
-        .filter(Value::is_object)
-        .ok_or_else(|| "expected a JSON object, such as {\"plan\":\"pro\"}".to_owned())
+fn object(json: &str) -> Result<FreeObject, String> {
+    read_text(json.as_bytes()).map_err(|problem| {
+        format!("{}; expected a JSON object, such as {{\"plan\":\"pro\"}}", problem.detail())
+    })
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::print::tree;
 use super::{AdminClient, Failure, Output, now, print_done, print_result, when};
 use crate::domain::time::Timestamp;
 use crate::http::api::introspect::Introspection;
@@ -91,7 +92,7 @@ fn introspection(state: &Introspection, now: Timestamp) -> Vec<String> {
         (_, Value::String(text)) => text.clone(),
         (_, other) => other.to_string(),
     };
-    let object = serde_json::to_value(state).unwrap_or_default();
+    let object = tree(state).unwrap_or_default();
     let members = object.as_object().into_iter().flatten().filter(|(name, _)| *name != "active");
     std::iter::once("active".to_owned())
         .chain(members.map(|(name, value)| format!("{name:<12} {}", shown(name, value))))

@@ -4,9 +4,11 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::TokenArgument;
+use crate::cli::print::PRINTED_DEPTH_MAX;
 use crate::cli::{Failure, Output, now, print_result, when};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::time::Timestamp;
+use crate::http::request::json as body;
 use crate::token::jwt::{self, ForeignHeader};
 use crate::token::opaque::{Link, Opaque, OpaqueKind};
 use crate::token::paserk::parse_public;
@@ -113,7 +115,7 @@ fn access_token(text: &str, key: Option<&PublicKey>) -> Result<(Parts, Vec<Strin
 }
 
 fn json_or_text(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into())
+    body::value(bytes, PRINTED_DEPTH_MAX).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into())
 }
 
 fn shown(parts: &Parts, now: Timestamp) -> Vec<String> {

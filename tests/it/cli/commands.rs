@@ -350,6 +350,42 @@ fn a_token_is_introspected_and_revoked_from_an_argument_and_from_standard_input(
     }
 }
 
+/// The JSON library gives a meaning of its own to this key; the commands once failed at it, or printed `1` for it, and
+/// rounded numbers before they sent them.
+#[test]
+fn stored_json_is_sent_and_printed_as_it_is() {
+    for desk in Desk::both() {
+        let create = ["session", "create", "--subject", "alice", "--client-id", "app", "--claims"];
+        let object = r#"{"$serde_json::private::RawValue":"1","n":0.1}"#;
+        let opened = desk.says(&[&["--json"], &create[..], &[object, "--data", object]].concat());
+        let plain = |text: &str| text.replace([' ', '\n'], "");
+        assert_eq!(plain(&opened).matches(object).count(), 2, "{opened}");
+        let member = |name: &str| {
+            opened.split(&format!("\"{name}\": \"")).nth(1).unwrap().split('"').next().unwrap().to_owned()
+        };
+        let (id, access) = (member("id"), member("access_token"));
+        for (arguments, times) in [
+            (vec!["session", "show", &id], 2),
+            (vec!["session", "list"], 2),
+            (vec!["token", "introspect", &access], 1),
+            (vec!["token", "decode", &access], 1),
+        ] {
+            let printed = desk.says(&[&["--json"], &arguments[..]].concat());
+            assert_eq!(plain(&printed).matches(object).count(), times, "{printed}");
+            let shown = if arguments[1] == "list" { 0 } else { times };
+            let printed = desk.says(&arguments);
+            assert_eq!(plain(&printed).matches(object).count(), shown, "{printed}");
+        }
+        for wrong in [r#"{"a":[12345678901234567890123]}"#, r#"{"a":1,"a":1}"#, "[1]", "{"] {
+            let output = run(desk.path(), &[&create[..], &[wrong]].concat());
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.contains("expected a JSON object, such as"), "{said}");
+            assert!(!wrong.contains("123") || said.contains("a[0] is a number"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn decode_needs_no_server_and_says_whether_it_verified() {
     let desk = Desk::new(true);

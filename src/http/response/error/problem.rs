@@ -32,6 +32,11 @@ pub struct ProblemBody {
 }
 
 impl Problem {
+    /// What is wrong, and what would be right.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// A problem with a `Bearer` challenge that has these parameters besides the realm (RFC 6750 §3, RFC 9470 §3).
     /// Characters that a quoted string cannot contain are left out.
     pub fn challenged(
