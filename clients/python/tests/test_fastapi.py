@@ -1,4 +1,4 @@
-"""The dependencies, and what a request that is not let in is answered with."""
+"""The dependencies, and the answers to requests that they reject."""
 
 import signal
 from pathlib import Path

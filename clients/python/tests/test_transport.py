@@ -164,6 +164,30 @@ async def test_what_is_not_keyfobs_answer_is_an_outage(bytes_: bytes) -> None:
             await asking.introspect("a")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.1 200 OK\r\nx: ", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;"],
+    ids=["a header", "a chunk extension"],
+)
+async def test_an_answer_without_an_end_is_bounded(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyfob._http.BODY_BYTES_MAX", 2_000_000)
+    sent = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_request(reader)
+        writer.write(head)
+        while True:
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+            sent += 10_000
+
+    async with listening(handler) as raw, client(raw.url, timeout=20) as asking:
+        with pytest.raises(Unavailable, match="too large"):
+            await asking.save("01a22397-6e4d-7cc3-bff8-92b41844c1dc", {}, version=1)
+    assert sent < 20_000_000  # the buffers of the sockets included
+
+
 async def test_an_answer_without_a_length_is_not_taken_for_an_empty_one() -> None:
     """redis-py's CVE-2023-28858 is the class of fault: the rest of one answer became the next one's."""
     body = json.dumps(token("a")).encode()

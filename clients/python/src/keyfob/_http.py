@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._size = 0
+        self._received = 0
         self._status = 0
         self._complete = False
         self._keep_alive = False
@@ -159,15 +159,18 @@ class Connection(asyncio.Protocol):
             self._left_over = True
             self.close()
             return
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
+            if self._received > (BODY_BYTES_MAX if self._status else HEAD_BYTES_MAX):
+                self._left_over = True
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._left_over = True
         if self._complete:
             if not self._waiter.done():
                 self._waiter.set_result(Answer(self._status, self._headers, b"".join(self._body)))
         elif self._left_over:
-            self._fail(Broken("the answer is not valid HTTP/1.1"))
+            self._fail(Broken("the answer is too large, or not valid HTTP/1.1"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the request in progress."""
@@ -181,9 +184,6 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
-        self._size += len(name) + len(value)
-        if self._size > HEAD_BYTES_MAX:
-            raise ValueError("the head is too large")
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
@@ -191,16 +191,12 @@ class Connection(asyncio.Protocol):
         if self._complete:
             raise ValueError("a second answer")
         self._status = self._parser.get_status_code()
-        self._size = 0
         bodiless = self._status < 200 or self._status in (204, 304)
         if not bodiless and not self._headers.keys() & {b"content-length", b"transfer-encoding"}:
             raise ValueError("an answer without a length")
 
     def on_body(self, data: bytes) -> None:
         """Keep a part of the body."""
-        self._size += len(data)
-        if self._size > BODY_BYTES_MAX:
-            raise ValueError("the body is too large")
         self._body.append(data)
 
     def on_message_complete(self) -> None:

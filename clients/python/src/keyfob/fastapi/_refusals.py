@@ -1,4 +1,4 @@
-"""What a request that is not let in is answered with: a challenge, or a redirect for a page."""
+"""The answers to requests that are rejected: a challenge, or a redirect for a page."""
 
 from __future__ import annotations
 
