@@ -4,8 +4,8 @@ mod fixed;
 
 use base64ct::{Base64, Encoding};
 use bytes::Bytes;
+use poem::Response;
 use poem::http::{HeaderValue, header};
-use poem::{Body, Response};
 use poem_openapi::{OpenApi, OpenApiService, Tags, Webhook};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -97,9 +97,7 @@ impl Document {
     }
 
     fn answer(&self, body: &Bytes, media_type: &'static str) -> Response {
-        let mut response = Response::from(Body::from_bytes(body.clone()));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-        response
+        Response::builder().content_type(media_type).body(body.clone())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use poem::http::{HeaderValue, header};
+use poem::http::header;
 use poem::{IntoResponse, Request, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponses, Registry};
 use poem_openapi::types::Type;
@@ -77,9 +77,7 @@ struct Exposition(ExpositionFormat, String);
 
 impl IntoResponse for Exposition {
     fn into_response(self) -> Response {
-        let mut response = Response::from(self.1);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.0.content_type()));
-        response
+        Response::builder().content_type(self.0.content_type()).body(self.1)
     }
 }
 

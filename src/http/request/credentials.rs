@@ -217,31 +217,24 @@ impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
 /// The name of the session cookie in the generated document, which is replaced by the configured one.
 pub const COOKIE_NAME: &str = "__Host-keyfob";
 
-fn scheme(name: &str) -> MetaSecurityScheme {
-    let (ty, scheme, description) = match name {
-        "basic" => (
-            "http",
-            Some("basic"),
-            "A client identifier and its secret. Those of the administrator are in `admin.json` beside the store.",
-        ),
-        "bearer" => (
-            "http",
-            Some("bearer"),
+fn scheme(name: &'static str) -> MetaSecurityScheme {
+    let description = match name {
+        "basic" => {
+            "A client identifier and its secret. Those of the administrator are in `admin.json` beside the store."
+        }
+        "bearer" => {
             "A client's own access token for the issuer, as `client_credentials` gives it; at the routes for people, and only there, a session token \
-             or a person's access token.",
-        ),
-        _ => (
-            "apiKey",
-            None,
-            "The session cookie. Browsers send it by themselves; a page like this one cannot set it.",
-        ),
+             or a person's access token."
+        }
+        _ => "The session cookie. Browsers send it by themselves; a page like this one cannot set it.",
     };
+    let is_cookie = name == "cookie";
     MetaSecurityScheme {
-        ty,
+        ty: if is_cookie { "apiKey" } else { "http" },
         description: Some(description),
-        name: scheme.is_none().then_some(COOKIE_NAME),
-        key_in: scheme.is_none().then_some("cookie"),
-        scheme,
+        name: is_cookie.then_some(COOKIE_NAME),
+        key_in: is_cookie.then_some(name),
+        scheme: (!is_cookie).then_some(name),
         bearer_format: None,
         flows: None,
         openid_connect_url: None,
