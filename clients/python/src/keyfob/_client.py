@@ -113,7 +113,7 @@ class Client:
         question = {"token": session_token} if touch else {"token": session_token, "touch": False}
         answer = await self._send("POST", "/v1/sessions/check", content=question)
         value = http.read(answer)
-        if not value.get("active") or value["token"]["kind"] != "session":
+        if not http.is_active(value) or value["token"]["kind"] != "session":
             feed.answers.drop_token(session_token)
             return None
         moment = _moment(answer, begun, value["feed_seq"], value["session"].get("last_used_at"))
@@ -138,7 +138,7 @@ class Client:
         begun = time.monotonic()
         answer = await self._send("POST", "/oauth2/introspect", form={"token": access_token})
         value = http.read(answer)
-        if not value.get("active") or value.get("token_type") != "Bearer":
+        if not http.is_active(value) or value.get("token_type") != "Bearer":
             feed.answers.drop_token(access_token)
             return None
         token = AccessToken.of(value, _moment(answer, begun, value.get("feed_seq", "0")))

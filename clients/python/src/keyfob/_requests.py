@@ -53,6 +53,14 @@ def read(answer: Answer) -> Json:
     return _object(answer) if answer.body else {}
 
 
+def is_active(value: Json) -> bool:
+    """Whether an answer says that a token is valid; one that says neither is `Unavailable`, not invalid."""
+    active = value.get("active")
+    if not isinstance(active, bool):
+        raise Unavailable("an answer about a token is not keyfob's: it has no member active")
+    return active
+
+
 def refusal(answer: Answer) -> Unavailable | Misconfigured | Refused:
     """The error that an answer stands for."""
     status = answer.status
