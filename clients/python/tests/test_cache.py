@@ -48,8 +48,8 @@ async def test_an_end_elsewhere_is_seen_within_milliseconds(server: Serving) -> 
                 await asyncio.sleep(0)
             late.append(time.perf_counter() - begun)
     late.sort()
-    assert late[50] < 0.005, late
-    assert late[-1] < 0.1, late
+    assert late[50] < 0.02, late
+    assert late[-1] < 0.25, late
 
 
 async def test_no_reader_believes_an_ended_session(server: Serving) -> None:

@@ -59,7 +59,7 @@ async def test_the_end_arrives_within_milliseconds(server: Serving, app: FastAPI
                 begun = time.perf_counter()
                 assert await closed(ws) == 4401
                 took.append(time.perf_counter() - begun)
-    assert statistics.median(took) < 0.02, took
+    assert statistics.median(took) < 0.05, took
 
 
 async def test_signing_out_everywhere_else_closes_the_others(server: Serving, app: FastAPI) -> None:

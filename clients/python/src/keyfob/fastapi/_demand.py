@@ -23,15 +23,17 @@ class Demand:
 
     def needs_step_up(self, found: Session | AccessToken) -> bool:
         """Whether the subject has to authenticate again."""
-        age = found.authentication_age
         if self.acr is not None and found.acr not in self.acr.split():
             return True
-        return self.max_age is not None and (age is None or age.total_seconds() > self.max_age)
+        if self.max_age is None:
+            return False
+        age = found.authentication_age
+        return age is None or age.total_seconds() > self.max_age
 
     def refusal(self, found: Session | AccessToken) -> HTTPException | None:
         """The refusal, if a demand is not met."""
         if self.needs_step_up(found):
             return step_up_needed(self.acr, self.max_age)
-        if not set(self.scopes) <= set(found.scopes):
+        if not all(scope in found.scopes for scope in self.scopes):
             return scope_missing(dict.fromkeys(self.scopes))
         return None

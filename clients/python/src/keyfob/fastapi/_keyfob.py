@@ -81,7 +81,6 @@ class Keyfob(Client):
         self._login_url = login_url
         self._step_up_url = step_up_url
         self._cookie = cookie
-        self._cookie_scheme = CookieScheme(cookie)
         self._bearer_scheme = BearerScheme()
         self._dependencies: dict[tuple[object, ...], Any] = {}
 
@@ -139,15 +138,14 @@ class Keyfob(Client):
         """
         demand = Demand(acr, max_age, tuple(scopes))
 
-        async def session(
-            request: Request, cookie: Annotated[str | None, Security(self._cookie_scheme)]
-        ) -> Session | None:
-            found = await self._session_of(request, cookie, touch=touch)
+        async def session(request: Request) -> Session | None:
+            found = await self._session_of(request, touch=touch)
             if found is None and not optional:
-                raise self._not_signed_in(request, cookie)
+                raise self._not_signed_in(request)
             return found and self._admit(request, found, demand)
 
-        return cast("Dependency[Session]", self._same("session", optional, demand, touch, make=session))
+        made = CookieScheme(self._cookie, session)
+        return cast("Dependency[Session]", self._same("session", optional, demand, touch, make=made))
 
     def token(self, *scopes: str) -> Dependency[AccessToken]:
         """The access token in `Authorization: Bearer`, with all `scopes`.
@@ -170,16 +168,19 @@ class Keyfob(Client):
         bearer_scheme = Security(self._bearer_scheme, scopes=list(scopes))
         demand = Demand(acr, max_age, scopes)
 
+        async def of_cookie(request: Request) -> None:
+            """Only for the document: a token comes first."""
+
+        cookie_scheme = Security(CookieScheme(self._cookie, of_cookie))
+
         async def principal(
-            request: Request,
-            cookie: Annotated[str | None, Security(self._cookie_scheme)],
-            bearer: Annotated[str | None, bearer_scheme],
+            request: Request, _: Annotated[None, cookie_scheme], bearer: Annotated[str | None, bearer_scheme]
         ) -> Session | AccessToken:
             if bearer is not None:
                 return await self._token_of(request, bearer, demand)
-            found = await self._session_of(request, cookie)
+            found = await self._session_of(request)
             if found is None:
-                raise self._not_signed_in(request, cookie)
+                raise self._not_signed_in(request)
             return self._admit(request, found, demand)
 
         made = self._same("principal", demand, make=principal)
@@ -197,7 +198,7 @@ class Keyfob(Client):
         async def websocket(websocket: WebSocket) -> Session:
             socket = Socket.of(websocket)
             try:
-                found = await self._session_of(websocket, websocket.cookies.get(self._cookie))
+                found = await self._session_of(websocket)
             except Unavailable:
                 raise WebSocketException(TRY_AGAIN, "try again later") from None
             if found is None:
@@ -301,9 +302,8 @@ class Keyfob(Client):
 
     # Questions
 
-    async def _session_of(
-        self, connection: HTTPConnection, cookie: str | None, *, touch: bool = True
-    ) -> Session | None:
+    async def _session_of(self, connection: HTTPConnection, *, touch: bool = True) -> Session | None:
+        cookie = connection.cookies.get(self._cookie)
         if not cookie:
             return None
         self._need_same_site(connection)
@@ -325,16 +325,17 @@ class Keyfob(Client):
         return found
 
     def _admit(self, request: Request, found: Session, demand: Demand) -> Session:
-        if demand.needs_step_up(found) and self._step_up_url and is_page(request):
+        refusal = demand.refusal(found)
+        if refusal is None:
+            return found
+        if self._step_up_url and is_page(request) and demand.needs_step_up(found):
             raise ToPage(request, self._step_up_url)
-        if refusal := demand.refusal(found):
-            raise refusal
-        return found
+        raise refusal
 
-    def _not_signed_in(self, request: Request, cookie: str | None) -> HTTPException:
+    def _not_signed_in(self, request: Request) -> HTTPException:
         if self._login_url and is_page(request) and bearer_token(request) is None:
             return ToPage(request, self._login_url)
-        return not_signed_in("invalid_token" if cookie else None)
+        return not_signed_in("invalid_token" if self._cookie in request.cookies else None)
 
     def _need_same_site(self, connection: HTTPConnection) -> None:
         """A page of another site can cause every request but reads nothing: only changes are checked."""
