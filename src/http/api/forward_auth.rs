@@ -15,10 +15,9 @@ use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::signed_in::{NotSignedIn, SignedIn};
 use crate::http::document::Tag;
-use crate::http::request::cookie::Cookie;
 use crate::http::request::{
-    AcrValues, AudienceParameter, Authorization, CookieOrBearer, Parsed, Query, SessionCredential, Text,
-    WHOLE_MAX, Whole,
+    AcrValues, AudienceParameter, Authorization, Cookie, CookieOrBearer, Parsed, Query, SessionCredential,
+    Text, WHOLE_MAX, Whole,
 };
 use crate::http::response::Problem;
 use crate::store::Store;

@@ -11,8 +11,7 @@ use crate::domain::gate::NamedGate;
 use crate::engine::Engine;
 use crate::http::api::forward_auth::{Admission, admit};
 use crate::http::document::Tag;
-use crate::http::request::cookie::Cookie;
-use crate::http::request::{Authorization, CookieOrBearer, GateName, Path, SessionCredential, Text};
+use crate::http::request::{Authorization, Cookie, CookieOrBearer, GateName, Path, SessionCredential, Text};
 use crate::http::response::Problem;
 use crate::store::Store;
 

@@ -12,9 +12,9 @@ use crate::engine::Engine;
 use crate::http::api::forward_auth::admit;
 use crate::http::api::session_object::SessionObject;
 use crate::http::document::Tag;
-use crate::http::request::cookie::Cookie;
-use crate::http::request::origin::Origins;
-use crate::http::request::{Authorization, CookieOrBearer, Parsed, Query, SessionCredential};
+use crate::http::request::{
+    Authorization, Cookie, CookieOrBearer, Origins, Parsed, Query, SessionCredential,
+};
 use crate::http::response::{Json, Problem};
 use crate::store::Store;
 

@@ -18,10 +18,10 @@ use crate::engine::renew::RenewSession;
 use crate::http::api::session_object::{DeviceObject, SessionObject};
 use crate::http::api::subjects::EndedCount;
 use crate::http::document::Tag;
-use crate::http::request::if_match::Versions;
 use crate::http::request::{
-    Audience, Authorization, BasicOrBearer, DateTime, FreeObject, Header, JsonBody, NoteText,
-    OptionalJsonBody, PageSize, Parsed, Path, Query, SealedCursor, ShortText, Text, True, page_default,
+    Audience, Authorization, BasicOrBearer, Cookie, DateTime, FreeObject, Header, JsonBody, NoteText,
+    OptionalJsonBody, PageSize, Parsed, Path, Query, SealedCursor, ShortText, Text, True, Versions,
+    page_default,
 };
 use crate::http::response::{Created, Json, NoContent, Problem};
 use crate::store::{Store, StoreError};
@@ -31,7 +31,7 @@ pub struct SessionsApi<S> {
     /// The engine.
     pub engine: Arc<Engine<S>>,
     /// Writes the session cookie.
-    pub cookie: crate::http::request::cookie::Cookie,
+    pub cookie: Cookie,
 }
 
 /// A sign-in of a subject whom the caller has authenticated.

@@ -17,6 +17,7 @@ pub(crate) mod session_credential;
 pub(crate) mod types;
 pub(crate) mod urlencoded;
 
+pub(crate) use self::cookie::Cookie;
 pub(crate) use self::credentials::{
     Authorization, AuthorizationHeader, BasicFormOrBearer, BasicOrBearer, BasicOrForm, ClientFormFields,
     CookieOrBearer, merge, source_of,
@@ -25,7 +26,9 @@ pub(crate) use self::form::{Form, FromForm, OAuthForm};
 pub(crate) use self::formats::{
     AcrValues, Audience, AudienceParameter, GateName, NoteText, ScopeName, SealedCursor, ShortText, UserAgent,
 };
+pub(crate) use self::if_match::Versions;
 pub(crate) use self::json::{JsonBody, OptionalJsonBody, read_body};
+pub(crate) use self::origin::Origins;
 pub(crate) use self::parameters::{Header, PageSize, Path, Query, page_default};
 pub(crate) use self::session_credential::SessionCredential;
 pub(crate) use self::types::{DateTime, FreeObject, Parsed, RawObject, Text, True, WHOLE_MAX, Whole};

@@ -43,13 +43,10 @@ impl Origins {
                 once(headers, "origin") == Some(&self.issuer)
             }
         };
-        let (site, origin) = (headers.contains_key("sec-fetch-site"), headers.contains_key(header::ORIGIN));
-        match (site, origin) {
-            (true, _) => {
-                !matches!(once(headers, "sec-fetch-site"), Some("same-origin" | "none")) && !is_listed()
-            }
-            (false, true) => !is_listed(),
-            (false, false) => false,
+        if headers.contains_key("sec-fetch-site") {
+            !matches!(once(headers, "sec-fetch-site"), Some("same-origin" | "none")) && !is_listed()
+        } else {
+            headers.contains_key(header::ORIGIN) && !is_listed()
         }
     }
 
