@@ -229,6 +229,11 @@ impl AdminClient {
         matches!(self, Self::Server(_))
     }
 
+    /// Whether its requests have the rights of the admin socket, not those of the client in `admin.json`.
+    pub fn is_through_socket(&self) -> bool {
+        !matches!(self, Self::Server(Connection { authorization: Some(_), .. }))
+    }
+
     /// Closes the store, if this process opened it.
     pub async fn close(self) {
         if let Self::InProcess(app) = self {

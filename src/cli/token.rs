@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -28,7 +29,13 @@ pub enum TokenCommand {
 #[derive(Debug, Subcommand)]
 pub enum OnlineCommand {
     /// Prints whether a token is active, and its members (RFC 7662).
-    Introspect(TokenArgument),
+    Introspect {
+        /// Answers as for this client, and explains why a token is inactive for it. Needs the admin socket.
+        #[arg(long = "as", value_name = "CLIENT", value_parser = NonEmptyStringValueParser::new())]
+        client: Option<String>,
+        #[command(flatten)]
+        token: TokenArgument,
+    },
     /// Revokes a token: a refresh token with its family, a session token with its session, an access token
     /// alone.
     Revoke(TokenArgument),
@@ -46,9 +53,15 @@ impl OnlineCommand {
     /// Runs the command.
     pub async fn run(self, admin: &mut AdminClient, output: Output) -> Result<(), Failure> {
         match self {
-            Self::Introspect(argument) => {
-                let state: Introspection =
-                    admin.form("/oauth2/introspect", &[("token", Some(&argument.read()?))]).await?;
+            Self::Introspect { client, token } => {
+                if client.is_some() && !admin.is_through_socket() {
+                    return Err(Failure::refused(
+                        "--as needs the admin socket, which this server does not have: set [server] admin_socket",
+                    ));
+                }
+                let fields = [("token", Some(token.read()?)), ("as", client.clone())];
+                let fields = fields.each_ref().map(|(name, value)| (*name, value.as_deref()));
+                let state: Introspection = admin.form("/oauth2/introspect", &fields).await?;
                 print_result(output, &state, || introspection(&state, now()))
             }
             Self::Revoke(argument) => {
@@ -83,6 +96,9 @@ impl TokenArgument {
 
 fn introspection(state: &Introspection, now: Timestamp) -> Vec<String> {
     if !state.active {
+        if let (Some(reason), Some(explanation)) = (&state.reason, &state.explanation) {
+            return vec![format!("inactive ({reason}): {explanation}")];
+        }
         return vec!["inactive: unknown, malformed, expired or revoked".to_owned()];
     }
     let shown = |name: &str, value: &Value| match (name, value) {

@@ -6,7 +6,7 @@ use super::caller::Caller;
 use super::id::{ClientId, Hash, SessionId, Subject, TokenId};
 use super::scope::ScopeSet;
 use super::session::Session;
-use super::validity::Validity;
+use super::validity::{Inactive, Validity};
 
 /// The answer for a valid token (RFC 7662 §2.2). Times are whole seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +51,11 @@ impl Judgement<'_> {
         issuer: &str,
         session: Option<&Session>,
         revoked: bool,
-    ) -> Option<Active> {
-        if !self.validity.access_token(token, issuer, session, revoked)
-            || !self.caller.may_introspect_access_token(&token.client_id, &token.audience)
-        {
-            return None;
+    ) -> Result<Active, Inactive> {
+        self.validity.access_token(token, issuer, session, revoked)?;
+        if !self.caller.may_introspect_access_token(&token.client_id, &token.audience) {
+            let (audience, issued_to) = (token.audience.clone(), token.client_id.clone());
+            return Err(Inactive::Audience { audience, issued_to });
         }
         let (session, authentication, claims) = match &token.issued_for {
             IssuedFor::Client { .. } => (None, None, None),
@@ -63,7 +63,7 @@ impl Judgement<'_> {
                 (Some(*id), Some(authentication.clone()), claims.clone())
             }
         };
-        Some(Active {
+        Ok(Active {
             subject: token.subject.clone(),
             client_id: token.client_id.clone(),
             scope: token.scope.clone(),
@@ -85,16 +85,14 @@ impl Judgement<'_> {
         family: u16,
         generation: u32,
         hash: &Hash,
-    ) -> Option<Active> {
+    ) -> Result<Active, Inactive> {
         let family = self.validity.refresh_token(session, family, generation, hash)?;
         self.of_session(session, &family.client_id, &family.scope, &family.authentication)
     }
 
     /// The answer for a genuine session token of `session`.
-    pub fn session_token(&self, session: &Session, renewals: u32, hash: &Hash) -> Option<Active> {
-        if !self.validity.session_token(session, renewals, hash) {
-            return None;
-        }
+    pub fn session_token(&self, session: &Session, renewals: u32, hash: &Hash) -> Result<Active, Inactive> {
+        self.validity.session_token(session, renewals, hash)?;
         self.of_session(session, &session.client_id, &session.scope, &session.authentication)
     }
 
@@ -104,8 +102,12 @@ impl Judgement<'_> {
         client_id: &ClientId,
         scope: &ScopeSet,
         authentication: &Authentication,
-    ) -> Option<Active> {
-        self.caller.may_introspect_token_of(session, client_id).then(|| Active {
+    ) -> Result<Active, Inactive> {
+        if !self.caller.may_introspect_token_of(session, client_id) {
+            let (issued_to, opened_by) = (client_id.clone(), session.opened_by.clone());
+            return Err(Inactive::Owner { issued_to, opened_by });
+        }
+        Ok(Active {
             subject: session.subject.clone(),
             client_id: client_id.clone(),
             scope: scope.clone(),

@@ -5,8 +5,8 @@ use super::access::{AccessToken, IssuedFor};
 use super::client::Client;
 use super::cutoff::CutOffs;
 use super::family::Family;
-use super::id::Hash;
-use super::session::Session;
+use super::id::{ClientId, Hash};
+use super::session::{Session, Standing};
 use super::time::Timestamp;
 
 /// What a token is checked against: the time, and the cut-offs and clients of one state of the store.
@@ -24,6 +24,76 @@ pub struct Validity<'a> {
 /// Further ahead, the clock of this server was set back.
 const ISSUED_AHEAD_MAX_S: i64 = 60;
 
+/// Why introspection answers that a token is inactive. Only the operator learns it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Inactive {
+    #[error(
+        "it is no token of this server: another form, another server's, incomplete, or signed by a revoked key"
+    )]
+    Unknown,
+    #[error("it was issued by {0}, and this is another issuer")]
+    Issuer(Box<str>),
+    #[error("it expired at {0}")]
+    Expired(Timestamp),
+    #[error(
+        "it is valid from {0} on: the clock of this server was set back, or that of another one is ahead"
+    )]
+    NotYetValid(Timestamp),
+    #[error("the client that it was issued to has been deleted")]
+    ClientDeleted,
+    #[error("the client that it was issued to is disabled")]
+    ClientDisabled,
+    #[error("the client's own tokens of that time have ended")]
+    ClientTokensEnded,
+    #[error("its session is no longer stored")]
+    SessionUnknown,
+    #[error("its session expired at {0}")]
+    SessionExpired(Timestamp),
+    #[error("its session was ended ({0}); `keyfob session show` has the details")]
+    SessionEnded(&'static str),
+    #[error("its refresh-token family has ended")]
+    FamilyEnded,
+    #[error("it was revoked")]
+    Revoked,
+    #[error("a later token has replaced it: a refresh or a renewal issued another one")]
+    Replaced,
+    #[error(
+        "its audience is {audience}, which the client does not serve (`client update --serves`), and it was issued to \
+         {issued_to}; a token without an audience is for keyfob itself, so {issued_to} needs one (`--audience`)"
+    )]
+    Audience { audience: Box<str>, issued_to: ClientId },
+    #[error("it was issued to {issued_to} in a session that {opened_by} opened, and the client is neither")]
+    Owner { issued_to: ClientId, opened_by: Box<str> },
+}
+
+impl Inactive {
+    /// A word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Issuer(_) => "issuer",
+            Self::Expired(_) => "expired",
+            Self::NotYetValid(_) => "not_yet_valid",
+            Self::ClientDeleted => "client_deleted",
+            Self::ClientDisabled => "client_disabled",
+            Self::ClientTokensEnded => "client_tokens_ended",
+            Self::SessionUnknown => "session_unknown",
+            Self::SessionExpired(_) => "session_expired",
+            Self::SessionEnded(_) => "session_ended",
+            Self::FamilyEnded => "family_ended",
+            Self::Revoked => "revoked",
+            Self::Replaced => "replaced",
+            Self::Audience { .. } => "audience",
+            Self::Owner { .. } => "owner",
+        }
+    }
+}
+
+/// `error`, unless the condition holds.
+fn unless(holds: bool, error: impl FnOnce() -> Inactive) -> Result<(), Inactive> {
+    if holds { Ok(()) } else { Err(error()) }
+}
+
 impl Validity<'_> {
     /// Whether an access token whose signature is valid can be used now. `session` is the session that it
     /// names; `revoked` is whether a token without a session was revoked by its `jti`.
@@ -33,27 +103,29 @@ impl Validity<'_> {
         issuer: &str,
         session: Option<&Session>,
         revoked: bool,
-    ) -> bool {
-        if !token.is_unexpired(issuer, self.now)
-            || self.now.seconds() < token.not_before.unwrap_or(token.issued_at - ISSUED_AHEAD_MAX_S)
-            || !self.client_is_enabled()
-        {
-            return false;
-        }
+    ) -> Result<(), Inactive> {
+        let at = Timestamp::from_seconds;
+        let from = token.not_before.unwrap_or(token.issued_at - ISSUED_AHEAD_MAX_S);
+        unless(*token.issuer == *issuer, || Inactive::Issuer(token.issuer.clone()))?;
+        unless(token.is_unexpired(issuer, self.now), || Inactive::Expired(at(token.expires_at)))?;
+        unless(self.now.seconds() >= from, || Inactive::NotYetValid(at(from)))?;
+        let client = self.enabled_client()?;
         match &token.issued_for {
             IssuedFor::Client { issued } => {
-                !revoked
-                    && self
-                        .client
-                        .is_some_and(|client| client.has_own_token(token.client_id.as_str(), *issued))
-                    && self.cuts.end_of(&token.client_id, *issued).is_none()
+                unless(!revoked, || Inactive::Revoked)?;
+                unless(client.has_own_token(token.client_id.as_str(), *issued), || {
+                    Inactive::ClientTokensEnded
+                })?;
+                let end = self.cuts.end_of(&token.client_id, *issued);
+                unless(end.is_none(), || Inactive::ClientTokensEnded)
             }
-            IssuedFor::Session { id, family, .. } => session.is_some_and(|session| {
-                session.id == *id
-                    && session.is_active(self.now, self.cuts)
-                    && !session.has_revoked(&token.id, token.expires_at)
-                    && family.is_none_or(|number| session.family_is_active(number, self.cuts))
-            }),
+            IssuedFor::Session { id, family, .. } => {
+                let session = session.filter(|session| session.id == *id).ok_or(Inactive::SessionUnknown)?;
+                self.check_session(session)?;
+                unless(!session.has_revoked(&token.id, token.expires_at), || Inactive::Revoked)?;
+                let is_active = family.is_none_or(|number| session.family_is_active(number, self.cuts));
+                unless(is_active, || Inactive::FamilyEnded)
+            }
         }
     }
 
@@ -65,24 +137,33 @@ impl Validity<'_> {
         family: u16,
         generation: u32,
         hash: &Hash,
-    ) -> Option<&'s Family> {
-        let family = session.family(family)?;
-        (self.client_is_enabled()
-            && session.is_active(self.now, self.cuts)
-            && family.is_active(self.cuts)
-            && family.is_current(generation, hash))
-        .then_some(family)
+    ) -> Result<&'s Family, Inactive> {
+        let family = session.family(family).ok_or(Inactive::FamilyEnded)?;
+        self.enabled_client()?;
+        self.check_session(session)?;
+        unless(family.is_active(self.cuts), || Inactive::FamilyEnded)?;
+        unless(family.is_current(generation, hash), || Inactive::Replaced)?;
+        Ok(family)
     }
 
     /// Whether a genuine session token of `session` can be used now.
-    pub fn session_token(&self, session: &Session, renewals: u32, hash: &Hash) -> bool {
-        self.client_is_enabled()
-            && session.is_active(self.now, self.cuts)
-            && session.is_current_token(renewals, hash)
+    pub fn session_token(&self, session: &Session, renewals: u32, hash: &Hash) -> Result<(), Inactive> {
+        self.enabled_client()?;
+        self.check_session(session)?;
+        unless(session.is_current_token(renewals, hash), || Inactive::Replaced)
+    }
+
+    fn check_session(&self, session: &Session) -> Result<(), Inactive> {
+        match session.standing(self.now, self.cuts) {
+            Standing::Active => Ok(()),
+            Standing::Expired => Err(Inactive::SessionExpired(session.deadline())),
+            Standing::Ended(end) => Err(Inactive::SessionEnded(end.reason.as_str())),
+        }
     }
 
     /// The tokens of deleted and disabled clients are invalid.
-    fn client_is_enabled(&self) -> bool {
-        self.client.is_some_and(|client| !client.disabled)
+    fn enabled_client(&self) -> Result<&Client, Inactive> {
+        let client = self.client.ok_or(Inactive::ClientDeleted)?;
+        if client.disabled { Err(Inactive::ClientDisabled) } else { Ok(client) }
     }
 }

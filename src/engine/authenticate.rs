@@ -174,7 +174,7 @@ impl<S: Store> Engine<S> {
         let revoked = RevokedToken { id: token.id, expires_at: token.expires_at };
         let revoked = self.store.is_revoked(revoked).await?;
         let validity = validity(&registry, &token.client_id, self.clock.now().wall);
-        if !validity.access_token(&token, &self.rules.issuer, None, revoked) {
+        if validity.access_token(&token, &self.rules.issuer, None, revoked).is_err() {
             return Err(refused().into());
         }
         Ok(registry.clients.get(&token.client_id).cloned().ok_or_else(refused)?)

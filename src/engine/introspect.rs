@@ -4,11 +4,12 @@ use super::authenticate::Authenticated;
 use super::counts::{Introspected, TokenKind};
 use super::{Engine, Result, validity};
 use crate::domain::access::IssuedFor;
-use crate::domain::caller::{Granted, IntrospectTokens};
+use crate::domain::caller::{Caller, Granted, IntrospectTokens};
 use crate::domain::id::{ClientId, Position};
 use crate::domain::introspection::{Active, Judgement};
-use crate::domain::refusal::Refused;
-use crate::domain::session::RevokedToken;
+use crate::domain::refusal::{Refusal, Refused};
+use crate::domain::session::{RevokedToken, Session};
+use crate::domain::validity::Inactive;
 use crate::store::Store;
 use crate::token::opaque::{Opaque, OpaqueKind};
 
@@ -48,8 +49,35 @@ impl<S: Store> Engine<S> {
         // Read before the state, so that the answer is at least as new as this position.
         let as_of = self.store.head();
         let (kind, active) = self.look_up(caller, token).await?;
-        let answer = if active.is_some() { Introspected::Active } else { Introspected::Inactive };
+        let answer = if active.is_ok() { Introspected::Active } else { Introspected::Inactive };
         self.counts.introspections.one((kind, answer));
+        Ok(active.ok().map(|active| ActiveAt { active, as_of }))
+    }
+
+    /// The answer that the client `id` would get, or why the token is inactive for it; for the operator, who has
+    /// the admin socket.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such client, `Conflict` if its introspections are rejected; a store that cannot
+    /// answer.
+    pub async fn introspect_as(
+        &self,
+        id: &str,
+        token: &str,
+    ) -> Result<std::result::Result<ActiveAt, Inactive>> {
+        let as_of = self.store.head();
+        let unknown = || Refusal::NotFound.because(format!("there is no client {id:?}"));
+        let client = id.parse().ok().and_then(|id: ClientId| self.store.registry().clients.get(&id).cloned());
+        let client = client.ok_or_else(unknown)?;
+        if client.disabled {
+            return Err(Refusal::Conflict
+                .because(format!("the client {id} is disabled: it gets 401"))
+                .into());
+        }
+        let caller = Caller::Client(client).require().map_err(|refused| {
+            Refusal::Conflict.because(format!("the client {id} gets 403: {}", refused.detail))
+        })?;
+        let (_, active) = self.look_up(&caller, token).await?;
         Ok(active.map(|active| ActiveAt { active, as_of }))
     }
 
@@ -57,7 +85,7 @@ impl<S: Store> Engine<S> {
         &self,
         caller: &Granted<IntrospectTokens>,
         token: &str,
-    ) -> Result<(TokenKind, Option<Active>)> {
+    ) -> Result<(TokenKind, std::result::Result<Active, Inactive>)> {
         let registry = self.store.registry();
         let judgement = |client: &ClientId| Judgement {
             caller,
@@ -65,31 +93,24 @@ impl<S: Store> Engine<S> {
         };
         if let Some(token) = Opaque::decode(token, &self.opaque) {
             let session = self.read_session(token.link.session).await?;
-            let (kind, active) = match token.kind {
-                OpaqueKind::Session => (
-                    TokenKind::Session,
-                    session.and_then(|session| {
-                        let judgement = judgement(&session.client_id);
-                        judgement.session_token(&session, token.link.generation, &token.hash())
-                    }),
-                ),
-                OpaqueKind::Refresh => (
-                    TokenKind::Refresh,
-                    session.and_then(|session| {
-                        let judgement = judgement(&session.family(token.link.family)?.client_id);
-                        judgement.refresh_token(
-                            &session,
-                            token.link.family,
-                            token.link.generation,
-                            &token.hash(),
-                        )
-                    }),
-                ),
+            let (link, hash) = (token.link, token.hash());
+            let active = |session: &Session| match token.kind {
+                OpaqueKind::Session => {
+                    judgement(&session.client_id).session_token(session, link.generation, &hash)
+                }
+                OpaqueKind::Refresh => {
+                    let family = session.family(link.family).ok_or(Inactive::FamilyEnded)?;
+                    judgement(&family.client_id).refresh_token(session, link.family, link.generation, &hash)
+                }
             };
-            return Ok((kind, active));
+            let kind = match token.kind {
+                OpaqueKind::Session => TokenKind::Session,
+                OpaqueKind::Refresh => TokenKind::Refresh,
+            };
+            return Ok((kind, session.as_deref().ok_or(Inactive::SessionUnknown).and_then(active)));
         }
         let Some(token) = self.verifier.verify(token, &self.keyring.load()) else {
-            return Ok((TokenKind::Unknown, None));
+            return Ok((TokenKind::Unknown, Err(Inactive::Unknown)));
         };
         let (session, revoked) = match &token.issued_for {
             IssuedFor::Session { id, .. } => (self.read_session(*id).await?, false),

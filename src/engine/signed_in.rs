@@ -100,7 +100,14 @@ impl<S: Store> Engine<S> {
         );
         let (client_id, scope) = (session.client_id.clone(), session.scope.clone());
         let authentication = session.authentication.clone();
-        Ok(valid.then_some(SignedIn { session, client_id, scope, authentication, access: None, written }))
+        Ok(valid.is_ok().then_some(SignedIn {
+            session,
+            client_id,
+            scope,
+            authentication,
+            access: None,
+            written,
+        }))
     }
 
     async fn by_access_token(&self, token: &str, now: Timestamp) -> Result<Option<SignedIn>> {
@@ -123,7 +130,7 @@ impl<S: Store> Engine<S> {
             family: *family,
             expires_at: Timestamp::from_seconds(token.expires_at),
         });
-        Ok(valid.then_some(SignedIn { session, client_id, scope, authentication, access, written }))
+        Ok(valid.is_ok().then_some(SignedIn { session, client_id, scope, authentication, access, written }))
     }
 
     async fn read_session_and_written_use(&self, id: SessionId) -> Result<Option<(Session, Timestamp)>> {

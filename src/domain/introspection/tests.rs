@@ -155,15 +155,22 @@ impl Case {
     }
 
     fn access(&self) -> Option<Active> {
-        self.judgement().access_token(&self.token, ISSUER, self.session.as_ref(), self.revoked)
+        self.judgement().access_token(&self.token, ISSUER, self.session.as_ref(), self.revoked).ok()
+    }
+
+    /// Why its access token is inactive.
+    fn why_not(&self) -> &'static str {
+        let judgement = self.judgement();
+        let answer = judgement.access_token(&self.token, ISSUER, self.session.as_ref(), self.revoked);
+        answer.unwrap_err().code()
     }
 
     fn refresh(&self, generation: u32, hash: Hash) -> Option<Active> {
-        self.judgement().refresh_token(self.session.as_ref().unwrap(), 1, generation, &hash)
+        self.judgement().refresh_token(self.session.as_ref().unwrap(), 1, generation, &hash).ok()
     }
 
     fn session_token(&self, renewals: u32, hash: Hash) -> Option<Active> {
-        self.judgement().session_token(self.session.as_ref().unwrap(), renewals, &hash)
+        self.judgement().session_token(self.session.as_ref().unwrap(), renewals, &hash).ok()
     }
 
     fn session(&mut self) -> &mut Session {
@@ -240,10 +247,12 @@ fn each_doubt_makes_an_access_token_inactive() {
             c.caller = Caller::Client(Arc::new(client("other", &[Permission::Introspect])))
         }),
     ];
-    for (doubt, make) in doubts {
+    let reasons = "issuer client_deleted client_disabled session_unknown session_unknown session_ended session_expired \
+        session_expired revoked family_ended family_ended session_ended session_ended family_ended audience";
+    for ((doubt, make), reason) in doubts.into_iter().zip(reasons.split_whitespace()) {
         let mut case = case();
         make(&mut case);
-        assert_eq!(case.access(), None, "{doubt}");
+        assert_eq!(case.why_not(), reason, "{doubt}");
     }
     let mut case = case();
     case.session().revoked_tokens = vec![revocation(TokenId([8; 16]))];
@@ -259,10 +268,11 @@ fn each_doubt_makes_a_clients_own_token_inactive() {
         ("its client is disabled", |c| c.client.as_mut().unwrap().disabled = true),
         ("expired", |c| c.now = at(400)),
     ];
-    for (doubt, make) in doubts {
+    let reasons = ["revoked", "client_tokens_ended", "client_tokens_ended", "client_disabled", "expired"];
+    for ((doubt, make), reason) in doubts.into_iter().zip(reasons) {
         let mut case = own();
         make(&mut case);
-        assert_eq!(case.access(), None, "{doubt}");
+        assert_eq!(case.why_not(), reason, "{doubt}");
     }
     let later = Case { cuts: everything_ended_at(5), ..own() };
     assert!(later.access().is_some(), "it was issued at the cut-off, not before it");
@@ -351,7 +361,7 @@ fn spent_forged_and_future_refresh_tokens_are_inactive() {
     }
     assert_eq!(
         case.judgement().refresh_token(case.session.as_ref().unwrap(), 2, 2, &Hash([2; 32])),
-        None,
+        Err(Inactive::FamilyEnded),
         "another family"
     );
 }

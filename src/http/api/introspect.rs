@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
 
 use crate::domain::access::Authentication;
+use crate::domain::caller::Caller;
 use crate::domain::refusal::Refused;
 use crate::engine::Engine;
 use crate::engine::introspect::ActiveAt;
@@ -26,6 +27,10 @@ struct IntrospectForm {
     token: String,
     /// `access_token` or `refresh_token`. It changes nothing: the form of the token tells its type.
     token_type_hint: Option<String>,
+    /// Through the admin socket: answer as for this client, with the reason for an inactive token. Elsewhere it is
+    /// ignored.
+    #[oai(skip)]
+    r#as: Option<String>,
     /// The client, if it does not authenticate by header.
     client_id: Option<String>,
     /// The secret of the client, if it does not authenticate by header.
@@ -33,10 +38,10 @@ struct IntrospectForm {
 }
 
 impl FromForm for IntrospectForm {
-    const NAMES: &'static [&'static str] = &["token", "token_type_hint"];
+    const NAMES: &'static [&'static str] = &["token", "token_type_hint", "as"];
 
     fn from_form(form: &mut Form) -> Result<Self, Refused> {
-        Ok(Self { token: form.require("token")?, ..Self::default() })
+        Ok(Self { token: form.require("token")?, r#as: form.take("as")?, ..Self::default() })
     }
 }
 
@@ -47,6 +52,11 @@ impl FromForm for IntrospectForm {
 pub struct Introspection {
     /// Whether the token is valid and the caller may introspect it.
     pub active: bool,
+    /// Through the admin socket with `as`: a word for why the token is inactive, and a sentence.
+    #[oai(skip)]
+    pub reason: Option<String>,
+    #[oai(skip)]
+    pub explanation: Option<String>,
     /// The issuer.
     pub iss: Option<String>,
     /// The subject that signed in; the client itself for a token without a session.
@@ -100,6 +110,18 @@ impl<S: Store> IntrospectApi<S> {
         let credentials = merge(&authorization.header, &form.client)?;
         let failed = |error| OAuthError::from(error).at_introspection(credentials);
         let who = self.0.authenticate(credentials, authorization.source).await.map_err(failed)?;
+        if let (Caller::AdminSocket, Some(client)) = (&who.caller, &form.fields.r#as) {
+            return Ok(Json(
+                match self.0.introspect_as(client, &form.fields.token).await.map_err(failed)? {
+                    Err(why) => Introspection {
+                        reason: Some(why.code().into()),
+                        explanation: Some(why.to_string()),
+                        ..Introspection::default()
+                    },
+                    Ok(live) => Introspection::active(live, &self.0.rules().issuer)?,
+                },
+            ));
+        }
         let caller = self.0.may_introspect(&who).map_err(|refused| failed(refused.into()))?;
         let live = self.0.introspect(&caller, &form.fields.token).await.map_err(failed)?;
         Ok(Json(match live {
@@ -123,6 +145,8 @@ impl Introspection {
         let sub = String::from(active.subject.as_str());
         Ok(Self {
             active: true,
+            reason: None,
+            explanation: None,
             iss: Some(issuer.into()),
             username: sid.is_some().then(|| sub.clone()),
             sub: Some(sub),

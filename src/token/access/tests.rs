@@ -341,7 +341,7 @@ fn a_verified_token_is_valid_until_just_before_exp() {
             caller: &Caller::AdminSocket,
             validity: Validity { now: Timestamp::from_millis(millis), cuts: &cuts, client: Some(&client) },
         };
-        judgement.access_token(&token, "https://id.example", None, false).is_some()
+        judgement.access_token(&token, "https://id.example", None, false).is_ok()
     };
     let verdicts = [1_699_999_939_999, 1_699_999_940_000, 1_700_000_299_999, 1_700_000_300_000].map(valid_at);
     assert_eq!(verdicts, [false, true, true, false]);

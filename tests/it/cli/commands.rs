@@ -386,6 +386,50 @@ fn stored_json_is_sent_and_printed_as_it_is() {
     }
 }
 
+/// A mobile client without an audience got access tokens that a service saw inactive, and nothing said why.
+#[test]
+fn introspect_as_a_client_says_what_it_gets_and_why_a_token_is_inactive_for_it() {
+    for desk in Desk::both() {
+        let serves = ["--permission", "introspect", "--serves", "https://api.example.com"];
+        desk.says(&[&["client", "create", "api"][..], &serves].concat());
+        desk.says(&["client", "create", "plain"]);
+        let opened = desk.open("alice");
+        let (access, refresh) = (text(&opened["access_token"]), text(&opened["refresh_token"]));
+        let introspect = |client, token| desk.json(&["token", "introspect", "--as", client, token]);
+        let owned = introspect("app", &access);
+        assert_eq!(
+            (&owned["active"], &owned["sub"], owned.get("reason")),
+            (&json!(true), &json!("alice"), None)
+        );
+        let reason = |client, token| {
+            let answer = introspect(client, token);
+            assert_eq!(answer["active"], false);
+            text(&answer["reason"])
+        };
+        assert_eq!(reason("api", &access), "audience");
+        let said = desk.says(&["token", "introspect", "--as", "api", &access]);
+        for words in
+            ["inactive (audience): its audience is http://", "issued to app", "--serves", "--audience"]
+        {
+            assert!(said.contains(words), "{words} in {said}");
+        }
+        assert_eq!(reason("api", &refresh), "owner");
+        assert_eq!(reason("app", "nonsense"), "unknown");
+        desk.says(&["token", "revoke", &access]);
+        assert_eq!(reason("app", &access), "revoked");
+        desk.says(&["session", "revoke", &text(&opened["session"]["id"])]);
+        assert_eq!(reason("app", &refresh), "session_ended");
+        let forbidden = desk.refuses(&["token", "introspect", "--as", "plain", &access]);
+        assert!(forbidden.contains("403") && forbidden.contains("introspect"), "{forbidden}");
+        assert!(desk.refuses(&["token", "introspect", "--as", "nobody", &access]).contains("no client"));
+        if let Some(server) = &desk.server {
+            let form = [("token", &*access), ("as", "api")];
+            let answer = server.form("/oauth2/introspect", Some(&desk.app), &form);
+            assert_eq!(answer.text(), r#"{"active":false}"#, "the reason is for the admin socket alone");
+        }
+    }
+}
+
 #[test]
 fn decode_needs_no_server_and_says_whether_it_verified() {
     let desk = Desk::new(true);
