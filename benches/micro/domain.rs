@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use divan::Bencher;
-use keyfob::domain::access::TokenFormat;
 use keyfob::domain::caller::Caller;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::family::PresentedToken;
@@ -23,14 +22,14 @@ fn refresh(bencher: Bencher) {
     let presented =
         PresentedToken { generation: 0, hash, salt: SALT, successor: successor(&OpaqueKeys::new(&keys())) };
     let refresh = Refresh {
-        client: client.id.clone(),
+        client: Arc::new(client),
+        issuer: ISSUER.into(),
         family: 1,
         presented,
         scope: None,
         resource: None,
         policy,
         key: KeyId::Ed25519([1; 33]),
-        format: TokenFormat::Paseto,
         address: None,
     };
     bencher

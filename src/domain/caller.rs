@@ -218,6 +218,19 @@ impl Granted<UseSessions> {
         ))
     }
 
+    /// Refuses a caller that may not renew `session`: who may change it, and may still open for its client.
+    ///
+    /// # Errors
+    /// As for a change; `Forbidden` for a client that is not in the caller's `opens_for` any more.
+    pub fn check_renew(&self, session: &Session) -> Result<(), Refused> {
+        self.check_change(session)?;
+        if self.may_open_for(&session.client_id) {
+            return Ok(());
+        }
+        Err(Refusal::Forbidden
+            .because("the caller may not open sessions for the client of this session any more"))
+    }
+
     /// The reason that is recorded when the caller ends `session`.
     pub fn end_reason(&self, session: &Session) -> EndReason {
         match &self.caller {

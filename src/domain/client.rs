@@ -202,6 +202,21 @@ impl Client {
         }
     }
 
+    /// The scope of what is issued now under an earlier grant: what the client may still request of it.
+    ///
+    /// # Errors
+    /// `InvalidScope` if nothing is left of it; `InvalidTarget` if the client may not request the audience now.
+    pub fn narrow(&self, granted: &ScopeSet, audience: &str, issuer: &str) -> Result<ScopeSet, Refused> {
+        self.grant_audience(Some(audience), issuer)?;
+        let left = granted.intersection(&self.scopes);
+        if left.is_empty() && !granted.is_empty() {
+            return Err(
+                Refusal::InvalidScope.because("the client may not request any of the granted scopes now")
+            );
+        }
+        Ok(left)
+    }
+
     /// Makes `hash` the newest secret. The others stay valid for `keep_old_for`, or for the time that they have
     /// left if that is less.
     pub fn replace_secret(&mut self, hash: Hash, keep_old_for: Duration, now: Timestamp) {
@@ -313,6 +328,22 @@ pub(crate) mod tests {
         let refused = client.grant_audience(None, issuer).unwrap_err();
         assert!(refused.detail.contains("a, b"), "{}", refused.detail);
         assert_eq!(&*client.grant_audience(Some("b"), issuer).unwrap(), "b");
+    }
+
+    #[test]
+    fn what_was_taken_from_a_client_is_taken_from_its_earlier_grants() {
+        let mut client = client("app");
+        let narrow = |client: &Client, granted: &str| {
+            let left = client.narrow(&granted.parse().unwrap(), "https://id.example", "https://id.example");
+            left.map(|scope| scope.to_string()).map_err(|refused| refused.refusal)
+        };
+        assert_eq!(narrow(&client, "read write").as_deref(), Ok("read write"));
+        client.scopes = "read more".parse().unwrap();
+        assert_eq!(narrow(&client, "read write").as_deref(), Ok("read"));
+        assert_eq!(narrow(&client, "write"), Err(Refusal::InvalidScope));
+        assert_eq!(narrow(&client, "").as_deref(), Ok(""), "nothing was taken from it");
+        client.audiences = vec!["api".into()];
+        assert_eq!(narrow(&client, "read"), Err(Refusal::InvalidTarget));
     }
 
     #[test]

@@ -42,6 +42,13 @@ impl ScopeSet {
         })
     }
 
+    /// The names that are in both sets.
+    pub fn intersection(&self, other: &Self) -> Self {
+        let both: Vec<&str> =
+            self.names().filter(|name| other.names().any(|wanted| wanted == *name)).collect();
+        Self(both.join(" ").into())
+    }
+
     /// Whether every name of `other` is in this set.
     pub fn contains_all(&self, other: &Self) -> bool {
         other.names().all(|wanted| self.names().any(|name| name == wanted))
@@ -86,6 +93,7 @@ mod tests {
         assert!(set.contains_all(&"read".parse().unwrap()));
         assert!(!set.contains_all(&"Read".parse().unwrap()), "names are case-sensitive");
         assert!(set.contains_all(&ScopeSet::default()));
+        assert_eq!(set.intersection(&"admin write".parse().unwrap()).as_str(), "write");
         for bad in [
             " ",
             "a  b",

@@ -1,6 +1,7 @@
 //! `grant_type=refresh_token`: rotation, retries, and the detection of reuse (standards, section 6). The
 //! rules are in `domain/session/rotation.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::authenticate::Source;
@@ -33,7 +34,7 @@ impl<S: Store> Engine<S> {
     /// `TooMany` after 64 retries of one token; `UnauthorizedClient` without the grant.
     pub async fn refresh(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         token: &str,
         scope: Option<&str>,
         resource: Option<&str>,
@@ -49,7 +50,8 @@ impl<S: Store> Engine<S> {
         let salt = Salt(self.clock.random());
         let successor = self.opaque.successor(next, &presented.secret, &salt).hash(OpaqueKind::Refresh);
         let refresh = Refresh {
-            client: client.id.clone(),
+            client: client.clone(),
+            issuer: self.rules.issuer.clone(),
             family: next.family,
             presented: PresentedToken {
                 generation: presented.link.generation,
@@ -61,7 +63,6 @@ impl<S: Store> Engine<S> {
             resource: resource.map(Into::into),
             policy: self.policy(client).clone(),
             key: self.signing_key(client.access_token_format)?,
-            format: client.access_token_format,
             address: source.address.map(|address| self.keys.address_hash(address)),
         };
         let now = self.clock.now();
@@ -121,10 +122,14 @@ fn refused(why: NotRefreshed, client: &Client, session: SessionId) -> Refused {
     let client = client.id.as_str();
     match why {
         NotRefreshed::Scope => {
-            return Refusal::InvalidScope.because("the scope is malformed or wider than what was granted");
+            return Refusal::InvalidScope.because(
+                "the scope is malformed, or wider than what was granted and the client may request now",
+            );
         }
         NotRefreshed::Target => {
-            return Refusal::InvalidTarget.because("the resource is not the one that was granted");
+            return Refusal::InvalidTarget.because(
+                "the resource is not the one that was granted, or the client may not request it now",
+            );
         }
         NotRefreshed::TooManyRetries => {
             return Refusal::TooMany { retry_after: Duration::from_secs(1) }

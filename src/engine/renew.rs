@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::issue::ForSession;
 use super::open::{Opened, client_disabled, parties};
 use super::{Engine, Result};
 use crate::domain::access::Authentication;
@@ -9,7 +10,7 @@ use crate::domain::caller::{Granted, UseSessions};
 use crate::domain::client::Grant;
 use crate::domain::id::SessionId;
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Decision, Renewal};
+use crate::domain::session::{Decision, NewFamily, Renewal};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{Link, OpaqueKind, Secret};
@@ -30,7 +31,7 @@ impl<S: Store> Engine<S> {
     /// came with the old token.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden`, `Invalid`; `Conflict` for a session that is not active, or whose client is
+    /// `NotFound`, `Forbidden`, `Invalid`, `InvalidScope`, `InvalidTarget`; `Conflict` for a session that is not active, or whose client is
     /// disabled.
     pub async fn renew(
         &self,
@@ -40,12 +41,13 @@ impl<S: Store> Engine<S> {
     ) -> Result<Opened> {
         let now = self.clock.now().wall;
         let session = self.read_session(id).await?.ok_or_else(Refused::no_such_session)?;
-        caller.check_change(&session)?;
+        caller.check_renew(&session)?;
         let registry = self.store.registry();
         let client = registry.clients.get(&session.client_id).ok_or_else(Refused::session_not_active)?;
         if client.disabled {
             return Err(client_disabled(Refusal::Conflict, "the session's client").into());
         }
+        let scope = client.narrow(&session.scope, &session.audience, &self.rules.issuer)?;
         let secret = Secret::new(self.clock.random());
         let refresh_secret = client.has_grant(Grant::RefreshToken).then(|| Secret::new(self.clock.random()));
         let lifetimes = self.policy(client).lifetimes(session.remember);
@@ -56,15 +58,17 @@ impl<S: Store> Engine<S> {
             token: secret.hash(OpaqueKind::Session),
             authentication,
             lifetimes,
-            family: refresh_secret
-                .as_ref()
-                .map(|secret| session.own_family_of(secret.hash(OpaqueKind::Refresh))),
+            family: refresh_secret.as_ref().map(|secret| NewFamily {
+                scope: scope.clone(),
+                ..session.own_family_of(secret.hash(OpaqueKind::Refresh))
+            }),
             by: caller.name().into(),
         };
         // An access token that would be too long is refused while the old session token is still valid.
         let mut candidate = Arc::unwrap_or_clone(session);
         candidate.authentication = renewal.authentication.clone();
-        self.issue_new(&candidate, &candidate, client, now)?;
+        let grant = ForSession { scope: scope.clone(), ..ForSession::from(&candidate) };
+        self.issue_new(&candidate, grant, client, now)?;
         let requires = parties(caller, client);
         let renewed = self.try_update_session(id, Lane::Ordinary, move |session, cuts| {
             cuts.check_registered(&requires)?;
@@ -72,7 +76,7 @@ impl<S: Store> Engine<S> {
             Ok(Decision::with_events(session.clone(), events))
         });
         let session = renewed.await?.ok_or_else(Refused::session_not_active)?;
-        let access = self.issue_new(&session, &session, client, now)?;
+        let access = self.issue_new(&session, ForSession { scope, ..(&session).into() }, client, now)?;
         self.counts.tokens.one(client.access_token_format);
         let refresh_token = refresh_secret.zip(session.own_family).map(|(secret, family)| {
             self.text(OpaqueKind::Refresh, Link { session: session.id, family, generation: 0 }, secret)

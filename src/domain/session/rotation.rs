@@ -1,16 +1,19 @@
 //! Refreshing: rotation, retries, and the detection of reuse. Every row of the table in standards section 6.4
 //! is decided here.
 
+use std::sync::Arc;
+
 use super::{Decision, Session, Standing};
-use crate::domain::access::TokenFormat;
+use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::end::{End, EndReason};
 use crate::domain::event::EventKind;
 use crate::domain::family::{ChainPosition, PresentedToken, RETRIES_MAX, Stamp};
-use crate::domain::id::{ClientId, KeyId, Salt};
+use crate::domain::id::{KeyId, Salt};
 use crate::domain::malformed::Malformed;
 use crate::domain::names::ENGINE;
 use crate::domain::policy::{LateRetry, Policy};
+use crate::domain::refusal::Refusal;
 use crate::domain::scope::ScopeSet;
 use crate::domain::time::{Moment, Timestamp};
 
@@ -18,7 +21,9 @@ use crate::domain::time::{Moment, Timestamp};
 #[derive(Clone, Debug)]
 pub struct Refresh {
     /// The client that sent it.
-    pub client: ClientId,
+    pub client: Arc<Client>,
+    /// The issuer: the audience of a client without any.
+    pub issuer: Box<str>,
     /// The family that the token names.
     pub family: u16,
     /// The token.
@@ -31,8 +36,6 @@ pub struct Refresh {
     pub policy: Policy,
     /// The active signing key.
     pub key: KeyId,
-    /// The form of the client's access tokens.
-    pub format: TokenFormat,
     /// A keyed hash of the address that the request came from.
     pub address: Option<[u8; 16]>,
 }
@@ -69,9 +72,9 @@ pub enum NotRefreshed {
     StoreRollback,
     /// The family has used up its generations.
     Exhausted,
-    /// The scope is malformed or wider than granted.
+    /// The scope is malformed or wider than granted, or the client may not request any of it now.
     Scope,
-    /// The resource is not that of the family.
+    /// The resource is not that of the family, or the client may not request it now.
     Target,
     /// The previous token was retried too often.
     TooManyRetries,
@@ -102,7 +105,7 @@ impl Session {
             };
         };
         let family = &self.families[index];
-        if family.client_id != refresh.client {
+        if family.client_id != refresh.client.id {
             return refused(NotRefreshed::BindingMismatch);
         }
         let position = family.position_of(&refresh.presented, now);
@@ -123,14 +126,21 @@ impl Session {
             ChainPosition::Late => return refused(NotRefreshed::Late),
             ChainPosition::Current | ChainPosition::Retry => {}
         }
-        let scope = match &refresh.scope {
-            None => family.scope.clone(),
-            Some(Ok(asked)) if family.scope.contains_all(asked) => asked.clone(),
+        let asked = match &refresh.scope {
+            None => &family.scope,
+            Some(Ok(asked)) if family.scope.contains_all(asked) => asked,
             Some(_) => return refused(NotRefreshed::Scope),
         };
         if refresh.resource.as_ref().is_some_and(|asked| *asked != family.audience) {
             return refused(NotRefreshed::Target);
         }
+        let scope = match refresh.client.narrow(asked, &family.audience, &refresh.issuer) {
+            Ok(scope) => scope,
+            Err(narrowed) if narrowed.refusal == Refusal::InvalidTarget => {
+                return refused(NotRefreshed::Target);
+            }
+            Err(_) => return refused(NotRefreshed::Scope),
+        };
         if position == ChainPosition::Retry {
             self.retry(index, scope)
         } else {
@@ -148,7 +158,8 @@ impl Session {
         if self.families[index].generation == u32::MAX {
             return Decision::answer(Err(NotRefreshed::Exhausted));
         }
-        let stamp = self.stamp(refresh.policy.access_token_ttl, refresh.key, refresh.format, now.wall);
+        let format = refresh.client.access_token_format;
+        let stamp = self.stamp(refresh.policy.access_token_ttl, refresh.key, format, now.wall);
         self.families[index].rotate(
             &refresh.presented,
             stamp.clone(),
@@ -193,7 +204,7 @@ impl Session {
         now: Timestamp,
     ) -> Decision<Result<Refreshed, NotRefreshed>> {
         let mut reused = self.event(EventKind::RefreshReused, now, ENGINE);
-        reused.client = Some(refresh.client.clone());
+        reused.client = Some(refresh.client.id.clone());
         reused.family = Some(refresh.family);
         reused.generations_behind = Some(behind);
         reused.address = refresh.address;

@@ -281,7 +281,9 @@ impl<S: Store> SessionsApi<S> {
     ///
     /// The subject authenticated again (step-up). The old session token becomes invalid, both timeouts
     /// restart, and the family that was issued with it is replaced by a new one; other families stay as they
-    /// were granted. For the client that opened the session and administrators.
+    /// were granted. The tokens have what the session's client may still request of its scope (400 if that is
+    /// nothing, or if it lost the audience). For the client that opened the session, as long as it may open for
+    /// the session's client, and administrators.
     #[oai(
         path = "/v1/sessions/:id/renew",
         method = "post",

@@ -1,6 +1,7 @@
 //! What the tests of the store begin with: clients, sessions, tokens and clocks, all fixed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keyfob::domain::access::{Authentication, Claims, TokenFormat};
@@ -214,17 +215,17 @@ pub fn refresh(
 + Clone
 + 'static
 + use<> {
-    let (token, client, policy) = (token.clone(), client_id(client), policy.clone());
+    let (token, client, policy) = (token.clone(), Arc::new(self::client(client)), policy.clone());
     let presented = token.presented(salt);
     let refresh = Refresh {
         client,
+        issuer: "https://id.example".into(),
         family: token.family,
         presented,
         scope: None,
         resource: None,
         policy,
         key: KeyId::Ed25519([3; 33]),
-        format: TokenFormat::Paseto,
         address: Some([4; 16]),
     };
     move |session, cuts| session.refresh(&refresh, now, cuts)

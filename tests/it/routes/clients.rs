@@ -2,6 +2,7 @@
 
 mod authentication;
 mod deletion;
+mod narrowing;
 mod own_tokens;
 
 use std::time::Duration;

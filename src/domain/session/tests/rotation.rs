@@ -1,7 +1,11 @@
 //! Every row of the table in standards section 6.4: state and input give the answer, the next state and the
 //! events.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::domain::client::Client;
+use crate::domain::client::tests::client as registered;
 use crate::domain::family::RetryWindow;
 
 /// A request by `app` for all that was granted, under the default policy.
@@ -26,14 +30,14 @@ impl Asked {
         cuts: &CutOffs,
     ) -> Decision<Result<Refreshed, NotRefreshed>> {
         let refresh = Refresh {
-            client: self.client,
+            client: Arc::new(Client { audiences: vec!["api".into()], ..registered(self.client.as_str()) }),
+            issuer: "https://id.example".into(),
             family: self.family,
             presented: self.token,
             scope: self.scope,
             resource: self.resource.map(Into::into),
             policy: self.policy,
             key: key(),
-            format: TokenFormat::Paseto,
             address: Some([4; 16]),
         };
         session.refresh(&refresh, now, cuts)

@@ -1,8 +1,8 @@
 //! What is done to a store, and what it answers: the same to the real one and to the model.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob::domain::access::TokenFormat;
 use keyfob::domain::client::Client;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::{End, EndReason};
@@ -279,16 +279,16 @@ fn refresh_at(
 + Send
 + 'static {
     let presented = token.presented(salt);
-    let client = client_id(CLIENTS[client]);
+    let client = Arc::new(self::client(CLIENTS[client]));
     let refresh = Refresh {
         client,
+        issuer: "https://id.example".into(),
         family: token.family,
         presented,
         scope: None,
         resource: None,
         policy,
         key: KeyId::Ed25519([3; 33]),
-        format: TokenFormat::Paseto,
         address: None,
     };
     move |session, cuts| session.refresh(&refresh, now, cuts)
