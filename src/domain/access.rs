@@ -1,5 +1,7 @@
 //! The contents of an access token, before it is signed and after its signature was verified.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,6 +17,8 @@ use super::time::Timestamp;
 
 /// The most methods that `amr` may name.
 const AMR_MAX: usize = 16;
+/// How far in the future a reported authentication may be: the clock of the caller may be ahead.
+const AUTH_TIME_AHEAD_MAX: Duration = Duration::from_secs(60);
 /// The largest `claims`, in bytes of JSON. Every access token of the session holds them.
 const CLAIMS_BYTES_MAX: usize = 4 * 1024;
 
@@ -106,7 +110,7 @@ pub struct Authentication {
 }
 
 impl Authentication {
-    /// An authentication as a caller reports it; `at` is now if absent.
+    /// An authentication as a caller reports it; `at` is now if it is absent or up to a minute in the future.
     ///
     /// # Errors
     /// `Invalid`, naming `auth_time`, `amr` or `acr`.
@@ -117,14 +121,14 @@ impl Authentication {
         now: Timestamp,
     ) -> Result<Self, Refused> {
         let at = at.unwrap_or(now);
-        if at > now {
-            return Err(Refused::invalid("auth_time", "must not be in the future"));
+        if at > now.plus(AUTH_TIME_AHEAD_MAX) {
+            return Err(Refused::invalid("auth_time", "must be at most 60 seconds in the future"));
         }
         if amr.len() > AMR_MAX {
             return Err(Refused::invalid("amr", format!("must name at most {AMR_MAX} methods")));
         }
         let amr = amr.iter().map(|method| short_text("amr", method)).collect::<Result<_, _>>()?;
-        Ok(Self { at, acr: acr.map(|acr| short_text("acr", acr)).transpose()?, amr })
+        Ok(Self { at: at.min(now), acr: acr.map(|acr| short_text("acr", acr)).transpose()?, amr })
     }
 
     /// When a session of this authentication expires, whatever its activity.

@@ -22,7 +22,7 @@ pub struct RenewSession {
     pub acr: Option<String>,
     /// The methods.
     pub amr: Vec<String>,
-    /// When; now if absent.
+    /// When; if absent, the later of now and the previous time.
     pub auth_time: Option<Timestamp>,
 }
 
@@ -57,6 +57,7 @@ impl<S: Store> Engine<S> {
         let renewal = Renewal {
             token: secret.hash(OpaqueKind::Session),
             authentication,
+            reports_time: request.auth_time.is_some(),
             lifetimes,
             family: refresh_secret.as_ref().map(|secret| NewFamily {
                 scope: scope.clone(),

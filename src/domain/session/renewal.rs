@@ -17,6 +17,8 @@ pub struct Renewal {
     pub token: Hash,
     /// The new authentication.
     pub authentication: Authentication,
+    /// Whether the caller reported its time; otherwise it is the later of now and the previous one.
+    pub reports_time: bool,
     /// The timeouts of the policy.
     pub lifetimes: Lifetimes,
     /// The family to issue with it, if the client has that grant.
@@ -30,14 +32,17 @@ impl Session {
     /// token. Later use of that family's tokens is not reuse; its end is recorded as a revocation.
     ///
     /// # Errors
-    /// `Invalid` for an `auth_time` before the previous one; `Conflict` for a session that is not active.
+    /// `Invalid` for a reported time in a second before the previous one's; `Conflict` for a session that is not active.
     pub fn renew(
         &mut self,
         renewal: Renewal,
         now: Timestamp,
         cuts: &CutOffs,
     ) -> Result<Decision<Option<u16>>, Refused> {
-        if renewal.authentication.at < self.authentication.at {
+        let (mut authentication, previous) = (renewal.authentication, self.authentication.at);
+        if !renewal.reports_time {
+            authentication.at = authentication.at.max(previous);
+        } else if authentication.at.seconds() < previous.seconds() {
             return Err(Refused::invalid("auth_time", "must not be before the previous authentication"));
         }
         let renewals = self.renewals.checked_add(1).ok_or_else(Refused::session_not_active)?;
@@ -49,9 +54,9 @@ impl Session {
             self.own_family.take().map_or_else(Vec::new, |old| self.close_family(old, replaced, now, cuts));
         self.renewals = renewals;
         self.token = renewal.token;
-        self.expires_at = renewal.authentication.at.plus(renewal.lifetimes.absolute_lifetime);
+        self.expires_at = authentication.at.plus(renewal.lifetimes.absolute_lifetime);
         self.idle_timeout = renewal.lifetimes.idle_timeout;
-        self.authentication = renewal.authentication;
+        self.authentication = authentication;
         self.version = self.version.saturating_add(1);
         self.touch(now);
         let issued = cuts.head.next();

@@ -52,7 +52,7 @@ struct OpenSessionBody {
     /// The methods that the subject authenticated with (RFC 8176).
     #[oai(validator(max_items = 16))]
     amr: Option<Vec<Text<ShortText>>>,
-    /// When the subject authenticated. Default: now.
+    /// When the subject authenticated. Default: now. Up to 60 s in the future it counts as now.
     auth_time: Option<DateTime>,
     /// The device that the subject signed in on.
     device: Option<DeviceObject>,
@@ -97,7 +97,8 @@ struct RenewSessionBody {
     /// The methods that the subject authenticated with (RFC 8176).
     #[oai(validator(max_items = 16))]
     amr: Option<Vec<Text<ShortText>>>,
-    /// When the subject authenticated. Default: now. Not earlier than the previous time.
+    /// When the subject authenticated: not in a second before the previous time. Default: now, or the previous
+    /// time if that is later. Up to 60 s in the future it counts as now.
     auth_time: Option<DateTime>,
 }
 

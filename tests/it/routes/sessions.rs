@@ -138,7 +138,7 @@ async fn a_field_beyond_its_bounds_is_named() {
         ("acr", json!(""), json!("0")),
         ("amr", json!(vec!["pwd"; 17]), json!(vec!["pwd"; 16])),
         ("amr", json!([""]), json!([])),
-        ("auth_time", json!("2027-01-15T08:00:01Z"), json!("2027-01-15T08:00:00Z")),
+        ("auth_time", json!("2027-01-15T08:01:00.001Z"), json!("2027-01-15T08:01:00Z")),
         ("auth_time", json!("2027-01-14T08:00:00Z"), json!("2027-01-14T08:00:01Z")),
         ("auth_time", json!("yesterday"), json!("2027-01-15T07:00:00.5-00:30")),
         ("auth_time", json!(1_800_000_000), json!(null)),

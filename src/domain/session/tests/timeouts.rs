@@ -85,7 +85,14 @@ fn a_cut_off_of_another_client_ends_only_its_families() {
 
 fn renewal(family: Option<NewFamily>) -> Renewal {
     let authentication = Authentication { at: at(200), acr: Some("strong".into()), amr: vec!["otp".into()] };
-    Renewal { token: Hash([0xdd; 32]), authentication, lifetimes: lifetimes(), family, by: "app".into() }
+    Renewal {
+        token: Hash([0xdd; 32]),
+        authentication,
+        reports_time: true,
+        lifetimes: lifetimes(),
+        family,
+        by: "app".into(),
+    }
 }
 
 /// SES-02, SES-03, SES-15. Renewal: another session token, both timeouts from their start, the own family

@@ -83,10 +83,10 @@ async fn other_families_live_on_with_the_authentication_they_were_granted_under(
 }
 
 #[tokio::test]
-async fn auth_time_may_be_past_but_not_future_and_not_before_the_last_one() {
+async fn auth_time_may_be_past_but_not_far_in_the_future_and_not_before_the_last_one() {
     let people = signed_in().await;
     people.server.hand.advance(seconds(100));
-    for bad in ["2027-01-15T08:01:41Z", "2027-01-15T07:59:59Z"] {
+    for bad in ["2027-01-15T08:02:40.001Z", "2027-01-15T07:59:59Z"] {
         people.renew(json!({"auth_time": bad})).await.assert_problem(400, Some("auth_time"));
     }
     assert!(people.is_there().await, "a refused renewal changes nothing");
@@ -115,8 +115,46 @@ async fn an_opening_may_say_when_the_subject_authenticated_but_not_that_it_will(
     let opened = open("2027-01-15T07:00:00Z").await.json();
     assert_eq!(opened["session"]["expires_at"], "2027-01-16T07:00:00Z");
     assert_eq!(opened["session"]["idle_expires_at"], "2027-01-15T08:30:00Z");
-    open("2027-01-15T08:00:01Z").await.assert_problem(400, Some("auth_time"));
+    for ahead in ["2027-01-15T08:00:00.200Z", "2027-01-15T08:01:00Z"] {
+        let opened = open(ahead).await.json();
+        assert_eq!(opened["session"]["authenticated_at"], "2027-01-15T08:00:00Z", "it counts as now");
+        assert_eq!(opened["session"]["expires_at"], "2027-01-16T08:00:00Z");
+    }
+    let further = open("2027-01-15T08:01:00.001Z").await;
+    further.assert_problem(400, Some("auth_time"));
+    assert_eq!(further.json()["detail"], "auth_time must be at most 60 seconds in the future");
     open("2027-01-14T08:00:00Z").await.assert_problem(400, Some("auth_time"));
+}
+
+/// An application that counts in whole seconds steps up right after the sign-in: 400 in each case, once.
+#[tokio::test]
+async fn a_step_up_in_the_second_of_the_sign_in_is_not_before_it() {
+    let server = Server::start().await;
+    server.hand.advance(std::time::Duration::from_millis(700));
+    let app = server.application("app").await;
+    let opened = server.open(&app).await;
+    assert_eq!(opened["session"]["authenticated_at"], "2027-01-15T08:00:00.7Z");
+    let path = format!("{}/renew", crate::harness::people::path(&opened));
+    let renew = async |fields| server.json(Method::POST, &path, Auth::Basic(&app), fields).await;
+    let renewed = renew(json!({"auth_time": "2027-01-15T08:00:00Z", "acr": "aal2"})).await;
+    assert_eq!(renewed.status, 200, "{}", renewed.text());
+    assert_eq!(renewed.json()["session"]["expires_at"], "2027-01-16T08:00:00Z");
+    renew(json!({"auth_time": "2027-01-15T07:59:59.999Z"})).await.assert_problem(400, Some("auth_time"));
+}
+
+/// The clock was two hours ahead at the sign-in, and was corrected. Step-up failed for two hours, naming a field
+/// that was not sent.
+#[tokio::test]
+async fn a_renewal_without_auth_time_is_not_refused_when_the_clock_was_set_back() {
+    let people = signed_in().await;
+    people.server.hand.set_wall(keyfob::domain::time::Timestamp::from_seconds(NOW_S - 7_200));
+    let renewed = people.renew(json!({"acr": "aal2"})).await;
+    assert_eq!(renewed.status, 200, "{}", renewed.text());
+    let session = &renewed.json()["session"];
+    assert_eq!(session["authenticated_at"], "2027-01-15T08:00:00Z", "the later of now and the previous one");
+    assert_eq!(session["expires_at"], "2027-01-16T08:00:00Z");
+    let reported = people.renew(json!({"auth_time": "2027-01-15T06:00:00Z"})).await;
+    reported.assert_problem(400, Some("auth_time"));
 }
 
 #[tokio::test]

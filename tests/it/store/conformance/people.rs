@@ -137,7 +137,14 @@ async fn a_renewal_is_one_commit_and_one_of_racing_ones_has_the_last_word(store:
                 let (token, family) = (hash(&[n; 32]), Some(new_family("app", n)));
                 session
                     .renew(
-                        Renewal { token, authentication, lifetimes, family, by: "app".into() },
+                        Renewal {
+                            token,
+                            authentication,
+                            reports_time: true,
+                            lifetimes,
+                            family,
+                            by: "app".into(),
+                        },
                         at(1),
                         cuts,
                     )

@@ -70,6 +70,7 @@ async fn the_sweep_finds_a_deadline_that_moved_forwards(store: Arc<impl Store>) 
         let renewal = Renewal {
             token: hash(&[8; 32]),
             authentication: session.authentication.clone(),
+            reports_time: true,
             lifetimes: Lifetimes {
                 idle_timeout: Duration::from_secs(600),
                 absolute_lifetime: Duration::from_secs(3600),

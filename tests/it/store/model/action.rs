@@ -83,6 +83,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                         acr: Some("aal2".into()),
                         amr: vec![],
                     },
+                    reports_time: false,
                     lifetimes: lifetimes(session.remember, session.renewals + 1),
                     family,
                     by: "root".into(),
