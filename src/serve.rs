@@ -21,3 +21,4 @@ pub use installation::places;
 pub use restore::{Accept, Progress as RestoreProgress, Restored, restore};
 pub use run::run;
 pub use running::RunningServer;
+pub use tls::chain as certificate_chain;

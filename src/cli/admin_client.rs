@@ -22,7 +22,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, pinned};
 use crate::config::{Config, Listen};
 use crate::files::SocketPath;
 use crate::first_start::{AdminCredentials, Places, is_held_without_socket};
@@ -117,31 +117,34 @@ impl AdminClient {
         let Some(admin) = AdminCredentials::read(&places.admin_json).map_err(Failure::refused)? else {
             return Ok(None);
         };
-        if config.server.tls.is_some() {
-            return Err(Failure::refused(
-                "the server has no admin socket, and commands cannot use its address with TLS: \
-                 set [server] admin_socket to a path on a file system that has sockets",
-            ));
-        }
-        if config.server.listen.port() == Some(0) {
-            return Err(Failure::refused(
-                "the server has no admin socket, and commands cannot know the port that it listens on: \
-                 set [server] admin_socket to a path, or [server] listen to a port",
-            ));
-        }
         let authorization = basic(&admin)?;
         let address = config.server.listen.to_string();
         match &config.server.listen {
             Listen::Tcp(listen) => {
                 let Ok(stream) = TcpStream::connect(listen).await else { return Ok(None) };
-                Self::connect(stream, &address, config, Some(authorization)).await.map(Some)
+                Self::begin(stream, &address, config, authorization).await.map(Some)
             }
             Listen::Unix(path) => {
                 let short = SocketPath::of(path).map_err(Failure::refused)?;
                 let Ok(stream) = UnixStream::connect(short.as_path()).await else { return Ok(None) };
                 check_owner(path, places)?;
-                Self::connect(stream, &address, config, Some(authorization)).await.map(Some)
+                Self::begin(stream, &address, config, authorization).await.map(Some)
             }
+        }
+    }
+
+    /// Connects to `listen`, which accepts only TLS if it is configured.
+    async fn begin(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        address: &str,
+        config: &Config,
+        authorization: HeaderValue,
+    ) -> Result<Self, Failure> {
+        match &config.server.tls {
+            Some(tls) => {
+                Self::connect(pinned::connect(tls, stream).await?, address, config, Some(authorization)).await
+            }
+            None => Self::connect(stream, address, config, Some(authorization)).await,
         }
     }
 

@@ -28,6 +28,7 @@ mod key;
 mod listing;
 mod man;
 mod outcome;
+mod pinned;
 mod print;
 mod progress;
 mod ready;

@@ -61,14 +61,16 @@ impl Certificate {
     }
 }
 
-/// TLS 1.2 and 1.3 with the default suites of rustls, and ALPN for HTTP/1.1.
-fn read(files: &Tls) -> Result<ServerConfig, TlsError> {
+/// The configured certificate chain, the server's own certificate first; never empty.
+pub fn chain(files: &Tls) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain = file("server.tls.cert", &files.cert, FileRule::Public)?;
     let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>();
-    let chain = chain
-        .ok()
-        .filter(|chain| !chain.is_empty())
-        .ok_or_else(|| TlsError::NoCertificate(files.cert.clone()))?;
+    chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| TlsError::NoCertificate(files.cert.clone()))
+}
+
+/// TLS 1.2 and 1.3 with the default suites of rustls, and ALPN for HTTP/1.1.
+fn read(files: &Tls) -> Result<ServerConfig, TlsError> {
+    let chain = chain(files)?;
     let key = key(&files.key)?;
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder =

@@ -145,3 +145,27 @@ fn a_start_without_a_usable_certificate_fails_before_any_file_is_created() {
     );
     assert!(!directory.path().join("data").exists());
 }
+
+/// Without an admin socket the commands use `listen`. With TLS they used to refuse.
+#[test]
+fn commands_without_an_admin_socket_trust_exactly_the_configured_certificate() {
+    let directory = tempdir().unwrap();
+    certify(directory.path());
+    let no_socket = ("KEYFOB_SERVER__ADMIN_SOCKET", "none");
+    let server = start(directory.path(), &[no_socket]);
+    let command = |line: &[&str]| {
+        let settings =
+            [("KEYFOB_SERVER__LISTEN", &*server.address), ("KEYFOB_SERVER__ISSUER", ISSUER), no_socket];
+        keyfob(directory.path(), line).envs(FILES).envs(settings).output().unwrap()
+    };
+    let created = command(&["--json", "client", "create", "app"]);
+    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    assert!(command(&["ready"]).status.success());
+    // The server still has the first one: another server could answer at its address.
+    certify(directory.path());
+    let refused = command(&["client", "list"]);
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(error.contains("another certificate than the first in server.tls.cert"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
