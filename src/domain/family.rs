@@ -84,6 +84,13 @@ pub struct Stamp {
     pub claims_version: u32,
 }
 
+impl Stamp {
+    /// Whether an access token that is made from it has not expired.
+    pub fn is_unexpired(&self, now: Timestamp) -> bool {
+        now.seconds() < self.expires_at
+    }
+}
+
 /// A genuine refresh token (its MAC is valid) as it was presented, and its successor if it is current.
 #[derive(Clone, Debug)]
 pub struct PresentedToken {

@@ -39,6 +39,11 @@ impl UnwrittenUses {
         Self { began, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
+    /// Whether this run knows a use of the session that is not written yet.
+    pub fn knows(&self, id: &SessionId) -> bool {
+        self.shard(id).contains_key(id)
+    }
+
     /// The last known or supposed use of a session, if it is later than the written one.
     pub fn later_use(&self, session: &Session) -> Option<Timestamp> {
         let known = self.shard(&session.id).get(&session.id).map(|known| known.last);

@@ -5,12 +5,14 @@ use crate::domain::access::{AccessToken, Authentication, IssuedFor};
 use crate::domain::client::Client;
 use crate::domain::family::{Family, Stamp};
 use crate::domain::id::{ClientId, TokenId};
+use crate::domain::key;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::scope::ScopeSet;
-use crate::domain::session::Session;
+use crate::domain::session::{Data, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
 use crate::token::access;
+use crate::token::opaque::SecretText;
 use crate::token::paseto::TOKEN_BYTES_MAX;
 
 /// A signed access token.
@@ -22,6 +24,20 @@ pub struct Issued {
     pub expires_in: i64,
     /// Its scope; may be empty.
     pub scope: ScopeSet,
+}
+
+/// A session just opened or renewed, with its tokens, which are shown once.
+pub struct Opened {
+    /// The session.
+    pub session: Session,
+    /// Its private data.
+    pub data: Option<Data>,
+    /// The session token, for the cookie.
+    pub session_token: SecretText,
+    /// The access token.
+    pub access: Issued,
+    /// The refresh token, if the client has that grant.
+    pub refresh_token: Option<SecretText>,
 }
 
 /// What a session or one of its families was granted, for a token.
@@ -57,6 +73,22 @@ impl<S: Store> Engine<S> {
         Ok(session.stamp(ttl, self.signing_key(format)?, format, now))
     }
 
+    /// Whether the access token that was made from `stamp` could be issued now as it was then.
+    pub(super) fn may_issue_again(
+        &self,
+        session: &Session,
+        client: &Client,
+        id: &TokenId,
+        stamp: &Stamp,
+        now: Timestamp,
+    ) -> bool {
+        let keyring = self.keyring.load();
+        keyring.find(&stamp.key).is_some_and(|key| key::may_sign_again(key.status, key.retired_at, now))
+            && stamp.claims_version == session.claims_version
+            && stamp.format == client.access_token_format
+            && !session.has_revoked(id, stamp.expires_at)
+    }
+
     /// A new access token with all that was granted: at an opening or a renewal to the session, else to a family.
     ///
     /// # Errors
@@ -68,8 +100,20 @@ impl<S: Store> Engine<S> {
         client: &Client,
         now: Timestamp,
     ) -> Result<Issued> {
-        let (id, stamp) = (TokenId(self.clock.random()), self.stamp(session, client, now)?);
-        let issued = self.issue_for_session(session, grant.into(), id, &stamp, now)?;
+        let stamp = self.stamp(session, client, now)?;
+        self.issue_first(session, grant, TokenId(self.clock.random()), &stamp, now)
+    }
+
+    /// The same with a given `jti`.
+    pub(super) fn issue_first<'a>(
+        &self,
+        session: &Session,
+        grant: impl Into<ForSession<'a>>,
+        id: TokenId,
+        stamp: &Stamp,
+        now: Timestamp,
+    ) -> Result<Issued> {
+        let issued = self.issue_for_session(session, grant.into(), id, stamp, now)?;
         if issued.access_token.len() > TOKEN_BYTES_MAX {
             let problem = "together with subject, scope and amr make an access token of more than 8 KiB; use data for what APIs do not need";
             return Err(Refused::invalid("claims", problem).into());

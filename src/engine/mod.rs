@@ -42,6 +42,7 @@ pub mod open;
 pub(crate) mod read;
 pub(crate) mod refresh;
 pub(crate) mod renew;
+pub(crate) mod repeat;
 pub(crate) mod revoke;
 pub(crate) mod signed_in;
 mod stored_keys;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::issue::Issued;
+use super::issue::Opened;
+use super::repeat::{Derivation, RepeatKey};
 use super::{Engine, Result};
 use crate::domain::access::{Authentication, Claims};
 use crate::domain::caller::{Caller, Granted, UseSessions};
 use crate::domain::client::{Client, Grant, Incarnation};
 use crate::domain::event::EventKind;
-use crate::domain::id::{ClientId, SessionId, Subject};
+use crate::domain::id::{ClientId, Salt, SessionId, Subject, TokenId};
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::scope::ScopeSet;
 use crate::domain::session::{Cap, Data, Device, NewSession, NotOpened, Session};
@@ -43,20 +44,8 @@ pub struct OpenSession {
     pub data: Option<Map<String, Value>>,
     /// Whether the longer timeouts apply.
     pub remember: bool,
-}
-
-/// A session just opened or renewed, with its tokens, which are shown once.
-pub struct Opened {
-    /// The session.
-    pub session: Session,
-    /// Its private data.
-    pub data: Option<Data>,
-    /// The session token, for the cookie.
-    pub session_token: SecretText,
-    /// The access token.
-    pub access: Issued,
-    /// The refresh token, if the client has that grant.
-    pub refresh_token: Option<SecretText>,
+    /// By what a repetition of the request is recognised.
+    pub repeat: Option<RepeatKey>,
 }
 
 impl<S: Store> Engine<S> {
@@ -68,7 +57,8 @@ impl<S: Store> Engine<S> {
     pub async fn open(&self, caller: &Granted<UseSessions>, request: OpenSession) -> Result<Opened> {
         let client = self.client_opened_for(caller, request.client_id.as_deref())?;
         let policy = self.policy(&client);
-        let now = self.clock.now().wall;
+        let moment = self.clock.now();
+        let now = moment.wall;
         let authentication =
             Authentication::new(request.acr.as_deref(), &request.amr, request.auth_time, now)?;
         let lifetimes = policy.lifetimes(request.remember);
@@ -78,10 +68,16 @@ impl<S: Store> Engine<S> {
         let audience = client.grant_audience(request.audience.as_deref(), &self.rules.issuer)?;
         let data = request.data.map(|data| Data::from_object(&data)).transpose()?;
         let subject = Subject::new(&request.subject);
-        let secret = Secret::new(self.clock.random());
-        let refresh_secret = client.has_grant(Grant::RefreshToken).then(|| Secret::new(self.clock.random()));
+        let id = SessionId::new(now, &self.clock.random());
+        let salt = Salt(self.clock.random());
+        let derivation =
+            request.repeat.as_ref().map(|repeat| Derivation { key: &repeat.key, salt: salt.clone() });
+        let draw = |kind, family| self.opening_secret(derivation.as_ref(), kind, Link::first(id, family));
+        let secret = draw(OpaqueKind::Session, None);
+        let has_family = client.has_grant(Grant::RefreshToken);
+        let refresh_secret = has_family.then(|| draw(OpaqueKind::Refresh, Some(1)));
         let new = NewSession {
-            id: SessionId::new(now, &self.clock.random()),
+            id,
             subject: subject.map_err(|_| Refused::invalid("subject", Subject::EXPECTED))?,
             client_id: client.id.clone(),
             opened_by: caller.name().into(),
@@ -96,24 +92,39 @@ impl<S: Store> Engine<S> {
             claims: request.claims.map(|claims| Claims::from_object(&claims)).transpose()?,
         };
         let session = Session::open(new, now)?;
-        let access = self.issue_new(&session, &session, &client, now)?;
+        let stamp = self.stamp(&session, &client, now)?;
+        let repeatable = request
+            .repeat
+            .as_ref()
+            .map(|repeat| self.repeatable(caller, repeat, salt, &session, stamp.clone(), moment));
+        let (repeat, token_id) = match repeatable {
+            Some((repeatable, id)) => (Some(repeatable), id),
+            None => (None, TokenId(self.clock.random())),
+        };
+        let access = self.issue_first(&session, &session, token_id, &stamp, now)?;
         let cap = (policy.max_sessions_per_subject > 0)
             .then_some(Cap { sessions_max: policy.max_sessions_per_subject, when_full: policy.when_full });
         let event = session.event(EventKind::SessionOpened, now, caller.name());
         let uses = if cap.is_some() { self.unwritten_uses(&session).await? } else { vec![] };
         let requires = parties(caller, &client);
-        let opening = Opening { session, data: data.clone(), requires, cap, uses, event };
-        let session = self.store.open(opening).await?.map_err(|why| match why {
-            NotOpened::ClientDeleted => Refused::client_deleted(),
-            NotOpened::SessionsFull => Refusal::SessionsFull
-                .because("the subject has as many sessions as the policy of the client allows"),
-        })?;
+        let opening = Opening { session, data: data.clone(), requires, cap, uses, event, repeat };
+        let session = match (self.store.open(opening).await?, &request.repeat) {
+            (Ok(session), _) => session,
+            (Err(NotOpened::Repeated(repeated)), Some(repeat)) => {
+                return self.repeat_opening(&client, repeat, *repeated, moment).await;
+            }
+            (Err(NotOpened::ClientDeleted | NotOpened::Repeated(_)), _) => {
+                return Err(Refused::client_deleted().into());
+            }
+            (Err(NotOpened::SessionsFull), _) => {
+                let full = "the subject has as many sessions as the policy of the client allows";
+                return Err(Refusal::SessionsFull.because(full).into());
+            }
+        };
         self.counts.tokens.one(client.access_token_format);
-        let refresh_token = refresh_secret.map(|secret| {
-            self.text(OpaqueKind::Refresh, Link { session: session.id, family: 1, generation: 0 }, secret)
-        });
-        let session_token =
-            self.text(OpaqueKind::Session, Link { session: session.id, family: 0, generation: 0 }, secret);
+        let refresh_token = refresh_secret
+            .map(|secret| self.text(OpaqueKind::Refresh, Link::first(session.id, Some(1)), secret));
+        let session_token = self.text(OpaqueKind::Session, Link::first(session.id, None), secret);
         Ok(Opened { session, data, session_token, access, refresh_token })
     }
 

@@ -11,7 +11,6 @@ use super::{Engine, Result};
 use crate::domain::client::{Client, Grant};
 use crate::domain::family::PresentedToken;
 use crate::domain::id::{Salt, SessionId, TokenId};
-use crate::domain::key;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{Decision, NotRefreshed, Refresh, Refreshed};
 use crate::domain::time::Timestamp;
@@ -98,16 +97,9 @@ impl<S: Store> Engine<S> {
     ) -> Result<Issued> {
         let (session, stamp) = (&refreshed.session, &refreshed.stamp);
         let family = session.family(refreshed.family).expect("the refresh was granted to this family");
-        let keyring = self.keyring.load();
         let id =
             self.opaque.token_id(link, &refreshed.salt, &refreshed.scope, &family.audience, stamp.format);
-        let key_may_sign =
-            keyring.find(&stamp.key).is_some_and(|key| key::may_sign_again(key.status, key.retired_at, now));
-        let same = key_may_sign
-            && stamp.claims_version == session.claims_version
-            && stamp.format == client.access_token_format
-            && !session.has_revoked(&id, stamp.expires_at);
-        let (id, stamp) = if same {
+        let (id, stamp) = if self.may_issue_again(session, client, &id, stamp, now) {
             (id, stamp.clone())
         } else {
             (TokenId(self.clock.random()), self.stamp(session, client, now)?)

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::issue::ForSession;
-use super::open::{Opened, client_disabled, parties};
+use super::issue::{ForSession, Opened};
+use super::open::{client_disabled, parties};
 use super::{Engine, Result};
 use crate::domain::access::Authentication;
 use crate::domain::caller::{Granted, UseSessions};

@@ -21,7 +21,7 @@ use crate::domain::epoch::Epochs;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
-use crate::domain::session::{Cap, Data, Decision, NotOpened, RevokedToken, Session};
+use crate::domain::session::{Cap, Data, Decision, NotOpened, Repeatable, RevokedToken, Session};
 use crate::domain::time::{Moment, Timestamp};
 use crate::meter::Distribution;
 
@@ -79,6 +79,8 @@ pub struct Opening {
     /// Uses of the subject's other sessions that are not written yet, for the cap.
     pub uses: Vec<(SessionId, Timestamp)>,
     pub event: Event,
+    /// How a repetition is recognised. If it is one, nothing is opened.
+    pub repeat: Option<Repeatable>,
 }
 
 /// The registered clients and the cut-offs, as of one commit. Held in memory.
@@ -107,7 +109,7 @@ pub struct Swept {
     pub expired: usize,
     /// Sessions removed for good.
     pub purged: usize,
-    /// Retry windows whose salt was erased.
+    /// Windows of retries and of repeated openings whose salt was erased.
     pub windows: usize,
     /// Events removed because their retention has passed.
     pub events: usize,
@@ -171,8 +173,9 @@ pub trait Store: Send + Sync + 'static {
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> impl Future<Output = Result<Option<T>>> + Send;
 
-    /// Opens a session, unless a client that it requires was deleted or the cap on its subject's sessions refuses
-    /// it. Sessions evicted for it end in the same transaction.
+    /// Opens a session, unless a client that it requires was deleted, it repeats an opening whose session is still
+    /// stored, or the cap on its subject's sessions refuses it. Sessions evicted for it end in the same transaction.
+    /// The window of a repeatable opening is erased when its session is no longer as it was opened, and by the sweep.
     fn open(
         &self,
         opening: Opening,

@@ -11,9 +11,9 @@ use crate::domain::cutoff::CutOff;
 use crate::domain::epoch::Epochs;
 use crate::domain::event::{Event, Reach};
 use crate::domain::family::RetryWindow;
-use crate::domain::id::{ClientId, Position, SessionId, Subject};
+use crate::domain::id::{ClientId, Hash, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
-use crate::domain::session::Data;
+use crate::domain::session::{Data, KeyUse};
 use crate::domain::text::is_json_object;
 use crate::domain::time::Timestamp;
 use crate::token::keyring::Keyring;
@@ -104,6 +104,15 @@ impl Codec {
         self.open(&name("windows", key), bytes)
     }
 
+    /// Sealed, because the window and the caller's key together give the tokens.
+    pub fn encode_repeat(&self, id: SessionId, window: &RetryWindow) -> Vec<u8> {
+        self.seal(&name("repeats", &id.0), window)
+    }
+
+    pub fn decode_repeat(&self, id: SessionId, bytes: &[u8]) -> Decoded<RetryWindow> {
+        self.open(&name("repeats", &id.0), bytes)
+    }
+
     /// The time is in clear before the sealed event, so that the sweep need not open it.
     pub fn encode_event(&self, position: u64, event: &Event) -> Vec<u8> {
         let at = event.at.millis().to_be_bytes();
@@ -181,6 +190,14 @@ pub fn encode_cut_off(client: &str, cut: &CutOff) -> Vec<u8> {
 
 pub fn decode_cut_off(client: &str, bytes: &[u8]) -> Decoded<CutOff> {
     unpostcard(unframe(&name("cut_offs", client.as_bytes()), bytes)?)
+}
+
+pub fn encode_key_use(key: &Hash, used: &KeyUse) -> Vec<u8> {
+    frame(&name("opening_keys", &key.0), &postcard(used))
+}
+
+pub fn decode_key_use(key: &Hash, bytes: &[u8]) -> Decoded<KeyUse> {
+    unpostcard(unframe(&name("opening_keys", &key.0), bytes)?)
 }
 
 pub fn encode_epochs(epochs: &Epochs) -> Vec<u8> {

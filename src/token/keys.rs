@@ -41,6 +41,8 @@ pub struct Keys {
     pub rotation: SecretKey,
     /// Derives the `jti` of access tokens.
     pub token_id: SecretKey,
+    /// Derives the tokens of an opening that can be repeated.
+    pub opening: SecretKey,
     /// Encrypts records at rest.
     pub seal: SecretKey,
     /// Encrypts the secret keys of signing keys.
@@ -71,6 +73,7 @@ impl Keys {
             session_mac: derive("kf/key/session-mac/v1"),
             rotation: derive("kf/key/rotation/v1"),
             token_id: derive("kf/key/token-id/v1"),
+            opening: derive("kf/key/opening/v1"),
             seal: derive("kf/key/seal/v1"),
             wrap: derive("kf/key/wrap/v1"),
             index: derive("kf/key/index/v1"),
@@ -105,6 +108,7 @@ mod tests {
             &k.session_mac,
             &k.rotation,
             &k.token_id,
+            &k.opening,
             &k.seal,
             &k.wrap,
             &k.index,

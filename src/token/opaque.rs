@@ -9,9 +9,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::keys::{KEY_INDEX, Keys, SecretKey};
 use crate::domain::access::TokenFormat;
 use crate::domain::hidden::hidden;
-use crate::domain::id::{Hash, Salt, SessionId, TokenId};
+use crate::domain::id::{Hash, Position, Salt, SessionId, TokenId};
 use crate::domain::names::names;
 use crate::domain::scope::ScopeSet;
+use crate::domain::session::OpeningKey;
 
 /// Version of the layout.
 const VERSION: u8 = 1;
@@ -161,6 +162,7 @@ pub struct OpaqueKeys {
     session_mac: Hmac<Sha256>,
     rotation: Hmac<Sha256>,
     token_id: Hmac<Sha256>,
+    opening: Hmac<Sha256>,
 }
 
 impl OpaqueKeys {
@@ -173,6 +175,7 @@ impl OpaqueKeys {
             session_mac: keyed(&keys.session_mac),
             rotation: keyed(&keys.rotation),
             token_id: keyed(&keys.token_id),
+            opening: keyed(&keys.opening),
         }
     }
 
@@ -192,6 +195,25 @@ impl OpaqueKeys {
         let successor =
             link.bind(&self.rotation, b"kf/rt/next/v1").chain_update(secret.0).chain_update(salt.0);
         Secret(successor.finalize().into_bytes().into())
+    }
+
+    /// The secret of a token of an opening that can be repeated: neither the salt, which is stored, nor the key, which
+    /// is not, gives it alone.
+    pub fn opened(&self, kind: OpaqueKind, link: Link, salt: &Salt, key: &OpeningKey) -> Secret {
+        let label: &[u8] = match kind {
+            OpaqueKind::Refresh => b"kf/rt/open/v1",
+            OpaqueKind::Session => b"kf/st/open/v1",
+        };
+        let secret = link.bind(&self.opening, label).chain_update(salt.0).chain_update(key.expose());
+        Secret(secret.finalize().into_bytes().into())
+    }
+
+    /// The name under which an opening by `caller`, created at `incarnation`, is found again.
+    pub fn opening_name(&self, caller: &str, incarnation: Position, key: &OpeningKey) -> Hash {
+        let name =
+            self.opening.clone().chain_update(b"kf/open/name/v1").chain_update(incarnation.0.to_be_bytes());
+        let name = name.chain_update(caller).chain_update([0]).chain_update(key.expose());
+        Hash(name.finalize().into_bytes().into())
     }
 
     /// The `jti` of the access token issued with the refresh token at `link`: equal for equal salt, scope,

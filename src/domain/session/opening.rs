@@ -1,6 +1,6 @@
 //! Opening a session.
 
-use super::{Device, NewFamily, Session};
+use super::{Device, NewFamily, Repeated, Session};
 use crate::domain::access::{Authentication, Claims};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{ClientId, Hash, Position, SessionId, Subject};
@@ -41,12 +41,14 @@ pub struct NewSession {
 }
 
 /// Why a session was not opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotOpened {
     /// The caller or the client that the session is for was deleted since it was authenticated or found.
     ClientDeleted,
     /// The subject has as many sessions as the cap allows.
     SessionsFull,
+    /// The request repeats an earlier one.
+    Repeated(Box<Repeated>),
 }
 
 impl Session {

@@ -7,14 +7,16 @@ use poem_openapi::{Object, OpenApi, Union};
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
 
-use crate::domain::id::{ClientId, SessionId, Subject};
+use crate::domain::id::{ClientId, Hash, SessionId, Subject};
 use crate::domain::scope::ScopeSet;
-use crate::domain::session::State;
+use crate::domain::session::{OpeningKey, State};
 use crate::engine::Engine;
 use crate::engine::change::ChangeSession;
-use crate::engine::open::{OpenSession, Opened};
+use crate::engine::issue::Opened;
+use crate::engine::open::OpenSession;
 use crate::engine::read::SessionFilter;
 use crate::engine::renew::RenewSession;
+use crate::engine::repeat::RepeatKey;
 use crate::http::api::session_object::{DeviceObject, SessionObject};
 use crate::http::api::subjects::EndedCount;
 use crate::http::document::Tag;
@@ -155,15 +157,23 @@ impl<S: Store> SessionsApi<S> {
     /// Open a session.
     ///
     /// For a subject whom the caller has authenticated. Needs the permission `sessions`. The session is
-    /// durable when the answer arrives.
+    /// durable when the answer arrives. With an `Idempotency-Key`, a request whose answer was lost can be repeated:
+    /// the same body gets the same session and tokens within 10 minutes, while the session has not been used,
+    /// changed or ended; after that, or with another body, the answer is 409 and nothing is opened.
     #[oai(path = "/v1/sessions", method = "post", tag = "Tag::Sessions", operation_id = "openSession")]
     async fn open(
         &self,
         authorization: Authorization<BasicOrBearer>,
+        /// A new random text for each opening, 1 to 64 visible ASCII characters; the same for its repetitions.
+        #[oai(name = "Idempotency-Key")]
+        key: Header<Option<Parsed<OpeningKey>>>,
         body: JsonBody<OpenSessionBody>,
     ) -> Result<Created<OpenedBody>, Problem> {
         let caller = authorization.caller(&self.engine).await?;
-        let opened = self.engine.open(&caller, body.read()?.into()).await?;
+        let request = Hash(body.digest());
+        let repeat = key.read_as("Idempotency-Key")?.map(|key| RepeatKey { key: key.0, request });
+        let opening = OpenSession { repeat, ..body.read()?.into() };
+        let opened = self.engine.open(&caller, opening).await?;
         let location = format!("/v1/sessions/{}", opened.session.id);
         Ok(Created::At(Json(self.opened_body(opened)?), location))
     }
@@ -360,6 +370,7 @@ impl From<OpenSessionBody> for OpenSession {
             claims: body.claims.map(|claims| claims.0),
             data: body.data.map(|data| data.0),
             remember: body.remember.unwrap_or(false),
+            repeat: None,
         }
     }
 }

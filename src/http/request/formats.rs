@@ -15,7 +15,7 @@ use crate::domain::event::EventKind;
 use crate::domain::id::{ClientId, KeyId, Position, SessionId, Subject};
 use crate::domain::key::KeyStatus;
 use crate::domain::scope::{SCOPE_BYTES_MAX, ScopeSet};
-use crate::domain::session::{State, USER_AGENT_BYTES_MAX};
+use crate::domain::session::{OpeningKey, State, USER_AGENT_BYTES_MAX};
 use crate::domain::text::TEXT_BYTES_MAX;
 use crate::domain::time::{Timestamp, parse_duration};
 
@@ -77,6 +77,7 @@ described! {
     Duration: "duration", 0, 0,
         "^(0|[0-9]+d([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?|[0-9]+h([0-9]+m)?([0-9]+s)?([0-9]+ms)?\
          |[0-9]+m([0-9]+s)?([0-9]+ms)?|[0-9]+s([0-9]+ms)?|[0-9]+ms)$";
+    OpeningKey: "key", 1, 64, r"^[!-~]*$";
     Versions: "version", 0, 0, r#"^(\*|[0-9]{1,9}|(W/)?"[!#-+\--~]*"(, ?(W/)?"[!#-+\--~]*")*)$"#;
     ShortText: "text", 1, TEXT_BYTES_MAX, PRINTABLE;
     UserAgent: "text", 1, USER_AGENT_BYTES_MAX, PRINTABLE;
@@ -125,6 +126,7 @@ formats! {
     Subject: Subject::EXPECTED, by |subject| subject.as_str().into();
     ScopeSet: "must be names joined by single spaces, at most 2048 bytes", by |scope| scope.as_str().into();
     KeyId: "must be the identifier of a key: a PASERK k4.pid. or a JWK thumbprint", by |id| id.to_string().into();
+    OpeningKey: "must be 1 to 64 visible ASCII characters", by |key| key.expose().into();
     Versions: "must be the version of a session, such as \"3\"", by |versions| versions.to_string().into();
     Position: "must be a cursor: the `cursor` or `head` of an earlier answer", by |at| at.to_string().into();
 }

@@ -4,6 +4,7 @@ mod misfit;
 mod number;
 mod strict;
 
+use bytes::Bytes;
 use poem::http::StatusCode;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
@@ -11,6 +12,7 @@ use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use self::misfit::{Misfit, Node};
 use self::strict::DEPTH_MAX;
@@ -21,7 +23,10 @@ const JSON: &str = "application/json";
 
 /// An extractor for a body. What is wrong with it is reported when it is read: after the caller was
 /// authenticated.
-pub struct Body<T, const REQUIRED: bool>(Result<T, Problem>);
+pub struct Body<T, const REQUIRED: bool> {
+    value: Result<T, Problem>,
+    bytes: Bytes,
+}
 
 /// A body that must be present.
 pub type JsonBody<T> = Body<T, true>;
@@ -31,7 +36,12 @@ pub type OptionalJsonBody<T> = Body<T, false>;
 impl<T, const REQUIRED: bool> Body<T, REQUIRED> {
     /// The body, or what is wrong with it.
     pub fn read(self) -> Result<T, Problem> {
-        self.0
+        self.value
+    }
+
+    /// Identifies the body by its bytes.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&self.bytes).into()
     }
 }
 
@@ -56,9 +66,9 @@ impl<'a, T: Type + DeserializeOwned, const REQUIRED: bool> ApiExtractor<'a> for 
     ) -> poem::Result<Self> {
         let body = body.take()?.into_bytes().await?;
         if body.is_empty() && !REQUIRED {
-            return Ok(Self(read_value(&Map::new().into())));
+            return Ok(Self { value: read_value(&Map::new().into()), bytes: body });
         }
-        Ok(Self(read_body(request.content_type(), &body)))
+        Ok(Self { value: read_body(request.content_type(), &body), bytes: body })
     }
 }
 

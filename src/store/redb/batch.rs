@@ -10,7 +10,9 @@ use super::active_counts::ActiveCounts;
 use super::error::corrupt;
 use super::figures::UncommittedCounts;
 use super::subject_updates::SubjectUpdates;
-use super::tables::{self, EVENTS, HEAD, KEYS, Loaded, SESSIONS, Tables, dated_key, subject_key};
+use super::tables::{
+    self, EVENTS, HEAD, Hex, KEYS, Loaded, OPENING_KEYS, REPEATS, SESSIONS, Tables, dated_key, subject_key,
+};
 use super::{Opening, Registry, Result, StoreError};
 use crate::domain::client::Client;
 use crate::domain::cutoff::{CutOff, CutOffs};
@@ -18,10 +20,12 @@ use crate::domain::end::EndReason;
 use crate::domain::epoch::Epochs;
 use crate::domain::event::Event;
 use crate::domain::family::RetryWindow;
-use crate::domain::id::{ClientId, SessionId};
+use crate::domain::id::{ClientId, Hash, SessionId};
 use crate::domain::key::KeyRecord;
 use crate::domain::names::ENGINE;
-use crate::domain::session::{Cap, Data, Decision, NotOpened, RevokedToken, Session, make_room};
+use crate::domain::session::{
+    Cap, Data, Decision, NotOpened, Repeatable, Repeated, RevokedToken, Session, make_room,
+};
 use crate::domain::time::Timestamp;
 use crate::store::record::{self, Codec, WindowKey, window_key};
 
@@ -103,9 +107,13 @@ impl<'t> Batch<'t> {
     }
 
     pub fn open(&mut self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
-        let Opening { mut session, data, requires, cap, uses, event } = opening;
+        let Opening { mut session, data, requires, cap, uses, event, repeat } = opening;
         if self.state.cuts.check_registered(&requires).is_err() {
             return Ok(Err(NotOpened::ClientDeleted));
+        }
+        let repeated = repeat.as_ref().map(|repeat| self.repeated(&repeat.name)).transpose()?.flatten();
+        if let Some(repeated) = repeated {
+            return Ok(Err(NotOpened::Repeated(Box::new(repeated))));
         }
         if self.tables.sessions.get(&session.id.0)?.is_some() {
             return Err(corrupt(SESSIONS.name(), session.id, "a session with this id already exists"));
@@ -133,9 +141,32 @@ impl<'t> Batch<'t> {
         self.put_session(&session, slot)?;
         self.replace_windows(&[], &session)?;
         self.put_data(session.id, data)?;
+        if let Some(repeat) = repeat {
+            self.put_repeat(session.id, &repeat)?;
+        }
         self.state.active.opened(&session, &self.state.cuts);
         self.append(&[event])?;
         Ok(Ok(session))
+    }
+
+    /// The opening of this name, if its session is still stored.
+    fn repeated(&self, name: &Hash) -> Result<Option<Repeated>> {
+        let Some(bytes) = self.tables.opening_keys.get(&name.0)? else { return Ok(None) };
+        let (id, request) = record::decode_key_use(name, bytes.value())
+            .map_err(|fault| corrupt(OPENING_KEYS.name(), Hex(&name.0), fault))?;
+        let Some(Loaded { session, .. }) = self.load(id)? else { return Ok(None) };
+        let window = self.tables.repeats.get(&id.0)?;
+        let window = window.map(|bytes| self.codec.decode_repeat(id, bytes.value())).transpose();
+        let window = window.map_err(|fault| corrupt(REPEATS.name(), id, fault))?;
+        Ok(Some(Repeated { session, request, window }))
+    }
+
+    fn put_repeat(&mut self, id: SessionId, repeat: &Repeatable) -> Result<()> {
+        let used = record::encode_key_use(&repeat.name, &(id, repeat.request));
+        self.tables.opening_keys.insert(&repeat.name.0, &*used)?;
+        self.tables.opened_by_key.insert(&id.0, &repeat.name.0)?;
+        self.tables.repeats.insert(&id.0, &*self.codec.encode_repeat(id, &repeat.window))?;
+        Ok(())
     }
 
     pub fn end_everything(&mut self, event: Event) -> Result<()> {
@@ -277,6 +308,9 @@ impl<'t> Batch<'t> {
         self.put_session(after, slot)?;
         self.index_active(Some(&before.session), Some(after))?;
         self.state.active.became(&before.session, Some(after), &self.state.cuts);
+        if before.session.is_as_opened() && !after.is_as_opened() {
+            self.tables.repeats.remove(&after.id.0)?;
+        }
         let mut old: Vec<(WindowKey, Option<&RetryWindow>)> = vec![];
         for at in &before.windows {
             let window = before.session.family(at.family).and_then(|family| family.window.as_ref());

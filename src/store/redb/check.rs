@@ -7,13 +7,13 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata,
 use super::open::{has_active_index, read_state};
 use super::tables::{
     ACTIVE, ACTIVE_COUNTS, CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD, Hex,
-    KEY_CHECK, KEYS, META, RESTORED, REVOKED, REVOKED_UNTIL, SESSIONS, SUBJECTS, WINDOWS, active_key_of,
-    dated_key, id_at_end, open, subject_key,
+    KEY_CHECK, KEYS, META, OPENED_BY_KEY, OPENING_KEYS, REPEATS, RESTORED, REVOKED, REVOKED_UNTIL, SESSIONS,
+    SUBJECTS, WINDOWS, active_key_of, dated_key, id_at_end, open, subject_key,
 };
 use super::{Result, StoreError};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
-use crate::domain::id::{ClientId, Position, SessionId};
+use crate::domain::id::{ClientId, Hash, Position, SessionId};
 use crate::domain::time::Timestamp;
 use crate::store::check::{CheckProgress, Checked, Find, Note};
 use crate::store::record::{self, Codec, Fault, SessionRecord, window_key};
@@ -74,6 +74,7 @@ pub(super) fn check(
     expiry.check(&mut checker)?;
     active.check(&mut checker)?;
     checker.windows()?;
+    checker.openings()?;
     checker.events()?;
     checker.clients()?;
     checker.cut_offs()?;
@@ -261,6 +262,32 @@ impl Checker<'_, '_> {
             };
             let stray = !checker.belongs(id, own)?;
             checker.find(WINDOWS.name(), Hex(key), stray.then_some("it belongs to no session"))
+        })
+    }
+
+    fn openings(&mut self) -> Result<()> {
+        let names = open(self.read, &OPENED_BY_KEY)?;
+        self.each(&OPENING_KEYS, |checker, name, bytes| {
+            let used = record::decode_key_use(&Hash(*name), bytes);
+            let own = |id: SessionId| -> Result<bool> {
+                let Some(names) = &names else { return Ok(false) };
+                Ok(names.get(&id.0)?.is_some_and(|own| own.value() == name))
+            };
+            let fault = match used {
+                Ok((id, _)) => (!own(id)?).then_some("it belongs to no session"),
+                Err(fault) => Some(fault),
+            };
+            checker.find(OPENING_KEYS.name(), Hex(name), fault)
+        })?;
+        self.each(&OPENED_BY_KEY, |checker, id, _| {
+            let stray = checker.sessions.get(id)?.is_none();
+            checker.find(OPENED_BY_KEY.name(), SessionId(*id), stray.then_some("its session does not exist"))
+        })?;
+        self.each(&REPEATS, |checker, id, bytes| {
+            let id = SessionId(*id);
+            checker.find(REPEATS.name(), id, checker.codec.decode_repeat(id, bytes).err())?;
+            let stray = checker.sessions.get(&id.0)?.is_none();
+            checker.find(REPEATS.name(), id, stray.then_some("its session does not exist"))
         })
     }
 

@@ -1,5 +1,7 @@
 //! Reports expired sessions and removes what is past its retention, in bounded slices.
 
+use std::time::Duration;
+
 use redb::{AccessGuard, ReadableTable, TableHandle};
 
 use super::batch::Batch;
@@ -8,15 +10,20 @@ use super::tables::{EVENTS, Loaded, REVOKED_UNTIL, dated_key, id_at_end, number_
 use super::{Result, StoreError, Sweep, Swept};
 use crate::domain::id::SessionId;
 use crate::domain::policy::RETRY_WINDOW_MAX;
+use crate::domain::session::REPEAT_WINDOW;
 use crate::store::record::{event_time, ordered, window_key};
 
-type Entry<'t, const N: usize, V> = (AccessGuard<'t, &'static [u8; N]>, AccessGuard<'t, V>);
+/// The resolution of the times in session ids.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+type SweepEntry<'t, const N: usize, V> = (AccessGuard<'t, &'static [u8; N]>, AccessGuard<'t, V>);
 
 impl Batch<'_> {
     pub fn sweep(&mut self, sweep: Sweep) -> Result<Swept> {
         let mut swept = Swept::default();
         self.sweep_sessions(sweep, &mut swept)?;
         self.sweep_windows(sweep, &mut swept)?;
+        self.sweep_repeats(sweep, &mut swept)?;
         self.sweep_events(sweep, &mut swept)?;
         self.sweep_tokens(sweep, &mut swept)?;
         Ok(swept)
@@ -68,6 +75,11 @@ impl Batch<'_> {
         self.state.active.became(&loaded.session, None, &self.state.cuts);
         self.tables.sessions.remove(&id)?;
         self.tables.data.remove(&id)?;
+        self.tables.repeats.remove(&id)?;
+        let name = self.tables.opened_by_key.remove(&id)?.map(|name| *name.value());
+        if let Some(name) = name {
+            self.tables.opening_keys.remove(&name)?;
+        }
         self.tables.subjects.remove(&self.subject_key(&loaded.session))?;
         for at in &loaded.windows {
             self.tables.windows.remove(&window_key(at.closes_at, loaded.session.id, at.family))?;
@@ -93,6 +105,22 @@ impl Batch<'_> {
         swept.windows += keys.len();
         for key in keys {
             self.tables.windows.remove(&key)?;
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    /// Erases the salts of openings that can no longer be repeated, and of those that are later than the clock.
+    fn sweep_repeats(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
+        let now = sweep.now.wall;
+        let closed = SessionId::new(now.minus(REPEAT_WINDOW).plus(MILLISECOND), &[0; 10]);
+        let beyond = SessionId::new(now.plus(MILLISECOND), &[0; 10]);
+        let repeats = &self.tables.repeats;
+        let edges = repeats.range::<&[u8; 16]>(..&closed.0)?.chain(repeats.range::<&[u8; 16]>(&beyond.0..)?);
+        let ids = first(edges, sweep, swept)?;
+        swept.windows += ids.len();
+        for id in ids {
+            self.tables.repeats.remove(&id)?;
             self.changed = true;
         }
         Ok(())
@@ -149,7 +177,7 @@ fn bound(millis: i64) -> [u8; 26] {
 
 /// The keys of the first entries, of which there may be more.
 fn first<'t, const N: usize, V: redb::Value + 'static>(
-    entries: impl Iterator<Item = std::result::Result<Entry<'t, N, V>, redb::StorageError>>,
+    entries: impl Iterator<Item = std::result::Result<SweepEntry<'t, N, V>, redb::StorageError>>,
     sweep: Sweep,
     swept: &mut Swept,
 ) -> Result<Vec<[u8; N]>> {

@@ -63,6 +63,12 @@ tables! {
     EXPIRY expiry "expiry", Fixed<24> => ();
     /// Closing time, session id, family -> retry window, sealed.
     WINDOWS windows "windows", Fixed<26> => Bytes;
+    /// Name of a repeatable opening -> its session and the hash of the request.
+    OPENING_KEYS opening_keys "opening_keys", Fixed<32> => Bytes;
+    /// Session id -> name of its opening in [`OPENING_KEYS`], to remove that with the session.
+    OPENED_BY_KEY opened_by_key "opened_by_key", Fixed<16> => Fixed<32>;
+    /// Session id, which starts with the time of the opening -> window for its repetition, sealed.
+    REPEATS repeats "repeats", Fixed<16> => Bytes;
     /// Position -> time in clear, event sealed.
     EVENTS events "events", u64 => Bytes;
     /// Client id -> client.

@@ -9,11 +9,12 @@ use keyfob::domain::client::{Client, ClientKind, ClientSecret, Grant};
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::{End, EndReason};
 use keyfob::domain::event::{Event, EventKind};
-use keyfob::domain::family::{Family, PresentedToken};
+use keyfob::domain::family::{Family, PresentedToken, Reading, RetryWindow, Stamp};
 use keyfob::domain::id::{ClientId, Hash, KeyId, Position, Salt, SessionId, Subject};
 use keyfob::domain::policy::Policy;
 use keyfob::domain::session::{
-    Cap, Data, Decision, Device, NotRefreshed, Refresh, Refreshed as Granted, Session,
+    Cap, Data, Decision, Device, NotRefreshed, REPEAT_WINDOW, Refresh, Refreshed as Granted, Repeatable,
+    Session,
 };
 use keyfob::domain::time::{Moment, Timestamp};
 use keyfob::store::redb::{OpenError, Options, Redb};
@@ -141,7 +142,22 @@ pub fn session(n: u64, who: &str, client: &str) -> Session {
 
 pub fn opening(session: Session) -> Opening {
     let event = session.event(EventKind::SessionOpened, session.created_at, &session.opened_by);
-    Opening { session, data: None, requires: vec![], cap: None, uses: vec![], event }
+    Opening { session, data: None, requires: vec![], cap: None, uses: vec![], event, repeat: None }
+}
+
+/// An opening that can be repeated under the name and request of these numbers.
+pub fn repeatable(session: Session, name: u8, request: u8) -> Opening {
+    let stamp = Stamp {
+        issued_at: 0,
+        expires_at: 300,
+        key: KeyId::Ed25519([3; 33]),
+        format: TokenFormat::Paseto,
+        claims_version: 1,
+    };
+    let opened = Reading { wall: session.created_at, boot: 1, elapsed_ms: 0 };
+    let window = RetryWindow { salt: Salt([name; 32]), opened, length: REPEAT_WINDOW, retries: 0, stamp };
+    let repeat = Some(Repeatable { name: Hash([name; 32]), request: Hash([request; 32]), window });
+    Opening { repeat, ..opening(session) }
 }
 
 pub fn capped(session: Session, cap: Cap) -> Opening {

@@ -8,6 +8,7 @@ mod end_many;
 mod families;
 mod free_json;
 mod renew;
+mod repeat;
 mod rights;
 
 use std::time::Duration;

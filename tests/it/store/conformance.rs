@@ -8,7 +8,7 @@ use keyfob::domain::client::{Client, Incarnation};
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::EndReason;
 use keyfob::domain::event::EventKind;
-use keyfob::domain::id::{KeyId, Position, TokenId};
+use keyfob::domain::id::{Hash, KeyId, Position, Salt, TokenId};
 use keyfob::domain::key::{KeyRecord, KeyStatus};
 use keyfob::domain::policy::{Policy, WhenFull};
 use keyfob::domain::session::{Cap, Decision, NotOpened, NotRefreshed, RevokedToken, Session, Standing};
@@ -43,6 +43,8 @@ every_backend! {
     what_is_unknown_is_none
     an_opening_is_kept_whole_and_knows_its_place_in_the_log
     an_id_is_opened_once
+    a_repeated_opening_finds_the_first_and_opens_nothing
+    racing_repetitions_open_one_session
     data_lies_beside_its_session
     a_change_survives_a_refusal
     an_event_is_kept_with_those_whom_it_concerns
@@ -103,6 +105,40 @@ async fn an_id_is_opened_once(store: Arc<impl Store>) {
     ));
     assert_eq!(store.session(first.id).await.unwrap(), Some(Arc::new(first)));
     assert_eq!(store.head(), Position(1));
+}
+
+async fn a_repeated_opening_finds_the_first_and_opens_nothing(store: Arc<impl Store>) {
+    let first = store.open(repeatable(session(1, "alice", "app"), 7, 1)).await.unwrap().unwrap();
+    let again = repeatable(session(2, "alice", "app"), 7, 2);
+    let Err(NotOpened::Repeated(repeated)) = store.open(again.clone()).await.unwrap() else { panic!() };
+    assert_eq!((&repeated.session, repeated.request.0), (&first, [1; 32]));
+    assert_eq!(repeated.window.as_ref().unwrap().salt, Salt([7; 32]));
+    assert!(repeated.window_for(&Hash([1; 32]), moment(599_999), &CutOffs::default()).is_some());
+    for (request, now) in [([2; 32], 0), ([1; 32], 600_000)] {
+        assert!(repeated.window_for(&Hash(request), moment(now), &CutOffs::default()).is_none());
+    }
+    assert!(store.open(repeatable(session(3, "alice", "app"), 8, 1)).await.unwrap().is_ok(), "another name");
+    assert_eq!(kinds(&*store).await, [EventKind::SessionOpened; 2]);
+    store.update(session_id(1), Lane::Ordinary, bump).await.unwrap();
+    let Err(NotOpened::Repeated(changed)) = store.open(again).await.unwrap() else { panic!() };
+    assert_eq!((changed.session.version, changed.window), (2, None), "a change erases the salt");
+}
+
+async fn racing_repetitions_open_one_session(store: Arc<impl Store>) {
+    let open = |n| {
+        let store = store.clone();
+        tokio::spawn(async move { store.open(repeatable(session(n, "alice", "app"), 7, 1)).await.unwrap() })
+    };
+    let mut ids = vec![];
+    for racer in (1..=8).map(open).collect::<Vec<_>>() {
+        ids.push(match racer.await.unwrap() {
+            Ok(session) => session.id,
+            Err(NotOpened::Repeated(repeated)) => repeated.session.id,
+            Err(other) => panic!("{other:?}"),
+        });
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]));
+    assert_eq!(kinds(&*store).await, [EventKind::SessionOpened]);
 }
 
 async fn data_lies_beside_its_session(store: Arc<impl Store>) {

@@ -8,10 +8,14 @@ use bytes::Bytes;
 use keyfob::domain::client::Client;
 use keyfob::domain::cutoff::{CutOff, CutOffs};
 use keyfob::domain::event::Event;
+use keyfob::domain::family::RetryWindow;
+use keyfob::domain::id::Hash;
 use keyfob::domain::id::{ClientId, Position, SessionId, Subject, TokenId};
 use keyfob::domain::key::KeyRecord;
 use keyfob::domain::policy::RETRY_WINDOW_MAX;
-use keyfob::domain::session::{Data, Decision, NotOpened, RevokedToken, Session, make_room};
+use keyfob::domain::session::{
+    Data, Decision, KeyUse, NotOpened, Repeated, RevokedToken, Session, make_room,
+};
 use keyfob::domain::time::Timestamp;
 use keyfob::store::check::Note;
 use keyfob::store::{
@@ -27,6 +31,9 @@ struct Contents {
     sessions: BTreeMap<SessionId, Session>,
     data: BTreeMap<SessionId, Data>,
     keys: Vec<KeyRecord>,
+    /// By the name of the opening.
+    opening_keys: BTreeMap<[u8; 32], KeyUse>,
+    repeats: BTreeMap<SessionId, RetryWindow>,
     revoked: BTreeSet<(i64, TokenId)>,
     /// The latest expiry of the revocations that were removed.
     revoked_until: Option<i64>,
@@ -96,9 +103,23 @@ impl Contents {
         if let Some(data) = decision.data {
             self.data.insert(session.id, data);
         }
-        self.sessions.insert(session.id, session);
+        self.put(session);
         self.append(decision.events);
         decision.answer
+    }
+
+    /// Replaces a session. One that is no longer as it was opened is not repeated.
+    fn put(&mut self, session: Session) {
+        if !session.is_as_opened() {
+            self.repeats.remove(&session.id);
+        }
+        self.sessions.insert(session.id, session);
+    }
+
+    fn repeated(&self, name: &Hash) -> Option<Repeated> {
+        let (id, request) = self.opening_keys.get(&name.0)?;
+        let session = self.sessions.get(id)?.clone();
+        Some(Repeated { session, request: *request, window: self.repeats.get(id).cloned() })
     }
 
     fn active(&self) -> BTreeMap<ClientId, u64> {
@@ -114,9 +135,12 @@ impl Contents {
     }
 
     fn open(&mut self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
-        let Opening { mut session, data, requires, cap, uses, event } = opening;
+        let Opening { mut session, data, requires, cap, uses, event, repeat } = opening;
         if self.cuts().check_registered(&requires).is_err() {
             return Ok(Err(NotOpened::ClientDeleted));
+        }
+        if let Some(repeated) = repeat.as_ref().and_then(|repeat| self.repeated(&repeat.name)) {
+            return Ok(Err(NotOpened::Repeated(Box::new(repeated))));
         }
         if self.sessions.contains_key(&session.id) {
             let cause = "a session with this id already exists";
@@ -129,7 +153,7 @@ impl Contents {
             else {
                 return Ok(Err(NotOpened::SessionsFull));
             };
-            self.sessions.extend(peers.into_iter().map(|peer| (peer.id, peer)));
+            peers.into_iter().for_each(|peer| self.put(peer));
             self.append(evictions);
         }
         session.issued = self.cuts().head.next();
@@ -138,6 +162,10 @@ impl Contents {
         }
         if let Some(data) = data {
             self.data.insert(session.id, data);
+        }
+        if let Some(repeat) = repeat {
+            self.opening_keys.insert(repeat.name.0, (session.id, repeat.request));
+            self.repeats.insert(session.id, repeat.window);
         }
         self.sessions.insert(session.id, session.clone());
         self.append(vec![event]);
@@ -194,11 +222,14 @@ impl Contents {
             touched += 1;
             swept.expired += reported.len();
             self.append(reported);
-            self.sessions.insert(session.id, session.clone());
+            let id = session.id;
+            self.put(session);
             if purge {
                 swept.purged += 1;
-                self.sessions.remove(&session.id);
-                self.data.remove(&session.id);
+                self.sessions.remove(&id);
+                self.data.remove(&id);
+                self.repeats.remove(&id);
+                self.opening_keys.retain(|_, (opened, _)| *opened != id);
             }
         }
         for window in self
@@ -217,6 +248,13 @@ impl Contents {
                 *window = None;
             }
         }
+        let closed = |window: &RetryWindow| window.closes_at() <= now || window.opened.wall > now;
+        let mut closed: Vec<SessionId> =
+            self.repeats.iter().filter(|(_, window)| closed(window)).map(|(id, _)| *id).collect();
+        swept.more |= closed.len() > max;
+        closed.truncate(max);
+        swept.windows += closed.len();
+        closed.iter().for_each(|id| drop(self.repeats.remove(id)));
         while self.events.first_key_value().is_some_and(|(_, event)| event.at.plus(sweep.retention) <= now) {
             if swept.events == max {
                 swept.more = true;

@@ -90,12 +90,18 @@ impl World {
 /// Draws what the step needs; nothing if there is nothing to do it to.
 fn draw(world: &mut World, step: &Step) -> Option<Action> {
     Some(match step {
-        Step::Open { who, client, known, cap, remember, used } => {
+        Step::Open { who, client, known, cap, remember, used, repeat } => {
             let secret = world.draw();
             let mut new = session(world.drawn, SUBJECTS[*who], CLIENTS[*client]);
             new.created_at = at(world.wall);
             new.last_used_at = new.created_at;
             new.authentication.at = new.created_at;
+            if repeat.is_some() {
+                // As the engine makes them: the sweep finds them by their time.
+                let mut random = [0; 10];
+                random[2..].copy_from_slice(&world.drawn.to_be_bytes());
+                new.id = SessionId::new(new.created_at, &random);
+            }
             new.remember = *remember;
             let lifetimes = lifetimes(*remember, 0);
             (new.idle_timeout, new.expires_at) =
@@ -119,7 +125,10 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
                     data,
                     requires,
                     uses: used.into_iter().collect(),
-                    ..opening(new)
+                    ..repeat.map_or_else(
+                        || opening(new.clone()),
+                        |(name, request)| repeatable(new.clone(), name, request),
+                    )
                 }),
                 secret,
             )

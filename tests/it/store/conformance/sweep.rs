@@ -8,7 +8,7 @@ use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::event::EventKind;
 use keyfob::domain::id::{Position, TokenId};
 use keyfob::domain::policy::Lifetimes;
-use keyfob::domain::session::{NotRefreshed, Renewal, RevokedToken, Session};
+use keyfob::domain::session::{NotOpened, NotRefreshed, Renewal, RevokedToken, Session};
 use keyfob::store::{Lane, Opening, Store, Sweep};
 
 use crate::harness::fixture::*;
@@ -23,6 +23,7 @@ every_backend! {
     a_closed_window_is_erased_and_an_open_one_kept
     a_window_that_no_honest_clock_wrote_is_erased
     a_rotation_erases_the_window_before_it
+    the_salt_of_an_opening_is_erased_after_its_window_and_its_name_with_the_session
     old_events_go_and_positions_go_on
     a_revocation_is_kept_beyond_its_tokens_expiry_as_long_as_its_event
     a_clock_that_was_ahead_makes_no_revoked_token_valid
@@ -53,6 +54,25 @@ async fn the_sweep_reports_an_expiry_once_and_purges_after_the_retention(store: 
     assert_eq!(store.data(session_id(1)).await.unwrap(), None);
     assert_eq!(store.sessions(Some(subject("alice")), None, 10).await.unwrap(), []);
     assert_eq!(store.sweep(sweep(9 * DAY)).await.unwrap().purged, 0);
+}
+
+async fn the_salt_of_an_opening_is_erased_after_its_window_and_its_name_with_the_session(
+    store: Arc<impl Store>,
+) {
+    let again = || repeatable(session(2, "alice", "app"), 7, 1);
+    let window = async || match store.open(again()).await.unwrap() {
+        Err(NotOpened::Repeated(repeated)) => repeated.window,
+        other => panic!("{other:?}"),
+    };
+    store.open(repeatable(session(1, "alice", "app"), 7, 1)).await.unwrap().unwrap();
+    assert_eq!(store.sweep(sweep(599_999)).await.unwrap().windows, 0);
+    assert!(window().await.is_some());
+    assert_eq!(store.sweep(sweep(600_000)).await.unwrap().windows, 1);
+    assert_eq!(window().await, None);
+    store.sweep(sweep(IDLE + GRACE)).await.unwrap();
+    assert_eq!(window().await, None, "the name is kept as long as the session");
+    assert_eq!(store.sweep(sweep(IDLE + 7 * DAY)).await.unwrap().purged, 1);
+    assert!(store.open(again()).await.unwrap().is_ok());
 }
 
 async fn the_sweep_leaves_what_was_used_since(store: Arc<impl Store>) {

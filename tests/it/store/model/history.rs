@@ -18,6 +18,8 @@ pub enum Step {
         remember: bool,
         /// A use of another session that is known and not written, and how long ago it was.
         used: Option<(usize, u64)>,
+        /// The name and the request of an opening that can be repeated.
+        repeat: Option<(u8, u8)>,
     },
     Refresh {
         session: usize,
@@ -136,9 +138,10 @@ pub fn cap() -> impl Strategy<Value = Cap> {
 pub fn step() -> impl Strategy<Value = Step> {
     let (session, family) = (prop_oneof![3 => 0_usize..2, 1 => 2_usize..8], 0_usize..3);
     let used = proptest::option::weighted(0.3, (session.clone(), prop_oneof![Just(0_u64), Just(30_000)]));
+    let repeat = proptest::option::weighted(0.5, (0..3_u8, 0..2_u8));
     prop_oneof![
-        8 => (0..2_usize, 0..2_usize, proptest::option::weighted(0.5, 0..2_usize), proptest::option::weighted(0.3, cap()), any::<bool>(), used)
-            .prop_map(|(who, client, known, cap, remember, used)| Step::Open { who, client, known, cap, remember, used }),
+        8 => (0..2_usize, 0..2_usize, proptest::option::weighted(0.5, 0..2_usize), proptest::option::weighted(0.3, cap()), any::<bool>(), used, repeat)
+            .prop_map(|(who, client, known, cap, remember, used, repeat)| Step::Open { who, client, known, cap, remember, used, repeat }),
         30 => (session.clone(), family.clone(), which(), proptest::option::weighted(0.05, 0..2_usize), policy())
             .prop_map(|(session, family, which, client, policy)| Step::Refresh { session, family, which, client, policy }),
         3 => (session.clone(), any::<bool>()).prop_map(|(session, with_family)| Step::Renew { session, with_family }),
