@@ -58,7 +58,11 @@ impl<S: Store> Engine<S> {
         let now = self.clock.now().wall;
         let found = self.by_token(token, now).await?.filter(|found| {
             let audience = found.access.as_ref().map(|access| &*access.audience);
-            caller.may_check(&found.session, &found.client_id, audience)
+            let may_check = caller.may_check(&found.session, &found.client_id, audience);
+            if let Some(audience) = audience.filter(|_| !may_check) {
+                self.counts.unserved(caller, audience, self.clock.now());
+            }
+            may_check
         });
         let Some(mut found) = found else {
             self.counts.checks.one(CheckOutcome::Inactive);

@@ -1,12 +1,19 @@
 //! Counters of what the engine answered and refused since the start, for the metrics.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use crate::domain::access::TokenFormat;
+use crate::domain::caller::Caller;
 use crate::domain::id::ClientId;
 use crate::domain::names::names;
 use crate::domain::session::NotRefreshed;
 use crate::domain::time::Moment;
 use crate::meter::{Counter, RateLimitedLog, Tally};
 use crate::store::Swept;
+
+/// How many clients have a limit of their own in the log; beyond, all start again.
+const UNSERVED_MAX: usize = 1024;
 
 names! {
     /// The kind of an introspected token.
@@ -141,6 +148,8 @@ pub struct EngineCounters {
     /// Records that the sweep removed.
     pub removed: Tally<Removed>,
     said: [RateLimitedLog; AuthFailure::ALL.len()],
+    /// By client: limits the lines of [`EngineCounters::unserved`].
+    unserved: Mutex<HashMap<ClientId, RateLimitedLog>>,
 }
 
 impl EngineCounters {
@@ -154,6 +163,7 @@ impl EngineCounters {
             throttled: Counter::default(),
             removed: Tally::new(Removed::ALL),
             said: [const { RateLimitedLog::new() }; AuthFailure::ALL.len()],
+            unserved: Mutex::default(),
         }
     }
 
@@ -170,6 +180,25 @@ impl EngineCounters {
                 client,
                 failures,
                 "authentication failed; at most one line a minute for each cause"
+            );
+        }
+    }
+
+    /// Logs, at most once a minute for each client, that a valid access token is inactive for it only because it
+    /// does not serve the audience: the answer does not say so.
+    pub(super) fn unserved(&self, caller: &Caller, audience: &str, now: Moment) {
+        let Caller::Client(client) = caller else { return };
+        let mut unserved = self.unserved.lock().unwrap_or_else(PoisonError::into_inner);
+        if unserved.len() >= UNSERVED_MAX {
+            unserved.clear();
+        }
+        let limit = unserved.entry(client.id.clone()).or_default();
+        if let Some(tokens) = limit.record(now.elapsed_ms) {
+            tracing::info!(
+                client = client.id.as_str(),
+                aud = audience,
+                tokens,
+                "a valid access token is inactive for this client because it does not serve the audience; add the audience to its serves, or issue the tokens for an audience that it serves (keyfob token introspect --as shows the case); at most one line a minute for each client"
             );
         }
     }

@@ -49,6 +49,9 @@ impl<S: Store> Engine<S> {
         // Read before the state, so that the answer is at least as new as this position.
         let as_of = self.store.head();
         let (kind, active) = self.look_up(caller, token).await?;
+        if let Err(Inactive::Audience { audience, .. }) = &active {
+            self.counts.unserved(caller, audience, self.clock.now());
+        }
         let answer = if active.is_ok() { Introspected::Active } else { Introspected::Inactive };
         self.counts.introspections.one((kind, answer));
         Ok(active.ok().map(|active| ActiveAt { active, as_of }))

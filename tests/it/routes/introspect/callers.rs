@@ -244,3 +244,35 @@ async fn secrets_overlap_during_a_rotation() {
     assert_eq!(server.form(PATH, Auth::Basic(&new), &[("token", "x")]).await.status, 200);
     server.form(PATH, Auth::Basic(&old), &[("token", "x")]).await.assert_error(401, "invalid_client");
 }
+
+/// Registering `web` and `phone` without `serves` gave `{"active":false}` and no trace of why.
+#[tokio::test]
+async fn a_token_that_is_inactive_for_want_of_an_audience_is_logged_once_a_minute_and_client() {
+    let server = Server::start().await;
+    let fields = json!({"client_id": "phone", "permissions": ["sessions"], "audiences": ["https://api"]});
+    let phone = server.client(fields).await;
+    let [web, api] = ["web", "api"].map(|id| json!({"client_id": id, "permissions": ["introspect"]}));
+    let (web, api) = (server.client(web).await, server.client(api).await);
+    let opened = server.open(&phone).await;
+    let token = text(&opened["access_token"]);
+    let (logged, _guard) = crate::routes::introspect::Logged::listen();
+    let lines = || logged.text().lines().filter(|line| line.contains("does not serve the audience")).count();
+    for _ in 0..3 {
+        assert!(!server.is_active(&web, &token).await);
+    }
+    let body = json!({"token": token});
+    server.json(Method::POST, "/v1/sessions/check", Auth::Basic(&api), body).await;
+    assert_eq!(lines(), 2, "{}", logged.text());
+    let line = logged.text();
+    assert!(line.contains("INFO") && line.contains("client=\"web\" aud=\"https://api\" tokens=1"), "{line}");
+    assert!(!line.contains(&token[20..60]));
+    server.hand.advance(Duration::from_secs(60));
+    assert!(!server.is_active(&web, &token).await);
+    assert_eq!(lines(), 3);
+    // What is not valid, or is for another reason not the caller's to see, leaves no line.
+    server.hand.advance(Duration::from_secs(60));
+    server.is_active(&web, &text(&opened["session_token"])).await;
+    server.revoke(&phone, &token).await;
+    server.is_active(&web, &token).await;
+    assert_eq!(lines(), 3);
+}
