@@ -151,7 +151,7 @@ pub(super) fn required_file(path: &Path) -> Result<String, ConfigError> {
 }
 
 fn required(path: &Path, text: Result<String, Option<String>>) -> Result<String, ConfigError> {
-    let none = "there is no such file; name an existing one, or omit the option";
+    let none = "there is no such configuration file; name an existing one, or omit the option";
     text.map_err(|problem| ConfigError::File {
         path: path.to_owned(),
         position: None,

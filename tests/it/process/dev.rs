@@ -247,7 +247,7 @@ fn clients_come_from_a_file() {
     fs::write(own.path().join("clients.toml"), "[[clients]]\n").unwrap();
     for (options, why) in [
         (["--clients", "clients.toml"], "[[tool.keyfob.client]]"),
-        (["--clients", "none.toml"], "there is no such file"),
+        (["--clients", "none.toml"], "there is no such configuration file"),
         (["--client", "web"], "--client names one of: dev"),
     ] {
         let error = refused(own.path(), &options);
@@ -275,7 +275,9 @@ fn only_a_given_configuration_is_read_and_nothing_of_its_installation() {
         fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, [".keyfob", "shop.toml"]);
-    assert!(refused(directory.path(), &["--config", "none.toml"]).contains("there is no such file"));
+    assert!(
+        refused(directory.path(), &["--config", "none.toml"]).contains("there is no such configuration file")
+    );
 }
 
 #[test]
