@@ -7,8 +7,8 @@ use super::format::{Format, Invalid, any_text, boolean, file_path, one_of};
 use super::policy::DEFAULT_POLICY;
 use super::sheet::Sheet;
 use crate::domain::access::TokenFormat;
-use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission, distinct};
-use crate::domain::id::{ClientId, Hash, Position, is_dot_segment};
+use crate::domain::client::{Client, ClientKind, Grant, Permission, distinct};
+use crate::domain::id::{ClientId, Hash, is_dot_segment};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::scope::{SCOPE_BYTES_MAX, ScopeSet};
@@ -33,8 +33,8 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
     let id = sheet.optional(&key("client_id"), &client_id());
     // The time is known when the client is applied to the store.
     let undated = Timestamp::from_seconds(0);
+    let id = id.unwrap_or_else(|| "unnamed".parse().expect("it is a valid client id"));
     let client = Client {
-        id: id.unwrap_or_else(|| "unnamed".parse().expect("it is a valid client id")),
         kind: sheet.read(
             &key("kind"),
             ClientKind::Confidential.as_str(),
@@ -58,11 +58,7 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
         ),
         disabled: sheet.read(&key("disabled"), "false", &boolean()),
         declared: true,
-        secrets: secret(sheet, table).map(|hash| ClientSecret { hash, until: None }).into_iter().collect(),
-        created_at: undated,
-        updated_at: undated,
-        incarnation: Position::default(),
-        tokens_from: Position::default(),
+        ..Client::new(id, secret(sheet, table), undated)
     };
     if !sheet.is_valid(table) {
         return None;

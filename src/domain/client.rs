@@ -116,6 +116,29 @@ names! {
 }
 
 impl Client {
+    /// A confidential client with this secret and no rights. The store sets its incarnation.
+    pub fn new(id: ClientId, secret: Option<Hash>, at: Timestamp) -> Self {
+        Self {
+            id,
+            kind: ClientKind::Confidential,
+            permissions: vec![],
+            grants: vec![],
+            scopes: ScopeSet::default(),
+            audiences: vec![],
+            serves: vec![],
+            opens_for: vec![],
+            policy: "default".into(),
+            access_token_format: TokenFormat::Paseto,
+            disabled: false,
+            declared: false,
+            secrets: secret.map(|hash| ClientSecret { hash, until: None }).into_iter().collect(),
+            created_at: at,
+            updated_at: at,
+            incarnation: Position::default(),
+            tokens_from: Position::default(),
+        }
+    }
+
     /// This registration of the client.
     pub fn this_incarnation(&self) -> Incarnation {
         Incarnation { client_id: self.id.clone(), created: self.incarnation }

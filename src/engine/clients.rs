@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::{Engine, Result};
 use crate::domain::access::TokenFormat;
 use crate::domain::caller::{Administer, Granted};
-use crate::domain::client::{Client, ClientKind, ClientSecret, Grant, Permission, distinct};
+use crate::domain::client::{Client, ClientKind, Grant, Permission, distinct};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::{Event, EventKind, Reach};
-use crate::domain::id::{ClientId, Hash, Position};
+use crate::domain::id::{ClientId, Hash};
 use crate::domain::names::ENGINE;
 use crate::domain::policy::LIFETIME_MAX;
 use crate::domain::refusal::{Refusal, Refused};
@@ -67,20 +67,17 @@ impl<S: Store> Engine<S> {
         let now = self.clock.now().wall;
         let secret = (fields.kind != Some(ClientKind::Public)).then(|| client_secret(&self.clock.random()));
         let hash = secret.as_ref().map(hash_of);
-        let client = self.apply(blank(id.clone(), hash, now), &fields)?;
+        let client = self.apply(Client::new(id.clone(), hash, now), &fields)?;
         let (event, format) =
             (about(&client, EventKind::ClientCreated, now, caller.name()), client.access_token_format);
         self.prepare_keys(format).await?;
-        let created = self.store.update_client(id, move |stored, _| match stored {
-            Some(_) => {
-                Decision::answer(Err(Refusal::Conflict.because("client_id is in use; choose another")))
+        let created = self.try_update_client(id, move |stored, _| {
+            if stored.is_some() {
+                return Err(Refusal::Conflict.because("client_id is in use; choose another"));
             }
-            None => {
-                *stored = Some(client.clone());
-                Decision::with_events(Ok(client.clone()), vec![event.clone()])
-            }
+            Ok(Decision::with_events(stored.insert(client.clone()).clone(), vec![event.clone()]))
         });
-        let client = created.await??;
+        let client = created.await?;
         self.prepare_keys(format).await?;
         Ok(WithSecret { client, secret })
     }
@@ -192,17 +189,12 @@ impl<S: Store> Engine<S> {
     /// `NotFound`; `Conflict` for a declared client.
     pub async fn delete_client(&self, caller: &Granted<Administer>, id: ClientId) -> Result<()> {
         let (now, by) = (self.clock.now().wall, caller.name().to_owned());
-        let deleted = self.store.update_client(id, move |stored, _| match stored.take() {
-            None => Decision::answer(Err(no_such_client())),
-            Some(client) if client.declared => {
-                *stored = Some(client);
-                Decision::answer(Err(declared()))
-            }
-            Some(client) => {
-                Decision::with_events(Ok(()), vec![about(&client, EventKind::ClientDeleted, now, &by)])
-            }
+        let deleted = self.try_update_client(id, move |stored, _| {
+            let event = about(changeable(stored)?, EventKind::ClientDeleted, now, &by);
+            *stored = None;
+            Ok(Decision::with_events((), vec![event]))
         });
-        Ok(deleted.await??)
+        deleted.await
     }
 
     /// Registers the administrator of a new store with this secret; changes nothing if the client exists.
@@ -211,9 +203,11 @@ impl<S: Store> Engine<S> {
     /// A store that cannot write.
     pub async fn create_administrator(&self, id: ClientId, secret: Hash) -> Result<bool> {
         let now = self.clock.now().wall;
-        let mut client = blank(id.clone(), Some(secret), now);
-        client.permissions = vec![Permission::Admin];
-        client.grants = vec![Grant::RefreshToken, Grant::ClientCredentials];
+        let client = Client {
+            permissions: vec![Permission::Admin],
+            grants: vec![Grant::RefreshToken, Grant::ClientCredentials],
+            ..Client::new(id.clone(), Some(secret), now)
+        };
         let event = about(&client, EventKind::ClientCreated, now, ENGINE);
         let created = self.store.update_client(id, move |stored, _| {
             if stored.is_some() {
@@ -261,20 +255,20 @@ impl<S: Store> Engine<S> {
 
     async fn declare(&self, target: Client, now: Timestamp) -> Result<()> {
         let id = target.id.clone();
-        let declare = move |stored: &mut Option<Client>, cuts: &CutOffs| {
+        let declared = self.try_update_client(id, move |stored, cuts| {
             let mut wanted = Client { declared: true, ..target.clone() };
             let events = match stored {
                 Some(client) if !client.declared && !client.disabled => {
-                    return Decision::answer(Err(Refusal::Conflict.because(format!(
+                    return Err(Refusal::Conflict.because(format!(
                         "[[client]] {}: a client of this name was registered through the API; delete it or choose another client_id",
                         client.id
-                    ))));
+                    )));
                 }
                 Some(client) => {
                     (wanted.created_at, wanted.updated_at) = (client.created_at, client.updated_at);
                     (wanted.incarnation, wanted.tokens_from) = (client.incarnation, client.tokens_from);
                     if *client == wanted {
-                        return Decision::answer(Ok(()));
+                        return Ok(Decision::answer(()));
                     }
                     wanted.updated_at = now;
                     replace(client, wanted, cuts, now, ENGINE)
@@ -285,9 +279,21 @@ impl<S: Store> Engine<S> {
                     vec![created]
                 }
             };
-            Decision::with_events(Ok(()), events)
-        };
-        Ok(self.store.update_client(id, declare).await??)
+            Ok(Decision::with_events((), events))
+        });
+        declared.await
+    }
+
+    /// Runs a decision on a client that may refuse.
+    async fn try_update_client<T: Send + 'static>(
+        &self,
+        id: ClientId,
+        decide: impl Fn(&mut Option<Client>, &CutOffs) -> std::result::Result<Decision<T>, Refused>
+        + Send
+        + 'static,
+    ) -> Result<T> {
+        let decide = move |stored: &mut Option<Client>, cuts: &CutOffs| Decision::of(decide(stored, cuts));
+        Ok(self.store.update_client(id, decide).await??)
     }
 
     async fn change(
@@ -298,20 +304,15 @@ impl<S: Store> Engine<S> {
         change: impl Fn(&mut Client) -> std::result::Result<(), Refused> + Send + 'static,
     ) -> Result<Client> {
         let by = caller.name().to_owned();
-        let changed = self.store.update_client(id, move |stored, cuts| {
-            let Some(client) = stored else { return Decision::answer(Err(no_such_client())) };
-            if client.declared {
-                return Decision::answer(Err(declared()));
-            }
+        let changed = self.try_update_client(id, move |stored, cuts| {
+            let client = changeable(stored)?;
             let mut wanted = client.clone();
-            if let Err(refused) = change(&mut wanted) {
-                return Decision::answer(Err(refused));
-            }
+            change(&mut wanted)?;
             wanted.updated_at = now;
             let events = replace(client, wanted, cuts, now, &by);
-            Decision::with_events(Ok(client.clone()), events)
+            Ok(Decision::with_events(client.clone(), events))
         });
-        Ok(changed.await??)
+        changed.await
     }
 
     /// Applies fields, and checks that the configuration has the policy.
@@ -330,28 +331,6 @@ impl<S: Store> Engine<S> {
     fn random_client_id(&self) -> ClientId {
         let hex: String = self.clock.random::<10>().iter().map(|byte| format!("{byte:02x}")).collect();
         hex.parse().expect("hexadecimal digits are valid in a client_id")
-    }
-}
-
-fn blank(id: ClientId, secret: Option<Hash>, now: Timestamp) -> Client {
-    Client {
-        id,
-        kind: ClientKind::Confidential,
-        permissions: vec![],
-        grants: vec![],
-        scopes: Default::default(),
-        audiences: vec![],
-        serves: vec![],
-        opens_for: vec![],
-        policy: "default".into(),
-        access_token_format: TokenFormat::Paseto,
-        disabled: false,
-        declared: false,
-        secrets: secret.map(|hash| ClientSecret { hash, until: None }).into_iter().collect(),
-        created_at: now,
-        updated_at: now,
-        incarnation: Position::default(),
-        tokens_from: Position::default(),
     }
 }
 
@@ -398,11 +377,9 @@ fn apply_fields(mut client: Client, fields: &ClientFields) -> std::result::Resul
 }
 
 fn about(client: &Client, kind: EventKind, at: Timestamp, by: &str) -> Event {
-    let mut event = Event::new(kind, at, by);
-    event.client = Some(client.id.clone());
     let parties = vec![(client.id.as_str().into(), client.incarnation)];
-    event.reach = Some(Reach { parties, audiences: client.audiences.clone() });
-    event
+    let reach = Some(Reach { parties, audiences: client.audiences.clone() });
+    Event { client: Some(client.id.clone()), reach, ..Event::new(kind, at, by) }
 }
 
 /// Also reaches those who serve an audience that the client has no longer: there are tokens for it.
@@ -422,6 +399,14 @@ fn no_such_client() -> Refused {
     Refusal::NotFound.because("there is no such client")
 }
 
-fn declared() -> Refused {
-    Refusal::Conflict.because("the client is declared in the configuration file; change it there")
+/// The client, if the API may change it.
+fn changeable(stored: &mut Option<Client>) -> std::result::Result<&mut Client, Refused> {
+    match stored {
+        Some(client) if client.declared => {
+            Err(Refusal::Conflict
+                .because("the client is declared in the configuration file; change it there"))
+        }
+        Some(client) => Ok(client),
+        None => Err(no_such_client()),
+    }
 }
