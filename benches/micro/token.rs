@@ -70,7 +70,7 @@ fn jwt_es256_verify(bencher: Bencher) {
 
 #[divan::bench]
 fn paseto_verify_known(bencher: Bencher) {
-    let (ring, verifier) = (keyring(), AccessVerifier::new());
+    let (ring, verifier) = (keyring(), AccessVerifier::default());
     let text = sign(&access_token(), TokenFormat::Paseto, ring.active()).expect("the key has this algorithm");
     bencher.bench(|| verifier.verify(divan::black_box(&text), &ring).expect("it is ours"));
 }

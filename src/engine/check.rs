@@ -90,6 +90,6 @@ impl<S: Store> Engine<S> {
         if caller.require::<UseSessions>().is_ok_and(|reader| reader.may_see(&session)) {
             return Ok((self.view(caller, session).await?, true));
         }
-        Ok((self.view_without_data(session), false))
+        Ok((self.view_with(session, None), false))
     }
 }

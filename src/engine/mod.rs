@@ -97,17 +97,17 @@ pub struct Rules {
 /// The session engine over one store.
 pub struct Engine<S> {
     store: Arc<S>,
-    rules: Rules,
+    pub rules: Rules,
     keys: Keys,
     opaque: OpaqueKeys,
     keyring: ArcSwap<Keyring>,
     verifier: AccessVerifier,
-    clock: Clock,
+    pub clock: Clock,
     throttle: Throttle,
     activity: Arc<UnwrittenUses>,
     stopping: watch::Sender<bool>,
     draining: AtomicBool,
-    counts: EngineCounters,
+    pub counts: EngineCounters,
     walks: Arc<Semaphore>,
 }
 
@@ -118,20 +118,16 @@ impl<S: Store> Engine<S> {
     /// The store cannot be read or written, or its signing keys do not open with the master key.
     pub async fn start(store: Arc<S>, keys: Keys, rules: Rules, clock: Clock) -> Result<Self> {
         let keyring = stored_keys::load_or_create(&*store, &keys, &clock).await?;
-        let throttle = Throttle::new(rules.failed_auth_per_minute);
-        let opaque = OpaqueKeys::new(&keys);
-        let keyring = ArcSwap::from_pointee(keyring);
-        let activity = Arc::new(UnwrittenUses::new(clock.now().wall));
         let engine = Self {
             store,
+            throttle: Throttle::new(rules.failed_auth_per_minute),
             rules,
+            opaque: OpaqueKeys::new(&keys),
             keys,
-            opaque,
-            keyring,
-            verifier: AccessVerifier::new(),
+            keyring: ArcSwap::from_pointee(keyring),
+            verifier: AccessVerifier::default(),
+            activity: Arc::new(UnwrittenUses::new(clock.now().wall)),
             clock,
-            throttle,
-            activity,
             stopping: watch::Sender::new(false),
             draining: AtomicBool::new(false),
             counts: EngineCounters::new(),
@@ -141,24 +137,9 @@ impl<S: Store> Engine<S> {
         Ok(engine)
     }
 
-    /// The configuration.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
-    /// The clock.
-    pub fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
     /// Whether the store can commit.
     pub fn ready(&self) -> Result<()> {
         Ok(self.store.ready()?)
-    }
-
-    /// The counters.
-    pub fn counts(&self) -> &EngineCounters {
-        &self.counts
     }
 
     /// The position of the last event.

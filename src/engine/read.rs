@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use super::{Engine, Result};
 use crate::domain::caller::{Caller, Granted, UseSessions};
-use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{ClientId, SessionId, Subject};
 use crate::domain::refusal::Refused;
 use crate::domain::session::{Data, Session, Standing, State};
-use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::token::cursor::{open_cursor, seal_cursor};
 
@@ -108,23 +106,14 @@ impl<S: Store> Engine<S> {
     /// What `caller` sees of `session`: the private data only if it owns the session.
     pub(super) async fn view(&self, caller: &Caller, session: Session) -> Result<View> {
         let data = if caller.owns(&session) { Some(self.store.data(session.id).await?) } else { None };
-        let registry = self.store.registry();
-        Ok(view_at(session, data, self.clock.now().wall, &registry.cuts))
+        Ok(self.view_with(session, data))
     }
 
-    /// What the holder of a token of `session` sees: everything but the private data.
-    pub fn view_without_data(&self, session: Session) -> View {
-        view_at(session, None, self.clock.now().wall, &self.store.registry().cuts)
+    /// What a caller sees of `session`: the holder of one of its tokens gets everything but the private data.
+    pub fn view_with(&self, session: Session, data: Option<Option<Data>>) -> View {
+        let (now, cuts) = (self.clock.now().wall, &self.store.registry().cuts);
+        let standing = session.standing(now, cuts);
+        let active_families = session.families.iter().map(|family| family.is_active(cuts)).collect();
+        View { session, standing, active_families, data }
     }
-
-    /// What the opener of a session that was just opened sees.
-    pub fn view_of_opened(&self, session: Session, data: Option<Data>) -> View {
-        view_at(session, Some(data), self.clock.now().wall, &self.store.registry().cuts)
-    }
-}
-
-fn view_at(session: Session, data: Option<Option<Data>>, now: Timestamp, cuts: &CutOffs) -> View {
-    let standing = session.standing(now, cuts);
-    let active_families = session.families.iter().map(|family| family.is_active(cuts)).collect();
-    View { session, standing, active_families, data }
 }

@@ -153,8 +153,8 @@ pub fn wire<S: Store>(
         )
     };
     let service = OpenApiService::new(api(), "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
-    let document = document::Document::new(&service, &engine.rules().issuer, &cookie.name);
-    let ids = request::request_id::RequestIds::new(u32::from_le_bytes(engine.clock().random()));
+    let document = document::Document::new(&service, &engine.rules.issuer, &cookie.name);
+    let ids = request::request_id::RequestIds::new(u32::from_le_bytes(engine.clock.random()));
     let mut wire = wire::Service::new(routes::Routes::of(api()), document, origins.clone(), limits);
     wire.request_ids = ids;
     wire.head_check = Some(head_check(engine.clone(), client_authentication));

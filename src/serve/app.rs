@@ -156,8 +156,8 @@ impl App {
         let hash = match known {
             Some(hash) => hash,
             None => {
-                let secret = client_secret(&self.engine.clock().random());
-                let (client_id, issuer) = (ADMINISTRATOR.to_owned(), self.engine.rules().issuer.to_string());
+                let secret = client_secret(&self.engine.clock.random());
+                let (client_id, issuer) = (ADMINISTRATOR.to_owned(), self.engine.rules.issuer.to_string());
                 AdminCredentials { client_id, client_secret: secret.expose().into(), issuer }
                     .write(&places.admin_json)?;
                 hash_client_secret(secret.expose()).expect("a new secret has a valid format")
@@ -169,7 +169,7 @@ impl App {
     }
 
     async fn declare(&self, config: &Config) -> Result<(), AppError> {
-        let now = self.engine.clock().now().wall;
+        let now = self.engine.clock.now().wall;
         let dated = |client: &Client| Client { created_at: now, updated_at: now, ..client.clone() };
         let declared = config.clients.iter().map(dated).collect();
         Ok(self.engine.declare_clients(declared).await?)

@@ -41,17 +41,14 @@ impl Weighter<[u8; 32], Verified> for Weight {
     }
 }
 
-impl AccessVerifier {
-    pub fn new() -> Self {
-        Self {
-            verified: Cache::with_weighter(
-                CACHE_BYTES_MAX as usize / (2 * ENTRY_BYTES),
-                CACHE_BYTES_MAX,
-                Weight,
-            ),
-        }
+impl Default for AccessVerifier {
+    fn default() -> Self {
+        let entries = CACHE_BYTES_MAX as usize / (2 * ENTRY_BYTES);
+        Self { verified: Cache::with_weighter(entries, CACHE_BYTES_MAX, Weight) }
     }
+}
 
+impl AccessVerifier {
     /// As [`super::access::verify`].
     pub fn verify(&self, text: &str, keyring: &Keyring) -> Option<Arc<AccessToken>> {
         if text.len() > TOKEN_BYTES_MAX {
@@ -69,12 +66,6 @@ impl AccessVerifier {
     }
 }
 
-impl Default for AccessVerifier {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,7 +77,7 @@ mod tests {
     #[test]
     fn a_cached_token_is_invalid_once_its_key_is_revoked() {
         for format in TokenFormat::ALL {
-            let (ring, verifier) = (keyring(), AccessVerifier::new());
+            let (ring, verifier) = (keyring(), AccessVerifier::default());
             let text = signed(&of_session(), *format, &ring);
             let first = verifier.verify(&text, &ring).unwrap();
             let second = verifier.verify(&text, &ring).unwrap();
@@ -107,7 +98,7 @@ mod tests {
 
     #[test]
     fn rejected_tokens_are_not_cached_and_the_cache_is_bounded() {
-        let (ring, verifier) = (keyring(), AccessVerifier::new());
+        let (ring, verifier) = (keyring(), AccessVerifier::default());
         let text = signed(&of_client(), TokenFormat::Paseto, &ring);
         let other = Keyring::open(&[record(9, KeyStatus::Active)], &keys()).unwrap();
         let foreign = signed(&of_client(), TokenFormat::Paseto, &other);

@@ -94,8 +94,7 @@ impl<S: Store> ForwardAuthApi<S> {
             max_age: max_age.read()?.map(|max_age| Duration::from_secs(max_age.0)),
         };
         let (audience, is_use) = (audience.read()?, touch.read()?.unwrap_or(true));
-        let credential =
-            SessionCredential::read_passed_on(request, &self.cookie, &self.engine.rules().issuer)?;
+        let credential = SessionCredential::read_passed_on(request, &self.cookie, &self.engine.rules.issuer)?;
         let admitted = admit(&self.engine, &credential, &gate, audience.as_deref(), is_use).await?;
         Ok(Admission::of(&admitted, IdentityHeader::ALL))
     }
@@ -115,12 +114,12 @@ pub(super) async fn admit<S: Store>(
     is_use: bool,
 ) -> Result<SignedIn, Problem> {
     let token = credential.token().ok_or_else(|| credential.refused())?;
-    let audience = audience.unwrap_or(&engine.rules().issuer);
+    let audience = audience.unwrap_or(&engine.rules.issuer);
     let signed_in = engine.signed_in(token, audience, is_use).await?.map_err(|why| match why {
         NotSignedIn::Invalid => credential.refused(),
         NotSignedIn::OtherAudience => credential.for_another_audience(),
     })?;
-    let now = engine.clock().now().wall;
+    let now = engine.clock.now().wall;
     gate.admit(&signed_in.client_id, &signed_in.scope, &signed_in.authentication, now)
         .map_err(|denied| turned_away(denied, gate, &signed_in.client_id))?;
     Ok(signed_in)

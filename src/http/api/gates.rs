@@ -45,8 +45,7 @@ impl<S: Store> GatesApi<S> {
         /// The name of the gate.
         name: Path<Text<GateName>>,
     ) -> Result<Admission, Problem> {
-        let credential =
-            SessionCredential::read_passed_on(request, &self.cookie, &self.engine.rules().issuer)?;
+        let credential = SessionCredential::read_passed_on(request, &self.cookie, &self.engine.rules.issuer)?;
         credential.token().ok_or_else(|| credential.refused())?;
         let name = name.named("gate")?;
         let gate = self.gates.iter().find(|gate| *gate.name == *name);

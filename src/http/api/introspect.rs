@@ -118,7 +118,7 @@ impl<S: Store> IntrospectApi<S> {
                         explanation: Some(why.to_string()),
                         ..Introspection::default()
                     },
-                    Ok(live) => Introspection::active(live, &self.0.rules().issuer)?,
+                    Ok(live) => Introspection::active(live, &self.0.rules.issuer)?,
                 },
             ));
         }
@@ -126,7 +126,7 @@ impl<S: Store> IntrospectApi<S> {
         let live = self.0.introspect(&caller, &form.fields.token).await.map_err(failed)?;
         Ok(Json(match live {
             None => Introspection::default(),
-            Some(live) => Introspection::active(live, &self.0.rules().issuer)?,
+            Some(live) => Introspection::active(live, &self.0.rules.issuer)?,
         }))
     }
 }

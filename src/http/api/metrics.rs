@@ -44,7 +44,7 @@ impl<S: Store> MetricsApi<S> {
         page.gauge("keyfob_build_info", "Always 1; the label is the version.")
             .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.metrics.print(&mut page);
-        figures::print_counts(&mut page, self.engine.counts());
+        figures::print_counts(&mut page, &self.engine.counts);
         page.one(
             "keyfob_store_ready",
             "1 if the store can commit, else 0.",
@@ -54,7 +54,7 @@ impl<S: Store> MetricsApi<S> {
         match self.engine.figures() {
             Ok(figures) => {
                 figures::print_figures(&mut page, &figures);
-                let now = self.engine.clock().now().wall;
+                let now = self.engine.clock.now().wall;
                 let lag = figures.due.map_or(0.0, |due| now.since(due).as_secs_f64());
                 page.one(
                     "keyfob_sweep_lag_seconds",

@@ -203,7 +203,7 @@ impl From<&SigningKeyEntry> for Jwk {
 
 impl<S: Store> WellKnownApi<S> {
     fn describe(&self) -> Metadata {
-        let issuer = &self.engine.rules().issuer;
+        let issuer = &self.engine.rules.issuer;
         let or_none = texts(&["client_secret_basic", "client_secret_post", "none"]);
         let or_bearer = texts(&["client_secret_basic", "client_secret_post", "Bearer"]);
         Metadata {
