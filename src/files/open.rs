@@ -208,26 +208,19 @@ impl<'a> Inspected<'a> {
         match rule {
             FileRule::Store => self.check_store(),
             FileRule::Secret => self.check_secret(),
-            FileRule::Public if self.mode & OTHERS_WRITE != 0 => {
-                Err(self.access("other users", "change", "o-w"))
-            }
-            FileRule::Public => Ok(None),
+            FileRule::Public => self.forbid(OTHERS_WRITE, "other users", "change", "o-w").map(|()| None),
         }
     }
 
     fn check_store(&self) -> Result<Option<String>, FileError> {
         self.check_regular()?;
-        if !self.is_owner_trusted() {
-            return Err(self.foreign_owner());
-        }
-        if self.mode & OTHERS != 0 {
-            return Err(self.access("other users", "access", "600"));
-        }
+        self.check_owner()?;
+        self.forbid(OTHERS, "other users", "access", "600")?;
         if self.mode & GROUP == 0 || !self.group_enters {
             return Ok(None);
         }
         if self.own_directory || !self.in_group {
-            return Err(self.access("the group", "access", "600"));
+            self.forbid(GROUP, "the group", "access", "600")?;
         }
         Ok(Some(format!("the group can access {} (mode {:04o})", self.path.display(), self.mode)))
     }
@@ -244,32 +237,35 @@ impl<'a> Inspected<'a> {
                 )
             }));
         }
-        if !self.is_owner_trusted() {
-            return Err(self.foreign_owner());
-        }
-        if self.mode & OTHERS != 0 {
-            return Err(self.access("other users", "access", "o="));
-        }
-        if self.mode & GROUP_WRITE != 0 {
-            return Err(self.access("the group", "change", "g-w"));
-        }
-        Ok(None)
+        self.check_owner()?;
+        self.forbid(OTHERS, "other users", "access", "o=")?;
+        self.forbid(GROUP_WRITE, "the group", "change", "g-w").map(|()| None)
     }
 
     fn check_regular(&self) -> Result<(), FileError> {
         if self.regular { Ok(()) } else { Err(FileError::NotRegular(self.path.to_owned())) }
     }
 
-    fn is_owner_trusted(&self) -> bool {
-        self.owner == self.user || self.owner == 0
+    fn check_owner(&self) -> Result<(), FileError> {
+        let Self { owner, user, .. } = *self;
+        if owner == user || owner == 0 {
+            return Ok(());
+        }
+        Err(FileError::Owner { path: self.path.to_owned(), owner, user })
     }
 
-    fn foreign_owner(&self) -> FileError {
-        FileError::Owner { path: self.path.to_owned(), owner: self.owner, user: self.user }
-    }
-
-    fn access(&self, who: &'static str, access: &'static str, fix: &'static str) -> FileError {
-        FileError::Access { path: self.path.to_owned(), who, access, mode: self.mode, fix }
+    /// Refuses a file with any of these permission bits.
+    fn forbid(
+        &self,
+        bits: u32,
+        who: &'static str,
+        access: &'static str,
+        fix: &'static str,
+    ) -> Result<(), FileError> {
+        if self.mode & bits == 0 {
+            return Ok(());
+        }
+        Err(FileError::Access { path: self.path.to_owned(), who, access, mode: self.mode, fix })
     }
 }
 

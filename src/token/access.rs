@@ -12,7 +12,7 @@ use super::json::{has_unique_keys, not_null};
 use super::keyring::{Keyring, SigningKeyEntry};
 use super::{jwt, paseto};
 use crate::domain::access::{AccessToken, Authentication, Claims, IssuedFor, TokenFormat};
-use crate::domain::id::{KeyId, Position};
+use crate::domain::id::KeyId;
 use crate::domain::scope::ScopeSet;
 use crate::domain::time::Timestamp;
 
@@ -119,7 +119,7 @@ impl<'a, T: Time> Payload<'a, T> {
                     && self.amr.is_empty()
                     && self.claims.is_none() =>
             {
-                IssuedFor::Client { issued: cursor(&rh)? }
+                IssuedFor::Client { issued: rh.parse().ok()? }
             }
             _ => return None,
         };
@@ -144,12 +144,6 @@ impl<'a, T: Time> Payload<'a, T> {
 /// The session's own claims: a JSON object without duplicate keys.
 fn claims_of(text: &str) -> Option<Claims> {
     (text.starts_with('{') && has_unique_keys(text)).then(|| Claims(text.into()))
-}
-
-/// An event position: decimal, no sign, no leading zero.
-fn cursor(text: &str) -> Option<Position> {
-    let position: u64 = text.parse().ok()?;
-    (position.to_string() == text).then_some(Position(position))
 }
 
 /// Writes the token in `format`, signed by `key`; `None` if the format needs a key of another algorithm.

@@ -30,6 +30,7 @@ use crate::domain::time::Timestamp;
 use crate::store::record::{self, Codec, WindowKey, window_key};
 
 /// The writer's state in memory, ahead of what is published.
+#[derive(Default)]
 pub(super) struct WriterState {
     pub clients: HashMap<ClientId, Arc<Client>>,
     pub cuts: CutOffs,

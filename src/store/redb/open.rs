@@ -13,8 +13,6 @@ use super::StoreError;
 use super::active_counts::ActiveCounts;
 use super::batch::WriterState;
 use super::error::{OpenError, corrupt};
-use super::figures::UncommittedCounts;
-use super::subject_updates::SubjectUpdates;
 use super::tables::{
     ACTIVE_COUNTS, CLIENTS, CUT_OFFS, EPOCHS, EVENTS, FORMAT, HEAD, KEY_CHECK, META, RESTORED, SESSIONS,
     Tables, WINDOWS,
@@ -179,15 +177,7 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
         }
         None => Epochs::default(),
     };
-    Ok(WriterState {
-        clients,
-        cuts,
-        active: ActiveCounts::default(),
-        uncommitted: UncommittedCounts::default(),
-        subject_updates: SubjectUpdates::default(),
-        epochs,
-        registry_changed: false,
-    })
+    Ok(WriterState { clients, cuts, epochs, ..WriterState::default() })
 }
 
 /// Reads the counts of active sessions. A database from before they were kept is counted once, and so is one

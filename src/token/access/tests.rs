@@ -8,7 +8,7 @@ use crate::domain::algorithm::Algorithm;
 use crate::domain::caller::Caller;
 use crate::domain::client::{Client, ClientKind};
 use crate::domain::cutoff::CutOffs;
-use crate::domain::id::{SessionId, TokenId};
+use crate::domain::id::{Position, SessionId, TokenId};
 use crate::domain::introspection::Judgement;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::domain::validity::Validity;
