@@ -22,11 +22,18 @@ const ISSUER: &str = "http://127.0.0.1:8080";
 /// file beside the database.
 const MASTER_KEY: &str = "master.key";
 
-pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
-    let (figment, faults) = sources.merge()?;
-    let mut sheet = Sheet::new(&figment, faults);
-    let config = read(&mut sheet, sources);
-    Ok(Config { settings: sheet.finish()?, ..config })
+impl Config {
+    /// Reads the file, the environment and the flags; a later source overrides an earlier one.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not TOML; every setting that is unknown, invalid or inconsistent with
+    /// others.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let (figment, faults) = sources.merge()?;
+        let mut sheet = Sheet::new(&figment, faults);
+        let config = read(&mut sheet, sources);
+        Ok(Self { settings: sheet.finish()?, ..config })
+    }
 }
 
 pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {

@@ -188,15 +188,6 @@ names! {
 }
 
 impl Config {
-    /// Reads the file, the environment and the flags; a later source overrides an earlier one.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is not TOML; every setting that is unknown, invalid or inconsistent with
-    /// others.
-    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        load::load(sources)
-    }
-
     /// The effective settings with their origins, sorted by key. Secrets are redacted.
     pub fn effective(&self) -> &[Setting] {
         &self.settings

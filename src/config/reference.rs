@@ -89,16 +89,12 @@ fn entries_of(section: &Section, surveyed: &[(String, Expected)]) -> Vec<Entry> 
     let entry = |(name, meaning): &(String, Vec<String>)| {
         let key = format!("{table}.{name}");
         let (_, expected) = surveyed.iter().find(|(known, _)| *known == key)?;
-        let kind = expected.kind.name();
         let environment = (!["client", "gate"].contains(&table))
             .then(|| format!("KEYFOB_{}", key.to_uppercase().replace('.', "__")));
         Some(Entry {
-            kind: if expected.is_list { format!("list of {kind}s") } else { kind.to_owned() },
+            kind: expected.kind.clone(),
             default: expected.default.clone(),
-            valid: expected
-                .valid
-                .as_ref()
-                .map(|valid| format!("{}{valid}", if expected.is_list { "each: " } else { "" })),
+            valid: expected.valid.clone(),
             environment,
             meaning: paragraphs(meaning).trim_end().to_owned(),
             key,

@@ -8,7 +8,7 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Provider};
 
 use super::fault::{ConfigError, Fault, HIDDEN, is_secret, shown};
-use super::format::{Format, Kind};
+use super::format::Format;
 
 /// The origin of a setting with its default value.
 pub const DEFAULT_ORIGIN: &str = "default";
@@ -31,11 +31,10 @@ pub struct Setting {
 pub(super) struct Expected {
     /// Its default as text.
     pub default: Option<String>,
-    pub kind: Kind,
-    /// The valid values, where the kind does not say it.
+    /// The type of its value.
+    pub kind: String,
+    /// The valid values, where the type does not say it.
     pub valid: Option<String>,
-    /// Whether it is a list of these values.
-    pub is_list: bool,
 }
 
 struct Leaf {
@@ -303,8 +302,10 @@ impl Sheet {
     }
 
     fn expect<T: 'static>(&mut self, key: &str, default: Option<&str>, is_list: bool, format: &Format<T>) {
-        let (kind, valid) = (format.kind, format.valid().map(Into::into));
-        let expected = Expected { default: default.map(Into::into), kind, valid, is_list };
+        let kind = format.kind.name();
+        let (kind, each) = if is_list { (format!("list of {kind}s"), "each: ") } else { (kind.into(), "") };
+        let valid = format.valid().map(|valid| format!("{each}{valid}"));
+        let expected = Expected { default: default.map(Into::into), kind, valid };
         self.expected.insert(key.to_owned(), expected);
     }
 
