@@ -176,11 +176,11 @@ impl<S: Store> Engine<S> {
     /// `NotFound`.
     pub async fn revoke_client_tokens(&self, caller: &Granted<Administer>, id: ClientId) -> Result<()> {
         let (now, by) = (self.clock.now().wall, caller.name().to_owned());
-        let revoked = self.store.update_client(id, move |stored, cuts| match stored {
-            None => Decision::answer(Err(no_such_client())),
-            Some(client) => Decision::with_events(Ok(()), vec![end_own_tokens(client, cuts, now, &by)]),
+        let revoked = self.try_update_client(id, move |stored, cuts| {
+            let client = stored.as_mut().ok_or_else(no_such_client)?;
+            Ok(Decision::with_events((), vec![end_own_tokens(client, cuts, now, &by)]))
         });
-        Ok(revoked.await??)
+        revoked.await
     }
 
     /// Deletes a client, and ends by a cut-off all that was issued to it.

@@ -38,7 +38,7 @@ pub async fn start_dev(config: &Config, storage: Storage) -> Result<(RunningServ
         }
     };
     let listeners = Listeners::bind(&config.server.listen, sockets, places.admin_socket.as_deref()).await?;
-    if !listeners.has_admin_socket() {
+    if listeners.admin.is_none() {
         app.note_no_socket()?;
     }
     Ok((RunningServer::start(app, listeners, None, &config.limits), config.server.issuer))

@@ -69,6 +69,11 @@ pub enum RunError {
 }
 
 impl AppError {
+    /// The error for a backup that cannot be restored.
+    pub(super) fn backup(file: &Path, cause: impl ToString, fix: &'static str) -> Self {
+        Self::Backup { file: file.into(), cause: cause.to_string(), fix }
+    }
+
     /// The error for a database that cannot be opened.
     pub(super) fn store(path: &Path, cause: OpenError) -> Self {
         let fix = match cause {

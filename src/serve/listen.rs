@@ -37,9 +37,9 @@ pub struct ListenError {
 pub struct Listeners {
     public: Vec<Public>,
     /// `None` if it is switched off, or the file system has no sockets.
-    admin: Option<UnixListener>,
-    /// The socket files that this process created.
-    files: Vec<SocketFile>,
+    pub admin: Option<UnixListener>,
+    /// The socket files that this process created, to be removed at the end.
+    pub files: Vec<SocketFile>,
 }
 
 /// A socket file that this process created.
@@ -123,11 +123,6 @@ impl Listeners {
         Ok(Self { public, admin, files })
     }
 
-    /// Whether there is an admin socket.
-    pub fn has_admin_socket(&self) -> bool {
-        self.admin.is_some()
-    }
-
     /// The public addresses, for messages.
     pub fn addresses(&self) -> String {
         self.public.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -139,11 +134,6 @@ impl Listeners {
             Public::Tcp(_) => format!("{scheme}://{public}"),
             Public::Unix(_) => public.to_string(),
         })
-    }
-
-    /// The socket files, to be removed at the end.
-    pub fn take_files(&mut self) -> Vec<SocketFile> {
-        std::mem::take(&mut self.files)
     }
 
     /// Serves until `stage` is `Stopping`; public listeners use TLS if there is a certificate.

@@ -90,11 +90,8 @@ pub fn restore(
             "{} records in it are damaged; the first is {} in table {}: {}",
             checked.finds, find.key, find.table, find.cause
         );
-        return Err(AppError::Backup {
-            file: file.into(),
-            cause,
-            fix: "; use another backup, or restore this one with --accept-damage",
-        });
+        let fix = "; use another backup, or restore this one with --accept-damage";
+        return Err(AppError::backup(file, cause, fix));
     }
     let event = restored(&head, checked.active, clock.now().wall);
     let chance = u32::from_le_bytes(clock.random());
@@ -113,7 +110,7 @@ fn open(file: &Path) -> Result<(Box<dyn Read>, &Path), AppError> {
         let (input, file) = (io::stdin(), Path::new("standard input"));
         if input.is_terminal() {
             let fix = "; redirect a file to it: `keyfob db restore - < FILE`";
-            return Err(AppError::Backup { file: file.into(), cause: "it is a terminal".into(), fix });
+            return Err(AppError::backup(file, "it is a terminal", fix));
         }
         return Ok((Box::new(input), file));
     }
@@ -126,7 +123,7 @@ fn open(file: &Path) -> Result<(Box<dyn Read>, &Path), AppError> {
                 }
                 _ => "; name a file that `keyfob db backup` wrote",
             };
-            Err(AppError::Backup { file: file.into(), cause: cause.to_string(), fix })
+            Err(AppError::backup(file, cause, fix))
         }
     }
 }
@@ -185,15 +182,9 @@ fn stopped() -> StoreError {
 }
 
 fn restored(head: &Head, live: u64, now: Timestamp) -> Event {
-    let mut event = Event::new(EventKind::StoreRestored, now, ADMIN_SOCKET);
-    event.note = Some(
-        format!(
-            "from the backup made at {}; {live} sessions that were active then have ended",
-            head.made_at.floor()
-        )
-        .into(),
-    );
-    event
+    let made_at = head.made_at.floor();
+    let note = format!("from the backup made at {made_at}; {live} sessions that were active then have ended");
+    Event { note: Some(note.into()), ..Event::new(EventKind::StoreRestored, now, ADMIN_SOCKET) }
 }
 
 /// A key that was revoked after the backup must not return, and the backup cannot say which: all are replaced.
@@ -253,37 +244,34 @@ fn remove_second_names(directory: &Path, database: &Path) -> io::Result<()> {
 }
 
 fn not_replaced(places: &Places, error: &io::Error) -> AppError {
-    AppError::Backup {
-        file: places.database.clone(),
-        cause: format!("the new database could not replace the old one: {error}"),
-        fix: "; the old one is unchanged. If its file system has no hard links, move it away by hand and restore again",
-    }
+    let cause = format!("the new database could not replace the old one: {error}");
+    let fix = "; the old one is unchanged. If its file system has no hard links, move it away by hand and restore again";
+    AppError::backup(&places.database, cause, fix)
 }
 
 impl AppError {
     fn restore(file: &Path, places: &Places, cause: RestoreError) -> Self {
-        let of_backup = |cause: String, fix| Self::Backup { file: file.into(), cause, fix };
         match cause {
-            RestoreError::Open(OpenError::WrongKey) => of_backup(
-                "it was made with another master key".into(),
+            RestoreError::Open(OpenError::WrongKey) => Self::backup(
+                file,
+                "it was made with another master key",
                 "; restore the master key of its database: nothing was changed",
             ),
             RestoreError::Open(OpenError::NotOurs(what)) => {
-                of_backup(format!("it holds no keyfob database: {what}"), "; nothing was changed")
+                Self::backup(file, format!("it holds no keyfob database: {what}"), "; nothing was changed")
             }
-            RestoreError::Open(cause @ OpenError::UnknownFormat(_)) => of_backup(
-                cause.to_string(),
-                "; restore it with the keyfob version that made it, or a newer one",
-            ),
+            RestoreError::Open(cause @ OpenError::UnknownFormat(_)) => {
+                Self::backup(file, cause, "; restore it with the keyfob version that made it, or a newer one")
+            }
             RestoreError::Open(OpenError::Store(StoreError::Unavailable(why))) => Self::Interrupted(why),
             RestoreError::Open(OpenError::Store(cause @ StoreError::Corrupt { .. })) => {
-                of_backup(cause.to_string(), "; nothing was changed: use another backup")
+                Self::backup(file, cause, "; nothing was changed: use another backup")
             }
             RestoreError::Open(_) => {
                 let fix = "; nothing was changed: the database is as before";
-                Self::Backup { file: UnfinishedRestore::path(places), cause: cause.to_string(), fix }
+                Self::backup(&UnfinishedRestore::path(places), cause, fix)
             }
-            cause => of_backup(cause.to_string(), "; nothing was changed: use another backup"),
+            cause => Self::backup(file, cause, "; nothing was changed: use another backup"),
         }
     }
 }

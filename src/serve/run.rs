@@ -53,7 +53,7 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>, json: bool) -> Result
     let mut signals = Signals::listen()?;
     service_manager::status("opening the store");
     let certificate = config.server.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
-    let places = places(config);
+    let mut places = places(config);
     tokio::select! {
         () = wait_for_stopping(&places) => {}
         () = signals.stop(|| {}) => return Ok(()),
@@ -65,8 +65,8 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>, json: bool) -> Result
         check_socket_directory(directory_of(path)).map_err(AppError::from)?;
     }
     let listeners = Listeners::bind(&config.server.listen, passed, places.admin_socket.as_deref()).await?;
-    let has_admin_socket = listeners.has_admin_socket();
-    if !has_admin_socket {
+    if listeners.admin.is_none() {
+        places.admin_socket = None;
         app.note_no_socket()?;
     }
     let addresses = listeners.addresses();
@@ -74,7 +74,7 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>, json: bool) -> Result
     if json {
         print_lines(&[started(config, &places, &listeners, first).to_string()]);
     } else {
-        greet(config, &places, &addresses, first, has_admin_socket);
+        greet(config, &places, &addresses, first);
     }
     let measured = Arc::downgrade(app.store());
     thread::Builder::new().name("measure".into()).spawn(move || measure(&measured))?;
@@ -179,7 +179,7 @@ impl Signals {
 }
 
 /// Prints the address and the next steps to standard output, apart from the log.
-fn greet(config: &Config, places: &Places, addresses: &str, first: bool, has_admin_socket: bool) {
+fn greet(config: &Config, places: &Places, addresses: &str, first: bool) {
     let issuer = &config.server.issuer;
     let mut lines = vec![format!("keyfob {} listens on {addresses}", env!("CARGO_PKG_VERSION"))];
     lines.push(format!("  documentation   {issuer}/docs"));
@@ -188,19 +188,18 @@ fn greet(config: &Config, places: &Places, addresses: &str, first: bool, has_adm
         places.admin_json.display(),
         if first { " (just created)" } else { "" }
     ));
-    lines.push(format!("  try it          {}", try_it(config, places, has_admin_socket)));
+    lines.push(format!("  try it          {}", try_it(config, places)));
     print_lines(&lines);
 }
 
 /// The same for a program that starts the server.
 fn started(config: &Config, places: &Places, listeners: &Listeners, first: bool) -> Value {
-    let socket = places.admin_socket.as_ref().filter(|_| listeners.has_admin_socket());
     json!({
         "listening": listeners.url(if config.server.tls.is_some() { "https" } else { "http" }),
         "issuer": config.server.issuer,
         "documentation": format!("{}/docs", config.server.issuer),
         "credentials_file": places.admin_json.display().to_string(),
-        "admin_socket": socket.map(|path| path.display().to_string()),
+        "admin_socket": places.admin_socket.as_ref().map(|path| path.display().to_string()),
         "first_start": first,
         "version": env!("CARGO_PKG_VERSION"),
     })
@@ -215,9 +214,9 @@ fn print_lines(lines: &[String]) {
 }
 
 /// A command to paste that opens a session: through the admin socket, or without one at the issuer.
-fn try_it(config: &Config, places: &Places, has_admin_socket: bool) -> String {
+fn try_it(config: &Config, places: &Places) -> String {
     let body = r#"-H 'Content-Type: application/json' -d '{"subject":"alice","client_id":"admin"}'"#;
-    match places.admin_socket.as_ref().filter(|_| has_admin_socket) {
+    match &places.admin_socket {
         Some(socket) => {
             format!(
                 "curl --unix-socket '{}' {body} http://localhost/v1/sessions",

@@ -52,7 +52,7 @@ impl RunningServer {
             close_delay: CLOSE_DELAY,
             drain_timeout: DRAIN_TIMEOUT,
         };
-        let files = listeners.take_files();
+        let files = std::mem::take(&mut listeners.files);
         let sweeping = tokio::spawn(sweep(app.engine().clone(), stages.clone()));
         let (wire, metrics) = (app.wire().clone(), app.metrics().clone());
         let serving = async move {

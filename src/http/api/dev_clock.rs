@@ -66,6 +66,6 @@ impl<S: Store> DevClock<S> {
         self.engine.tend_keys().await?;
         self.engine.write_uses(false).await;
         while self.engine.sweep().await?.more {}
-        Ok(self.engine.clock().now().wall)
+        Ok(self.engine.clock.now().wall)
     }
 }
