@@ -12,7 +12,7 @@ import pytest
 from keyfob import Client, Conflict, Device, Misconfigured, Refused, Unavailable, sync
 
 from .conftest import Serving
-from .raw import answering
+from .raw import answering, listening, read_request
 from .test_transport import answer, token
 
 pytestmark = pytest.mark.anyio
@@ -167,6 +167,33 @@ async def test_a_backend_refreshes_for_its_public_client(server: Serving) -> Non
         assert refreshed is not None
         await web.revoke(refreshed.refresh_token or "")
         assert await web.refresh(refreshed.refresh_token or "", "phone") is None
+
+
+async def test_an_opening_whose_answer_was_lost_is_one_session(server: Serving) -> None:
+    """The first answer never arrives; the second attempt has the same key."""
+    host, port = server.url.removeprefix("http://").split(":")
+    lost: list[bytes] = []
+
+    async def losing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(host, int(port))
+        try:
+            while True:
+                up_writer.write(await read_request(reader))
+                found = await read_request(up_reader)
+                if not lost:
+                    lost.append(found)
+                    return
+                writer.write(found)
+        finally:
+            up_writer.close()
+
+    async with (
+        listening(losing) as raw,
+        Client(raw.url, "web", server.environment["KEYFOB_CLIENT_SECRET"]) as web,
+    ):
+        issued = await web.open("lost")
+        assert [found.id for found in await web.sessions("lost")] == [issued.session.id]
+        assert issued.session_token.encode() in lost[0]
 
 
 async def test_the_clients_own_token_is_shared_and_renewed_ahead_of_time() -> None:

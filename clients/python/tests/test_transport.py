@@ -70,6 +70,7 @@ async def storm(asking: Client, tokens: dict[str, str]) -> int:
     cancelled = 0
     while cancelled < cancellations:
         tasks = [asyncio.ensure_future(ask(chance.choice(names))) for _ in range(50)]
+        await asyncio.sleep(0.02 * chance.random())  # some are answered, and some are not even sent
         while any(not task.done() for task in tasks):
             chance.choice(tasks).cancel()
             await asyncio.sleep(chance.choice((0, 0, 0.0005)))
@@ -90,7 +91,7 @@ async def users(serving: Serving) -> dict[str, str]:
 async def test_ten_thousand_cancellations_mix_up_no_answers(server: Serving) -> None:
     tokens = await users(server)
     async with server.client(timeout=10, connections=8) as asking:
-        assert await storm(asking, tokens) > USERS
+        assert await storm(asking, tokens) > 2 * USERS
 
 
 async def test_ten_thousand_cancellations_mix_up_no_answers_in_chunks(server: Serving) -> None:
@@ -100,7 +101,7 @@ async def test_ten_thousand_cancellations_mix_up_no_answers_in_chunks(server: Se
         chunking_proxy(server.url) as proxy,
         Client(proxy.url, "web", secret, timeout=10, connections=8) as asking,
     ):
-        assert await storm(asking, tokens) > USERS
+        assert await storm(asking, tokens) > 2 * USERS
 
 
 async def test_a_connection_is_used_again_after_one_complete_answer() -> None:
