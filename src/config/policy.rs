@@ -109,6 +109,7 @@ fn judge(sheet: &mut Sheet, name: &str, policy: &Policy, preset: Option<&Preset>
     };
     let other = match fault.key {
         "refresh_retry_window" => Some("access_token_ttl"),
+        "late_retry" => Some("refresh_retry_window"),
         "idle_timeout" => Some("absolute_lifetime"),
         "remember.idle_timeout" => Some("remember.absolute_lifetime"),
         _ => None,

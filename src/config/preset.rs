@@ -1,7 +1,7 @@
 //! The presets of NIST SP 800-63B-4: the timeouts they set, what they reject and what they warn about.
 
 use super::sheet::{INHERITED_ORIGIN, Setting, Sheet};
-use crate::domain::policy::Policy;
+use crate::domain::policy::{LateRetry, Policy};
 use crate::domain::time::parse_duration;
 
 /// A setting to which a preset gave another value than it would have without it.
@@ -36,6 +36,8 @@ pub(super) struct Preset {
     pub idle_timeout: &'static str,
     /// `None` if the level has no such limit.
     inactivity: Option<Force>,
+    /// Whether `late_retry` can be `answer`.
+    answers_late: bool,
     section: &'static str,
 }
 
@@ -47,6 +49,7 @@ pub(super) const PRESETS: &[&Preset] = &[
         // AAL1 requires no inactivity timeout, so it is the default of remembered sessions.
         idle_timeout: "14d",
         inactivity: None,
+        answers_late: true,
         section: "NIST SP 800-63B-4 §2.1.3",
     },
     &Preset {
@@ -55,6 +58,7 @@ pub(super) const PRESETS: &[&Preset] = &[
         overall: Force::Should,
         idle_timeout: "1h",
         inactivity: Some(Force::Should),
+        answers_late: false,
         section: "NIST SP 800-63B-4 §2.2.3",
     },
     &Preset {
@@ -63,6 +67,7 @@ pub(super) const PRESETS: &[&Preset] = &[
         overall: Force::Shall,
         idle_timeout: "15m",
         inactivity: Some(Force::Should),
+        answers_late: false,
         section: "NIST SP 800-63B-4 §2.3.3",
     },
 ];
@@ -75,9 +80,16 @@ impl Preset {
 
     /// Records a fault for each exceeded SHALL and a warning for each exceeded SHOULD. The limits
     /// apply to remembered sessions too: no cookie extends an authentication beyond the overall timeout
-    /// (§5.1).
+    /// (§5.1). Two levels refuse late retries that are answered: a spent token has no time limit then.
     pub fn judge(&self, sheet: &mut Sheet, table: &str, policy: &Policy) {
         let Self { name, section, .. } = self;
+        let origin = sheet.setting(&format!("{table}.preset"));
+        let origin = origin.map(|preset| format!(" ({})", preset.origin)).unwrap_or_default();
+        if policy.late_retry == LateRetry::Answer && !self.answers_late {
+            let rule = "a spent token is answered only within refresh_retry_window";
+            let rule = format!("expected \"end_session\" or \"refuse\": under preset {name}{origin} {rule}");
+            sheet.refuse(&format!("{table}.late_retry"), &rule);
+        }
         for (lifetimes, prefix) in [(policy.lifetimes, ""), (policy.remember, "remember.")] {
             let overall = (
                 "absolute_lifetime",
@@ -94,8 +106,6 @@ impl Preset {
                 };
                 match force {
                     Force::Shall => {
-                        let set = sheet.setting(&format!("{table}.preset"));
-                        let origin = set.map(|preset| format!(" ({})", preset.origin)).unwrap_or_default();
                         let rule = format!(
                             "expected at most {most:?}, as preset {name}{origin} requires ({section}, SHALL)"
                         );

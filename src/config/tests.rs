@@ -342,6 +342,11 @@ fn an_invalid_value_is_rejected_with_its_origin_and_what_would_be_valid() {
             "policy.kiosk.preset = \"AAL2\" (config.toml): expected one of: aal1, aal2, aal3",
         ),
         ("[policy.\"a b\"]\nidle_timeout = \"5m\"\n", "a policy's name has"),
+        (
+            "[policy.kiosk]\nlate_retry = \"answer\"\nrefresh_retry_window = \"0s\"\n",
+            "policy.kiosk.late_retry = \"answer\" (config.toml): expected \"end_session\" or \"refuse\": with a window of \"0s\" \
+             no retry is answered; policy.kiosk.refresh_retry_window is \"0s\" (config.toml)",
+        ),
     ] {
         let error = place(toml).error();
         assert!(error.contains(expected), "{toml}: {error}");

@@ -8,10 +8,11 @@ use super::access::{Authentication, TokenFormat};
 use super::cutoff::CutOffs;
 use super::end::End;
 use super::id::{ClientId, Hash, KeyId, Position, Salt};
+use super::policy::{LateRetry, Policy};
 use super::scope::ScopeSet;
 use super::time::{Moment, Timestamp};
 
-/// How often one spent token is answered again within its window.
+/// How often one spent token is answered again, within its window and after it.
 pub const RETRIES_MAX: u8 = 64;
 
 /// One chain of refresh tokens, for one client, scope and audience.
@@ -39,7 +40,7 @@ pub struct Family {
     pub previous: Option<Hash>,
     /// When it was opened or last rotated.
     pub refreshed_at: Timestamp,
-    /// While it is open, the previous token is answered with the current pair.
+    /// While it is open or kept, the previous token can be answered.
     pub window: Option<RetryWindow>,
 }
 
@@ -56,6 +57,12 @@ pub struct RetryWindow {
     pub retries: u8,
     /// What the access token of this generation was made from.
     pub stamp: Stamp,
+    /// Whether it is kept after its length, until the current token is used (`late_retry = "answer"`).
+    pub kept: bool,
+    /// Whether the previous token was answered after the window.
+    pub late: bool,
+    /// Whether the token before it was. Late answers in two successive generations are reuse.
+    pub after_late: bool,
 }
 
 /// A [`Moment`] as it is stored.
@@ -127,13 +134,18 @@ impl RetryWindow {
             let elapsed = now.elapsed_ms.saturating_sub(self.opened.elapsed_ms);
             Duration::from_millis(elapsed) < self.length
         } else {
-            self.opened.wall <= now.wall && now.wall < self.closes_at()
+            self.opened.wall <= now.wall && now.wall < self.opened.wall.plus(self.length)
         }
     }
 
-    /// When it closes by the wall clock; then it may be erased.
-    pub fn closes_at(&self) -> Timestamp {
-        self.opened.wall.plus(self.length)
+    /// Whether the previous token is answered though the window is closed.
+    pub fn answers_late(&self) -> bool {
+        self.kept && !self.after_late
+    }
+
+    /// When it may be erased by the wall clock: when it closes; one that is kept never.
+    pub fn erased_at(&self) -> Timestamp {
+        if self.kept { Timestamp::MAX } else { self.opened.wall.plus(self.length) }
     }
 }
 
@@ -174,7 +186,9 @@ impl Family {
     }
 
     /// Makes the successor current. The salt is stored only if the policy has a retry window.
-    pub(super) fn rotate(&mut self, presented: &PresentedToken, stamp: Stamp, length: Duration, now: Moment) {
+    pub(super) fn rotate(&mut self, presented: &PresentedToken, stamp: Stamp, policy: &Policy, now: Moment) {
+        let length = policy.refresh_retry_window;
+        let after_late = self.window.as_ref().is_some_and(|window| window.late);
         self.generation += 1;
         self.previous = Some(self.current);
         self.current = presented.successor;
@@ -185,6 +199,9 @@ impl Family {
             length,
             retries: 0,
             stamp,
+            kept: policy.late_retry == LateRetry::Answer,
+            late: false,
+            after_late,
         });
     }
 

@@ -46,6 +46,8 @@ names! {
         EndSession = "end_session",
         /// It is refused, and nothing else happens.
         Refuse = "refuse",
+        /// It gets the current refresh token and a fresh access token, until its successor is used.
+        Answer = "answer",
     }
 }
 
@@ -112,6 +114,12 @@ impl Policy {
                 "from \"0s\" (strict) to \"5m\", and at most half of access_token_ttl",
             );
         }
+        if self.late_retry == LateRetry::Answer && self.refresh_retry_window.is_zero() {
+            return fault(
+                "late_retry",
+                "\"end_session\" or \"refuse\": with a window of \"0s\" no retry is answered",
+            );
+        }
         for (lifetimes, idle_key, absolute_key) in [
             (self.lifetimes, "idle_timeout", "absolute_lifetime"),
             (self.remember, "remember.idle_timeout", "remember.absolute_lifetime"),
@@ -152,5 +160,8 @@ mod tests {
         assert_eq!(broken(|p| p.remember.idle_timeout = Duration::ZERO), "remember.idle_timeout");
         let strict = Policy { refresh_retry_window: Duration::ZERO, ..Policy::default() };
         assert_eq!(strict.validate(), Ok(()));
+        let late = |policy| Policy { late_retry: LateRetry::Answer, ..policy };
+        assert_eq!(late(Policy::default()).validate(), Ok(()));
+        assert_eq!(late(strict).validate().unwrap_err().key, "late_retry");
     }
 }

@@ -286,13 +286,18 @@ impl Session {
         Decision::with_events(!events.is_empty(), events)
     }
 
-    /// Reports once that a timeout has passed, when no unwritten use can contradict it; for the sweep.
+    /// Reports once that a timeout has passed, when no unwritten use can contradict it; for the sweep. Then the
+    /// secrets of a session that a cut-off ended are erased too.
     pub fn report_expiry(&mut self, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
-        if self.expiry_reported || now < self.due() || self.standing(now, cuts) != Standing::Expired {
+        let standing = self.standing(now, cuts);
+        if now < self.due() || standing == Standing::Active {
+            return vec![];
+        }
+        self.forget_secrets();
+        if self.expiry_reported || standing != Standing::Expired {
             return vec![];
         }
         self.expiry_reported = true;
-        self.forget_secrets();
         vec![self.event(EventKind::SessionExpired, now, ENGINE)]
     }
 

@@ -17,6 +17,9 @@ pub struct Timestamp(i64);
 const LAST_MILLIS: i64 = 253_402_207_200_000;
 
 impl Timestamp {
+    /// The last instant.
+    pub const MAX: Self = Self(LAST_MILLIS);
+
     /// The instant `millis` after 1970, clamped to what RFC 3339 can express in any time zone (1970 to the end
     /// of 9999).
     pub fn from_millis(millis: i64) -> Self {

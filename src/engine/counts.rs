@@ -74,6 +74,8 @@ names! {
         Rotated = "rotated",
         /// The same pair again.
         Retried = "retried",
+        /// The previous token was presented after its window: the same refresh token, and a fresh access token.
+        AnsweredLate = "answered_late",
         /// A spent token was presented: the session was ended.
         Reused = "reused",
         /// The previous token was presented after its window, and only refused.

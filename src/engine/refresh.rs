@@ -74,6 +74,7 @@ impl<S: Store> Engine<S> {
         });
         let decided = decided.await?.unwrap_or(Err(NotRefreshed::Inactive));
         self.counts.refreshes.one(match &decided {
+            Ok(refreshed) if refreshed.late => RefreshOutcome::AnsweredLate,
             Ok(refreshed) if refreshed.retried => RefreshOutcome::Retried,
             Ok(_) => RefreshOutcome::Rotated,
             Err(why) => (*why).into(),
@@ -86,8 +87,8 @@ impl<S: Store> Engine<S> {
         Ok(TokenPair { access, refresh_token })
     }
 
-    /// The access token of a generation. A retry gets the same one while it could still be issued, else a
-    /// fresh one (contract, section 6).
+    /// The access token of a generation. A retry within the window gets the same one while it could still be
+    /// issued, else a fresh one (contract, section 6).
     fn issue_for_refresh(
         &self,
         refreshed: &Refreshed,
@@ -99,7 +100,8 @@ impl<S: Store> Engine<S> {
         let family = session.family(refreshed.family).expect("the refresh was granted to this family");
         let id =
             self.opaque.token_id(link, &refreshed.salt, &refreshed.scope, &family.audience, stamp.format);
-        let (id, stamp) = if self.may_issue_again(session, client, &id, stamp, now) {
+        let same = !refreshed.late && self.may_issue_again(session, client, &id, stamp, now);
+        let (id, stamp) = if same {
             (id, stamp.clone())
         } else {
             (TokenId(self.clock.random()), self.stamp(session, client, now)?)

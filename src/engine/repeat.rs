@@ -68,7 +68,16 @@ impl<S: Store> Engine<S> {
         let incarnation = caller.incarnation().map(|client| client.created).unwrap_or_default();
         let name = self.opaque.opening_name(caller.name(), incarnation, &repeat.key);
         let id = self.opening_token_id(&salt, session, &stamp);
-        let window = RetryWindow { salt, opened: now.into(), length: REPEAT_WINDOW, retries: 0, stamp };
+        let window = RetryWindow {
+            salt,
+            opened: now.into(),
+            length: REPEAT_WINDOW,
+            retries: 0,
+            stamp,
+            kept: false,
+            late: false,
+            after_late: false,
+        };
         (Repeatable { name, request: repeat.request, window }, id)
     }
 

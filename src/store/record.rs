@@ -32,6 +32,8 @@ const VERSION: u8 = 1;
 const CLIENT_VERSION: u8 = 3;
 /// Version 2 added the reach, at the end.
 const EVENT_VERSION: u8 = 2;
+/// Version 2 added the three flags at the end.
+const WINDOW_VERSION: u8 = 2;
 /// Version (1) and checksum (4).
 const FRAME_BYTES: usize = 5;
 /// The text whose MAC identifies the master key.
@@ -87,7 +89,7 @@ impl Codec {
     }
 
     pub fn encode_data(&self, id: SessionId, data: &Data) -> Vec<u8> {
-        self.seal(&name("data", &id.0), data)
+        self.seal(VERSION, &name("data", &id.0), data)
     }
 
     pub fn decode_data(&self, id: SessionId, bytes: &[u8]) -> Decoded<Data> {
@@ -97,28 +99,37 @@ impl Codec {
 
     /// Sealed, because the window and the spent token together give the current token.
     pub fn encode_window(&self, key: &WindowKey, window: &RetryWindow) -> Vec<u8> {
-        self.seal(&name("windows", key), window)
+        self.seal(WINDOW_VERSION, &name("windows", key), window)
     }
 
     pub fn decode_window(&self, key: &WindowKey, bytes: &[u8]) -> Decoded<RetryWindow> {
-        self.open(&name("windows", key), bytes)
+        self.open_window(&name("windows", key), bytes)
     }
 
     /// Sealed, because the window and the caller's key together give the tokens.
     pub fn encode_repeat(&self, id: SessionId, window: &RetryWindow) -> Vec<u8> {
-        self.seal(&name("repeats", &id.0), window)
+        self.seal(WINDOW_VERSION, &name("repeats", &id.0), window)
     }
 
     pub fn decode_repeat(&self, id: SessionId, bytes: &[u8]) -> Decoded<RetryWindow> {
-        self.open(&name("repeats", &id.0), bytes)
+        self.open_window(&name("repeats", &id.0), bytes)
+    }
+
+    /// A window of version 1 has no flags.
+    fn open_window(&self, name: &[u8], bytes: &[u8]) -> Decoded<RetryWindow> {
+        let (version, sealed) = versioned(WINDOW_VERSION, bytes)?;
+        let mut opened = self.unseal(name, sealed)?;
+        if version == 1 {
+            opened.extend(postcard(&[false; 3]));
+        }
+        unpostcard(&opened)
     }
 
     /// The time is in clear before the sealed event, so that the sweep need not open it.
     pub fn encode_event(&self, position: u64, event: &Event) -> Vec<u8> {
         let at = event.at.millis().to_be_bytes();
         let mut bytes = at.to_vec();
-        bytes.push(EVENT_VERSION);
-        bytes.extend(self.sealer.seal(&event_name(at, position), &postcard(event)));
+        bytes.extend(self.seal(EVENT_VERSION, &event_name(at, position), event));
         bytes
     }
 
@@ -133,8 +144,8 @@ impl Codec {
         unpostcard(&opened)
     }
 
-    fn seal(&self, name: &[u8], value: &impl Serialize) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
+    fn seal(&self, version: u8, name: &[u8], value: &impl Serialize) -> Vec<u8> {
+        let mut bytes = vec![version];
         bytes.extend(self.sealer.seal(name, &postcard(value)));
         bytes
     }

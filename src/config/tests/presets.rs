@@ -174,3 +174,24 @@ fn a_preset_and_a_timeout_that_cannot_be_together_are_both_named() {
          policy.default.absolute_lifetime is \"30m\" (config.toml)"
     );
 }
+
+/// A stolen spent token would be answered for as long as its successor is unused.
+#[test]
+fn late_retries_are_not_answered_at_aal2_and_aal3() {
+    for preset in ["aal2", "aal3"] {
+        let own =
+            place(&format!("[policy.default]\npreset = \"{preset}\"\nlate_retry = \"answer\"\n")).error();
+        let expected = format!(
+            "policy.default.late_retry = \"answer\" (config.toml): expected \"end_session\" or \"refuse\": under preset {preset} (config.toml) \
+             a spent token is answered only within refresh_retry_window"
+        );
+        assert!(own.contains(&expected), "{own}");
+        let inherited = place(&format!(
+            "[policy.default]\nlate_retry = \"answer\"\n[policy.kiosk]\npreset = \"{preset}\"\n"
+        ));
+        let inherited = inherited.error();
+        assert!(inherited.contains("policy.kiosk.late_retry = \"answer\" (policy.default)"), "{inherited}");
+    }
+    place("[policy.default]\npreset = \"aal1\"\nlate_retry = \"answer\"\n").load();
+    place("[policy.default]\npreset = \"aal3\"\nlate_retry = \"refuse\"\n").load();
+}

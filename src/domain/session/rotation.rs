@@ -8,7 +8,7 @@ use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::end::{End, EndReason};
 use crate::domain::event::EventKind;
-use crate::domain::family::{ChainPosition, PresentedToken, RETRIES_MAX, Stamp};
+use crate::domain::family::{ChainPosition, PresentedToken, RETRIES_MAX, RetryWindow, Stamp};
 use crate::domain::id::{KeyId, Salt};
 use crate::domain::malformed::Malformed;
 use crate::domain::names::ENGINE;
@@ -55,6 +55,8 @@ pub struct Refreshed {
     pub stamp: Stamp,
     /// Whether the request was a retry.
     pub retried: bool,
+    /// Whether it was one after the window: its access token is a fresh one.
+    pub late: bool,
 }
 
 /// Why a refresh was refused. The caller learns it only where it can fix the request (TOK-18).
@@ -120,10 +122,11 @@ impl Session {
         match position {
             ChainPosition::Unknown => return self.rolled_back(now.wall),
             ChainPosition::Spent(behind) => return self.reused(refresh, behind, now.wall),
-            ChainPosition::Late if refresh.policy.late_retry == LateRetry::EndSession => {
-                return self.reused(refresh, 1, now.wall);
-            }
-            ChainPosition::Late => return refused(NotRefreshed::Late),
+            ChainPosition::Late => match refresh.policy.late_retry {
+                LateRetry::Refuse => return refused(NotRefreshed::Late),
+                LateRetry::Answer if family.window.as_ref().is_some_and(RetryWindow::answers_late) => {}
+                LateRetry::Answer | LateRetry::EndSession => return self.reused(refresh, 1, now.wall),
+            },
             ChainPosition::Current | ChainPosition::Retry => {}
         }
         let asked = match &refresh.scope {
@@ -141,10 +144,10 @@ impl Session {
             }
             Err(_) => return refused(NotRefreshed::Scope),
         };
-        if position == ChainPosition::Retry {
-            self.retry(index, scope)
-        } else {
+        if position == ChainPosition::Current {
             self.rotate(index, scope, refresh, now)
+        } else {
+            self.retry(index, scope, position == ChainPosition::Late, now.wall)
         }
     }
 
@@ -160,20 +163,23 @@ impl Session {
         }
         let format = refresh.client.access_token_format;
         let stamp = self.stamp(refresh.policy.access_token_ttl, refresh.key, format, now.wall);
-        self.families[index].rotate(
-            &refresh.presented,
-            stamp.clone(),
-            refresh.policy.refresh_retry_window,
-            now,
-        );
+        self.families[index].rotate(&refresh.presented, stamp.clone(), &refresh.policy, now);
         self.touch(now.wall);
         self.forget_old_revocations(now.wall);
-        self.granted(index, scope, refresh.presented.salt.clone(), stamp, false)
+        let (session, family) = (self.clone(), self.families[index].number);
+        let salt = refresh.presented.salt.clone();
+        Decision::answer(Ok(Refreshed { session, family, scope, salt, stamp, retried: false, late: false }))
     }
 
-    /// Answers the same pair again. Neither the generation, the window nor the idle timeout changes (ROT-08,
-    /// ROT-09).
-    fn retry(&mut self, index: usize, scope: ScopeSet) -> Decision<Result<Refreshed, NotRefreshed>> {
+    /// Answers the same pair again. Neither the generation nor the window changes (ROT-08). A late retry counts as
+    /// activity, one within the window does not (ROT-09).
+    fn retry(
+        &mut self,
+        index: usize,
+        scope: ScopeSet,
+        late: bool,
+        now: Timestamp,
+    ) -> Decision<Result<Refreshed, NotRefreshed>> {
         let Some(window) = &mut self.families[index].window else {
             return Decision::answer(Err(NotRefreshed::Inactive));
         };
@@ -181,20 +187,13 @@ impl Session {
             return Decision::answer(Err(NotRefreshed::TooManyRetries));
         }
         window.retries += 1;
+        window.late |= late;
         let (salt, stamp) = (window.salt.clone(), window.stamp.clone());
-        self.granted(index, scope, salt, stamp, true)
-    }
-
-    fn granted(
-        &self,
-        index: usize,
-        scope: ScopeSet,
-        salt: Salt,
-        stamp: Stamp,
-        retried: bool,
-    ) -> Decision<Result<Refreshed, NotRefreshed>> {
-        let family = self.families[index].number;
-        Decision::answer(Ok(Refreshed { session: self.clone(), family, scope, salt, stamp, retried }))
+        if late {
+            self.touch(now);
+        }
+        let (session, family) = (self.clone(), self.families[index].number);
+        Decision::answer(Ok(Refreshed { session, family, scope, salt, stamp, retried: true, late }))
     }
 
     fn reused(

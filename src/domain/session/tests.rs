@@ -109,7 +109,7 @@ pub(crate) fn session() -> Session {
 fn with_window() -> Session {
     let mut session = session();
     let stamp = session.stamp(Duration::from_secs(300), key(), TokenFormat::Paseto, at(0));
-    session.families[0].rotate(&token(0), stamp, Duration::from_secs(10), moment(0));
+    session.families[0].rotate(&token(0), stamp, &Policy::default(), moment(0));
     session
 }
 

@@ -190,7 +190,7 @@ fn chain<'a>(f: &'a Family, s: &'a Session) -> FamilyFields<'a> {
         current: f.current,
         previous: f.previous,
         refreshed_at: offset(f.refreshed_at, base),
-        window_closes_at: f.window.as_ref().map(|window| offset(window.closes_at(), base)),
+        window_closes_at: f.window.as_ref().map(|window| offset(window.erased_at(), base)),
     }
 }
 

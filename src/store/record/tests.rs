@@ -33,6 +33,9 @@ fn window() -> RetryWindow {
             format: TokenFormat::Jwt,
             claims_version: 2,
         },
+        kept: false,
+        late: true,
+        after_late: true,
     }
 }
 
@@ -252,6 +255,12 @@ fn a_client_of_version_2_never_ended_its_own_tokens() {
     let bytes = golden_v1("client of version 2");
     let expected = Client { tokens_from: Position(0), ..client() };
     assert_eq!(decode_client("app", &bytes, Position(7)), Ok(expected));
+}
+
+#[test]
+fn a_window_of_version_1_is_not_kept() {
+    let read = codec().decode_window(&window_key(at(70), session().id, 4), &golden_v1("window"));
+    assert_eq!(read, Ok(RetryWindow { late: false, after_late: false, ..window() }));
 }
 
 /// Whatever decays, wherever: it is noticed, and nothing panics.

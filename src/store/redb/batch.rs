@@ -334,7 +334,7 @@ impl<'t> Batch<'t> {
         old: &[(WindowKey, Option<&RetryWindow>)],
         session: &Session,
     ) -> Result<()> {
-        let keep = |family: u16, window: &RetryWindow| window_key(window.closes_at(), session.id, family);
+        let keep = |family: u16, window: &RetryWindow| window_key(window.erased_at(), session.id, family);
         let new: Vec<(WindowKey, &RetryWindow)> = session
             .families
             .iter()

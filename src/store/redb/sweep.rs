@@ -11,6 +11,7 @@ use super::{Result, StoreError, Sweep, Swept};
 use crate::domain::id::SessionId;
 use crate::domain::policy::RETRY_WINDOW_MAX;
 use crate::domain::session::REPEAT_WINDOW;
+use crate::domain::time::Timestamp;
 use crate::store::record::{event_time, ordered, window_key};
 
 /// The resolution of the times in session ids.
@@ -94,13 +95,15 @@ impl Batch<'_> {
     }
 
     /// Erases the salts of closed windows at the left edge, without writing a record. At the right edge it
-    /// erases windows that close later than a clock that never went back can have written.
+    /// erases windows that close later than a clock that never went back can have written. Windows that are kept
+    /// sort behind all of them.
     fn sweep_windows(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let now = sweep.now.wall;
         let closed = bound(now.millis() + 1);
-        let beyond = bound(now.plus(RETRY_WINDOW_MAX).millis() + 1);
+        let kept = bound(Timestamp::MAX.millis());
+        let beyond = bound(now.plus(RETRY_WINDOW_MAX).millis() + 1).min(kept);
         let windows = &self.tables.windows;
-        let edges = windows.range::<&[u8; 26]>(..&closed)?.chain(windows.range::<&[u8; 26]>(&beyond..)?);
+        let edges = windows.range::<&[u8; 26]>(..&closed)?.chain(windows.range::<&[u8; 26]>(&beyond..&kept)?);
         let keys = first(edges, sweep, swept)?;
         swept.windows += keys.len();
         for key in keys {

@@ -155,7 +155,16 @@ pub fn repeatable(session: Session, name: u8, request: u8) -> Opening {
         claims_version: 1,
     };
     let opened = Reading { wall: session.created_at, boot: 1, elapsed_ms: 0 };
-    let window = RetryWindow { salt: Salt([name; 32]), opened, length: REPEAT_WINDOW, retries: 0, stamp };
+    let window = RetryWindow {
+        salt: Salt([name; 32]),
+        opened,
+        length: REPEAT_WINDOW,
+        retries: 0,
+        stamp,
+        kept: false,
+        late: false,
+        after_late: false,
+    };
     let repeat = Some(Repeatable { name: Hash([name; 32]), request: Hash([request; 32]), window });
     Opening { repeat, ..opening(session) }
 }

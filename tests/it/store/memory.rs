@@ -213,6 +213,7 @@ impl Contents {
             let purge =
                 session.kept_until(sweep.retention, now, self.cuts()).is_some_and(|until| until <= now);
             if reported.is_empty() && !purge {
+                self.put(session);
                 continue;
             }
             if touched == max {
@@ -238,7 +239,7 @@ impl Contents {
             .flat_map(|session| &mut session.families)
             .map(|family| &mut family.window)
         {
-            let closes_at = window.as_ref().map(|window| window.closes_at());
+            let closes_at = window.as_ref().filter(|window| !window.kept).map(|window| window.erased_at());
             if closes_at.is_some_and(|at| at <= now || at > now.plus(RETRY_WINDOW_MAX)) {
                 if swept.windows == max {
                     swept.more = true;
@@ -248,7 +249,7 @@ impl Contents {
                 *window = None;
             }
         }
-        let closed = |window: &RetryWindow| window.closes_at() <= now || window.opened.wall > now;
+        let closed = |window: &RetryWindow| window.erased_at() <= now || window.opened.wall > now;
         let mut closed: Vec<SessionId> =
             self.repeats.iter().filter(|(_, window)| closed(window)).map(|(id, _)| *id).collect();
         swept.more |= closed.len() > max;

@@ -8,8 +8,9 @@ use crate::store::memory::Memory;
 use keyfob::domain::access::Claims;
 use keyfob::domain::client::Incarnation;
 use keyfob::domain::event::{Event, EventKind};
-use keyfob::domain::family::ChainPosition;
+use keyfob::domain::family::{ChainPosition, RETRIES_MAX};
 use keyfob::domain::id::{ClientId, Position, SessionId, TokenId};
+use keyfob::domain::policy::LateRetry;
 use keyfob::domain::session::{Changes, NotRefreshed, RevokedToken};
 use keyfob::domain::time::Moment;
 use keyfob::store::redb::Redb;
@@ -49,6 +50,8 @@ struct World {
     /// The positions at which a client's own tokens were issued, and of those the ones that must be dead.
     own_tokens: [BTreeSet<Position>; 2],
     dead_own_tokens: [BTreeSet<Position>; 2],
+    /// How often a family's generation was answered late.
+    late: HashMap<((SessionId, u16), u32), u8>,
     registered: HashMap<ClientId, Position>,
     /// Every incarnation of each client, in order of creation.
     incarnations: HashMap<usize, Vec<Incarnation>>,
@@ -219,13 +222,21 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
             world.own.insert(opened.id, 1);
             world.chains.insert((opened.id, 1), vec![first]);
         }
-        (Action::Refresh { token, .. }, Answer::Refreshed(Some(Ok((next, _, retried))))) => {
+        (Action::Refresh { token, policy, .. }, Answer::Refreshed(Some(Ok((next, _, [retried, late]))))) => {
             let key = (token.session, token.family);
             assert!(
                 !world.dead_sessions.contains(&token.session),
                 "a refresh succeeded after its session was ended"
             );
             assert!(!world.dead_families.contains(&key), "a refresh succeeded after its family was ended");
+            if *late {
+                assert_eq!(policy.late_retry, LateRetry::Answer);
+                let times = world.late.entry((key, next.generation)).or_default();
+                *times += 1;
+                assert!(*times <= RETRIES_MAX);
+                let before = world.late.get(&(key, next.generation - 1));
+                assert_eq!(before, None, "late in two successive generations");
+            }
             let chain = world.chains.get_mut(&key).unwrap();
             match chain.get(next.generation as usize) {
                 Some(known) => assert!(*retried && known == next, "a retry has the same answer"),

@@ -166,6 +166,73 @@ fn the_previous_token_after_its_window_is_reuse_unless_the_policy_only_refuses()
     lenient.changes_nothing_for(&session, 100 + WINDOW, &uncut(), NotRefreshed::Late);
 }
 
+fn answering(token: PresentedToken) -> Asked {
+    let mut asked = asked(token);
+    asked.policy.late_retry = LateRetry::Answer;
+    asked
+}
+
+/// A, previous after its window, under `late_retry = "answer"`: the same salt until the successor is used. It counts
+/// as activity, and at most 64 times.
+#[test]
+fn a_late_retry_is_answered_as_long_as_the_successor_is_unused() {
+    let mut session = fresh();
+    let first = answering(token(0)).of(&mut session, moment(100), &uncut()).answer.unwrap();
+    assert!(!first.retried && session.families[0].window.as_ref().unwrap().kept);
+    let before = session.clone();
+    for retry in 1..=RETRIES_MAX {
+        let seconds = 100 + WINDOW + 60 * i64::from(retry);
+        let decision = answering(token(0)).of(&mut session, moment(seconds), &uncut());
+        let again = decision.answer.unwrap();
+        assert_eq!(
+            (&again.salt, again.retried, again.late, decision.events),
+            (&first.salt, true, true, vec![])
+        );
+        let mut expected = before.clone();
+        expected.last_used_at = at(seconds);
+        let window = expected.families[0].window.as_mut().unwrap();
+        (window.retries, window.late) = (retry, true);
+        assert_eq!(session, expected);
+    }
+    answering(token(0)).changes_nothing_for(&session, 4_000, &uncut(), NotRefreshed::TooManyRetries);
+    let bad = Asked { scope: Some("admin".parse()), ..answering(token(0)) };
+    bad.changes_nothing_for(&session, 4_000, &uncut(), NotRefreshed::Scope);
+    refreshed(&mut session, 1, 4_000);
+    answering(token(0)).ends(&session, 4_001, NotRefreshed::Reused, EndReason::RefreshReuse);
+}
+
+/// The same, where the token before was answered late too; not where a generation lies between.
+#[test]
+fn late_answers_in_two_successive_generations_are_reuse() {
+    let mut session = fresh();
+    let mut ask = |generation, seconds| {
+        let answer = answering(token(generation)).of(&mut session, moment(seconds), &uncut()).answer;
+        (answer.unwrap().late, session.clone())
+    };
+    assert!(!ask(0, 0).0 && ask(0, 60).0 && !ask(1, 120).0);
+    let (late, spent) = ask(1, 121);
+    assert!(!late, "within the window it is a retry like any other");
+    let events =
+        answering(token(1)).ends(&spent, 120 + WINDOW, NotRefreshed::Reused, EndReason::RefreshReuse);
+    assert_eq!(events[0].generations_behind, Some(1));
+    assert!(!ask(2, 180).0 && ask(2, 240).0, "the one between was not answered late");
+}
+
+/// Without a salt that was kept for it a late retry is reuse; one that was kept is not answered under another policy.
+#[test]
+fn a_late_retry_is_answered_only_under_the_policy_of_both_moments() {
+    answering(token(0)).ends(&rotated(1, 100), 200, NotRefreshed::Reused, EndReason::RefreshReuse);
+    let mut erased = rotated(1, 100);
+    erased.families[0].window = None;
+    answering(token(0)).ends(&erased, 200, NotRefreshed::Reused, EndReason::RefreshReuse);
+    let mut kept = fresh();
+    answering(token(0)).of(&mut kept, moment(100), &uncut()).answer.unwrap();
+    asked(token(0)).ends(&kept, 200, NotRefreshed::Reused, EndReason::RefreshReuse);
+    let mut refusing = asked(token(0));
+    refusing.policy.late_retry = LateRetry::Refuse;
+    refusing.changes_nothing_for(&kept, 200, &uncut(), NotRefreshed::Late);
+}
+
 /// ROT-05, ROT-06, ROT-35. A and W, old: the session ends with all it issued, and the log says by what.
 #[test]
 fn an_old_token_ends_the_session_inside_the_window_and_after_it() {

@@ -14,6 +14,7 @@ use crate::harness::server::{Answer, Auth, Client, Server, text};
 
 mod clocks;
 mod forged;
+mod late;
 mod races;
 mod theft;
 

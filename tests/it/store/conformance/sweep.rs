@@ -7,7 +7,7 @@ use crate::store::memory::Memory;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::event::EventKind;
 use keyfob::domain::id::{Position, TokenId};
-use keyfob::domain::policy::Lifetimes;
+use keyfob::domain::policy::{LateRetry, Lifetimes, Policy};
 use keyfob::domain::session::{NotOpened, NotRefreshed, Renewal, RevokedToken, Session};
 use keyfob::store::{Lane, Opening, Store, Sweep};
 
@@ -24,6 +24,7 @@ every_backend! {
     a_window_that_no_honest_clock_wrote_is_erased
     a_rotation_erases_the_window_before_it
     the_salt_of_an_opening_is_erased_after_its_window_and_its_name_with_the_session
+    a_window_that_is_kept_outlives_the_sweep_and_not_its_session
     old_events_go_and_positions_go_on
     a_revocation_is_kept_beyond_its_tokens_expiry_as_long_as_its_event
     a_clock_that_was_ahead_makes_no_revoked_token_valid
@@ -193,6 +194,36 @@ async fn a_rotation_erases_the_window_before_it(store: Arc<impl Store>) {
     assert_eq!(store.sweep(sweep(60_000)).await.unwrap().windows, 1);
     assert_eq!(close(&*store, 1, 60_001).await, Some(true));
     assert_eq!(store.sweep(sweep(60_002)).await.unwrap().windows, 0);
+}
+
+/// `late_retry = "answer"`: no clock erases the salt; the next rotation does, and the end of the session, by a cut-off
+/// at the latest when it would have expired.
+async fn a_window_that_is_kept_outlives_the_sweep_and_not_its_session(store: Arc<impl Store>) {
+    let policy = Policy { late_retry: LateRetry::Answer, ..Policy::default() };
+    let ask = async |n, token: &Token, ms| {
+        let decide = refresh(token, "app", &policy, [9; 32], moment(ms));
+        store.update(session_id(n), Lane::Ordinary, decide).await.unwrap().unwrap().unwrap()
+    };
+    let window = async |n| store.session(session_id(n)).await.unwrap().unwrap().families[0].window.clone();
+    for n in [1, 2] {
+        open(&*store, n, "alice", "app").await;
+        ask(n, &Token::first(n), 1_000).await;
+    }
+    for ms in [0, 11_000, 1_500_000] {
+        assert_eq!(store.sweep(sweep(ms)).await.unwrap().windows, 0);
+    }
+    let late = ask(1, &Token::first(1), 1_500_000).await;
+    assert!(late.late && window(1).await.is_some_and(|window| window.late && window.retries == 1));
+    ask(1, &Token::first(1).successor(&late.salt.0), 1_500_001).await;
+    assert!(window(1).await.is_some_and(|window| !window.late && window.after_late && window.retries == 0));
+    assert_eq!(close(&*store, 1, 1_500_002).await, Some(true));
+    assert_eq!(window(1).await, None);
+    store.end_everything(event(EventKind::AllRevoked, 1_500_003)).await.unwrap();
+    let expired = 1_000 + IDLE + GRACE;
+    store.sweep(sweep(expired - 1)).await.unwrap();
+    assert!(window(2).await.is_some());
+    store.sweep(sweep(expired)).await.unwrap();
+    assert_eq!(window(2).await, None);
 }
 
 async fn old_events_go_and_positions_go_on(store: Arc<impl Store>) {

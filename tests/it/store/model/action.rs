@@ -19,11 +19,14 @@ use keyfob::store::{Lane, Opening, Result, Store, Sweep, Swept};
 use super::{CLIENTS, RETENTION, SUBJECTS};
 use crate::harness::fixture::*;
 
+/// The next token, what its access token is made from, and whether it was a retry, and a late one.
+type Granted = (Token, Stamp, [bool; 2]);
+
 /// What a step answered, on either store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     Opened(std::result::Result<Box<Session>, NotOpened>),
-    Refreshed(Option<std::result::Result<(Token, Stamp, bool), NotRefreshed>>),
+    Refreshed(Option<std::result::Result<Granted, NotRefreshed>>),
     Family(Option<Option<u16>>),
     /// Inside: whether it lived, and the family that it got.
     Renewed(Option<Option<Option<u16>>>),
@@ -69,7 +72,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
             Answer::Refreshed(answer.map(|granted| {
                 granted.map(|granted| {
                     assert!(granted.stamp.expires_at <= granted.session.expires_at.seconds());
-                    (successor.successor(&granted.salt.0), granted.stamp, granted.retried)
+                    (successor.successor(&granted.salt.0), granted.stamp, [granted.retried, granted.late])
                 })
             }))
         }

@@ -111,8 +111,13 @@ pub enum Which {
 }
 
 pub fn policy() -> impl Strategy<Value = Policy> {
-    (any::<bool>(), any::<bool>()).prop_map(|(refuse, strict)| Policy {
-        late_retry: if refuse { LateRetry::Refuse } else { LateRetry::EndSession },
+    let late_retry = prop_oneof![
+        1 => Just(LateRetry::Refuse),
+        1 => Just(LateRetry::EndSession),
+        4 => Just(LateRetry::Answer),
+    ];
+    (late_retry, any::<bool>()).prop_map(|(late_retry, strict)| Policy {
+        late_retry,
         refresh_retry_window: Duration::from_secs(if strict { 0 } else { 10 }),
         ..Policy::default()
     })
