@@ -47,6 +47,12 @@ struct Whole<'a> {
 }
 
 #[derive(Deserialize)]
+struct Checked<'a> {
+    #[serde(borrow)]
+    session: &'a RawValue,
+}
+
+#[derive(Deserialize)]
 struct Page<'a> {
     #[serde(borrow)]
     items: Vec<&'a RawValue>,
@@ -226,6 +232,10 @@ async fn round_trip(server: &Server, app: &Client, pairs: [&(Value, String); 4])
     }
     let who: Free = serde_json::from_slice(&who.body).unwrap();
     assert_eq!(who.claims.get(), later_text);
+    let body = format!(r#"{{"token":"{}"}}"#, whole.session_token);
+    let checked = send(server, Method::POST, "/v1/sessions/check", app, body).await.text();
+    let checked: Checked = serde_json::from_str(&checked).unwrap();
+    assert_free(checked.session.get(), later_text, Some(other_text));
     let refreshed = server.refresh(app, &whole.refresh_token).await.json();
     let access = text(&refreshed["access_token"]);
     assert_free(&payload(&access), later_text, None);
