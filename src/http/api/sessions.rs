@@ -230,13 +230,14 @@ impl<S: Store> SessionsApi<S> {
         /// The caller's reason, at most 256 bytes; recorded in the event log.
         reason: Query<Option<Text<NoteText>>>,
     ) -> Result<Json<EndedSessions>, Problem> {
-        let caller = authorization.caller(&self.engine).await?;
+        let authenticated = authorization.authenticate(&self.engine).await?;
+        let caller = authenticated.require()?;
         let (subject, except) =
             (subject.read()?.map(|parsed| parsed.0), except.read()?.map(|parsed| parsed.0));
         let reason = reason.read()?.map(|text| text.0);
         match (all.read()?, subject, except) {
             (Some(_), None, None) => {
-                self.engine.end_everything(&caller.require()?, reason).await?;
+                self.engine.end_everything(&authenticated.require()?, reason).await?;
                 Ok(Json(EndedSessions::All(EndedAll { ended: "all".into() })))
             }
             (None, Some(subject), except) => {

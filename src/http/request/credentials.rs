@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::domain::caller::{Granted, Needs};
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine::Engine;
-use crate::engine::authenticate::{PresentedCredentials, Source};
+use crate::engine::authenticate::{Authenticated, PresentedCredentials, Source};
 use crate::http::net::channel::Channel;
 use crate::http::net::peer::Peer;
 use crate::http::request::urlencoded::decode;
@@ -179,9 +179,14 @@ impl Authorization<BasicOrBearer> {
     /// The caller of a route at `/v1`, with the permission that the use case needs: a client by Basic or by its own
     /// bearer token, or the admin socket. Both are checked before the rest of the request.
     pub async fn caller<S: Store, P: Needs>(&self, engine: &Engine<S>) -> Result<Granted<P>, Problem> {
+        Ok(self.authenticate(engine).await?.require()?)
+    }
+
+    /// The same for a route whose permission depends on the request.
+    pub async fn authenticate<S: Store>(&self, engine: &Engine<S>) -> Result<Authenticated, Problem> {
         let form = ClientFormFields::default();
         let credentials = merge(&self.header, &form)?;
-        Ok(engine.authenticate(credentials, self.source).await?.require()?)
+        Ok(engine.authenticate(credentials, self.source).await?)
     }
 }
 

@@ -282,7 +282,8 @@ async fn a_wrong_body_names_its_field() {
     assert_eq!(none["items"], json!([]));
 }
 
-/// What only an administrator may do is 403 to every other client, and to none 401.
+/// What only an administrator may do is 403 to every other client, with the challenge of RFC 6750 §3.1 to a bearer
+/// (BER-07), and to none 401.
 #[tokio::test]
 async fn administration_is_for_administrators() {
     let server = Server::start().await;
@@ -307,7 +308,11 @@ async fn administration_is_for_administrators() {
         (Method::DELETE, &*key, json!(null)),
     ] {
         for auth in [Auth::Basic(&app), Auth::Bearer(&own)] {
-            server.json(method.clone(), path, auth, body.clone()).await.assert_problem(403, None);
+            let answer = server.json(method.clone(), path, auth, body.clone()).await;
+            answer.assert_problem(403, None);
+            let told = matches!(auth, Auth::Bearer(_))
+                .then_some(r#"Bearer realm="keyfob", error="insufficient_scope""#);
+            assert_eq!(answer.challenges(), told.as_slice(), "{method} {path}");
         }
         server.json(method.clone(), path, Auth::None, body).await.assert_problem(401, None);
     }
