@@ -71,6 +71,7 @@ pub const ROUTES: &[(&str, &str, Access)] = {
         ("PATCH",  "/v1/clients/{id}",                        Needs(Admin)),
         ("DELETE", "/v1/clients/{id}",                        Needs(Admin)),
         ("POST",   "/v1/clients/{id}/secret",                 Needs(Admin)),
+        ("POST",   "/v1/clients/{id}/tokens/revoke",          Needs(Admin)),
         ("GET",    "/v1/keys",                                Needs(Admin)),
         ("POST",   "/v1/keys/rotate",                         Needs(Admin)),
         ("DELETE", "/v1/keys/{kid}",                          Needs(Admin)),

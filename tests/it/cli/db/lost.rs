@@ -41,8 +41,8 @@ impl House {
         if self.introspect(client, token)["active"] == json!(true) { "active" } else { "inactive" }
     }
 
-    fn own_token(&self) -> Value {
-        self.server().form("/oauth2/token", Some(&self.app), &[("grant_type", "client_credentials")]).json()["access_token"].clone()
+    fn own_token(&self, client: &Client) -> Value {
+        self.server().form("/oauth2/token", Some(client), &[("grant_type", "client_credentials")]).json()["access_token"].clone()
     }
 
     fn end(&self, row: &Row) {
@@ -100,7 +100,7 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
     let ended = house.row("before", "it had logged out before the backup", &house.app);
     house.end(&ended);
     let deleted = house.row("before", "its client was deleted", &doomed);
-    let own_before = house.own_token();
+    let own_before = house.own_token(&house.app);
     for row in [&untouched, &revoked, &deleted] {
         assert_eq!(house.active(&row.client, &row.opened["access_token"]), "active");
     }
@@ -122,11 +122,11 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
     says(house.path(), &["client", "create", "newcomer"]);
     let keys_before = house.json(&["key", "list"]);
     says(house.path(), &["key", "revoke", &text(&keys_before[0]["kid"])]);
-    let own_after = house.own_token();
     let rotated_secret = Client {
         secret: text(&house.json(&["client", "rotate-secret", "app"])["client_secret"]),
         ..house.app.clone()
     };
+    let own_after = house.own_token(&rotated_secret);
     assert_eq!(house.active(&rotated_secret, &own_after), "active");
     let lost = text(&house.events("?limit=200")["head"]);
 
