@@ -75,7 +75,7 @@ impl<'t> Batch<'t> {
         state: &'t mut WriterState,
     ) -> Result<Self> {
         Ok(Self {
-            tables: Tables::open(transaction)?,
+            tables: Tables::of(transaction),
             codec,
             state,
             broken: None,
@@ -90,10 +90,10 @@ impl<'t> Batch<'t> {
     pub fn finish(mut self) -> Result<Option<Vec<SessionId>>> {
         if self.changed {
             let head = self.state.cuts.head.0.to_be_bytes();
-            if self.tables.meta.get(HEAD)?.is_none_or(|old| old.value() != head) {
-                self.tables.meta.insert(HEAD, &head[..])?;
+            if self.tables.meta.open()?.get(HEAD)?.is_none_or(|old| old.value() != head) {
+                self.tables.meta.open()?.insert(HEAD, &head[..])?;
             }
-            self.state.active.write(&mut self.tables.active_counts)?;
+            self.state.active.write(self.tables.active_counts.open()?)?;
         }
         Ok(self.changed.then_some(self.touched))
     }
@@ -116,7 +116,7 @@ impl<'t> Batch<'t> {
         if let Some(repeated) = repeated {
             return Ok(Err(NotOpened::Repeated(Box::new(repeated))));
         }
-        if self.tables.sessions.get(&session.id.0)?.is_some() {
+        if self.tables.sessions.open()?.get(&session.id.0)?.is_some() {
             return Err(corrupt(SESSIONS.name(), session.id, "a session with this id already exists"));
         }
         if let Some(cap) = cap {
@@ -135,10 +135,11 @@ impl<'t> Batch<'t> {
         let issued = self.state.cuts.head.next();
         session.issued = issued;
         session.families.iter_mut().for_each(|family| family.issued = issued);
-        self.tables.subjects.insert(&self.subject_key(&session), ())?;
+        let of_subject = self.subject_key(&session);
+        self.tables.subjects.open()?.insert(&of_subject, ())?;
         self.index_active(None, Some(&session))?;
         let slot = session.due();
-        self.tables.expiry.insert(&dated_key(slot.millis(), session.id.0), ())?;
+        self.tables.expiry.open()?.insert(&dated_key(slot.millis(), session.id.0), ())?;
         self.put_session(&session, slot)?;
         self.replace_windows(&[], &session)?;
         self.put_data(session.id, data)?;
@@ -151,12 +152,13 @@ impl<'t> Batch<'t> {
     }
 
     /// The opening of this name, if its session is still stored.
-    fn repeated(&self, name: &Hash) -> Result<Option<Repeated>> {
-        let Some(bytes) = self.tables.opening_keys.get(&name.0)? else { return Ok(None) };
-        let (id, request) = record::decode_key_use(name, bytes.value())
-            .map_err(|fault| corrupt(OPENING_KEYS.name(), Hex(&name.0), fault))?;
+    fn repeated(&mut self, name: &Hash) -> Result<Option<Repeated>> {
+        let used = self.tables.opening_keys.open()?.get(&name.0)?;
+        let used = used.map(|bytes| record::decode_key_use(name, bytes.value())).transpose();
+        let used = used.map_err(|fault| corrupt(OPENING_KEYS.name(), Hex(&name.0), fault))?;
+        let Some((id, request)) = used else { return Ok(None) };
         let Some(Loaded { session, .. }) = self.load(id)? else { return Ok(None) };
-        let window = self.tables.repeats.get(&id.0)?;
+        let window = self.tables.repeats.open()?.get(&id.0)?;
         let window = window.map(|bytes| self.codec.decode_repeat(id, bytes.value())).transpose();
         let window = window.map_err(|fault| corrupt(REPEATS.name(), id, fault))?;
         Ok(Some(Repeated { session, request, window }))
@@ -164,15 +166,15 @@ impl<'t> Batch<'t> {
 
     fn put_repeat(&mut self, id: SessionId, repeat: &Repeatable) -> Result<()> {
         let used = record::encode_key_use(&repeat.name, &(id, repeat.request));
-        self.tables.opening_keys.insert(&repeat.name.0, &*used)?;
-        self.tables.opened_by_key.insert(&id.0, &repeat.name.0)?;
-        self.tables.repeats.insert(&id.0, &*self.codec.encode_repeat(id, &repeat.window))?;
+        self.tables.opening_keys.open()?.insert(&repeat.name.0, &*used)?;
+        self.tables.opened_by_key.open()?.insert(&id.0, &repeat.name.0)?;
+        self.tables.repeats.open()?.insert(&id.0, &*self.codec.encode_repeat(id, &repeat.window))?;
         Ok(())
     }
 
     pub fn end_everything(&mut self, event: Event) -> Result<()> {
         let cut = CutOff { position: self.state.cuts.head.next(), at: event.at, by: event.by.clone() };
-        self.tables.cut_offs.insert("", &*record::encode_cut_off("", &cut))?;
+        self.tables.cut_offs.open()?.insert("", &*record::encode_cut_off("", &cut))?;
         self.state.cuts.everything = Some(cut);
         self.state.uncommitted.ended(EndReason::AllRevoked, self.state.active.all_cut_off());
         self.state.registry_changed = true;
@@ -196,7 +198,7 @@ impl<'t> Batch<'t> {
             match (before, after) {
                 (_, Some(client)) => {
                     self.state.cuts.registered.insert(id.clone(), client.incarnation);
-                    self.tables.clients.insert(id.as_str(), &*record::encode_client(&client))?;
+                    self.tables.clients.open()?.insert(id.as_str(), &*record::encode_client(&client))?;
                     self.state.clients.insert(id, Arc::new(client));
                 }
                 (Some(before), None) => self.delete_client(id, &before, decision.events.first())?,
@@ -214,8 +216,8 @@ impl<'t> Batch<'t> {
     fn delete_client(&mut self, id: ClientId, before: &Client, event: Option<&Event>) -> Result<()> {
         let (at, by) = event.map_or((before.updated_at, ENGINE.into()), |event| (event.at, event.by.clone()));
         let cut = CutOff { position: self.state.cuts.head.next(), at, by };
-        self.tables.clients.remove(id.as_str())?;
-        self.tables.cut_offs.insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut))?;
+        self.tables.clients.open()?.remove(id.as_str())?;
+        self.tables.cut_offs.open()?.insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut))?;
         self.state.clients.remove(&id);
         self.state.cuts.registered.remove(&id);
         self.state.uncommitted.ended(EndReason::ClientDeleted, self.state.active.client_cut_off(&id));
@@ -224,11 +226,11 @@ impl<'t> Batch<'t> {
     }
 
     pub fn update_keys<T>(&mut self, decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T>) -> Result<T> {
-        let before = tables::signing_keys(&self.tables.meta)?;
+        let before = tables::signing_keys(self.tables.meta.open()?)?;
         let mut after = before.clone();
         let decision = decide(&mut after);
         if after != before {
-            self.tables.meta.insert(KEYS, &*record::encode_keys(&after))?;
+            self.tables.meta.open()?.insert(KEYS, &*record::encode_keys(&after))?;
             self.changed = true;
         }
         self.append(&decision.events)?;
@@ -237,26 +239,27 @@ impl<'t> Batch<'t> {
 
     pub fn revoke_token(&mut self, token: RevokedToken, event: Event) -> Result<bool> {
         let key = dated_key(token.expires_at, token.id.0);
-        if token.counts_as_revoked(tables::revoked_until(&self.tables.meta)?)
-            || self.tables.revoked.get(&key)?.is_some()
+        if token.counts_as_revoked(tables::revoked_until(self.tables.meta.open()?)?)
+            || self.tables.revoked.open()?.get(&key)?.is_some()
         {
             return Ok(false);
         }
-        self.tables.revoked.insert(&key, ())?;
+        self.tables.revoked.open()?.insert(&key, ())?;
         self.append(&[event])?;
         Ok(true)
     }
 
-    pub(super) fn load(&self, id: SessionId) -> Result<Option<Loaded>> {
-        tables::load(self.codec, &self.tables.sessions, &self.tables.windows, id)
+    pub(super) fn load(&mut self, id: SessionId) -> Result<Option<Loaded>> {
+        tables::load(self.codec, self.tables.sessions.open()?, self.tables.windows.open()?, id)
     }
 
     /// The sessions of the same subject and client that may be active; none if they are too few for the cap to
     /// matter.
-    fn load_peers(&self, session: &Session, cap: Cap) -> Result<Vec<Loaded>> {
+    fn load_peers(&mut self, session: &Session, cap: Cap) -> Result<Vec<Loaded>> {
         let (subject, client) =
             (self.codec.subject_index(&session.subject), self.codec.client_index(&session.client_id));
-        let ids = tables::active_of_subject(&self.tables.active, subject, Some(client), None, usize::MAX)?;
+        let ids =
+            tables::active_of_subject(self.tables.active.open()?, subject, Some(client), None, usize::MAX)?;
         if ids.len() < cap.sessions_max as usize {
             return Ok(vec![]);
         }
@@ -269,9 +272,9 @@ impl<'t> Batch<'t> {
         if let Some(session) = before.or(after).filter(|_| was != is) {
             let key = tables::active_key_of(self.codec, session);
             if is {
-                self.tables.active.insert(&key, ())?;
+                self.tables.active.open()?.insert(&key, ())?;
             } else {
-                self.tables.active.remove(&key)?;
+                self.tables.active.open()?.remove(&key)?;
             }
             self.changed = true;
         }
@@ -302,15 +305,15 @@ impl<'t> Batch<'t> {
     /// Writes a session, its entries in the indexes, and its windows.
     pub(super) fn replace(&mut self, before: &Loaded, after: &Session, slot: Timestamp) -> Result<()> {
         if slot != before.slot {
-            self.tables.expiry.remove(&dated_key(before.slot.millis(), after.id.0))?;
-            self.tables.expiry.insert(&dated_key(slot.millis(), after.id.0), ())?;
+            self.tables.expiry.open()?.remove(&dated_key(before.slot.millis(), after.id.0))?;
+            self.tables.expiry.open()?.insert(&dated_key(slot.millis(), after.id.0), ())?;
             self.changed = true;
         }
         self.put_session(after, slot)?;
         self.index_active(Some(&before.session), Some(after))?;
         self.state.active.became(&before.session, Some(after), &self.state.cuts);
         if before.session.is_as_opened() && !after.is_as_opened() {
-            self.tables.repeats.remove(&after.id.0)?;
+            self.tables.repeats.open()?.remove(&after.id.0)?;
         }
         let mut old: Vec<(WindowKey, Option<&RetryWindow>)> = vec![];
         for at in &before.windows {
@@ -320,12 +323,11 @@ impl<'t> Batch<'t> {
         self.replace_windows(&old, after)
     }
 
-    /// Writes the record unless the stored bytes are the same.
     fn put_session(&mut self, session: &Session, slot: Timestamp) -> Result<()> {
         self.touched.push(session.id);
         self.state.subject_updates.note(self.codec, session);
-        let bytes = self.codec.encode_session(session, slot);
-        self.changed |= put(&mut self.tables.sessions, session.id, &bytes)?;
+        self.tables.sessions.open()?.insert(&session.id.0, &*self.codec.encode_session(session, slot))?;
+        self.changed = true;
         Ok(())
     }
 
@@ -341,11 +343,11 @@ impl<'t> Batch<'t> {
             .filter_map(|f| f.window.as_ref().map(|window| (keep(f.number, window), window)))
             .collect();
         for (key, _) in old.iter().filter(|(key, _)| !new.iter().any(|(kept, _)| kept == key)) {
-            self.changed |= self.tables.windows.remove(key)?.is_some();
+            self.changed |= self.tables.windows.open()?.remove(key)?.is_some();
         }
         for (key, window) in new {
             if !old.contains(&(key, Some(window))) {
-                self.tables.windows.insert(&key, &*self.codec.encode_window(&key, window))?;
+                self.tables.windows.open()?.insert(&key, &*self.codec.encode_window(&key, window))?;
                 self.changed = true;
             }
         }
@@ -354,7 +356,7 @@ impl<'t> Batch<'t> {
 
     fn put_data(&mut self, id: SessionId, data: Option<Data>) -> Result<()> {
         let Some(data) = data else { return Ok(()) };
-        self.changed |= put(&mut self.tables.data, id, &self.codec.encode_data(id, &data))?;
+        self.changed |= put(self.tables.data.open()?, id, &self.codec.encode_data(id, &data))?;
         Ok(())
     }
 
@@ -362,7 +364,11 @@ impl<'t> Batch<'t> {
     pub(super) fn append(&mut self, events: &[Event]) -> Result<()> {
         for event in events {
             let position = self.state.cuts.head.next();
-            let old = self.tables.events.insert(position.0, &*self.codec.encode_event(position.0, event))?;
+            let old = self
+                .tables
+                .events
+                .open()?
+                .insert(position.0, &*self.codec.encode_event(position.0, event))?;
             if old.is_some() {
                 let taken =
                     format!("table {} already has an event at position {}", EVENTS.name(), position.0);

@@ -131,10 +131,11 @@ fn format_of(version: u32) -> Vec<u8> {
 
 fn mark(db: &Database, codec: &Codec) -> super::Result<()> {
     let transaction = begin(db)?;
-    let mut tables = Tables::open(&transaction)?;
-    tables.meta.insert(FORMAT, &*format_of(FORMAT_VERSION))?;
-    tables.meta.insert(KEY_CHECK, &codec.key_check()[..])?;
-    tables.meta.insert(HEAD, &0_u64.to_be_bytes()[..])?;
+    Tables::create(&transaction)?;
+    let mut tables = Tables::of(&transaction);
+    tables.meta.open()?.insert(FORMAT, &*format_of(FORMAT_VERSION))?;
+    tables.meta.open()?.insert(KEY_CHECK, &codec.key_check()[..])?;
+    tables.meta.open()?.insert(HEAD, &0_u64.to_be_bytes()[..])?;
     drop(tables);
     Ok(transaction.commit()?)
 }
@@ -195,9 +196,9 @@ fn read_active(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<Ac
     let (sessions, windows) = (read.open_table(SESSIONS)?, read.open_table(WINDOWS)?);
     let mut active = ActiveCounts::count(codec, &sessions, &windows, cuts)?;
     let transaction = begin(db)?;
-    let mut tables = Tables::open(&transaction)?;
-    tables.active_counts.retain(|_, _| false)?;
-    active.write(&mut tables.active_counts)?;
+    let mut tables = Tables::of(&transaction);
+    tables.active_counts.open()?.retain(|_, _| false)?;
+    active.write(tables.active_counts.open()?)?;
     drop(tables);
     transaction.commit()?;
     Ok(active)

@@ -130,7 +130,7 @@ impl Restoring {
     pub fn filled(&mut self) -> std::result::Result<(), RestoreError> {
         self.flush()?;
         if let Some(transaction) = self.transaction.take() {
-            Tables::open(&transaction)?;
+            Tables::create(&transaction)?;
             transaction.commit()?;
         }
         let format = recognise_existing(&self.db.begin_read()?, &self.codec)?;
@@ -155,17 +155,20 @@ impl Restoring {
         let Self { db, path, codec, .. } = self;
         let mut state = read_state(&db.begin_read()?)?;
         let transaction = begin(&db)?;
-        let mut tables = Tables::open(&transaction)?;
-        let oldest =
-            tables.events.first()?.map_or(state.cuts.head, |(position, _)| Position(position.value()));
+        let mut tables = Tables::of(&transaction);
+        let oldest = tables
+            .events
+            .open()?
+            .first()?
+            .map_or(state.cuts.head, |(position, _)| Position(position.value()));
         let began = state.epochs.begin(state.cuts.head, oldest, lost, event.at, chance);
         let cut = CutOff { position: began, at: event.at, by: event.by.clone() };
-        tables.cut_offs.insert(RESTORED, &*record::encode_cut_off(RESTORED, &cut))?;
-        tables.meta.insert(KEYS, &*record::encode_keys(keys))?;
-        tables.meta.insert(EPOCHS, &*record::encode_epochs(&state.epochs))?;
-        tables.meta.insert(HEAD, &began.0.to_be_bytes()[..])?;
-        tables.active_counts.retain(|_, _| false)?;
-        tables.events.insert(began.0, &*codec.encode_event(began.0, event))?;
+        tables.cut_offs.open()?.insert(RESTORED, &*record::encode_cut_off(RESTORED, &cut))?;
+        tables.meta.open()?.insert(KEYS, &*record::encode_keys(keys))?;
+        tables.meta.open()?.insert(EPOCHS, &*record::encode_epochs(&state.epochs))?;
+        tables.meta.open()?.insert(HEAD, &began.0.to_be_bytes()[..])?;
+        tables.active_counts.open()?.retain(|_, _| false)?;
+        tables.events.open()?.insert(began.0, &*codec.encode_event(began.0, event))?;
         drop(tables);
         transaction.commit()?;
         drop(db);

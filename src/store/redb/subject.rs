@@ -60,7 +60,7 @@ impl Batch<'_> {
         let last = active_key(subject, [0xff; 16], SessionId([0xff; 16]));
         let range = (Bound::Excluded(&first), Bound::Included(&last));
         let mut keys = vec![];
-        for entry in self.tables.active.range::<&[u8; 48]>(range)?.take(SLICE + 1) {
+        for entry in self.tables.active.open()?.range::<&[u8; 48]>(range)?.take(SLICE + 1) {
             keys.push(*entry?.0.value());
         }
         let more = keys.len() > SLICE;

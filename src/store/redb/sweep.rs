@@ -32,7 +32,7 @@ impl Batch<'_> {
 
     fn sweep_sessions(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let end = dated_key(sweep.now.wall.millis(), [0xff; 16]);
-        for key in first(self.tables.expiry.range::<&[u8; 24]>(..=&end)?, sweep, swept)? {
+        for key in first(self.tables.expiry.open()?.range::<&[u8; 24]>(..=&end)?, sweep, swept)? {
             self.sweep_session(key, sweep, swept)?;
         }
         Ok(())
@@ -74,22 +74,23 @@ impl Batch<'_> {
         self.touched.push(loaded.session.id);
         self.index_active(Some(&loaded.session), None)?;
         self.state.active.became(&loaded.session, None, &self.state.cuts);
-        self.tables.sessions.remove(&id)?;
-        self.tables.data.remove(&id)?;
-        self.tables.repeats.remove(&id)?;
-        let name = self.tables.opened_by_key.remove(&id)?.map(|name| *name.value());
+        self.tables.sessions.open()?.remove(&id)?;
+        self.tables.data.open()?.remove(&id)?;
+        self.tables.repeats.open()?.remove(&id)?;
+        let name = self.tables.opened_by_key.open()?.remove(&id)?.map(|name| *name.value());
         if let Some(name) = name {
-            self.tables.opening_keys.remove(&name)?;
+            self.tables.opening_keys.open()?.remove(&name)?;
         }
-        self.tables.subjects.remove(&self.subject_key(&loaded.session))?;
+        let of_subject = self.subject_key(&loaded.session);
+        self.tables.subjects.open()?.remove(&of_subject)?;
         for at in &loaded.windows {
-            self.tables.windows.remove(&window_key(at.closes_at, loaded.session.id, at.family))?;
+            self.tables.windows.open()?.remove(&window_key(at.closes_at, loaded.session.id, at.family))?;
         }
         self.drop_entry(dated_key(loaded.slot.millis(), id))
     }
 
     fn drop_entry(&mut self, key: [u8; 24]) -> Result<()> {
-        self.tables.expiry.remove(&key)?;
+        self.tables.expiry.open()?.remove(&key)?;
         self.changed = true;
         Ok(())
     }
@@ -102,12 +103,12 @@ impl Batch<'_> {
         let closed = bound(now.millis() + 1);
         let kept = bound(Timestamp::MAX.millis());
         let beyond = bound(now.plus(RETRY_WINDOW_MAX).millis() + 1).min(kept);
-        let windows = &self.tables.windows;
+        let windows = self.tables.windows.open()?;
         let edges = windows.range::<&[u8; 26]>(..&closed)?.chain(windows.range::<&[u8; 26]>(&beyond..&kept)?);
         let keys = first(edges, sweep, swept)?;
         swept.windows += keys.len();
         for key in keys {
-            self.tables.windows.remove(&key)?;
+            self.tables.windows.open()?.remove(&key)?;
             self.changed = true;
         }
         Ok(())
@@ -118,12 +119,12 @@ impl Batch<'_> {
         let now = sweep.now.wall;
         let closed = SessionId::new(now.minus(REPEAT_WINDOW).plus(MILLISECOND), &[0; 10]);
         let beyond = SessionId::new(now.plus(MILLISECOND), &[0; 10]);
-        let repeats = &self.tables.repeats;
+        let repeats = self.tables.repeats.open()?;
         let edges = repeats.range::<&[u8; 16]>(..&closed.0)?.chain(repeats.range::<&[u8; 16]>(&beyond.0..)?);
         let ids = first(edges, sweep, swept)?;
         swept.windows += ids.len();
         for id in ids {
-            self.tables.repeats.remove(&id)?;
+            self.tables.repeats.open()?.remove(&id)?;
             self.changed = true;
         }
         Ok(())
@@ -131,7 +132,7 @@ impl Batch<'_> {
 
     fn sweep_events(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let mut old = vec![];
-        for entry in self.tables.events.iter()?.take(sweep.entries_max + 1) {
+        for entry in self.tables.events.open()?.iter()?.take(sweep.entries_max + 1) {
             let (position, bytes) = entry?;
             match event_time(bytes.value()) {
                 Ok(at) if at.plus(sweep.retention) > sweep.now.wall => break,
@@ -147,7 +148,7 @@ impl Batch<'_> {
         old.truncate(sweep.entries_max);
         swept.events += old.len();
         for position in old {
-            self.tables.events.remove(position)?;
+            self.tables.events.open()?.remove(position)?;
             self.changed = true;
         }
         Ok(())
@@ -157,14 +158,14 @@ impl Batch<'_> {
     /// ever: by a clock that was ahead and went back they have not expired.
     fn sweep_tokens(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let end = dated_key(sweep.now.wall.minus(sweep.retention).seconds(), [0xff; 16]);
-        let expired = first(self.tables.revoked.range::<&[u8; 24]>(..=&end)?, sweep, swept)?;
+        let expired = first(self.tables.revoked.open()?.range::<&[u8; 24]>(..=&end)?, sweep, swept)?;
         swept.tokens += expired.len();
         if let Some(key) = expired.last() {
-            let last = number_at_start(key).max(revoked_until(&self.tables.meta)?);
-            self.tables.meta.insert(REVOKED_UNTIL, &last.to_be_bytes()[..])?;
+            let last = number_at_start(key).max(revoked_until(self.tables.meta.open()?)?);
+            self.tables.meta.open()?.insert(REVOKED_UNTIL, &last.to_be_bytes()[..])?;
         }
         for key in expired {
-            self.tables.revoked.remove(&key)?;
+            self.tables.revoked.open()?.remove(&key)?;
             self.changed = true;
         }
         Ok(())

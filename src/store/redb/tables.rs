@@ -36,13 +36,18 @@ macro_rules! tables {
             Ok(())
         }
 
-        /// Every table, open for writing in one transaction.
-        pub(super) struct Tables<'t> { $(pub $field: Table<'t, $key, $value>),+ }
+        /// Every table, for writing in one transaction.
+        pub(super) struct Tables<'t> { $(pub $field: OnUse<'t, $key, $value>),+ }
 
         impl<'t> Tables<'t> {
+            pub fn of(transaction: &'t WriteTransaction) -> Self {
+                Self { $($field: OnUse { transaction, definition: $table, table: None }),+ }
+            }
+
             /// Creates the tables that do not exist.
-            pub fn open(transaction: &'t WriteTransaction) -> Result<Self> {
-                Ok(Self { $($field: transaction.open_table($table)?),+ })
+            pub fn create(transaction: &WriteTransaction) -> Result<()> {
+                $(transaction.open_table($table)?;)+
+                Ok(())
             }
         }
     };
@@ -98,6 +103,22 @@ pub(super) const EPOCHS: &str = "epochs";
 
 /// The name of the cut-off of the last restore. No client can have it.
 pub(super) const RESTORED: &str = "/restored";
+
+/// A table that is opened when it is first used: most transactions need only a few.
+pub(super) struct OnUse<'t, K: redb::Key + 'static, V: redb::Value + 'static> {
+    transaction: &'t WriteTransaction,
+    definition: Definition<K, V>,
+    table: Option<Table<'t, K, V>>,
+}
+
+impl<'t, K: redb::Key + 'static, V: redb::Value + 'static> OnUse<'t, K, V> {
+    pub fn open(&mut self) -> Result<&mut Table<'t, K, V>> {
+        match &mut self.table {
+            Some(table) => Ok(table),
+            unopened => Ok(unopened.insert(self.transaction.open_table(self.definition)?)),
+        }
+    }
+}
 
 /// Visits every table, whatever its types.
 pub(super) trait Visit {

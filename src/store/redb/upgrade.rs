@@ -24,16 +24,16 @@ pub(super) fn upgrade_from_1(db: &Database, codec: &Codec, format: &[u8]) -> Res
     let mut after = None;
     loop {
         let transaction = begin(db)?;
-        let mut tables = Tables::open(&transaction)?;
+        let mut tables = Tables::of(&transaction);
         let first = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = None;
-        for entry in tables.sessions.range::<&[u8; 16]>((first, Bound::Unbounded))?.take(SLICE) {
+        for entry in tables.sessions.open()?.range::<&[u8; 16]>((first, Bound::Unbounded))?.take(SLICE) {
             let (id, bytes) = entry?;
             let id = SessionId(*id.value());
             last = Some(id.0);
             match codec.decode_session(id, bytes.value()) {
                 Ok(record) if record.session.may_be_active() => {
-                    tables.active.insert(&active_key_of(codec, &record.session), ())?;
+                    tables.active.open()?.insert(&active_key_of(codec, &record.session), ())?;
                 }
                 Ok(_) => {}
                 Err(fault) => {
@@ -43,7 +43,7 @@ pub(super) fn upgrade_from_1(db: &Database, codec: &Codec, format: &[u8]) -> Res
             }
         }
         if last.is_none() {
-            tables.meta.insert(FORMAT, format)?;
+            tables.meta.open()?.insert(FORMAT, format)?;
         }
         drop(tables);
         transaction.commit()?;
