@@ -121,7 +121,9 @@ fn opening() -> Value {
 
 /// Everything that works.
 fn go_the_right_way(server: &Process, directory: &Path, finds: &mut Finds) -> (Client, Value) {
-    let fields = json!({"client_id": "backend", "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"]});
+    // An audience of its own: the issuer has the port of this start, and a later start has another.
+    let fields = json!({"client_id": "backend", "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"],
+                        "audiences": ["https://api.example"]});
     let created = server.json("POST", "/v1/clients", Some(&admin(directory)), &fields).json();
     finds.secret("first client secret", &text(&created["client_secret"]));
     let rotated = server
