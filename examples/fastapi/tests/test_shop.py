@@ -33,7 +33,7 @@ def test_a_wrong_password_opens_no_session(browser):
     assert not browser.cookies
 
 
-def test_the_sign_in_page_sends_nobody_to_another_site(browser):
+def test_the_sign_in_page_sends_no_visitor_to_another_site(browser):
     assert sign_in(browser, next="https://evil.example/").headers["location"] == "/"
 
 
@@ -84,7 +84,7 @@ def test_one_device_or_all_others_are_signed_out(keyfob_browser):
     assert [one.get("/session").status_code for one in (laptop, phone, tablet)] == [200, 401, 401]
 
 
-def test_nobody_signs_out_the_device_of_another_user(keyfob_signed_in):
+def test_a_user_cannot_sign_out_the_device_of_another_user(keyfob_signed_in):
     alice, bob = keyfob_signed_in(app, "alice"), keyfob_signed_in(app, "bob")
     alice.post("/account/sign-out", data={"device": bob.get("/session").json()["id"]})
     assert bob.get("/session").status_code == 200

@@ -60,6 +60,19 @@ fn every_relative_link_leads_somewhere() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+#[test]
+fn each_decision_has_its_own_number_which_its_title_repeats() {
+    let mut decisions: Vec<PathBuf> =
+        pages().into_iter().filter(|page| page.parent().unwrap().ends_with("decisions")).collect();
+    decisions.sort();
+    for (number, page) in (1..).zip(&decisions) {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with(&format!("{number:04}-")), "{name} must have the number {number:04}");
+        let title = format!("# {number:04}: ");
+        assert!(fs::read_to_string(page).unwrap().starts_with(&title), "{name} must start with {title:?}");
+    }
+}
+
 /// `http/wire.rs` is under `src`, `tests/it/main.rs` under the root.
 #[test]
 fn every_source_file_that_the_documents_name_exists() {
