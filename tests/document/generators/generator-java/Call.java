@@ -11,7 +11,7 @@ public class Call {
         request -> request.header("Authorization", "Basic " + System.getenv("KEYFOB_BASIC")));
     SessionsApi sessions = new SessionsApi(client);
     OpenSessionBody body = new OpenSessionBody().subject("alice").claims(Map.of("tier", "gold"));
-    var opened = sessions.openSession(body);
+    var opened = sessions.openSession(body, "key-1");
     System.out.println(sessions.readSession(opened.getSession().getId()).getClaims().get("tier"));
   }
 }

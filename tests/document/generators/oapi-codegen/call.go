@@ -20,7 +20,7 @@ func main() {
 		log.Fatal(err)
 	}
 	claims := map[string]interface{}{"tier": "gold"}
-	opened, err := client.OpenSessionWithResponse(context.Background(),
+	opened, err := client.OpenSessionWithResponse(context.Background(), &generated.OpenSessionParams{},
 		generated.OpenSessionJSONRequestBody{Subject: "alice", Claims: &claims})
 	if err != nil || opened.JSON201 == nil {
 		log.Fatal(err, string(opened.Body))
