@@ -225,7 +225,7 @@ def checked(fields, case):
         owner = CALLER if CALLER == "backend" else "admin"
         token = house.opened(owner)["access_token" if turns[operation_id(case)] % 4 == 1 else "session_token"]
         return {"token": token} | in_place_of(fields, scope="read" if owner == "backend" else "", acr="aal1 aal2", max_age=600)
-    return in_place_of(fields, acr=fields.get("acr") if (fields.get("acr") or "").strip(" ") else "aal1")
+    return in_place_of(fields, acr="aal1")
 
 
 def revocable(fields, case):

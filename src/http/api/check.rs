@@ -20,6 +20,7 @@ use crate::http::api::session_object::SessionObject;
 use crate::http::document::Tag;
 use crate::http::request::{
     AcrValues, Authorization, BasicOrBearer, DateTime, JsonBody, Parsed, RawObject, Text, WHOLE_MAX, Whole,
+    names_nothing,
 };
 use crate::http::response::{Json, PROBLEM_JSON, Problem, json_response};
 use crate::store::{Store, StoreError};
@@ -169,14 +170,13 @@ impl<S: Store> CheckApi<S> {
 
 impl CheckBody {
     fn gate(&self) -> Result<Gate, Problem> {
-        let acr = self.acr.as_deref().map(accepted_classes);
-        if acr.as_ref().is_some_and(Vec::is_empty) {
+        if self.acr.as_deref().is_some_and(names_nothing) {
             return Err(Problem::invalid("acr", "names no class; leave it out to require none"));
         }
         Ok(Gate {
             scope: self.scope.clone().unwrap_or_default().0,
             clients: vec![],
-            acr: acr.unwrap_or_default(),
+            acr: self.acr.as_deref().map(accepted_classes).unwrap_or_default(),
             max_age: self.max_age.map(|max_age| Duration::from_secs(max_age.0)),
         })
     }

@@ -21,6 +21,9 @@ use crate::domain::time::{Timestamp, parse_duration};
 
 /// No control characters.
 const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+/// As [`names_nothing`](super::query::names_nothing) says.
+const NAMES_SOMETHING: &str =
+    r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
 
 /// RFC 3339, §5.6.
 const INSTANT: &str =
@@ -84,8 +87,8 @@ described! {
     NoteText: "text", 0, TEXT_BYTES_MAX, PRINTABLE;
     Audience: "audience", 1, AUDIENCE_BYTES_MAX,
         r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$";
-    AcrValues: "text", 1, 0, r"\S";
-    AudienceParameter: "audience", 1, 0, r"\S";
+    AcrValues: "text", 1, 0, NAMES_SOMETHING;
+    AudienceParameter: "audience", 1, 0, NAMES_SOMETHING;
     GateName: "gate", 0, 0, r"^[A-Za-z0-9_-]{1,64}$";
     SealedCursor: "cursor", 0, 0, r"^[A-Za-z0-9_-]{43}$";
     ScopeName: "scope", 1, SCOPE_BYTES_MAX, r"^[!#-\[\]-~]*$";

@@ -30,5 +30,6 @@ pub(crate) use self::if_match::Versions;
 pub(crate) use self::json::{JsonBody, OptionalJsonBody, read_body};
 pub(crate) use self::origin::Origins;
 pub(crate) use self::parameters::{Header, PageSize, Path, Query, page_default};
+pub(crate) use self::query::names_nothing;
 pub(crate) use self::session_credential::SessionCredential;
 pub(crate) use self::types::{DateTime, FreeObject, Parsed, RawObject, Text, True, WHOLE_MAX, Whole};

@@ -63,7 +63,7 @@ impl QueryRules {
             let Some(value) = decode(value.as_bytes()) else {
                 return Some((name.into_owned(), "is not percent-encoded UTF-8".into()));
             };
-            if self.rejects_empty && value.trim().is_empty() {
+            if self.rejects_empty && names_nothing(&value) {
                 return Some((name.into_owned(), "has no value; to require nothing, omit it".into()));
             }
             if std::mem::replace(&mut seen[at], true) && !self.parameters[at].is_list {
@@ -81,6 +81,11 @@ impl QueryRules {
             format!("is not a parameter of this route, which has: {}", known.join(", ")).into()
         }
     }
+}
+
+/// Whether a requirement has only spaces and control characters.
+pub fn names_nothing(requirement: &str) -> bool {
+    requirement.chars().all(|c| c.is_whitespace() || c.is_control())
 }
 
 #[cfg(test)]
@@ -154,7 +159,9 @@ mod tests {
     /// Finding: `?acr=$level` with an empty variable admitted every session.
     #[test]
     fn an_admission_with_an_empty_requirement_is_rejected() {
-        for empty in ["except=", "except", "except=%20", "except=+", "client_id=a&client_id="] {
+        for empty in
+            ["except=", "except", "except=%20", "except=+", "except=%0C%1C", "client_id=a&client_id="]
+        {
             let why = fault(&Method::GET, "/v1/forward-auth", empty).unwrap();
             assert!(why.ends_with("has no value; to require nothing, omit it"), "{empty}: {why}");
         }
