@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::client::{Client, Incarnation, Permission};
 use super::end::EndReason;
 use super::event::Reach;
+use super::family::Family;
 use super::id::{ClientId, Position};
 use super::names::ADMIN_SOCKET;
 use super::refusal::{Refusal, Refused};
@@ -83,6 +84,11 @@ impl Caller {
     /// Whether the session is the caller's: it opened it, or it is the client that the session is for.
     pub fn owns(&self, session: &Session) -> bool {
         self.opened(session) || self.was(&session.client_id, session.issued)
+    }
+
+    /// Whether the family was issued to the caller.
+    pub fn owns_family(&self, family: &Family) -> bool {
+        self.was(&family.client_id, family.issued)
     }
 
     /// Whether the caller may open sessions and families for the client `id`.

@@ -256,6 +256,23 @@ impl Session {
         Stamp { issued_at: now.seconds(), expires_at, key, format, claims_version: self.claims_version }
     }
 
+    /// Whether the access token `id` that was made from `stamp` could be issued now as it was then; `signs` is
+    /// whether its key could.
+    pub fn may_issue_again(
+        &self,
+        id: &TokenId,
+        stamp: &Stamp,
+        format: TokenFormat,
+        signs: bool,
+        now: Timestamp,
+    ) -> bool {
+        signs
+            && stamp.is_unexpired(now)
+            && stamp.claims_version == self.claims_version
+            && stamp.format == format
+            && !self.has_revoked(id, stamp.expires_at)
+    }
+
     /// Counts as activity: the idle timeout starts again. A clock that was set back changes nothing.
     pub fn touch(&mut self, now: Timestamp) {
         self.last_used_at = self.last_used_at.max(now);

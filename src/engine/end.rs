@@ -55,7 +55,7 @@ impl<S: Store> Engine<S> {
                 let events = session.close(end, now, cuts);
                 return Decision::with_events(!events.is_empty(), events);
             }
-            let own = session.families.iter().filter(|f| who.was(&f.client_id, f.issued));
+            let own = session.families.iter().filter(|family| who.owns_family(family));
             let own: Vec<u16> = own.map(|family| family.number).collect();
             let events = own.into_iter().flat_map(|n| session.close_family(n, end.clone(), now, cuts));
             Decision::with_events(false, events.collect())

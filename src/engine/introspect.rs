@@ -4,7 +4,7 @@ use super::authenticate::Authenticated;
 use super::counts::{Introspected, TokenKind};
 use super::{Engine, Result, validity};
 use crate::domain::access::IssuedFor;
-use crate::domain::caller::{Caller, Granted, IntrospectTokens};
+use crate::domain::caller::{Administer, Caller, Granted, IntrospectTokens};
 use crate::domain::id::{ClientId, Position};
 use crate::domain::introspection::{Active, Judgement};
 use crate::domain::refusal::{Refusal, Refused};
@@ -65,6 +65,7 @@ impl<S: Store> Engine<S> {
     /// answer.
     pub async fn introspect_as(
         &self,
+        _: &Granted<Administer>,
         id: &str,
         token: &str,
     ) -> Result<std::result::Result<ActiveAt, Inactive>> {

@@ -73,7 +73,6 @@ impl<S: Store> Engine<S> {
         Ok(session.stamp(ttl, self.signing_key(format)?, format, now))
     }
 
-    /// Whether the access token that was made from `stamp` could be issued now as it was then.
     pub(super) fn may_issue_again(
         &self,
         session: &Session,
@@ -83,10 +82,9 @@ impl<S: Store> Engine<S> {
         now: Timestamp,
     ) -> bool {
         let keyring = self.keyring.load();
-        keyring.find(&stamp.key).is_some_and(|key| key::may_sign_again(key.status, key.retired_at, now))
-            && stamp.claims_version == session.claims_version
-            && stamp.format == client.access_token_format
-            && !session.has_revoked(id, stamp.expires_at)
+        let key = keyring.find(&stamp.key);
+        let signs = key.is_some_and(|key| key::may_sign_again(key.status, key.retired_at, now));
+        session.may_issue_again(id, stamp, client.access_token_format, signs, now)
     }
 
     /// A new access token with all that was granted: at an opening or a renewal to the session, else to a family.

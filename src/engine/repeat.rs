@@ -116,9 +116,7 @@ impl<S: Store> Engine<S> {
             self.text(OpaqueKind::Refresh, link, secret)
         });
         let id = self.opening_token_id(&salt, &session, &stamp);
-        let same =
-            stamp.is_unexpired(now.wall) && self.may_issue_again(&session, client, &id, &stamp, now.wall);
-        let access = if same {
+        let access = if self.may_issue_again(&session, client, &id, &stamp, now.wall) {
             self.issue_for_session(&session, ForSession::from(&session), id, &stamp, now.wall)?
         } else {
             self.issue_new(&session, &session, client, now.wall)?

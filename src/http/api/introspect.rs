@@ -111,8 +111,9 @@ impl<S: Store> IntrospectApi<S> {
         let failed = |error| OAuthError::from(error).at_introspection(credentials);
         let who = self.0.authenticate(credentials, authorization.source).await.map_err(failed)?;
         if let (Caller::AdminSocket, Some(client)) = (&who.caller, &form.fields.r#as) {
+            let operator = who.caller.require().map_err(|refused| failed(refused.into()))?;
             return Ok(Json(
-                match self.0.introspect_as(client, &form.fields.token).await.map_err(failed)? {
+                match self.0.introspect_as(&operator, client, &form.fields.token).await.map_err(failed)? {
                     Err(why) => Introspection {
                         reason: Some(why.code().into()),
                         explanation: Some(why.to_string()),

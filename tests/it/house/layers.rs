@@ -160,6 +160,8 @@ const CHECKS: &[&str] = &[
     "< token.expires_at",
     "token.not_before {",
     ".end_of(",
+    "has_revoked(",
+    ".was(",
 ];
 
 /// Files outside `domain/` that may call such a check, with the reason.
