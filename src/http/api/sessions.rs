@@ -158,8 +158,9 @@ impl<S: Store> SessionsApi<S> {
     ///
     /// For a subject whom the caller has authenticated. Needs the permission `sessions`. The session is
     /// durable when the answer arrives. With an `Idempotency-Key`, a request whose answer was lost can be repeated:
-    /// the same body gets the same session and tokens within 10 minutes, while the session has not been used,
-    /// changed or ended; after that, or with another body, the answer is 409 and nothing is opened.
+    /// within 10 minutes, while the session has not been used, changed or ended, the same body gets the same
+    /// session, session token and refresh token, and the same access token while it could still be issued,
+    /// else a fresh one. After that, or with another body, the answer is 409 and nothing is opened.
     #[oai(path = "/v1/sessions", method = "post", tag = "Tag::Sessions", operation_id = "openSession")]
     async fn open(
         &self,

@@ -92,10 +92,11 @@ impl<S: Store> TokenApi<S> {
     /// Refresh tokens, or issue a token for the client itself.
     ///
     /// `refresh_token`: rotates the refresh token; the rotation is durable when the answer arrives. A retry
-    /// within the retry window of the policy gets the same tokens; a used refresh token after that is reuse
-    /// and ends the session. What the client may not request any more is left out of the scope; `invalid_scope`
-    /// (nothing is left) and `invalid_target` (the audience) consume nothing. `client_credentials`: issues an access token for the client itself, which
-    /// authorizes it at the management routes if its audience is the issuer.
+    /// within the retry window of the policy gets the same tokens; a spent refresh token after that is reuse
+    /// and ends the session, unless `late_retry` says otherwise. What the client may not request any more is
+    /// left out of the scope; `invalid_scope` (nothing is left) and `invalid_target` (the audience) consume
+    /// nothing. `client_credentials`: issues an access token for the client itself, which authorizes it at
+    /// the management routes if its audience is the issuer.
     #[oai(path = "/oauth2/token", method = "post", tag = "Tag::OAuth", operation_id = "token")]
     async fn token(
         &self,
