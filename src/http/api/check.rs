@@ -75,7 +75,7 @@ pub struct TokenObject {
     pub expires_at: DateTime,
 }
 
-/// A session as a caller may see it: as a read shows it, or what tokens tell of it.
+/// A session as a caller may see it: as a read shows it, or what its tokens contain.
 #[derive(Serialize, Deserialize, Union)]
 #[serde(untagged)]
 pub enum CheckedSession {
@@ -83,7 +83,7 @@ pub enum CheckedSession {
     Part(SessionPart),
 }
 
-/// What a caller learns of a session that it may not read.
+/// The part of a session that is shown to a caller that may not read the whole.
 #[skip_serializing_none]
 #[derive(Serialize, Deserialize, Object)]
 pub struct SessionPart {
@@ -117,7 +117,7 @@ struct UnmetRequirement {
     title: String,
     /// The status.
     status: u16,
-    /// What is wrong and what would be right, for a person.
+    /// What is wrong and what would be right, for people.
     detail: String,
     /// `insufficient_user_authentication` (RFC 9470) or `insufficient_scope` (RFC 6750). Absent if the caller
     /// itself lacks the permission.

@@ -141,7 +141,7 @@ impl Admission {
     }
 }
 
-/// The code of a denial (RFC 6750 §3.1, RFC 9470 §3), and the sentence for a person.
+/// The code of a denial (RFC 6750 §3.1, RFC 9470 §3), and the sentence for people.
 pub(super) fn explained(denied: Denied) -> (&'static str, &'static str) {
     match denied {
         Denied::Scope | Denied::Client => {

@@ -21,7 +21,7 @@ pub struct Health {
     pub status: String,
 }
 
-/// The process is alive.
+/// The process serves requests.
 #[derive(Serialize, Deserialize, Object)]
 pub struct Liveness {
     /// Always `ok`.

@@ -25,7 +25,7 @@ struct IntrospectForm {
     /// An access token, a refresh token or a session token.
     #[oai(validator(min_length = 1))]
     token: String,
-    /// `access_token` or `refresh_token`. It changes nothing: the form of the token tells its type.
+    /// `access_token` or `refresh_token`. It changes nothing: the form of the token shows its type.
     token_type_hint: Option<String>,
     /// Through the admin socket: answer as for this client, with the reason for an inactive token. Elsewhere it is
     /// ignored.

@@ -25,9 +25,9 @@ pub struct MetricsApi<S> {
 
 #[OpenApi]
 impl<S: Store> MetricsApi<S> {
-    /// What is going on?
+    /// Read the metrics.
     ///
-    /// Metrics for Prometheus: as text, or as OpenMetrics for who accepts that. Needs the permission
+    /// Metrics for Prometheus: as text, or as OpenMetrics if `Accept` asks for it. Needs the permission
     /// `metrics`, unless `[server] metrics_public` makes the page public. There is no token, secret,
     /// subject or address in them.
     #[oai(path = "/metrics", method = "get", tag = "Tag::Operation", operation_id = "metrics")]

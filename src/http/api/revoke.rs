@@ -20,7 +20,7 @@ struct RevokeForm {
     /// A refresh token, a session token or an access token.
     #[oai(validator(min_length = 1))]
     token: String,
-    /// `access_token` or `refresh_token`. It changes nothing: the form of the token tells its type.
+    /// `access_token` or `refresh_token`. It changes nothing: the form of the token shows its type.
     token_type_hint: Option<String>,
     /// The client, if it does not authenticate by header; a public client sends only this.
     client_id: Option<String>,

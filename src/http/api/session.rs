@@ -44,7 +44,7 @@ enum LogOutResponse {
 
 #[OpenApi]
 impl<S: Store> SessionApi<S> {
-    /// Read one's own session.
+    /// Read the session of this request.
     ///
     /// By session cookie, session token, or access token whose audience is the issuer. Counts as activity, which
     /// restarts the idle timeout, unless `touch=false`.

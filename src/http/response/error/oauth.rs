@@ -17,7 +17,7 @@ pub type OAuthError = ErrorAnswer<OAuthErrorBody>;
 pub struct OAuthErrorBody {
     /// The code, for a program.
     error: String,
-    /// The sentence, for a person.
+    /// The sentence, for people.
     error_description: String,
 }
 
@@ -40,7 +40,7 @@ impl ErrorBody for OAuthErrorBody {
     const SURFACE: Surface = Surface::OAuth;
     const MEDIA_TYPE: &'static str = "application/json";
     const STATUSES: &'static [(u16, &'static str)] = &[
-        (400, "The request is not valid, or the grant is not good"),
+        (400, "The request is not valid, or the grant is invalid"),
         (401, "No client authentication, or it failed"),
         (403, "The client may not use this endpoint"),
         (408, "The request did not arrive in time"),

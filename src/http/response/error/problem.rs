@@ -25,7 +25,7 @@ pub struct ProblemBody {
     title: String,
     /// The status.
     status: u16,
-    /// What is wrong and what would be right, for a person.
+    /// What is wrong and what would be right, for people.
     detail: String,
     /// The field of the request that it is about.
     field: Option<String>,
