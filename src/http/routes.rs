@@ -1,4 +1,4 @@
-//! The table of routes: one look-up gives everything that a request needs to know of its route.
+//! Looks up the routes of `http/mod.rs`: method and path give the endpoint, the query rules and the counters.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -90,7 +90,7 @@ impl Service {
         self
     }
 
-    /// The table of routes.
+    /// The routes, by path.
     pub fn routes(&self) -> &Routes {
         &self.routes
     }
