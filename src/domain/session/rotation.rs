@@ -171,8 +171,8 @@ impl Session {
         Decision::answer(Ok(Refreshed { session, family, scope, salt, stamp, retried: false, late: false }))
     }
 
-    /// Answers the same pair again. Neither the generation nor the window changes (ROT-08). A late retry counts as
-    /// activity, one within the window does not (ROT-09).
+    /// Answers with the current refresh token again. The retry is counted; the generation and the end of
+    /// the window are unchanged (ROT-08). Only a late retry counts as activity (ROT-09).
     fn retry(
         &mut self,
         index: usize,
