@@ -1,5 +1,5 @@
-//! The configuration of `keyfob dev`: a file that is given, without what belongs to an installation, and clients of
-//! a file of their own.
+//! The configuration of `keyfob dev`: the settings of a file, except those of an installation, and the
+//! clients of a second file.
 
 use std::path::Path;
 

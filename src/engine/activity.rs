@@ -1,9 +1,9 @@
-//! Uses of sessions that are not written yet: held in memory, written at most once per session and interval,
-//! never while a request waits.
+//! Uses of sessions that are not written yet: in memory, and written at most once per session and interval.
+//! No request waits for that write.
 //!
-//! No session expires early. An earlier run may have known uses that it did not write, so a session last used
-//! before this run counts as used a little later ([`Session::activity_grace`]), but not after the start of
-//! this run. Such a supposed use is never written, or each restart would add to it.
+//! A crash loses unwritten uses, and no session may expire early for that. So a session last used before this
+//! run counts as used later by [`Session::activity_grace`], but not after the start of this run. This
+//! supposed use is not written: each restart would add to it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

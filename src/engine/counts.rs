@@ -169,7 +169,7 @@ impl EngineCounters {
         }
     }
 
-    /// EngineCounters a failed authentication, and logs it at most once a minute per cause. `client` is a registered
+    /// Counts a failed authentication, and logs it at most once a minute per cause. `client` is a registered
     /// one: any other `client_id` that was sent may be a secret.
     pub(super) fn auth_failed(&self, why: AuthFailure, client: Option<&ClientId>, now: Moment) {
         self.auth_failures.one(why);

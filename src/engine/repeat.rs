@@ -1,5 +1,5 @@
-//! Openings that can be repeated: their tokens are derived, so that a repetition gets them again although nothing is
-//! stored from which alone they could be made.
+//! Openings that can be repeated: their tokens are derived from the caller's key and a stored salt, so a
+//! repetition gets them again, and the store alone does not yield them.
 
 use super::issue::{ForSession, Opened};
 use super::{Engine, Result};
@@ -22,7 +22,7 @@ pub struct RepeatKey {
     pub request: Hash,
 }
 
-/// From what the tokens of one opening are made.
+/// The inputs from which the secrets of an opening that can be repeated are derived.
 pub(super) struct Derivation<'a> {
     pub key: &'a OpeningKey,
     pub salt: Salt,

@@ -1,4 +1,4 @@
-//! Each doubt alone makes a good token inactive, and who may see what.
+//! Each failed check alone makes a valid token inactive, and each caller introspects only its tokens.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Which callers the events of a session concern: its opener, and those that tokens of it were issued to or are for.
+//! The clients that an event of a session concerns: its opener, the clients that its tokens were issued to,
+//! and those that serve the audience of its tokens.
 
 use super::Session;
 use crate::domain::event::{Event, EventKind, Reach};

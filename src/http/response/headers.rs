@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(silent.header("cache-control"), Some("no-store"));
     }
 
-    /// CKE-21: a year at least, and only where TLS is ours to speak of.
+    /// CKE-21: `max-age` is at least a year, and the header is sent only with answers over TLS.
     #[test]
     fn only_an_answer_by_tls_tells_browsers_to_stay_with_https() {
         for (strict, value) in [(true, Some("max-age=31536000; includeSubDomains")), (false, None)] {

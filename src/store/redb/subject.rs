@@ -1,7 +1,8 @@
 //! A decision on every session of a subject that may be active, in slices, so that other writes run in between.
 //!
-//! Exact all the same: a session that is opened or changed behind the pass is noted, and decided on in the
-//! transaction that writes the closing event. What is opened later comes after that event.
+//! The result is as exact as that of one transaction: a session that is opened or changed after its slice has
+//! run is noted, and decided on in the transaction that writes the closing event. Later sessions have later
+//! positions than that event.
 
 use std::ops::Bound;
 

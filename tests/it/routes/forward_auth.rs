@@ -1,4 +1,4 @@
-//! `GET /v1/forward-auth` over HTTP: what a proxy is told, and that nobody can tell it for us.
+//! `GET /v1/forward-auth` over HTTP: the answers that a proxy gets; no visitor can forge their headers.
 
 use http::Method;
 use serde_json::{Value, json};

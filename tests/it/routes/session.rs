@@ -1,4 +1,4 @@
-//! `/v1/session` over HTTP (standards, section 3.4): who is let in by what, and how the others are told.
+//! `/v1/session` over HTTP (standards, section 3.4): which credentials it accepts, and how it rejects others.
 
 mod cookies;
 

@@ -1,4 +1,4 @@
-//! When a session lives: idle and absolute timeouts, cut-offs, renewal, and for how long it explains itself.
+//! When a session is active: idle and absolute timeouts, cut-offs, renewal; and how long it is stored.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Finds a number that would not come out as it went in: beyond 64 bits, or with more digits than a float has.
+//! Finds numbers that a reader would change: integers beyond 64 bits, and more digits than a float has.
 
 use std::collections::BTreeMap;
 

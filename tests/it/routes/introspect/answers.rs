@@ -1,4 +1,4 @@
-//! `POST /oauth2/introspect`: what is told of a good token, until when, and how (RFC 7662 §2.2).
+//! `POST /oauth2/introspect`: members, lifetime and headers of the answer for a valid token (RFC 7662 §2.2).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
