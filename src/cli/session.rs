@@ -24,7 +24,7 @@ const PAGE_MAX: u64 = 200;
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
     /// Opens a session, and prints its tokens once.
-    Create(Opening),
+    Create(CreateSessionArgs),
     /// Lists sessions, oldest first.
     List(Filter),
     /// Shows one session, with when, why and by whom it ended.
@@ -46,7 +46,7 @@ pub enum SessionCommand {
 #[command(after_help = "\
 Example:
   keyfob session create --subject alice --client-id shop --amr pwd,otp --claims '{\"plan\":\"pro\"}'")]
-pub struct Opening {
+pub struct CreateSessionArgs {
     /// The subject that signed in.
     #[arg(long)]
     subject: String,

@@ -53,7 +53,7 @@ pub struct Accept {
 
 /// How far a restore is.
 #[derive(Debug)]
-pub enum Progress {
+pub enum RestoreProgress {
     /// Bytes of the backup read so far.
     Read(u64),
     /// The new database is being checked.
@@ -71,7 +71,7 @@ pub fn restore(
     file: &Path,
     accept: Accept,
     clock: &Clock,
-    go_on: &mut dyn FnMut(Progress) -> bool,
+    go_on: &mut dyn FnMut(RestoreProgress) -> bool,
 ) -> Result<Restored, AppError> {
     let places = places(config);
     let (mut backup, file) = open(file)?;
@@ -134,7 +134,7 @@ fn fill(
     restoring: &mut Restoring,
     keys: &Keys,
     accept_unauthenticated: bool,
-    go_on: &mut dyn FnMut(Progress) -> bool,
+    go_on: &mut dyn FnMut(RestoreProgress) -> bool,
 ) -> Result<(Head, u64), RestoreError> {
     let mut decoder = Decoder::authenticating(&keys.backup, accept_unauthenticated);
     let mut buffer = vec![0; READ_BYTES];
@@ -146,7 +146,7 @@ fn fill(
             Err(error) => return Err(OpenError::Io(error).into()),
         };
         decoder.push(&buffer[..length], |piece: Piece| restoring.take(&piece))?;
-        if !go_on(Progress::Read(decoder.bytes())) {
+        if !go_on(RestoreProgress::Read(decoder.bytes())) {
             return Err(stopped().into());
         }
     }
@@ -160,7 +160,7 @@ fn fill(
 fn checked(
     restoring: &Restoring,
     made_at: Timestamp,
-    go_on: &mut dyn FnMut(Progress) -> bool,
+    go_on: &mut dyn FnMut(RestoreProgress) -> bool,
 ) -> Result<(Checked, Option<Find>), StoreError> {
     let (mut done, mut first, mut counts) = (Checked::default(), None, 0);
     restoring.check(made_at, &mut |note| {
@@ -171,7 +171,7 @@ fn checked(
             Note::Done(checked) => done = checked.clone(),
             Note::Progress(_) => {}
         }
-        if go_on(Progress::Check(note)) { Ok(()) } else { Err(stopped()) }
+        if go_on(RestoreProgress::Check(note)) { Ok(()) } else { Err(stopped()) }
     })?;
     done.finds -= counts;
     Ok((done, first))

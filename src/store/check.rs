@@ -6,7 +6,7 @@ use crate::domain::time::Timestamp;
 /// A message of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    Progress(CheckProgress),
+    Progress(TableProgress),
     Find(Find),
     /// The check is complete.
     Done(Checked),
@@ -14,7 +14,7 @@ pub enum Note {
 
 /// How far the check is in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CheckProgress {
+pub struct TableProgress {
     pub table: &'static str,
     /// Entries checked so far.
     pub done: u64,

@@ -40,9 +40,9 @@ const FRAME_BYTES: usize = 5;
 const CHECK_LABEL: &[u8] = b"kf/store/check/v1";
 
 /// Why a record is invalid.
-pub type Fault = &'static str;
+pub type RecordFault = &'static str;
 /// A record, or why it is invalid.
-pub type Decoded<T> = Result<T, Fault>;
+pub type Decoded<T> = Result<T, RecordFault>;
 
 /// The key of a retry window's row. The closing time comes first, so that closed windows sort first.
 pub type WindowKey = [u8; 26];
@@ -82,7 +82,7 @@ impl Codec {
     }
 
     /// Why these signing keys cannot be used, if they cannot.
-    pub fn keyring_fault(&self, records: &[KeyRecord]) -> Option<Fault> {
+    pub fn keyring_fault(&self, records: &[KeyRecord]) -> Option<RecordFault> {
         Keyring::open(records, &self.keys)
             .err()
             .map(|_| "the keys are invalid, or were sealed under another master key")

@@ -165,12 +165,12 @@ pub fn verify(text: &str, keyring: &Keyring) -> Option<AccessToken> {
 /// one format is not tried in the other.
 pub(super) fn verify_with_key(text: &str, keyring: &Keyring) -> Option<(AccessToken, KeyId)> {
     if text.starts_with(paseto::HEADER) {
-        let unverified = paseto::Unverified::parse(text)?;
+        let unverified = paseto::UnverifiedPaseto::parse(text)?;
         let (id, key) = keyring.find_by_footer(unverified.encoded_footer())?;
         let message = unverified.verify(key, b"")?;
         Some((read::<Rfc3339>(&message)?, id))
     } else {
-        let unverified = jwt::Unverified::parse(text)?;
+        let unverified = jwt::UnverifiedJwt::parse(text)?;
         let key = keyring.find_by_jwt_header(unverified.encoded_header())?;
         let message = unverified.verify_signature(&key.public)?;
         Some((read::<NumericDate>(&message)?, key.id))

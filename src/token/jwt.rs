@@ -43,14 +43,14 @@ pub enum ForeignHeader {
 
 /// A token split into its parts. Nothing in it is verified.
 #[derive(Clone, Copy)]
-pub struct Unverified<'a> {
+pub struct UnverifiedJwt<'a> {
     signed: &'a str,
     header: &'a str,
     payload: &'a str,
     signature: &'a str,
 }
 
-impl<'a> Unverified<'a> {
+impl<'a> UnverifiedJwt<'a> {
     /// Splits a token; `None` if it is longer than [`TOKEN_BYTES_MAX`] or does not have exactly three parts.
     pub fn parse(text: &'a str) -> Option<Self> {
         if text.len() > TOKEN_BYTES_MAX {

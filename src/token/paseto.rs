@@ -61,12 +61,12 @@ pub(super) fn sign(key: &SigningKey, mut message: Vec<u8>, footer: &[u8], implic
 
 /// A token split into its parts. Nothing in it is verified.
 #[derive(Clone, Copy)]
-pub struct Unverified<'a> {
+pub struct UnverifiedPaseto<'a> {
     body: &'a str,
     footer: &'a str,
 }
 
-impl<'a> Unverified<'a> {
+impl<'a> UnverifiedPaseto<'a> {
     /// Splits a token; `None` if it is longer than [`TOKEN_BYTES_MAX`] or not of the form `v4.public.body` or
     /// `v4.public.body.footer`.
     pub fn parse(text: &'a str) -> Option<Self> {
@@ -149,7 +149,7 @@ mod tests {
 
     /// Verifies with this implicit assertion.
     fn verifies(token: &str, implicit: &str) -> bool {
-        Unverified::parse(token)
+        UnverifiedPaseto::parse(token)
             .is_some_and(|unverified| unverified.verify(&public(), implicit.as_bytes()).is_some())
     }
 
@@ -259,7 +259,7 @@ mod tests {
             assert!(!verifies(&wrong, IMPLICIT), "{wrong}");
         }
         assert!(
-            Unverified::parse(&format!("{footed}.{footer}")).is_none(),
+            UnverifiedPaseto::parse(&format!("{footed}.{footer}")).is_none(),
             "rejected before it is displayed"
         );
     }
@@ -290,9 +290,9 @@ mod tests {
         let public = Ed25519PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap();
         let (one, two) = (sign(&key, b"1".to_vec(), b"a", b""), sign(&key, b"2".to_vec(), b"b", b""));
         let swapped = format!("{}.{}", one.rsplit_once('.').unwrap().0, two.rsplit_once('.').unwrap().1);
-        assert!(Unverified::parse(&one).unwrap().verify(&public, b"").is_some());
+        assert!(UnverifiedPaseto::parse(&one).unwrap().verify(&public, b"").is_some());
         assert!(
-            Unverified::parse(&swapped).unwrap().verify(&public, b"").is_none(),
+            UnverifiedPaseto::parse(&swapped).unwrap().verify(&public, b"").is_none(),
             "footer of another token"
         );
     }
@@ -301,12 +301,12 @@ mod tests {
     #[test]
     fn tokens_and_footers_over_their_limits_are_rejected_before_they_are_split() {
         let of_length = |length: usize| format!("v4.public.{}", "A".repeat(length - HEADER.len()));
-        assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX)).is_some());
-        assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX + 1)).is_none());
+        assert!(UnverifiedPaseto::parse(&of_length(TOKEN_BYTES_MAX)).is_some());
+        assert!(UnverifiedPaseto::parse(&of_length(TOKEN_BYTES_MAX + 1)).is_none());
         let with_footer = |length: usize| {
             format!("v4.public.AAAA.{}", Base64UrlUnpadded::encode_string(&vec![b'x'; length]))
         };
-        assert!(Unverified::parse(&with_footer(FOOTER_BYTES_MAX)).is_some());
-        assert!(Unverified::parse(&with_footer(FOOTER_BYTES_MAX + 1)).is_none());
+        assert!(UnverifiedPaseto::parse(&with_footer(FOOTER_BYTES_MAX)).is_some());
+        assert!(UnverifiedPaseto::parse(&with_footer(FOOTER_BYTES_MAX + 1)).is_none());
     }
 }

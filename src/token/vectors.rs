@@ -8,7 +8,7 @@ use pasetors::version4::{PublicToken, V4};
 use serde_json::Value;
 
 use super::paserk;
-use super::paseto::{self, Ed25519PublicKey, UnsoundKey, Unverified};
+use super::paseto::{self, Ed25519PublicKey, UnsoundKey, UnverifiedPaseto};
 
 /// A file of `tests/vectors`.
 macro_rules! vectors {
@@ -42,7 +42,7 @@ fn key<const N: usize>(row: &Value, member: &str) -> Option<[u8; N]> {
 /// The message, if the token verifies under the key of the 4-S rows.
 fn open(token: &str, implicit: &str) -> Option<Vec<u8>> {
     let public = Ed25519PublicKey::from_bytes(&key(&paseto_v4("4-S-1"), "public-key").unwrap()).unwrap();
-    Unverified::parse(token)?.verify(&public, implicit.as_bytes())
+    UnverifiedPaseto::parse(token)?.verify(&public, implicit.as_bytes())
 }
 
 /// VEC-01, PAS-03.
@@ -59,7 +59,7 @@ fn the_vectors_of_paseto_v4_public_are_signed_and_verified_byte_for_byte() {
             token,
             "{name}"
         );
-        let (shown, footer) = Unverified::parse(token).unwrap().expose_unverified().unwrap();
+        let (shown, footer) = UnverifiedPaseto::parse(token).unwrap().expose_unverified().unwrap();
         assert_eq!((shown, footer), (payload.into(), text(&row, "footer").into()), "{name}");
     }
 }
@@ -235,6 +235,6 @@ fn a_second_implementation_writes_the_same_tokens_and_reads_ours() {
             PublicToken::verify(&their_public, &untrusted, None, Some(&implicit))
                 .is_ok_and(|read| read.payload().as_bytes() == message)
         );
-        assert_eq!(Unverified::parse(&ours).unwrap().verify(&public, &implicit), Some(message));
+        assert_eq!(UnverifiedPaseto::parse(&ours).unwrap().verify(&public, &implicit), Some(message));
     }
 }

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::store::check::COUNTS;
 
 /// The findings so far, and the progress line.
-struct Report {
+struct CheckReport {
     progress: Progress,
     finds: Vec<CheckFind>,
     done: Option<CheckDone>,
@@ -22,7 +22,7 @@ struct Report {
 
 /// Runs the command.
 pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
-    let mut report = Report { progress: Progress::new(), finds: vec![], done: None };
+    let mut report = CheckReport { progress: Progress::new(), finds: vec![], done: None };
     let online = runtime()?.block_on(async {
         let Some(mut admin) = AdminClient::running(config).await? else { return Ok(false) };
         report.check_by_server(&mut admin).await.map(|()| true)
@@ -33,7 +33,7 @@ pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
     report.print(output, online)
 }
 
-impl Report {
+impl CheckReport {
     async fn check_by_server(&mut self, admin: &mut AdminClient) -> Result<(), Failure> {
         let mut body = admin.stream("/v1/db/check").await?;
         let mut unread = vec![];

@@ -87,7 +87,7 @@ fn access_token(text: &str, key: Option<&PublicKey>) -> Result<(Parts, Vec<Strin
             "this is not a keyfob token, or not a complete one: expected v4.public.…, a JWT (three parts), kfr_… or kfs_…",
         )
     };
-    let (parts, verified) = if let Some(token) = paseto::Unverified::parse(text) {
+    let (parts, verified) = if let Some(token) = paseto::UnverifiedPaseto::parse(text) {
         let (payload, footer) = token.expose_unverified().ok_or_else(foreign)?;
         let verified = key.is_none_or(|key| match key {
             PublicKey::Ed25519(key) => token.verify(key, b"").is_some(),
@@ -95,7 +95,7 @@ fn access_token(text: &str, key: Option<&PublicKey>) -> Result<(Parts, Vec<Strin
         });
         (vec![("payload", json_or_text(&payload)), ("footer", json_or_text(&footer))], verified)
     } else {
-        let token = jwt::Unverified::parse(text).ok_or_else(foreign)?;
+        let token = jwt::UnverifiedJwt::parse(text).ok_or_else(foreign)?;
         let (header, payload) = token.expose_unverified().map_err(|why| match why {
             ForeignHeader::Unreadable => foreign(),
             ForeignHeader::Algorithm | ForeignHeader::Critical => {

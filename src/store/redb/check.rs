@@ -15,8 +15,8 @@ use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Hash, Position, SessionId};
 use crate::domain::time::Timestamp;
-use crate::store::check::{CheckProgress, Checked, Find, Note};
-use crate::store::record::{self, Codec, Fault, SessionRecord, window_key};
+use crate::store::check::{Checked, Find, Note, TableProgress};
+use crate::store::record::{self, Codec, RecordFault, SessionRecord, window_key};
 
 /// Entries between two reports of progress.
 const REPORT_EVERY: u64 = 4096;
@@ -161,7 +161,7 @@ impl Checker<'_, '_> {
         &mut self,
         table: &'static str,
         key: impl ToString,
-        cause: impl Into<Option<Fault>>,
+        cause: impl Into<Option<RecordFault>>,
     ) -> Result<()> {
         let Some(cause) = cause.into() else { return Ok(()) };
         self.done.finds += 1;
@@ -178,13 +178,13 @@ impl Checker<'_, '_> {
         let (table, of) = (definition.name(), entries.len()?);
         for (done, entry) in (0..).zip(entries.iter()?) {
             if done % REPORT_EVERY == 0 {
-                (self.report)(Note::Progress(CheckProgress { table, done, of }))?;
+                (self.report)(Note::Progress(TableProgress { table, done, of }))?;
             }
             let (key, value) = entry?;
             judge(self, key.value(), value.value())?;
             self.done.entries += 1;
         }
-        (self.report)(Note::Progress(CheckProgress { table, done: of, of }))
+        (self.report)(Note::Progress(TableProgress { table, done: of, of }))
     }
 
     /// Whether an entry belongs to a session. A corrupt session was reported already, and counts as its

@@ -126,7 +126,7 @@ fn a_token_is_written_as_the_contract_says() {
     );
     let ring = keyring();
     let text = signed(&of_client(), TokenFormat::Paseto, &ring);
-    let (_, footer) = paseto::Unverified::parse(&text).unwrap().expose_unverified().unwrap();
+    let (_, footer) = paseto::UnverifiedPaseto::parse(&text).unwrap().expose_unverified().unwrap();
     assert_eq!(String::from_utf8(footer).unwrap(), format!(r#"{{"kid":"{}"}}"#, ring.active().id));
 }
 

@@ -98,7 +98,7 @@ fn the_example_of_rfc_8037_is_signed_and_verified() {
     assert_eq!(signed, example);
     let public = PublicKey::from_bytes(Algorithm::EdDsa, key.verifying_key().as_bytes()).unwrap();
     assert_eq!(
-        Unverified::parse(example).unwrap().verify_signature(&public).as_deref(),
+        UnverifiedJwt::parse(example).unwrap().verify_signature(&public).as_deref(),
         Some(&b"Example of Ed25519 signing"[..])
     );
 }
@@ -371,8 +371,8 @@ fn a_payload_that_differs_from_ours_is_rejected_even_if_a_key_of_ours_signed_it(
 #[test]
 fn a_jwt_over_the_limit_is_rejected_before_it_is_split() {
     let of_length = |length: usize| format!("{}.a.b", "A".repeat(length - 4));
-    assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX)).is_some());
-    assert!(Unverified::parse(&of_length(TOKEN_BYTES_MAX + 1)).is_none());
+    assert!(UnverifiedJwt::parse(&of_length(TOKEN_BYTES_MAX)).is_some());
+    assert!(UnverifiedJwt::parse(&of_length(TOKEN_BYTES_MAX + 1)).is_none());
 }
 
 /// JWP-02, PAS-30, PAS-51, ASV-05: one key signs both formats.
@@ -382,7 +382,7 @@ fn the_payload_of_one_format_is_rejected_in_the_other_even_if_signed() {
     let key = ring.active();
     for token in [of_session(), of_client()] {
         let paseto = sign_access_token(&token, TokenFormat::Paseto, key).unwrap();
-        let (message, _) = paseto::Unverified::parse(&paseto).unwrap().expose_unverified().unwrap();
+        let (message, _) = paseto::UnverifiedPaseto::parse(&paseto).unwrap().expose_unverified().unwrap();
         let jwt = sign_access_token(&token, TokenFormat::Jwt, key).unwrap();
         assert!(verify(&paseto, &ring) == Some(token.clone()) && verify(&jwt, &ring) == Some(token.clone()));
         assert!(
@@ -418,10 +418,10 @@ fn the_signature_of_one_format_does_not_verify_in_the_other() {
             format!("v4.public.{}.{footer}", base64url([message.as_bytes(), signature].concat()))
         };
         let jwt_verifies =
-            |token: &str| Unverified::parse(token).unwrap().verify_signature(&key.public).is_some();
+            |token: &str| UnverifiedJwt::parse(token).unwrap().verify_signature(&key.public).is_some();
         let PublicKey::Ed25519(public) = &key.public else { panic!("the active key is one of Ed25519") };
         let paseto_verifies =
-            |token: &str| paseto::Unverified::parse(token).unwrap().verify(public, b"").is_some();
+            |token: &str| paseto::UnverifiedPaseto::parse(token).unwrap().verify(public, b"").is_some();
         assert!(
             jwt_verifies(&as_jwt(lifted)) && paseto_verifies(&as_paseto(own)),
             "reassembled, each verifies"

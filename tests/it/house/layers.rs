@@ -118,15 +118,7 @@ pub(super) fn sources() -> Vec<(String, PathBuf)> {
 }
 
 /// Type names that are defined twice, with the reason.
-const TWICE: &[(&str, &str)] = &[
-    ("Result", "the usual alias: each with the error of its room"),
-    ("CheckProgress", "http/api/db.rs and store/check.rs: to be renamed"),
-    ("Fault", "config/fault.rs and store/record.rs: to be renamed"),
-    ("Opening", "cli/session.rs and store/mod.rs: to be renamed"),
-    ("Progress", "serve/restore.rs and cli/progress.rs: to be renamed"),
-    ("Report", "cli/db/check.rs and store/redb/check.rs: to be renamed"),
-    ("Unverified", "token/jwt.rs and token/paseto.rs: to be renamed"),
-];
+const TWICE: &[(&str, &str)] = &[("Result", "the usual alias: each with the error of its room")];
 
 /// A name that means two things misleads the reader.
 #[test]

@@ -87,7 +87,7 @@ fn a_key_verifies_only_tokens_whose_header_names_it_and_its_algorithm() {
         let text = signed(&of_client(), format, &ring);
         let verified: Vec<_> = keys
             .iter()
-            .filter(|key| Unverified::parse(&text).unwrap().verify(&key.public).is_some())
+            .filter(|key| UnverifiedJwt::parse(&text).unwrap().verify(&key.public).is_some())
             .map(|key| key.id)
             .collect();
         assert_eq!(verified, [ring.active_for(format).unwrap().id]);
