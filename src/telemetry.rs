@@ -18,7 +18,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 use crate::config::{Log, LogFormat};
 
 /// Returns the id of the current request, if there is one: visible ASCII without quotes and backslashes.
-pub type RequestIdSource = fn() -> Option<String>;
+type RequestIdSource = fn() -> Option<String>;
 
 /// Starts the log. Text is coloured only on a terminal without `NO_COLOR`. A line that a request caused ends
 /// with its request id.

@@ -11,7 +11,7 @@ use super::policy::{ACCESS_TOKEN_TTL_MAX, RETRY_WINDOW_MAX};
 use super::time::Timestamp;
 
 /// How long a key is published before it signs, so that verifiers that cache the key set know it by then.
-pub const PUBLISHED_AHEAD: Duration = Duration::from_secs(3600);
+const PUBLISHED_AHEAD: Duration = Duration::from_secs(3600);
 
 /// How long verifiers may cache the published keys: the `max-age` of the JWKS.
 pub const KEY_SET_MAX_AGE: Duration = Duration::from_secs(300);

@@ -13,7 +13,7 @@ use crate::store::check::{Find, Note};
 use crate::store::{Pieces, Stats, Store, StoreError};
 
 /// The default rate of a backup, in bytes per second.
-pub const RATE_DEFAULT: u64 = 64 * 1024 * 1024;
+const RATE_DEFAULT: u64 = 64 * 1024 * 1024;
 /// The lowest rate of a backup: a backup that never ends holds its snapshot for ever.
 pub const RATE_MIN: u64 = 1024 * 1024;
 

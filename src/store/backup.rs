@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::time::Timestamp;
 use crate::token::keys::SecretKey;
 
-pub const FIRST_LINE: &[u8] = b"keyfob backup, version 2\n";
+const FIRST_LINE: &[u8] = b"keyfob backup, version 2\n";
 /// The first line of a backup without a MAC.
 const FIRST_LINE_1: &[u8] = b"keyfob backup, version 1\n";
 /// Precedes the digest in the input of the MAC.

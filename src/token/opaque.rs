@@ -27,7 +27,7 @@ const MAC_BYTES: usize = 16;
 const TOKEN_BYTES: usize = AUTHENTICATED_BYTES + MAC_BYTES;
 
 /// Length of the text: the prefix and 96 characters.
-pub const OPAQUE_TEXT_BYTES: usize = 4 + TOKEN_BYTES / 3 * 4;
+const OPAQUE_TEXT_BYTES: usize = 4 + TOKEN_BYTES / 3 * 4;
 
 /// Secret text: zeroed when dropped, and `Debug` does not print it.
 #[derive(Clone)]

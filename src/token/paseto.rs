@@ -11,7 +11,7 @@ pub(super) const HEADER: &str = "v4.public.";
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// Longest accepted footer, in bytes before encoding.
-pub const FOOTER_BYTES_MAX: usize = 512;
+const FOOTER_BYTES_MAX: usize = 512;
 
 /// An Ed25519 public key: a point of the curve, not of small order.
 #[derive(Clone, Debug, PartialEq, Eq)]

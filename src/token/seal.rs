@@ -5,9 +5,6 @@ use aes_gcm_siv::{Aes256GcmSiv, Nonce};
 
 use super::keys::SecretKey;
 
-/// Bytes that sealing adds.
-pub const SEAL_BYTES: usize = 16;
-
 /// Encrypts personal and secret values of the store. Each value is bound to its record name: it does not open
 /// under another one.
 #[derive(Clone)]
@@ -43,6 +40,9 @@ fn nonce(name: &[u8]) -> Nonce {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Bytes that sealing adds.
+    const SEAL_BYTES: usize = 16;
 
     #[test]
     fn a_sealed_value_opens_only_unchanged_under_its_own_name_and_key() {

@@ -30,7 +30,7 @@ impl ExpositionFormat {
 }
 
 /// Labels of one sample.
-pub type Labels<'a> = &'a [(&'a str, &'a str)];
+type Labels<'a> = &'a [(&'a str, &'a str)];
 
 /// A page that is being written.
 pub struct Page {

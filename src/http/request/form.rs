@@ -67,7 +67,7 @@ impl Form {
 
     /// Rejects recognised parameters in the query that are not in the body, since URLs are logged (INT-08,
     /// TOK-03); a secret is rejected even if the body has it (CLI-09).
-    pub fn refuse_query(&self, query: &str) -> Result<(), Refused> {
+    fn refuse_query(&self, query: &str) -> Result<(), Refused> {
         for pair in query.split('&') {
             let name = pair.split_once('=').map_or(pair, |(name, _)| name);
             let Some(name) = decode(name.as_bytes()) else { continue };
