@@ -38,23 +38,17 @@ pub use source::Sources;
 /// The whole configuration; each value is valid, alone and beside the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `[server]`
     pub server: Server,
-    /// `[store]`
     pub store: Store,
-    /// `[keys]`
     pub keys: Keys,
     /// `[policy.*]`, by name, inheritance resolved; [`DEFAULT_POLICY`] always exists.
     pub policies: BTreeMap<String, Policy>,
-    /// `[cookie]`
     pub cookie: Cookie,
     /// `[[gate]]`
     pub gates: Vec<NamedGate>,
     /// `[events] retention`: how long events and ended sessions are kept.
     pub events_retention: Duration,
-    /// `[limits]`
     pub limits: Limits,
-    /// `[log]`
     pub log: Log,
     /// `[[client]]`, without times.
     pub clients: Vec<Client>,
@@ -95,7 +89,6 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// The store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// The database file.
@@ -169,7 +162,6 @@ pub struct Limits {
     pub failed_auth_per_minute: u32,
 }
 
-/// The log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     pub format: LogFormat,

@@ -29,7 +29,6 @@ pub struct Setting {
 
 /// What a setting accepts, for the reference.
 pub(super) struct Expected {
-    /// Its default as text.
     pub default: Option<String>,
     /// The type of its value.
     pub kind: String,

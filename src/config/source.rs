@@ -32,7 +32,6 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The directory of the default `config.toml`; empty is the working directory.
     pub directory: PathBuf,
-    /// All environment variables.
     pub environment: Vec<(OsString, OsString)>,
     /// Settings given by flags, as key and value.
     pub overrides: Vec<(String, String)>,

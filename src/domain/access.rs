@@ -57,13 +57,11 @@ impl AccessToken {
 /// What an access token was issued for, and ends with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IssuedFor {
-    /// A session.
     Session {
         /// `sid`.
         id: SessionId,
         /// `fam`; the token then also ends with this family.
         family: Option<u16>,
-        /// How the subject authenticated.
         authentication: Authentication,
         /// The claims of the session.
         claims: Option<Claims>,
@@ -105,7 +103,6 @@ pub struct Authentication {
     pub at: Timestamp,
     /// The authentication context class.
     pub acr: Option<Box<str>>,
-    /// The methods.
     pub amr: Vec<Box<str>>,
 }
 

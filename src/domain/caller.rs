@@ -16,7 +16,6 @@ use super::session::Session;
 /// An authenticated caller.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// A registered client.
     Client(Arc<Client>),
     /// The admin socket: an administrator by file permission.
     AdminSocket,
@@ -179,11 +178,9 @@ macro_rules! needs {
 needs! {
     /// To open, read, change, renew and end sessions.
     UseSessions: Sessions;
-    /// To introspect tokens.
     IntrospectTokens: Introspect | IntrospectAny;
     /// To read the event log.
     ReadEvents: Events;
-    /// To read the metrics.
     ReadMetrics: Metrics;
     /// To administer clients, keys and the store.
     Administer: Admin;

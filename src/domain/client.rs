@@ -59,9 +59,7 @@ pub struct Client {
 /// One registration of a client: its name, and the event position of its creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incarnation {
-    /// The name.
     pub client_id: ClientId,
-    /// The position.
     pub created: Position,
 }
 
@@ -93,11 +91,9 @@ names! {
         Sessions = "sessions",
         /// Introspect tokens that were issued to it or are for a resource that it serves.
         Introspect = "introspect",
-        /// Introspect every token.
         IntrospectAny = "introspect:any",
         /// Read the whole event log.
         Events = "events",
-        /// Read the metrics.
         Metrics = "metrics",
         /// All of the above, and administration.
         Admin = "admin",

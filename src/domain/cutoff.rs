@@ -13,7 +13,6 @@ use super::time::Timestamp;
 /// A position in the event log; whatever was issued at an earlier one has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutOff {
-    /// The position.
     pub position: Position,
     /// When it was made; for display, never compared with another cut-off's.
     pub at: Timestamp,

@@ -24,13 +24,11 @@ names! {
         Admin = "admin",
         /// Every session of the subject was ended.
         SubjectRevoked = "subject_revoked",
-        /// Every session was ended.
         AllRevoked = "all_revoked",
         /// A spent refresh token was presented.
         RefreshReuse = "refresh_reuse",
         /// It made room for another of the same subject.
         Evicted = "evicted",
-        /// Its client was deleted.
         ClientDeleted = "client_deleted",
         /// A genuine token was newer than the store, or the store was restored.
         StoreRollback = "store_rollback",

@@ -29,9 +29,7 @@ pub struct Epoch {
 /// The end of a history: the position of its last event, and the number of its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// The position.
     pub head: Position,
-    /// The number.
     pub number: u32,
 }
 

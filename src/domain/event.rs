@@ -18,7 +18,6 @@ pub struct Event {
     pub subject: Option<Subject>,
     pub client: Option<ClientId>,
     pub family: Option<u16>,
-    /// Why something ended.
     pub reason: Option<EndReason>,
     /// The access token that was revoked.
     pub token: Option<TokenId>,
@@ -85,7 +84,6 @@ names! {
     /// The types of events (contract, section 5). Stored by their place in this list: a new one comes last.
     #[derive(Serialize, Deserialize)]
     pub enum EventKind {
-        /// A session was opened.
         SessionOpened = "session.opened",
         /// Its claims, data or label changed.
         SessionUpdated = "session.updated",
@@ -105,13 +103,9 @@ names! {
         RefreshReused = "refresh.reused",
         /// Every session of a subject was ended.
         SubjectRevoked = "subject.revoked",
-        /// Every session was ended.
         AllRevoked = "all.revoked",
-        /// A client was registered.
         ClientCreated = "client.created",
-        /// A client was changed.
         ClientUpdated = "client.updated",
-        /// A client was deleted.
         ClientDeleted = "client.deleted",
         /// Another key became the signing key.
         KeyRotated = "key.rotated",

@@ -68,7 +68,6 @@ pub struct RetryWindow {
 /// A [`Moment`] as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
-    /// Wall time.
     pub wall: Timestamp,
     /// Identifies the run of the process.
     pub boot: u64,
@@ -85,7 +84,6 @@ pub struct Stamp {
     pub expires_at: i64,
     /// The key that signed.
     pub key: KeyId,
-    /// Its form.
     pub format: TokenFormat,
     /// The version of the session's claims.
     pub claims_version: u32,
@@ -114,7 +112,6 @@ pub struct PresentedToken {
 /// The position of a presented token in its chain (standards, section 6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainPosition {
-    /// The current token.
     Current,
     /// The previous token; its window is open.
     Retry,

@@ -8,7 +8,6 @@ use super::event::{Event, EventKind};
 enum Concerns {
     /// It invalidates nothing, or another event reports the same.
     None,
-    /// All callers.
     All,
     /// Those of its reach.
     Reach,

@@ -26,7 +26,6 @@ pub struct Gate {
 pub struct NamedGate {
     /// Its name in the path: letters, digits, `-` and `_`.
     pub name: Box<str>,
-    /// What it requires.
     pub gate: Gate,
     /// The audience that an access token must have; the issuer if absent.
     pub audience: Option<Box<str>>,

@@ -95,7 +95,6 @@ impl ClientId {
         if is_dot_segment(text) { Err(Malformed) } else { text.parse() }
     }
 
-    /// The identifier as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -136,7 +135,6 @@ impl Subject {
         if is_dot_segment(text) { Err(Malformed) } else { text.parse() }
     }
 
-    /// The subject as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -29,7 +29,6 @@ pub struct Active {
     pub id: Option<TokenId>,
     /// `sid`; absent for a client's own token.
     pub session: Option<SessionId>,
-    /// How the subject authenticated.
     pub authentication: Option<Authentication>,
     /// The claims of the session.
     pub claims: Option<Claims>,
@@ -37,7 +36,6 @@ pub struct Active {
 
 /// A caller that introspects, and what its token is checked against.
 pub struct Judgement<'a> {
-    /// The caller.
     pub caller: &'a Caller,
     /// The state of the store.
     pub validity: Validity<'a>,

@@ -17,7 +17,6 @@ macro_rules! names {
         pub enum $type { $($(#[$doc])* $variant),+ }
 
         impl $type {
-            /// Every value.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The name in the API and in the configuration.

@@ -10,10 +10,7 @@ pub enum Refusal {
     /// The request is malformed (RFC 6749 `invalid_request`).
     InvalidRequest,
     /// A field of the request is invalid.
-    Invalid {
-        /// The field's name.
-        field: &'static str,
-    },
+    Invalid { field: &'static str },
     /// Client authentication is missing or failed, or the client is disabled (RFC 6749 `invalid_client`).
     InvalidClient,
     /// The client may not use this grant or endpoint (RFC 6749 `unauthorized_client`).
@@ -43,10 +40,7 @@ pub enum Refusal {
     /// It existed and was deleted.
     Gone,
     /// A rate limit or a quota is exceeded.
-    TooMany {
-        /// How long to wait.
-        retry_after: Duration,
-    },
+    TooMany { retry_after: Duration },
 }
 
 impl Refusal {
@@ -59,7 +53,6 @@ impl Refusal {
 /// A refusal and the sentence that explains it. The sentence never holds a token, a secret or personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The reason.
     pub refusal: Refusal,
     /// What is wrong and what would be valid.
     pub detail: Cow<'static, str>,

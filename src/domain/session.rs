@@ -55,11 +55,9 @@ pub struct Session {
     pub opened_by: Box<str>,
     /// The event position of its opening, for cut-offs.
     pub issued: Position,
-    /// When it was opened.
     pub created_at: Timestamp,
     /// The last authentication of the subject.
     pub authentication: Authentication,
-    /// The last activity.
     pub last_used_at: Timestamp,
     /// How long after its last activity it expires.
     pub idle_timeout: Duration,
@@ -67,7 +65,6 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// Whether it was opened with `remember`.
     pub remember: bool,
-    /// The granted scope.
     pub scope: ScopeSet,
     /// The audience of its own access tokens.
     pub audience: Box<str>,
@@ -124,7 +121,6 @@ pub enum Standing {
     Active,
     /// A timeout has passed.
     Expired,
-    /// It was ended.
     Ended(End),
 }
 
@@ -135,7 +131,6 @@ names! {
         Active = "active",
         /// A timeout has passed.
         Expired = "expired",
-        /// It was ended.
         Ended = "ended",
     }
 }

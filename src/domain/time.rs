@@ -17,7 +17,6 @@ pub struct Timestamp(i64);
 const LAST_MILLIS: i64 = 253_402_207_200_000;
 
 impl Timestamp {
-    /// The last instant.
     pub const MAX: Self = Self(LAST_MILLIS);
 
     /// The instant `millis` after 1970, clamped to what RFC 3339 can express in any time zone (1970 to the end
@@ -60,12 +59,10 @@ impl Timestamp {
             .expect("clamped at construction to what jiff can write")
     }
 
-    /// The instant `duration` later.
     pub fn plus(self, duration: Duration) -> Self {
         Self::from_millis(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// The instant `duration` earlier.
     pub fn minus(self, duration: Duration) -> Self {
         Self::from_millis(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
@@ -147,7 +144,6 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 /// One reading of the clocks: wall time, and monotonic time within one run of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Wall time.
     pub wall: Timestamp,
     /// Random for each start of the process, so that monotonic times of different runs are never compared.
     pub boot: u64,

@@ -14,7 +14,6 @@ use super::time::Timestamp;
 pub struct Validity<'a> {
     /// The time of the check.
     pub now: Timestamp,
-    /// Every cut-off.
     pub cuts: &'a CutOffs,
     /// The client that the token was issued to, if it is registered.
     pub client: Option<&'a Client>,
@@ -67,7 +66,6 @@ pub enum Inactive {
 }
 
 impl Inactive {
-    /// A word for it.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unknown => "unknown",

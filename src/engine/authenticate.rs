@@ -19,20 +19,16 @@ use crate::token::client_secret::hash_client_secret;
 #[derive(Clone, Copy)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub enum PresentedCredentials<'a> {
-    /// No credentials.
     None,
     /// Malformed credentials, such as Basic without a colon.
     Malformed,
     /// A client's identifier and secret.
     Secret {
-        /// The `client_id`.
         id: &'a str,
-        /// The `client_secret`.
         secret: &'a str,
     },
     /// A client's identifier alone.
     Name(&'a str),
-    /// A bearer token.
     Bearer(&'a str),
 }
 

@@ -19,7 +19,6 @@ use crate::store::{Lane, Store};
 pub struct ChangeSession {
     /// The claims for tokens and introspection.
     pub claims: Option<Option<Map<String, Value>>>,
-    /// The private data.
     pub data: Option<Option<Map<String, Value>>>,
     /// The label of the device.
     pub label: Option<Option<String>>,

@@ -30,7 +30,6 @@ pub struct CheckResult {
 /// The facts of a token. An audience and a family are those of an access token.
 #[derive(Debug)]
 pub struct CheckedToken {
-    /// The granted scope.
     pub scope: ScopeSet,
     /// `aud`.
     pub audience: Option<Box<str>>,

@@ -24,7 +24,6 @@ use crate::token::opaque::SecretText;
 pub struct ClientFields {
     /// Whether it has a secret; cannot be changed.
     pub kind: Option<ClientKind>,
-    /// Its permissions.
     pub permissions: Option<Vec<Permission>>,
     /// The grants it may use.
     pub grants: Option<Vec<Grant>>,
@@ -46,7 +45,6 @@ pub struct ClientFields {
 
 /// A client, and its secret if one was just generated.
 pub struct WithSecret {
-    /// The client.
     pub client: Client,
     /// Shown once; `None` for a public client.
     pub secret: Option<SecretText>,

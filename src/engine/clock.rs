@@ -52,7 +52,6 @@ impl Clock {
         (Self(ClockKind::Manual(moment.clone())), ManualClock(moment))
     }
 
-    /// The current time.
     pub fn now(&self) -> Moment {
         match &self.0 {
             ClockKind::System { boot, started, ahead_ms } => {

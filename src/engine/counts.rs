@@ -34,7 +34,6 @@ names! {
 names! {
     /// The result of an introspection.
     pub enum Introspected {
-        /// The token is active.
         Active = "active",
         /// The token is inactive, or the caller may not learn about it.
         Inactive = "inactive",
@@ -104,15 +103,12 @@ impl From<NotRefreshed> for RefreshOutcome {
 }
 
 names! {
-    /// Why an authentication failed.
     pub enum AuthFailure {
         /// There is no such client.
         UnknownClient = "unknown_client",
         /// The secret is wrong, or missing.
         WrongSecret = "wrong_secret",
-        /// The client is disabled.
         DisabledClient = "disabled_client",
-        /// The credentials are malformed.
         Malformed = "malformed",
         /// The bearer token is invalid.
         BearerToken = "bearer_token",
@@ -120,7 +116,6 @@ names! {
 }
 
 names! {
-    /// What the sweep removes.
     pub enum Removed {
         /// Ended and expired sessions after their retention.
         Sessions = "sessions",
@@ -133,17 +128,12 @@ names! {
     }
 }
 
-/// The counters.
 pub struct EngineCounters {
-    /// Introspections.
     pub introspections: Tally<(TokenKind, Introspected)>,
     /// Checks of tokens by backends.
     pub checks: Tally<CheckOutcome>,
-    /// Refreshes.
     pub refreshes: Tally<RefreshOutcome>,
-    /// Issued access tokens.
     pub tokens: Tally<TokenFormat>,
-    /// Failed authentications.
     pub auth_failures: Tally<AuthFailure>,
     /// Failed authentications that were answered 429.
     pub throttled: Counter,

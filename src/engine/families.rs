@@ -31,9 +31,7 @@ pub struct OpenFamily {
 pub struct OpenedFamily {
     /// Its number in the session.
     pub number: u16,
-    /// The access token.
     pub access: Issued,
-    /// The refresh token.
     pub refresh_token: SecretText,
 }
 

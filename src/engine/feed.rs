@@ -20,12 +20,10 @@ const SLICE: usize = 200;
 /// By how much the times of events may be out of the order in which they were committed.
 const DISORDER_MAX: Duration = Duration::from_secs(60);
 
-/// Where to start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStart {
     /// At the end of the log.
     Head,
-    /// Behind a position.
     After(Position),
     /// At the events of the last so many seconds.
     Since(Duration),

@@ -16,7 +16,6 @@ use crate::token::opaque::{Opaque, OpaqueKind};
 /// A valid token, and the position in the event log at which it was valid.
 #[derive(Debug)]
 pub struct ActiveAt {
-    /// The answer.
     pub active: Active,
     /// The answer takes account of every event up to this one.
     pub as_of: Position,

@@ -18,7 +18,6 @@ use crate::token::paseto::TOKEN_BYTES_MAX;
 /// A signed access token.
 #[derive(Clone)]
 pub struct Issued {
-    /// The token.
     pub access_token: String,
     /// Seconds until it expires.
     pub expires_in: i64,
@@ -28,13 +27,10 @@ pub struct Issued {
 
 /// A session just opened or renewed, with its tokens, which are shown once.
 pub struct Opened {
-    /// The session.
     pub session: Session,
-    /// Its private data.
     pub data: Option<Data>,
     /// The session token, for the cookie.
     pub session_token: SecretText,
-    /// The access token.
     pub access: Issued,
     /// The refresh token, if the client has that grant.
     pub refresh_token: Option<SecretText>,

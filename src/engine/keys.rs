@@ -18,7 +18,6 @@ use crate::store::{Store, StoreError};
 use crate::token::keyring::{self, Keyring};
 
 impl<S: Store> Engine<S> {
-    /// The keys in use.
     pub fn keyring(&self) -> Arc<Keyring> {
         self.keyring.load_full()
     }

@@ -65,10 +65,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why a use case did not do what was requested.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The request is refused.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

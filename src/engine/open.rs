@@ -22,7 +22,6 @@ use crate::token::opaque::{Link, Opaque, OpaqueKind, Secret, SecretText};
 /// A session, as it is requested (contract, section 5).
 #[derive(Debug, Default)]
 pub struct OpenSession {
-    /// The subject.
     pub subject: String,
     /// The client that it is for; the caller itself if absent.
     pub client_id: Option<String>,
@@ -36,11 +35,9 @@ pub struct OpenSession {
     pub amr: Vec<String>,
     /// When the subject authenticated; now if absent.
     pub auth_time: Option<Timestamp>,
-    /// Where it is opened.
     pub device: Device,
     /// The claims for tokens and introspection.
     pub claims: Option<Map<String, Value>>,
-    /// The private data.
     pub data: Option<Map<String, Value>>,
     /// Whether the longer timeouts apply.
     pub remember: bool,

@@ -17,9 +17,7 @@ const EXAMINED_MAX: usize = 2_000;
 /// A session as a caller may see it.
 #[derive(Debug)]
 pub struct View {
-    /// The session.
     pub session: Session,
-    /// Its state now.
     pub standing: Standing,
     /// For each of its families, in order, whether it is active by itself.
     pub active_families: Vec<bool>,
@@ -27,14 +25,10 @@ pub struct View {
     pub data: Option<Option<Data>>,
 }
 
-/// The sessions to list.
 #[derive(Debug, Default)]
 pub struct SessionFilter {
-    /// Only of this subject.
     pub subject: Option<Subject>,
-    /// Only for this client.
     pub client_id: Option<ClientId>,
-    /// Only in this state.
     pub state: Option<State>,
 }
 

@@ -19,9 +19,7 @@ use crate::token::opaque::{Link, Opaque, OpaqueKind, SecretText};
 
 /// An access token and the refresh token to use next.
 pub struct TokenPair {
-    /// The access token.
     pub access: Issued,
-    /// The refresh token.
     pub refresh_token: SecretText,
 }
 

@@ -20,7 +20,6 @@ use crate::token::opaque::{Link, OpaqueKind, Secret};
 pub struct RenewSession {
     /// The authentication context class; none if absent, whatever it was before.
     pub acr: Option<String>,
-    /// The methods.
     pub amr: Vec<String>,
     /// When; if absent, the later of now and the previous time.
     pub auth_time: Option<Timestamp>,

@@ -11,10 +11,8 @@ use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{Opaque, OpaqueKind};
 
-/// A signed-in subject.
 #[derive(Debug)]
 pub struct SignedIn {
-    /// The session.
     pub session: Session,
     /// The client that the token was issued to.
     pub client_id: ClientId,
@@ -42,7 +40,6 @@ pub struct AccessPart {
 /// Why a token does not identify a signed-in subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSignedIn {
-    /// It is not valid.
     Invalid,
     /// It is a valid access token for another audience.
     OtherAudience,

@@ -57,7 +57,6 @@ pub struct OpenedFile {
 /// Why a file was not opened: what is wrong with it, and what would be right.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The operating system's reason.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The last component is a symbolic link.

@@ -21,9 +21,7 @@ pub use master_key::{create_master_key, master_key_text, read_master_key};
 /// Paths of an installation. `admin.json`, `admin.sock` and the lock are beside the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// Directory of the database.
     pub directory: PathBuf,
-    /// Database file.
     pub database: PathBuf,
     /// Credentials of the administrator client.
     pub admin_json: PathBuf,
@@ -62,19 +60,13 @@ pub enum StartError {
         "other users can write to {} (mode {mode:04o}) and so replace the database: \
          run `chmod 700 {}`, or set store.path to a directory of its own", directory.display(), directory.display()
     )]
-    OpenDirectory {
-        /// The directory.
-        directory: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
+    OpenDirectory { directory: PathBuf, mode: u32 },
     /// The path of the directory is another kind of file.
     #[error("{} is not a directory: set store.path to a file in a directory that keyfob may use", .0.display())]
     NotADirectory(PathBuf),
     /// The directory is not writable.
     #[error("{} cannot be written to ({cause}): make it writable for the user that runs keyfob, or set store.path to a directory that is", directory.display())]
     ReadOnly {
-        /// The directory.
         directory: PathBuf,
         /// Error of the operating system.
         cause: io::Error,
@@ -87,7 +79,6 @@ pub enum StartError {
     File {
         /// The failed operation, as a gerund.
         action: &'static str,
-        /// The file.
         path: PathBuf,
         /// Error of the operating system.
         cause: io::Error,
@@ -111,7 +102,6 @@ pub enum StartError {
          restore the key from your copy; or, to start with an empty database, move this one away and run `keyfob init`", database.display()
     )]
     DatabaseWithoutKey {
-        /// The database.
         database: PathBuf,
         /// Where the key is expected.
         key: String,
@@ -132,19 +122,13 @@ pub enum StartError {
         "{} exists, so keyfob was initialised here, but the database {} is missing: put it back, or run `keyfob db restore FILE` with a backup; \
          or, to start with an empty database, remove {} and run `keyfob init`", admin_json.display(), database.display(), admin_json.display()
     )]
-    DatabaseLost {
-        /// The database.
-        database: PathBuf,
-        /// The administrator's credentials.
-        admin_json: PathBuf,
-    },
+    DatabaseLost { database: PathBuf, admin_json: PathBuf },
     /// The key is not beside the database, so a first start cannot be distinguished from a lost database.
     #[error(
         "there is no database at {}, and the master key comes from elsewhere ({key}): if this is a new installation, run `keyfob init`; \
          if it is not, put the database back, or run `keyfob db restore FILE` with a backup", database.display()
     )]
     InitFirst {
-        /// The database.
         database: PathBuf,
         /// Source of the key.
         key: String,

@@ -38,7 +38,6 @@ pub struct Operation {
     pub method: Method,
     /// What the query may contain.
     pub query: QueryRules,
-    /// What answers.
     pub endpoint: BoxEndpoint<'static>,
     counters: Arc<RequestCounters>,
 }

@@ -90,17 +90,14 @@ impl Service {
         self
     }
 
-    /// The routes, by path.
     pub fn routes(&self) -> &Routes {
         &self.routes
     }
 
-    /// The OpenAPI document.
     pub fn document(&self) -> &serde_json::Value {
         &self.document.value
     }
 
-    /// Answers a request.
     pub async fn respond(&self, mut request: Request) -> Response {
         let surface = Surface::of(request.uri().path());
         let sender = self.proxies.sender_of(&request);

@@ -175,7 +175,6 @@ impl App {
         Ok(self.engine.declare_clients(declared).await?)
     }
 
-    /// The use cases.
     pub fn engine(&self) -> &Arc<Engine<Redb>> {
         &self.engine
     }
@@ -185,7 +184,6 @@ impl App {
         &self.store
     }
 
-    /// The HTTP service.
     pub fn wire(&self) -> &Arc<Service> {
         &self.wire
     }

@@ -26,9 +26,7 @@ pub enum AppError {
     /// The database cannot be opened.
     #[error("{}: {cause}{fix}", path.display())]
     Store {
-        /// The database file.
         path: PathBuf,
-        /// What is wrong.
         cause: OpenError,
         /// What to do, as the end of the sentence.
         fix: &'static str,
@@ -38,7 +36,6 @@ pub enum AppError {
     Backup {
         /// The backup, or the database that it should become.
         file: PathBuf,
-        /// What is wrong.
         cause: String,
         /// What to do, as the end of the sentence.
         fix: &'static str,

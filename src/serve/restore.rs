@@ -45,7 +45,6 @@ pub struct Restored {
 /// What a restore accepts in spite of a doubt.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Accept {
-    /// Damaged records.
     pub damage: bool,
     /// A backup of an earlier keyfob, which has no MAC.
     pub unauthenticated: bool,

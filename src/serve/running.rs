@@ -27,7 +27,6 @@ pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// that the proxy closes it and no request arrives on a connection that is just closing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// A running server.
 pub struct RunningServer {
     app: App,
     serving: JoinHandle<()>,
@@ -61,7 +60,6 @@ impl RunningServer {
         Self { app, serving: tokio::spawn(serving), sweeping, stage, files }
     }
 
-    /// What answers.
     pub(super) fn app(&self) -> &App {
         &self.app
     }

@@ -44,7 +44,6 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads the files.
     pub fn load(files: &Tls) -> Result<Self, TlsError> {
         Ok(Self { files: files.clone(), current: Arc::new(ArcSwap::from_pointee(read(files)?)) })
     }

@@ -37,7 +37,6 @@ const END: u8 = b'Z';
 /// The first frame of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// When it was made.
     pub made_at: Timestamp,
     /// The version of keyfob that made it.
     pub program: Box<str>,
@@ -76,14 +75,12 @@ pub enum Damage {
          if only you could write to it, add --accept-unauthenticated"
     )]
     Unauthenticated,
-    /// The end is missing.
     #[error("it is cut off after {0} bytes")]
     CutOff(u64),
     #[error("it is damaged at byte {at}: {cause}")]
     Altered {
         /// The offset of the frame.
         at: u64,
-        /// What is invalid.
         cause: &'static str,
     },
 }

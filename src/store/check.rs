@@ -8,7 +8,6 @@ use crate::domain::time::Timestamp;
 pub enum Note {
     Progress(TableProgress),
     Find(Find),
-    /// The check is complete.
     Done(Checked),
 }
 
@@ -28,7 +27,6 @@ pub struct Find {
     pub table: &'static str,
     /// The entry's key, as text.
     pub key: Box<str>,
-    /// What is invalid.
     pub cause: &'static str,
 }
 

@@ -52,7 +52,6 @@ pub enum StoreError {
         table: &'static str,
         /// The record's key, as text.
         key: Box<str>,
-        /// What is invalid.
         cause: &'static str,
     },
 }
@@ -66,7 +65,6 @@ pub enum Lane {
     Revocation,
 }
 
-/// A session to open.
 #[derive(Clone, Debug)]
 pub struct Opening {
     /// The backend sets `issued`, its own and its families', to the position of the event.
@@ -129,7 +127,6 @@ pub struct Figures {
     pub active_by_client: BTreeMap<ClientId, u64>,
     /// Stored sessions, including the ended and expired ones that are still kept.
     pub sessions: u64,
-    /// Stored events.
     pub events: u64,
     /// Bytes of each table at the last measurement.
     pub table_bytes: BTreeMap<&'static str, u64>,
@@ -153,9 +150,7 @@ pub struct Figures {
     pub places: u64,
     /// Writes rejected because the queue was full: ordinary ones, revocations.
     pub busy: [u64; 2],
-    /// Events written, by type.
     pub events_written: Vec<(EventKind, u64)>,
-    /// Sessions ended, by reason.
     pub sessions_ended: Vec<(EndReason, u64)>,
 }
 
@@ -203,7 +198,6 @@ pub trait Store: Send + Sync + 'static {
         decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> impl Future<Output = Result<T>> + Send;
 
-    /// Changes the signing keys.
     fn update_keys<T: Send + 'static>(
         &self,
         decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static,

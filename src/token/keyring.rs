@@ -48,11 +48,9 @@ pub enum KeyringError {
 pub struct SigningKeyEntry {
     /// PASERK `k4.pid`, or the JWK thumbprint of a P-256 key.
     pub id: KeyId,
-    /// Next, active or retired.
     pub status: KeyStatus,
     /// When it stopped signing.
     pub retired_at: Option<Timestamp>,
-    /// Verifies its tokens.
     pub public: PublicKey,
     secret: SigningSecret,
     /// Header of its JWTs in base64url. It names the algorithm and the key.
@@ -64,7 +62,6 @@ enum SigningSecret {
         signing: SigningKey,
         /// Footer of its PASETOs, `{"kid":"k4.pid.…"}`.
         footer: String,
-        /// The footer in base64url.
         encoded_footer: String,
     },
     P256(es256::P256SecretKey),

@@ -60,7 +60,6 @@ names! {
 pub struct Secret([u8; 32]);
 
 impl Secret {
-    /// From 32 random bytes.
     pub fn new(random: [u8; 32]) -> Self {
         Self(random)
     }
@@ -79,11 +78,9 @@ impl Secret {
 /// decide.
 #[derive(Clone, Debug)]
 pub struct Opaque {
-    /// Refresh or session token.
     pub kind: OpaqueKind,
     /// Session, family and generation. In a session token the family is 0, the generation the number of renewals.
     pub link: Link,
-    /// Random part.
     pub secret: Secret,
 }
 
@@ -249,9 +246,7 @@ hidden!(SecretText, Secret, OpaqueKeys);
 /// The position of a refresh token: session, family and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// The session.
     pub session: SessionId,
-    /// Number of the family.
     pub family: u16,
     /// Position in the chain.
     pub generation: u32,

@@ -12,7 +12,6 @@ use super::paseto::TOKEN_BYTES_MAX;
 use crate::domain::access::AccessToken;
 use crate::domain::id::KeyId;
 
-/// Limit of the cache.
 const CACHE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Approximate size of a cached token apart from its text.

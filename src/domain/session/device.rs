@@ -17,7 +17,6 @@ const DATA_BYTES_MAX: usize = 16 * 1024;
 pub struct Device {
     /// The `User-Agent` of the browser or program.
     pub user_agent: Option<Box<str>>,
-    /// The address.
     pub ip: Option<Box<str>>,
     /// The subject's name for it.
     pub label: Option<Box<str>>,

@@ -20,7 +20,6 @@ const ENDED_FAMILIES_KEPT: usize = 8;
 pub struct NewFamily {
     /// The client that it is issued to.
     pub client_id: ClientId,
-    /// The granted scope.
     pub scope: ScopeSet,
     /// The audience of its access tokens.
     pub audience: Box<str>,

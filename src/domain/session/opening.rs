@@ -12,9 +12,7 @@ use crate::domain::time::Timestamp;
 /// What a new session is made from.
 #[derive(Clone, Debug)]
 pub struct NewSession {
-    /// Its identifier.
     pub id: SessionId,
-    /// The subject that authenticated.
     pub subject: Subject,
     /// The client that it is for.
     pub client_id: ClientId,
@@ -26,7 +24,6 @@ pub struct NewSession {
     pub lifetimes: Lifetimes,
     /// Whether those are the timeouts of `remember`.
     pub remember: bool,
-    /// The granted scope.
     pub scope: ScopeSet,
     /// The audience of its access tokens.
     pub audience: Box<str>,
@@ -34,7 +31,6 @@ pub struct NewSession {
     pub token: Hash,
     /// The hash of the first refresh token's secret, if the client has that grant.
     pub refresh_token: Option<Hash>,
-    /// Where it is opened.
     pub device: Device,
     /// The claims for tokens and introspection.
     pub claims: Option<Claims>,

@@ -15,7 +15,6 @@ use crate::domain::time::Timestamp;
 pub struct Renewal {
     /// The hash of the new session token's secret.
     pub token: Hash,
-    /// The new authentication.
     pub authentication: Authentication,
     /// Whether the caller reported its time; otherwise it is the later of now and the previous one.
     pub reports_time: bool,

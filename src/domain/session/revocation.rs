@@ -19,7 +19,6 @@ const REVOCATION_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// An access token of a session that was revoked before it expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// The token.
     pub token: RevokedToken,
     /// The family that it was issued in; none for a token of the session itself, or if it is not known.
     pub family: Option<u16>,

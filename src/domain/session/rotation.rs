@@ -26,13 +26,10 @@ pub struct Refresh {
     pub issuer: Box<str>,
     /// The family that the token names.
     pub family: u16,
-    /// The token.
     pub presented: PresentedToken,
     /// The requested scope. A malformed one is refused only after the token was judged.
     pub scope: Option<Result<ScopeSet, Malformed>>,
-    /// The requested resource.
     pub resource: Option<Box<str>>,
-    /// The client's policy.
     pub policy: Policy,
     /// The active signing key.
     pub key: KeyId,
@@ -45,7 +42,6 @@ pub struct Refresh {
 pub struct Refreshed {
     /// The session after the refresh.
     pub session: Session,
-    /// The family's number.
     pub family: u16,
     /// The scope of the access token.
     pub scope: ScopeSet,

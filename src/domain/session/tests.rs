@@ -38,7 +38,6 @@ fn key() -> KeyId {
     KeyId::Ed25519([9; 33])
 }
 
-/// Nothing was cut off.
 fn uncut() -> CutOffs {
     CutOffs { head: Position(7), ..CutOffs::default() }
 }

@@ -20,7 +20,6 @@ impl ExpositionFormat {
         if asked { Self::OpenMetrics } else { Self::Text }
     }
 
-    /// The media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -29,7 +28,6 @@ impl ExpositionFormat {
     }
 }
 
-/// Labels of one sample.
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
 /// A page that is being written.
@@ -45,7 +43,6 @@ pub struct Samples<'p> {
 }
 
 impl Page {
-    /// An empty page.
     pub fn new(form: ExpositionFormat) -> Self {
         Self { form, text: String::with_capacity(32 * 1024) }
     }
@@ -58,7 +55,6 @@ impl Page {
         self.family(family, name, "counter", help)
     }
 
-    /// Starts a gauge.
     pub fn gauge(&mut self, name: &str, help: &str) -> Samples<'_> {
         self.family(name, name, "gauge", help)
     }
@@ -68,7 +64,6 @@ impl Page {
         self.gauge(name, help).sample(&[], value);
     }
 
-    /// Starts a histogram.
     pub fn histogram(&mut self, name: &str, help: &str) -> Samples<'_> {
         self.family(name, name, "histogram", help)
     }
@@ -85,7 +80,6 @@ impl Page {
         Samples { text: &mut self.text, name: name.to_owned() }
     }
 
-    /// The finished page.
     pub fn finish(mut self) -> String {
         if self.form == ExpositionFormat::OpenMetrics {
             self.text.push_str("# EOF\n");
@@ -95,7 +89,6 @@ impl Page {
 }
 
 impl Samples<'_> {
-    /// One sample.
     pub fn sample(&mut self, labels: Labels, value: impl Display) {
         self.line("", labels, None, value);
     }

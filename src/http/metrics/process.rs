@@ -8,7 +8,6 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::page::Page;
 
-/// Prints them.
 pub fn print(page: &mut Page) {
     let used = clock_gettime(ClockId::ProcessCPUTime);
     #[expect(clippy::cast_precision_loss, reason = "samples are floating-point numbers")]

@@ -48,7 +48,6 @@ impl RequestCounters {
         }
     }
 
-    /// Starts a request.
     pub fn start(&self) -> Pending<'_> {
         Pending { counters: self, since: Stopwatch::start(), slot: UNANSWERED }
     }

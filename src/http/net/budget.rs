@@ -48,7 +48,6 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// A budget of `bytes_max`.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, held: AtomicUsize::new(0), closed: Counter::default(), register: Mutex::default() }
     }

@@ -44,7 +44,6 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// How far the stop of the server has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Serving.
     #[default]
     Serving,
     /// Still accepting; each answer closes its connection.

@@ -32,7 +32,6 @@ pub trait Listener: Send + 'static {
     /// most `header_timeout`.
     fn prepare(raw: Self::Raw) -> impl Future<Output = io::Result<Self::Io>> + Send;
 
-    /// The local address.
     fn address(&self) -> Addr;
 
     /// The scheme of requests on these connections.

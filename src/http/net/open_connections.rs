@@ -17,7 +17,6 @@ pub struct Connections {
 pub struct Open(Arc<Connections>);
 
 impl Connections {
-    /// Counts an accepted connection.
     pub fn count(self: &Arc<Self>) -> Open {
         self.accepted.one();
         self.open.up();

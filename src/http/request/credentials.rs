@@ -25,7 +25,6 @@ use crate::token::opaque::SecretText;
 #[derive(Debug)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub enum AuthorizationHeader {
-    /// No header.
     Absent,
     /// HTTP Basic, both parts form-decoded (RFC 6749 §2.3.1).
     Basic {
@@ -40,7 +39,6 @@ pub enum AuthorizationHeader {
     Bearer(SecretText),
     /// More than one header.
     Repeated,
-    /// An unsupported scheme.
     OtherScheme,
 }
 
@@ -136,7 +134,6 @@ pub fn source_of(request: &Request) -> Source {
 
 /// The security schemes that an endpoint documents. Which credentials it accepts is decided in the engine.
 pub trait Schemes: Send + Sync + 'static {
-    /// The alternatives.
     const NAMES: &'static [&'static str] = &["basic", "bearer"];
     /// Whether the credentials may also be in the form, or absent.
     const OPTIONAL: bool = false;
@@ -168,7 +165,6 @@ impl Schemes for CookieOrBearer {
 /// An extractor for the `Authorization` header and the source of a request. It never fails, and documents the
 /// schemes `S`.
 pub struct Authorization<S> {
-    /// The header.
     pub header: AuthorizationHeader,
     /// Where the request came from.
     pub source: Source,

@@ -23,7 +23,6 @@ pub trait FromForm: Type + Sized {
     /// (RFC 6749 §3.2).
     const NAMES: &'static [&'static str];
 
-    /// Reads the fields.
     fn from_form(form: &mut Form) -> Result<Self, Refused>;
 }
 

@@ -27,7 +27,6 @@ pub struct Limits {
 /// Why a body is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unacceptable {
-    /// Larger than the limit.
     TooLarge,
     /// The connection ended before the body did.
     Broken,

@@ -37,18 +37,14 @@ pub struct RequestParameter<T, In> {
 pub type Path<T> = RequestParameter<T, InPath>;
 /// A parameter of the query.
 pub type Query<T> = RequestParameter<T, InQuery>;
-/// A header.
 pub type Header<T> = RequestParameter<T, InHeader>;
 
 /// The segments of a path that are parameters, percent-encoded.
 #[derive(Clone)]
 pub struct PathParameters(pub Vec<Box<str>>);
 
-/// In the path.
 pub enum InPath {}
-/// In the query.
 pub enum InQuery {}
-/// In a header.
 pub enum InHeader {}
 
 /// Where a parameter can be.
@@ -62,7 +58,6 @@ pub trait Location: Send {
 
 /// A type that a text of a parameter can be read as.
 pub trait FromText: Type + Sized {
-    /// Reads a text.
     fn from_text(text: &str) -> Result<Self, Rule>;
 }
 
@@ -71,7 +66,6 @@ pub trait FromTexts: Type + Sized {
     /// Whether there must be one.
     const REQUIRED: bool;
 
-    /// Reads the texts.
     fn from_texts(texts: &[Cow<'_, str>]) -> Result<Self, Rule>;
 }
 

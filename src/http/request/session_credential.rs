@@ -15,7 +15,6 @@ pub enum SessionCredential {
     None,
     /// In the cookie: a browser adds it to every request.
     Cookie(SecretText),
-    /// In the `Authorization` header.
     Bearer(SecretText),
 }
 

@@ -33,7 +33,6 @@ pub trait TextFormat: Described {
     fn rule() -> Cow<'static, str>;
     /// Reads a text; `None` if it is not valid.
     fn read(text: &str) -> Option<Self>;
-    /// The text.
     fn text(&self) -> Cow<'_, str>;
 }
 

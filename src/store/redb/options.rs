@@ -1,6 +1,5 @@
 //! The settings of the embedded store.
 
-/// The backend's settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// The size of the page cache. The cache of decoded sessions takes up to 1/32 more.

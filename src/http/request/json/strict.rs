@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 /// How deep a body may nest.
 pub(super) const DEPTH_MAX: usize = 32;
 
-/// Builds a value.
 #[derive(Clone, Copy)]
 pub struct Strict {
     /// How many levels may follow.
