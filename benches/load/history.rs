@@ -1,5 +1,5 @@
-//! What the history of one subject costs: sign-ins of a script account under a cap, and the refreshes of another
-//! person beside them.
+//! What the history of one subject costs: sign-ins of a script account under a cap, and the refreshes of
+//! another person beside them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,7 +59,8 @@ struct Slice {
     refresh: f64,
 }
 
-/// A slice of sign-ins alone, and one with the refreshes of another person beside it; and that person's next token.
+/// A slice of sign-ins alone, and one with the refreshes of another person beside it; and that person's next
+/// token.
 async fn slice(engine: &Arc<Engine<Redb>>, client: &Caller, token: String) -> (Slice, String) {
     let sign_in = sign_in_slice(engine, client).await;
     let done = Arc::new(AtomicBool::new(false));

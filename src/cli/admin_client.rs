@@ -108,8 +108,8 @@ impl AdminClient {
         }
     }
 
-    /// Connects to `listen` with the credentials in `admin.json`, if a server without an admin socket runs: then no
-    /// other process has its address.
+    /// Connects to `listen` with the credentials in `admin.json`, if a server without an admin socket runs:
+    /// then no other process has its address.
     async fn through_listen(config: &Config, places: &Places) -> Result<Option<Self>, Failure> {
         if !is_held_without_socket(&places.directory) {
             return Ok(None);
@@ -253,7 +253,8 @@ fn request(method: Method, path: &str, body: Option<(&str, String)>) -> Result<R
     request.body(body.map(|(_, text)| text.into()).unwrap_or_default()).map_err(Failure::refused)
 }
 
-/// Refuses a socket of another user, which could answer anything. Root also uses the one of the store's owner.
+/// Refuses a socket of another user, which could answer anything. Root also uses the one of the store's
+/// owner.
 fn check_owner(socket: &Path, places: &Places) -> Result<(), Failure> {
     let owner =
         |path: &Path| path.symlink_metadata().map(|metadata| metadata.uid()).map_err(Failure::refused);

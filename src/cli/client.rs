@@ -69,8 +69,8 @@ pub enum ClientCommand {
         #[arg(long)]
         enable: bool,
     },
-    /// Creates a new secret for a client, and prints it once. Without --keep-old-for the tokens that the client
-    /// got for itself end too.
+    /// Creates a new secret for a client, and prints it once. Without --keep-old-for the tokens that the
+    /// client got for itself end too.
     RotateSecret {
         /// The client id.
         #[arg(value_parser = NonEmptyStringValueParser::new())]

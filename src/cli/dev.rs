@@ -38,8 +38,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = DETAILS)]
 pub struct DevArgs {
-    /// The clients: the [[client]] tables of a TOML file, or [[tool.keyfob.client]] of a pyproject.toml. Without it,
-    /// there is one client, dev.
+    /// The clients: the [[client]] tables of a TOML file, or [[tool.keyfob.client]] of a pyproject.toml.
+    /// Without it, there is one client, dev.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     clients: Option<PathBuf>,
     /// The client whose credentials COMMAND gets. Default: the first.
@@ -184,7 +184,8 @@ fn listen_for_signals() -> io::Result<UnboundedReceiver<Received>> {
     thread::Builder::new().name("signals".into()).spawn(move || {
         for info in signals.forever() {
             if let Some(signal) = Signal::from_named_raw(info.si_signo) {
-                // Positive codes are of the kernel (sigaction(2)), which at a hang-up signals the leader alone.
+                // Positive codes are of the kernel (sigaction(2)), which at a hang-up signals the leader
+                // alone.
                 let is_ours_alone = info.si_code <= 0 || signal == Signal::HUP;
                 let _ = sender.send(Received { signal, is_ours_alone });
             }

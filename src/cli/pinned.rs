@@ -1,4 +1,5 @@
-//! TLS to the server of this configuration: exactly the configured certificate is trusted, whatever its names.
+//! TLS to the server of this configuration: exactly the configured certificate is trusted, whatever its
+//! names.
 
 use std::sync::Arc;
 

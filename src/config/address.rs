@@ -145,7 +145,8 @@ pub(super) fn origin(text: &str) -> Result<Origin, String> {
     parse_origin(text, 1)
 }
 
-/// Reads an issuer: an origin whose port may be 0, for the one that the operating system chooses for `listen`.
+/// Reads an issuer: an origin whose port may be 0, for the one that the operating system chooses for
+/// `listen`.
 pub(super) fn issuer(text: &str) -> Result<Origin, String> {
     parse_origin(text, 0)
 }

@@ -98,8 +98,8 @@ impl Caller {
         }
     }
 
-    /// Refuses a caller that may not revoke a token that was issued to `issued_to`, in `session` if it has one. That
-    /// client, the session's opener and administrators may (contract, section 5).
+    /// Refuses a caller that may not revoke a token that was issued to `issued_to`, in `session` if it has
+    /// one. That client, the session's opener and administrators may (contract, section 5).
     ///
     /// # Errors
     /// `InvalidGrant`.

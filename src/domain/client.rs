@@ -140,8 +140,8 @@ impl Client {
         Incarnation { client_id: self.id.clone(), created: self.incarnation }
     }
 
-    /// Whether it is the client that had the name `name` when something was issued at `issued`, and not a later
-    /// one of that name. Nothing is issued to a client after its deletion, so the position decides.
+    /// Whether it is the client that had the name `name` when something was issued at `issued`, and not a
+    /// later one of that name. Nothing is issued to a client after its deletion, so the position decides.
     pub fn was(&self, name: &str, issued: Position) -> bool {
         *self.id.as_str() == *name && issued >= self.incarnation
     }
@@ -224,7 +224,8 @@ impl Client {
     /// The scope of what is issued now under an earlier grant: what the client may still request of it.
     ///
     /// # Errors
-    /// `InvalidScope` if nothing is left of it; `InvalidTarget` if the client may not request the audience now.
+    /// `InvalidScope` if nothing is left of it; `InvalidTarget` if the client may not request the audience
+    /// now.
     pub fn narrow(&self, granted: &ScopeSet, audience: &str, issuer: &str) -> Result<ScopeSet, Refused> {
         self.grant_audience(Some(audience), issuer)?;
         let left = granted.intersection(&self.scopes);
@@ -236,8 +237,8 @@ impl Client {
         Ok(left)
     }
 
-    /// Makes `hash` the newest secret. The others stay valid for `keep_old_for`, or for the time that they have
-    /// left if that is less.
+    /// Makes `hash` the newest secret. The others stay valid for `keep_old_for`, or for the time that they
+    /// have left if that is less.
     pub fn replace_secret(&mut self, hash: Hash, keep_old_for: Duration, now: Timestamp) {
         let until = now.plus(keep_old_for);
         self.secrets.retain(|old| !keep_old_for.is_zero() && old.until.is_none_or(|end| now < end));

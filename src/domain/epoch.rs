@@ -56,9 +56,9 @@ impl Epochs {
         }
     }
 
-    /// Starts another epoch after a backup that ends at `head`, and returns its first position. That is beyond
-    /// every position of the lost store (`lost`, if known) and of other restores of the same backup. Epochs
-    /// that started before `oldest`, the first retained event, are removed: no cursor can pass them.
+    /// Starts another epoch after a backup that ends at `head`, and returns its first position. That is
+    /// beyond every position of the lost store (`lost`, if known) and of other restores of the same backup.
+    /// Epochs that started before `oldest`, the first retained event, are removed: no cursor can pass them.
     pub fn begin(
         &mut self,
         head: Position,

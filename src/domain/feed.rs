@@ -1,5 +1,5 @@
-//! The feed: the events that make kept answers and locally verified tokens invalid, for the callers that can have
-//! such answers or tokens.
+//! The feed: the events that make kept answers and locally verified tokens invalid, for the callers that can
+//! have such answers or tokens.
 
 use super::caller::{Caller, Granted, IntrospectTokens};
 use super::event::{Event, EventKind};
@@ -38,8 +38,8 @@ impl Event {
 }
 
 impl Granted<IntrospectTokens> {
-    /// Whether the feed shows the caller this event. One of an earlier keyfob has no reach: to miss it could keep
-    /// an invalid answer in use, so all callers see it.
+    /// Whether the feed shows the caller this event. One of an earlier keyfob has no reach: to miss it could
+    /// keep an invalid answer in use, so all callers see it.
     pub fn is_shown(&self, event: &Event, issuer: &str) -> bool {
         match (event.concerns(), &event.reach) {
             (Concerns::None, _) => false,
@@ -50,8 +50,8 @@ impl Granted<IntrospectTokens> {
         }
     }
 
-    /// Whether an event about a client can concern sessions that the caller opens, or tokens for the issuer, which
-    /// every client may ask for.
+    /// Whether an event about a client can concern sessions that the caller opens, or tokens for the issuer,
+    /// which every client may ask for.
     fn is_concerned(&self, event: &Event, issuer: &str) -> bool {
         let Caller::Client(caller) = &**self else { return true };
         let opens_for = event.client.as_ref().is_some_and(|client| caller.opens_for.contains(client));

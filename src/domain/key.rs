@@ -97,8 +97,8 @@ pub fn rotation_is_due(keys: &[KeyRecord], every: Duration, now: Timestamp) -> b
     old && next.peek().is_some() && next.all(|key| key.created_at.plus(PUBLISHED_AHEAD) <= now)
 }
 
-/// How long to wait until every verifier that caches the published keys knows each next key; `None` if they all
-/// do.
+/// How long to wait until every verifier that caches the published keys knows each next key; `None` if they
+/// all do.
 pub fn wait_before_rotation(keys: &[KeyRecord], now: Timestamp) -> Option<Duration> {
     let next = keys.iter().filter(|key| key.status == KeyStatus::Next);
     let known_at = next.map(|key| key.created_at.plus(KEY_SET_MAX_AGE)).max()?;
@@ -106,8 +106,8 @@ pub fn wait_before_rotation(keys: &[KeyRecord], now: Timestamp) -> Option<Durati
     Some(Duration::from_millis(millis))
 }
 
-/// Whether the key may sign a token again, for a retried refresh: a retired key may for as long as the longest
-/// retry window.
+/// Whether the key may sign a token again, for a retried refresh: a retired key may for as long as the
+/// longest retry window.
 pub fn may_sign_again(status: KeyStatus, retired_at: Option<Timestamp>, now: Timestamp) -> bool {
     match status {
         KeyStatus::Retired => retired_at.is_some_and(|at| now < at.plus(RETRY_WINDOW_MAX)),

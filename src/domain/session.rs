@@ -88,8 +88,8 @@ pub struct Session {
     pub own_family: Option<u16>,
     /// Access tokens that were revoked one by one.
     pub revoked_tokens: Vec<Revocation>,
-    /// The latest `exp` of the revocations that were removed, in seconds. Every access token that expires no later
-    /// counts as revoked, so that no clock makes one of those valid again.
+    /// The latest `exp` of the revocations that were removed, in seconds. Every access token that expires no
+    /// later counts as revoked, so that no clock makes one of those valid again.
     pub revoked_until: i64,
     /// How it ended, if it was ended.
     pub end: Option<End>,
@@ -201,8 +201,8 @@ impl Session {
         self.standing(now, cuts) == Standing::Active
     }
 
-    /// Whether its record does not exclude that it is active: until it is ended or reported as expired. A cut-off
-    /// or a timeout may have ended it all the same.
+    /// Whether its record does not exclude that it is active: until it is ended or reported as expired. A
+    /// cut-off or a timeout may have ended it all the same.
     pub fn may_be_active(&self) -> bool {
         self.end.is_none() && !self.expiry_reported
     }
@@ -298,8 +298,8 @@ impl Session {
         Decision::with_events(!events.is_empty(), events)
     }
 
-    /// Reports once that a timeout has passed, when no unwritten use can contradict it; for the sweep. Then the
-    /// secrets of a session that a cut-off ended are erased too.
+    /// Reports once that a timeout has passed, when no unwritten use can contradict it; for the sweep. Then
+    /// the secrets of a session that a cut-off ended are erased too.
     pub fn report_expiry(&mut self, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
         let standing = self.standing(now, cuts);
         if now < self.due() || standing == Standing::Active {

@@ -19,8 +19,8 @@ const LAST_MILLIS: i64 = 253_402_207_200_000;
 impl Timestamp {
     pub const MAX: Self = Self(LAST_MILLIS);
 
-    /// The instant `millis` after 1970, clamped to what RFC 3339 can express in any time zone (1970 to the end
-    /// of 9999).
+    /// The instant `millis` after 1970, clamped to what RFC 3339 can express in any time zone (1970 to the
+    /// end of 9999).
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(0, LAST_MILLIS))
     }

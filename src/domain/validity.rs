@@ -19,8 +19,8 @@ pub struct Validity<'a> {
     pub client: Option<&'a Client>,
 }
 
-/// How far in the future a token may have been issued: by another server of the same store whose clock is ahead.
-/// Further ahead, the clock of this server was set back.
+/// How far in the future a token may have been issued: by another server of the same store whose clock is
+/// ahead. Further ahead, the clock of this server was set back.
 const ISSUED_AHEAD_MAX_S: i64 = 60;
 
 /// Why introspection answers that a token is inactive. Only the operator learns it.

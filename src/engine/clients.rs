@@ -167,8 +167,8 @@ impl<S: Store> Engine<S> {
         Ok(WithSecret { client: client.await?, secret: Some(secret) })
     }
 
-    /// Ends the access tokens that the client itself got by `client_credentials`. Also for a declared client: no
-    /// setting changes.
+    /// Ends the access tokens that the client itself got by `client_credentials`. Also for a declared client:
+    /// no setting changes.
     ///
     /// # Errors
     /// `NotFound`.
@@ -340,7 +340,8 @@ fn replace(client: &mut Client, mut wanted: Client, cuts: &CutOffs, now: Timesta
     ended.into_iter().chain([updated]).collect()
 }
 
-/// Ends the client's own tokens that were issued before the returned event, which must be the next of the log.
+/// Ends the client's own tokens that were issued before the returned event, which must be the next of the
+/// log.
 fn end_own_tokens(client: &mut Client, cuts: &CutOffs, now: Timestamp, by: &str) -> Event {
     client.tokens_from = cuts.head.next();
     about(client, EventKind::ClientTokensRevoked, now, by)

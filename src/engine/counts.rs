@@ -73,7 +73,8 @@ names! {
         Rotated = "rotated",
         /// The same pair again.
         Retried = "retried",
-        /// The previous token was presented after its window: the same refresh token, and a fresh access token.
+        /// The previous token was presented after its window: the same refresh token, and a fresh access
+        /// token.
         AnsweredLate = "answered_late",
         /// A spent token was presented: the session was ended.
         Reused = "reused",
@@ -176,8 +177,8 @@ impl EngineCounters {
         }
     }
 
-    /// Logs, at most once a minute for each client, that a valid access token is inactive for it only because it
-    /// does not serve the audience: the answer does not say so.
+    /// Logs, at most once a minute for each client, that a valid access token is inactive for it only because
+    /// it does not serve the audience: the answer does not say so.
     pub(super) fn unserved(&self, caller: &Caller, audience: &str, now: Moment) {
         let Caller::Client(client) = caller else { return };
         let mut unserved = self.unserved.lock().unwrap_or_else(PoisonError::into_inner);

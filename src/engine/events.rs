@@ -21,8 +21,8 @@ pub struct Events {
 }
 
 impl<S: Store> Engine<S> {
-    /// At most `limit` events after `after`. If there are none yet, waits for one, for at most `wait` or until
-    /// the server stops.
+    /// At most `limit` events after `after`. If there are none yet, waits for one, for at most `wait` or
+    /// until the server stops.
     ///
     /// # Errors
     /// `Gone` when events after `after` were deleted, or `after` is in a history that a restore has lost;
@@ -86,8 +86,8 @@ impl<S: Store> Engine<S> {
         self.retained_events(Position::default(), limit).await
     }
 
-    /// At most `limit` of the retained events behind `after`. Those up to the head are among them, unless there are
-    /// more.
+    /// At most `limit` of the retained events behind `after`. Those up to the head are among them, unless
+    /// there are more.
     pub(super) async fn retained_events(&self, after: Position, limit: usize) -> Result<Events> {
         let head = self.store.head();
         Ok(Events { items: self.store.events(after, limit).await?, head })

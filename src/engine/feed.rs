@@ -41,8 +41,8 @@ pub struct Feed {
 }
 
 impl<S: Store> Engine<S> {
-    /// At most `limit` events that concern `caller`. If there are none yet, waits for one, for at most `wait` or
-    /// until the server stops. The end of the log is answered at once.
+    /// At most `limit` events that concern `caller`. If there are none yet, waits for one, for at most `wait`
+    /// or until the server stops. The end of the log is answered at once.
     ///
     /// # Errors
     /// As for [`Engine::events`]; `Invalid` for a time that is longer ago than events are retained.

@@ -56,12 +56,12 @@ impl<S: Store> Engine<S> {
         Ok(active.ok().map(|active| ActiveAt { active, as_of }))
     }
 
-    /// The answer that the client `id` would get, or why the token is inactive for it; for the operator, who has
-    /// the admin socket.
+    /// The answer that the client `id` would get, or why the token is inactive for it; for the operator, who
+    /// has the admin socket.
     ///
     /// # Errors
-    /// `NotFound` if there is no such client, `Conflict` if its introspections are rejected; a store that cannot
-    /// answer.
+    /// `NotFound` if there is no such client, `Conflict` if its introspections are rejected; a store that
+    /// cannot answer.
     pub async fn introspect_as(
         &self,
         _: &Granted<Administer>,

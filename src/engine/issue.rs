@@ -83,7 +83,8 @@ impl<S: Store> Engine<S> {
         session.may_issue_again(id, stamp, client.access_token_format, signs, now)
     }
 
-    /// A new access token with all that was granted: at an opening or a renewal to the session, else to a family.
+    /// A new access token with all that was granted: at an opening or a renewal to the session, else to a
+    /// family.
     ///
     /// # Errors
     /// `Invalid` for a token that is longer than any that keyfob accepts.

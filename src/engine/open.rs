@@ -49,8 +49,8 @@ impl<S: Store> Engine<S> {
     /// Opens a session.
     ///
     /// # Errors
-    /// `Forbidden` for a client for which the caller is not authorized to open sessions; `Invalid`; `InvalidScope`, `InvalidTarget`;
-    /// `SessionsFull` under a policy that refuses.
+    /// `Forbidden` for a client for which the caller is not authorized to open sessions; `Invalid`;
+    /// `InvalidScope`, `InvalidTarget`; `SessionsFull` under a policy that refuses.
     pub async fn open(&self, caller: &Granted<UseSessions>, request: OpenSession) -> Result<Opened> {
         let client = self.client_opened_for(caller, request.client_id.as_deref())?;
         let policy = self.policy(&client);
@@ -125,8 +125,8 @@ impl<S: Store> Engine<S> {
         Ok(Opened { session, data, session_token, access, refresh_token })
     }
 
-    /// The uses of the subject's other sessions at the client that are not written yet, so that a cap evicts the session that was
-    /// really used least recently.
+    /// The uses of the subject's other sessions at the client that are not written yet, so that a cap evicts
+    /// the session that was really used least recently.
     async fn unwritten_uses(&self, new: &Session) -> Result<Vec<(SessionId, Timestamp)>> {
         let (subject, client) = (new.subject.clone(), Some(new.client_id.clone()));
         let written = self.store.active_sessions(subject, client, None, usize::MAX).await?;
@@ -174,7 +174,8 @@ impl<S: Store> Engine<S> {
     }
 }
 
-/// The clients that must still be registered when something is issued for `client` at the request of `caller`.
+/// The clients that must still be registered when something is issued for `client` at the request of
+/// `caller`.
 pub(super) fn parties(caller: &Caller, client: &Client) -> Vec<Incarnation> {
     caller.incarnation().into_iter().chain([client.this_incarnation()]).collect()
 }

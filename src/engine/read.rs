@@ -44,8 +44,8 @@ impl<S: Store> Engine<S> {
     }
 
     /// At most `limit` sessions after `after`, in the order of their opening, and the cursor to continue from
-    /// if there may be more. The cursor is a session, so that openings and ends in between do not move it; it is
-    /// sealed, since it can be a session that the caller may not see.
+    /// if there may be more. The cursor is a session, so that openings and ends in between do not move it; it
+    /// is sealed, since it can be a session that the caller may not see.
     ///
     /// # Errors
     /// `Invalid` for a cursor that this caller did not get; a store that cannot answer.

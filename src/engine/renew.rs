@@ -30,8 +30,8 @@ impl<S: Store> Engine<S> {
     /// came with the old token.
     ///
     /// # Errors
-    /// `NotFound`, `Forbidden`, `Invalid`, `InvalidScope`, `InvalidTarget`; `Conflict` for a session that is not active, or whose client is
-    /// disabled.
+    /// `NotFound`, `Forbidden`, `Invalid`, `InvalidScope`, `InvalidTarget`; `Conflict` for a session that is
+    /// not active, or whose client is disabled.
     pub async fn renew(
         &self,
         caller: &Granted<UseSessions>,

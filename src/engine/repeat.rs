@@ -55,7 +55,8 @@ impl<S: Store> Engine<S> {
         self.opaque.token_id(link, salt, &session.scope, &session.audience, stamp.format)
     }
 
-    /// What a repetition of this opening is recognised by and answered from, and the `jti` of its access token.
+    /// What a repetition of this opening is recognised by and answered from, and the `jti` of its access
+    /// token.
     pub(super) fn repeatable(
         &self,
         caller: &Caller,
@@ -84,8 +85,8 @@ impl<S: Store> Engine<S> {
     /// The answer of the opening that this request repeats.
     ///
     /// # Errors
-    /// `Conflict` if the key was used for another request, the session is not as it was opened, or the client may
-    /// no longer have what it was granted.
+    /// `Conflict` if the key was used for another request, the session is not as it was opened, or the client
+    /// may no longer have what it was granted.
     pub(super) async fn repeat_opening(
         &self,
         client: &Client,

@@ -15,8 +15,8 @@ use crate::store::{Lane, Store};
 use crate::token::opaque::{Link, Opaque, OpaqueKind};
 
 impl<S: Store> Engine<S> {
-    /// Revokes a token of any kind. A genuine token of any generation revokes its family: a logout with an old
-    /// token must log out (C-10).
+    /// Revokes a token of any kind. A genuine token of any generation revokes its family: a logout with an
+    /// old token must log out (C-10).
     ///
     /// # Errors
     /// `InvalidGrant` for a token that the caller may not revoke.

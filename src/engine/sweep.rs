@@ -13,7 +13,8 @@ use crate::store::{Lane, Store, Sweep, Swept};
 const SLICE: usize = 128;
 
 impl<S: Store> Engine<S> {
-    /// Notes a use of a session, and starts to write it if the written one is old. Does not wait for the write.
+    /// Notes a use of a session, and starts to write it if the written one is old. Does not wait for the
+    /// write.
     pub(super) fn note_use(&self, session: &Session, written: Timestamp, now: Timestamp) {
         if self.activity.note(session, written, now) {
             tokio::spawn(write_use(self.store.clone(), self.activity.clone(), session.id, now));

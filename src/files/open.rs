@@ -1,4 +1,5 @@
-//! The one function that opens the files of an installation: it checks type, owner and mode of what it opened.
+//! The one function that opens the files of an installation: it checks type, owner and mode of what it
+//! opened.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -24,11 +25,11 @@ const OWNER_ONLY: u32 = 0o600;
 /// What is required of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileRule {
-    /// A file in the store directory: regular, no symbolic link, owned by our user or root, without access for
-    /// other users. Group access matters only where the group can enter the directory.
+    /// A file in the store directory: regular, no symbolic link, owned by our user or root, without access
+    /// for other users. Group access matters only where the group can enter the directory.
     Store,
-    /// A secret that may be mounted: symbolic links are followed; only its owner may write, and other users may
-    /// read only on a read-only mount.
+    /// A secret that may be mounted: symbolic links are followed; only its owner may write, and other users
+    /// may read only on a read-only mount.
     Secret,
     /// Configuration or a certificate: symbolic links are followed; other users may not write.
     Public,
@@ -137,8 +138,8 @@ pub fn read(
     Ok((whole.then_some(bytes), warning))
 }
 
-/// Checks the owner of a store directory, and that no other user can write to it. Returns a warning about access
-/// of our group to a directory of root's.
+/// Checks the owner of a store directory, and that no other user can write to it. Returns a warning about
+/// access of our group to a directory of root's.
 ///
 /// # Errors
 /// `Owner`, `Access`.

@@ -31,8 +31,8 @@ impl fmt::Debug for AdminCredentials {
 }
 
 impl AdminCredentials {
-    /// Writes the file, mode 0600. Call it only when the database exists: a later start takes the file as proof
-    /// of that.
+    /// Writes the file, mode 0600. Call it only when the database exists: a later start takes the file as
+    /// proof of that.
     ///
     /// # Errors
     /// `ReadOnly`, `File`.

@@ -17,12 +17,13 @@ const OURS: &str = "data";
 const OWNER_ONLY: u32 = 0o700;
 const OTHERS: u32 = 0o077;
 
-/// Creates the directory with mode 0700 if it is missing. It must belong to our user or to root. If other users
-/// can write to it, one of ours named `data` is restricted to 0700; any other is refused, since other programs
-/// may use it. It must be writable.
+/// Creates the directory with mode 0700 if it is missing. It must belong to our user or to root. If other
+/// users can write to it, one of ours named `data` is restricted to 0700; any other is refused, since other
+/// programs may use it. It must be writable.
 ///
 /// # Errors
-/// `Unsafe`, `OwnedByAnother`, `OpenDirectory`, `NotADirectory`, `ReadOnly`; `File` when it cannot be created.
+/// `Unsafe`, `OwnedByAnother`, `OpenDirectory`, `NotADirectory`, `ReadOnly`; `File` when it cannot be
+/// created.
 pub fn prepare_directory(directory: &Path) -> Result<(), StartError> {
     let metadata = match fs::metadata(directory) {
         Ok(metadata) => metadata,

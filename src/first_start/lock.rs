@@ -46,8 +46,8 @@ pub enum LockError {
 }
 
 impl InstanceLock {
-    /// Acquires the lock for process `pid`, also when a file of an ended process exists. While another process
-    /// holds it, calls `wait`, which waits and returns whether to try again.
+    /// Acquires the lock for process `pid`, also when a file of an ended process exists. While another
+    /// process holds it, calls `wait`, which waits and returns whether to try again.
     ///
     /// # Errors
     /// `Held`; `Start` when the file cannot be written.
@@ -83,8 +83,8 @@ impl InstanceLock {
         file.write_all(text.as_bytes())
     }
 
-    /// How long the server that holds the lock takes to stop, at most. `None` if the lock is free or its holder
-    /// is not stopping.
+    /// How long the server that holds the lock takes to stop, at most. `None` if the lock is free or its
+    /// holder is not stopping.
     pub fn stopping_within(directory: &Path) -> Option<Duration> {
         let file = files::open(&directory.join(FILE), FileRule::Store, OpenMode::Write).ok()?.file;
         let text = read(&file)?;
@@ -111,8 +111,8 @@ impl Drop for InstanceLock {
     }
 }
 
-/// Whether a server without an admin socket holds the lock of this directory: then its public address is its own,
-/// and commands may send it credentials.
+/// Whether a server without an admin socket holds the lock of this directory: then its public address is its
+/// own, and commands may send it credentials.
 pub fn is_held_without_socket(directory: &Path) -> bool {
     let Ok(opened) = files::open(&directory.join(FILE), FileRule::Store, OpenMode::Read) else {
         return false;

@@ -40,7 +40,8 @@ pub fn master_key_text(key: &SecretKey) -> Zeroizing<String> {
 }
 
 /// Reads the master key from its source. A file in the store directory obeys the rule for that directory, any
-/// other the rule for mounted secrets; systemd protects its credentials itself. `variable` reads the environment.
+/// other the rule for mounted secrets; systemd protects its credentials itself. `variable` reads the
+/// environment.
 ///
 /// # Errors
 /// `MissingKey`, `MissingVariable`, `Unsafe`, `MalformedKey`, `File`.

@@ -45,8 +45,8 @@ pub enum StartState {
 /// Which command starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Starter {
-    /// The server, or a command in its own process: it must not mistake a moved or lost installation for a new
-    /// one.
+    /// The server, or a command in its own process: it must not mistake a moved or lost installation for a
+    /// new one.
     Serve,
     /// `keyfob init`: the operator says that this is a new installation.
     Init,
@@ -162,8 +162,8 @@ impl Places {
         }
     }
 
-    /// Decides by the files how to start. Call it under the [`InstanceLock`], so that no other process changes
-    /// them meanwhile. `variable` reads the environment.
+    /// Decides by the files how to start. Call it under the [`InstanceLock`], so that no other process
+    /// changes them meanwhile. `variable` reads the environment.
     ///
     /// # Errors
     /// `DatabaseWithoutKey`, `DatabaseLost`, `InitFirst`, `OwnedByAnother`; `File` when the metadata of a

@@ -30,7 +30,8 @@ impl Metrics {
         Self { is_public, buffered: Arc::new(buffered), ..Self::default() }
     }
 
-    /// Sets the counters of all routes. They are known only when the routes are, and this page is one of them.
+    /// Sets the counters of all routes. They are known only when the routes are, and this page is one of
+    /// them.
     pub fn watch(&self, requests: Vec<Arc<RequestCounters>>) {
         let _ = self.requests.set(requests);
     }

@@ -1,7 +1,7 @@
 //! HTTP: reads requests, calls the engine, writes answers. It contains no rule of the domain.
 //!
-//! A request is accepted in [`net`], passes [`wire`] (limits, [`routes`], [`fallback`], headers) and reaches an
-//! endpoint in `api/`, which reads it with [`request`] and answers with [`response`].
+//! A request is accepted in [`net`], passes [`wire`] (limits, [`routes`], [`fallback`], headers) and reaches
+//! an endpoint in `api/`, which reads it with [`request`] and answers with [`response`].
 
 use std::sync::Arc;
 

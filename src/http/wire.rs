@@ -238,8 +238,8 @@ impl Endpoint for Service {
     }
 }
 
-/// The output of a future, unless it takes longer than `limit`. Most are ready when they are first polled and need
-/// no timer. The caller pins it, since the future of an endpoint is large to move.
+/// The output of a future, unless it takes longer than `limit`. Most are ready when they are first polled and
+/// need no timer. The caller pins it, since the future of an endpoint is large to move.
 async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Option<F::Output> {
     match at_once(future.as_mut()).await {
         Some(output) => Some(output),
@@ -256,8 +256,8 @@ const ROOT: &str = "<!doctype html><html lang=\"en\"><title>keyfob</title><h1>ke
 const CROSSED: &str = "changes from pages of another origin are rejected";
 const NOT_JSON: &str = "send a body as Content-Type application/json, or neither a body nor a Content-Type";
 
-/// Whether a POST has JSON, or neither a body nor a type: pages of other origins cannot send the first without a
-/// preflight.
+/// Whether a POST has JSON, or neither a body nor a type: pages of other origins cannot send the first
+/// without a preflight.
 fn is_json_or_nothing(headers: &HeaderMap, is_empty: bool) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
@@ -267,8 +267,8 @@ fn is_json_or_nothing(headers: &HeaderMap, is_empty: bool) -> bool {
     }
 }
 
-/// The output of a future, unless it panics: that fails one request, never its connection. The message was printed
-/// by the panic hook; it may contain anything, so it is dropped.
+/// The output of a future, unless it panics: that fails one request, never its connection. The message was
+/// printed by the panic hook; it may contain anything, so it is dropped.
 async fn catch_panic<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
         Ok(poll) => poll.map(Some),

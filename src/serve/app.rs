@@ -230,8 +230,8 @@ impl App {
     }
 }
 
-/// The OpenAPI document. It does not depend on what is stored, so an engine over an empty database in memory is
-/// enough.
+/// The OpenAPI document. It does not depend on what is stored, so an engine over an empty database in memory
+/// is enough.
 ///
 /// # Errors
 /// None in practice: memory does not fail.

@@ -1,5 +1,5 @@
-//! Why a store cannot be opened or restored, and why a server does not run: each error names the cause and what
-//! to do.
+//! Why a store cannot be opened or restored, and why a server does not run: each error names the cause and
+//! what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -56,8 +56,8 @@ pub enum Public {
     Unix(UnixListener),
 }
 
-/// Binds `listen` before the store is opened if its port is 0, since the first tokens name the issuer. Returns the
-/// configuration with the real port in the issuer, and the sockets with the bound one.
+/// Binds `listen` before the store is opened if its port is 0, since the first tokens name the issuer.
+/// Returns the configuration with the real port in the issuer, and the sockets with the bound one.
 pub async fn choose_port(
     config: &Config,
     mut passed: Vec<PassedSocket>,
@@ -79,9 +79,9 @@ pub async fn choose_port(
 }
 
 impl Listeners {
-    /// Binds both; sockets that the service manager passed replace `listen`. The admin socket has mode 0600; where
-    /// the file system has no sockets, there is a warning and no admin socket. A socket file without a listening
-    /// process is removed.
+    /// Binds both; sockets that the service manager passed replace `listen`. The admin socket has mode 0600;
+    /// where the file system has no sockets, there is a warning and no admin socket. A socket file without a
+    /// listening process is removed.
     pub async fn bind(
         listen: &Listen,
         passed: Vec<PassedSocket>,

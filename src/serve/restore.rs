@@ -186,8 +186,8 @@ fn restored(head: &Head, live: u64, now: Timestamp) -> Event {
     Event { note: Some(note.into()), ..Event::new(EventKind::StoreRestored, now, ADMIN_SOCKET) }
 }
 
-/// A key that was revoked after the backup must not return, and the backup cannot say which: all are replaced.
-/// Keys of another algorithm are generated at the next start if a client needs them.
+/// A key that was revoked after the backup must not return, and the backup cannot say which: all are
+/// replaced. Keys of another algorithm are generated at the next start if a client needs them.
 fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
     let fresh = |status| keyring::generate(Algorithm::EdDsa, clock.random(), keys, status, now);
     [fresh(KeyStatus::Active), fresh(KeyStatus::Next)]

@@ -29,7 +29,8 @@ const SOCKET_PATH_BYTES: usize = 107;
 const MEASURE_FIRST: Duration = Duration::from_secs(5);
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
 
-/// Serves until SIGTERM or SIGINT. SIGHUP reloads the certificate. `json`: reports the address as a line of JSON.
+/// Serves until SIGTERM or SIGINT. SIGHUP reloads the certificate. `json`: reports the address as a line of
+/// JSON.
 ///
 /// # Errors
 /// Whatever prevents the start, and a store that fails while running.

@@ -18,8 +18,8 @@ use crate::store::{Store, StoreError};
 
 /// The time between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How long connections are served after a stop signal before idle ones are closed: a request that a proxy has
-/// just sent on one of them gets its answer.
+/// How long connections are served after a stop signal before idle ones are closed: a request that a proxy
+/// has just sent on one of them gets its answer.
 const CLOSE_DELAY: Duration = Duration::from_millis(300);
 /// How long requests in progress may take after a stop signal.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

@@ -22,7 +22,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub enum TlsError {
     #[error("{setting} names {}, which cannot be read ({cause}): put the PEM file there, readable by the user that runs keyfob, or name another", path.display())]
     Unreadable { setting: &'static str, path: PathBuf, cause: io::Error },
-    /// Its owner, mode or type is not safe. The group may read the key, as for keys that several services share.
+    /// Its owner, mode or type is not safe. The group may read the key, as for keys that several services
+    /// share.
     #[error("{setting}: {error}")]
     Unsafe { setting: &'static str, error: FileError },
     #[error("server.tls.cert names {}, which holds no valid certificate: it must be PEM, the server's own certificate first, then the intermediates", .0.display())]

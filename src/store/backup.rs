@@ -1,5 +1,6 @@
-//! The format of a backup: a first line, frames with a checksum each, and at the end a digest of everything with
-//! a MAC under a key derived from the master key, so that truncation, damage and forgery are always detected.
+//! The format of a backup: a first line, frames with a checksum each, and at the end a digest of everything
+//! with a MAC under a key derived from the master key, so that truncation, damage and forgery are always
+//! detected.
 //!
 //! A frame is one byte for its kind, the length of its body, the body, and a CRC-32 over those; numbers are
 //! big-endian. Entries are the stored bytes, sealed where the store seals them. Only the MAC needs the master
@@ -166,12 +167,12 @@ fn keyed(key: &SecretKey) -> Hmac<Sha256> {
     mac.chain_update(MAC_LABEL)
 }
 
-/// Decodes a backup as its bytes arrive, and compares it with its first frame. The default does not authenticate
-/// it.
+/// Decodes a backup as its bytes arrive, and compares it with its first frame. The default does not
+/// authenticate it.
 #[derive(Default)]
 pub struct Decoder {
-    /// By which the backup must prove that it was made with this master key. `None`: it was received from the server
-    /// a moment ago.
+    /// By which the backup must prove that it was made with this master key. `None`: it was received from the
+    /// server a moment ago.
     mac: Option<Hmac<Sha256>>,
     /// Whether a backup of version 1, which has no MAC, is accepted all the same.
     accepts_version_1: bool,
@@ -191,8 +192,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that rejects what was not made with `key`, except, if `accept_version_1`, what an earlier keyfob
-    /// made without a MAC.
+    /// A decoder that rejects what was not made with `key`, except, if `accept_version_1`, what an earlier
+    /// keyfob made without a MAC.
     pub fn authenticating(key: &SecretKey, accept_version_1: bool) -> Self {
         Self { mac: Some(keyed(key)), accepts_version_1: accept_version_1, ..Self::default() }
     }

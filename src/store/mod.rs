@@ -168,17 +168,18 @@ pub trait Store: Send + Sync + 'static {
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> impl Future<Output = Result<Option<T>>> + Send;
 
-    /// Opens a session, unless a client that it requires was deleted, it repeats an opening whose session is still
-    /// stored, or the cap on its subject's sessions refuses it. Sessions evicted for it end in the same transaction.
-    /// The window of a repeatable opening is erased when its session is no longer as it was opened, and by the sweep.
+    /// Opens a session, unless a client that it requires was deleted, it repeats an opening whose session is
+    /// still stored, or the cap on its subject's sessions refuses it. Sessions evicted for it end in the same
+    /// transaction. The window of a repeatable opening is erased when its session is no longer as it was
+    /// opened, and by the sweep.
     fn open(
         &self,
         opening: Opening,
     ) -> impl Future<Output = Result<std::result::Result<Session, NotOpened>>> + Send;
 
-    /// Runs `decide` on every session of a subject that [`Session::may_be_active`], and writes `closing` after
-    /// their events if `decide` answered true at least once. Returns how often it did. It may take several
-    /// transactions: an opening or a change meanwhile is decided on too, or comes after `closing`.
+    /// Runs `decide` on every session of a subject that [`Session::may_be_active`], and writes `closing`
+    /// after their events if `decide` answered true at least once. Returns how often it did. It may take
+    /// several transactions: an opening or a change meanwhile is decided on too, or comes after `closing`.
     fn update_subject(
         &self,
         subject: Subject,
@@ -190,8 +191,8 @@ pub trait Store: Send + Sync + 'static {
     fn end_everything(&self, event: Event) -> impl Future<Output = Result<()>> + Send;
 
     /// Creates, changes or deletes a client: `decide` gets `None` if there is none, and leaves `None` to
-    /// delete it. A deletion makes a cut-off at the position of its first event. The backend sets the client's
-    /// `incarnation`: at its creation to the position of that event, and later always to the same.
+    /// delete it. A deletion makes a cut-off at the position of its first event. The backend sets the
+    /// client's `incarnation`: at its creation to the position of that event, and later always to the same.
     fn update_client<T: Send + 'static>(
         &self,
         id: ClientId,
@@ -225,8 +226,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Session>>> + Send;
 
-    /// At most `limit` sessions of a subject that [`Session::may_be_active`], of one client or all, after `after`
-    /// in the order of their ids. Costs nothing for the sessions that ended.
+    /// At most `limit` sessions of a subject that [`Session::may_be_active`], of one client or all, after
+    /// `after` in the order of their ids. Costs nothing for the sessions that ended.
     fn active_sessions(
         &self,
         subject: Subject,
@@ -237,8 +238,8 @@ pub trait Store: Send + Sync + 'static {
 
     fn keys(&self) -> impl Future<Output = Result<Vec<KeyRecord>>> + Send;
 
-    /// Whether this token without a session was revoked. After the sweep has removed a revocation, every token that
-    /// expires no later counts as revoked: no clock makes one valid again.
+    /// Whether this token without a session was revoked. After the sweep has removed a revocation, every
+    /// token that expires no later counts as revoked: no clock makes one valid again.
     fn is_revoked(&self, token: RevokedToken) -> impl Future<Output = Result<bool>> + Send;
 
     /// At most `limit` events after `after`, in order.

@@ -184,8 +184,8 @@ pub fn encode_client(client: &Client) -> Vec<u8> {
     frame_as(CLIENT_VERSION, &name("clients", client.id.as_str().as_bytes()), &postcard(client))
 }
 
-/// A record of version 1 has no incarnation: it gets `deleted`, the position of the last deletion of its name,
-/// or 0. Before version 3 no client had ended its own tokens.
+/// A record of version 1 has no incarnation: it gets `deleted`, the position of the last deletion of its
+/// name, or 0. Before version 3 no client had ended its own tokens.
 pub fn decode_client(id: &str, bytes: &[u8], deleted: Position) -> Decoded<Client> {
     match unframe_up_to(CLIENT_VERSION, &name("clients", id.as_bytes()), bytes)? {
         (1, body) => unpostcard(&[body, &postcard(&(deleted, Position::default()))].concat()),

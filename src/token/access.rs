@@ -161,8 +161,8 @@ pub fn verify(text: &str, keyring: &Keyring) -> Option<AccessToken> {
     verify_with_key(text, keyring).map(|(token, _)| token)
 }
 
-/// The content of a token and the key that signed it. The first bytes decide the format; a token that fails in
-/// one format is not tried in the other.
+/// The content of a token and the key that signed it. The first bytes decide the format; a token that fails
+/// in one format is not tried in the other.
 pub(super) fn verify_with_key(text: &str, keyring: &Keyring) -> Option<(AccessToken, KeyId)> {
     if text.starts_with(paseto::HEADER) {
         let unverified = paseto::UnverifiedPaseto::parse(text)?;

@@ -1,4 +1,5 @@
-//! Cursors of lists: positions sealed for one caller, since the position can be of a session that it may not see.
+//! Cursors of lists: positions sealed for one caller, since the position can be of a session that it may not
+//! see.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 

@@ -1,7 +1,7 @@
 //! ES256: ECDSA on P-256 with SHA-256 (RFC 7518 §3.4), with deterministic signatures (RFC 6979).
 //!
-//! Of the two signatures (r, s) and (r, n - s) that are valid for one message, only the one with the smaller s
-//! is written and accepted, so that a token cannot be altered into another valid one.
+//! Of the two signatures (r, s) and (r, n - s) that are valid for one message, only the one with the smaller
+//! s is written and accepted, so that a token cannot be altered into another valid one.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use p256::ecdsa::signature::{Signer, Verifier};
@@ -59,7 +59,8 @@ impl P256PublicKey {
 pub(super) struct P256SecretKey(SigningKey);
 
 impl P256SecretKey {
-    /// From 32 random bytes. Bytes that are no secret key, which 1 in 2^32 are, are hashed until they are one.
+    /// From 32 random bytes. Bytes that are no secret key, which 1 in 2^32 are, are hashed until they are
+    /// one.
     pub(super) fn generate(random: [u8; 32]) -> Self {
         let mut candidate = Zeroizing::new(random);
         loop {

@@ -118,8 +118,8 @@ impl SigningKeyEntry {
         self.status == KeyStatus::Active && self.id.algorithm() == algorithm
     }
 
-    /// Signs `message` as a token in `format`; `None` if that needs another algorithm. An Ed25519 key serves two
-    /// formats: the signed bytes begin with a different byte in each (docs/decisions/0010).
+    /// Signs `message` as a token in `format`; `None` if that needs another algorithm. An Ed25519 key serves
+    /// two formats: the signed bytes begin with a different byte in each (docs/decisions/0010).
     pub(super) fn sign(&self, message: Vec<u8>, format: TokenFormat) -> Option<String> {
         match (&self.secret, format) {
             (SigningSecret::Ed25519 { signing, footer, .. }, TokenFormat::Paseto) => {

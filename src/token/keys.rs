@@ -29,8 +29,8 @@ impl SecretKey {
 
 hidden!(SecretKey);
 
-/// The keys derived from the master key by HKDF-SHA256 with info = label ‖ key index. Each purpose has its own
-/// label.
+/// The keys derived from the master key by HKDF-SHA256 with info = label ‖ key index. Each purpose has its
+/// own label.
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// Authenticates refresh tokens.

@@ -79,7 +79,8 @@ impl Secret {
 #[derive(Clone, Debug)]
 pub struct Opaque {
     pub kind: OpaqueKind,
-    /// Session, family and generation. In a session token the family is 0, the generation the number of renewals.
+    /// Session, family and generation. In a session token the family is 0, the generation the number of
+    /// renewals.
     pub link: Link,
     pub secret: Secret,
 }
@@ -186,16 +187,16 @@ impl OpaqueKeys {
         array(&mac[..MAC_BYTES])
     }
 
-    /// The secret of the token at `link`, derived from its predecessor's `secret` and a salt: a retry gets the
-    /// same token, although nothing is stored from which alone it could be made.
+    /// The secret of the token at `link`, derived from its predecessor's `secret` and a salt: a retry gets
+    /// the same token, although nothing is stored from which alone it could be made.
     pub fn successor(&self, link: Link, secret: &Secret, salt: &Salt) -> Secret {
         let successor =
             link.bind(&self.rotation, b"kf/rt/next/v1").chain_update(secret.0).chain_update(salt.0);
         Secret(successor.finalize().into_bytes().into())
     }
 
-    /// The secret of a token of an opening that can be repeated: neither the salt, which is stored, nor the key, which
-    /// is not, gives it alone.
+    /// The secret of a token of an opening that can be repeated: neither the salt, which is stored, nor the
+    /// key, which is not, gives it alone.
     pub fn opened(&self, kind: OpaqueKind, link: Link, salt: &Salt, key: &OpeningKey) -> Secret {
         let label: &[u8] = match kind {
             OpaqueKind::Refresh => b"kf/rt/open/v1",

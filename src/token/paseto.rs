@@ -1,5 +1,5 @@
-//! PASETO v4.public (<https://github.com/paseto-standard/paseto-spec>, Version 4); no other version or purpose
-//! is supported.
+//! PASETO v4.public (<https://github.com/paseto-standard/paseto-spec>, Version 4); no other version or
+//! purpose is supported.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
@@ -39,7 +39,8 @@ impl Ed25519PublicKey {
         self.0.as_bytes()
     }
 
-    /// Verifies `signature` by the strict rule, under which signatures cannot be altered into other valid ones.
+    /// Verifies `signature` by the strict rule, under which signatures cannot be altered into other valid
+    /// ones.
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }

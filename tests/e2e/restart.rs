@@ -80,7 +80,8 @@ fn restarts_under_load_lose_no_opening_and_no_introspection() {
     );
 }
 
-/// Starts keyfob with `socket` as descriptor 3. A shell starts it, since only the new process knows its own id.
+/// Starts keyfob with `socket` as descriptor 3. A shell starts it, since only the new process knows its own
+/// id.
 fn start(directory: &Path, socket: &TcpListener) -> Child {
     let mut command = Command::new("sh");
     let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve";

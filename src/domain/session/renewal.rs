@@ -31,7 +31,8 @@ impl Session {
     /// token. Later use of that family's tokens is not reuse; its end is recorded as a revocation.
     ///
     /// # Errors
-    /// `Invalid` for a reported time in a second before the previous one's; `Conflict` for a session that is not active.
+    /// `Invalid` for a reported time in a second before the previous one's; `Conflict` for a session that is
+    /// not active.
     pub fn renew(
         &mut self,
         renewal: Renewal,

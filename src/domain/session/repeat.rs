@@ -16,7 +16,8 @@ pub const REPEAT_WINDOW: Duration = Duration::from_secs(600);
 /// The longest key, in bytes.
 const KEY_BYTES_MAX: usize = 64;
 
-/// A key by which a caller can repeat an opening: visible ASCII. Its tokens depend on it, so `Debug` shows nothing.
+/// A key by which a caller can repeat an opening: visible ASCII. Its tokens depend on it, so `Debug` shows
+/// nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OpeningKey(Box<str>);
 
@@ -45,7 +46,8 @@ pub struct Repeatable {
     pub name: Hash,
     /// The hash of the request.
     pub request: Hash,
-    /// The salt of the tokens, which is erased when the window closes, and what the access token was made from.
+    /// The salt of the tokens, which is erased when the window closes, and what the access token was made
+    /// from.
     pub window: RetryWindow,
 }
 
@@ -64,8 +66,8 @@ pub struct Repeated {
 pub type KeyUse = (SessionId, Hash);
 
 impl Repeated {
-    /// The window to answer `request` from; `None` if it is another request, the window is closed, or the session is
-    /// not as it was opened.
+    /// The window to answer `request` from; `None` if it is another request, the window is closed, or the
+    /// session is not as it was opened.
     pub fn window_for(&self, request: &Hash, now: Moment, cuts: &CutOffs) -> Option<&RetryWindow> {
         let same =
             self.request == *request && self.session.is_as_opened() && self.session.is_active(now.wall, cuts);
@@ -74,7 +76,8 @@ impl Repeated {
 }
 
 impl Session {
-    /// Whether it has been neither used, changed, renewed nor ended. A cut-off or a timeout may have ended it.
+    /// Whether it has been neither used, changed, renewed nor ended. A cut-off or a timeout may have ended
+    /// it.
     pub fn is_as_opened(&self) -> bool {
         self.may_be_active()
             && (self.version, self.renewals) == (1, 0)

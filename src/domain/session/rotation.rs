@@ -108,8 +108,8 @@ impl Session {
         }
         let position = family.position_of(&refresh.presented, now);
         if !self.is_active(now.wall, cuts) || !family.is_active(cuts) {
-            // A restore has ended the session already. A token that is newer than the backup is still reported
-            // to the operator.
+            // A restore has ended the session already. A token that is newer than the backup is still
+            // reported to the operator.
             let lost = position == ChainPosition::Unknown
                 && family.end.is_none()
                 && self.was_cut_off_by_restore(now.wall, cuts);

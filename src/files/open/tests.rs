@@ -50,8 +50,8 @@ fn a_file_of_the_store_is_ours_or_roots_and_closed_to_other_users() {
     assert_eq!(outcome(&Inspected { regular: false, ..inspected(998, 0o600) }, FileRule::Store), "type");
 }
 
-/// Group bits matter only where the group can enter the directory, and there only our own group may have them, in
-/// a directory that is not ours: what Kubernetes makes of a volume with `fsGroup`.
+/// Group bits matter only where the group can enter the directory, and there only our own group may have
+/// them, in a directory that is not ours: what Kubernetes makes of a volume with `fsGroup`.
 #[test]
 fn group_access_to_the_store_is_a_warning_only_in_a_directory_of_root_with_our_group() {
     let entered = |own_directory, in_group| Inspected {

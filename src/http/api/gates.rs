@@ -1,5 +1,5 @@
-//! `/v1/gates/{name}`: forward-auth with requirements of the configuration, for proxies that send the visitor's
-//! method, path and query (Envoy `ext_authz`, Istio, Contour).
+//! `/v1/gates/{name}`: forward-auth with requirements of the configuration, for proxies that send the
+//! visitor's method, path and query (Envoy `ext_authz`, Istio, Contour).
 
 use std::sync::Arc;
 

@@ -27,8 +27,8 @@ struct IntrospectForm {
     token: String,
     /// `access_token` or `refresh_token`. It changes nothing: the form of the token shows its type.
     token_type_hint: Option<String>,
-    /// Through the admin socket: answer as for this client, with the reason for an inactive token. Elsewhere it is
-    /// ignored.
+    /// Through the admin socket: answer as for this client, with the reason for an inactive token. Elsewhere
+    /// it is ignored.
     #[oai(skip)]
     r#as: Option<String>,
     /// The client, if it does not authenticate by header.

@@ -129,8 +129,8 @@ fn put_example(content: &mut Value, example: &Value) {
     }
 }
 
-/// A page sends the example of every field. A field without one gets an empty example, which is like an absent
-/// field; otherwise the page would send `string`.
+/// A page sends the example of every field. A field without one gets an empty example, which is like an
+/// absent field; otherwise the page would send `string`.
 fn put_field_examples(properties: &mut Value, examples: &Value) {
     for (name, property) in properties.as_object_mut().into_iter().flatten() {
         property["example"] = examples.get(name).cloned().unwrap_or_else(|| "".into());

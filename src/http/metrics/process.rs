@@ -1,5 +1,5 @@
-//! Metrics of the process, under the names of the Prometheus client libraries. A value that the system does not
-//! provide is left out.
+//! Metrics of the process, under the names of the Prometheus client libraries. A value that the system does
+//! not provide is left out.
 
 use std::fs;
 

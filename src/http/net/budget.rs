@@ -67,8 +67,8 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Closes connections with incomplete requests, those that hold most first. An eighth of the budget is freed
-    /// at once, so that the search does not run for each further byte.
+    /// Closes connections with incomplete requests, those that hold most first. An eighth of the budget is
+    /// freed at once, so that the search does not run for each further byte.
     fn close_largest(&self) {
         static SPENT: RateLimitedLog = RateLimitedLog::new();
         let register = self.register.lock().unwrap_or_else(PoisonError::into_inner);

@@ -63,8 +63,8 @@ pub struct ConnectionLimits {
     /// How long a connection may be idle between two requests. While three quarters of `connections_max` are
     /// open, `header_timeout` where that is shorter.
     pub idle_timeout: Duration,
-    /// How long connections are served after the stop, with `Connection: close`, before idle ones are closed. A
-    /// proxy that reuses one in that time gets its answer.
+    /// How long connections are served after the stop, with `Connection: close`, before idle ones are closed.
+    /// A proxy that reuses one in that time gets its answer.
     pub close_delay: Duration,
     /// How long requests in progress may take after the stop.
     pub drain_timeout: Duration,

@@ -30,8 +30,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Keeps the address with the request, for [`Peer::of`]. Without a proxy it is that of the connection, which
-    /// the request has already; a map of extensions would cost 1 % of an introspection.
+    /// Keeps the address with the request, for [`Peer::of`]. Without a proxy it is that of the connection,
+    /// which the request has already; a map of extensions would cost 1 % of an introspection.
     pub fn mark(self, request: &mut Request) {
         if self.peer.0 != connected(request) {
             request.extensions_mut().insert(self.peer);

@@ -1,4 +1,5 @@
-//! The requests by which a proxy asks for admission: nginx with GET, others with the visitor's method and path.
+//! The requests by which a proxy asks for admission: nginx with GET, others with the visitor's method and
+//! path.
 
 use poem::http::{HeaderValue, Method, Uri, header};
 use poem::{Request, Response};
@@ -20,8 +21,8 @@ impl AdmissionRequest {
         template == FORWARD_AUTH || template.starts_with(GATES)
     }
 
-    /// Makes a request for admission a GET (or HEAD) without a body, and of a gate without what is the visitor's:
-    /// the rest of the path, and the query. `None` for every other request, which stays as it is.
+    /// Makes a request for admission a GET (or HEAD) without a body, and of a gate without what is the
+    /// visitor's: the rest of the path, and the query. `None` for every other request, which stays as it is.
     pub fn reduce(request: &mut Request) -> Option<Self> {
         let path = request.uri().path();
         if let Some(rest) = path.strip_prefix(GATES) {

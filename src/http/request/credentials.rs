@@ -1,5 +1,5 @@
-//! The credentials of a request, from its `Authorization` header and its form. They are read here and checked by
-//! the engine.
+//! The credentials of a request, from its `Authorization` header and its form. They are read here and checked
+//! by the engine.
 
 use std::marker::PhantomData;
 
@@ -83,8 +83,8 @@ pub struct ClientFormFields {
     pub assertion: bool,
 }
 
-/// The credentials of header and form, not yet checked. A client must use one method only (RFC 6749 §2.3; CLI-10,
-/// CLI-11, INT-38 to INT-40, C-07).
+/// The credentials of header and form, not yet checked. A client must use one method only (RFC 6749 §2.3;
+/// CLI-10, CLI-11, INT-38 to INT-40, C-07).
 pub fn merge<'c>(
     header: &'c AuthorizationHeader,
     form: &'c ClientFormFields,
@@ -172,8 +172,8 @@ pub struct Authorization<S> {
 }
 
 impl Authorization<BasicOrBearer> {
-    /// The caller of a route at `/v1`, with the permission that the use case needs: a client by Basic or by its own
-    /// bearer token, or the admin socket. Both are checked before the rest of the request.
+    /// The caller of a route at `/v1`, with the permission that the use case needs: a client by Basic or by
+    /// its own bearer token, or the admin socket. Both are checked before the rest of the request.
     pub async fn caller<S: Store, P: Needs>(&self, engine: &Engine<S>) -> Result<Granted<P>, Problem> {
         Ok(self.authenticate(engine).await?.require()?)
     }

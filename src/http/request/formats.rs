@@ -1,5 +1,5 @@
-//! The format of each value of the domain: the rule is the domain's own parser; lengths and patterns say the same
-//! to the readers of the document.
+//! The format of each value of the domain: the rule is the domain's own parser; lengths and patterns say the
+//! same to the readers of the document.
 
 use std::borrow::Cow;
 use std::time::Duration;

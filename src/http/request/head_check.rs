@@ -1,7 +1,7 @@
 //! Authenticates a request by its head, before a body that has not arrived yet is read.
 //!
-//! The endpoint authenticates again. Here only a caller that it would reject anyway is rejected earlier, so that
-//! its body is never held.
+//! The endpoint authenticates again. Here only a caller that it would reject anyway is rejected earlier, so
+//! that its body is never held.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,7 +28,8 @@ pub enum ClientCheck {
 pub type HeadCheck = Box<dyn for<'r> Fn(&'r Request, &'r str) -> Checking<'r> + Send + Sync>;
 type Checking<'r> = Pin<Box<dyn Future<Output = Option<Response>> + Send + 'r>>;
 
-/// The check by `engine`. `authentication` is that of a method and a route, if a client is authenticated there.
+/// The check by `engine`. `authentication` is that of a method and a route, if a client is authenticated
+/// there.
 pub fn head_check<S: Store>(
     engine: Arc<Engine<S>>,
     authentication: fn(&Method, &str) -> Option<ClientCheck>,

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use crate::domain::malformed::Malformed;
 
-/// The versions of which one must be the current one; `None` is any. A tag that is weak, or is not one of ours,
-/// is no version: it matches nothing.
+/// The versions of which one must be the current one; `None` is any. A tag that is weak, or is not one of
+/// ours, is no version: it matches nothing.
 pub struct Versions(pub Option<Vec<u32>>);
 
 impl FromStr for Versions {

@@ -15,8 +15,8 @@ use crate::http::surface::Surface;
 pub struct Limits {
     /// The largest body, in bytes.
     pub body_bytes_max: usize,
-    /// The largest body at `/oauth2/*` without an `Authorization` header: the credentials may be in the body, so
-    /// it is read before the caller is authenticated.
+    /// The largest body at `/oauth2/*` without an `Authorization` header: the credentials may be in the body,
+    /// so it is read before the caller is authenticated.
     pub form_bytes_max: usize,
     /// The most parameters in a form, and the most in a query.
     pub parameters_max: usize,
@@ -74,8 +74,8 @@ impl Limits {
         Ok(if joined.is_empty() { first } else { joined.freeze() })
     }
 
-    /// Reads some more and drops it: a connection that is closed with unread input is reset, and the answer may
-    /// be lost.
+    /// Reads some more and drops it: a connection that is closed with unread input is reset, and the answer
+    /// may be lost.
     pub async fn discard(&self, body: &mut BoxBody<Bytes, io::Error>) {
         let mut left = self.body_bytes_max.saturating_mul(4);
         while let Some(Ok(frame)) = body.frame().await {
@@ -86,7 +86,8 @@ impl Limits {
         }
     }
 
-    /// Whether `text`, a form or a query, has more parameters than the limit (INT-21). Counts separators only.
+    /// Whether `text`, a form or a query, has more parameters than the limit (INT-21). Counts separators
+    /// only.
     pub fn too_many_parameters(&self, text: &[u8]) -> bool {
         // Pieces so short that their count fits a byte, which the compiler can vectorise.
         let separators = |piece: &[u8]| usize::from(piece.iter().map(|b| u8::from(*b == b'&')).sum::<u8>());

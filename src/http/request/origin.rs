@@ -33,8 +33,8 @@ impl Origins {
         once(headers, "sec-fetch-site") == Some("same-origin") || self.has(headers)
     }
 
-    /// Whether a page that may not do so can have sent this change. The credentials do not matter: browsers add
-    /// Basic, too. Exactly `/v1/session` is open to the further origins.
+    /// Whether a page that may not do so can have sent this change. The credentials do not matter: browsers
+    /// add Basic, too. Exactly `/v1/session` is open to the further origins.
     pub fn are_crossed_by(&self, path: &str, headers: &HeaderMap) -> bool {
         let is_listed = || {
             if path == OPEN_TO_FURTHER {
@@ -102,7 +102,8 @@ mod tests {
         }
     }
 
-    /// Finding: only `Sec-Fetch-Site: cross-site`, sent once, was recognised. Browsers omit it towards http origins.
+    /// Finding: only `Sec-Fetch-Site: cross-site`, sent once, was recognised. Browsers omit it towards http
+    /// origins.
     #[test]
     fn a_change_by_a_page_of_another_origin_is_recognised_by_the_headers_of_its_browser() {
         let origins = Origins::new("https://id.example", &["https://app.example".to_owned()]);

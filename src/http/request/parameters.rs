@@ -1,5 +1,5 @@
-//! Parameters of paths, queries and headers, read as types. What is wrong with one is reported when it is read:
-//! after the caller was authenticated.
+//! Parameters of paths, queries and headers, read as types. What is wrong with one is reported when it is
+//! read: after the caller was authenticated.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -15,7 +15,8 @@ use super::urlencoded::decode;
 use crate::domain::refusal::Refusal;
 use crate::http::response::error::Problem;
 
-/// What a valid text is, for one that is not; continues a sentence that begins with the name of the parameter.
+/// What a valid text is, for one that is not; continues a sentence that begins with the name of the
+/// parameter.
 type Rule = Cow<'static, str>;
 
 /// The number of items of a page.
@@ -76,7 +77,8 @@ impl<T, In> RequestParameter<T, In> {
         self.read_as(name)
     }
 
-    /// The same, under the name that the document has: the framework knows parameters of paths by their number.
+    /// The same, under the name that the document has: the framework knows parameters of paths by their
+    /// number.
     pub fn read_as(self, name: &'static str) -> Result<T, Problem> {
         self.value.map_err(|rule| Problem::invalid(name, format!("{name} {rule}")))
     }

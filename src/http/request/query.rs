@@ -16,11 +16,11 @@ const NEVER_READ: &str = "access_token";
 #[derive(Debug, Default)]
 pub struct QueryRules {
     parameters: Vec<Parameter>,
-    /// Whether unknown parameters are rejected: a misspelt `except` must not end every session, nor a misspelt
-    /// `acr` admit a request. Elsewhere they are ignored, as in forms.
+    /// Whether unknown parameters are rejected: a misspelt `except` must not end every session, nor a
+    /// misspelt `acr` admit a request. Elsewhere they are ignored, as in forms.
     rejects_unknown: bool,
-    /// Whether a parameter without a value is rejected: in the template of a proxy's configuration a variable may
-    /// be empty, and `acr=` must not admit a request.
+    /// Whether a parameter without a value is rejected: in the template of a proxy's configuration a variable
+    /// may be empty, and `acr=` must not admit a request.
     rejects_empty: bool,
 }
 

@@ -36,7 +36,8 @@ impl RequestIds {
         Self { start, generated: AtomicU64::new(0) }
     }
 
-    /// The id that the request contains, if its sender is trusted and it can be logged as it is; else a new one.
+    /// The id that the request contains, if its sender is trusted and it can be logged as it is; else a new
+    /// one.
     pub fn of(&self, headers: &HeaderMap, trusted: bool) -> RequestId {
         match headers.get(X_REQUEST_ID) {
             Some(given) if trusted && is_plain(given.as_bytes()) => RequestId::Given(given.clone()),

@@ -144,8 +144,8 @@ impl<'de> Deserialize<'de> for FreeObject {
     }
 }
 
-/// Implements what poem-openapi asks of a type that is described where it is used. Its own reading and printing
-/// are not used: serde does both.
+/// Implements what poem-openapi asks of a type that is described where it is used. Its own reading and
+/// printing are not used: serde does both.
 macro_rules! described {
     ($([$($generics:tt)*] $type:ty, $name:expr, $schema:expr;)*) => {$(
         impl<$($generics)*> Type for $type {

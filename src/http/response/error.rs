@@ -26,8 +26,8 @@ use crate::store::StoreError;
 pub const PROBLEM_JSON: &str = "application/problem+json";
 /// The challenge for client credentials.
 const BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="keyfob", charset="UTF-8""#);
-/// The challenges for a bearer token (RFC 6750 §3): for a request that had none, for one that had an invalid one,
-/// and for one whose token does not have the privilege.
+/// The challenges for a bearer token (RFC 6750 §3): for a request that had none, for one that had an invalid
+/// one, and for one whose token does not have the privilege.
 const BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="keyfob""#);
 const INVALID_TOKEN: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="keyfob", error="invalid_token""#);

@@ -56,8 +56,8 @@ pub fn preflight(request: &HeaderMap) -> Response {
     }
 }
 
-/// The header names that the preflight asks for, except `Authorization`: pages authenticate by cookie. Libraries
-/// add harmless ones, for tracing.
+/// The header names that the preflight asks for, except `Authorization`: pages authenticate by cookie.
+/// Libraries add harmless ones, for tracing.
 fn allowed_names(request: &HeaderMap) -> Option<HeaderValue> {
     let asked = request.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
     let names = asked.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));

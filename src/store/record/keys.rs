@@ -1,5 +1,5 @@
-//! Signing keys as they are stored. The identifier tells the algorithm, and so the length of the public key, which
-//! is written without it.
+//! Signing keys as they are stored. The identifier tells the algorithm, and so the length of the public key,
+//! which is written without it.
 
 use super::{Decoded, frame, postcard, take, unframe};
 use crate::domain::algorithm::Algorithm;

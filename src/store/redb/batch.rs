@@ -1,5 +1,5 @@
-//! One write transaction for the decisions of a batch. Each reads first and writes last, so that one that fails
-//! to read changes nothing.
+//! One write transaction for the decisions of a batch. Each reads first and writes last, so that one that
+//! fails to read changes nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -253,8 +253,8 @@ impl<'t> Batch<'t> {
         tables::load(self.codec, self.tables.sessions.open()?, self.tables.windows.open()?, id)
     }
 
-    /// The sessions of the same subject and client that may be active; none if they are too few for the cap to
-    /// matter.
+    /// The sessions of the same subject and client that may be active; none if they are too few for the cap
+    /// to matter.
     fn load_peers(&mut self, session: &Session, cap: Cap) -> Result<Vec<Loaded>> {
         let (subject, client) =
             (self.codec.subject_index(&session.subject), self.codec.client_index(&session.client_id));

@@ -1,4 +1,5 @@
-//! The embedded backend: one file, one writer thread that commits in groups, and reads that never wait for it.
+//! The embedded backend: one file, one writer thread that commits in groups, and reads that never wait for
+//! it.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! Opening: creates or recognises the file, verifies the master key, and reads the writer's state into memory.
+//! Opening: creates or recognises the file, verifies the master key, and reads the writer's state into
+//! memory.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -72,8 +73,8 @@ pub(super) fn open(
     Ok((db, state))
 }
 
-/// Marks an empty database; rejects one that is not keyfob's, or that belongs to another master key. Returns the
-/// format.
+/// Marks an empty database; rejects one that is not keyfob's, or that belongs to another master key. Returns
+/// the format.
 fn recognise(db: &Database, codec: &Codec) -> Result<u32, OpenError> {
     let read = db.begin_read()?;
     let mut names = read.list_tables()?.map(|table| table.name().to_owned());

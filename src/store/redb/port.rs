@@ -1,5 +1,5 @@
-//! The port, on one file. Writes are queued for the writer; each read has its own snapshot, and none waits for the
-//! writer.
+//! The port, on one file. Writes are queued for the writer; each read has its own snapshot, and none waits
+//! for the writer.
 
 use std::ops::Bound;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A decision on every session of a subject that may be active, in slices, so that other writes run in between.
+//! A decision on every session of a subject that may be active, in slices, so that other writes run in
+//! between.
 //!
 //! The result is as exact as that of one transaction: a session that is opened or changed after its slice has
 //! run is noted, and decided on in the transaction that writes the closing event. Later sessions have later
@@ -39,8 +40,8 @@ impl<D: Fn(&mut Session, &CutOffs) -> Decision<bool>> SubjectUpdate<D> {
 }
 
 impl Batch<'_> {
-    /// Runs the next slice. Returns how often the decision answered true once that was the last one; the closing
-    /// event follows if it ever did.
+    /// Runs the next slice. Returns how often the decision answered true once that was the last one; the
+    /// closing event follows if it ever did.
     pub fn update_subject<D: Fn(&mut Session, &CutOffs) -> Decision<bool>>(
         &mut self,
         update: &mut SubjectUpdate<D>,

@@ -96,8 +96,8 @@ impl Batch<'_> {
     }
 
     /// Erases the salts of closed windows at the left edge, without writing a record. At the right edge it
-    /// erases windows that close later than a clock that never went back can have written. Windows that are kept
-    /// sort behind all of them.
+    /// erases windows that close later than a clock that never went back can have written. Windows that are
+    /// kept sort behind all of them.
     fn sweep_windows(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let now = sweep.now.wall;
         let closed = bound(now.millis() + 1);
@@ -114,7 +114,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Erases the salts of openings that can no longer be repeated, and of those that are later than the clock.
+    /// Erases the salts of openings that can no longer be repeated, and of those that are later than the
+    /// clock.
     fn sweep_repeats(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let now = sweep.now.wall;
         let closed = SessionId::new(now.minus(REPEAT_WINDOW).plus(MILLISECOND), &[0; 10]);
@@ -154,8 +155,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Removes a revocation a retention after the token's expiry. Tokens that expired by then count as revoked for
-    /// ever: by a clock that was ahead and went back they have not expired.
+    /// Removes a revocation a retention after the token's expiry. Tokens that expired by then count as
+    /// revoked for ever: by a clock that was ahead and went back they have not expired.
     fn sweep_tokens(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let end = dated_key(sweep.now.wall.minus(sweep.retention).seconds(), [0xff; 16]);
         let expired = first(self.tables.revoked.open()?.range::<&[u8; 24]>(..=&end)?, sweep, swept)?;

@@ -63,8 +63,8 @@ tables! {
     /// Keyed hash of the subject, keyed hash of the client, session id -> nothing: the sessions that
     /// [`Session::may_be_active`].
     ACTIVE active "active", Fixed<48> => ();
-    /// Time at which the session is due for the sweep, session id -> nothing. The time may be too early but is
-    /// never later than the session's due time.
+    /// Time at which the session is due for the sweep, session id -> nothing. The time may be too early but
+    /// is never later than the session's due time.
     EXPIRY expiry "expiry", Fixed<24> => ();
     /// Closing time, session id, family -> retry window, sealed.
     WINDOWS windows "windows", Fixed<26> => Bytes;
@@ -78,7 +78,8 @@ tables! {
     EVENTS events "events", u64 => Bytes;
     /// Client id -> client.
     CLIENTS clients "clients", Name => Bytes;
-    /// Client id, the empty string for everything, or [`RESTORED`] -> cut-off. Kept after the client's deletion.
+    /// Client id, the empty string for everything, or [`RESTORED`] -> cut-off. Kept after the client's
+    /// deletion.
     CUT_OFFS cut_offs "cut_offs", Name => Bytes;
     /// Expiry of the token in seconds, token id -> nothing.
     REVOKED revoked "revoked", Fixed<24> => ();
@@ -95,8 +96,8 @@ pub(super) const KEY_CHECK: &str = "key_check";
 /// The position of the last event ever written.
 pub(super) const HEAD: &str = "head";
 pub(super) const KEYS: &str = "keys";
-/// The latest expiry, in seconds, of the revocations of clients' own tokens that the sweep removed. Every such token
-/// that expires no later counts as revoked.
+/// The latest expiry, in seconds, of the revocations of clients' own tokens that the sweep removed. Every
+/// such token that expires no later counts as revoked.
 pub(super) const REVOKED_UNTIL: &str = "revoked_until";
 /// The epochs that restores started; absent in a store that was never restored.
 pub(super) const EPOCHS: &str = "epochs";
@@ -229,7 +230,8 @@ pub(super) fn subject_key(index: [u8; 16], id: SessionId) -> [u8; 32] {
     key
 }
 
-/// The ids in the index of active sessions of a subject, and of a client if one is given, after `after`, in order.
+/// The ids in the index of active sessions of a subject, and of a client if one is given, after `after`, in
+/// order.
 pub(super) fn active_of_subject(
     active: &impl ReadableTable<Fixed<48>, ()>,
     subject: [u8; 16],

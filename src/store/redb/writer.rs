@@ -302,8 +302,8 @@ pub(super) fn begin(db: &Database) -> Result<WriteTransaction> {
     Ok(transaction)
 }
 
-/// A panic that unwinds through a write transaction would disable quick repair for the rest of the process and
-/// leave its batch incomplete. A restart is safe and takes milliseconds.
+/// A panic that unwinds through a write transaction would disable quick repair for the rest of the process
+/// and leave its batch incomplete. A restart is safe and takes milliseconds.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {

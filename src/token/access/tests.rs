@@ -279,8 +279,8 @@ fn paserk_of(ring: &Keyring) -> String {
     paserk::public_text(ring.active().public.to_bytes().as_ref().try_into().unwrap())
 }
 
-/// PAS-22, PAS-23, PAS-24, PAS-25, ASV-03: a footer that is not that of a key in the ring is not decoded, even
-/// if the signature is valid.
+/// PAS-22, PAS-23, PAS-24, PAS-25, ASV-03: a footer that is not that of a key in the ring is not decoded,
+/// even if the signature is valid.
 #[test]
 fn only_our_own_footer_is_accepted() {
     let ring = keyring();
@@ -311,8 +311,8 @@ fn only_our_own_footer_is_accepted() {
     }
 }
 
-/// ASV-04, PAS-34: at `exp` a token is expired, although PASETO's own rule still accepts it. Without `nbf` a clock
-/// that is a minute behind accepts it.
+/// ASV-04, PAS-34: at `exp` a token is expired, although PASETO's own rule still accepts it. Without `nbf` a
+/// clock that is a minute behind accepts it.
 #[test]
 fn a_verified_token_is_valid_until_just_before_exp() {
     let token = read_signed(payload(&of_client())).unwrap();

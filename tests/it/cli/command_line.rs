@@ -1,5 +1,5 @@
-//! Properties of every command: exit codes, one line for an error, tables that fit the terminal, closed pipes,
-//! manual pages.
+//! Properties of every command: exit codes, one line for an error, tables that fit the terminal, closed
+//! pipes, manual pages.
 
 use std::fs::{File, Permissions};
 use std::io::{Read, Write};
@@ -356,7 +356,8 @@ fn a_user_without_access_to_the_socket_is_told_who_has_it() {
     mode(&directory.path().join("data"), 0o700);
 }
 
-/// A fake server that starts to answer and closes the connection: a real one cannot be stopped at that moment.
+/// A fake server that starts to answer and closes the connection: a real one cannot be stopped at that
+/// moment.
 #[test]
 fn after_a_lost_connection_the_operation_may_have_completed() {
     let directory = initialised();

@@ -1,4 +1,5 @@
-//! The commands for sessions, subjects, tokens and keys, with the real binary: with a running server and without.
+//! The commands for sessions, subjects, tokens and keys, with the real binary: with a running server and
+//! without.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -350,8 +351,8 @@ fn a_token_is_introspected_and_revoked_from_an_argument_and_from_standard_input(
     }
 }
 
-/// The JSON library gives a meaning of its own to this key; the commands once failed at it, or printed `1` for it, and
-/// rounded numbers before they sent them.
+/// The JSON library gives a meaning of its own to this key; the commands once failed at it, or printed `1`
+/// for it, and rounded numbers before they sent them.
 #[test]
 fn stored_json_is_sent_and_printed_as_it_is() {
     for desk in Desk::both() {
@@ -764,7 +765,8 @@ impl Drop for Endless {
     }
 }
 
-/// Contract, section 2: the store is free for other commands meanwhile, and a restart of the server does not end it.
+/// Contract, section 2: the store is free for other commands meanwhile, and a restart of the server does not
+/// end it.
 #[test]
 fn a_follower_does_not_hold_the_store_and_survives_a_restart() {
     let directory = Desk::new(false).directory;

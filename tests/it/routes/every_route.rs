@@ -282,8 +282,8 @@ async fn a_wrong_body_names_its_field() {
     assert_eq!(none["items"], json!([]));
 }
 
-/// What only an administrator may do is 403 to every other client, with the challenge of RFC 6750 §3.1 to a bearer
-/// (BER-07), and to none 401.
+/// What only an administrator may do is 403 to every other client, with the challenge of RFC 6750 §3.1 to a
+/// bearer (BER-07), and to none 401.
 #[tokio::test]
 async fn administration_is_for_administrators() {
     let server = Server::start().await;

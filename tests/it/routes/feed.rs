@@ -77,8 +77,8 @@ async fn an_item_says_what_became_invalid_and_nothing_personal() {
     );
 }
 
-/// Callers see what concerns tokens that they may introspect, as their rights were at the event; the rest of the log
-/// is passed over.
+/// Callers see what concerns tokens that they may introspect, as their rights were at the event; the rest of
+/// the log is passed over.
 #[tokio::test]
 async fn each_caller_sees_the_sessions_whose_tokens_it_may_introspect() {
     let server = Server::start().await;
@@ -179,7 +179,8 @@ async fn the_feed_continues_behind_the_position_of_an_answer() {
     }
 }
 
-/// For a service that verifies tokens locally: all that was revoked while the tokens that it can meet were issued.
+/// For a service that verifies tokens locally: all that was revoked while the tokens that it can meet were
+/// issued.
 #[tokio::test]
 async fn since_starts_at_the_items_of_the_last_seconds() {
     let server = Server::with(&[("events.retention", "1h")]).await;

@@ -43,8 +43,8 @@ async fn who_is_signed_in_passes_and_the_proxy_is_told_who_it_is() {
     assert_eq!((head.status, head.header("x-keyfob-subject")), (200, "alice"));
 }
 
-/// HAProxy and Envoy ask with the visitor's method; nginx sent the visitor's `Content-Length` without the body,
-/// and the answer came after 30 s (408).
+/// HAProxy and Envoy ask with the visitor's method; nginx sent the visitor's `Content-Length` without the
+/// body, and the answer came after 30 s (408).
 #[tokio::test]
 async fn any_method_is_answered_at_once_whatever_body_is_announced() {
     let people = signed_in().await;

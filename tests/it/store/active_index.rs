@@ -1,4 +1,5 @@
-//! The index of active sessions: what goes over a subject does not read its history, whatever made the database.
+//! The index of active sessions: what goes over a subject does not read its history, whatever made the
+//! database.
 
 use std::sync::Arc;
 
@@ -44,8 +45,8 @@ async fn active(store: &impl Store, who: &str) -> Vec<u64> {
     (0..10_000).filter(|n| sessions.iter().any(|session| session.id == session_id(*n))).collect()
 }
 
-/// Each sign-in of a script account used to read every session that it ever had, for as long as they were kept.
-/// The ended ones are made unreadable here, so that reading one would fail.
+/// Each sign-in of a script account used to read every session that it ever had, for as long as they were
+/// kept. The ended ones are made unreadable here, so that reading one would fail.
 #[tokio::test]
 async fn a_cap_a_list_and_a_log_out_everywhere_read_no_ended_session() {
     let place = Place::new();
@@ -155,8 +156,8 @@ async fn opened_ended_and_expired() -> Place {
     place
 }
 
-/// A database of format 1 has no index; one that an older keyfob has used after an interrupted upgrade may have
-/// an outdated one.
+/// A database of format 1 has no index; one that an older keyfob has used after an interrupted upgrade may
+/// have an outdated one.
 #[tokio::test]
 async fn a_database_of_format_1_gets_the_index_when_it_is_opened() {
     for leave in [false, true] {

@@ -172,8 +172,8 @@ fn answering(token: PresentedToken) -> Asked {
     asked
 }
 
-/// A, previous after its window, under `late_retry = "answer"`: the same salt until the successor is used. It counts
-/// as activity, and at most 64 times.
+/// A, previous after its window, under `late_retry = "answer"`: the same salt until the successor is used. It
+/// counts as activity, and at most 64 times.
 #[test]
 fn a_late_retry_is_answered_as_long_as_the_successor_is_unused() {
     let mut session = fresh();
@@ -218,7 +218,8 @@ fn late_answers_in_two_successive_generations_are_reuse() {
     assert!(!ask(2, 180).0 && ask(2, 240).0, "the one between was not answered late");
 }
 
-/// Without a salt that was kept for it a late retry is reuse; one that was kept is not answered under another policy.
+/// Without a salt that was kept for it a late retry is reuse; one that was kept is not answered under another
+/// policy.
 #[test]
 fn a_late_retry_is_answered_only_under_the_policy_of_both_moments() {
     answering(token(0)).ends(&rotated(1, 100), 200, NotRefreshed::Reused, EndReason::RefreshReuse);

@@ -1,13 +1,13 @@
-//! What the generator does not say of schemas: how the reader of JSON bodies takes null and unknown members, and
-//! forms that other tools understand.
+//! What the generator does not say of schemas: how the reader of JSON bodies takes null and unknown members,
+//! and forms that other tools understand.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-/// Brings schemas into the forms that linters and generators of clients accept: the description of a reference
-/// stands beside it, free objects say that they are free, whole bounds have no fraction, and no component has a
-/// title, from which generators make a second type of the same name.
+/// Brings schemas into the forms that linters and generators of clients accept: the description of a
+/// reference stands beside it, free objects say that they are free, whole bounds have no fraction, and no
+/// component has a title, from which generators make a second type of the same name.
 pub(crate) fn tidy(document: &mut Value) {
     for (_, schema) in schemas(document) {
         schema.as_object_mut().map(|schema| schema.remove("title"));

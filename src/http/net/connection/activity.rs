@@ -26,8 +26,8 @@ pub(crate) enum Phase {
     Idle = 2,
 }
 
-/// The current phase of a connection, how often a phase was entered, and what its request holds. Used by one task
-/// only.
+/// The current phase of a connection, how often a phase was entered, and what its request holds. Used by one
+/// task only.
 pub(crate) struct Activity {
     phase: AtomicU8,
     entries: AtomicU32,
@@ -165,8 +165,8 @@ impl<F: Fn() -> Duration> Deadline<F> {
         }
     }
 
-    /// Ready when the deadline has passed, or when the memory budget closes the connection. Must be polled after
-    /// everything else of the connection.
+    /// Ready when the deadline has passed, or when the memory budget closes the connection. Must be polled
+    /// after everything else of the connection.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.activity.member.poll_closed(context).is_ready() {
             return Poll::Ready(());

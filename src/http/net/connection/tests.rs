@@ -401,8 +401,8 @@ async fn a_request_that_never_ends_delays_the_stop_by_the_drain_timeout_at_most(
     assert_eq!(stopped_at.elapsed().as_secs(), LIMITS.drain_timeout.as_secs());
 }
 
-/// RFC 9112 §9.6 lets a client close its sending half. Its request was processed and the answer dropped: a refresh
-/// token was spent, and the client had nothing.
+/// RFC 9112 §9.6 lets a client close its sending half. Its request was processed and the answer dropped: a
+/// refresh token was spent, and the client had nothing.
 #[tokio::test(start_paused = true)]
 async fn a_half_closed_connection_gets_its_answer() {
     let (mut client, listener) = memory();

@@ -22,8 +22,8 @@ pub struct OAuthErrorBody {
 }
 
 impl OAuthError {
-    /// The same at introspection: bearer tokens are accepted there too, and a bearer without the permission is
-    /// 401, not 403 (RFC 7662 §2.3; INT-30, INT-34, INT-35).
+    /// The same at introspection: bearer tokens are accepted there too, and a bearer without the permission
+    /// is 401, not 403 (RFC 7662 §2.3; INT-30, INT-34, INT-35).
     pub fn at_introspection(mut self, credentials: PresentedCredentials<'_>) -> Self {
         let by_bearer = matches!(credentials, PresentedCredentials::Bearer(_));
         if by_bearer && self.status == StatusCode::FORBIDDEN {
@@ -55,8 +55,8 @@ impl ErrorBody for OAuthErrorBody {
     }
 }
 
-/// `error_description` may contain only %x20-21, %x23-5B and %x5D-7E (RFC 6749 §5.2, TOK-16); other characters
-/// become an apostrophe or a question mark.
+/// `error_description` may contain only %x20-21, %x23-5B and %x5D-7E (RFC 6749 §5.2, TOK-16); other
+/// characters become an apostrophe or a question mark.
 fn in_the_permitted_set(text: &str) -> String {
     let permitted = |c| match c {
         '"' => '\'',

@@ -10,8 +10,8 @@ use serde_with_macros::skip_serializing_none;
 use super::{ErrorAnswer, ErrorBody, PROBLEM_JSON, named};
 use crate::http::surface::Surface;
 
-/// An error at `/v1/*` (RFC 9457). Its `type` is `about:blank`: the status gives the kind, `detail` and `field`
-/// what to fix.
+/// An error at `/v1/*` (RFC 9457). Its `type` is `about:blank`: the status gives the kind, `detail` and
+/// `field` what to fix.
 pub type Problem = ErrorAnswer<ProblemBody>;
 
 /// The body of an error at `/v1/*` (RFC 9457).
@@ -37,8 +37,8 @@ impl Problem {
         &self.detail
     }
 
-    /// A problem with a `Bearer` challenge that has these parameters besides the realm (RFC 6750 §3, RFC 9470 §3).
-    /// Characters that a quoted string cannot contain are left out.
+    /// A problem with a `Bearer` challenge that has these parameters besides the realm (RFC 6750 §3, RFC 9470
+    /// §3). Characters that a quoted string cannot contain are left out.
     pub fn challenged(
         status: StatusCode,
         detail: impl Into<Cow<'static, str>>,

@@ -1,4 +1,5 @@
-//! JWTs with ES256: their own form, and confusion with the algorithm and the keys of EdDSA (RFC 8725 §2.1, §3.1).
+//! JWTs with ES256: their own form, and confusion with the algorithm and the keys of EdDSA (RFC 8725 §2.1,
+//! §3.1).
 
 use p256::ecdsa::Signature;
 

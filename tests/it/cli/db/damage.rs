@@ -120,7 +120,8 @@ async fn a_sound_store_has_no_finds() {
     assert_eq!(finds, [""; 0]);
     assert_eq!((done.sessions, done.active, done.finds), (3, 3, 0));
     assert_eq!(done.clients, [(client_id("app"), at(0))]);
-    // meta 4, sessions 3, data 3, subjects 3, active 3, expiry 3, windows 1, events 7, clients 1, cut-offs 2, live 1.
+    // meta 4, sessions 3, data 3, subjects 3, active 3, expiry 3, windows 1, events 7, clients 1, cut-offs 2,
+    // live 1.
     assert_eq!(done.entries, 31);
     let store = place.open();
     let mut pieces = store.check(at(10)).unwrap();

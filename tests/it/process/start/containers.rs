@@ -1,4 +1,5 @@
-//! Containers: the variables of the image and the manifest, on volumes and secrets as the kubelet mounts them.
+//! Containers: the variables of the image and the manifest, on volumes and secrets as the kubelet mounts
+//! them.
 
 use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::CommandExt;
@@ -41,8 +42,8 @@ fn the_manifest_has_valid_settings_and_leaves_time_for_the_stop() {
     assert_eq!(number(MANIFEST, "replicas:"), 1);
 }
 
-/// A root with the program, a volume of this mode, and a secret as the kubelet mounts it: links to a file of root
-/// that the group may read.
+/// A root with the program, a volume of this mode, and a secret as the kubelet mounts it: links to a file of
+/// root that the group may read.
 fn mounted(volume_mode: u32) -> TempDir {
     let root = tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
@@ -87,8 +88,8 @@ fn give_to_the_group(directory: &Path) {
     }
 }
 
-/// A claim and an `emptyDir` with `fsGroup`, each mounted twice: the store directory is restricted again at each
-/// start. A store in the volume itself, as earlier images had it, is accepted with a warning.
+/// A claim and an `emptyDir` with `fsGroup`, each mounted twice: the store directory is restricted again at
+/// each start. A store in the volume itself, as earlier images had it, is accepted with a warning.
 #[test]
 fn the_manifest_runs_on_volumes_that_belong_to_root_and_the_group() {
     if !rustix::process::geteuid().is_root() {

@@ -1,5 +1,5 @@
-//! What becomes of that which a client was issued and had opened when it is deleted, and another client gets its
-//! name.
+//! What becomes of that which a client was issued and had opened when it is deleted, and another client gets
+//! its name.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,8 +64,8 @@ async fn first_session(server: &Server, client: &Client) -> Option<Value> {
     (opened.status == 201).then(|| opened.json())
 }
 
-/// The thief of a client's secret keeps every way of being issued tokens running; the operator deletes the client
-/// and creates it again. Tokens that were on their way used to be valid under the new client.
+/// The thief of a client's secret keeps every way of being issued tokens running; the operator deletes the
+/// client and creates it again. Tokens that were on their way used to be valid under the new client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_was_issued_while_its_client_was_deleted_is_valid_under_the_next_of_its_name() {
     let server = Arc::new(Server::start().await);
@@ -96,8 +96,8 @@ async fn nothing_that_was_issued_while_its_client_was_deleted_is_valid_under_the
     assert!(issued > ROUNDS * TOKENS_BEFORE, "{issued}: the race did not take place");
 }
 
-/// `partner` opens a session of `victim` for `mob`, and is deleted. Another client gets its name: it used to read
-/// the session with its private data, and to renew it at any level.
+/// `partner` opens a session of `victim` for `mob`, and is deleted. Another client gets its name: it used to
+/// read the session with its private data, and to renew it at any level.
 #[tokio::test]
 async fn the_rights_of_an_opener_end_with_it_and_pass_to_no_client_of_its_name() {
     let server = Server::start().await;
@@ -132,8 +132,8 @@ async fn the_rights_of_an_opener_end_with_it_and_pass_to_no_client_of_its_name()
     assert_eq!(server.refresh(&mob, &refresh_token).await.status, 200);
 }
 
-/// A deleted client's ended sessions stay for a while, to explain themselves: to administrators, and not to the
-/// next client of that name.
+/// A deleted client's ended sessions stay for a while, to explain themselves: to administrators, and not to
+/// the next client of that name.
 #[tokio::test]
 async fn the_sessions_of_a_deleted_client_do_not_exist_for_the_next_of_its_name() {
     let server = Server::start().await;

@@ -33,8 +33,8 @@ async fn opens_with(server: &Server, token: &str) -> u16 {
     server.json(Method::POST, "/v1/sessions", Auth::Bearer(token), opening).await.status
 }
 
-/// A thief of the secret has a token of its own before the operator acts. It used to open sessions for any subject
-/// until it expired.
+/// A thief of the secret has a token of its own before the operator acts. It used to open sessions for any
+/// subject until it expired.
 #[tokio::test]
 async fn a_rotation_that_keeps_no_secret_ends_the_tokens_of_the_thief_at_once() {
     let server = Server::start().await;

@@ -168,8 +168,8 @@ async fn our_own_members_collide_with_no_registered_one() {
     assert_eq!((&told["active"], &told["scope"]), (&json!(true), &json!("read write")), "claims are nested");
 }
 
-/// INT-110 (C-14), INT-86: expired at `exp`, not a second earlier; valid also where the clock is a minute behind.
-/// Fractions never widen it.
+/// INT-110 (C-14), INT-86: expired at `exp`, not a second earlier; valid also where the clock is a minute
+/// behind. Fractions never widen it.
 #[tokio::test]
 async fn a_token_is_valid_until_just_before_exp() {
     let server = Server::start().await;

@@ -78,8 +78,8 @@ async fn a_caller_that_may_not_read_the_session_gets_fewer_members() {
     assert_eq!((weak.status, &weak.json()["session"]), (403, &session));
 }
 
-/// Session tokens: for the opener and the owner, also without the permission to read; not even for callers that
-/// may introspect every token.
+/// Session tokens: for the opener and the owner, also without the permission to read; not even for callers
+/// that may introspect every token.
 #[tokio::test]
 async fn a_session_token_is_inactive_for_all_but_opener_and_owner() {
     let server = Server::start().await;
@@ -198,8 +198,8 @@ async fn a_wrong_requirement_names_its_field() {
     assert_eq!(people.check(nothing).await.status, 200, "null is as if it were absent");
 }
 
-/// The position is taken before the state: no event behind it is already part of the answer, and every later one
-/// is behind it.
+/// The position is taken before the state: no event behind it is already part of the answer, and every later
+/// one is behind it.
 #[tokio::test]
 async fn an_answer_precedes_every_event_behind_its_position() {
     let people = signed_in().await;

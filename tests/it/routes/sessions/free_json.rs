@@ -1,4 +1,5 @@
-//! `claims` and `data`: what went in comes out, of any JSON, on every way out; what cannot is refused by name.
+//! `claims` and `data`: what went in comes out, of any JSON, on every way out; what cannot is refused by
+//! name.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use http::Method;
@@ -207,8 +208,8 @@ fn assert_free(written: &str, claims: &str, data: Option<&str>) {
     assert_eq!((free.claims.get(), free.data.map(RawValue::get)), (claims, data));
 }
 
-/// Opens a session with one pair of objects, changes it to the other, and reads both on every way out. Returns the
-/// path of the session.
+/// Opens a session with one pair of objects, changes it to the other, and reads both on every way out.
+/// Returns the path of the session.
 async fn round_trip(server: &Server, app: &Client, pairs: [&(Value, String); 4]) -> String {
     let [(claims, claims_text), (data, data_text), (later, later_text), (other, other_text)] = pairs;
     let body = format!("{{\"subject\":\"m\",\"claims\":{claims:#},\n\"data\": {data:#}}}");
@@ -250,7 +251,8 @@ async fn round_trip(server: &Server, app: &Client, pairs: [&(Value, String); 4])
     path
 }
 
-/// Through opening, change, reads, lists, introspection, the three forms of tokens, and a backup with its restore.
+/// Through opening, change, reads, lists, introspection, the three forms of tokens, and a backup with its
+/// restore.
 #[test]
 fn any_json_comes_back_as_it_was_given() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

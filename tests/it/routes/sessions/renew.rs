@@ -142,8 +142,8 @@ async fn a_step_up_in_the_second_of_the_sign_in_is_not_before_it() {
     renew(json!({"auth_time": "2027-01-15T07:59:59.999Z"})).await.assert_problem(400, Some("auth_time"));
 }
 
-/// The clock was two hours ahead at the sign-in, and was corrected. Step-up failed for two hours, naming a field
-/// that was not sent.
+/// The clock was two hours ahead at the sign-in, and was corrected. Step-up failed for two hours, naming a
+/// field that was not sent.
 #[tokio::test]
 async fn a_renewal_without_auth_time_is_not_refused_when_the_clock_was_set_back() {
     let people = signed_in().await;

@@ -196,8 +196,8 @@ async fn a_rotation_erases_the_window_before_it(store: Arc<impl Store>) {
     assert_eq!(store.sweep(sweep(60_002)).await.unwrap().windows, 0);
 }
 
-/// `late_retry = "answer"`: no clock erases the salt; the next rotation does, and the end of the session, by a cut-off
-/// at the latest when it would have expired.
+/// `late_retry = "answer"`: no clock erases the salt; the next rotation does, and the end of the session, by
+/// a cut-off at the latest when it would have expired.
 async fn a_window_that_is_kept_outlives_the_sweep_and_not_its_session(store: Arc<impl Store>) {
     let policy = Policy { late_retry: LateRetry::Answer, ..Policy::default() };
     let ask = async |n, token: &Token, ms| {
@@ -249,8 +249,8 @@ async fn a_revocation_is_kept_beyond_its_tokens_expiry_as_long_as_its_event(stor
     }
 }
 
-/// The clock was 40 days ahead for a minute: the sweep removed the revocation, and the token has not expired by the
-/// clock that went back.
+/// The clock was 40 days ahead for a minute: the sweep removed the revocation, and the token has not expired
+/// by the clock that went back.
 async fn a_clock_that_was_ahead_makes_no_revoked_token_valid(store: Arc<impl Store>) {
     let token =
         |n, seconds: i64| RevokedToken { id: TokenId([n; 16]), expires_at: at(seconds * 1_000).seconds() };

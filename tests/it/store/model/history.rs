@@ -12,7 +12,8 @@ pub enum Step {
     Open {
         who: usize,
         client: usize,
-        /// Which incarnation of the client the opener knows: 0 is the latest; none for one that is not registered.
+        /// Which incarnation of the client the opener knows: 0 is the latest; none for one that is not
+        /// registered.
         known: Option<usize>,
         cap: Option<Cap>,
         remember: bool,

@@ -17,8 +17,8 @@ impl Opened {
     }
 }
 
-/// A phone loses the answer, sleeps, and asks again: the same refresh token, and an access token that can be used,
-/// after a restart too. It is as if the phone had been active then.
+/// A phone loses the answer, sleeps, and asks again: the same refresh token, and an access token that can be
+/// used, after a restart too. It is as if the phone had been active then.
 #[tokio::test]
 async fn a_late_retry_gets_the_same_refresh_token_and_a_fresh_access_token() {
     let mut case = answering().await;
@@ -99,7 +99,8 @@ async fn late_retries_have_the_limit_of_all_retries() {
     case.next(&second).await;
 }
 
-/// A late retry is judged like any other: what cannot be granted consumes nothing, and what has ended stays ended.
+/// A late retry is judged like any other: what cannot be granted consumes nothing, and what has ended stays
+/// ended.
 #[tokio::test]
 async fn a_late_retry_is_refused_for_what_any_retry_is_refused_for() {
     let case = answering().await;
