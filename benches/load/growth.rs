@@ -51,7 +51,8 @@ pub fn measure(sessions: usize, table: &mut Table) {
     });
     let growth = (after / before - 1.0) * 100.0;
     let what = format!(
-        "bytes a session in use in the file, all indexes and the event of its opening, {sessions} sessions after {REFRESHES} refreshes of each, against before any"
+        "bytes a session in use in the file, all indexes and the event of its opening, {sessions} sessions \
+         after {REFRESHES} refreshes of each, against before any"
     );
     table.row(
         "P11",

@@ -40,7 +40,8 @@ pub fn measure(sign_ins: usize, table: &mut Table) {
     });
     let ratio = |ours: f64, theirs: f64| format!("{:.2}", ours / theirs);
     let what = format!(
-        "a sign-in of one subject under a cap of {CAP}: the last {SLICE} of {sign_ins} against the first {SLICE}, {AT_ONCE} at once"
+        "a sign-in of one subject under a cap of {CAP}: the last {SLICE} of {sign_ins} against the first \
+         {SLICE}, {AT_ONCE} at once"
     );
     let row = |table: &mut Table, what: &str, last: f64, first: f64, reach: &str| {
         table.row("-", what, format!("{last:.2} ms"), format!("{first:.2} ms"), ratio(last, first), reach);

@@ -151,7 +151,8 @@ fn never_seen(
         return;
     }
     let (extra, alone) = (median(extra), median(alone));
-    let what = "a PASETO never seen before: CPU above that of one seen before, against one ed25519-dalek verify_strict";
+    let what = "a PASETO never seen before: CPU above that of one seen before, against one ed25519-dalek \
+                verify_strict";
     table.row(
         "P4",
         what,

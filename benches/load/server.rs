@@ -22,7 +22,8 @@ pub fn build() {
 }
 
 /// Settings of every run: tokens that outlive it, and idle connections that do too. All else is as it comes.
-const CONFIG: &str = "[policy.default]\naccess_token_ttl = \"24h\"\nidle_timeout = \"24h\"\n[limits]\nheader_timeout = \"10m\"\n[log]\nlevel = \"error\"\n";
+const CONFIG: &str = "[policy.default]\naccess_token_ttl = \"24h\"\nidle_timeout = \"24h\"\n[limits]\n\
+                      header_timeout = \"10m\"\n[log]\nlevel = \"error\"\n";
 
 /// A running server. Killed when dropped.
 pub struct Server {

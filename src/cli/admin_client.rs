@@ -263,7 +263,8 @@ fn check_owner(socket: &Path, places: &Places) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::refused(format!(
-        "the socket {} belongs to user {found}, not to root or the user of this command ({user}): it is not used",
+        "the socket {} belongs to user {found}, not to root or the user of this command ({user}): it is not \
+         used",
         socket.display()
     )))
 }

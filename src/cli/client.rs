@@ -27,8 +27,10 @@ Examples:
       a program that gets tokens for itself (client credentials)";
 
 const NO_AUDIENCE: &str = "\
-Without an audience its access tokens are for keyfob itself: no service can introspect them. Name the service that
-they are for: `keyfob client update {id} --audience https://api.example.com`, and the same for the service: --serves.";
+Without an audience its access tokens are for keyfob itself: no service can introspect them. \
+Name the service that
+they are for: `keyfob client update {id} --audience https://api.example.com`, \
+and the same for the service: --serves.";
 
 /// Commands for clients.
 #[derive(Debug, Subcommand)]
@@ -267,7 +269,8 @@ fn print_with_secret(
     let RegisteredClient { client_id: id, client_secret, .. } = client;
     print().map_err(|failure| match client_secret {
         Some(_) => failure.of_secret(&format!(
-            "{id} has a new secret that could not be shown: create another with `keyfob client rotate-secret {id}`"
+            "{id} has a new secret that could not be shown: create another with `keyfob client rotate-secret \
+             {id}`"
         )),
         None => failure,
     })

@@ -31,7 +31,11 @@ impl ConfigCommand {
 
 fn check(config: &Config, output: Output) -> Result<(), Failure> {
     let changes = &config.preset_changes;
-    let change = |change: &PresetChange| json!({ "key": change.key, "value": change.value, "preset": change.preset, "otherwise": change.otherwise });
+    let change = |change: &PresetChange| {
+        json!({
+            "key": change.key, "value": change.value, "preset": change.preset, "otherwise": change.otherwise,
+        })
+    };
     let objects: Vec<Value> = changes.iter().map(change).collect();
     let object = json!({ "valid": true, "warnings": config.warnings, "preset_changes": objects });
     print_result(output, &object, || {

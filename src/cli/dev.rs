@@ -25,8 +25,10 @@ use crate::token::client_secret::{client_secret, hash_client_secret};
 use crate::token::opaque::SecretText;
 
 const DETAILS: &str = "\
-COMMAND gets KEYFOB_URL, KEYFOB_CLIENT_ID and KEYFOB_CLIENT_SECRET in its environment. The secret is new at each
-start. The server is on a free port of 127.0.0.1; it ends with COMMAND, and the exit code is that of COMMAND (128 and
+COMMAND gets KEYFOB_URL, KEYFOB_CLIENT_ID and KEYFOB_CLIENT_SECRET in its environment. \
+The secret is new at each
+start. The server is on a free port of 127.0.0.1; \
+it ends with COMMAND, and the exit code is that of COMMAND (128 and
 the number of the signal that ended it; 127 if there is no such program, 126 if it cannot be run).
 
 Examples:
@@ -85,7 +87,8 @@ impl DevArgs {
         let (config, client) = sources.load().map_err(Failure::refused)?;
         if self.clock && client.kind == ClientKind::Public {
             return Err(Failure::refused(format!(
-                "the client {} is public: without a secret it cannot move the clock; name another with --client",
+                "the client {} is public: without a secret it cannot move the clock; name another with \
+                 --client",
                 client.id
             )));
         }

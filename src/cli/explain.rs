@@ -25,7 +25,8 @@ fn active(session: &SessionObject, now: Timestamp) -> String {
     let (idle, absolute) = (session.idle_expires_at.0, session.expires_at.0);
     if idle < absolute {
         return format!(
-            "It is active. It expires {} unless it is used before, and {} in any case, unless the subject authenticates again.",
+            "It is active. It expires {} unless it is used before, and {} in any case, unless the subject \
+             authenticates again.",
             when(idle, now),
             when(absolute, now)
         );
@@ -64,14 +65,17 @@ fn sentence(reason: EndReason) -> &'static str {
         }
         EndReason::AllRevoked => "all sessions of that time were ended at once",
         EndReason::RefreshReuse => {
-            "a spent refresh token was presented again: it was stolen, or an application kept an old token; keyfob cannot tell which"
+            "a spent refresh token was presented again: it was stolen, or an application kept an old token; \
+             keyfob cannot tell which"
         }
         EndReason::Evicted => {
-            "max_sessions_per_subject was reached, and of the subject's sessions this one was used longest ago"
+            "max_sessions_per_subject was reached, and of the subject's sessions this one was used longest \
+             ago"
         }
         EndReason::ClientDeleted => "the client that the session belonged to was deleted",
         EndReason::StoreRollback => {
-            "the database was restored to an earlier state, which does not show what happened to the session since"
+            "the database was restored to an earlier state, which does not show what happened to the session \
+             since"
         }
         EndReason::TokenRevoked => "its last refresh token was revoked",
     }
@@ -90,9 +94,12 @@ mod tests {
     fn session(state: &str, idle_expires_at: &str, ended: Value) -> SessionObject {
         let at = "2026-11-24T02:00:00Z";
         let session = json!({
-            "id": "s", "subject": "alice", "client_id": "app", "opened_by": "app", "state": state, "created_at": at,
-            "authenticated_at": at, "last_used_at": "2026-11-24T09:00:00Z", "idle_expires_at": idle_expires_at,
-            "expires_at": "2026-11-24T14:00:00Z", "amr": [], "scope": "", "device": {}, "claims": {}, "remember": false,
+            "id": "s", "subject": "alice", "client_id": "app", "opened_by": "app", "state": state,
+            "created_at": at,
+            "authenticated_at": at, "last_used_at": "2026-11-24T09:00:00Z",
+            "idle_expires_at": idle_expires_at,
+            "expires_at": "2026-11-24T14:00:00Z", "amr": [], "scope": "", "device": {}, "claims": {},
+            "remember": false,
             "families": [], "ended": ended, "version": 1,
         });
         serde_json::from_str(&session.to_string()).unwrap()
@@ -127,7 +134,8 @@ mod tests {
         );
         assert_eq!(
             expired("2026-11-24T14:00:00Z", "2026-11-24T15:00:00Z"),
-            "It expired 2026-11-24 14:00:00Z (60 min ago): the subject had authenticated 12 h before (absolute_lifetime)."
+            "It expired 2026-11-24 14:00:00Z (60 min ago): the subject had authenticated 12 h before \
+             (absolute_lifetime)."
         );
     }
 
@@ -136,8 +144,8 @@ mod tests {
         let active = |idle_expires_at: &str| explain(&session("active", idle_expires_at, Value::Null), now());
         assert_eq!(
             active("2026-11-24T12:30:00Z"),
-            "It is active. It expires 2026-11-24 12:30:00Z (in 30 min) unless it is used before, and 2026-11-24 14:00:00Z (in 2 h) in any case, \
-             unless the subject authenticates again."
+            "It is active. It expires 2026-11-24 12:30:00Z (in 30 min) unless it is used before, and \
+             2026-11-24 14:00:00Z (in 2 h) in any case, unless the subject authenticates again."
         );
         assert_eq!(
             active("2026-11-24T16:00:00Z"),

@@ -48,7 +48,13 @@ mod token;
 pub struct Cli {
     /// The configuration file. Default: config.toml in this directory, or /etc/keyfob/config.toml for a
     /// keyfob installed under /usr, if it exists.
-    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Options of every command")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        value_hint = ValueHint::FilePath,
+        help_heading = "Options of every command"
+    )]
     config: Option<PathBuf>,
     /// Prints JSON.
     #[arg(long, global = true, help_heading = "Options of every command")]

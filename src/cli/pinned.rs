@@ -55,7 +55,8 @@ impl ServerCertVerifier for Pinned {
         if *end_entity == self.certificate {
             return Ok(ServerCertVerified::assertion());
         }
-        let why = "it sent another certificate than the first in server.tls.cert; after a renewal reload it (SIGHUP)";
+        let why = "it sent another certificate than the first in server.tls.cert; after a renewal reload it \
+                   (SIGHUP)";
         Err(Error::General(why.into()))
     }
 

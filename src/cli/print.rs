@@ -212,7 +212,10 @@ pub fn unprinted(cause: &io::Error) -> Failure {
 /// meaning.
 pub fn printable(text: &str) -> Cow<'_, str> {
     // Not control characters by Unicode category: marks of direction, separators of lines and paragraphs.
-    let marks = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let marks = |c: char| {
+        let (separators, isolates) = ('\u{2028}'..='\u{202e}', '\u{2066}'..='\u{2069}');
+        ['\u{61c}', '\u{200e}', '\u{200f}'].contains(&c) || separators.contains(&c) || isolates.contains(&c)
+    };
     let moves = |c: char| (c.is_control() && c != '\n') || marks(c);
     if !text.contains(moves) {
         return text.into();

@@ -104,7 +104,8 @@ impl SessionCommand {
                 print_result(output, &opened, || opened_lines(&opened, now)).map_err(|failure| {
                     let id = &opened.session.id;
                     failure.of_secret(&format!(
-                        "session {id} is open, and its tokens could not be shown: end it with `keyfob session revoke {id}`"
+                        "session {id} is open, and its tokens could not be shown: end it with `keyfob \
+                         session revoke {id}`"
                     ))
                 })
             }

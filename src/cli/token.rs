@@ -56,7 +56,8 @@ impl OnlineCommand {
             Self::Introspect { client, token } => {
                 if client.is_some() && !admin.is_through_socket() {
                     return Err(Failure::refused(
-                        "--as needs the admin socket, which this server does not have: set [server] admin_socket",
+                        "--as needs the admin socket, which this server does not have: set [server] \
+                         admin_socket",
                     ));
                 }
                 let fields = [("token", Some(token.read()?)), ("as", client.clone())];

@@ -66,7 +66,8 @@ fn read_one(sheet: &mut Sheet, table: &str, policies: &BTreeMap<String, Policy>)
     match (client.kind, client.secrets.is_empty()) {
         (ClientKind::Confidential, true) => sheet.refuse(
             table,
-            "a confidential client needs secret_sha256 or secret_file; for a client that cannot keep a secret set kind = \"public\"",
+            "a confidential client needs secret_sha256 or secret_file; for a client that cannot keep a \
+             secret set kind = \"public\"",
         ),
         (ClientKind::Public, false) => {
             sheet.refuse(table, "a public client has no secret; remove secret_sha256 or secret_file")

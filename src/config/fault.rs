@@ -10,7 +10,11 @@ pub(super) const HIDDEN: &str = "(not shown)";
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read, or is not TOML.
-    #[error("{}{}: {problem}", path.display(), position.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default())]
+    #[error(
+        "{}{}: {problem}",
+        path.display(),
+        position.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default()
+    )]
     File {
         path: PathBuf,
         /// Line and column, from 1, where they are known.

@@ -106,7 +106,8 @@ fn server(sheet: &mut Sheet) -> Server {
     let trusted_proxies = sheet.list("server.trusted_proxies", &["127.0.0.1/32"], &network);
     let origin = address::issuer(&issuer).ok();
     if tls.is_some() && origin.as_ref().is_some_and(|origin| !origin.https) {
-        let how = "with [server.tls] it must be https: set it to the public URL of this server, such as \"https://id.example.com\"";
+        let how = "with [server.tls] it must be https: set it to the public URL of this server, such as \
+                   \"https://id.example.com\"";
         sheet.refuse("server.issuer", how);
     }
     if origin.as_ref().is_some_and(|origin| origin.port == 0) && listen.port() != Some(0) {
@@ -187,14 +188,16 @@ fn warn(sheet: &mut Sheet, server: &Server, cookie: &Cookie) {
     if !issuer.https && prefixed {
         // CKE-05.
         sheet.warnings.push(format!(
-            "server.issuer is {}: Safari drops a __Host- cookie over http; Chrome and Firefox accept it on a loopback host",
+            "server.issuer is {}: Safari drops a __Host- cookie over http; Chrome and Firefox accept it on a \
+             loopback host",
             server.issuer
         ));
     }
     if !prefixed {
         // CKE-01.
         sheet.warnings.push(format!(
-            "cookie.name is {:?}: without the prefix __Host- a sibling subdomain can set a cookie of this name",
+            "cookie.name is {:?}: without the prefix __Host- a sibling subdomain can set a cookie of this \
+             name",
             cookie.name
         ));
     }
@@ -202,13 +205,17 @@ fn warn(sheet: &mut Sheet, server: &Server, cookie: &Cookie) {
         sheet.setting("server.issuer").is_some_and(|setting| setting.origin == DEFAULT_ORIGIN);
     let at = &server.listen;
     match at.tcp() {
-        Some((host, port)) if host.is_loopback() && !issuer.https && issuer.port != port && port != 0 => sheet.warnings.push(format!(
-            "server.issuer is {}, but the server listens on {at}: tokens and metadata name an address that may not answer",
-            server.issuer
-        )),
+        Some((host, port)) if host.is_loopback() && !issuer.https && issuer.port != port && port != 0 => {
+            sheet.warnings.push(format!(
+                "server.issuer is {}, but the server listens on {at}: tokens and metadata name an address \
+                 that may not answer",
+                server.issuer
+            ))
+        }
         Some((host, _)) if host.is_loopback() => {}
         _ if issuer_is_default => sheet.warnings.push(format!(
-            "server.issuer is not set, so tokens and metadata name {}: set it to the public https URL of this server",
+            "server.issuer is not set, so tokens and metadata name {}: set it to the public https URL of \
+             this server",
             server.issuer
         )),
         _ => {}

@@ -15,17 +15,24 @@ const REPEATED: &str = "[[client]]\nclient_id = \"backend\"\nkind = \"public\"\n
 const HEAD: &str = "\
 # Configuration
 
-Generated from the code and from the comments of `config.toml` by `keyfob config reference > docs/configuration.md`; a test compares them.
+Generated from the code and from the comments of `config.toml` \
+by `keyfob config reference > docs/configuration.md`; a test compares them.
 
-A later source overrides an earlier one: the default, the file, the environment, the flags of `serve` (`--listen`, `--issuer`). The file is the
-one that `--config` names. Without it, `config.toml` in the working directory is read if it exists; a keyfob installed under `/usr` reads
-`/etc/keyfob/config.toml` if that exists. The environment variable of a setting is `KEYFOB_` and its key in capitals, with `__` for each dot;
+A later source overrides an earlier one: the default, the file, the environment, \
+the flags of `serve` (`--listen`, `--issuer`). The file is the
+one that `--config` names. Without it, `config.toml` in the working directory is read if it exists; \
+a keyfob installed under `/usr` reads
+`/etc/keyfob/config.toml` if that exists. The environment variable of a setting is `KEYFOB_` \
+and its key in capitals, with `__` for each dot;
 variables without `__` are not settings. In a variable the entries of a list are separated by commas.
 
-An unknown, invalid or inconsistent setting prevents the start. The error names the key, the value (never a secret), the origin and what would be
-valid. `keyfob config check` does the same check without starting; `keyfob config show` prints the effective settings with their origins.
+An unknown, invalid or inconsistent setting prevents the start. The error names the key, \
+the value (never a secret), the origin and what would be
+valid. `keyfob config check` does the same check without starting; `keyfob config show` \
+prints the effective settings with their origins.
 
-A duration is written with units, the larger first: `500ms`, `10s`, `5m`, `1h30m`, `90d`. A size is a number of bytes, or one with `KiB`, `MiB`
+A duration is written with units, the larger first: `500ms`, `10s`, `5m`, `1h30m`, `90d`. \
+A size is a number of bytes, or one with `KiB`, `MiB`
 or `GiB`. Relative paths start at the working directory.
 ";
 
@@ -196,7 +203,8 @@ mod tests {
         let written = include_str!("../../docs/configuration.md");
         assert!(
             written == page(),
-            "docs/configuration.md is outdated; generate it again: cargo run -- config reference > docs/configuration.md"
+            "docs/configuration.md is outdated; generate it again: cargo run -- config reference > \
+             docs/configuration.md"
         );
     }
 }

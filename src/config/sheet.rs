@@ -294,7 +294,8 @@ impl Sheet {
         }
         let names: Vec<String> = self.expected.keys().filter(beside).map(|known| name(known)).collect();
         if names.is_empty() {
-            return "there is no such setting; the tables are server, store, keys, policy.NAME, cookie, [[gate]], events, limits, log and [[client]]"
+            return "there is no such setting; the tables are server, store, keys, policy.NAME, cookie, \
+                    [[gate]], events, limits, log and [[client]]"
                 .to_owned();
         }
         format!("there is no such setting; those of {table} are: {}", names.join(", "))

@@ -230,11 +230,13 @@ fn a_file_that_is_no_toml_is_rejected_with_its_position_and_without_its_text() {
 fn an_unknown_key_is_rejected_with_the_nearest_known_one() {
     assert_eq!(
         place("[policy.default]\nidle_timout = \"5m\"\n").error(),
-        "policy.default.idle_timout (config.toml): there is no such setting; did you mean policy.default.idle_timeout?"
+        "policy.default.idle_timout (config.toml): there is no such setting; did you mean \
+         policy.default.idle_timeout?"
     );
     assert_eq!(
         place("").env("KEYFOB_SERVER__LISTN", "x").error(),
-        "server.listn (environment variable KEYFOB_SERVER__LISTN): there is no such setting; did you mean server.listen?"
+        "server.listn (environment variable KEYFOB_SERVER__LISTN): there is no such setting; did you mean \
+         server.listen?"
     );
     for (toml, expected) in [
         ("[server]\nlevel = \"info\"\n", "did you mean log.level?"),
@@ -344,8 +346,9 @@ fn an_invalid_value_is_rejected_with_its_origin_and_what_would_be_valid() {
         ("[policy.\"a b\"]\nidle_timeout = \"5m\"\n", "a policy's name has"),
         (
             "[policy.kiosk]\nlate_retry = \"answer\"\nrefresh_retry_window = \"0s\"\n",
-            "policy.kiosk.late_retry = \"answer\" (config.toml): expected \"end_session\" or \"refuse\": with a window of \"0s\" \
-             no retry is answered; policy.kiosk.refresh_retry_window is \"0s\" (config.toml)",
+            "policy.kiosk.late_retry = \"answer\" (config.toml): expected \"end_session\" or \"refuse\": \
+             with a window of \"0s\" no retry is answered; policy.kiosk.refresh_retry_window is \"0s\" \
+             (config.toml)",
         ),
     ] {
         let error = place(toml).error();
@@ -367,8 +370,8 @@ fn all_errors_are_reported_at_once() {
 fn inconsistent_settings_are_both_named_with_their_origins() {
     assert_eq!(
         place("[policy.default]\naccess_token_ttl = \"15s\"\n").error(),
-        "policy.default.refresh_retry_window = \"10s\" (default): expected from \"0s\" (strict) to \"5m\", and at most half of access_token_ttl; \
-         policy.default.access_token_ttl is \"15s\" (config.toml)"
+        "policy.default.refresh_retry_window = \"10s\" (default): expected from \"0s\" (strict) to \"5m\", \
+         and at most half of access_token_ttl; policy.default.access_token_ttl is \"15s\" (config.toml)"
     );
     let kiosk = place("[policy.kiosk]\n").env("KEYFOB_POLICY__KIOSK__IDLE_TIMEOUT", "2d").error();
     assert!(
@@ -386,8 +389,10 @@ fn inconsistent_settings_are_both_named_with_their_origins() {
 
 #[test]
 fn policies_inherit_what_they_do_not_set() {
-    let toml = "[policy.default]\nidle_timeout = \"1h\"\nlate_retry = \"refuse\"\n[policy.default.remember]\nidle_timeout = \"7d\"\n\
-                [policy.kiosk]\nabsolute_lifetime = \"8h\"\nwhen_full = \"refuse\"\nmax_sessions_per_subject = 1\n\
+    let toml = "[policy.default]\nidle_timeout = \"1h\"\nlate_retry = \"refuse\"\n[policy.default.remember]\n\
+                idle_timeout = \"7d\"\n\
+                [policy.kiosk]\nabsolute_lifetime = \"8h\"\nwhen_full = \"refuse\"\nmax_sessions_per_subject \
+                = 1\n\
                 [policy.kiosk.remember]\nabsolute_lifetime = \"10d\"\n[policy.plain]\n";
     let config = place(toml).load();
     let (default, kiosk) = (&config.policies["default"], &config.policies["kiosk"]);
@@ -485,9 +490,12 @@ fn the_master_key_is_beside_the_database_by_default() {
 #[test]
 fn a_declared_client_has_the_fields_of_a_created_one() {
     let toml = format!(
-        "[policy.web]\n[[client]]\nclient_id = \"backend\"\nsecret_sha256 = \"{HASH_HEX}\"\npermissions = [\"sessions\", \"introspect:any\", \"sessions\"]\n\
-         grants = [\"refresh_token\", \"client_credentials\"]\nscopes = [\"write\", \"read\"]\naudiences = [\"https://api.example\"]\n\
-         serves = [\"https://api.example\"]\nopens_for = [\"app\"]\npolicy = \"web\"\naccess_token_format = \"jwt\"\ndisabled = true\n\
+        "[policy.web]\n[[client]]\nclient_id = \"backend\"\nsecret_sha256 = \"{HASH_HEX}\"\npermissions = \
+         [\"sessions\", \"introspect:any\", \"sessions\"]\n\
+         grants = [\"refresh_token\", \"client_credentials\"]\nscopes = [\"write\", \"read\"]\naudiences = \
+         [\"https://api.example\"]\n\
+         serves = [\"https://api.example\"]\nopens_for = [\"app\"]\npolicy = \"web\"\naccess_token_format = \
+         \"jwt\"\ndisabled = true\n\
          [[client]]\nclient_id = \"app\"\nkind = \"public\"\n"
     );
     let config = place(&toml).load();
@@ -518,7 +526,8 @@ fn an_invalid_declared_client_is_rejected() {
         ),
         (
             format!("client_id = \"a\"\npermissions = [\"root\"]\n{sha}"),
-            "client[a].permissions = \"root\" (config.toml): expected one of: sessions, introspect, introspect:any",
+            "client[a].permissions = \"root\" (config.toml): expected one of: sessions, introspect, \
+             introspect:any",
         ),
         (
             format!("client_id = \"a\"\ngrants = [\"password\"]\n{sha}"),

@@ -217,7 +217,8 @@ impl Granted<UseSessions> {
             return Ok(());
         }
         Err(Refusal::Forbidden.because(
-            "only the opener of the session and administrators may change it, renew it or open families in it",
+            "only the opener of the session and administrators may change it, renew it or open families in \
+             it",
         ))
     }
 

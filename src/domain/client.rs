@@ -269,7 +269,8 @@ impl Client {
                 if !absent {
                     return refuse(
                         field,
-                        "must be absent: a public client only refreshes and revokes its own tokens, and has no permissions, serves, opens_for or client_credentials",
+                        "must be absent: a public client only refreshes and revokes its own tokens, and has \
+                         no permissions, serves, opens_for or client_credentials",
                     );
                 }
             }

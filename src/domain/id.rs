@@ -85,7 +85,8 @@ pub struct ClientId(Box<str>);
 
 impl ClientId {
     /// What a `client_id` must be; continues the sentence that the field's name starts.
-    pub const EXPECTED: &'static str = "must have 1 to 64 characters of [A-Za-z0-9._~-], and must not be . or .. (URL libraries remove these)";
+    pub const EXPECTED: &'static str = "must have 1 to 64 characters of [A-Za-z0-9._~-], and must not be . \
+                                        or .. (URL libraries remove these)";
 
     /// A new identifier. Those that exist are parsed, and may be `.` or `..`.
     ///
@@ -125,7 +126,8 @@ pub struct Subject(Box<str>);
 
 impl Subject {
     /// What a `subject` must be; continues the sentence that the field's name starts.
-    pub const EXPECTED: &'static str = "must have 1 to 256 bytes and no control characters, and must not be . or .. (URL libraries remove these)";
+    pub const EXPECTED: &'static str = "must have 1 to 256 bytes and no control characters, and must not be \
+                                        . or .. (URL libraries remove these)";
 
     /// A new subject. Those that exist are parsed, and may be `.` or `..`.
     ///

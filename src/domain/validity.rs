@@ -27,7 +27,8 @@ const ISSUED_AHEAD_MAX_S: i64 = 60;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Inactive {
     #[error(
-        "it is no token of this server: another form, another server's, incomplete, or signed by a revoked key"
+        "it is no token of this server: another form, another server's, incomplete, or signed by a revoked \
+         key"
     )]
     Unknown,
     #[error("it was issued by {0}, and this is another issuer")]
@@ -57,8 +58,9 @@ pub enum Inactive {
     #[error("a later token has replaced it: a refresh or a renewal issued another one")]
     Replaced,
     #[error(
-        "its audience is {audience}, which the client does not serve (`client update --serves`), and it was issued to \
-         {issued_to}; a token without an audience is for keyfob itself, so {issued_to} needs one (`--audience`)"
+        "its audience is {audience}, which the client does not serve (`client update --serves`), and it was \
+         issued to {issued_to}; a token without an audience is for keyfob itself, so {issued_to} needs one \
+         (`--audience`)"
     )]
     Audience { audience: Box<str>, issued_to: ClientId },
     #[error("it was issued to {issued_to} in a session that {opened_by} opened, and the client is neither")]

@@ -258,7 +258,8 @@ impl<S: Store> Engine<S> {
             let events = match stored {
                 Some(client) if !client.declared && !client.disabled => {
                     return Err(Refusal::Conflict.because(format!(
-                        "[[client]] {}: a client of this name was registered through the API; delete it or choose another client_id",
+                        "[[client]] {}: a client of this name was registered through the API; delete it or \
+                         choose another client_id",
                         client.id
                     )));
                 }

@@ -191,7 +191,9 @@ impl EngineCounters {
                 client = client.id.as_str(),
                 aud = audience,
                 tokens,
-                "a valid access token is inactive for this client because it does not serve the audience; add the audience to its serves, or issue the tokens for an audience that it serves (keyfob token introspect --as shows the case); at most one line a minute for each client"
+                "a valid access token is inactive for this client because it does not serve the audience; \
+                 add the audience to its serves, or issue the tokens for an audience that it serves (keyfob \
+                 token introspect --as shows the case); at most one line a minute for each client"
             );
         }
     }

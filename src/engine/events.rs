@@ -44,7 +44,8 @@ impl<S: Store> Engine<S> {
     /// Refuses a cursor that is not a position of this log.
     pub(super) fn check_reached(&self, after: Position) -> Result<Position> {
         let registry = self.store.registry();
-        let lost = "this cursor is from a history that was lost: the store was restored from an older backup; start again without a cursor";
+        let lost = "this cursor is from a history that was lost: the store was restored from an older \
+                    backup; start again without a cursor";
         let next = registry.epochs.next(after).ok_or_else(|| Refusal::Gone.because(lost))?;
         if after <= self.store.head() {
             return Ok(next);

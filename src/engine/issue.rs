@@ -110,7 +110,8 @@ impl<S: Store> Engine<S> {
     ) -> Result<Issued> {
         let issued = self.issue_for_session(session, grant.into(), id, stamp, now)?;
         if issued.access_token.len() > TOKEN_BYTES_MAX {
-            let problem = "together with subject, scope and amr make an access token of more than 8 KiB; use data for what APIs do not need";
+            let problem = "together with subject, scope and amr make an access token of more than 8 KiB; use \
+                           data for what APIs do not need";
             return Err(Refused::invalid("claims", problem).into());
         }
         Ok(issued)

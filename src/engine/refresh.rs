@@ -134,11 +134,13 @@ fn refused(why: NotRefreshed, client: &Client, session: SessionId) -> Refused {
             tracing::error!(
                 %session,
                 client,
-                "a refresh token is newer than the store, which was restored to an earlier state: the token was refused and its session ended"
+                "a refresh token is newer than the store, which was restored to an earlier state: the token \
+                 was refused and its session ended"
             )
         }
         NotRefreshed::BindingMismatch => {
-            tracing::warn!(%session, client, "a client presented a refresh token that was issued to another client")
+            tracing::warn!(%session, client, "a client presented a refresh token that was issued to another \
+                                              client")
         }
         NotRefreshed::Exhausted => {
             tracing::warn!(%session, client, "a refresh token family has used all its generations")

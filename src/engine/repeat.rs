@@ -129,6 +129,8 @@ impl<S: Store> Engine<S> {
 }
 
 fn not_repeatable() -> Refused {
-    let why = "this Idempotency-Key was used, and the answer cannot be repeated: the request is another, its session was used, changed or has ended, its client was changed, or 10 minutes have passed; nothing was opened; open with a new key";
+    let why = "this Idempotency-Key was used, and the answer cannot be repeated: the request is another, its \
+               session was used, changed or has ended, its client was changed, or 10 minutes have passed; \
+               nothing was opened; open with a new key";
     Refusal::Conflict.because(why)
 }

@@ -160,7 +160,8 @@ pub fn check_directory(path: &Path, metadata: &Metadata) -> Result<Option<String
         return Err(access("the group", "700"));
     }
     Ok(Some(format!(
-        "the group {} can write to {} (mode {mode:04o}), and every process of that group can replace the database",
+        "the group {} can write to {} (mode {mode:04o}), and every process of that group can replace the \
+         database",
         metadata.gid(),
         path.display()
     )))

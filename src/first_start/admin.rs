@@ -75,7 +75,9 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(
             json,
-            serde_json::json!({ "client_id": "admin", "client_secret": "kfc_x", "issuer": "http://127.0.0.1:8080" })
+            serde_json::json!({
+                "client_id": "admin", "client_secret": "kfc_x", "issuer": "http://127.0.0.1:8080",
+            })
         );
         assert_eq!(AdminCredentials::read(&path).unwrap().as_ref(), Some(&admin));
         assert!(!format!("{admin:?}").contains("kfc_"));

@@ -58,14 +58,19 @@ pub enum StartError {
     /// Other users can write to the directory, and keyfob does not change its mode.
     #[error(
         "other users can write to {} (mode {mode:04o}) and so replace the database: \
-         run `chmod 700 {}`, or set store.path to a directory of its own", directory.display(), directory.display()
+         run `chmod 700 {}`, or set store.path to a directory of its own",
+        directory.display(), directory.display()
     )]
     OpenDirectory { directory: PathBuf, mode: u32 },
     /// The path of the directory is another kind of file.
-    #[error("{} is not a directory: set store.path to a file in a directory that keyfob may use", .0.display())]
+    #[error(
+        "{} is not a directory: set store.path to a file in a directory that keyfob may use",
+        .0.display()
+    )]
     NotADirectory(PathBuf),
     /// The directory is not writable.
-    #[error("{} cannot be written to ({cause}): make it writable for the user that runs keyfob, or set store.path to a directory that is", directory.display())]
+    #[error("{} cannot be written to ({cause}): make it writable for the user that runs keyfob, or set \
+             store.path to a directory that is", directory.display())]
     ReadOnly {
         directory: PathBuf,
         /// Error of the operating system.
@@ -85,7 +90,8 @@ pub enum StartError {
     },
     /// The text of the key is malformed.
     #[error(
-        "the master key in {0} is malformed: it must be 43 characters of base64url (32 bytes); restore the correct key from your copy"
+        "the master key in {0} is malformed: it must be 43 characters of base64url (32 bytes); restore the \
+         correct key from your copy"
     )]
     MalformedKey(String),
     /// The environment variable is not set.
@@ -94,12 +100,16 @@ pub enum StartError {
     )]
     MissingVariable(String),
     /// The key file does not exist.
-    #[error("the master key {} is missing: restore it from your copy, or set keys.master_key_file", .0.display())]
+    #[error(
+        "the master key {} is missing: restore it from your copy, or set keys.master_key_file",
+        .0.display()
+    )]
     MissingKey(PathBuf),
     /// The database exists, but its key does not.
     #[error(
-        "the database {} exists, but its master key {key} does not, and without the key the database cannot be read: \
-         restore the key from your copy; or, to start with an empty database, move this one away and run `keyfob init`", database.display()
+        "the database {} exists, but its master key {key} does not, and without the key the database cannot \
+         be read: restore the key from your copy; or, to start with an empty database, move this one away \
+         and run `keyfob init`", database.display()
     )]
     DatabaseWithoutKey {
         database: PathBuf,
@@ -108,8 +118,9 @@ pub enum StartError {
     },
     /// Root would create files beside the database that its owner, the server's user, cannot write to.
     #[error(
-        "{} belongs to user {owner}, but this command runs as root, and the server of that user could not write to root's files: \
-         run the command as that user (`sudo -u '#{owner}' keyfob …`) or while the server runs", path.display()
+        "{} belongs to user {owner}, but this command runs as root, and the server of that user could not \
+         write to root's files: run the command as that user (`sudo -u '#{owner}' keyfob …`) or while the \
+         server runs", path.display()
     )]
     OwnedByAnother {
         /// The database, or its directory.
@@ -119,14 +130,16 @@ pub enum StartError {
     },
     /// `admin.json` exists, so there was a database.
     #[error(
-        "{} exists, so keyfob was initialised here, but the database {} is missing: put it back, or run `keyfob db restore FILE` with a backup; \
-         or, to start with an empty database, remove {} and run `keyfob init`", admin_json.display(), database.display(), admin_json.display()
+        "{} exists, so keyfob was initialised here, but the database {} is missing: put it back, or run \
+         `keyfob db restore FILE` with a backup; or, to start with an empty database, remove {} and run \
+         `keyfob init`", admin_json.display(), database.display(), admin_json.display()
     )]
     DatabaseLost { database: PathBuf, admin_json: PathBuf },
     /// The key is not beside the database, so a first start cannot be distinguished from a lost database.
     #[error(
-        "there is no database at {}, and the master key comes from elsewhere ({key}): if this is a new installation, run `keyfob init`; \
-         if it is not, put the database back, or run `keyfob db restore FILE` with a backup", database.display()
+        "there is no database at {}, and the master key comes from elsewhere ({key}): if this is a new \
+         installation, run `keyfob init`; if it is not, put the database back, or run `keyfob db restore \
+         FILE` with a backup", database.display()
     )]
     InitFirst {
         database: PathBuf,

@@ -115,8 +115,8 @@ fn policy(page: &str) -> HeaderValue {
         rest = after;
     }
     let policy = format!(
-        "default-src 'none'; script-src{sources}; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src{sources}; style-src 'unsafe-inline'; img-src 'self' data:; font-src \
+         data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
     HeaderValue::try_from(policy).expect("hashes in base64 are visible ASCII")
 }

@@ -163,9 +163,10 @@ pub fn wire<S: Store>(
     wire
 }
 
-const DESCRIPTION: &str = "A session server: durable sessions and refresh-token families, access tokens as PASETO or JWT, \
-introspection (RFC 7662) and revocation (RFC 7009).
+const DESCRIPTION: &str = "\
+A session server: durable sessions and refresh-token families, access tokens as PASETO or JWT, introspection \
+(RFC 7662) and revocation (RFC 7009).
 
-To try a request here: **Authorize** under *basic* with a client's id and secret (the administrator's are in `admin.json` beside the store), open \
-a session, and introspect its tokens. Errors at `/oauth2/*` are those of RFC 6749 §5.2, all others are problems of RFC 9457. A wrong method is 405 \
-with `Allow`.";
+To try a request here: **Authorize** under *basic* with a client's id and secret (the administrator's are in \
+`admin.json` beside the store), open a session, and introspect its tokens. Errors at `/oauth2/*` are those \
+of RFC 6749 §5.2, all others are problems of RFC 9457. A wrong method is 405 with `Allow`.";

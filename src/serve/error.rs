@@ -15,7 +15,10 @@ use crate::store::redb::OpenError;
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// There is no store yet.
-    #[error("there is no store at {}: start the server with `keyfob serve`, or run `keyfob init`", .0.display())]
+    #[error(
+        "there is no store at {}: start the server with `keyfob serve`, or run `keyfob init`",
+        .0.display()
+    )]
     NotInitialised(PathBuf),
     /// The files beside the database are inconsistent, or cannot be read or written.
     #[error(transparent)]

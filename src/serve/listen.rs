@@ -111,8 +111,8 @@ impl Listeners {
             }
             Some((path, Err(error))) if has_no_sockets(&error.cause) => {
                 tracing::warn!(
-                    "no admin socket: the file system of {} has no sockets ({}); set [server] admin_socket to a \
-                     path elsewhere, or to \"none\"",
+                    "no admin socket: the file system of {} has no sockets ({}); set [server] admin_socket \
+                     to a path elsewhere, or to \"none\"",
                     path.display(),
                     error.cause
                 );

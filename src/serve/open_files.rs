@@ -18,8 +18,9 @@ fn too_few(connections_max: usize, allowed: Option<u64>) -> Option<String> {
     let needed = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
     let allowed = allowed.filter(|allowed| *allowed < needed)?;
     Some(format!(
-        "the system allows {allowed} open files, too few for limits.connections_max = {connections_max}: further connections will wait; \
-         raise the hard limit (LimitNOFILE= in a systemd unit, `ulimit -Hn`) to {needed}, or lower the setting"
+        "the system allows {allowed} open files, too few for limits.connections_max = {connections_max}: \
+         further connections will wait; raise the hard limit (LimitNOFILE= in a systemd unit, `ulimit -Hn`) \
+         to {needed}, or lower the setting"
     ))
 }
 

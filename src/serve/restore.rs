@@ -118,7 +118,8 @@ fn open(file: &Path) -> Result<(Box<dyn Read>, &Path), AppError> {
         Err(cause) => {
             let fix = match cause.kind() {
                 io::ErrorKind::PermissionDenied => {
-                    "; pipe it from a user that can read it: `sudo cat FILE | sudo -u keyfob keyfob db restore -`"
+                    "; pipe it from a user that can read it: `sudo cat FILE | sudo -u keyfob keyfob db \
+                     restore -`"
                 }
                 _ => "; name a file that `keyfob db backup` wrote",
             };
@@ -244,7 +245,8 @@ fn remove_second_names(directory: &Path, database: &Path) -> io::Result<()> {
 
 fn not_replaced(places: &Places, error: &io::Error) -> AppError {
     let cause = format!("the new database could not replace the old one: {error}");
-    let fix = "; the old one is unchanged. If its file system has no hard links, move it away by hand and restore again";
+    let fix = "; the old one is unchanged. If its file system has no hard links, move it away by hand and \
+               restore again";
     AppError::backup(&places.database, cause, fix)
 }
 

@@ -36,7 +36,8 @@ pub fn passed() -> io::Result<Vec<PassedSocket>> {
 fn take(sockets: &mut ListenFd, index: usize) -> io::Result<PassedSocket> {
     let expected = |_| {
         io::Error::other(format!(
-            "the socket {index} that systemd passed is neither TCP nor a Unix stream socket; fix ListenStream= in the unit"
+            "the socket {index} that systemd passed is neither TCP nor a Unix stream socket; fix \
+             ListenStream= in the unit"
         ))
     };
     let once = "each index is taken once";

@@ -20,20 +20,25 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Why these files cannot be used for TLS, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("{setting} names {}, which cannot be read ({cause}): put the PEM file there, readable by the user that runs keyfob, or name another", path.display())]
+    #[error("{setting} names {}, which cannot be read ({cause}): put the PEM file there, readable by the \
+             user that runs keyfob, or name another", path.display())]
     Unreadable { setting: &'static str, path: PathBuf, cause: io::Error },
     /// Its owner, mode or type is not safe. The group may read the key, as for keys that several services
     /// share.
     #[error("{setting}: {error}")]
     Unsafe { setting: &'static str, error: FileError },
-    #[error("server.tls.cert names {}, which holds no valid certificate: it must be PEM, the server's own certificate first, then the intermediates", .0.display())]
+    #[error("server.tls.cert names {}, which holds no valid certificate: it must be PEM, the server's own \
+             certificate first, then the intermediates", .0.display())]
     NoCertificate(PathBuf),
-    #[error("server.tls.key names {}, which holds no valid private key: it must be PEM (PKCS #8, PKCS #1 or SEC 1), not encrypted", .0.display())]
+    #[error("server.tls.key names {}, which holds no valid private key: it must be PEM (PKCS #8, PKCS #1 or \
+             SEC 1), not encrypted", .0.display())]
     NoKey(PathBuf),
-    #[error("the private key {} (server.tls.key) does not match the first certificate in {} (server.tls.cert): name two files that belong together", key.display(), cert.display())]
+    #[error("the private key {} (server.tls.key) does not match the first certificate in {} \
+             (server.tls.cert): name two files that belong together", key.display(), cert.display())]
     Mismatch { cert: PathBuf, key: PathBuf },
     /// rustls does not support the algorithm or key size.
-    #[error("{} and {} ([server.tls]) cannot be used: {cause}; use an ECDSA key on P-256 or P-384, an Ed25519 key, or an RSA key of 2048 to 8192 bits", cert.display(), key.display())]
+    #[error("{} and {} ([server.tls]) cannot be used: {cause}; use an ECDSA key on P-256 or P-384, an \
+             Ed25519 key, or an RSA key of 2048 to 8192 bits", cert.display(), key.display())]
     Unsupported { cert: PathBuf, key: PathBuf, cause: rustls::Error },
 }
 

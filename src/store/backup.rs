@@ -63,7 +63,8 @@ pub enum Damage {
     #[error("it is not a keyfob backup")]
     NotOurs,
     #[error(
-        "it has the format {0}, which this keyfob does not support: use the keyfob that made it, or a newer one"
+        "it has the format {0}, which this keyfob does not support: use the keyfob that made it, or a newer \
+         one"
     )]
     UnknownVersion(String),
     #[error(

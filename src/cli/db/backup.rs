@@ -70,8 +70,10 @@ impl Backup {
     ) -> Result<(), Failure> {
         let key = places(config).key_name();
         let json = json!({
-            "file": self.file.display().to_string(), "bytes": bytes, "seconds": took, "made_at": head.made_at.to_string(),
-            "sessions": head.entries_of("sessions"), "events": head.entries_of("events"), "clients": head.entries_of("clients"),
+            "file": self.file.display().to_string(), "bytes": bytes, "seconds": took,
+            "made_at": head.made_at.to_string(),
+            "sessions": head.entries_of("sessions"), "events": head.entries_of("events"),
+            "clients": head.entries_of("clients"),
             "master_key_included": false, "master_key": key,
         });
         let lines = [
@@ -84,7 +86,8 @@ impl Backup {
                 bytes_text(*bytes)
             ),
             format!(
-                "The master key is not in it ({key}). Keep a copy of the key elsewhere: without it the backup cannot be restored."
+                "The master key is not in it ({key}). Keep a copy of the key elsewhere: without it the \
+                 backup cannot be restored."
             ),
         ];
         if self.file == Path::new("-") {

@@ -75,7 +75,8 @@ impl CheckReport {
         let finds = self.finds.len();
         let counts = self.finds.iter().filter(|find| find.table == COUNTS).count();
         let json = json!({
-            "sound": finds == 0, "finds": self.finds, "entries": done.entries, "sessions": done.sessions, "live": done.live,
+            "sound": finds == 0, "finds": self.finds, "entries": done.entries, "sessions": done.sessions,
+            "live": done.live,
             "clients": done.clients, "file_checked": !online,
         });
         let printed = print_result(output, &json, || {
@@ -107,4 +108,5 @@ impl CheckReport {
 const RECOUNT_BY_STOPPING: &str =
     "stop the server and run `keyfob db check`, so that the next start counts again; nothing else is damaged";
 const RECOUNT: &str = "the next start counts again; nothing else is damaged";
-const REPAIR: &str = "copy the database file to a safe place, check the disk, and restore the latest valid backup with `keyfob db restore FILE` (docs/backup.md)";
+const REPAIR: &str = "copy the database file to a safe place, check the disk, and restore the latest valid \
+                      backup with `keyfob db restore FILE` (docs/backup.md)";

@@ -62,14 +62,20 @@ fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
     lines.extend([
         String::new(),
         format!(
-            "The backup does not show what happened after it. So all {} sessions that were active then have ended (store_rollback), tokens",
+            "The backup does not show what happened after it. So all {} sessions that were active then have \
+             ended (store_rollback), tokens",
             checked.active
         ),
-        "issued before now are rejected, and there are new signing keys. All users must sign in again.".to_owned(),
+        "issued before now are rejected, and there are new signing keys. All users must sign in again."
+            .to_owned(),
         String::new(),
         "Check the following:".to_owned(),
-        format!("- Clients are as they were {made}: clients deleted since then exist again, clients created since then do not, and secrets"),
-        "  rotated since then have their old values. If a secret had leaked, rotate it again. The last changes before the backup:"
+        format!(
+            "- Clients are as they were {made}: clients deleted since then exist again, clients created \
+             since then do not, and secrets"
+        ),
+        "  rotated since then have their old values. If a secret had leaked, rotate it again. The last \
+         changes before the backup:"
             .to_owned(),
     ]);
     lines.extend(
@@ -80,12 +86,20 @@ fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
     }
     let admin = places.admin_json.display();
     lines.push(if places.admin_json.exists() {
-        format!("- If the secret in {admin} was created after the backup, it is not valid: `keyfob client rotate-secret admin`.")
+        format!(
+            "- If the secret in {admin} was created after the backup, it is not valid: `keyfob client \
+             rotate-secret admin`."
+        )
     } else {
-        format!("- There is no {admin}. If the administrator's secret is lost: `keyfob client rotate-secret admin`.")
+        format!(
+            "- There is no {admin}. If the administrator's secret is lost: `keyfob client rotate-secret \
+             admin`."
+        )
     });
     lines.extend([
-        "- Readers of the event log with a cursor from after the backup get 410 and start again; the log continues at store.restored.".to_owned(),
+        "- Readers of the event log with a cursor from after the backup get 410 and start again; the log \
+         continues at store.restored."
+            .to_owned(),
         String::new(),
         "Start the server with `keyfob serve`.".to_owned(),
     ]);
@@ -94,9 +108,14 @@ fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
 
 fn object(restored: &Restored) -> Value {
     let Restored { head, bytes, checked, began, kept } = restored;
-    let client = |(id, at): &(crate::domain::id::ClientId, Timestamp)| json!({ "client_id": id.as_str(), "updated_at": at.to_string() });
+    let client = |(id, at): &(crate::domain::id::ClientId, Timestamp)| {
+        json!({
+            "client_id": id.as_str(), "updated_at": at.to_string(),
+        })
+    };
     json!({
-        "made_at": head.made_at.to_string(), "bytes": bytes, "sessions": checked.sessions, "sessions_ended": checked.active, "damaged": checked.finds,
+        "made_at": head.made_at.to_string(), "bytes": bytes, "sessions": checked.sessions,
+        "sessions_ended": checked.active, "damaged": checked.finds,
         "clients": checked.clients.iter().map(client).collect::<Vec<_>>(), "cursor": began.to_string(),
         "kept": kept.as_ref().map(|kept| kept.display().to_string()),
     })

@@ -71,7 +71,8 @@ fn verdict(kid: Option<&str>, verifiable: bool) -> String {
     let unverified = "NOT VERIFIED: this token may be forged.";
     match kid {
         Some(kid) => format!(
-            "VERIFIED: signed by the key {kid}. Only the server knows whether it was revoked: keyfob token introspect"
+            "VERIFIED: signed by the key {kid}. Only the server knows whether it was revoked: keyfob token \
+             introspect"
         ),
         None if verifiable => {
             format!("{unverified} Verify it with --key k4.public.…, or use: keyfob token introspect")
@@ -84,7 +85,8 @@ fn verdict(kid: Option<&str>, verifiable: bool) -> String {
 fn access_token(text: &str, key: Option<&PublicKey>) -> Result<(Parts, Vec<String>), Failure> {
     let foreign = || {
         Failure::refused(
-            "this is not a keyfob token, or not a complete one: expected v4.public.…, a JWT (three parts), kfr_… or kfs_…",
+            "this is not a keyfob token, or not a complete one: expected v4.public.…, a JWT (three parts), \
+             kfr_… or kfs_…",
         )
     };
     let (parts, verified) = if let Some(token) = paseto::UnverifiedPaseto::parse(text) {
@@ -150,7 +152,8 @@ fn opaque(kind: OpaqueKind, text: &str, with_key: bool) -> Result<(Parts, Vec<St
     let (_, Link { session, family, generation }) = Opaque::expose_unverified(text).ok_or_else(invalid)?;
     if with_key {
         let why = format!(
-            "a {words} has no public-key signature: only the server can verify it; use `keyfob token introspect`"
+            "a {words} has no public-key signature: only the server can verify it; use `keyfob token \
+             introspect`"
         );
         return Err(Failure::refused(why));
     }

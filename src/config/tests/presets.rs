@@ -123,7 +123,11 @@ fn more_than_a_preset_should_have_is_warned_of_with_its_section() {
         let within = place(&format!("[policy.web]\npreset = \"{preset}\"\n{key} = \"{most}\"\n")).load();
         assert_eq!(warnings(&within), [""; 0], "{preset} {key}");
     }
-    let inherited = place("[policy.default]\npreset = \"aal2\"\nidle_timeout = \"2h\"\n[policy.a]\n[policy.b]\nidle_timeout = \"3h\"\n").load();
+    let inherited = place(
+        "[policy.default]\npreset = \"aal2\"\nidle_timeout = \"2h\"\n[policy.a]\n\
+         [policy.b]\nidle_timeout = \"3h\"\n",
+    )
+    .load();
     let keys: Vec<_> =
         warnings(&inherited).iter().map(|warning| warning.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(
@@ -135,7 +139,11 @@ fn more_than_a_preset_should_have_is_warned_of_with_its_section() {
 
 #[test]
 fn a_preset_stands_before_what_would_be_inherited_and_is_inherited_itself() {
-    let own = place("[policy.default]\nidle_timeout = \"10m\"\nabsolute_lifetime = \"20m\"\n[policy.kiosk]\npreset = \"aal3\"\n").load();
+    let own = place(
+        "[policy.default]\nidle_timeout = \"10m\"\nabsolute_lifetime = \"20m\"\n[policy.kiosk]\n\
+         preset = \"aal3\"\n",
+    )
+    .load();
     assert_eq!(own.policies["kiosk"].lifetimes, lifetimes(15 * MINUTE_S, 12 * HOUR_S));
     assert_eq!(
         own.policies["default"].lifetimes,
@@ -144,8 +152,11 @@ fn a_preset_stands_before_what_would_be_inherited_and_is_inherited_itself() {
     );
     assert!(own.effective().iter().all(|setting| setting.key != "policy.default.preset"));
     assert_eq!(own.preset_changes[0].otherwise, "10m", "otherwise it would be inherited");
-    let child =
-        place("[policy.default]\npreset = \"aal3\"\nidle_timeout = \"5m\"\n[policy.plain]\n[policy.web]\npreset = \"aal1\"\n").load();
+    let child = place(
+        "[policy.default]\npreset = \"aal3\"\nidle_timeout = \"5m\"\n[policy.plain]\n[policy.web]\n\
+         preset = \"aal1\"\n",
+    )
+    .load();
     assert_eq!(child.policies["plain"], child.policies["default"]);
     assert_eq!(child.policies["plain"].lifetimes, lifetimes(5 * MINUTE_S, 12 * HOUR_S));
     assert_eq!(origin_of(&child, "policy.plain.preset"), ("aal3".into(), "policy.default".into()));
@@ -182,8 +193,8 @@ fn late_retries_are_not_answered_at_aal2_and_aal3() {
         let own =
             place(&format!("[policy.default]\npreset = \"{preset}\"\nlate_retry = \"answer\"\n")).error();
         let expected = format!(
-            "policy.default.late_retry = \"answer\" (config.toml): expected \"end_session\" or \"refuse\": under preset {preset} (config.toml) \
-             a spent token is answered only within refresh_retry_window"
+            "policy.default.late_retry = \"answer\" (config.toml): expected \"end_session\" or \"refuse\": \
+             under preset {preset} (config.toml) a spent token is answered only within refresh_retry_window"
         );
         assert!(own.contains(&expected), "{own}");
         let inherited = place(&format!(

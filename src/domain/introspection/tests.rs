@@ -247,8 +247,9 @@ fn each_doubt_makes_an_access_token_inactive() {
             c.caller = Caller::Client(Arc::new(client("other", &[Permission::Introspect])))
         }),
     ];
-    let reasons = "issuer client_deleted client_disabled session_unknown session_unknown session_ended session_expired \
-        session_expired revoked family_ended family_ended session_ended session_ended family_ended audience";
+    let reasons = "issuer client_deleted client_disabled session_unknown session_unknown session_ended \
+                   session_expired session_expired revoked family_ended family_ended session_ended \
+                   session_ended family_ended audience";
     for ((doubt, make), reason) in doubts.into_iter().zip(reasons.split_whitespace()) {
         let mut case = case();
         make(&mut case);

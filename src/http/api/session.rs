@@ -82,7 +82,8 @@ impl<S: Store> SessionApi<S> {
         if browser && !self.origins.vouch_for(request.headers()) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
-                "a request with only a cookie must come from a page of this origin or of one in [cookie] origins",
+                "a request with only a cookie must come from a page of this origin or of one in [cookie] \
+                 origins",
             ));
         }
         let ended = self.engine.log_out(token).await?;

@@ -184,9 +184,15 @@ mod tests {
         let mut operation = json!({
             "parameters": [{"name": "id"}, {"name": "other"}],
             "requestBody": {"content": {"application/x-www-form-urlencoded": form}},
-            "responses": {"200": {"content": {"application/json": {}}}, "400": {"content": {"application/json": {}}}},
+            "responses": {
+                "200": {"content": {"application/json": {}}},
+                "400": {"content": {"application/json": {}}},
+            },
         });
-        let examples = json!({"parameters": {"id": "x"}, "request": {"one": {"value": 1}}, "fields": {"a": "b"}, "response": {"ok": true}});
+        let examples = json!({
+            "parameters": {"id": "x"}, "request": {"one": {"value": 1}}, "fields": {"a": "b"},
+            "response": {"ok": true},
+        });
         let mut forms = vec![];
         put_examples(&mut operation, &examples, &mut forms);
         assert_eq!(operation["parameters"], json!([{"name": "id", "example": "x"}, {"name": "other"}]));

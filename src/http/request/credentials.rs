@@ -221,7 +221,8 @@ pub const COOKIE_NAME: &str = "__Host-keyfob";
 fn scheme(name: &'static str) -> MetaSecurityScheme {
     let description = match name {
         "basic" => {
-            "A client identifier and its secret. Those of the administrator are in `admin.json` beside the store."
+            "A client identifier and its secret. Those of the administrator are in `admin.json` beside the \
+             store."
         }
         "bearer" => {
             "A client's own access token for the issuer, as `client_credentials` gives it; at the routes for people, and only there, a session token \

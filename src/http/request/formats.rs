@@ -123,12 +123,14 @@ macro_rules! formats {
 }
 
 formats! {
-    Timestamp: "must be an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"", by |at| at.to_string().into();
+    Timestamp: "must be an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"",
+        by |at| at.to_string().into();
     SessionId: "must be the identifier of a session, a UUID in lower case", by |id| id.to_string().into();
     ClientId: ClientId::EXPECTED, by |id| id.as_str().into();
     Subject: Subject::EXPECTED, by |subject| subject.as_str().into();
     ScopeSet: "must be names joined by single spaces, at most 2048 bytes", by |scope| scope.as_str().into();
-    KeyId: "must be the identifier of a key: a PASERK k4.pid. or a JWK thumbprint", by |id| id.to_string().into();
+    KeyId: "must be the identifier of a key: a PASERK k4.pid. or a JWK thumbprint",
+        by |id| id.to_string().into();
     OpeningKey: "must be 1 to 64 visible ASCII characters", by |key| key.expose().into();
     Versions: "must be the version of a session, such as \"3\"", by |versions| versions.to_string().into();
     Position: "must be a cursor: the `cursor` or `head` of an earlier answer", by |at| at.to_string().into();

@@ -339,7 +339,8 @@ mod tests {
         assert_eq!(response.content_type(), Some("application/problem+json"));
         let (_, body) = sent(response).await;
         let expected = serde_json::json!({
-            "type": "about:blank", "title": "Bad Request", "status": 400, "detail": "subject must have 1 to 256 bytes", "field": "subject",
+            "type": "about:blank", "title": "Bad Request", "status": 400,
+            "detail": "subject must have 1 to 256 bytes", "field": "subject",
         });
         assert_eq!(body, expected);
     }

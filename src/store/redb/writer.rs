@@ -310,7 +310,8 @@ impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "keyfob: internal error: the writer panicked; the process aborts, and the next start continues from the last commit"
+                "keyfob: internal error: the writer panicked; the process aborts, and the next start \
+                 continues from the last commit"
             );
             std::process::abort();
         }

@@ -122,7 +122,8 @@ async fn a_panic_costs_one_request_and_not_the_connection() {
         Arc::default(),
         stopping,
     ));
-    let panicking = "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"name\":\"panic\"}";
+    let panicking = "POST /v1/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                     Content-Length: 16\r\n\r\n{\"name\":\"panic\"}";
     let answer = exchange(&mut client.connect().await, &format!("{panicking}{GET}")).await;
     assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("HTTP/1.1 200 OK"), "{answer}");
 }

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use super::misfit::{Misfit, Segment};
 
 /// What would be valid.
-const RULE: &str = "is a number that cannot be kept exactly: write an integer of 64 bits, a number of at most 15 \
-                    digits within the range of a 64-bit float, or a string";
+const RULE: &str = "is a number that cannot be kept exactly: write an integer of 64 bits, a number of at \
+                    most 15 digits within the range of a 64-bit float, or a string";
 
 /// Whether every number down to `depth` is kept exactly. The error has the path of the first that is not.
 pub(super) fn check(value: &RawValue, depth: usize) -> Result<(), Misfit> {
@@ -91,21 +91,33 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn every_integer_of_64_bits_and_every_float_is_exact(a in any::<i64>(), b in any::<u64>(), c in proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL) {
+        fn every_integer_of_64_bits_and_every_float_is_exact(
+            a in any::<i64>(),
+            b in any::<u64>(),
+            c in proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL,
+        ) {
             let written = [a.to_string(), b.to_string(), serde_json::to_string(&c).unwrap()];
             prop_assert!(written.iter().all(|number| is_exact(number)), "{:?}", written);
         }
 
         #[test]
-        fn every_number_of_15_digits_is_exact(digits in 0_u64..1_000_000_000_000_000, power in -290_i32..290) {
+        fn every_number_of_15_digits_is_exact(
+            digits in 0_u64..1_000_000_000_000_000,
+            power in -290_i32..290,
+        ) {
             let written = format!("{digits}e{power}");
             prop_assert!(is_exact(&written));
         }
 
         /// Moving the point changes the text and not the value.
         #[test]
-        fn the_same_value_is_equal_however_it_is_written(digits in 1_u64.., power in -40_i32..40, zeros in 0_usize..20) {
-            let (plain, moved) = (format!("{digits}e{power}"), format!("0.{digits:020}{:0<zeros$}E{}", "", power + 20));
+        fn the_same_value_is_equal_however_it_is_written(
+            digits in 1_u64..,
+            power in -40_i32..40,
+            zeros in 0_usize..20,
+        ) {
+            let plain = format!("{digits}e{power}");
+            let moved = format!("0.{digits:020}{:0<zeros$}E{}", "", power + 20);
             prop_assert_eq!(decimal(&plain), decimal(&moved));
             let next = format!("{}e{power}", u128::from(digits) + 1);
             prop_assert_ne!(decimal(&plain), decimal(&next));
