@@ -145,7 +145,10 @@ pub fn start_keyfob(directory: &Path, listen: &str, issuer: &str, settings: &[(&
 /// Registers the application, as the administrator, and answers its secret.
 fn register(directory: &Path, keyfob: &str) -> String {
     let credentials = format!("admin:{}", administrator(directory));
-    let fields = json!({"client_id": "web", "permissions": ["sessions"], "grants": ["refresh_token"], "scopes": ["read", "write"]});
+    let fields = json!({
+        "client_id": "web", "permissions": ["sessions"], "grants": ["refresh_token"],
+        "scopes": ["read", "write"],
+    });
     let url = format!("http://{keyfob}/v1/clients");
     let answer =
         curl(&["-u", &credentials, "-H", "content-type: application/json", "-d", &fields.to_string(), &url]);

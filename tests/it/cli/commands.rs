@@ -597,12 +597,18 @@ fn decode_describes_an_opaque_token_and_prints_no_secret() {
         "{said}"
     );
     let told = decode(&refresh_token, &["--json"]).json();
-    let expected = json!({"verified": false, "verified_with": null, "token": "refresh_token", "session_id": id, "family": 1, "generation": 0});
+    let expected = json!({
+        "verified": false, "verified_with": null, "token": "refresh_token", "session_id": id, "family": 1,
+        "generation": 0,
+    });
     assert_eq!(told, expected);
     let told = decode(&session_token, &["--json"]).json();
     assert_eq!(
         told,
-        json!({"verified": false, "verified_with": null, "token": "session_token", "session_id": id, "renewals": 0})
+        json!({
+            "verified": false, "verified_with": null, "token": "session_token", "session_id": id,
+            "renewals": 0,
+        })
     );
     for token in [&refresh_token, &session_token] {
         for arguments in [&[][..], &["--json"]] {
@@ -685,17 +691,23 @@ fn config_reports_what_a_preset_changed() {
     let check = says(&["config", "check"]);
     assert!(
         check.contains(
-            "preset aal2 sets policy.default.remember.idle_timeout to \"1h\"; without it the value is \"14d\"\n"
+            "preset aal2 sets policy.default.remember.idle_timeout to \"1h\"; without it the value is \
+             \"14d\"\n"
         ),
         "{check}"
     );
     assert!(
-        check.contains("warning: policy.default.idle_timeout is \"2h\" (config.toml): preset aal2 recommends at most \"1h\""),
+        check.contains(
+            "warning: policy.default.idle_timeout is \"2h\" (config.toml): preset aal2 recommends at most \
+             \"1h\""
+        ),
         "{check}"
     );
     assert!(check.ends_with("the configuration is valid\n"), "{check}");
     let check: Value = serde_json::from_str(&says(&["config", "check", "--json"])).unwrap();
-    let change = json!({"preset": "aal2", "key": "policy.default.remember.idle_timeout", "value": "1h", "otherwise": "14d"});
+    let change = json!({
+        "preset": "aal2", "key": "policy.default.remember.idle_timeout", "value": "1h", "otherwise": "14d",
+    });
     assert_eq!(check["preset_changes"][0], change);
     let show = says(&["config", "show"]);
     let line = show.lines().find(|line| line.starts_with("policy.default.absolute_lifetime")).unwrap();

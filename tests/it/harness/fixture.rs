@@ -315,5 +315,6 @@ impl Place {
 }
 
 pub fn is_corrupt<T>(result: &Result<T>, table: &str, key: &str) -> bool {
-    matches!(result, Err(keyfob::store::StoreError::Corrupt { table: t, key: k, .. }) if *t == table && **k == *key)
+    let Err(keyfob::store::StoreError::Corrupt { table: t, key: k, .. }) = result else { return false };
+    *t == table && **k == *key
 }

@@ -169,7 +169,8 @@ pub fn exchange(
     let length = body.len();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}Content-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}Content-Type: \
+         {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
     )?;
     let mut received = vec![];
     stream.read_to_end(&mut received)?;

@@ -232,7 +232,11 @@ impl Server {
     /// `write`.
     pub async fn application(&self, id: &str) -> Client {
         let permissions = ["sessions", "introspect"];
-        self.client(json!({"client_id": id, "permissions": permissions, "grants": ["refresh_token"], "scopes": ["read", "write"]})).await
+        self.client(json!({
+            "client_id": id, "permissions": permissions, "grants": ["refresh_token"],
+            "scopes": ["read", "write"],
+        }))
+        .await
     }
 
     /// Opens a session for `alice` as `client`; answers the whole body of the opening.

@@ -96,7 +96,10 @@ impl Wired {
 
     /// An application like [`crate::harness::server::Server::application`].
     pub async fn application(&self, id: &str) -> Client {
-        let fields = json!({"client_id": id, "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"]});
+        let fields = json!({
+            "client_id": id, "permissions": ["sessions", "introspect"],
+            "grants": ["refresh_token", "client_credentials"],
+        });
         let created = self.json("/v1/clients", Auth::Socket, fields).await.json();
         Client { id: id.into(), secret: text(&created["client_secret"]) }
     }

@@ -188,11 +188,12 @@ async fn every_example_succeeds_against_a_live_server() {
     let document = document(&server).await;
     let mut left = operations(&document);
     let (mut session, mut tokens, mut keys) = (Value::Null, Value::Null, Value::Null);
-    let order = "health ready metrics metadata openidConfiguration jwks paserk createClient listClients readClient changeClient rotateSecret \
-                 revokeClientTokens \
-                 openSession listSessions readSession checkSession introspect token revoke openSession whoAmI forwardAuth gate changeSession renewSession \
-                 openFamily endFamily logOut openSession endSession endSubject readEvents readFeed listKeys rotateKey \
-                 revokeKey backUp checkStore readStats endSessions deleteClient";
+    let order = "health ready metrics metadata openidConfiguration jwks paserk createClient listClients \
+                 readClient changeClient rotateSecret revokeClientTokens openSession listSessions \
+                 readSession checkSession introspect token revoke openSession whoAmI forwardAuth gate \
+                 changeSession renewSession openFamily endFamily logOut openSession endSession endSubject \
+                 readEvents readFeed listKeys rotateKey revokeKey backUp checkStore readStats endSessions \
+                 deleteClient";
     let mut done = BTreeSet::new();
     for id in order.split_whitespace() {
         let operation = operations(&document).into_iter().find(|operation| operation.id() == id).unwrap();

@@ -29,7 +29,10 @@ const SETTINGS: &[(&str, &str)] = &[
 fn begin(directory: &Path) -> (Process, u16, Client) {
     let port = free_port();
     let server = Process::at(directory, port, SETTINGS);
-    let fields = json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"], "scopes": ["read"]});
+    let fields = json!({
+        "client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
+        "scopes": ["read"],
+    });
     let created = server.json("POST", "/v1/clients", Some(&admin(directory)), &fields);
     assert_eq!(created.status, 201, "{}", created.text());
     let app = Client { id: "app".into(), secret: text(&created.json()["client_secret"]) };

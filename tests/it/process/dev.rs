@@ -259,7 +259,8 @@ fn clients_come_from_a_file() {
 fn only_a_given_configuration_is_read_and_nothing_of_its_installation() {
     let directory = with(
         "shop.toml",
-        "[server]\nlisten = \"127.0.0.1:1\"\nissuer = \"https://id.example.com\"\nadmin_socket = \"other.sock\"\n\
+        "[server]\nlisten = \"127.0.0.1:1\"\nissuer = \"https://id.example.com\"\nadmin_socket = \
+         \"other.sock\"\n\
          [server.tls]\ncert = \"none.pem\"\nkey = \"none.pem\"\n[store]\npath = \"live/keyfob.redb\"\n\
          [keys]\nmaster_key_env = \"NONE\"\n[[client]]\nclient_id = \"live\"\nsecret_file = \"none\"\n\
          [policy.default]\nabsolute_lifetime = \"1h\"\n",

@@ -122,8 +122,10 @@ fn opening() -> Value {
 /// Everything that works.
 fn go_the_right_way(server: &Process, directory: &Path, finds: &mut Finds) -> (Client, Value) {
     // An audience of its own: the issuer has the port of this start, and a later start has another.
-    let fields = json!({"client_id": "backend", "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"],
-                        "audiences": ["https://api.example"]});
+    let fields = json!({
+        "client_id": "backend", "permissions": ["sessions", "introspect"],
+        "grants": ["refresh_token", "client_credentials"], "audiences": ["https://api.example"],
+    });
     let created = server.json("POST", "/v1/clients", Some(&admin(directory)), &fields).json();
     finds.secret("first client secret", &text(&created["client_secret"]));
     let rotated = server
@@ -220,7 +222,8 @@ fn go_all_wrong_ways(server: &Process, backend: &Client, pair: &Value, finds: &m
     // Whom a proxy says that it forwards for.
     let mut forwarded = TcpStream::connect(&server.address).unwrap();
     let head = format!(
-        "GET /v1/sessions HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {}\r\nAuthorization: Basic {secret}\r\nConnection: close\r\n\r\n",
+        "GET /v1/sessions HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {}\r\nAuthorization: Basic {secret}\r\n\
+         Connection: close\r\n\r\n",
         PERSONAL[10]
     );
     forwarded.write_all(head.as_bytes()).unwrap();

@@ -95,7 +95,8 @@ fn activated(directory: &Path, socket: impl Into<OwnedFd>, pid: &str) -> Process
     let listen = format!("127.0.0.1:{}", free_port());
     let mut command = Command::new("sh");
     let script = format!(
-        "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID={pid} exec \"$0\" serve --listen {listen} --issuer http://{listen}"
+        "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID={pid} exec \"$0\" serve --listen {listen} --issuer \
+         http://{listen}"
     );
     command
         .args(["-c", &script, env!("CARGO_BIN_EXE_keyfob")])

@@ -33,9 +33,12 @@ async fn authenticates(server: &Server, client: &Client) -> bool {
 async fn a_client_is_registered_with_every_field() {
     let server = Server::with(&[("policy.web.access_token_ttl", "10m")]).await;
     let fields = json!({
-        "client_id": "My.app_1~x-", "kind": "confidential", "permissions": ["sessions", "introspect", "sessions"],
-        "grants": ["client_credentials", "refresh_token"], "scopes": ["write", "read", "read"], "audiences": ["https://a", "urn:b"],
-        "serves": ["https://c"], "opens_for": ["spa", "not-yet-there"], "policy": "web", "access_token_format": "paseto", "disabled": false,
+        "client_id": "My.app_1~x-", "kind": "confidential",
+        "permissions": ["sessions", "introspect", "sessions"],
+        "grants": ["client_credentials", "refresh_token"], "scopes": ["write", "read", "read"],
+        "audiences": ["https://a", "urn:b"],
+        "serves": ["https://c"], "opens_for": ["spa", "not-yet-there"], "policy": "web",
+        "access_token_format": "paseto", "disabled": false,
     });
     let created = as_admin(&server, Method::POST, PATH, fields).await;
     assert_eq!((created.status, created.header("location")), (201, "/v1/clients/My.app_1~x-"));
@@ -44,8 +47,10 @@ async fn a_client_is_registered_with_every_field() {
     assert!(secret.starts_with("kfc_") && secret.len() == 47);
     let expected = json!({
         "client_id": "My.app_1~x-", "kind": "confidential", "permissions": ["sessions", "introspect"],
-        "grants": ["client_credentials", "refresh_token"], "scopes": ["read", "write"], "audiences": ["https://a", "urn:b"],
-        "serves": ["https://c"], "opens_for": ["spa", "not-yet-there"], "policy": "web", "access_token_format": "paseto", "disabled": false,
+        "grants": ["client_credentials", "refresh_token"], "scopes": ["read", "write"],
+        "audiences": ["https://a", "urn:b"],
+        "serves": ["https://c"], "opens_for": ["spa", "not-yet-there"], "policy": "web",
+        "access_token_format": "paseto", "disabled": false,
         "declared": false, "created_at": "2027-01-15T08:00:00Z", "updated_at": "2027-01-15T08:00:00Z",
     });
     assert_eq!(shown, expected);
@@ -262,7 +267,10 @@ async fn a_secret_is_rotated() {
 async fn a_disabled_client_is_restored() {
     let server = Server::start().await;
     let app = server
-        .client(json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"]}))
+        .client(json!({
+            "client_id": "app", "permissions": ["sessions", "introspect"],
+            "grants": ["refresh_token", "client_credentials"],
+        }))
         .await;
     let (opened, own) = (server.open(&app).await, server.own_token(&app).await);
     let tokens = [
@@ -289,7 +297,10 @@ async fn a_disabled_client_is_restored() {
 #[tokio::test]
 async fn a_deleted_clients_tokens_do_not_come_back_with_its_name() {
     let mut server = Server::start().await;
-    let fields = json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"]});
+    let fields = json!({
+        "client_id": "app", "permissions": ["sessions", "introspect"],
+        "grants": ["refresh_token", "client_credentials"],
+    });
     let app = server.client(fields.clone()).await;
     let (opened, own) = (server.open(&app).await, server.own_token(&app).await);
     assert_eq!(server.delete("/v1/clients/app", Auth::Basic(&server.admin)).await.status, 204);
@@ -330,7 +341,8 @@ async fn a_declared_client_is_the_files() {
     let hash: String = Sha256::digest(secret.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     let declaration = |scopes: &str| {
         format!(
-            "[[client]]\nclient_id = \"web\"\nsecret_sha256 = \"{hash}\"\npermissions = [\"sessions\", \"introspect\"]\nscopes = [{scopes}]\n"
+            "[[client]]\nclient_id = \"web\"\nsecret_sha256 = \"{hash}\"\npermissions = [\"sessions\", \
+             \"introspect\"]\nscopes = [{scopes}]\n"
         )
     };
     let mut server = Server::start().await;

@@ -288,7 +288,11 @@ async fn a_wrong_body_names_its_field() {
 async fn administration_is_for_administrators() {
     let server = Server::start().await;
     let all = ["sessions", "introspect", "introspect:any", "events", "metrics"];
-    let app = server.client(json!({"client_id": "app", "permissions": all, "grants": ["client_credentials"], "scopes": ["admin"]})).await;
+    let app = server
+        .client(json!({
+            "client_id": "app", "permissions": all, "grants": ["client_credentials"], "scopes": ["admin"],
+        }))
+        .await;
     let own = server.own_token(&app).await;
     let keys = server.get("/.well-known/paserk.json", Auth::None).await.json();
     let key = format!("/v1/keys/{}", text(&keys["keys"][0]["kid"]));

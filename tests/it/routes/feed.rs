@@ -84,7 +84,10 @@ async fn each_caller_sees_the_sessions_whose_tokens_it_may_introspect() {
     let server = Server::start().await;
     let fields = json!({"client_id": "app", "permissions": ["introspect"], "audiences": ["https://api"]});
     let app = server.client(fields).await;
-    let fields = json!({"client_id": "phone", "grants": ["refresh_token"], "permissions": ["introspect"], "audiences": ["https://phone"]});
+    let fields = json!({
+        "client_id": "phone", "grants": ["refresh_token"], "permissions": ["introspect"],
+        "audiences": ["https://phone"],
+    });
     let phone = server.client(fields).await;
     let fields =
         json!({"client_id": "bff", "permissions": ["sessions", "introspect"], "opens_for": ["app", "phone"]});
@@ -141,7 +144,10 @@ async fn what_concerns_all_is_shown_to_all() {
 #[tokio::test]
 async fn changes_of_a_client_are_shown_to_those_who_can_have_answers_about_its_tokens() {
     let server = Server::start().await;
-    let app = json!({"client_id": "app", "permissions": ["introspect"], "audiences": ["https://api"], "grants": ["client_credentials"]});
+    let app = json!({
+        "client_id": "app", "permissions": ["introspect"], "audiences": ["https://api"],
+        "grants": ["client_credentials"],
+    });
     let app = server.client(app).await;
     let api = server.resource_server("api", "https://api").await;
     let bff = json!({"client_id": "bff", "permissions": ["sessions", "introspect"], "opens_for": ["app"]});

@@ -169,7 +169,9 @@ async fn only_the_clients_that_are_named_are_let_in() {
 async fn an_access_token_must_be_for_the_audience_or_without_one_for_the_issuer() {
     let server = Server::start().await;
     let audiences = json!(["https://api.example", "https://shop.example"]);
-    let fields = json!({"client_id": "app", "permissions": ["sessions"], "grants": ["refresh_token"], "audiences": audiences});
+    let fields = json!({
+        "client_id": "app", "permissions": ["sessions"], "grants": ["refresh_token"], "audiences": audiences,
+    });
     let app = server.client(fields).await;
     let for_api =
         server.open_with(&app, json!({"subject": "alice", "audience": "https://api.example"})).await;
@@ -256,12 +258,14 @@ async fn a_question_that_is_not_understood_lets_nobody_in() {
         (
             "?acr_values=aal2",
             "acr_values",
-            "acr_values is not a parameter of this route, which has: scope, audience, client_id, acr, max_age, touch",
+            "acr_values is not a parameter of this route, which has: scope, audience, client_id, acr, \
+             max_age, touch",
         ),
         (
             "?Scope=pay",
             "Scope",
-            "Scope is not a parameter of this route, which has: scope, audience, client_id, acr, max_age, touch",
+            "Scope is not a parameter of this route, which has: scope, audience, client_id, acr, max_age, \
+             touch",
         ),
         ("?scope=read&scope=pay", "scope", "scope is repeated"),
         ("?acr=aal1&acr=aal2", "acr", "acr is repeated"),

@@ -127,7 +127,10 @@ async fn a_token_that_is_not_good_is_told_so_and_no_more() {
 #[tokio::test]
 async fn an_access_token_for_an_api_says_nothing_here() {
     let server = Server::start().await;
-    let fields = json!({"client_id": "app", "permissions": ["sessions"], "grants": ["refresh_token"], "audiences": ["https://api.example"]});
+    let fields = json!({
+        "client_id": "app", "permissions": ["sessions"], "grants": ["refresh_token"],
+        "audiences": ["https://api.example"],
+    });
     let app = server.client(fields).await;
     let opened = server.open(&app).await;
     assert_challenge(&server.who_am_i(&text(&opened["access_token"])).await, INVALID_TOKEN);

@@ -32,13 +32,17 @@ fn ids(list: &Value) -> Vec<String> {
 #[tokio::test]
 async fn a_session_is_opened_with_every_field() {
     let server = Server::start().await;
-    let fields = json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"], "scopes": ["read", "write"],
-                        "audiences": ["https://a", "https://b"]});
+    let fields = json!({
+        "client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
+        "scopes": ["read", "write"], "audiences": ["https://a", "https://b"],
+    });
     let app = server.client(fields).await;
     let device = json!({"user_agent": "Firefox/150", "ip": "2001:db8::7", "label": "Alice's laptop"});
     let body = json!({
-        "subject": "Ælice@example", "client_id": "app", "scope": "write", "audience": "https://b", "acr": "aal2", "amr": ["pwd", "otp"],
-        "auth_time": "2027-01-15T09:59:30.250+02:00", "device": device, "claims": {"org": {"id": 7}, "tags": ["x"]}, "data": {"cart": [1, 2]},
+        "subject": "Ælice@example", "client_id": "app", "scope": "write", "audience": "https://b",
+        "acr": "aal2", "amr": ["pwd", "otp"],
+        "auth_time": "2027-01-15T09:59:30.250+02:00", "device": device,
+        "claims": {"org": {"id": 7}, "tags": ["x"]}, "data": {"cart": [1, 2]},
         "remember": true,
     });
     let answer = server.json(Method::POST, PATH, Auth::Basic(&app), body).await;
@@ -46,12 +50,18 @@ async fn a_session_is_opened_with_every_field() {
     let opened = answer.json();
     assert_eq!(answer.header("location"), path_of(&opened));
     let expected = json!({
-        "id": opened["session"]["id"], "subject": "Ælice@example", "client_id": "app", "opened_by": "app", "state": "active",
-        "created_at": "2027-01-15T08:00:00Z", "authenticated_at": "2027-01-15T07:59:30.25Z", "last_used_at": "2027-01-15T08:00:00Z",
-        "idle_expires_at": "2027-01-29T08:00:00Z", "expires_at": "2027-02-14T07:59:30.25Z", "acr": "aal2", "amr": ["pwd", "otp"],
-        "scope": "write", "device": device, "claims": {"org": {"id": 7}, "tags": ["x"]}, "data": {"cart": [1, 2]}, "remember": true,
-        "families": [{"id": 1, "state": "active", "client_id": "app", "scope": "write", "audience": "https://b", "generation": 0,
-                      "refreshed_at": "2027-01-15T08:00:00Z"}],
+        "id": opened["session"]["id"], "subject": "Ælice@example", "client_id": "app", "opened_by": "app",
+        "state": "active",
+        "created_at": "2027-01-15T08:00:00Z", "authenticated_at": "2027-01-15T07:59:30.25Z",
+        "last_used_at": "2027-01-15T08:00:00Z",
+        "idle_expires_at": "2027-01-29T08:00:00Z", "expires_at": "2027-02-14T07:59:30.25Z", "acr": "aal2",
+        "amr": ["pwd", "otp"],
+        "scope": "write", "device": device, "claims": {"org": {"id": 7}, "tags": ["x"]},
+        "data": {"cart": [1, 2]}, "remember": true,
+        "families": [{
+            "id": 1, "state": "active", "client_id": "app", "scope": "write", "audience": "https://b",
+            "generation": 0, "refreshed_at": "2027-01-15T08:00:00Z",
+        }],
         "ended": null, "version": 1,
     });
     assert_eq!(opened["session"], expected);
@@ -178,11 +188,17 @@ async fn a_field_beyond_its_bounds_is_named() {
 #[tokio::test]
 async fn a_session_is_opened_for_a_client_that_is_named() {
     let server = Server::start().await;
-    let fields = json!({"client_id": "spa", "kind": "public", "grants": ["refresh_token"], "scopes": ["s"], "audiences": ["https://spa"]});
+    let fields = json!({
+        "client_id": "spa", "kind": "public", "grants": ["refresh_token"], "scopes": ["s"],
+        "audiences": ["https://spa"],
+    });
     server.client(fields).await;
     server.client(json!({"client_id": "off", "kind": "public", "disabled": true})).await;
-    let backend =
-        server.client(json!({"client_id": "backend", "permissions": ["sessions"], "opens_for": ["spa", "off"], "scopes": ["b"]})).await;
+    let backend = server
+        .client(json!({
+            "client_id": "backend", "permissions": ["sessions"], "opens_for": ["spa", "off"], "scopes": ["b"],
+        }))
+        .await;
     let other = server.client(json!({"client_id": "other", "permissions": ["sessions"]})).await;
     for opener in [&backend, &server.admin] {
         let opened = server.open_with(opener, json!({"subject": "alice", "client_id": "spa"})).await;

@@ -17,8 +17,10 @@ const PATH: &str = "/oauth2/token";
 /// A server, an application with both grants, and a session of it.
 async fn setting() -> (Server, Client, Value) {
     let server = Server::start().await;
-    let fields = json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"],
-                        "scopes": ["read", "write"]});
+    let fields = json!({
+        "client_id": "app", "permissions": ["sessions", "introspect"],
+        "grants": ["refresh_token", "client_credentials"], "scopes": ["read", "write"],
+    });
     let app = server.client(fields).await;
     let opened = server.open(&app).await;
     (server, app, opened)
@@ -240,7 +242,12 @@ async fn no_refusal_tells_what_became_of_a_refresh_token() {
 #[tokio::test]
 async fn a_client_asks_for_one_of_its_audiences() {
     let server = Server::start().await;
-    let client = |id: &str, audiences: &[&str]| json!({"client_id": id, "permissions": ["introspect", "sessions"], "grants": ["client_credentials"], "audiences": audiences});
+    let client = |id: &str, audiences: &[&str]| {
+        json!({
+            "client_id": id, "permissions": ["introspect", "sessions"], "grants": ["client_credentials"],
+            "audiences": audiences,
+        })
+    };
     let none = server.client(client("none", &[])).await;
     let one = server.client(client("one", &["https://a"])).await;
     let two = server.client(client("two", &["https://a", "https://b"])).await;

@@ -30,7 +30,8 @@ async fn the_metadata_is_what_rfc_8414_asks_for() {
         "grant_types_supported": ["refresh_token", "client_credentials"],
         "response_types_supported": ["none"],
         "token_endpoint_auth_methods_supported": or_none,
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "Bearer"],
+        "introspection_endpoint_auth_methods_supported":
+            ["client_secret_basic", "client_secret_post", "Bearer"],
         "revocation_endpoint_auth_methods_supported": or_none,
     });
     assert_eq!(answer.json(), expected);
@@ -97,7 +98,10 @@ const METHODS: [&str; 5] = ["client_secret_basic", "client_secret_post", "none",
 #[tokio::test]
 async fn what_is_advertised_works_and_what_is_not_fails() {
     let server = Server::start().await;
-    let both = json!({"client_id": "app", "permissions": ["introspect", "sessions"], "grants": ["refresh_token", "client_credentials"]});
+    let both = json!({
+        "client_id": "app", "permissions": ["introspect", "sessions"],
+        "grants": ["refresh_token", "client_credentials"],
+    });
     let app = server.client(both).await;
     server.client(json!({"client_id": "spa", "kind": "public", "grants": ["refresh_token"]})).await;
     let own = server.own_token(&app).await;
@@ -158,8 +162,11 @@ async fn probe(server: &Server, path: &str, endpoint: &str, method: &str, app: &
         "client_secret_post" => body.push_str(&format!("&client_id=app&client_secret={}", app.secret)),
         "none" => body.push_str("&client_id=spa"),
         "Bearer" => headers.push(("authorization", &by_bearer)),
-        _ => body
-            .push_str("&client_id=app&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&client_assertion=a.b.c"),
+        _ => body.push_str(
+            "&client_id=app&\
+             client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&\
+             client_assertion=a.b.c",
+        ),
     }
     server.send(Method::POST, path, Auth::None, &headers, body).await.status
 }

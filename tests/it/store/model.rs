@@ -443,7 +443,11 @@ async fn run(steps: Vec<Step>, fail: (usize, u64, u64)) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        max_shrink_iters: 4_000,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_real_store_does_what_the_model_does(

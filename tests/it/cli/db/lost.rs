@@ -42,7 +42,8 @@ impl House {
     }
 
     fn own_token(&self, client: &Client) -> Value {
-        self.server().form("/oauth2/token", Some(client), &[("grant_type", "client_credentials")]).json()["access_token"].clone()
+        let fields = [("grant_type", "client_credentials")];
+        self.server().form("/oauth2/token", Some(client), &fields).json()["access_token"].clone()
     }
 
     fn end(&self, row: &Row) {

@@ -111,7 +111,8 @@ fn is_of(ty: &str, value: &Value) -> bool {
 fn a_misfit_is_found_wherever_it_is() {
     use serde_json::json;
     let document = json!({"components": {"schemas": {"Inner": {
-        "type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}, "additionalProperties": false,
+        "type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}},
+        "additionalProperties": false,
     }}}});
     let inner = json!({"$ref": "#/components/schemas/Inner"});
     let schema = json!({"type": "object", "properties": {

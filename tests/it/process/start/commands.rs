@@ -197,7 +197,8 @@ fn the_effective_configuration_is_shown_with_its_origins_and_without_secrets() {
     let directory = tempdir().unwrap();
     let hash = "0123456789abcdef".repeat(4);
     let toml = format!(
-        "[policy.default]\nidle_timeout = \"1h\"\n[[client]]\nclient_id = \"backend\"\nsecret_sha256 = \"{hash}\"\n"
+        "[policy.default]\nidle_timeout = \"1h\"\n[[client]]\nclient_id = \"backend\"\nsecret_sha256 = \
+         \"{hash}\"\n"
     );
     fs::write(directory.path().join("config.toml"), toml).unwrap();
     assert!(printed(directory.path(), &["config", "check"]).contains("the configuration is valid"));

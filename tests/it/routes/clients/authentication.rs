@@ -146,7 +146,8 @@ async fn a_secret_in_the_url_is_refused() {
 async fn two_ways_at_once_are_an_invalid_request() {
     let (server, app) = setting().await;
     let (good, secret) = (basic(&app.id, &app.secret), format!("&client_secret={}", app.secret));
-    let assertion = "&client_assertion=a.b.c&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+    let assertion = "&client_assertion=a.b.c&\
+                     client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let named = format!("&client_id={}", app.id);
     for (headers, body) in [

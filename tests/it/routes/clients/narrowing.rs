@@ -12,8 +12,10 @@ const API: &str = "https://api.example";
 /// An application and a session of it with the scope `read write`.
 async fn granted(settings: &[(&str, &str)]) -> (Server, Client, Value) {
     let server = Server::with(settings).await;
-    let fields = json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
-                        "scopes": ["read", "write"], "audiences": [API]});
+    let fields = json!({
+        "client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
+        "scopes": ["read", "write"], "audiences": [API],
+    });
     let app = server.client(fields).await;
     let opened = server.open(&app).await;
     (server, app, opened)

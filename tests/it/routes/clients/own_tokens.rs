@@ -139,7 +139,8 @@ async fn the_own_tokens_of_a_declared_client_end_by_the_route_and_by_a_new_secre
         use sha2::{Digest, Sha256};
         let hash: String = Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect();
         format!(
-            "[[client]]\nclient_id = \"shop\"\nsecret_sha256 = \"{hash}\"\ngrants = [\"client_credentials\"]\n"
+            "[[client]]\nclient_id = \"shop\"\nsecret_sha256 = \"{hash}\"\ngrants = \
+             [\"client_credentials\"]\n"
         )
     };
     server.configure(&declare(&secret("A")));

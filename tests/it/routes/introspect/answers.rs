@@ -21,22 +21,28 @@ fn names(answer: &Value) -> BTreeSet<&str> {
 async fn an_access_token_is_told_in_full() {
     let server = Server::start().await;
     let app = server
-        .client(json!({"client_id": "app", "permissions": ["sessions"], "grants": ["refresh_token"], "scopes": ["b", "a", "c"],
-                       "audiences": ["https://api.example/x?y"]}))
+        .client(json!({
+            "client_id": "app", "permissions": ["sessions"], "grants": ["refresh_token"],
+            "scopes": ["b", "a", "c"], "audiences": ["https://api.example/x?y"],
+        }))
         .await;
     let rs = server
         .client(
             json!({"client_id": "rs", "permissions": ["introspect"], "serves": ["https://api.example/x?y"]}),
         )
         .await;
-    let fields = json!({"subject": "alice", "scope": "b a", "acr": "aal2", "amr": ["pwd", "otp"], "claims": {"org": 7}, "data": {"secret": 1},
-                        "device": {"user_agent": "Firefox", "ip": "192.0.2.7"}});
+    let fields = json!({
+        "subject": "alice", "scope": "b a", "acr": "aal2", "amr": ["pwd", "otp"], "claims": {"org": 7},
+        "data": {"secret": 1}, "device": {"user_agent": "Firefox", "ip": "192.0.2.7"},
+    });
     let opened = server.open_with(&app, fields).await;
     let told = server.introspect(&rs, &text(&opened["access_token"])).await;
     let metadata = server.get("/.well-known/oauth-authorization-server", Auth::None).await.json();
     let mut expected = json!({
-        "active": true, "iss": metadata["issuer"], "sub": "alice", "username": "alice", "client_id": "app", "aud": "https://api.example/x?y",
-        "scope": "a b", "token_type": "Bearer", "exp": NOW_S + 300, "iat": NOW_S, "sid": opened["session"]["id"], "acr": "aal2",
+        "active": true, "iss": metadata["issuer"], "sub": "alice", "username": "alice", "client_id": "app",
+        "aud": "https://api.example/x?y",
+        "scope": "a b", "token_type": "Bearer", "exp": NOW_S + 300, "iat": NOW_S,
+        "sid": opened["session"]["id"], "acr": "aal2",
         "amr": ["pwd", "otp"], "auth_time": NOW_S, "claims": {"org": 7},
     });
     for own in ["jti", "feed_seq"] {
@@ -69,7 +75,11 @@ async fn a_scope_keeps_to_the_permitted_characters() {
 #[tokio::test]
 async fn what_there_is_not_is_left_out() {
     let server = Server::start().await;
-    let app = server.client(json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"]})).await;
+    let app = server
+        .client(json!({
+            "client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
+        }))
+        .await;
     let opened = server.open(&app).await;
     let common = ["active", "auth_time", "client_id", "exp", "feed_seq", "iss", "sid", "sub", "username"];
     for (token, more) in [
@@ -149,8 +159,9 @@ async fn a_refresh_token_expires_with_its_session() {
 /// OAuth Token Introspection Response, as of 2026; `sid`, `amr` have their meaning from the JWT registry).
 #[tokio::test]
 async fn our_own_members_collide_with_no_registered_one() {
-    let registered = "active username client_id scope token_type exp iat nbf sub aud iss jti permissions vot vtm act may_act cnf acr auth_time \
-                      ace_profile cnonce exi authorization_details trust_framework";
+    let registered = "active username client_id scope token_type exp iat nbf sub aud iss jti permissions vot \
+                      vtm act may_act cnf acr auth_time ace_profile cnonce exi authorization_details \
+                      trust_framework";
     let server = Server::start().await;
     let app = server.application("app").await;
     let opened = server

@@ -71,7 +71,10 @@ async fn no_failure_tells_which_clients_there_are() {
 #[tokio::test]
 async fn a_bad_bearer_is_told_so() {
     let server = Server::start().await;
-    let fields = json!({"client_id": "rs", "permissions": ["introspect", "sessions"], "grants": ["client_credentials"], "audiences": ["https://api"]});
+    let fields = json!({
+        "client_id": "rs", "permissions": ["introspect", "sessions"], "grants": ["client_credentials"],
+        "audiences": ["https://api"],
+    });
     let rs = server.client(fields).await;
     let app = server.application("app").await;
     let persons = text(&server.open(&app).await["access_token"]);
@@ -170,7 +173,8 @@ async fn a_caller_authenticates_once() {
         (vec![&*bearer], &*secret),
         (
             vec![&*bearer],
-            "token=x&client_assertion=a.b.c&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "token=x&client_assertion=a.b.c&\
+             client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
         ),
         (vec![&*basic], "token=x&client_assertion=a.b.c"),
     ] {

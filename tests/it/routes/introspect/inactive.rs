@@ -176,9 +176,18 @@ async fn a_token_of_an_unknown_key() {
 #[tokio::test]
 async fn a_token_that_is_not_for_the_caller() {
     let server = Server::start().await;
-    let app = |id: &str| json!({"client_id": id, "permissions": ["sessions", "introspect"], "grants": ["refresh_token"], "audiences": ["https://a"]});
+    let app = |id: &str| {
+        json!({
+            "client_id": id, "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
+            "audiences": ["https://a"],
+        })
+    };
     let (owner, other) = (server.client(app("owner")).await, server.client(app("other")).await);
-    let rs = |id: &str, serves: &str| json!({"client_id": id, "permissions": ["introspect", "sessions"], "serves": [serves]});
+    let rs = |id: &str, serves: &str| {
+        json!({
+            "client_id": id, "permissions": ["introspect", "sessions"], "serves": [serves],
+        })
+    };
     let (rs_a, rs_b) =
         (server.client(rs("rs-a", "https://a")).await, server.client(rs("rs-b", "https://b")).await);
     let backend =

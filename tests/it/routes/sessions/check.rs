@@ -40,7 +40,9 @@ async fn a_session_token_is_answered_with_the_session_as_it_is_read() {
     let checked = answer.json();
     assert_eq!(checked["session"], people.shown().await);
     assert_eq!(checked["session"]["data"], json!({"cart": [7]}));
-    let token = json!({"kind": "session", "scope": "read write", "expires_at": checked["session"]["idle_expires_at"]});
+    let token = json!({
+        "kind": "session", "scope": "read write", "expires_at": checked["session"]["idle_expires_at"],
+    });
     assert_eq!((&checked["active"], &checked["token"]), (&json!(true), &token));
     assert_eq!(text(&checked["feed_seq"]), people.server.app().engine().head().to_string());
 }
@@ -48,12 +50,17 @@ async fn a_session_token_is_answered_with_the_session_as_it_is_read() {
 #[tokio::test]
 async fn an_access_token_is_answered_with_its_own_scope_audience_and_family() {
     let server = Server::start().await;
-    let fields = json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
-                        "scopes": ["read", "write"], "audiences": ["https://api"]});
+    let fields = json!({
+        "client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
+        "scopes": ["read", "write"], "audiences": ["https://api"],
+    });
     let app = server.client(fields).await;
     let opened = server.open_with(&app, json!({"subject": "alice", "scope": "read"})).await;
     let checked = server.check(&app, json!({"token": opened["access_token"], "scope": "read"})).await.json();
-    let token = json!({"kind": "access", "scope": "read", "audience": "https://api", "family": 1, "expires_at": "2027-01-15T08:05:00Z"});
+    let token = json!({
+        "kind": "access", "scope": "read", "audience": "https://api", "family": 1,
+        "expires_at": "2027-01-15T08:05:00Z",
+    });
     assert_eq!(checked["token"], token);
     assert_eq!(checked["session"]["id"], opened["session"]["id"]);
 }

@@ -20,8 +20,10 @@ async fn house() -> House {
         json!({"client_id": "mobile", "kind": "public", "grants": ["refresh_token"], "scopes": ["read"]});
     let mobile = server.client(mobile).await;
     let shop = server.application("shop").await;
-    let fields = json!({"client_id": "backend", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
-        "scopes": ["read", "write", "pay"], "opens_for": ["mobile", "shop", "ghost"]});
+    let fields = json!({
+        "client_id": "backend", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
+        "scopes": ["read", "write", "pay"], "opens_for": ["mobile", "shop", "ghost"],
+    });
     let backend = server.client(fields).await;
     House { server, backend, mobile, shop }
 }

@@ -164,7 +164,8 @@ async fn a_stored_text_that_is_not_an_object_is_a_damaged_record() {
 
 /// Any value.
 fn value() -> impl Strategy<Value = Value> {
-    let key = prop_oneof![2 => proptest::sample::select(&SPECIAL[..]).prop_map(str::to_owned), 1 => any::<String>()];
+    let special = proptest::sample::select(&SPECIAL[..]).prop_map(str::to_owned);
+    let key = prop_oneof![2 => special, 1 => any::<String>()];
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

@@ -31,8 +31,10 @@ fn assert_not_repeated(answer: &Answer) {
 async fn a_repetition_gets_the_same_answer() {
     for format in ["paseto", "jwt", "jwt_es256"] {
         let mut server = Server::start().await;
-        let fields = json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
-                            "scopes": ["read"], "access_token_format": format});
+        let fields = json!({
+            "client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
+            "scopes": ["read"], "access_token_format": format,
+        });
         let app = server.client(fields).await;
         let first = server.open_by_key(&app, "a-key", BODY).await;
         assert_eq!(first.status, 201, "{}", first.text());

@@ -19,7 +19,10 @@ impl House {
         let server = Server::start().await;
         let app = server.application("app").await;
         let other = server.application("other").await;
-        let backend = json!({"client_id": "backend", "permissions": ["sessions"], "opens_for": ["app"], "grants": ["refresh_token"]});
+        let backend = json!({
+            "client_id": "backend", "permissions": ["sessions"], "opens_for": ["app"],
+            "grants": ["refresh_token"],
+        });
         let backend = server.client(backend).await;
         Self { server, backend, app, other }
     }
@@ -108,8 +111,10 @@ async fn a_session_is_ended_by_its_opener_or_its_client() {
 #[tokio::test]
 async fn a_persons_token_manages_nothing() {
     let server = Server::start().await;
-    let fields = json!({"client_id": "app", "permissions": ["admin"], "grants": ["refresh_token", "client_credentials"],
-                        "scopes": ["admin", "sessions", "introspect:any"]});
+    let fields = json!({
+        "client_id": "app", "permissions": ["admin"], "grants": ["refresh_token", "client_credentials"],
+        "scopes": ["admin", "sessions", "introspect:any"],
+    });
     let app = server.client(fields).await;
     let opened = server
         .open_with(

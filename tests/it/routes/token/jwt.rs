@@ -17,7 +17,8 @@ use crate::harness::server::{Auth, Client, ISSUER, NOW_S, Server, text};
 /// A client like [`Server::application`] with this access token format.
 async fn application(server: &Server, id: &str, format: &str) -> Client {
     let fields = json!({
-        "client_id": id, "permissions": ["sessions", "introspect"], "grants": ["refresh_token", "client_credentials"],
+        "client_id": id, "permissions": ["sessions", "introspect"],
+        "grants": ["refresh_token", "client_credentials"],
         "scopes": ["read", "write"], "access_token_format": format,
     });
     server.client(fields).await

@@ -119,7 +119,14 @@ async fn another_clients_refresh_token_is_refused_and_stays_current() {
     let token = text(&opened["refresh_token"]);
     server.refresh(&other, &token).await.assert_error(400, "invalid_grant");
     let public = text(
-        &server.open_with(&server.admin, json!({"subject": "alice", "client_id": "spa"})).await["refresh_token"],
+        &server
+            .open_with(
+                &server.admin,
+                json!({
+                    "subject": "alice", "client_id": "spa",
+                }),
+            )
+            .await["refresh_token"],
     );
     let as_public = |id: &'static str, token: String| {
         let server = &server;
@@ -247,8 +254,10 @@ async fn nothing_outlives_the_absolute_lifetime() {
 #[tokio::test]
 async fn another_resource_than_the_one_granted_is_refused() {
     let server = Server::start().await;
-    let fields = json!({"client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
-                        "audiences": ["https://a", "https://b"]});
+    let fields = json!({
+        "client_id": "app", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"],
+        "audiences": ["https://a", "https://b"],
+    });
     let app = server.client(fields).await;
     let opened = server.open_with(&app, json!({"subject": "alice", "audience": "https://a"})).await;
     let token = text(&opened["refresh_token"]);

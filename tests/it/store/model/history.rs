@@ -145,12 +145,20 @@ pub fn step() -> impl Strategy<Value = Step> {
     let (session, family) = (prop_oneof![3 => 0_usize..2, 1 => 2_usize..8], 0_usize..3);
     let used = proptest::option::weighted(0.3, (session.clone(), prop_oneof![Just(0_u64), Just(30_000)]));
     let repeat = proptest::option::weighted(0.5, (0..3_u8, 0..2_u8));
+    let known = proptest::option::weighted(0.5, 0..2_usize);
+    let cap = proptest::option::weighted(0.3, cap());
+    let other = proptest::option::weighted(0.05, 0..2_usize);
     prop_oneof![
-        8 => (0..2_usize, 0..2_usize, proptest::option::weighted(0.5, 0..2_usize), proptest::option::weighted(0.3, cap()), any::<bool>(), used, repeat)
-            .prop_map(|(who, client, known, cap, remember, used, repeat)| Step::Open { who, client, known, cap, remember, used, repeat }),
-        30 => (session.clone(), family.clone(), which(), proptest::option::weighted(0.05, 0..2_usize), policy())
-            .prop_map(|(session, family, which, client, policy)| Step::Refresh { session, family, which, client, policy }),
-        3 => (session.clone(), any::<bool>()).prop_map(|(session, with_family)| Step::Renew { session, with_family }),
+        8 => (0..2_usize, 0..2_usize, known, cap, any::<bool>(), used, repeat)
+            .prop_map(|(who, client, known, cap, remember, used, repeat)| {
+                Step::Open { who, client, known, cap, remember, used, repeat }
+            }),
+        30 => (session.clone(), family.clone(), which(), other, policy())
+            .prop_map(|(session, family, which, client, policy)| {
+                Step::Refresh { session, family, which, client, policy }
+            }),
+        3 => (session.clone(), any::<bool>())
+            .prop_map(|(session, with_family)| Step::Renew { session, with_family }),
         3 => (session.clone(), 0..2_usize).prop_map(|(session, client)| Step::AddFamily { session, client }),
         2 => session.clone().prop_map(|session| Step::ChangeData { session }),
         3 => (session.clone(), proptest::option::of(0..3_u8), proptest::option::of(0..3_u8), any::<bool>())
@@ -158,9 +166,11 @@ pub fn step() -> impl Strategy<Value = Step> {
         4 => (session.clone(), prop_oneof![Just(0_u64), Just(45_000), Just(1_700_000)])
             .prop_map(|(session, ago)| Step::Touch { session, ago }),
         2 => session.clone().prop_map(|session| Step::CloseSession { session }),
-        2 => (session.clone(), family.clone()).prop_map(|(session, family)| Step::CloseFamily { session, family }),
+        2 => (session.clone(), family.clone())
+            .prop_map(|(session, family)| Step::CloseFamily { session, family }),
         2 => (session.clone(), family).prop_map(|(session, family)| Step::RevokeFamily { session, family }),
-        2 => (session.clone(), any::<u8>()).prop_map(|(session, lives)| Step::RevokeAccessToken { session, lives }),
+        2 => (session.clone(), any::<u8>())
+            .prop_map(|(session, lives)| Step::RevokeAccessToken { session, lives }),
         2 => (0..4_u8).prop_map(|token| Step::RevokeOwnToken { token }),
         2 => (0..2_usize, proptest::option::of(session), proptest::option::of(0..2_usize))
             .prop_map(|(who, except, by)| Step::EndSubject { who, except, by }),
@@ -169,8 +179,10 @@ pub fn step() -> impl Strategy<Value = Step> {
         2 => (0..2_usize).prop_map(|client| Step::EndOwnTokens { client }),
         1 => (0..2_usize).prop_map(|client| Step::DeleteClient { client }),
         6 => prop_oneof![Just(1_usize), Just(100)].prop_map(|entries_max| Step::Sweep { entries_max }),
-        10 => prop_oneof![Just(1_u64), Just(4_000), Just(11_000), Just(1_200_000), Just(4_000_000)].prop_map(Step::Wait),
-        3 => prop_oneof![Just(-7_500_000_i64), Just(-600_000), Just(-3_000), Just(5_000), Just(7_200_000), Just(100_000_000)].prop_map(Step::Jump),
+        10 => prop_oneof![Just(1_u64), Just(4_000), Just(11_000), Just(1_200_000), Just(4_000_000)]
+            .prop_map(Step::Wait),
+        3 => proptest::sample::select(&[-7_500_000_i64, -600_000, -3_000, 5_000, 7_200_000, 100_000_000][..])
+            .prop_map(Step::Jump),
         2 => Just(Step::Reopen),
         2 => any::<u64>().prop_map(|seed| Step::PowerCut { seed }),
     ]
