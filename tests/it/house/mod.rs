@@ -5,4 +5,5 @@ mod docs;
 mod ids;
 mod layers;
 mod openapi;
+mod widths;
 mod words;

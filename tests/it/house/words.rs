@@ -45,7 +45,7 @@ fn the_words_are_those_of_the_field() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
-fn collect(path: &Path, files: &mut Vec<PathBuf>) {
+pub(super) fn collect(path: &Path, files: &mut Vec<PathBuf>) {
     if path.is_dir() {
         fs::read_dir(path).unwrap().for_each(|entry| collect(&entry.unwrap().path(), files));
     } else if path.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known)) {
