@@ -225,8 +225,8 @@ fn scheme(name: &'static str) -> MetaSecurityScheme {
              store."
         }
         "bearer" => {
-            "A client's own access token for the issuer, as `client_credentials` gives it; at the routes for people, and only there, a session token \
-             or an access token of a subject."
+            "A client's own access token for the issuer, as `client_credentials` gives it; at the routes for \
+             people, and only there, a session token or an access token of a subject."
         }
         _ => "The session cookie. Browsers send it by themselves; a page like this one cannot set it.",
     };
