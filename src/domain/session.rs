@@ -251,8 +251,8 @@ impl Session {
         Stamp { issued_at: now.seconds(), expires_at, key, format, claims_version: self.claims_version }
     }
 
-    /// Whether the access token `id` that was made from `stamp` could be issued now as it was then; `signs` is
-    /// whether its key could.
+    /// Whether the access token `id` that was made from `stamp` could be issued now as it was then; `signs`
+    /// is whether its key could.
     pub fn may_issue_again(
         &self,
         id: &TokenId,
