@@ -158,7 +158,7 @@ pub struct Position(pub u64);
 impl Position {
     /// The position after this one.
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

@@ -55,6 +55,7 @@ impl<S: Store> Engine<S> {
         authentication.expiry(lifetimes, now)?;
         let renewal = Renewal {
             token: secret.hash(OpaqueKind::Session),
+            scope: scope.clone(),
             authentication,
             reports_time: request.auth_time.is_some(),
             lifetimes,

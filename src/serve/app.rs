@@ -80,6 +80,9 @@ impl App {
         let first = app.store.head() == Position::default();
         if first {
             app.make_administrator(&places).await?;
+        } else {
+            // It has a secret: the start refuses it where others can read it.
+            AdminCredentials::read(&places.admin_json)?;
         }
         app.declare(config).await?;
         Ok((app, first))

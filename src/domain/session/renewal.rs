@@ -8,6 +8,7 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Hash;
 use crate::domain::policy::Lifetimes;
 use crate::domain::refusal::Refused;
+use crate::domain::scope::ScopeSet;
 use crate::domain::time::Timestamp;
 
 /// What a session is renewed with.
@@ -15,6 +16,8 @@ use crate::domain::time::Timestamp;
 pub struct Renewal {
     /// The hash of the new session token's secret.
     pub token: Hash,
+    /// What is left to the client of the session's scope.
+    pub scope: ScopeSet,
     pub authentication: Authentication,
     /// Whether the caller reported its time; otherwise it is the later of now and the previous one.
     pub reports_time: bool,
@@ -54,6 +57,7 @@ impl Session {
             self.own_family.take().map_or_else(Vec::new, |old| self.close_family(old, replaced, now, cuts));
         self.renewals = renewals;
         self.token = renewal.token;
+        self.scope = renewal.scope;
         self.expires_at = authentication.at.plus(renewal.lifetimes.absolute_lifetime);
         self.idle_timeout = renewal.lifetimes.idle_timeout;
         self.authentication = authentication;

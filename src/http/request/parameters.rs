@@ -169,7 +169,10 @@ impl<T: FromText> FromTexts for Option<T> {
     const REQUIRED: bool = false;
 
     fn from_texts(texts: &[Cow<'_, str>]) -> Result<Self, Rule> {
-        texts.first().map(|text| T::from_text(text)).transpose()
+        match texts {
+            [_, _, ..] => Err("must not be repeated".into()),
+            texts => texts.first().map(|text| T::from_text(text)).transpose(),
+        }
     }
 }
 

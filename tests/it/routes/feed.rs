@@ -271,6 +271,8 @@ async fn a_cursor_that_is_too_old_is_gone_and_one_from_the_future_is_wrong() {
     while server.app().engine().sweep().await.unwrap().more {}
     server.get("/v1/feed?after=0", Auth::Basic(&app)).await.assert_problem(410, None);
     server.get("/v1/feed?after=99999", Auth::Basic(&app)).await.assert_problem(400, Some("after"));
+    let last = format!("/v1/feed?after={}", u64::MAX);
+    server.get(&last, Auth::Basic(&app)).await.assert_problem(400, Some("after"));
     server.get("/v1/feed?after=x", Auth::Basic(&app)).await.assert_problem(400, Some("after"));
     assert_eq!(server.feed(&app, "?since=3600").await["next"], server.app().engine().head().to_string());
 }

@@ -87,6 +87,7 @@ fn renewal(family: Option<NewFamily>) -> Renewal {
     let authentication = Authentication { at: at(200), acr: Some("strong".into()), amr: vec!["otp".into()] };
     Renewal {
         token: Hash([0xdd; 32]),
+        scope: ScopeSet::default(),
         authentication,
         reports_time: true,
         lifetimes: lifetimes(),

@@ -58,6 +58,8 @@ async fn a_scope_that_was_taken_away_is_in_nothing_that_is_issued_later() {
     let renewed = renew(&server, &app, &opened).await.json();
     let after = server.refresh(&app, &text(&renewed["refresh_token"])).await.json();
     assert!(is_narrow(&renewed).await && is_narrow(&after).await);
+    assert_eq!(renewed["session"]["scope"], "read");
+    assert_eq!(server.introspect(&app, &text(&renewed["session_token"])).await["scope"], "read");
     // What was granted comes back with the client's scope, and what was issued without it does not get it.
     narrow(&server, json!({"scopes": ["read", "write"]})).await;
     assert_eq!(server.refresh(&app, &text(&of_family["refresh_token"])).await.json()["scope"], "read write");

@@ -73,6 +73,17 @@ async fn without_a_key_or_with_another_each_request_opens_a_session() {
     assert_eq!(server.count_of_sessions().await, 4);
 }
 
+/// The first of two keys would count in silence.
+#[tokio::test]
+async fn two_keys_are_400_and_open_nothing() {
+    let server = Server::start().await;
+    let app = server.application("app").await;
+    let keys = [("content-type", "application/json"), ("idempotency-key", "a"), ("idempotency-key", "b")];
+    let both = server.send(Method::POST, "/v1/sessions", Auth::Basic(&app), &keys, BODY.to_owned()).await;
+    both.assert_problem(400, Some("Idempotency-Key"));
+    assert_eq!(server.count_of_sessions().await, 0);
+}
+
 #[tokio::test]
 async fn another_body_is_409_and_opens_nothing() {
     let server = Server::start().await;

@@ -90,6 +90,7 @@ async fn the_sweep_finds_a_deadline_that_moved_forwards(store: Arc<impl Store>) 
     let decide = |session: &mut Session, cuts: &CutOffs| {
         let renewal = Renewal {
             token: hash(&[8; 32]),
+            scope: session.scope.clone(),
             authentication: session.authentication.clone(),
             reports_time: true,
             lifetimes: Lifetimes {

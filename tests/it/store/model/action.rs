@@ -81,6 +81,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 let family = with_family.then(|| new_family(session.client_id.as_str(), &secret));
                 let renewal = Renewal {
                     token: hash(&token),
+                    scope: session.scope.clone(),
                     authentication: keyfob::domain::access::Authentication {
                         at: wall,
                         acr: Some("aal2".into()),
