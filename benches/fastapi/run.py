@@ -116,6 +116,7 @@ class Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.client.close()
         for process in reversed(self.processes):
             process.send_signal(signal.SIGTERM)
         for process in self.processes:
