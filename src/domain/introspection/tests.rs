@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::domain::access::TokenFormat;
-use crate::domain::client::{Client, ClientKind, Permission};
+use crate::domain::client::{Client, Permission};
 use crate::domain::cutoff::{CutOff, CutOffs};
 use crate::domain::end::{End, EndReason};
 use crate::domain::family::Family;
@@ -21,25 +20,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn client(id: &str, permissions: &[Permission]) -> Client {
-    Client {
-        id: id.parse().unwrap(),
-        kind: ClientKind::Confidential,
-        permissions: permissions.to_vec(),
-        grants: vec![],
-        scopes: ScopeSet::default(),
-        audiences: vec![],
-        serves: vec![],
-        opens_for: vec![],
-        policy: "default".into(),
-        access_token_format: TokenFormat::Paseto,
-        disabled: false,
-        declared: false,
-        secrets: vec![],
-        created_at: at(0),
-        updated_at: at(0),
-        incarnation: Position(0),
-        tokens_from: Position(0),
-    }
+    Client { permissions: permissions.to_vec(), ..Client::new(id.parse().unwrap(), None, at(0)) }
 }
 
 fn authentication() -> Authentication {

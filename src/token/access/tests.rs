@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::access::TokenFormat;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::caller::Caller;
-use crate::domain::client::{Client, ClientKind};
+use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{Position, SessionId, TokenId};
 use crate::domain::introspection::Judgement;
@@ -316,25 +316,7 @@ fn only_our_own_footer_is_accepted() {
 #[test]
 fn a_verified_token_is_valid_until_just_before_exp() {
     let token = read_signed(payload(&of_client())).unwrap();
-    let client = Client {
-        id: token.client_id.clone(),
-        kind: ClientKind::Confidential,
-        permissions: vec![],
-        grants: vec![],
-        scopes: ScopeSet::default(),
-        audiences: vec![],
-        serves: vec![],
-        opens_for: vec![],
-        policy: "default".into(),
-        access_token_format: TokenFormat::Paseto,
-        disabled: false,
-        declared: false,
-        secrets: vec![],
-        created_at: Timestamp::from_seconds(0),
-        updated_at: Timestamp::from_seconds(0),
-        incarnation: Position(0),
-        tokens_from: Position(0),
-    };
+    let client = Client::new(token.client_id.clone(), None, Timestamp::from_seconds(0));
     let cuts = CutOffs::default();
     let valid_at = |millis| {
         let judgement = Judgement {
