@@ -71,7 +71,7 @@ async def listening(
 async def answering(
     *answers: bytes | None, path: Path | None = None, tls: ssl.SSLContext | None = None
 ) -> AsyncGenerator[RawServer, None]:
-    """Answers each request, on whatever connection, with the next bytes, and closes for `None`."""
+    """Answers each request, on any connection, with the next bytes, and closes for `None`."""
     left = list(answers)
     raw: RawServer
 

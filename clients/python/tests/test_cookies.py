@@ -1,4 +1,4 @@
-"""The cookie goes out with whatever is answered."""
+"""The cookie is set on every kind of answer."""
 
 import pytest
 from fastapi import FastAPI

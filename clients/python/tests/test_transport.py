@@ -1,4 +1,4 @@
-"""The transport: no answer reaches another request, whatever is cancelled, late or malformed."""
+"""The transport: no answer reaches another request, also if one is cancelled, late or malformed."""
 
 from __future__ import annotations
 

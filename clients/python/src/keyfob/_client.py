@@ -148,7 +148,7 @@ class Client:
         return token
 
     async def read(self, session_id: str) -> Session | None:
-        """A session by its id, whatever its state; None if there is none, or it is not this client's."""
+        """A session by its id, in any state; None if there is none, or it is not this client's."""
         begun = time.monotonic()
         answer = await self._send("GET", http.path("v1", "sessions", session_id))
         if answer.status in _NO_SUCH_ID:

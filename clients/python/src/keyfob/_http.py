@@ -80,7 +80,7 @@ class Origin:
 class Connection(asyncio.Protocol):
     """One connection, with at most one request at a time.
 
-    It is reusable only after one complete answer with no byte left over. Whatever else happens (a deadline, a
+    It is reusable only after one complete answer with no byte left over. Every other case (a deadline, a
     cancellation, an answer that is not understood) closes it, so that no answer reaches another request.
     """
 

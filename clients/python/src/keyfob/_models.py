@@ -101,7 +101,7 @@ class Session:
     idle_expires_at: datetime
     """When the session expires without further activity."""
     expires_at: datetime
-    """When the session expires whatever happens."""
+    """When the session expires, also with activity."""
     claims: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What tokens and introspection contain; visible to other services."""
     opened_by: str | None = None

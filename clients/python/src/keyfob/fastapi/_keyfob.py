@@ -224,7 +224,7 @@ class Keyfob(Client):
     ) -> Session:
         """Opens a session for a subject whom the application has authenticated, and sets its cookie.
 
-        The cookie goes out with whatever is answered. A session that the browser already had is ended. A
+        The cookie is on every answer of this request. A session that the browser already had is ended. A
         POST from another site, which could sign a visitor in as another user, is refused (403). The GET that
         an identity provider redirects to is not: there `state` protects the visitor.
 

@@ -1,4 +1,4 @@
-"""The ASGI middleware: cookies on whatever is answered, and WebSockets that end with their session."""
+"""The ASGI middleware: cookies on every kind of answer, and WebSockets that end with their session."""
 
 from __future__ import annotations
 
