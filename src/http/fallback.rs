@@ -86,11 +86,12 @@ mod tests {
     use poem::endpoint::make_sync;
 
     use super::*;
+    use crate::http::access::Access;
     use crate::http::routes::Routes;
 
     #[test]
     fn an_unknown_route_and_a_wrong_method_have_the_shape_of_their_surface_c_13() {
-        let mut routes = Routes::of(());
+        let mut routes = Routes::of((), |_, _| Access::Public);
         routes.add("/oauth2/token", Method::POST, make_sync(|_| ()));
         let answer =
             |surface, path| no_operation(routes.find(&Method::PUT, path).route, surface, &Method::PUT);

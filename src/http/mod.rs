@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
-use poem::http::Method;
 use poem_openapi::OpenApiService;
 
 use crate::domain::client::Permission;
 use crate::domain::gate::NamedGate;
 use crate::engine::Engine;
-use crate::http::request::head_check::{ClientCheck, head_check};
+use crate::http::access::Access;
+use crate::http::request::head_check::head_check;
 use crate::store::Store;
 
+pub mod access;
 pub(crate) mod api;
 pub(crate) mod document;
 pub(crate) mod fallback;
@@ -25,20 +26,7 @@ pub mod routes;
 pub(crate) mod surface;
 pub mod wire;
 
-/// Who may use a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Any client, without credentials.
-    Public,
-    /// A registered client; it authenticates with its secret, or by its name if it is public.
-    Client,
-    /// A person, by session cookie or token.
-    Person,
-    /// A client with this permission, or with `admin`.
-    Permission(Permission),
-}
-
-/// Every route: method, path, and who may use it. The endpoints are in `api/`; tests compare both.
+/// Every route: method, path, and who may use it. The endpoints are in `api/`; tests send requests to each.
 #[rustfmt::skip]
 pub const ROUTES: &[(&str, &str, Access)] = {
     use Access::{Client, Permission as Needs, Person, Public};
@@ -98,16 +86,6 @@ pub const ROUTES: &[(&str, &str, Access)] = {
     ]
 };
 
-/// How a client is authenticated on a route; `None` where none is.
-fn client_authentication(method: &Method, route: &str) -> Option<ClientCheck> {
-    let (.., access) = ROUTES.iter().find(|(m, template, _)| *template == route && *m == method.as_str())?;
-    match access {
-        Access::Public | Access::Person => None,
-        Access::Client => Some(ClientCheck::Identity),
-        Access::Permission(_) => Some(ClientCheck::Proof),
-    }
-}
-
 /// The routes of `engine`, with everything that stands in front of them.
 pub fn wire<S: Store>(
     engine: &Arc<Engine<S>>,
@@ -156,9 +134,13 @@ pub fn wire<S: Store>(
     let service = OpenApiService::new(api(), "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules.issuer, &cookie.name);
     let ids = request::request_id::RequestIds::new(u32::from_le_bytes(engine.clock.random()));
-    let mut wire = wire::Service::new(routes::Routes::of(api()), document, origins.clone(), limits);
+    let routes = routes::Routes::of(api(), |method, path| {
+        let route = ROUTES.iter().find(|route| (route.0, route.1) == (method.as_str(), path));
+        route.expect("a test compares the endpoints with the list").2
+    });
+    let mut wire = wire::Service::new(routes, document, origins.clone(), limits);
     wire.request_ids = ids;
-    wire.head_check = Some(head_check(engine.clone(), client_authentication));
+    wire.head_check = Some(head_check(engine.clone()));
     metrics.watch(wire.routes().counters());
     wire
 }

@@ -8,6 +8,7 @@ use poem::http::Method;
 use poem::{Endpoint, EndpointExt, IntoResponse, Request};
 use poem_openapi::OpenApi;
 
+use crate::http::access::Access;
 use crate::http::metrics::requests::{OTHER, RequestCounters};
 use crate::http::request::parameters::PathParameters;
 use crate::http::request::query::QueryRules;
@@ -36,6 +37,7 @@ pub struct Route {
 pub struct Operation {
     /// The method; GET answers HEAD too.
     pub method: Method,
+    pub access: Access,
     /// What the query may contain.
     pub query: QueryRules,
     pub endpoint: BoxEndpoint<'static>,
@@ -56,8 +58,8 @@ pub struct RouteMatch<'r> {
 }
 
 impl Routes {
-    /// The routes that the attributes of `api` describe.
-    pub fn of<T: OpenApi>(api: T) -> Self {
+    /// The routes that the attributes of `api` describe, with the access to each method and path.
+    pub fn of<T: OpenApi>(api: T, access: impl Fn(&Method, &str) -> Access) -> Self {
         let mut endpoints = Endpoints::new();
         api.add_routes(&mut endpoints);
         let unknown = Arc::new(RequestCounters::new(OTHER, OTHER));
@@ -70,13 +72,14 @@ impl Routes {
                 let endpoint =
                     if path.path.contains('{') { with_parameters(&path.path, endpoint) } else { endpoint };
                 let query = QueryRules::of(&path.path, &operation);
-                routes.add_operation(&path.path, operation.method, query, endpoint);
+                let access = access(&operation.method, &path.path);
+                routes.add_operation(&path.path, operation.method, access, query, endpoint);
             }
         }
         routes
     }
 
-    /// Adds a route that the document does not have.
+    /// Adds a route that the document does not have. If it authenticates callers, its endpoint does.
     pub fn add<E: Endpoint<Output: IntoResponse> + 'static>(
         &mut self,
         template: &str,
@@ -84,13 +87,14 @@ impl Routes {
         endpoint: E,
     ) {
         let endpoint = endpoint.map_to_response().boxed();
-        self.add_operation(template, method, QueryRules::default(), endpoint);
+        self.add_operation(template, method, Access::Public, QueryRules::default(), endpoint);
     }
 
     fn add_operation(
         &mut self,
         template: &str,
         method: Method,
+        access: Access,
         query: QueryRules,
         endpoint: BoxEndpoint<'static>,
     ) {
@@ -103,7 +107,7 @@ impl Routes {
             self.templates.last_mut().expect("it was just added")
         };
         let counters = Arc::new(RequestCounters::new(template, method.as_str()));
-        route.operations.push(Operation { method, query, endpoint, counters });
+        route.operations.push(Operation { method, access, query, endpoint, counters });
     }
 
     /// The route of a request.
@@ -249,7 +253,7 @@ mod tests {
     }
 
     fn routes() -> Routes {
-        let mut routes = Routes::of(Keys);
+        let mut routes = Routes::of(Keys, |_, _| Access::Public);
         routes.add("/docs", Method::GET, make_sync(|_| "docs"));
         routes
     }

@@ -196,7 +196,7 @@ impl Service {
                 return read.map_err(unacceptable);
             }
             let rejection = match (&self.head_check, operation) {
-                (Some(check), Some(operation)) => check(request, operation.route()).await,
+                (Some(check), Some(operation)) => check(request, operation.access).await,
                 _ => None,
             };
             let Some(rejection) = rejection else {
@@ -293,6 +293,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::domain::refusal::{Refusal, Refused};
+    use crate::http::access::Access;
     use crate::http::net::channel::Channel;
     use crate::http::request::credentials::{Authorization, BasicFormOrBearer, BasicOrBearer, merge};
     use crate::http::request::form::{Form, FromForm, OAuthForm};
@@ -391,7 +392,12 @@ pub(crate) mod tests {
             parameters_max: 4,
             request_timeout: Duration::from_secs(30),
         };
-        Service::new(Routes::of(Demo), document, Origins::new("http://127.0.0.1:8080", &[]), limits)
+        Service::new(
+            Routes::of(Demo, |_, _| Access::Public),
+            document,
+            Origins::new("http://127.0.0.1:8080", &[]),
+            limits,
+        )
     }
 
     fn request(method: Method, path: &str) -> poem::RequestBuilder {

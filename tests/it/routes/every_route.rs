@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use http::Method;
 use keyfob::domain::client::Permission;
+use keyfob::http::ROUTES;
+use keyfob::http::access::Access;
 use keyfob::http::request::admission::AdmissionRequest;
-use keyfob::http::{Access, ROUTES};
 use serde_json::json;
 
-use crate::harness::server::{Auth, Server, text};
+use crate::harness::server::{Auth, Client, Server, text};
 
 /// Every path of the document, with a value for each parameter, and its methods.
 fn routes(server: &Server) -> Vec<(String, Vec<String>)> {
@@ -36,7 +37,7 @@ async fn the_routes_that_are_listed_are_those_that_are_served() {
 
 #[tokio::test]
 async fn a_route_admits_the_callers_that_are_listed_and_no_others() {
-    let server = Server::start().await;
+    let server = Server::with(&[("limits.failed_auth_per_minute", "1000")]).await;
     let all = ["sessions", "introspect", "introspect:any", "events", "metrics", "admin"];
     for (number, (method, path, access)) in ROUTES.iter().enumerate() {
         let path = path.replace(['{', '}'], "");
@@ -52,8 +53,10 @@ async fn a_route_admits_the_callers_that_are_listed_and_no_others() {
         };
         let client = async |name: &str, permissions: &[&str]| {
             let id = format!("{name}-{number}");
-            server.client(json!({"client_id": id, "permissions": permissions})).await
+            let grants = ["client_credentials"];
+            server.client(json!({"client_id": id, "permissions": permissions, "grants": grants})).await
         };
+        let impostor = Client { id: server.admin.id.clone(), secret: "wrong".into() };
         let is_admitted = |status: u16| status != 401 && status != 403;
         let shown = format!("{method} {path}");
         match access {
@@ -62,6 +65,7 @@ async fn a_route_admits_the_callers_that_are_listed_and_no_others() {
                 let client = client("plain", &[]).await;
                 assert!(is_admitted(status(Auth::Basic(&client)).await), "{shown}");
                 assert_eq!(status(Auth::None).await, 401, "{shown}");
+                assert_eq!(status(Auth::Basic(&impostor)).await, 401, "{shown}");
             }
             Access::Person => {
                 assert_eq!(status(Auth::None).await, 401, "{shown}");
@@ -81,7 +85,12 @@ async fn a_route_admits_the_callers_that_are_listed_and_no_others() {
                 let without = client("without", &others.collect::<Vec<_>>()).await;
                 assert!(is_admitted(status(Auth::Basic(&with)).await), "{shown}");
                 assert_eq!(status(Auth::Basic(&without)).await, 403, "{shown}");
+                let own = server.own_token(&without).await;
+                // RFC 7662 §2.3: at introspection a bearer without the permission is 401.
+                let rejected = if path.starts_with("/oauth2/") { 401 } else { 403 };
+                assert_eq!(status(Auth::Bearer(&own)).await, rejected, "{shown}");
                 assert_eq!(status(Auth::None).await, 401, "{shown}");
+                assert_eq!(status(Auth::Basic(&impostor)).await, 401, "{shown}");
             }
         }
     }
