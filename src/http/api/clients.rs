@@ -15,7 +15,7 @@ use crate::http::document::Tag;
 use crate::http::request::{
     Authorization, BasicOrBearer, JsonBody, PageSize, Parsed, Path, Query, page_default,
 };
-use crate::http::response::{Created, Json, NoContent, Problem};
+use crate::http::response::{Created, Json, NoContent, Problem, ProblemOr};
 use crate::store::Store;
 
 /// Clients.
@@ -50,10 +50,10 @@ impl<S: Store> ClientsApi<S> {
         &self,
         authorization: Authorization<BasicOrBearer>,
         body: JsonBody<ClientSettings>,
-    ) -> Result<Created<RegisteredClient>, Problem> {
+    ) -> Result<Created<RegisteredClient>, ProblemOr<409>> {
         let caller = authorization.caller(&self.0).await?;
         let mut settings = body.read()?;
-        let malformed = |_| Problem::from(Refused::invalid("client_id", ClientId::EXPECTED));
+        let malformed = |_| Refused::invalid("client_id", ClientId::EXPECTED);
         let id = settings
             .client_id
             .take()
@@ -109,15 +109,13 @@ impl<S: Store> ClientsApi<S> {
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
         body: JsonBody<ClientSettings>,
-    ) -> Result<Json<RegisteredClient>, Problem> {
+    ) -> Result<Json<RegisteredClient>, ProblemOr<409>> {
         let caller = authorization.caller(&self.0).await?;
         let id = id.named("client")?.0;
         let settings = body.read()?;
         if settings.client_id.as_ref().is_some_and(|other| other.0 != id) {
-            return Err(Problem::invalid(
-                "client_id",
-                "client_id cannot be changed: delete the client and register another",
-            ));
+            let why = "client_id cannot be changed: delete the client and register another";
+            return Err(Problem::invalid("client_id", why).into());
         }
         let changed = self.0.change_client(&caller, id, settings.into()).await?;
         Ok(Json(RegisteredClient::new(&changed, None)))
@@ -133,7 +131,7 @@ impl<S: Store> ClientsApi<S> {
         authorization: Authorization<BasicOrBearer>,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
-    ) -> Result<NoContent, Problem> {
+    ) -> Result<NoContent, ProblemOr<409>> {
         let caller = authorization.caller(&self.0).await?;
         self.0.delete_client(&caller, id.named("client")?.0).await?;
         Ok(NoContent::Done)
@@ -155,7 +153,7 @@ impl<S: Store> ClientsApi<S> {
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
         body: JsonBody<SecretRotation>,
-    ) -> Result<Json<RegisteredClient>, Problem> {
+    ) -> Result<Json<RegisteredClient>, ProblemOr<409>> {
         let caller = authorization.caller(&self.0).await?;
         let keep = body.read()?.keep_old_for.map_or(Duration::ZERO, |parsed| parsed.0);
         Ok(Json(with_secret(self.0.rotate_secret(&caller, id.named("client")?.0, keep).await?)))

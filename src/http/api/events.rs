@@ -16,7 +16,7 @@ use crate::http::document::Tag;
 use crate::http::request::{
     Authorization, BasicOrBearer, DateTime, PageSize, Parsed, Query, Whole, page_default,
 };
-use crate::http::response::{Json, Problem};
+use crate::http::response::{Json, ProblemOr};
 use crate::store::Store;
 
 /// Events.
@@ -92,7 +92,7 @@ impl<S: Store> EventsApi<S> {
         /// there is no wait.
         #[oai(default = "no_wait")]
         wait: Query<Whole<0, 60>>,
-    ) -> Result<Json<EventPage>, Problem> {
+    ) -> Result<Json<EventPage>, ProblemOr<410>> {
         let caller = authorization.caller(&self.engine).await?;
         let (after, limit) = (after.read()?.map(|parsed| parsed.0), limit.read()?.size());
         let wait = Duration::from_secs(wait.read()?.0).min(self.request_timeout.mul_f32(0.9));

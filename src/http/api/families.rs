@@ -13,7 +13,7 @@ use crate::http::document::Tag;
 use crate::http::request::{
     Audience, Authorization, BasicOrBearer, OptionalJsonBody, Parsed, Path, Text, Whole,
 };
-use crate::http::response::{Json, NoContent, Problem};
+use crate::http::response::{Json, NoContent, Problem, ProblemOr};
 use crate::store::Store;
 
 /// Families.
@@ -75,7 +75,7 @@ impl<S: Store> FamiliesApi<S> {
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
         body: OptionalJsonBody<OpenFamilyBody>,
-    ) -> Result<OpenFamilyResponse, Problem> {
+    ) -> Result<OpenFamilyResponse, ProblemOr<409>> {
         let caller = authorization.caller(&self.0).await?;
         let OpenFamilyBody { client_id, scope, audience } = body.read()?;
         let request = OpenFamily {

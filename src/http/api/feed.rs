@@ -16,7 +16,7 @@ use crate::http::document::Tag;
 use crate::http::request::{
     Authorization, BasicOrBearer, DateTime, PageSize, Parsed, Query, WHOLE_MAX, Whole, page_default,
 };
-use crate::http::response::{Json, Problem};
+use crate::http::response::{Json, Problem, ProblemOr};
 use crate::store::Store;
 
 /// The feed.
@@ -85,13 +85,15 @@ impl<S: Store> FeedApi<S> {
         /// request_timeout`. If none comes, the answer has no items.
         #[oai(default = "no_wait")]
         wait: Query<Whole<0, 60>>,
-    ) -> Result<Json<FeedPage>, Problem> {
+    ) -> Result<Json<FeedPage>, ProblemOr<410>> {
         let caller = authorization.caller(&self.engine).await?;
         let start = match (after.read()?, since.read()?) {
             (None, None) => FeedStart::Head,
             (Some(after), None) => FeedStart::After(after.0),
             (None, Some(since)) => FeedStart::Since(Duration::from_secs(since.0)),
-            (Some(_), Some(_)) => return Err(Problem::invalid("since", "give after or since, not both")),
+            (Some(_), Some(_)) => {
+                return Err(Problem::invalid("since", "give after or since, not both").into());
+            }
         };
         let wait = Duration::from_secs(wait.read()?.0).min(self.request_timeout.mul_f32(0.9));
         let feed = self.engine.feed(&caller, start, limit.read()?.size(), wait).await?;

@@ -12,7 +12,7 @@ use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::request::{Authorization, BasicOrBearer, DateTime, Parsed, Path, Query};
-use crate::http::response::{Json, NoContent, Problem};
+use crate::http::response::{Json, NoContent, Problem, ProblemOr};
 use crate::store::Store;
 use crate::token::paserk;
 
@@ -80,7 +80,7 @@ impl<S: Store> KeysApi<S> {
         /// Rotates even if cached copies of the JWKS may not have the next key yet.
         #[oai(default)]
         force: Query<bool>,
-    ) -> Result<Json<Rotated>, Problem> {
+    ) -> Result<Json<Rotated>, ProblemOr<409>> {
         let caller = authorization.caller(&self.0).await?;
         let signing = self.0.rotate_keys(&caller, force.read()?).await?;
         let kid = |algorithm| signing.iter().find(|id| id.algorithm() == algorithm).map(ToString::to_string);

@@ -25,7 +25,7 @@ use crate::http::request::{
     OptionalJsonBody, PageSize, Parsed, Path, Query, SealedCursor, ShortText, Text, True, Versions,
     page_default,
 };
-use crate::http::response::{Created, Json, NoContent, Problem};
+use crate::http::response::{Created, Json, NoContent, Problem, ProblemOr};
 use crate::store::{Store, StoreError};
 
 /// Sessions.
@@ -169,7 +169,7 @@ impl<S: Store> SessionsApi<S> {
         #[oai(name = "Idempotency-Key")]
         key: Header<Option<Parsed<OpeningKey>>>,
         body: JsonBody<OpenSessionBody>,
-    ) -> Result<Created<OpenedBody>, Problem> {
+    ) -> Result<Created<OpenedBody>, ProblemOr<409>> {
         let caller = authorization.caller(&self.engine).await?;
         let request = Hash(body.digest());
         let repeat = key.read_as("Idempotency-Key")?.map(|key| RepeatKey { key: key.0, request });
@@ -280,7 +280,7 @@ impl<S: Store> SessionsApi<S> {
         #[oai(name = "If-Match")]
         if_match: Header<Option<Parsed<Versions>>>,
         body: JsonBody<ChangeSessionBody>,
-    ) -> Result<Json<SessionObject>, Problem> {
+    ) -> Result<Json<SessionObject>, ProblemOr<409>> {
         let caller = authorization.caller(&self.engine).await?;
         let change = ChangeSession {
             if_version: if_match.read()?.and_then(|versions| versions.0.0),
@@ -309,7 +309,7 @@ impl<S: Store> SessionsApi<S> {
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
         body: OptionalJsonBody<RenewSessionBody>,
-    ) -> Result<Json<OpenedBody>, Problem> {
+    ) -> Result<Json<OpenedBody>, ProblemOr<409>> {
         let caller = authorization.caller(&self.engine).await?;
         let RenewSessionBody { acr, amr, auth_time } = body.read()?;
         let request = RenewSession {

@@ -15,7 +15,7 @@ use poem_openapi::types::Type;
 use serde::Serialize;
 
 pub use self::oauth::OAuthError;
-pub use self::problem::Problem;
+pub use self::problem::{Problem, ProblemOr};
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine;
 use crate::http::surface::Surface;
@@ -55,7 +55,7 @@ pub trait ErrorBody: Type + Serialize + Sized {
     /// Where it is answered.
     const SURFACE: Surface;
     const MEDIA_TYPE: &'static str;
-    /// The statuses that the document lists.
+    /// The statuses that the document lists for each operation where they can occur.
     const STATUSES: &'static [(u16, &'static str)];
 
     fn of(error: ErrorAnswer<Self>) -> Self;
@@ -214,30 +214,27 @@ impl<B: ErrorBody> IntoResponse for ErrorAnswer<B> {
     }
 }
 
+/// The entry in the document of an error with this status.
+fn described<B: ErrorBody>((status, description): &(u16, &'static str)) -> MetaResponse {
+    let one_header = |name: &str, description: &str, schema| MetaHeader {
+        name: name.to_owned(),
+        description: Some(description.to_owned()),
+        required: true,
+        deprecated: false,
+        schema,
+    };
+    let headers = match status {
+        401 => vec![one_header("WWW-Authenticate", "The schemes that are accepted", String::schema_ref())],
+        429 | 503 => vec![one_header("Retry-After", "Seconds to wait", u32::schema_ref())],
+        _ => vec![],
+    };
+    let content = vec![MetaMediaType { content_type: B::MEDIA_TYPE, schema: B::schema_ref() }];
+    MetaResponse { description, status: Some(*status), status_range: None, content, headers }
+}
+
 impl<B: ErrorBody> ApiResponse for ErrorAnswer<B> {
     fn meta() -> MetaResponses {
-        let one_header = |name: &str, description: &str, schema| MetaHeader {
-            name: name.to_owned(),
-            description: Some(description.to_owned()),
-            required: true,
-            deprecated: false,
-            schema,
-        };
-        let headers = |status| match status {
-            401 => {
-                vec![one_header("WWW-Authenticate", "The schemes that are accepted", String::schema_ref())]
-            }
-            429 | 503 => vec![one_header("Retry-After", "Seconds to wait", u32::schema_ref())],
-            _ => vec![],
-        };
-        let response = |(status, description): &(u16, &'static str)| MetaResponse {
-            description,
-            status: Some(*status),
-            status_range: None,
-            content: vec![MetaMediaType { content_type: B::MEDIA_TYPE, schema: B::schema_ref() }],
-            headers: headers(*status),
-        };
-        MetaResponses { responses: B::STATUSES.iter().map(response).collect() }
+        MetaResponses { responses: B::STATUSES.iter().map(described::<B>).collect() }
     }
 
     fn register(registry: &mut Registry) {

@@ -6,4 +6,4 @@ pub(crate) mod headers;
 pub(crate) mod stream;
 
 pub(crate) use self::answer::{Created, Json, NoContent};
-pub(crate) use self::error::{OAuthError, PROBLEM_JSON, Problem, json_response};
+pub(crate) use self::error::{OAuthError, PROBLEM_JSON, Problem, ProblemOr, json_response};

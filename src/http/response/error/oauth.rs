@@ -17,7 +17,7 @@ pub type OAuthError = ErrorAnswer<OAuthErrorBody>;
 pub struct OAuthErrorBody {
     /// The code, for a program.
     error: String,
-    /// The sentence, for people.
+    /// What is wrong, for people.
     error_description: String,
 }
 
@@ -42,11 +42,11 @@ impl ErrorBody for OAuthErrorBody {
     const STATUSES: &'static [(u16, &'static str)] = &[
         (400, "The request is not valid, or the grant is invalid"),
         (401, "No client authentication, or it failed"),
-        (403, "The client may not use this endpoint"),
+        (403, "Not authorized"),
         (408, "The request did not arrive in time"),
         (413, "The body is larger than the limit"),
         (429, "Too many failed attempts"),
-        (500, "A bug"),
+        (500, "Internal error; see the server log for this request id"),
         (503, "The store cannot answer; nothing is known about the token"),
     ];
 

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use poem::http::{HeaderValue, StatusCode};
-use poem_openapi::Object;
+use poem_openapi::registry::{MetaResponses, Registry};
+use poem_openapi::{ApiResponse, Object};
 use serde::Serialize;
 use serde_with_macros::skip_serializing_none;
 
-use super::{ErrorAnswer, ErrorBody, PROBLEM_JSON, named};
+use super::{ErrorAnswer, ErrorBody, PROBLEM_JSON, described, named};
 use crate::http::surface::Surface;
 
 /// An error at `/v1/*` (RFC 9457). Its `type` is `about:blank`: the status gives the kind, `detail` and
@@ -30,6 +31,16 @@ pub struct ProblemBody {
     /// The field of the request that it is about.
     field: Option<String>,
 }
+
+/// The statuses that only some operations have: those that answer with [`ProblemOr`].
+const DECLARED: [(u16, &str); 2] = [
+    (409, "In conflict with what is stored; `detail` says with what"),
+    (410, "The position is no longer in the event log"),
+];
+
+/// A problem of an operation that can also have the status `S`, one of [`DECLARED`].
+#[derive(Debug)]
+pub struct ProblemOr<const S: u16>(Problem);
 
 impl Problem {
     /// What is wrong, and what would be right.
@@ -67,16 +78,14 @@ impl ErrorBody for ProblemBody {
     const STATUSES: &'static [(u16, &'static str)] = &[
         (400, "The request is not valid; `field` names what is wrong"),
         (401, "Not authenticated"),
-        (403, "The caller may not do this"),
-        (404, "There is no such thing, or it is not the caller's to see"),
+        (403, "Not authorized"),
+        (404, "Not found, or not visible to the caller"),
         (408, "The request did not arrive in time"),
-        (409, "It exists already, is kept by the configuration file, or there is no room"),
-        (410, "It was there and has been forgotten"),
-        (412, "`If-Match` named another version"),
+        (412, "`If-Match` names another version"),
         (413, "The body is larger than the limit"),
         (415, "The body is not JSON"),
         (429, "Too many failed attempts"),
-        (500, "A bug"),
+        (500, "Internal error; see the server log for this request id"),
         (503, "The store cannot answer"),
     ];
 
@@ -88,5 +97,29 @@ impl ErrorBody for ProblemBody {
             detail: error.detail.into_owned(),
             field: error.field.map(Cow::into_owned),
         }
+    }
+}
+
+impl<E: Into<Problem>, const S: u16> From<E> for ProblemOr<S> {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl<const S: u16> From<ProblemOr<S>> for poem::Error {
+    fn from(error: ProblemOr<S>) -> Self {
+        error.0.into()
+    }
+}
+
+impl<const S: u16> ApiResponse for ProblemOr<S> {
+    fn meta() -> MetaResponses {
+        let declared = DECLARED.iter().filter(|(status, _)| *status == S);
+        let all = ProblemBody::STATUSES.iter().chain(declared);
+        MetaResponses { responses: all.map(described::<ProblemBody>).collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        Problem::register(registry);
     }
 }
