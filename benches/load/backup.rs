@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::machine::Table;
-use crate::server::{BINARY, Server};
+use crate::server::{Server, binary};
 use crate::store::{Filled, database};
 
 /// Fills the rows.
@@ -43,7 +43,7 @@ pub fn measure(filled: &Filled, table: &mut Table) {
 fn run(directory: &Path, arguments: &[&str]) -> (f64, u64) {
     let begun = Instant::now();
     let mut child =
-        Command::new(BINARY).args(arguments).current_dir(directory).spawn().expect("the binary is built");
+        Command::new(binary()).args(arguments).current_dir(directory).spawn().expect("the binary is built");
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while child.try_wait().expect("it is ours").is_none() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
 
-use crate::bare::Bare;
+use crate::bare::Counterpart;
 use crate::machine::{Table, median, own_cpu_time};
 use crate::redis::{Get, Put, Redis};
 use crate::server::Server;
@@ -78,8 +78,9 @@ pub fn measure(filled: &Filled, table: &mut Table) {
     for (name, token) in kinds {
         let questions = questions(known, token);
         let answer_file = place.path().join("answer");
-        std::fs::write(&answer_file, answer_to(&server, &questions[0])).expect("the directory is ours");
-        let bare = Bare::start(&answer_file);
+        let answer = answer_to(&server, &questions[0]);
+        std::fs::write(&answer_file, http(&answer).expect("it is whole").1).expect("the directory is ours");
+        let bare = Counterpart::start("bare", &[&answer_file]);
         let ask = |pid, port, count| run(pid, port, Introspect::talks(questions.clone()), count);
         ask(server.pid(), server.port, 2 * KNOWN);
         ask(bare.pid(), bare.port, 2 * KNOWN);
@@ -176,12 +177,13 @@ fn verification() -> Duration {
     (own_cpu_time() - before) / COUNT
 }
 
-/// The body of the answer.
-fn answer_to(server: &Server, question: &[u8]) -> Vec<u8> {
+/// The answer to one question. It is small, so it comes in one piece.
+pub fn answer_to(server: &Server, question: &[u8]) -> Vec<u8> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
     stream.write_all(question).expect("it reads");
     let mut answer = vec![0; 16 * 1024];
     let read = stream.read(&mut answer).expect("it answers");
-    http(&answer[..read]).expect("a small answer comes in one piece").1.to_vec()
+    answer.truncate(read);
+    answer
 }

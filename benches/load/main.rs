@@ -6,10 +6,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "who measures time has to read it")]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod backup;
 mod bare;
+mod floor;
 mod growth;
 mod history;
 mod introspection;
@@ -33,12 +35,15 @@ struct Plan {
     sessions: usize,
     grown: usize,
     history: usize,
+    /// Instead of the release build of this tree.
+    binary: Option<PathBuf>,
     parts: Vec<String>,
 }
 
 impl Plan {
     fn read(mut arguments: impl Iterator<Item = String>) -> Self {
-        let mut plan = Self { sessions: 100_000, grown: 20_000, history: 10_000, parts: vec![] };
+        let mut plan =
+            Self { sessions: 100_000, grown: 20_000, history: 10_000, binary: None, parts: vec![] };
         while let Some(argument) = arguments.next() {
             let mut number =
                 || arguments.next().and_then(|text| text.parse().ok()).expect("a number follows");
@@ -47,6 +52,7 @@ impl Plan {
                 "--sessions" => plan.sessions = number(),
                 "--grown" => plan.grown = number(),
                 "--history" => plan.history = number(),
+                "--binary" => plan.binary = arguments.next().map(PathBuf::from),
                 part => plan.parts.push(part.to_owned()),
             }
         }
@@ -59,17 +65,19 @@ impl Plan {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1).peekable();
-    if arguments.peek().is_some_and(|first| first == "bare") {
-        return bare::serve(&arguments.nth(1).expect("a port"), &arguments.next().expect("a file"));
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["bare", port, answer] => return bare::serve(port, answer),
+        ["floor", port, answer, log] => return floor::serve(port, answer, log),
+        _ => {}
     }
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("nothing is measured in a test run: cargo bench --bench load");
         return ExitCode::SUCCESS;
     }
-    let plan = Plan::read(arguments);
+    let plan = Plan::read(arguments.into_iter());
     if ["start", "introspection", "rotation", "backup"].iter().any(|part| plan.has(part)) {
-        server::build();
+        server::choose(plan.binary.clone());
     }
     let mut table = Table::new();
     machine::describe(plan.sessions);

@@ -2,23 +2,30 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::machine::on_server_core;
 
-/// The binary that is measured: as it is released, nothing left out.
-pub const BINARY: &str = env!("CARGO_BIN_EXE_keyfob");
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
 
-/// Builds it once more: what `cargo bench` puts there has the features that only the tests ask of the
-/// dependencies.
-pub fn build() {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--bin", "keyfob"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(status.expect("cargo runs").success(), "the binary does not build");
+/// Sets the binary that is measured: the given one, or else the release build, with all its features. It is
+/// built once more, because the tests ask features of the dependencies that the release does not have.
+pub fn choose(binary: Option<PathBuf>) {
+    let built = || {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--release", "--bin", "keyfob"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        assert!(build.status().expect("cargo runs").success(), "the binary does not build");
+        Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release/keyfob")
+    };
+    BINARY.set(binary.unwrap_or_else(built)).expect("it is chosen once");
+}
+
+/// The binary that is measured.
+pub fn binary() -> &'static Path {
+    BINARY.get().expect("it was chosen at the start")
 }
 
 /// Settings of every run: tokens that outlive it, and idle connections that do too. All else is as it comes.
@@ -38,7 +45,7 @@ impl Server {
         std::fs::write(directory.join("config.toml"), CONFIG).expect("the directory is ours");
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command
             .args(["serve", "--listen", &address, "--issuer", ISSUER])
             .current_dir(directory)

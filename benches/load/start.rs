@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::ROUNDS;
 use crate::machine::{Table, median, resident_mib};
-use crate::server::{BINARY, Server};
+use crate::server::{Server, binary};
 use crate::store::{Filled, directory};
 
 /// Measures what needs no sessions.
 pub fn measure(table: &mut Table) {
-    let size = std::fs::metadata(BINARY).expect("it is built").len() as f64 / 1e6;
+    let size = std::fs::metadata(binary()).expect("it is built").len() as f64 / 1e6;
     table.row(
         "P13",
         "the binary, stripped, Swagger UI inside",
