@@ -14,6 +14,7 @@ use super::{
 use crate::domain::client::ClientKind;
 use crate::http::api::client_object::RegisteredClient;
 use crate::http::api::clients::ClientPage;
+use crate::http::api::well_known::Metadata;
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
@@ -245,11 +246,11 @@ fn show(client: &RegisteredClient, output: Output) -> Result<(), Failure> {
 
 /// The URL for `KEYFOB_URL`: the issuer of the server.
 async fn url(admin: &mut AdminClient) -> Result<String, Failure> {
-    let metadata: Value = admin.get("/.well-known/oauth-authorization-server").await?;
-    match metadata["issuer"].as_str() {
-        Some(issuer) if !issuer.ends_with(":0") => Ok(issuer.to_owned()),
-        _ => Err(Failure::refused("the port of the server is chosen when it starts: start it first")),
+    let metadata: Metadata = admin.get("/.well-known/oauth-authorization-server").await?;
+    if metadata.issuer.ends_with(":0") {
+        return Err(Failure::refused("the port of the server is chosen when it starts: start it first"));
     }
+    Ok(metadata.issuer)
 }
 
 /// A `.env` file. No value needs quotes: an origin, a client id, and base64url.
