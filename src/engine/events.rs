@@ -34,7 +34,6 @@ impl<S: Store> Engine<S> {
         limit: usize,
         wait: Duration,
     ) -> Result<Events> {
-        self.check_reached(after)?;
         if after == self.store.head() && !wait.is_zero() {
             let _ = timeout(wait, self.head_moved(after)).await;
         }
@@ -42,7 +41,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// Refuses a cursor that is not a position of this log.
-    pub(super) fn check_reached(&self, after: Position) -> Result<Position> {
+    fn check_reached(&self, after: Position) -> Result<Position> {
         let registry = self.store.registry();
         let lost = "this cursor is from a history that was lost: the store was restored from an older \
                     backup; start again without a cursor";
