@@ -111,6 +111,20 @@ names! {
     }
 }
 
+names! {
+    /// Why a caller is not authenticated; for the log and the metrics only.
+    pub enum AuthFailure {
+        /// There is no such client.
+        UnknownClient = "unknown_client",
+        /// The secret is wrong, or missing.
+        WrongSecret = "wrong_secret",
+        DisabledClient = "disabled_client",
+        Malformed = "malformed",
+        /// The bearer token is invalid.
+        BearerToken = "bearer_token",
+    }
+}
+
 impl Client {
     /// A confidential client with this secret and no rights. The store sets its incarnation.
     pub fn new(id: ClientId, secret: Option<Hash>, at: Timestamp) -> Self {
@@ -179,6 +193,58 @@ impl Client {
         }
         let why = format!("the client does not have the grant {}", grant.as_str());
         Err(Refusal::UnauthorizedClient.because(why))
+    }
+
+    /// Authenticates it by a secret, of which `hash` is `None` if it does not have the form of one.
+    ///
+    /// # Errors
+    /// The reason, for a wrong secret or a disabled client.
+    pub fn check_secret(&self, hash: Option<&Hash>, now: Timestamp) -> Result<(), AuthFailure> {
+        self.check_enabled()?;
+        let is_known = hash.is_some_and(|hash| self.knows_secret(hash, now));
+        is_known.then_some(()).ok_or(AuthFailure::WrongSecret)
+    }
+
+    /// Authenticates it by its name alone.
+    ///
+    /// # Errors
+    /// The reason, for a client that is not public or is disabled.
+    pub fn check_name(&self) -> Result<(), AuthFailure> {
+        self.check_enabled()?;
+        (self.kind == ClientKind::Public).then_some(()).ok_or(AuthFailure::WrongSecret)
+    }
+
+    /// Refuses a disabled client: it is not authenticated, and its tokens are invalid.
+    ///
+    /// # Errors
+    /// `DisabledClient`.
+    pub fn check_enabled(&self) -> Result<(), AuthFailure> {
+        if self.disabled { Err(AuthFailure::DisabledClient) } else { Ok(()) }
+    }
+
+    /// Refuses to issue something to a disabled client. `name` starts the sentence.
+    ///
+    /// # Errors
+    /// `refusal`.
+    pub fn check_issue(&self, refusal: Refusal, name: &str) -> Result<(), Refused> {
+        let why = || format!("{name} is disabled: nothing is issued to it until it is enabled again");
+        self.check_enabled().map_err(|_| refusal.because(why()))
+    }
+
+    /// Refuses to declare it in the configuration file, if it was registered through the API. A client that
+    /// was declared before is disabled.
+    ///
+    /// # Errors
+    /// `Conflict`.
+    pub fn check_declare(&self) -> Result<(), Refused> {
+        if self.declared || self.disabled {
+            return Ok(());
+        }
+        Err(Refusal::Conflict.because(format!(
+            "[[client]] {}: a client of this name was registered through the API; delete it or choose \
+             another client_id",
+            self.id
+        )))
     }
 
     /// Whether `hash` is that of a secret valid at `now`. Compares every secret, so that the time does not
@@ -402,5 +468,37 @@ pub(crate) mod tests {
         assert!(client.knows_secret(&Hash([2; 32]), Timestamp::from_seconds(9)));
         assert!(!client.knows_secret(&Hash([2; 32]), until));
         assert!(!client.knows_secret(&Hash([3; 32]), until));
+    }
+
+    /// INT-32: the reasons are not in the answer.
+    #[test]
+    fn a_client_proves_itself_by_its_secret_or_its_name_and_not_while_disabled() {
+        let mut client = client("app");
+        let (now, known, other) = (Timestamp::from_seconds(9), Hash([1; 32]), Hash([2; 32]));
+        client.secrets = vec![ClientSecret { hash: known, until: None }];
+        assert_eq!(client.check_secret(Some(&known), now), Ok(()));
+        for wrong in [Some(&other), None] {
+            assert_eq!(client.check_secret(wrong, now), Err(AuthFailure::WrongSecret));
+        }
+        assert_eq!(client.check_name(), Err(AuthFailure::WrongSecret), "it has a secret");
+        client.disabled = true;
+        assert_eq!(client.check_secret(Some(&known), now), Err(AuthFailure::DisabledClient));
+        client.kind = ClientKind::Public;
+        assert_eq!(client.check_name(), Err(AuthFailure::DisabledClient));
+        assert_eq!(client.check_issue(Refusal::Conflict, "it").unwrap_err().refusal, Refusal::Conflict);
+        client.disabled = false;
+        assert_eq!(client.check_name(), Ok(()));
+        assert!(client.check_issue(Refusal::Conflict, "it").is_ok());
+    }
+
+    /// A declared client that is removed from the file is disabled, and can be declared again.
+    #[test]
+    fn a_client_of_the_api_is_not_declared_unless_it_is_disabled() {
+        let mut client = client("app");
+        assert_eq!(client.check_declare().unwrap_err().refusal, Refusal::Conflict);
+        client.disabled = true;
+        assert!(client.check_declare().is_ok());
+        (client.disabled, client.declared) = (false, true);
+        assert!(client.check_declare().is_ok());
     }
 }

@@ -164,6 +164,6 @@ impl Validity<'_> {
     /// The tokens of deleted and disabled clients are invalid.
     fn enabled_client(&self) -> Result<&Client, Inactive> {
         let client = self.client.ok_or(Inactive::ClientDeleted)?;
-        if client.disabled { Err(Inactive::ClientDisabled) } else { Ok(client) }
+        client.check_enabled().map(|()| client).map_err(|_| Inactive::ClientDisabled)
     }
 }

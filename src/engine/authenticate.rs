@@ -4,11 +4,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::counts::AuthFailure;
 use super::{Engine, Result, validity};
 use crate::domain::access::IssuedFor;
 use crate::domain::caller::{Caller, Granted, Needs};
-use crate::domain::client::{Client, ClientKind};
+use crate::domain::client::{AuthFailure, Client};
 use crate::domain::id::ClientId;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::RevokedToken;
@@ -84,8 +83,10 @@ impl<S: Store> Engine<S> {
             PresentedCredentials::Secret { id, secret } => {
                 Caller::Client(self.by_secret(id, secret, source)?)
             }
+            // No secret is never the right one.
             PresentedCredentials::Name(id) => {
-                return Err(self.failed(why_not(self.client_named(id).as_deref()), id, source).into());
+                let now = self.clock.now().wall;
+                Caller::Client(self.checked(id, source, |client| client.check_secret(None, now))?)
             }
             PresentedCredentials::Malformed => {
                 return Err(self.failed(AuthFailure::Malformed, "", source).into());
@@ -112,27 +113,28 @@ impl<S: Store> Engine<S> {
                 Ok(Caller::Client(self.by_secret(id, secret, source)?))
             }
             PresentedCredentials::Malformed => Err(self.failed(AuthFailure::Malformed, "", source).into()),
-            PresentedCredentials::Name(id) => match self.client_named(id) {
-                Some(client) if client.kind == ClientKind::Public && !client.disabled => {
-                    Ok(Caller::Client(client))
-                }
-                other => Err(self.failed(why_not(other.as_deref()), id, source).into()),
-            },
+            PresentedCredentials::Name(id) => {
+                Ok(Caller::Client(self.checked(id, source, Client::check_name)?))
+            }
         }
     }
 
     /// Unknown clients, wrong secrets and disabled clients get the same answer; the secret is hashed for each
     /// of them (INT-32).
     fn by_secret(&self, id: &str, secret: &str, source: Source) -> std::result::Result<Arc<Client>, Refused> {
-        let presented = hash_client_secret(secret);
-        let now = self.clock.now().wall;
-        let valid = |client: &Client| {
-            !client.disabled && presented.is_some_and(|hash| client.knows_secret(&hash, now))
-        };
-        match self.client_named(id) {
-            Some(client) if valid(&client) => Ok(client),
-            other => Err(self.failed(why_not(other.as_deref()), id, source)),
-        }
+        let (hash, now) = (hash_client_secret(secret), self.clock.now().wall);
+        self.checked(id, source, |client| client.check_secret(hash.as_ref(), now))
+    }
+
+    fn checked(
+        &self,
+        id: &str,
+        source: Source,
+        check: impl Fn(&Client) -> std::result::Result<(), AuthFailure>,
+    ) -> std::result::Result<Arc<Client>, Refused> {
+        let client = self.client_named(id).ok_or(AuthFailure::UnknownClient);
+        let checked = client.and_then(|client| check(&client).map(|()| client));
+        checked.map_err(|why| self.failed(why, id, source))
     }
 
     fn client_named(&self, id: &str) -> Option<Arc<Client>> {
@@ -174,14 +176,5 @@ impl<S: Store> Engine<S> {
             return Err(refused().into());
         }
         Ok(registry.clients.get(&token.client_id).cloned().ok_or_else(refused)?)
-    }
-}
-
-/// Why the authentication as this client failed; for the log and the metrics only.
-fn why_not(client: Option<&Client>) -> AuthFailure {
-    match client {
-        None => AuthFailure::UnknownClient,
-        Some(client) if client.disabled => AuthFailure::DisabledClient,
-        Some(_) => AuthFailure::WrongSecret,
     }
 }

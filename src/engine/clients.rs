@@ -256,14 +256,8 @@ impl<S: Store> Engine<S> {
         let declared = self.try_update_client(id, move |stored, cuts| {
             let mut wanted = Client { declared: true, ..target.clone() };
             let events = match stored {
-                Some(client) if !client.declared && !client.disabled => {
-                    return Err(Refusal::Conflict.because(format!(
-                        "[[client]] {}: a client of this name was registered through the API; delete it or \
-                         choose another client_id",
-                        client.id
-                    )));
-                }
                 Some(client) => {
+                    client.check_declare()?;
                     (wanted.created_at, wanted.updated_at) = (client.created_at, client.updated_at);
                     (wanted.incarnation, wanted.tokens_from) = (client.incarnation, client.tokens_from);
                     if *client == wanted {

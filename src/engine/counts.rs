@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::domain::access::TokenFormat;
 use crate::domain::caller::Caller;
+use crate::domain::client::AuthFailure;
 use crate::domain::id::ClientId;
 use crate::domain::names::names;
 use crate::domain::session::NotRefreshed;
@@ -100,19 +101,6 @@ impl From<NotRefreshed> for RefreshOutcome {
             | NotRefreshed::Target
             | NotRefreshed::TooManyRetries => Self::Refused,
         }
-    }
-}
-
-names! {
-    pub enum AuthFailure {
-        /// There is no such client.
-        UnknownClient = "unknown_client",
-        /// The secret is wrong, or missing.
-        WrongSecret = "wrong_secret",
-        DisabledClient = "disabled_client",
-        Malformed = "malformed",
-        /// The bearer token is invalid.
-        BearerToken = "bearer_token",
     }
 }
 

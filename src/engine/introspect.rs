@@ -72,11 +72,8 @@ impl<S: Store> Engine<S> {
         let unknown = || Refusal::NotFound.because(format!("there is no client {id:?}"));
         let client = id.parse().ok().and_then(|id: ClientId| self.store.registry().clients.get(&id).cloned());
         let client = client.ok_or_else(unknown)?;
-        if client.disabled {
-            return Err(Refusal::Conflict
-                .because(format!("the client {id} is disabled: it gets 401"))
-                .into());
-        }
+        let disabled = |_| Refusal::Conflict.because(format!("the client {id} is disabled: it gets 401"));
+        client.check_enabled().map_err(disabled)?;
         let caller = Caller::Client(client).require().map_err(|refused| {
             Refusal::Conflict.because(format!("the client {id} gets 403: {}", refused.detail))
         })?;

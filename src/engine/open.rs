@@ -163,9 +163,7 @@ impl<S: Store> Engine<S> {
                 "client_id: the caller is not authorized to open sessions for this client"
             })
         })?;
-        if client.disabled {
-            return Err(client_disabled(Refusal::Forbidden, "client_id: the client"));
-        }
+        client.check_issue(Refusal::Forbidden, "client_id: the client")?;
         Ok(client)
     }
 
@@ -178,9 +176,4 @@ impl<S: Store> Engine<S> {
 /// `caller`.
 pub(super) fn parties(caller: &Caller, client: &Client) -> Vec<Incarnation> {
     caller.incarnation().into_iter().chain([client.this_incarnation()]).collect()
-}
-
-/// Nothing is issued to a disabled client.
-pub(super) fn client_disabled(refusal: Refusal, client: &str) -> Refused {
-    refusal.because(format!("{client} is disabled: nothing is issued to it until it is enabled again"))
 }

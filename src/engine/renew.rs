@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::issue::{ForSession, Opened};
-use super::open::{client_disabled, parties};
+use super::open::parties;
 use super::{Engine, Result};
 use crate::domain::access::Authentication;
 use crate::domain::caller::{Granted, UseSessions};
@@ -43,9 +43,7 @@ impl<S: Store> Engine<S> {
         caller.check_renew(&session)?;
         let registry = self.store.registry();
         let client = registry.clients.get(&session.client_id).ok_or_else(Refused::session_not_active)?;
-        if client.disabled {
-            return Err(client_disabled(Refusal::Conflict, "the session's client").into());
-        }
+        client.check_issue(Refusal::Conflict, "the session's client")?;
         let scope = client.narrow(&session.scope, &session.audience, &self.rules.issuer)?;
         let secret = Secret::new(self.clock.random());
         let refresh_secret = client.has_grant(Grant::RefreshToken).then(|| Secret::new(self.clock.random()));

@@ -154,10 +154,15 @@ const CHECKS: &[&str] = &[
     ".end_of(",
     "has_revoked(",
     ".was(",
+    "client.disabled {",
+    "client.disabled &&",
+    "client.disabled =>",
+    "!client.disabled",
 ];
 
 /// Files outside `domain/` that may call such a check, with the reason.
 const CHECKERS: &[(&str, &str)] = &[
+    ("cli/client.rs", "prints whether a client is disabled"),
     ("engine/read.rs", "shows the state of each family"),
     ("store/redb/check.rs", "counts the active sessions of the file that it checks"),
     ("store/redb/active_counts.rs", "keeps the number of active sessions of each client"),
