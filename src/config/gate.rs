@@ -3,7 +3,7 @@
 use super::client::{existing_client_id, scopes};
 use super::format::{Format, any_text, duration, one_of};
 use super::sheet::Sheet;
-use crate::domain::gate::{Gate, IdentityHeader, NamedGate};
+use crate::domain::gate::{Gate, IdentityHeader, NamedGate, is_gate_name};
 use crate::domain::text::TEXT_BYTES_MAX;
 
 /// Reads every `[[gate]]`.
@@ -39,10 +39,7 @@ fn read_one(sheet: &mut Sheet, table: &str) -> Option<NamedGate> {
 }
 
 fn gate_name() -> Format<Box<str>> {
-    Format::text("1 to 64 letters, digits, - and _", |text| {
-        let valid = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
-        ((1..=64).contains(&text.len()) && text.bytes().all(valid)).then(|| text.into())
-    })
+    Format::text("1 to 64 letters, digits, - and _", |text| is_gate_name(text).then(|| text.into()))
 }
 
 fn acr() -> Format<Box<str>> {

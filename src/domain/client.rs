@@ -9,14 +9,19 @@ use super::id::{ClientId, Hash, Position};
 use super::names::{ADMIN_SOCKET, ENGINE, names};
 use super::refusal::{Refusal, Refused};
 use super::scope::ScopeSet;
+use super::text::TextPattern;
 use super::time::Timestamp;
 
 /// How many secrets can be valid at once: two, during a rotation.
 const SECRETS_MAX: usize = 2;
 /// The most entries of `audiences`, `serves` and `opens_for`.
 const LIST_MAX: usize = 64;
-/// The longest audience, in bytes.
-pub const AUDIENCE_BYTES_MAX: usize = 256;
+/// An audience of access tokens: 1 to 256 bytes without white space and control characters.
+pub const AUDIENCE: TextPattern = TextPattern {
+    min: 1,
+    max: 256,
+    regex: r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$",
+};
 
 /// A registered client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -342,12 +347,7 @@ impl Client {
             }
         }
         for (field, list) in [("audiences", &self.audiences), ("serves", &self.serves)] {
-            let valid = |a: &str| {
-                !a.is_empty()
-                    && a.len() <= AUDIENCE_BYTES_MAX
-                    && !a.chars().any(|c| c.is_control() || c.is_whitespace())
-            };
-            if list.len() > LIST_MAX || !list.iter().all(|a| valid(a)) {
+            if list.len() > LIST_MAX || !list.iter().all(|a| is_audience(a)) {
                 return refuse(field, "must have at most 64 entries of 1 to 256 bytes, without white space");
             }
         }
@@ -356,6 +356,12 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Whether `text` can be an audience.
+pub fn is_audience(text: &str) -> bool {
+    let is_invalid = |c: char| c.is_control() || c.is_whitespace();
+    (1..=AUDIENCE.max).contains(&text.len()) && !text.chars().any(is_invalid)
 }
 
 /// The list without repetitions, in order.

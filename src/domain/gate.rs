@@ -6,6 +6,7 @@ use super::access::Authentication;
 use super::id::ClientId;
 use super::names::names;
 use super::scope::ScopeSet;
+use super::text::TextPattern;
 use super::time::Timestamp;
 
 /// The requirements. An empty member requires nothing.
@@ -24,7 +25,7 @@ pub struct Gate {
 /// A gate of the configuration: proxies name it, and give no requirements of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedGate {
-    /// Its name in the path: letters, digits, `-` and `_`.
+    /// Its name in the path.
     pub name: Box<str>,
     pub gate: Gate,
     /// The audience that an access token must have; the issuer if absent.
@@ -53,6 +54,15 @@ pub enum Denied {
     Scope,
     /// The subject must authenticate again, or with a higher `acr`.
     StepUp,
+}
+
+/// The name of a gate.
+pub const GATE_NAME: TextPattern = TextPattern { min: 0, max: 0, regex: "^[A-Za-z0-9_-]{1,64}$" };
+
+/// Whether `text` can be the name of a gate.
+pub fn is_gate_name(text: &str) -> bool {
+    let valid = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    (1..=64).contains(&text.len()) && text.bytes().all(valid)
 }
 
 impl Gate {

@@ -11,6 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::algorithm::Algorithm;
 use super::hidden::hidden;
 use super::malformed::Malformed;
+use super::text::{TextPattern, bounded_pattern};
 use super::time::Timestamp;
 
 /// `Debug` with the type and the text of an identifier.
@@ -51,6 +52,13 @@ impl FromStr for TokenId {
 pub struct SessionId(pub [u8; 16]);
 
 impl SessionId {
+    pub const EXPECTED: &'static str = "must be the identifier of a session, a UUID in lower case";
+    pub const PATTERN: TextPattern = TextPattern {
+        min: 0,
+        max: 0,
+        regex: "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+    };
+
     /// An identifier for a session created at `at`, with `random` from the operating system.
     pub fn new(at: Timestamp, random: &[u8; 10]) -> Self {
         let millis = u64::try_from(at.millis()).unwrap_or(0);
@@ -87,6 +95,7 @@ impl ClientId {
     /// What a `client_id` must be; continues the sentence that the field's name starts.
     pub const EXPECTED: &'static str = "must have 1 to 64 characters of [A-Za-z0-9._~-], and must not be . \
                                         or .. (URL libraries remove these)";
+    pub const PATTERN: TextPattern = TextPattern { min: 1, max: 64, regex: "^[A-Za-z0-9._~-]*$" };
 
     /// A new identifier. Those that exist are parsed, and may be `.` or `..`.
     ///
@@ -105,7 +114,7 @@ impl FromStr for ClientId {
     type Err = Malformed;
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._~-".contains(&b);
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        if (1..=Self::PATTERN.max).contains(&text.len()) && text.bytes().all(allowed) {
             Ok(Self(text.into()))
         } else {
             Err(Malformed)
@@ -128,6 +137,7 @@ impl Subject {
     /// What a `subject` must be; continues the sentence that the field's name starts.
     pub const EXPECTED: &'static str = "must have 1 to 256 bytes and no control characters, and must not be \
                                         . or .. (URL libraries remove these)";
+    pub const PATTERN: TextPattern = bounded_pattern(256);
 
     /// A new subject. Those that exist are parsed, and may be `.` or `..`.
     ///
@@ -145,7 +155,7 @@ impl Subject {
 impl FromStr for Subject {
     type Err = Malformed;
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let valid = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+        let valid = (1..=Self::PATTERN.max).contains(&text.len()) && !text.chars().any(char::is_control);
         if valid { Ok(Self(text.into())) } else { Err(Malformed) }
     }
 }
@@ -156,6 +166,9 @@ impl FromStr for Subject {
 pub struct Position(pub u64);
 
 impl Position {
+    pub const EXPECTED: &'static str = "must be a cursor: the `cursor` or `head` of an earlier answer";
+    pub const PATTERN: TextPattern = TextPattern { min: 0, max: 20, regex: "^(0|[1-9][0-9]*)$" };
+
     /// The position after this one.
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -190,6 +203,11 @@ pub enum KeyId {
 const KEY_ID_PREFIX: &str = "k4.pid.";
 
 impl KeyId {
+    pub const EXPECTED: &'static str =
+        "must be the identifier of a key: a PASERK k4.pid. or a JWK thumbprint";
+    pub const PATTERN: TextPattern =
+        TextPattern { min: 0, max: 0, regex: r"^(k4\.pid\.[A-Za-z0-9_-]{44}|[A-Za-z0-9_-]{43})$" };
+
     /// The only algorithm that the key signs with.
     pub fn algorithm(&self) -> Algorithm {
         match self {

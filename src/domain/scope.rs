@@ -7,15 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use super::malformed::Malformed;
 use super::refusal::{Refusal, Refused};
+use super::text::TextPattern;
 
 /// The longest scope parameter, in bytes.
 pub const SCOPE_BYTES_MAX: usize = 2048;
+/// One name of a scope.
+pub const SCOPE_NAME: TextPattern = TextPattern { min: 1, max: SCOPE_BYTES_MAX, regex: r"^[!#-\[\]-~]*$" };
 
 /// A set of scope names: sorted, each once; its text joins them by single spaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ScopeSet(Box<str>);
 
 impl ScopeSet {
+    /// What a scope must be; continues the sentence that the field's name starts.
+    pub const EXPECTED: &'static str = "must be names joined by single spaces, at most 2048 bytes";
+    pub const PATTERN: TextPattern =
+        TextPattern { min: 0, max: SCOPE_BYTES_MAX, regex: r"^([!#-\[\]-~]+( [!#-\[\]-~]+)*)?$" };
+
     /// The names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.split(' ').filter(|name| !name.is_empty())
@@ -36,10 +44,7 @@ impl ScopeSet {
     /// # Errors
     /// `InvalidScope` if it is malformed.
     pub fn requested(text: &str) -> Result<Self, Refused> {
-        text.parse().map_err(|_| {
-            let why = format!("scope must be names joined by single spaces, at most {SCOPE_BYTES_MAX} bytes");
-            Refusal::InvalidScope.because(why)
-        })
+        text.parse().map_err(|_| Refusal::InvalidScope.because(format!("scope {}", Self::EXPECTED)))
     }
 
     /// The names that are in both sets.

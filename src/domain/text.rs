@@ -5,8 +5,23 @@ use serde_json::{Map, Value};
 
 use super::refusal::Refused;
 
+/// What a value's text looks like, for the readers of the document: its length in characters (0: not stated)
+/// and a regular expression of ECMA-262. A test compares it with what the value's parser accepts.
+#[derive(Clone, Copy, Debug)]
+pub struct TextPattern {
+    pub min: usize,
+    pub max: usize,
+    pub regex: &'static str,
+}
+
 /// The longest short text (`acr`, an entry of `amr`, `device.label`, `device.ip`, `reason`), in bytes.
 pub const TEXT_BYTES_MAX: usize = 256;
+
+/// The pattern of a [`bounded_text`].
+pub const fn bounded_pattern(bytes_max: usize) -> TextPattern {
+    TextPattern { min: 1, max: bytes_max, regex: r"^[^\u0000-\u001f\u007f-\u009f]*$" }
+}
+
 /// A short text: 1 to 256 bytes without control characters.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::malformed::Malformed;
+use super::text::TextPattern;
 
 /// An instant of wall time: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,7 +17,13 @@ pub struct Timestamp(i64);
 /// The last instant that can be written in any time zone: 9999-12-30T22:00:00Z.
 const LAST_MILLIS: i64 = 253_402_207_200_000;
 
+/// RFC 3339, §5.6.
+const INSTANT: &str =
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$";
+
 impl Timestamp {
+    pub const EXPECTED: &'static str = "must be an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"";
+    pub const PATTERN: TextPattern = TextPattern { min: 0, max: 0, regex: INSTANT };
     pub const MAX: Self = Self(LAST_MILLIS);
 
     /// The instant `millis` after 1970, clamped to what RFC 3339 can express in any time zone (1970 to the
@@ -109,6 +116,15 @@ impl FromStr for Timestamp {
         if (0..=LAST_MILLIS).contains(&millis) { Ok(Self(millis)) } else { Err(Malformed) }
     }
 }
+
+/// What a duration must be; continues the sentence that the field's name starts.
+pub const DURATION_EXPECTED: &str = "must be a duration such as \"0s\", \"30m\" or \"24h\"";
+pub const DURATION_PATTERN: TextPattern = TextPattern {
+    min: 0,
+    max: 0,
+    regex: "^(0|[0-9]+d([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?|[0-9]+h([0-9]+m)?([0-9]+s)?([0-9]+ms)?\
+            |[0-9]+m([0-9]+s)?([0-9]+ms)?|[0-9]+s([0-9]+ms)?|[0-9]+ms)$",
+};
 
 /// Reads a duration such as `90s`, `1h30m` or `14d`: whole numbers with the units `ms`, `s`, `m`, `h`, `d`,
 /// each at most once; `0` needs none.

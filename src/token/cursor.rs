@@ -6,6 +6,10 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use super::keys::Keys;
 use super::seal::Sealer;
 use crate::domain::id::SessionId;
+use crate::domain::text::TextPattern;
+
+/// A sealed cursor: 32 bytes of base64url.
+pub const SEALED_CURSOR: TextPattern = TextPattern { min: 0, max: 0, regex: "^[A-Za-z0-9_-]{43}$" };
 
 /// The cursor after the session `id`, for the caller `name`.
 pub fn seal_cursor(keys: &Keys, name: &str, id: SessionId) -> String {

@@ -9,12 +9,11 @@ use crate::domain::family::RetryWindow;
 use crate::domain::hidden::hidden;
 use crate::domain::id::{Hash, SessionId};
 use crate::domain::malformed::Malformed;
+use crate::domain::text::TextPattern;
 use crate::domain::time::Moment;
 
 /// How long after an opening a repetition gets the same answer.
 pub const REPEAT_WINDOW: Duration = Duration::from_secs(600);
-/// The longest key, in bytes.
-const KEY_BYTES_MAX: usize = 64;
 
 /// A key by which a caller can repeat an opening: visible ASCII. Its tokens depend on it, so `Debug` shows
 /// nothing.
@@ -24,6 +23,9 @@ pub struct OpeningKey(Box<str>);
 hidden!(OpeningKey);
 
 impl OpeningKey {
+    pub const EXPECTED: &'static str = "must be 1 to 64 visible ASCII characters";
+    pub const PATTERN: TextPattern = TextPattern { min: 1, max: 64, regex: "^[!-~]*$" };
+
     /// The text, for derivations.
     pub fn expose(&self) -> &str {
         &self.0
@@ -34,7 +36,8 @@ impl FromStr for OpeningKey {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let valid = (1..=KEY_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let length = 1..=Self::PATTERN.max;
+        let valid = length.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         if valid { Ok(Self(text.into())) } else { Err(Malformed) }
     }
 }

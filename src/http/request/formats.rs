@@ -1,5 +1,4 @@
-//! The format of each value of the domain: the rule is the domain's own parser; lengths and patterns say the
-//! same to the readers of the document.
+//! The format of each value in requests and answers: parser, sentence and pattern are those of its type.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,27 +6,20 @@ use std::time::Duration;
 use poem_openapi::registry::MetaSchema;
 
 use super::if_match::Versions;
+use super::query::REQUIREMENT;
 use super::types::{Described, TextFormat};
 use crate::domain::access::TokenFormat;
-use crate::domain::client::{AUDIENCE_BYTES_MAX, ClientKind, Grant, Permission};
+use crate::domain::client::{AUDIENCE, ClientKind, Grant, Permission};
 use crate::domain::end::EndReason;
 use crate::domain::event::EventKind;
+use crate::domain::gate::GATE_NAME;
 use crate::domain::id::{ClientId, KeyId, Position, SessionId, Subject};
 use crate::domain::key::KeyStatus;
-use crate::domain::scope::{SCOPE_BYTES_MAX, ScopeSet};
+use crate::domain::scope::{SCOPE_NAME, ScopeSet};
 use crate::domain::session::{OpeningKey, State, USER_AGENT_BYTES_MAX};
-use crate::domain::text::TEXT_BYTES_MAX;
-use crate::domain::time::{Timestamp, parse_duration};
-
-/// No control characters.
-const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
-/// As [`names_nothing`](super::query::names_nothing) says.
-const NAMES_SOMETHING: &str =
-    r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
-
-/// RFC 3339, §5.6.
-const INSTANT: &str =
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$";
+use crate::domain::text::{TEXT_BYTES_MAX, TextPattern, bounded_pattern};
+use crate::domain::time::{DURATION_EXPECTED, DURATION_PATTERN, Timestamp, parse_duration};
+use crate::token::cursor::SEALED_CURSOR;
 
 /// A short text: `acr`, a method of `amr`, a label, an address.
 pub enum ShortText {}
@@ -48,66 +40,63 @@ pub enum SealedCursor {}
 /// One name of a scope.
 pub enum ScopeName {}
 
-fn text(min: usize, max: usize, pattern: &str) -> MetaSchema {
+fn text(TextPattern { min, max, regex }: TextPattern) -> MetaSchema {
     MetaSchema {
         min_length: (min > 0).then_some(min),
         max_length: (max > 0).then_some(max),
-        pattern: Some(pattern.to_owned()),
+        pattern: Some(regex.to_owned()),
         ..MetaSchema::new("string")
     }
 }
 
-/// Describes texts by name, least and greatest length (0: not stated) and pattern.
+/// Describes texts by name and pattern.
 macro_rules! described {
-    ($($type:ty: $name:literal, $min:expr, $max:expr, $pattern:expr;)*) => {$(
+    ($($type:ty: $name:literal, $pattern:expr;)*) => {$(
         impl Described for $type {
             const NAME: &'static str = $name;
 
             fn schema() -> MetaSchema {
-                text($min, $max, $pattern)
+                text($pattern)
             }
         }
     )*};
 }
 
 described! {
-    SessionId: "session", 0, 0, r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
-    ClientId: "client", 1, 64, r"^[A-Za-z0-9._~-]*$";
-    Subject: "subject", 1, 256, PRINTABLE;
-    ScopeSet: "scope", 0, SCOPE_BYTES_MAX, r"^([!#-\[\]-~]+( [!#-\[\]-~]+)*)?$";
-    KeyId: "key", 0, 0, r"^(k4\.pid\.[A-Za-z0-9_-]{44}|[A-Za-z0-9_-]{43})$";
-    Position: "cursor", 0, 20, r"^(0|[1-9][0-9]*)$";
-    Duration: "duration", 0, 0,
-        "^(0|[0-9]+d([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?|[0-9]+h([0-9]+m)?([0-9]+s)?([0-9]+ms)?\
-         |[0-9]+m([0-9]+s)?([0-9]+ms)?|[0-9]+s([0-9]+ms)?|[0-9]+ms)$";
-    OpeningKey: "key", 1, 64, r"^[!-~]*$";
-    Versions: "version", 0, 0, r#"^(\*|[0-9]{1,9}|(W/)?"[!#-+\--~]*"(, ?(W/)?"[!#-+\--~]*")*)$"#;
-    ShortText: "text", 1, TEXT_BYTES_MAX, PRINTABLE;
-    UserAgent: "text", 1, USER_AGENT_BYTES_MAX, PRINTABLE;
-    NoteText: "text", 0, TEXT_BYTES_MAX, PRINTABLE;
-    Audience: "audience", 1, AUDIENCE_BYTES_MAX,
-        r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$";
-    AcrValues: "text", 1, 0, NAMES_SOMETHING;
-    AudienceParameter: "audience", 1, 0, NAMES_SOMETHING;
-    GateName: "gate", 0, 0, r"^[A-Za-z0-9_-]{1,64}$";
-    SealedCursor: "cursor", 0, 0, r"^[A-Za-z0-9_-]{43}$";
-    ScopeName: "scope", 1, SCOPE_BYTES_MAX, r"^[!#-\[\]-~]*$";
+    SessionId: "session", Self::PATTERN;
+    ClientId: "client", Self::PATTERN;
+    Subject: "subject", Self::PATTERN;
+    ScopeSet: "scope", Self::PATTERN;
+    KeyId: "key", Self::PATTERN;
+    Position: "cursor", Self::PATTERN;
+    Duration: "duration", DURATION_PATTERN;
+    OpeningKey: "key", Self::PATTERN;
+    Versions: "version", Self::PATTERN;
+    ShortText: "text", bounded_pattern(TEXT_BYTES_MAX);
+    UserAgent: "text", bounded_pattern(USER_AGENT_BYTES_MAX);
+    NoteText: "text", TextPattern { min: 0, ..bounded_pattern(TEXT_BYTES_MAX) };
+    Audience: "audience", AUDIENCE;
+    AcrValues: "text", REQUIREMENT;
+    AudienceParameter: "audience", REQUIREMENT;
+    GateName: "gate", GATE_NAME;
+    SealedCursor: "cursor", SEALED_CURSOR;
+    ScopeName: "scope", SCOPE_NAME;
 }
 
 impl Described for Timestamp {
     const NAME: &'static str = "time";
 
     fn schema() -> MetaSchema {
-        MetaSchema { format: Some("date-time"), ..text(0, 0, INSTANT) }
+        MetaSchema { format: Some("date-time"), ..text(Self::PATTERN) }
     }
 }
 
-/// Reads by the domain's parser and prints by its `Display`, or by what stands behind `by`.
+/// Reads by the parser of the type, and prints by its `Display` or by what stands behind `by`.
 macro_rules! formats {
-    ($($type:ty: $rule:expr, by $text:expr;)*) => {$(
+    ($($type:ty, by $text:expr;)*) => {$(
         impl TextFormat for $type {
             fn rule() -> Cow<'static, str> {
-                $rule.into()
+                Self::EXPECTED.into()
             }
 
             fn read(text: &str) -> Option<Self> {
@@ -123,22 +112,20 @@ macro_rules! formats {
 }
 
 formats! {
-    Timestamp: "must be an instant of RFC 3339, such as \"2026-01-31T12:00:00Z\"",
-        by |at| at.to_string().into();
-    SessionId: "must be the identifier of a session, a UUID in lower case", by |id| id.to_string().into();
-    ClientId: ClientId::EXPECTED, by |id| id.as_str().into();
-    Subject: Subject::EXPECTED, by |subject| subject.as_str().into();
-    ScopeSet: "must be names joined by single spaces, at most 2048 bytes", by |scope| scope.as_str().into();
-    KeyId: "must be the identifier of a key: a PASERK k4.pid. or a JWK thumbprint",
-        by |id| id.to_string().into();
-    OpeningKey: "must be 1 to 64 visible ASCII characters", by |key| key.expose().into();
-    Versions: "must be the version of a session, such as \"3\"", by |versions| versions.to_string().into();
-    Position: "must be a cursor: the `cursor` or `head` of an earlier answer", by |at| at.to_string().into();
+    Timestamp, by |at| at.to_string().into();
+    SessionId, by |id| id.to_string().into();
+    ClientId, by |id| id.as_str().into();
+    Subject, by |subject| subject.as_str().into();
+    ScopeSet, by |scope| scope.as_str().into();
+    KeyId, by |id| id.to_string().into();
+    OpeningKey, by |key| key.expose().into();
+    Versions, by |versions| versions.to_string().into();
+    Position, by |at| at.to_string().into();
 }
 
 impl TextFormat for Duration {
     fn rule() -> Cow<'static, str> {
-        "must be a duration such as \"0s\", \"30m\" or \"24h\"".into()
+        DURATION_EXPECTED.into()
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -189,3 +176,79 @@ words!(
     KeyStatus: "status",
     EventKind: "type"
 );
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use proptest::string::string_regex;
+    use regex::Regex;
+
+    use super::*;
+    use crate::domain::client::is_audience;
+    use crate::domain::gate::is_gate_name;
+    use crate::domain::text::short_text;
+    use crate::http::request::query::names_nothing;
+
+    /// A pattern, whether a text is valid, and whether every text that fits the pattern is valid: not if the
+    /// parser also checks a calendar, a sum or an encoding.
+    type Case = (TextPattern, fn(&str) -> bool, bool);
+
+    const CASES: [Case; 14] = [
+        (SessionId::PATTERN, parses::<SessionId>, true),
+        (ClientId::PATTERN, parses::<ClientId>, true),
+        (Subject::PATTERN, parses::<Subject>, true),
+        (ScopeSet::PATTERN, parses::<ScopeSet>, true),
+        (SCOPE_NAME, |name| !name.is_empty() && !name.contains(' ') && parses::<ScopeSet>(name), true),
+        (OpeningKey::PATTERN, parses::<OpeningKey>, true),
+        (AUDIENCE, is_audience, true),
+        (GATE_NAME, is_gate_name, true),
+        (REQUIREMENT, |text| !names_nothing(text), true),
+        (bounded_pattern(TEXT_BYTES_MAX), |text| short_text("acr", text).is_ok(), true),
+        (KeyId::PATTERN, parses::<KeyId>, false),
+        (Position::PATTERN, parses::<Position>, false),
+        (DURATION_PATTERN, parses::<Duration>, false),
+        (Timestamp::PATTERN, parses::<Timestamp>, false),
+    ];
+
+    fn parses<T: TextFormat>(text: &str) -> bool {
+        T::read(text).is_some()
+    }
+
+    /// Texts that fit a pattern, the same with one character more, long ones, and others.
+    fn texts(pattern: TextPattern) -> impl Strategy<Value = String> {
+        let fitting = || string_regex(pattern.regex.trim_matches(['^', '$'])).unwrap();
+        let with = |(mut text, at, more): (String, Index, char)| {
+            let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+            text.insert(*at.get(&ends), more);
+            text
+        };
+        let spoiling =
+            proptest::char::ranges(vec![' '..='~', '\0'..='\u{a0}', '\u{2000}'..='\u{2030}'].into());
+        prop_oneof![
+            fitting(),
+            (fitting(), any::<Index>(), spoiling).prop_map(with),
+            (0..3_usize).prop_map(move |more| "a".repeat((pattern.max + more).saturating_sub(1))),
+            any::<String>(),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// Readers of the document check their requests by the patterns.
+        #[test]
+        fn a_pattern_accepts_what_the_parser_accepts(
+            (at, text) in (0..CASES.len()).prop_flat_map(|at| (Just(at), texts(CASES[at].0)))
+        ) {
+            let (pattern, is_valid, is_exact) = CASES[at];
+            let fits = Regex::new(pattern.regex).unwrap().is_match(&text) && pattern.min <= text.len();
+            let is_at_most = |length| pattern.max == 0 || length <= pattern.max;
+            if is_valid(&text) {
+                prop_assert!(fits && is_at_most(text.chars().count()), "{pattern:?}");
+            } else if is_exact {
+                prop_assert!(!(fits && is_at_most(text.len())), "{pattern:?}");
+            }
+        }
+    }
+}

@@ -4,10 +4,20 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::domain::malformed::Malformed;
+use crate::domain::text::TextPattern;
 
 /// The versions of which one must be the current one; `None` is any. A tag that is weak, or is not one of
 /// ours, is no version: it matches nothing.
 pub struct Versions(pub Option<Vec<u32>>);
+
+impl Versions {
+    pub const EXPECTED: &'static str = "must be the version of a session, such as \"3\"";
+    pub const PATTERN: TextPattern = TextPattern {
+        min: 0,
+        max: 0,
+        regex: r#"^(\*|[0-9]{1,9}|(W/)?"[!#-+\--~]*"(, ?(W/)?"[!#-+\--~]*")*)$"#,
+    };
+}
 
 impl FromStr for Versions {
     type Err = Malformed;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use poem_openapi::registry::{MetaOperation, MetaParamIn};
 
+use crate::domain::text::TextPattern;
 use crate::http::request::urlencoded::decode;
 
 /// These routes change nothing but decide about admission.
@@ -82,6 +83,13 @@ impl QueryRules {
         }
     }
 }
+
+/// A requirement that names something.
+pub const REQUIREMENT: TextPattern = TextPattern {
+    min: 1,
+    max: 0,
+    regex: r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
+};
 
 /// Whether a requirement has only spaces and control characters.
 pub fn names_nothing(requirement: &str) -> bool {
