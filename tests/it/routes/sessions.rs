@@ -9,7 +9,7 @@ mod families;
 mod free_json;
 mod renew;
 mod repeat;
-mod rights;
+pub(super) mod rights;
 
 use std::time::Duration;
 

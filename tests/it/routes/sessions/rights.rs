@@ -1,21 +1,20 @@
-//! `/v1/sessions` and `/v1/subjects`: who sees and ends what, and logging out everywhere (contract, sections
-//! 4 and 5).
+//! `/v1/sessions`: who sees and ends what (contract, sections 4 and 5).
 
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::server::{Auth, Client, ISSUER, Server, text};
 
-/// A backend that opens for an application and a public client, an application of its own, and an onlooker.
-struct House {
-    server: Server,
-    backend: Client,
-    app: Client,
-    other: Client,
+/// A backend that opens sessions for an application, and another application.
+pub(in crate::routes) struct House {
+    pub server: Server,
+    pub backend: Client,
+    pub app: Client,
+    pub other: Client,
 }
 
 impl House {
-    async fn build() -> Self {
+    pub async fn build() -> Self {
         let server = Server::start().await;
         let app = server.application("app").await;
         let other = server.application("other").await;
@@ -27,13 +26,13 @@ impl House {
         Self { server, backend, app, other }
     }
 
-    async fn open(&self, opener: &Client, client: &str, subject: &str) -> Value {
+    pub async fn open(&self, opener: &Client, client: &str, subject: &str) -> Value {
         self.server
             .open_with(opener, json!({"subject": subject, "client_id": client, "data": {"private": true}}))
             .await
     }
 
-    async fn state(&self, opened: &Value) -> (String, String) {
+    pub async fn state(&self, opened: &Value) -> (String, String) {
         let session = self.server.get(&path_of(opened), Auth::Basic(&self.server.admin)).await.json();
         (text(&session["state"]), session["ended"]["reason"].as_str().unwrap_or_default().to_owned())
     }
@@ -161,89 +160,6 @@ async fn a_persons_token_manages_nothing() {
         .json(Method::PATCH, "/v1/clients/app", Auth::Basic(&server.admin), json!({"disabled": true}))
         .await;
     server.get("/v1/sessions", Auth::Bearer(&own)).await.assert_problem(401, None);
-}
-
-/// An administrator ends all of a subject's sessions, and those of nobody else; the count is exact, and the
-/// next sign-in lives.
-#[tokio::test]
-async fn a_subject_is_logged_out_everywhere() {
-    let house = House::build().await;
-    let server = &house.server;
-    let path = "/v1/subjects/alice/sessions";
-    let alices =
-        [house.open(&house.app, "app", "alice").await, house.open(&house.other, "other", "alice").await];
-    let gone = house.open(&house.app, "app", "alice").await;
-    server.delete(&path_of(&gone), Auth::Basic(&house.app)).await;
-    let bobs = house.open(&house.app, "app", "bob").await;
-    let answer = server.delete(&format!("{path}?reason=lost%20phone"), Auth::Basic(&server.admin)).await;
-    assert_eq!((answer.status, answer.json()), (200, json!({"ended": 2})));
-    for opened in &alices {
-        assert_eq!(house.state(opened).await, ("ended".into(), "subject_revoked".into()));
-        for token in ["access_token", "refresh_token", "session_token"] {
-            assert!(!server.is_active(&server.admin, &text(&opened[token])).await);
-        }
-    }
-    assert_eq!((house.state(&bobs).await.0, house.state(&gone).await.1), ("active".into(), "logout".into()));
-    let next = house.open(&house.app, "app", "alice").await;
-    assert!(server.is_active(&house.app, &text(&next["access_token"])).await);
-    let answer = server.delete("/v1/subjects/nobody/sessions", Auth::Basic(&server.admin)).await;
-    assert_eq!((answer.status, answer.json()), (200, json!({"ended": 0})));
-}
-
-/// "Everywhere else": the named session stays. One that is malformed is refused, before anything ends.
-#[tokio::test]
-async fn all_but_one_session_are_ended() {
-    let house = House::build().await;
-    let server = &house.server;
-    let (here, there) =
-        (house.open(&house.app, "app", "alice").await, house.open(&house.app, "app", "alice").await);
-    let path = |except: &str| format!("/v1/subjects/alice/sessions?except={except}");
-    server.delete(&path("x"), Auth::Basic(&house.app)).await.assert_problem(400, Some("except"));
-    assert_eq!(house.state(&there).await.0, "active");
-    let answer = server.delete(&path(&text(&here["session"]["id"])), Auth::Basic(&house.app)).await;
-    assert_eq!(answer.json(), json!({"ended": 1}));
-    assert_eq!((house.state(&here).await.0, house.state(&there).await.0), ("active".into(), "ended".into()));
-}
-
-/// A client ends only the sessions that it opened or that are its own.
-#[tokio::test]
-async fn a_client_logs_a_subject_out_of_its_own_sessions() {
-    let house = House::build().await;
-    let server = &house.server;
-    let (by_backend, own, others) = (
-        house.open(&house.backend, "app", "alice").await,
-        house.open(&house.app, "app", "alice").await,
-        house.open(&house.other, "other", "alice").await,
-    );
-    let path = "/v1/subjects/alice/sessions";
-    assert_eq!(server.delete(path, Auth::Basic(&house.backend)).await.json(), json!({"ended": 1}));
-    let states = [house.state(&by_backend).await.0, house.state(&own).await.0, house.state(&others).await.0];
-    assert_eq!(states, ["ended", "active", "active"]);
-    assert_eq!(server.delete(path, Auth::Basic(&house.app)).await.json(), json!({"ended": 1}));
-    assert_eq!(house.state(&others).await.0, "active");
-    let plain = server.client(json!({"client_id": "plain", "permissions": ["introspect"]})).await;
-    server.delete(path, Auth::Basic(&plain)).await.assert_problem(403, None);
-}
-
-/// A subject is any text that the path can carry, and one that no subject can be is 400.
-#[tokio::test]
-async fn a_subject_is_percent_encoded_in_the_path() {
-    let house = House::build().await;
-    let server = &house.server;
-    for subject in ["a b", "ä/ö?x=1&y#z", "auth0|5f", "%41", "...", "a+b"] {
-        let opened = house.open(&house.app, "app", subject).await;
-        let encoded = percent_encoding::utf8_percent_encode(subject, percent_encoding::NON_ALPHANUMERIC);
-        let answer =
-            server.delete(&format!("/v1/subjects/{encoded}/sessions"), Auth::Basic(&house.app)).await;
-        assert_eq!((answer.status, answer.text()), (200, r#"{"ended":1}"#.into()), "{subject}");
-        assert_eq!(house.state(&opened).await.0, "ended", "{subject}");
-    }
-    let long = format!("/v1/subjects/{}/sessions", "x".repeat(257));
-    server.delete(&long, Auth::Basic(&house.app)).await.assert_problem(400, Some("subject"));
-    server
-        .delete("/v1/subjects/a%0Ab/sessions", Auth::Basic(&house.app))
-        .await
-        .assert_problem(400, Some("subject"));
 }
 
 /// Through the admin socket the caller is an administrator, unless a header says otherwise (contract, section
