@@ -4,39 +4,33 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::machine::Table;
+use crate::report::{Against, Report, Unit};
 use crate::server::{Server, binary};
 use crate::store::{Filled, database};
 
 /// Fills the rows.
-pub fn measure(filled: &Filled, table: &mut Table) {
+pub fn measure(filled: &Filled, table: &mut Report) {
     let sessions = filled.sessions;
-    let size = |path: &Path| path.metadata().expect("it is there").len();
-    let backup = filled.path().join("b.backup");
-    let mut row = |what: String, took: f64, bytes: u64| {
-        let rate = format!("{:.0} sessions/s, {:.0} MB/s", sessions as f64 / took, bytes as f64 / took / 1e6);
-        table.row("-", &what, format!("{took:.1} s"), rate, format!("{} MB", bytes / 1_000_000), "-");
-    };
+    let size = |path: &Path| path.metadata().expect("it is there").len() as f64 / 1e6;
+    let mut row = |what: &str, unit, figure| table.row("-", what, unit, vec![figure], Against::Nothing, "");
     let (server, _) = Server::start(filled.path());
     let (took, _) = run(filled.path(), &["db", "backup", "b.backup", "--rate", "1024GiB"]);
     row(
-        format!(
-            "backup of {sessions} sessions through an idle server, as fast as it goes; size of the backup"
-        ),
+        &format!("backup of {sessions} sessions through an idle server, unlimited rate"),
+        Unit::Seconds,
         took,
-        size(&backup),
     );
+    row("size of that backup", Unit::Megabytes, size(&filled.path().join("b.backup")));
     let (took, _) = run(filled.path(), &["db", "backup", "c.backup"]);
-    row("the same at its default rate of 64 MiB/s".to_owned(), took, size(&backup));
+    row("the same backup at the default rate of 64 MiB/s", Unit::Seconds, took);
     let (took, _) = run(filled.path(), &["db", "check"]);
-    row("check through the server; size of the file".to_owned(), took, size(&database(filled.path())));
+    row("check through the server", Unit::Seconds, took);
+    row("size of the file", Unit::Megabytes, size(&database(filled.path())));
     server.stop();
     let (took, kib) = run(filled.path(), &["db", "restore", "b.backup"]);
-    row(
-        format!("restore, every record checked ({} MiB resident at most); size of the new file", kib / 1024),
-        took,
-        size(&database(filled.path())),
-    );
+    row("restore, every record checked", Unit::Seconds, took);
+    row("resident memory of the restore, at most", Unit::Mebibytes, kib as f64 / 1024.0);
+    row("size of the new file", Unit::Megabytes, size(&database(filled.path())));
 }
 
 /// Runs a command, and answers how long it took in seconds, and its peak of memory in KiB.

@@ -12,7 +12,8 @@ use keyfob::engine::clock::Clock;
 use keyfob::store::redb::Redb;
 use keyfob::token::keys::SecretKey;
 
-use crate::machine::{Table, median};
+use crate::machine::median;
+use crate::report::{Against, Report, Unit};
 use crate::store::{client, database, directory, engine_with_cap, open, runtime, sign_in};
 
 const CAP: u32 = 3;
@@ -22,7 +23,7 @@ const SLICE: usize = 500;
 const AT_ONCE: usize = 4;
 
 /// Measures, and adds the rows.
-pub fn measure(sign_ins: usize, table: &mut Table) {
+pub fn measure(sign_ins: usize, table: &mut Report) {
     let place = directory();
     std::fs::create_dir(place.path().join("data")).expect("the directory is new");
     let file = database(place.path());
@@ -38,18 +39,17 @@ pub fn measure(sign_ins: usize, table: &mut Table) {
         store.close();
         (first, last)
     });
-    let ratio = |ours: f64, theirs: f64| format!("{:.2}", ours / theirs);
+    let mut row = |what: &str, last, first, goals| {
+        table.row("-", what, Unit::Millis, vec![last], Against::Rounds(vec![first]), goals);
+    };
     let what = format!(
         "a sign-in of one subject under a cap of {CAP}: the last {SLICE} of {sign_ins} against the first \
          {SLICE}, {AT_ONCE} at once"
     );
-    let row = |table: &mut Table, what: &str, last: f64, first: f64, reach: &str| {
-        table.row("-", what, format!("{last:.2} ms"), format!("{first:.2} ms"), ratio(last, first), reach);
-    };
-    row(table, &what, last.sign_in, first.sign_in, "≤ 1.2");
+    row(&what, last.sign_in, first.sign_in, "≤ 1.2");
     let what =
         format!("a refresh of another person beside the last {SLICE}, against beside the first {SLICE}");
-    row(table, &what, last.refresh, first.refresh, "≤ 2");
+    row(&what, last.refresh, first.refresh, "≤ 2");
 }
 
 /// Milliseconds.

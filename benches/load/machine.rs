@@ -1,10 +1,11 @@
-//! The machine: which core does what, what a process has used, and the table that is printed.
+//! The machine: which core does what, what a process has used.
 
-use std::fs;
 use std::process::Child;
 use std::time::Duration;
+use std::{fmt, fs};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
+use serde::{Deserialize, Serialize};
 
 /// The core of whatever is measured.
 pub const SERVER_CORE: usize = 0;
@@ -51,47 +52,46 @@ pub fn resident_mib(pid: u32) -> f64 {
     line.trim().trim_end_matches(" kB").parse::<f64>().expect("kilobytes") / 1024.0
 }
 
-/// Says what this ran on.
-pub fn describe(sessions: usize) {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .unwrap_or_default()
-        .trim_start_matches(['\t', ':', ' '])
-        .to_owned();
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!(
-        "{model}, {} cores, Linux {}; {sessions} sessions",
-        cpu.matches("processor\t").count(),
-        kernel.trim()
-    );
+/// What a run ran on, and when.
+#[derive(Serialize, Deserialize)]
+pub struct Machine {
+    processor: String,
+    cores: usize,
+    linux: String,
+    date: String,
+    /// Of the last minute, at the start.
+    load_average: String,
+    sessions: usize,
+}
+
+impl Machine {
+    pub fn read(sessions: usize) -> Self {
+        let text = |path| fs::read_to_string(path).unwrap_or_default();
+        let cpu = text("/proc/cpuinfo");
+        let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+        Self {
+            processor: model.trim_start_matches(['\t', ':', ' ']).to_owned(),
+            cores: cpu.matches("processor\t").count(),
+            linux: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+            date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+            load_average: text("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
+            sessions,
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processor, cores, linux, date, load_average, sessions } = self;
+        write!(
+            f,
+            "{date}, {processor}, {cores} cores, Linux {linux}, load average {load_average}; {sessions} sessions"
+        )
+    }
 }
 
 /// The middle one.
 pub fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]
-}
-
-/// Rows of the table of ratios.
-pub struct Table(Vec<[String; 6]>);
-
-impl Table {
-    pub fn new() -> Self {
-        Self(vec![])
-    }
-
-    /// Adds a row, and shows it at once.
-    pub fn row(&mut self, id: &str, what: &str, ours: String, theirs: String, ratio: String, reach: &str) {
-        println!("| {id} | {what} | {ours} | {theirs} | {ratio} | {reach} |");
-        self.0.push([id.into(), what.into(), ours, theirs, ratio, reach.into()]);
-    }
-
-    pub fn print(&self) {
-        println!("\n| id | what | keyfob | against | ratio | reach |\n|---|---|---|---|---|---|");
-        for row in &self.0 {
-            println!("| {} |", row.join(" | "));
-        }
-    }
 }

@@ -2,28 +2,33 @@
 //! and prints the table of ratios.
 //!
 //! `cargo bench --bench load`, or for a part of it `cargo bench --bench load -- --sessions 1000000
-//! introspection rotation growth`.
+//! introspection rotation growth`. `cargo bench --bench load -- compare OLD NEW` compares what two runs wrote with
+//! `--json FILE`.
 
 #![expect(clippy::disallowed_methods, reason = "who measures time has to read it")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod backup;
 mod bare;
+mod compare;
 mod floor;
 mod growth;
 mod history;
 mod introspection;
 mod machine;
+mod openings;
 mod redis;
+mod report;
 mod rotation;
 mod server;
 mod start;
 mod store;
 mod talk;
 
-use machine::Table;
+use machine::Machine;
+use report::Report;
 
 /// Rounds of every comparison; the median counts.
 const ROUNDS: usize = 5;
@@ -37,13 +42,21 @@ struct Plan {
     history: usize,
     /// Instead of the release build of this tree.
     binary: Option<PathBuf>,
+    /// Where the figures are written.
+    json: Option<PathBuf>,
     parts: Vec<String>,
 }
 
 impl Plan {
     fn read(mut arguments: impl Iterator<Item = String>) -> Self {
-        let mut plan =
-            Self { sessions: 100_000, grown: 20_000, history: 10_000, binary: None, parts: vec![] };
+        let mut plan = Self {
+            sessions: 100_000,
+            grown: 20_000,
+            history: 10_000,
+            binary: None,
+            json: None,
+            parts: vec![],
+        };
         while let Some(argument) = arguments.next() {
             let mut number =
                 || arguments.next().and_then(|text| text.parse().ok()).expect("a number follows");
@@ -53,6 +66,7 @@ impl Plan {
                 "--grown" => plan.grown = number(),
                 "--history" => plan.history = number(),
                 "--binary" => plan.binary = arguments.next().map(PathBuf::from),
+                "--json" => plan.json = arguments.next().map(PathBuf::from),
                 part => plan.parts.push(part.to_owned()),
             }
         }
@@ -68,6 +82,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["bare", port, answer] => return bare::serve(port, answer),
+        ["compare", old, new, ..] => return compare::run(Path::new(old), Path::new(new)),
         ["floor", port, answer, log] => return floor::serve(port, answer, log),
         _ => {}
     }
@@ -76,15 +91,16 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let plan = Plan::read(arguments.into_iter());
-    if ["start", "introspection", "rotation", "backup"].iter().any(|part| plan.has(part)) {
+    if ["start", "introspection", "rotation", "openings", "backup"].iter().any(|part| plan.has(part)) {
         server::choose(plan.binary.clone());
     }
-    let mut table = Table::new();
-    machine::describe(plan.sessions);
+    let machine = Machine::read(plan.sessions);
+    println!("{machine}");
+    let mut table = Report::new(machine, plan.json.clone());
     if plan.has("start") {
         start::measure(&mut table);
     }
-    if plan.has("introspection") || plan.has("rotation") {
+    if ["introspection", "rotation", "openings", "backup"].iter().any(|part| plan.has(part)) {
         let filled = store::Filled::make(plan.sessions);
         if plan.has("introspection") {
             introspection::measure(&filled, &mut table);
@@ -93,9 +109,12 @@ fn main() -> ExitCode {
             rotation::measure(&filled, &mut table);
         }
         start::measure_again(&filled, &mut table);
-    }
-    if plan.has("backup") {
-        backup::measure(&store::Filled::make(plan.sessions), &mut table);
+        if plan.has("openings") {
+            openings::measure(&filled, &mut table);
+        }
+        if plan.has("backup") {
+            backup::measure(&filled, &mut table);
+        }
     }
     if plan.has("growth") {
         growth::measure(plan.grown, &mut table);

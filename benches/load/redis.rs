@@ -4,16 +4,19 @@
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::CONNECTIONS;
 use crate::machine::on_server_core;
+use crate::report::Against;
 use crate::server::free_port;
-use crate::talk::Talk;
+use crate::talk::{Run, Talk, each, run};
 
 /// A running Redis. Killed when dropped.
 pub struct Redis {
     child: Child,
-    pub port: u16,
+    port: u16,
 }
 
 impl Redis {
@@ -48,8 +51,9 @@ impl Redis {
         Some(Self { child, port })
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// Asks `count` questions.
+    pub fn run<T: Talk>(&self, talks: Vec<T>, count: usize) -> Run<T> {
+        run(self.child.id(), self.port, talks, count)
     }
 }
 
@@ -58,6 +62,11 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// One figure of each run of a Redis, if there was one.
+pub fn against<T>(runs: &[Run<T>], figure: fn(&Run<T>) -> f64) -> Against {
+    if runs.is_empty() { Against::Missing("redis-server") } else { Against::Rounds(each(runs, figure)) }
 }
 
 /// `SET` of 300 bytes under one key after another of as many as there are sessions.
@@ -76,12 +85,8 @@ impl Set {
 
 impl Talk for Set {
     fn ask(&mut self, out: &mut Vec<u8>) {
-        let key = format!("session:{:08}", self.next % self.keys);
+        command(out, &["SET", &session_key(self.next % self.keys), &"x".repeat(300)]);
         self.next += self.step;
-        out.extend_from_slice(
-            format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$300\r\n{}\r\n", key.len(), "x".repeat(300))
-                .as_bytes(),
-        );
     }
 
     fn answered(&mut self, input: &[u8]) -> Option<usize> {
@@ -92,6 +97,12 @@ impl Talk for Set {
 
 /// `GET` of 200 bytes under one key.
 pub struct Get;
+
+impl Get {
+    pub fn talks() -> Vec<Self> {
+        (0..CONNECTIONS).map(|_| Self).collect()
+    }
+}
 
 impl Talk for Get {
     fn ask(&mut self, out: &mut Vec<u8>) {
@@ -109,12 +120,99 @@ pub struct Put;
 
 impl Talk for Put {
     fn ask(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(
-            format!("*3\r\n$3\r\nSET\r\n$5\r\nprobe\r\n$200\r\n{}\r\n", "x".repeat(200)).as_bytes(),
-        );
+        command(out, &["SET", "probe", &"x".repeat(200)]);
     }
 
     fn answered(&mut self, input: &[u8]) -> Option<usize> {
         (input.len() >= 5).then_some(5)
+    }
+}
+
+/// `SET` of 300 bytes and `SADD` of its key to the set of a subject, in one write.
+#[derive(Clone)]
+pub struct OpenInRedis {
+    /// `None` if each is of a new subject.
+    subject: Option<String>,
+}
+
+/// No key is used twice.
+static KEYS: AtomicUsize = AtomicUsize::new(0);
+
+impl OpenInRedis {
+    pub fn talks(connections: usize, subject: Option<&str>) -> Vec<Self> {
+        vec![Self { subject: subject.map(str::to_owned) }; connections]
+    }
+}
+
+impl Talk for OpenInRedis {
+    fn ask(&mut self, out: &mut Vec<u8>) {
+        let number = KEYS.fetch_add(1, Ordering::Relaxed);
+        let (key, new) = (session_key(number), format!("user-{number:08}"));
+        let subject = self.subject.as_deref().unwrap_or(&new);
+        command(out, &["SET", &key, &"x".repeat(300)]);
+        command(out, &["SADD", subject, &key]);
+    }
+
+    fn answered(&mut self, input: &[u8]) -> Option<usize> {
+        const WHOLE: usize = "+OK\r\n:1\r\n".len();
+        assert!(input.starts_with(b"+OK\r\n"), "{}", String::from_utf8_lossy(input));
+        (input.len() >= WHOLE).then_some(WHOLE)
+    }
+}
+
+/// `SMEMBERS` of a subject, then `DEL` of its sessions and of the set, for one subject after another.
+pub struct EndSubject {
+    subjects: Vec<String>,
+    sessions: usize,
+    /// Between the two.
+    members: Option<Vec<String>>,
+}
+
+impl EndSubject {
+    pub fn new(subjects: Vec<String>, sessions: usize) -> Self {
+        Self { subjects, sessions, members: None }
+    }
+}
+
+impl Talk for EndSubject {
+    fn ask(&mut self, out: &mut Vec<u8>) {
+        let subject = self.subjects.last().expect("one for each request");
+        match &self.members {
+            None => command(out, &["SMEMBERS", subject]),
+            Some(members) => {
+                let keys = ["DEL", subject].into_iter().chain(members.iter().map(String::as_str));
+                command(out, &keys.collect::<Vec<_>>());
+            }
+        }
+    }
+
+    fn answered(&mut self, input: &[u8]) -> Option<usize> {
+        if self.members.take().is_some() {
+            let answer = format!(":{}\r\n", self.sessions + 1);
+            assert!(answer.as_bytes().starts_with(input), "{}", String::from_utf8_lossy(input));
+            self.subjects.pop();
+            return Some(answer.len());
+        }
+        // All keys have one length, so that of the answer is known.
+        let (head, member) = (format!("*{}\r\n", self.sessions), format!("$16\r\n{}\r\n", session_key(0)));
+        let whole = head.len() + self.sessions * member.len();
+        if input.len() < whole {
+            return None;
+        }
+        let lines = input[head.len()..].chunks_exact(member.len());
+        self.members =
+            Some(lines.map(|line| String::from_utf8_lossy(&line[5..line.len() - 2]).into_owned()).collect());
+        Some(whole)
+    }
+}
+
+fn session_key(number: usize) -> String {
+    format!("session:{number:08}")
+}
+
+fn command(out: &mut Vec<u8>, words: &[&str]) {
+    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
     }
 }

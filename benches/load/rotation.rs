@@ -4,11 +4,11 @@ use std::process::{Command, Stdio};
 
 use crate::bare::Counterpart;
 use crate::introspection::answer_to;
-use crate::machine::{Table, median};
-use crate::redis::{Redis, Set};
+use crate::redis::{Redis, Set, against};
+use crate::report::{Against, Report, Unit};
 use crate::server::Server;
 use crate::store::{Filled, directory};
-use crate::talk::{Run, Talk, http, post, run};
+use crate::talk::{Run, Talk, each, http, post, run};
 use crate::{CONNECTIONS, ROUNDS};
 
 /// Rotations of one round over many connections, and over one.
@@ -44,7 +44,7 @@ impl Talk for Rotate {
 }
 
 /// Measures, and adds the rows.
-pub fn measure(filled: &Filled, table: &mut Table) {
+pub fn measure(filled: &Filled, table: &mut Report) {
     let (server, _) = Server::start(filled.path());
     let place = directory();
     let redis = Redis::start(place.path());
@@ -60,7 +60,7 @@ pub fn measure(filled: &Filled, table: &mut Table) {
     let floor = Counterpart::start("floor", &[&answer_file, &place.path().join("log")]);
     let mut at_floor: Vec<Rotate> = talks.iter().map(|_| talk(&refresh[..1])).collect();
     if let Some(redis) = &redis {
-        run(redis.pid(), redis.port, Set::talks(CONNECTIONS, filled.sessions), COUNT);
+        redis.run(Set::talks(CONNECTIONS, filled.sessions), COUNT);
     }
     let (mut ours, mut floors, mut theirs) = (vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
@@ -70,39 +70,24 @@ pub fn measure(filled: &Filled, table: &mut Table) {
         let mut signed = run(floor.pid(), floor.port, at_floor, COUNT);
         at_floor = std::mem::take(&mut signed.talks);
         floors.push(signed);
-        theirs.extend(
-            redis
-                .as_ref()
-                .map(|redis| run(redis.pid(), redis.port, Set::talks(CONNECTIONS, filled.sessions), COUNT)),
-        );
+        let sets = || Set::talks(CONNECTIONS, filled.sessions);
+        theirs.extend(redis.as_ref().map(|redis| redis.run(sets(), COUNT)));
     }
-    let ratio =
-        median(ours.iter().zip(&floors).map(|(ours, floor)| floor.cpu_us() / ours.cpu_us()).collect());
-    let shown = |runs: &[Run<Rotate>]| {
-        let us = median(runs.iter().map(Run::cpu_us).collect());
-        format!("{us:.1} µs, {:.0}/s of CPU", 1e6 / us)
-    };
     let of = format!("durable rotations, {CONNECTIONS} connections, {} sessions", filled.sessions);
     table.row(
         "P5",
-        &format!("{of}: CPU ({DURABLE}) against the floor, which signs and logs ({LOGGED})"),
-        shown(&ours),
-        shown(&floors),
-        format!("{ratio:.2}"),
+        &format!("{of} ({DURABLE}), against the floor, which signs and logs ({LOGGED})"),
+        Unit::PerCpuSecond,
+        each(&ours, Run::per_cpu_second),
+        Against::Rounds(each(&floors, Run::per_cpu_second)),
         "≥ 0.45, then ≥ 0.6",
     );
-    let rate = |runs: &[Run<Rotate>]| median(runs.iter().map(Run::per_second).collect());
-    let ratio = theirs
-        .len()
-        .checked_sub(1)
-        .map(|_| median(ours.iter().zip(&theirs).map(|(a, b)| a.per_second() / b.per_second()).collect()));
-    let counterpart = median_of(&theirs, Run::per_second).map_or_else(none, |rate| format!("{rate:.0}/s"));
     table.row(
         "P5r",
-        &format!("{of}: rate ({DURABLE}) against Redis SET of 300 bytes ({APPENDED})"),
-        format!("{:.0}/s", rate(&ours)),
-        counterpart,
-        ratio.map_or_else(none, |ratio| format!("{ratio:.2}")),
+        &format!("{of} ({DURABLE}), against Redis SET of 300 bytes ({APPENDED})"),
+        Unit::PerSecond,
+        each(&ours, Run::per_second),
+        against(&theirs, Run::per_second),
         "≥ 0.25",
     );
 
@@ -111,25 +96,13 @@ pub fn measure(filled: &Filled, table: &mut Table) {
     for _ in 0..ROUNDS {
         let mut rotated = run(server.pid(), server.port, alone, COUNT_ALONE);
         alone = std::mem::take(&mut rotated.talks);
-        ours.push(rotated.percentile(50));
-        theirs.extend(redis.as_ref().map(|redis| {
-            run(redis.pid(), redis.port, Set::talks(1, filled.sessions), COUNT_ALONE).percentile(50)
-        }));
+        ours.push(rotated);
+        theirs.extend(redis.as_ref().map(|redis| redis.run(Set::talks(1, filled.sessions), COUNT_ALONE)));
     }
-    let ratio = (!theirs.is_empty())
-        .then(|| median(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect()));
-    let shown = |us: f64| format!("{us:.0} µs");
-    let theirs = (!theirs.is_empty()).then(|| median(theirs));
     let what =
-        format!("durable rotation, 1 connection, median latency ({DURABLE}) against Redis ({APPENDED})");
-    table.row(
-        "P6",
-        &what,
-        shown(median(ours)),
-        theirs.map_or_else(none, shown),
-        ratio.map_or_else(none, |r| format!("{r:.2}")),
-        "≤ 2, then ≤ 1.5",
-    );
+        format!("median latency of a durable rotation, 1 connection ({DURABLE}), against Redis ({APPENDED})");
+    let against = against(&theirs, Run::median_us);
+    table.row("P6", &what, Unit::Micros, each(&ours, Run::median_us), against, "≤ 2, then ≤ 1.5");
 
     talks.extend(alone);
     syncs(&server, talks, place.path(), table);
@@ -145,7 +118,7 @@ fn answer_once(server: &Server, talk: &mut Rotate) -> Vec<u8> {
 }
 
 /// Counts what the server syncs while it rotates, if `strace` is installed.
-fn syncs(server: &Server, talks: Vec<Rotate>, place: &std::path::Path, table: &mut Table) {
+fn syncs(server: &Server, talks: Vec<Rotate>, place: &std::path::Path, table: &mut Report) {
     let counts = place.join("strace");
     let mut command = Command::new("strace");
     command
@@ -166,15 +139,7 @@ fn syncs(server: &Server, talks: Vec<Rotate>, place: &std::path::Path, table: &m
         .lines()
         .filter(|line| line.ends_with("sync"))
         .filter_map(|line| line.split_whitespace().nth(3)?.parse::<f64>().ok());
-    let each = calls.sum::<f64>() / COUNT as f64;
+    let syncs = calls.sum::<f64>() / COUNT as f64;
     let what = format!("fsyncs per rotation, {CONNECTIONS} connections (strace)");
-    table.row("P7", &what, format!("{each:.3}"), "1".into(), format!("{each:.3}"), "≤ 0.07, then ≤ 0.05");
-}
-
-fn median_of<T>(runs: &[Run<T>], figure: fn(&Run<T>) -> f64) -> Option<f64> {
-    (!runs.is_empty()).then(|| median(runs.iter().map(figure).collect()))
-}
-
-fn none() -> String {
-    "-".into()
+    table.row("P7", &what, Unit::Count, vec![syncs], Against::Rounds(vec![1.0]), "≤ 0.07, then ≤ 0.05");
 }

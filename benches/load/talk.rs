@@ -38,13 +38,26 @@ impl<T> Run<T> {
         self.count as f64 / self.wall_s
     }
 
+    pub fn per_cpu_second(&self) -> f64 {
+        self.count as f64 / self.cpu_s
+    }
+
     pub fn cpu_us(&self) -> f64 {
         self.cpu_s * 1e6 / self.count as f64
+    }
+
+    pub fn median_us(&self) -> f64 {
+        self.percentile(50)
     }
 
     pub fn percentile(&self, percent: usize) -> f64 {
         self.latencies_us[(self.latencies_us.len() - 1) * percent / 100]
     }
+}
+
+/// One figure of each run.
+pub fn each<T>(runs: &[Run<T>], figure: fn(&Run<T>) -> f64) -> Vec<f64> {
+    runs.iter().map(figure).collect()
 }
 
 /// Asks `count` questions of the process `pid` at `port`, over one connection for each of `talks`. Connecting
@@ -93,6 +106,9 @@ async fn converse<T: Talk>(
             let read = stream.read(&mut answer[filled..]).await.expect("the server writes");
             assert!(read > 0, "the server hung up: {}", String::from_utf8_lossy(&answer[..filled]));
             filled += read;
+            if filled == answer.len() {
+                answer.resize(2 * filled, 0);
+            }
             if let Some(length) = talk.answered(&answer[..filled]) {
                 assert_eq!(length, filled, "an answer follows nobody asked for");
                 break;
@@ -115,11 +131,16 @@ pub fn http(input: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     (input.len() >= head + length).then(|| (&input[9..12], &input[head..head + length], head + length))
 }
 
-/// A request as it is sent.
+/// A form as it is sent.
 pub fn post(path: &str, authorization: &str, body: &str) -> Vec<u8> {
+    request("POST", path, authorization, "application/x-www-form-urlencoded", body)
+}
+
+/// A request as it is sent.
+pub fn request(method: &str, path: &str, authorization: &str, kind: &str, body: &str) -> Vec<u8> {
     format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\nContent-Type: \
-         application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\nContent-Type: \
+         {kind}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
