@@ -292,24 +292,33 @@ class Pool:
     async def _connect(self, deadline: float) -> Connection:
         connection = Connection(self._loop)
         origin = self._origin
+        opening = self._loop.create_task(
+            self._loop.create_connection(lambda: connection, origin.host, origin.port, ssl=self._tls)
+            if origin.path is None
+            else self._loop.create_unix_connection(lambda: connection, origin.path)
+        )
+        opening.add_done_callback(_retrieve)
         try:
-            opening = (
-                self._loop.create_connection(lambda: connection, origin.host, origin.port, ssl=self._tls)
-                if origin.path is None
-                else self._loop.create_unix_connection(lambda: connection, origin.path)
-            )
-            await asyncio.wait_for(opening, deadline - self._loop.time())
-        except asyncio.TimeoutError:
-            connection.close()
-            raise _too_late() from None
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes with the result.
+            await asyncio.wait((opening,), timeout=deadline - self._loop.time())
+            if not opening.done():
+                raise _too_late()
+            opening.result()
         except OSError as error:
             connection.close()
             where = origin.path or origin.authority
             raise Unavailable(f"cannot connect to keyfob at {where}: {error}") from error
         except BaseException:
+            opening.cancel()
             connection.close()
             raise
         return connection
+
+
+def _retrieve(opening: asyncio.Task[object]) -> None:
+    """Its error is raised to the request; if that was cancelled, no one asks for it."""
+    if not opening.cancelled():
+        opening.exception()
 
 
 def _too_late() -> Unavailable:
