@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from keyfob import Client, Unavailable
+from keyfob._http import Origin, Pool
 
 from .conftest import Serving
 from .raw import answering, chunking_proxy, listening, read_request
@@ -235,6 +236,37 @@ async def test_one_deadline_covers_the_wait_for_a_connection_and_the_answer() ->
         results = await asyncio.gather(*(asking.introspect("a") for _ in range(5)), return_exceptions=True)
         assert all(isinstance(result, Unavailable) for result in results)
         assert time.monotonic() - begun < 0.4
+
+
+@pytest.mark.parametrize("first", [0.4, 30.0], ids=["the same timeout", "a longer one"])
+async def test_each_request_over_a_connection_has_its_own_deadline(first: float) -> None:
+    answers = [answer(token("a")), None]
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while value := answers.pop(0):
+            await read_request(reader)
+            writer.write(value)
+        await reader.read()
+
+    async with listening(once) as raw:
+        pool, request = Pool(Origin.parse(raw.url), 1), b"GET / HTTP/1.1\r\n\r\n"
+        assert (await pool.request(request, first, retry=False)).status == 200
+        await asyncio.sleep(0.3)
+        begun = time.monotonic()
+        with pytest.raises(Unavailable, match="in time"):
+            await pool.request(request, 0.4, retry=False)
+        assert 0.35 < time.monotonic() - begun < 0.6
+        assert raw.connections == 1
+
+
+async def test_the_time_is_that_of_the_answer_and_not_of_an_interim_one() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nDate: Sat, 28 Nov 2026 22:00:00 GMT\r\n\r\n"
+    dated = answer(token("a"), b"Date:  Sat, 28 Nov 2026 22:58:23 GMT ", b"x-date: no")
+    async with answering(early + dated, answer(token("a"))) as raw, client(raw.url) as asking:
+        for expected in (1795906703, time.time()):  # without a Date: this machine's clock
+            found = await asking.introspect("a")
+            assert found is not None
+            assert abs(found.moment.server - expected) < 5
 
 
 async def test_requests_wait_in_order_for_a_connection(server: Serving) -> None:

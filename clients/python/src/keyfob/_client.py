@@ -11,7 +11,7 @@ import time
 from functools import cached_property, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 from weakref import WeakKeyDictionary
 
 from . import _requests as http
@@ -76,6 +76,7 @@ class Client:
         self._timeout = timeout
         self._connections = connections
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopState] = WeakKeyDictionary()
+        self._latest: LoopState | None = None
         self._refreshes: dict[bytes, asyncio.Task[Tokens | None]] = {}
 
     def __repr__(self) -> str:
@@ -105,21 +106,27 @@ class Client:
         """
         if not _SESSION_TOKEN.fullmatch(session_token):
             return None
-        feed = self._loop.feed
+        state = self._loop
+        feed = state.feed
         kept = feed.get(session_token)
         if isinstance(kept, Session):
             return kept
         begun = time.monotonic()
-        question = {"token": session_token} if touch else {"token": session_token, "touch": False}
-        answer = await self._send("POST", "/v1/sessions/check", content=question)
+        # A token of this form needs no escaping.
+        question = '{"token":"%s"}' if touch else '{"token":"%s","touch":false}'
+        request = http.with_body(self._check_head, (question % session_token).encode())
+        answer = await state.pool.request(request, self._timeout, retry=True)
         value = http.read(answer)
         if not http.is_active(value) or value["token"]["kind"] != "session":
             feed.answers.drop_token(session_token)
             return None
-        moment = _moment(answer, begun, value["feed_seq"], value["session"].get("last_used_at"))
-        session = Session.of(value["session"], moment, value["token"].get("scope"))
+        found = value["session"]
+        moment = partial(_moment, answer, begun, value["feed_seq"], found.get("last_used_at"))
+        found["scope"] = value["token"].get("scope", found.get("scope"))  # may be narrower than the session's
+        session = Session.of(found, moment)
         if self._cache and touch:
-            now, idle = moment.server, session.idle_expires_at.timestamp() - moment.server
+            now = session.moment.server
+            idle = session.idle_expires_at.timestamp() - now
             lifetime = min(self._touch, idle / 10, session.expires_at.timestamp() - now - 1)
             feed.keep(session_token, session, session.id, lifetime)
         return session
@@ -131,17 +138,19 @@ class Client:
         """
         if not _ACCESS_TOKEN.fullmatch(access_token):
             return None
-        feed = self._loop.feed
+        state = self._loop
+        feed = state.feed
         kept = feed.get(access_token)
         if isinstance(kept, AccessToken):
             return kept
         begun = time.monotonic()
-        answer = await self._send("POST", "/oauth2/introspect", form={"token": access_token})
+        request = http.with_body(self._introspect_head, f"token={quote_plus(access_token)}".encode())
+        answer = await state.pool.request(request, self._timeout, retry=True)
         value = http.read(answer)
         if not http.is_active(value) or value.get("token_type") != "Bearer":
             feed.answers.drop_token(access_token)
             return None
-        token = AccessToken.of(value, _moment(answer, begun, value.get("feed_seq", "0")))
+        token = AccessToken.of(value, partial(_moment, answer, begun, value.get("feed_seq", "0")))
         if self._cache:
             lifetime = min(self._touch, token.expires_at.timestamp() - token.moment.server - 1)
             feed.keep(access_token, token, token.session_id, lifetime)
@@ -153,7 +162,7 @@ class Client:
         answer = await self._send("GET", http.path("v1", "sessions", session_id))
         if answer.status in _NO_SUCH_ID:
             return None
-        return Session.of(http.read(answer), _moment(answer, begun))
+        return Session.of(http.read(answer), partial(_moment, answer, begun))
 
     async def sessions(self, subject: str, *, state: str | None = "active") -> list[Session]:
         """The sessions of a subject; `state` is `active`, `expired`, `ended`, or None for all."""
@@ -164,7 +173,7 @@ class Client:
             query = {"subject": subject, "state": state, "limit": 200, "cursor": cursor}
             answer = await self._send("GET", http.with_query("/v1/sessions", query))
             page = http.read(answer)
-            moment = _moment(answer, begun)
+            moment = partial(_moment, answer, begun)
             found += [Session.of(item, moment) for item in page["items"]]
             cursor = page.get("next_cursor")
             if cursor is None:
@@ -362,15 +371,30 @@ class Client:
             "Accept": http.JSON,
         }
 
+    @cached_property
+    def _check_head(self) -> bytes:
+        return http.head("POST", "/v1/sessions/check", {**self._head, "Content-Type": http.JSON})
+
+    @cached_property
+    def _introspect_head(self) -> bytes:
+        return http.head("POST", "/oauth2/introspect", {**self._head, "Content-Type": http.FORM})
+
     @property
     def _loop(self) -> LoopState:
-        loop = asyncio.get_running_loop()
+        loop, state = asyncio.get_running_loop(), self._latest
+        if state is not None and state.loop is loop and state.process == os.getpid():
+            return state
         state = self._loops.get(loop)
         if state is None or state.process != os.getpid():
-            forget = partial(self._loops.pop, loop, None)
+            forget = partial(self._forget_loop, loop)
             state = LoopState(self._settings.origin, self._connections, self._read_feed, self._cache, forget)
             self._loops[loop] = state
+        self._latest = state
         return state
+
+    def _forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._latest = None
+        self._loops.pop(loop, None)
 
     async def _read_feed(self, after: int | None, wait: int) -> Json:
         return await self._log_page("/v1/feed", None if after is None else str(after), wait)
@@ -397,14 +421,15 @@ class Client:
             head = {**head, **headers}
         state = self._loop
         pool = state.log_pool if wait else state.pool
-        return await pool.request(http.encode(method, target, head, body), self._timeout + wait, retry=retry)
+        request = http.with_body(http.head(method, target, head), body)
+        return await pool.request(request, self._timeout + wait, retry=retry)
 
     async def _issue(
         self, target: str, content: Json, *, retry: bool, headers: Mapping[str, str] | None = None
     ) -> Issued:
         begun = time.monotonic()
         answer = await self._send("POST", target, content=content, headers=headers, retry=retry)
-        return Issued.of(http.read(answer), _moment(answer, begun))
+        return Issued.of(http.read(answer), partial(_moment, answer, begun))
 
     def _forget_refresh(self, key: bytes, task: asyncio.Task[Tokens | None]) -> None:
         if self._refreshes.get(key) is task:
@@ -431,7 +456,7 @@ def _moment(answer: Answer, begun: float, position: str = "0", at_least: str | N
     server = http.date(answer)
     if at_least is not None:
         server = max(server, instant(at_least).timestamp())
-    return Moment(server or time.time(), begun, int(position))
+    return Moment(server or time.time() - (time.monotonic() - begun), begun, int(position))
 
 
 def _id(session: Session | str) -> str:

@@ -16,6 +16,8 @@ from ._errors import Misconfigured, Unavailable
 HEAD_BYTES_MAX = 64 * 1024
 BODY_BYTES_MAX = 16 * 1024 * 1024
 IDLE_S = 60.0  # keyfob closes an idle connection after 75 seconds
+TIMER_PRECISION_S = 0.001  # of uvloop
+_NEVER = float("inf")
 
 
 class Broken(Unavailable):
@@ -26,9 +28,18 @@ class Answer(NamedTuple):
     """A complete answer."""
 
     status: int
-    headers: dict[bytes, bytes]
-    """By name in lower case; the last value of a repeated name."""
+    head: bytes
+    """The received bytes, from the status line on."""
     body: bytes
+
+    def header(self, name: bytes) -> bytes:
+        """The value of a header, whose name is given in lower case; empty without one."""
+        head = self.head
+        while head.startswith(b"HTTP/1.1 1"):  # an interim answer
+            head = head.partition(b"\r\n\r\n")[2]
+        head = head[: head.find(b"\r\n\r\n") + 2]
+        start = head.lower().find(b"\r\n%b:" % name)
+        return b"" if start < 0 else head[start + len(name) + 3 : head.index(b"\r\n", start + 2)].strip()
 
 
 @dataclass(frozen=True)
@@ -87,14 +98,18 @@ class Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
+        # Without on_header: a call for each header would cost more than all the rest.
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[Answer] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = _NEVER
         self._closed = False
         self.idle_since = 0.0
         self._reset()
 
     def _reset(self) -> None:
-        self._headers: dict[bytes, bytes] = {}
+        self._head = b""
         self._body: list[bytes] = []
         self._received = 0
         self._status = 0
@@ -103,40 +118,44 @@ class Connection(asyncio.Protocol):
         self._left_over = False
 
     @property
-    def reusable(self) -> bool:
-        """Whether the next request may use this connection."""
+    def is_open(self) -> bool:
+        """Whether a request can be sent."""
+        return not self._closed and self._transport is not None and not self._transport.is_closing()
+
+    def send(self, request: bytes, deadline: float) -> asyncio.Future[Answer]:
+        """Sends the request; `finish` must follow, however the wait for the answer ends."""
         transport = self._transport
-        return (
+        if transport is None or self._closed or transport.is_closing():
+            raise Broken("the connection is closed")
+        self._reset()
+        waiter = self._waiter = self._loop.create_future()
+        self._deadline = deadline
+        if deadline < self._timer_at:
+            self._set_timer()
+        transport.write(request)
+        return waiter
+
+    def finish(self) -> bool:
+        """Ends the request; closes the connection and answers False unless the next request may use it."""
+        self._waiter = None
+        transport = self._transport
+        if (
             self._complete
             and self._keep_alive
             and not self._left_over
             and not self._closed
             and transport is not None
-            and not transport.is_closing()
             and transport.get_write_buffer_size() == 0
-        )
-
-    async def exchange(self, request: bytes, deadline: float) -> Answer:
-        """Sends the request and returns its answer; closes the connection unless it is reusable."""
-        transport = self._transport
-        if transport is None or self._closed or transport.is_closing():
-            raise Broken("the connection is closed")
-        self._reset()
-        waiter: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiter = waiter
-        timer = self._loop.call_at(deadline, self._fail, _too_late())
-        transport.write(request)
-        try:
-            return await waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
-            if not self.reusable:
-                self.close()
+        ):
+            return True
+        self.close()
+        return False
 
     def close(self) -> None:
         """Closes at once; nothing is sent any more."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
 
@@ -144,6 +163,22 @@ class Connection(asyncio.Protocol):
         self.close()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
+
+    def _set_timer(self) -> None:
+        """One timer serves many requests: it looks at the deadline of the present one."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._deadline
+        self._timer = self._loop.call_at(self._deadline, self._look_at_deadline)
+
+    def _look_at_deadline(self) -> None:
+        self._timer, self._timer_at = None, _NEVER
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._deadline - TIMER_PRECISION_S:
+            self._set_timer()
+        else:
+            self._fail(_too_late())
 
     # asyncio.Protocol
 
@@ -155,11 +190,14 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; the answer is delivered when all that came with it was looked at."""
-        if self._waiter is None or self._complete:
+        waiter = self._waiter
+        if waiter is None or self._complete:
             self._left_over = True
             self.close()
             return
         self._received += len(data)
+        if not self._status:
+            self._head += data
         try:
             self._parser.feed_data(data)
             if self._received > (BODY_BYTES_MAX if self._status else HEAD_BYTES_MAX):
@@ -167,8 +205,8 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._left_over = True
         if self._complete:
-            if not self._waiter.done():
-                self._waiter.set_result(Answer(self._status, self._headers, b"".join(self._body)))
+            if not waiter.done():
+                waiter.set_result(Answer(self._status, self._head, b"".join(self._body)))
         elif self._left_over:
             self._fail(Broken("the answer is too large, or not valid HTTP/1.1"))
 
@@ -180,20 +218,18 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Note a second answer, which no request waits for."""
-        self._left_over = self._left_over or self._complete
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header."""
-        self._headers[name.lower()] = value
+        if self._complete:
+            self._left_over = True
 
     def on_headers_complete(self) -> None:
         """Refuse an answer that ends with the connection: it cannot be told from half of one."""
         if self._complete:
             raise ValueError("a second answer")
-        self._status = self._parser.get_status_code()
-        bodiless = self._status < 200 or self._status in (204, 304)
-        if not bodiless and not self._headers.keys() & {b"content-length", b"transfer-encoding"}:
-            raise ValueError("an answer without a length")
+        status = self._status = self._parser.get_status_code()
+        if not self._parser.should_keep_alive() and status >= 200 and status not in (204, 304):
+            head = self._head.lower()
+            if b"\r\ncontent-length:" not in head and b"\r\ntransfer-encoding:" not in head:
+                raise ValueError("an answer without a length")
 
     def on_body(self, data: bytes) -> None:
         """Keep a part of the body."""
@@ -202,7 +238,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Note the end of the answer; an interim one (1xx) is followed by it."""
         if self._status < 200:
-            self._reset()
+            self._status = 0
             return
         self._complete = True
         self._keep_alive = self._parser.should_keep_alive()
@@ -234,12 +270,15 @@ class Pool:
             await self._turn(deadline)
         try:
             connection = self._take() or await self._connect(deadline)
-            try:
-                return await self._exchange(connection, request, deadline)
-            except Broken:
-                if not retry:
-                    raise
-            return await self._exchange(await self._connect(deadline), request, deadline)
+            while True:
+                try:
+                    return await connection.send(request, deadline)
+                except Broken:
+                    if not retry:
+                        raise
+                finally:
+                    self._give_back(connection)
+                connection, retry = await self._connect(deadline), False
         finally:
             self._release()
 
@@ -249,15 +288,14 @@ class Pool:
         while self._idle:
             self._idle.pop().close()
 
-    async def _exchange(self, connection: Connection, request: bytes, deadline: float) -> Answer:
-        try:
-            return await connection.exchange(request, deadline)
-        finally:
-            if self._closed:
-                connection.close()
-            elif connection.reusable:
-                connection.idle_since = self._loop.time()
-                self._idle.append(connection)
+    def _give_back(self, connection: Connection) -> None:
+        if not connection.finish():
+            return
+        if self._closed:
+            connection.close()
+        else:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
 
     async def _turn(self, deadline: float) -> None:
         """Waits until a request in progress is done; in order of arrival."""
@@ -284,7 +322,7 @@ class Pool:
     def _take(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable and self._loop.time() - connection.idle_since < IDLE_S:
+            if connection.is_open and self._loop.time() - connection.idle_since < IDLE_S:
                 return connection
             connection.close()
         return None

@@ -22,17 +22,18 @@ class LoopState:
         self, origin: Origin, connections: int, read: ReadFeed, cache: float, forget: Callable[[], object]
     ) -> None:
         self.process = os.getpid()
+        self.loop = asyncio.get_running_loop()
         self.pool = Pool(origin, connections)
         self.log_pool = Pool(origin, connections)
         """For long polls, which must not take the place of other requests."""
         self.feed = Feed(read, cache)
         self._forget = forget
-        self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="keyfob connections")
+        self._keeper = self.loop.create_task(self._keep(), name="keyfob connections")
 
     async def _keep(self) -> None:
         """Waits for the shutdown of the loop, which cancels all tasks."""
         try:
-            await asyncio.get_running_loop().create_future()
+            await self.loop.create_future()
         finally:
             self._forget()
             self.feed.close()

@@ -7,12 +7,15 @@ import sys
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Json = dict[str, Any]
+T = TypeVar("T", bound="Decoded")
 
 
 class Moment(NamedTuple):
@@ -29,6 +32,30 @@ class Moment(NamedTuple):
 
 
 _NOWHEN = Moment(0.0, 0.0)
+
+
+class Decoded:
+    """An answer whose members are decoded at their first use: a route uses one or two of them."""
+
+    decoders: ClassVar[Mapping[str, Callable[[Json], Any]]] = {}
+    """By the name of the member."""
+
+    if not TYPE_CHECKING:  # else every name would be a member
+
+        def __getattr__(self, name: str) -> Any:
+            value, decode = vars(self).get("_value"), self.decoders.get(name)
+            if value is None or decode is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            member = vars(self)[name] = decode(value)
+            return member
+
+    @classmethod
+    def of(cls: type[T], value: Json, moment: Callable[[], Moment]) -> T:
+        """From JSON, which it keeps; `moment` is called when the moment is asked for."""
+        made = object.__new__(cls)
+        value["_moment"] = moment
+        vars(made)["_value"] = value
+        return made
 
 
 @dataclass(frozen=True)
@@ -83,9 +110,14 @@ class Ended:
     reason: str
     by: str
 
+    @classmethod
+    def of(cls, value: Json) -> Ended:
+        """From JSON."""
+        return cls(instant(value["at"]), value["reason"], value["by"])
+
 
 @dataclass(frozen=True)
-class Session:
+class Session(Decoded):
     """A session. What only its owner and its opener may read is empty for others."""
 
     id: str
@@ -120,35 +152,6 @@ class Session:
     """Counts changes and renewals; `Client.save` takes it."""
     moment: Moment = field(default=_NOWHEN, repr=False, compare=False)
 
-    @classmethod
-    def of(cls, value: Json, moment: Moment, scope: str | None = None) -> Session:
-        """From JSON; `scope` is that of the token, which may be narrower than the session's."""
-        get = value.get
-        created, used, ended = get("created_at"), get("last_used_at"), get("ended")
-        return cls(
-            value["id"],
-            value["subject"],
-            value["client_id"],
-            get("acr"),
-            tuple(get("amr", ())),
-            instant(value["authenticated_at"]),
-            instant(value["idle_expires_at"]),
-            instant(value["expires_at"]),
-            get("claims") or {},
-            get("opened_by"),
-            get("state", "active"),
-            instant(created) if created else None,
-            instant(used) if used else None,
-            tuple((get("scope", "") if scope is None else scope).split()),
-            Device.of(get("device") or {}),
-            get("data") or {},
-            get("remember", False),
-            tuple(Family.of(family) for family in get("families", ())),
-            Ended(instant(ended["at"]), ended["reason"], ended["by"]) if ended else None,
-            get("version", 0),
-            moment,
-        )
-
     @property
     def is_active(self) -> bool:
         """Whether the session was active when keyfob answered."""
@@ -161,7 +164,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class AccessToken:
+class AccessToken(Decoded):
     """A valid access token, as introspection describes it (RFC 7662)."""
 
     subject: str
@@ -183,28 +186,6 @@ class AccessToken:
     claims: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The claims of the session."""
     moment: Moment = field(default=_NOWHEN, repr=False, compare=False)
-
-    @classmethod
-    def of(cls, value: Json, moment: Moment) -> AccessToken:
-        """From the answer of introspection."""
-        get = value.get
-        issued, authenticated = get("iat"), get("auth_time")
-        return cls(
-            value["sub"],
-            value["client_id"],
-            tuple(get("scope", "").split()),
-            get("aud"),
-            get("iss"),
-            _seconds(value["exp"]),
-            None if issued is None else _seconds(issued),
-            get("jti"),
-            get("sid"),
-            get("acr"),
-            tuple(get("amr", ())),
-            None if authenticated is None else _seconds(authenticated),
-            get("claims") or {},
-            moment,
-        )
 
     @property
     def authentication_age(self) -> timedelta | None:
@@ -248,7 +229,7 @@ class Issued:
     tokens: Tokens
 
     @classmethod
-    def of(cls, value: Json, moment: Moment) -> Issued:
+    def of(cls, value: Json, moment: Callable[[], Moment]) -> Issued:
         """From JSON."""
         session = Session.of(value["session"], moment)
         return cls(session, value["session_token"], value["set_cookie"], Tokens.of(value))
@@ -302,6 +283,10 @@ def _age(authenticated_at: datetime, moment: Moment) -> timedelta:
     return timedelta(seconds=max(0.0, moment.now() - authenticated_at.timestamp()))
 
 
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(value.split())
+
+
 def _seconds(value: int) -> datetime:
     return datetime.fromtimestamp(value, timezone.utc)
 
@@ -318,3 +303,69 @@ else:
             raise ValueError(f"{text!r} is no time of RFC 3339")
         whole, fraction, zone = match.groups()
         return datetime.fromisoformat(f"{whole}.{(fraction or '0'):0<6}{'+00:00' if zone == 'Z' else zone}")
+
+
+def _optional(
+    name: str, decode: Callable[[Any], Any] = lambda value: value, default: Any = None
+) -> Callable[[Json], Any]:
+    """Decodes a member that may be absent or null."""
+
+    def decode_member(value: Json) -> Any:
+        member = value.get(name)
+        return default if member is None else decode(member)
+
+    return decode_member
+
+
+def _required(name: str, decode: Callable[[Any], Any]) -> Callable[[Json], Any]:
+    return lambda value: decode(value[name])
+
+
+def _moment(value: Json) -> Moment:
+    moment: Moment = value["_moment"]()
+    value["_moment"] = partial(Moment, *moment)  # instead of what holds the bytes of the answer
+    return moment
+
+
+Session.decoders = {
+    "id": itemgetter("id"),
+    "subject": itemgetter("subject"),
+    "client_id": itemgetter("client_id"),
+    "acr": _optional("acr"),
+    "amr": _optional("amr", tuple, ()),
+    "authenticated_at": _required("authenticated_at", instant),
+    "idle_expires_at": _required("idle_expires_at", instant),
+    "expires_at": _required("expires_at", instant),
+    "claims": lambda value: value.get("claims") or {},
+    "opened_by": _optional("opened_by"),
+    "state": _optional("state", str, "active"),
+    "created_at": _optional("created_at", instant),
+    "last_used_at": _optional("last_used_at", instant),
+    "scopes": _optional("scope", _words, ()),
+    "device": lambda value: Device.of(value.get("device") or {}),
+    "data": lambda value: value.get("data") or {},
+    "remember": _optional("remember", bool, False),
+    "families": lambda value: tuple(map(Family.of, value.get("families") or ())),
+    "ended": _optional("ended", Ended.of),
+    "version": _optional("version", int, 0),
+    "moment": _moment,
+}
+AccessToken.decoders = {
+    "subject": itemgetter("sub"),
+    "client_id": itemgetter("client_id"),
+    "scopes": _optional("scope", _words, ()),
+    "audience": _optional("aud"),
+    "issuer": _optional("iss"),
+    "expires_at": _required("exp", _seconds),
+    "issued_at": _optional("iat", _seconds),
+    "id": _optional("jti"),
+    "session_id": _optional("sid"),
+    "acr": _optional("acr"),
+    "amr": _optional("amr", tuple, ()),
+    "authenticated_at": _optional("auth_time", _seconds),
+    "claims": lambda value: value.get("claims") or {},
+    "moment": _moment,
+}
+for _type in (Session, AccessToken):
+    for _name in _type.decoders.keys() & vars(_type).keys():  # a default would hide the member of the answer
+        delattr(_type, _name)

@@ -36,14 +36,21 @@ def present(**members: Any) -> Json:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def encode(method: str, target: str, headers: Mapping[str, str | None], body: bytes | None) -> bytes:
-    """A request. A header without a value is left out; one with a line break is a `ValueError`."""
+def head(method: str, target: str, headers: Mapping[str, str | None]) -> bytes:
+    """The head of a request without its end: `with_body` adds that.
+
+    A header without a value is left out; one with a line break is a `ValueError`.
+    """
     given = [f"{name}: {value}\r\n" for name, value in headers.items() if value is not None]
-    length = "" if body is None else f"Content-Length: {len(body)}\r\n"
-    head = f"{method} {target} HTTP/1.1\r\n{''.join(given)}{length}"
-    if head.count("\n") != len(given) + (1 if body is None else 2):
+    text = f"{method} {target} HTTP/1.1\r\n{''.join(given)}"
+    if text.count("\n") != len(given) + 1:
         raise ValueError("a header must not contain a line break")
-    return f"{head}\r\n".encode("latin-1") + (body or b"")
+    return text.encode("latin-1")
+
+
+def with_body(head: bytes, body: bytes | None) -> bytes:
+    """A complete request."""
+    return b"%b\r\n" % head if body is None else b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 def read(answer: Answer) -> Json:
@@ -65,7 +72,7 @@ def refusal(answer: Answer) -> Unavailable | Misconfigured | Refused:
     """The error that an answer stands for."""
     status = answer.status
     if status < 400 or status >= 500 or status in (408, 429):
-        after = answer.headers.get(b"retry-after", b"")
+        after = answer.header(b"retry-after")
         return Unavailable(f"keyfob answered {status}", retry_after=int(after) if after.isdigit() else 1)
     try:
         members = _object(answer)
@@ -81,7 +88,7 @@ def refusal(answer: Answer) -> Unavailable | Misconfigured | Refused:
 
 def date(answer: Answer) -> float:
     """The server's time of the answer, in seconds since 1970; 0 where it says none."""
-    return _date(answer.headers.get(b"date", b""))
+    return _date(answer.header(b"date"))
 
 
 @lru_cache(maxsize=4)
@@ -94,7 +101,7 @@ def _date(value: bytes) -> float:
 
 def _object(answer: Answer) -> Json:
     try:
-        value = json.loads(answer.body)
+        value = json.loads(answer.body.decode())  # from bytes it would look for UTF-16 first
     except ValueError:
         value = None
     if not isinstance(value, dict):

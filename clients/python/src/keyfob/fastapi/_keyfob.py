@@ -276,7 +276,7 @@ class Keyfob(Client):
         }
         headers = {"Authorization": None, "X-Forwarded-For": _address(request)}
         answer = await self._send("POST", "/oauth2/token", form=fields, headers=headers)
-        kind = answer.headers.get(b"content-type", b"application/json").decode("latin-1")
+        kind = answer.header(b"content-type").decode("latin-1") or "application/json"
         return Response(answer.body, answer.status, {"Cache-Control": "no-store"}, kind)
 
     def _changing(self, request: Request) -> Outgoing:
