@@ -17,11 +17,13 @@ async fn a_running_server_is_alive_and_ready() {
 
 /// A restart does not repair a disk, so only readiness fails.
 #[tokio::test]
-async fn a_server_without_its_disk_is_alive_and_not_ready() {
+async fn after_a_failed_commit_the_server_is_alive_and_not_ready() {
     let wired = Wired::start().await;
+    let app = wired.application("app").await;
     wired.unplug();
+    let opening = wired.json("/v1/sessions", Auth::Basic(&app), json!({"subject": "alice"})).await;
+    opening.assert_problem(503, None);
     let get = async |path| send(&wired.wire, Method::GET, path, Auth::None, &[], "").await;
     let (alive, ready) = (get("/healthz").await, get("/readyz").await);
     assert_eq!((alive.status, ready.status, ready.header("retry-after")), (200, 503, "2"));
-    ready.assert_problem(503, None);
 }
