@@ -1,5 +1,5 @@
-//! A bare hyper server: the counterpart of introspection, which reads the same form and returns the same bytes,
-//! and the frame of the other counterparts that this program runs as processes of their own.
+//! A bare hyper server: the counterpart of introspection, which reads the same form and returns the same
+//! bytes, and the frame of the other counterparts that this program runs as processes of their own.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;

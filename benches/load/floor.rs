@@ -1,5 +1,5 @@
-//! The floor of rotation: a bare hyper server that reads the same form, makes one Ed25519 signature, appends a
-//! record to a log and answers after an fdatasync that it shares with all waiting requests.
+//! The floor of rotation: a bare hyper server that reads the same form, makes one Ed25519 signature, appends
+//! a record to a log and answers after an fdatasync that it shares with all waiting requests.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! P5 to P7: refresh-token rotation, durable, against the floor and against Redis that syncs before every answer.
+//! P5 to P7: refresh-token rotation, durable, against the floor and against Redis that syncs before every
+//! answer.
 
 use std::process::{Command, Stdio};
 
