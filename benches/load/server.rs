@@ -98,7 +98,7 @@ impl Drop for Server {
 /// `iss`, whatever the port.
 pub const ISSUER: &str = "http://127.0.0.1:8080";
 
-/// A port that nobody listens on.
+/// A port on which no process listens.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())

@@ -105,7 +105,7 @@ pub async fn engine_with_cap(
 ) -> (Arc<Redb>, Arc<Engine<Redb>>) {
     let keys = Keys::derive(master);
     let store = Redb::open(database, &keys, Options { cache_bytes: 256 << 20, write_queue_max: 4096 })
-        .expect("nobody else has it open");
+        .expect("no other process has it open");
     let lifetimes = Lifetimes { idle_timeout: DAY, absolute_lifetime: DAY };
     let policy = Policy { access_token_ttl: DAY, lifetimes, max_sessions_per_subject, ..Policy::default() };
     let rules = Rules {

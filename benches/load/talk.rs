@@ -110,7 +110,7 @@ async fn converse<T: Talk>(
                 answer.resize(2 * filled, 0);
             }
             if let Some(length) = talk.answered(&answer[..filled]) {
-                assert_eq!(length, filled, "an answer follows nobody asked for");
+                assert_eq!(length, filled, "an answer without a request follows");
                 break;
             }
         }

@@ -1,4 +1,4 @@
-"""Whether every example in a document fits its schema, as somebody else's validator reads it (OAS-03): examples.py openapi.json"""
+"""Whether every example in a document fits its schema, as an independent validator reads it (OAS-03): examples.py openapi.json"""
 
 import json
 import sys

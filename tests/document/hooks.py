@@ -62,7 +62,7 @@ class House:
         return self.ask("POST", "/oauth2/token", client, data={"grant_type": "client_credentials", "resource": URL})["access_token"]
 
     def refresh_token(self, of):
-        """Of whoever calls: a client that has none gets another's."""
+        """The caller's; a client that has none gets another's."""
         if of == "mobile":
             return self.opened("backend", client_id="mobile")["refresh_token"]
         return self.opened(of)["refresh_token"]
@@ -76,7 +76,7 @@ def basic(client):
 
 
 def authorization():
-    """What whoever calls presents: a new token each time, for some requests end it."""
+    """The credentials of the caller: a new token each time, since some requests end it."""
     match CALLER:
         case "admin" | "backend" | "watcher":
             return {"Authorization": basic(CALLER)}
@@ -107,7 +107,7 @@ def before_call(context, case, kwargs):
     operation, good = operation_id(case), lambda location: not case.meta.is_negative_at(location)
     turns[operation] += 1
     if case.path_parameters and good(ParameterLocation.PATH):
-        # Links and what was learnt lead to things that live already; but nobody takes away what the run itself needs.
+        # Links and what was learnt lead to things that exist; but what the run itself needs is not deleted.
         learnt = case.meta.phase.name == TestPhase.STATEFUL and case.path_parameters.get("id") not in SECRETS
         case.path_parameters = case.path_parameters if learnt else {**case.path_parameters, **live_names(case.path, turns[operation])}
     if case.headers and "If-Match" in case.headers and good(ParameterLocation.HEADER):
@@ -259,7 +259,7 @@ RIGHT = {
     "introspect": of_the_caller,
     "revoke": revocable,
     "forwardAuth": asked_by_a_proxy,
-    # From the beginning, which the log has reached; and nobody waits here.
+    # From the start, which the log has reached; and without waiting.
     "readFeed": lambda fields, _: in_place_of(fields, after="0", since=60 if fields.get("after") is None else LEFT_OUT, wait=0),
     "readEvents": lambda fields, _: in_place_of(fields, after="0", wait=0),
 }

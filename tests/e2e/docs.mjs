@@ -26,7 +26,7 @@ assert.deepEqual(groups, ["Sessions", "OAuth", "People", "Clients", "Keys", "Dis
 const sessions = await page.$$eval("[id^=operations-Sessions-]", (blocks) => blocks.map((block) => block.id.split("-")[2]));
 assert.deepEqual([sessions[0], sessions.at(-1)], ["openSession", "endSessions"], "first what one begins with, last what ends everything");
 await page.screenshot({ path: join(pictures, "docs-1-page.png") });
-done("the page shows the groups, and asks nobody else");
+done("the page shows the groups, and sends requests to no other server");
 
 await page.click(".auth-wrapper .authorize");
 await page.fill("#auth-basic-username", "admin");
@@ -37,7 +37,7 @@ await page.screenshot({ path: join(pictures, "docs-2-authorized.png") });
 await page.click(".close-modal");
 done("authorize with the administrator's name and secret");
 
-/** Opens an operation, fills what is told, and executes it: the status and the body of the answer. */
+/** Opens an operation, fills the given fields, and executes it: the status and the body of the answer. */
 async function tryOut(tag, id, fields = {}) {
   const block = page.locator(`#operations-${tag}-${id}`);
   if (await block.locator(".try-out__btn").count() === 0) await block.locator(".opblock-summary-control").click();
@@ -60,7 +60,7 @@ assert.ok((await opened.block.locator(".live-responses-table").textContent()).in
 await opened.block.screenshot({ path: join(pictures, "docs-3-opened.png") });
 done("open a session as the example stands");
 
-assert.deepEqual((await tryOut("OAuth", "introspect")).body, { active: false }, "the example's token is nobody's");
+assert.deepEqual((await tryOut("OAuth", "introspect")).body, { active: false }, "the example's token does not exist");
 const good = await tryOut("OAuth", "introspect", { token: opened.body.access_token });
 assert.deepEqual([good.status, good.body.active, good.body.sub], [200, true, "alice"]);
 await good.block.screenshot({ path: join(pictures, "docs-4-introspected.png") });

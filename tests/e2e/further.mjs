@@ -27,7 +27,7 @@ async function pageOf(origin) {
 }
 
 const [we, they] = [await pageOf(ours), await pageOf(theirs)];
-assert.deepEqual(await they("GET"), ["TypeError"], "it is not told");
+assert.deepEqual(await they("GET"), ["TypeError"], "it cannot read the answer");
 assert.deepEqual(await they("DELETE"), ["TypeError"], "and ends nothing");
 assert.deepEqual(await we("GET"), [200, "alice"]);
 assert.deepEqual(await we("PATCH"), ["TypeError"], "what is not there is not allowed");

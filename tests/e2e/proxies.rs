@@ -36,14 +36,14 @@ fn cookie(opened: &Value) -> String {
 }
 
 /// The headers of ours that reached the application.
-fn told(answer: &Answer) -> Vec<String> {
+fn reported(answer: &Answer) -> Vec<String> {
     assert_eq!(answer.status, 200, "{answer:?}");
     // Many a framework takes an underscore for a hyphen.
     let ours = |line: &str| line.replace('_', "-").strip_prefix("x-keyfob-").map(str::to_owned);
     let lines = answer.body.lines().filter_map(|line| ours(&line.to_ascii_lowercase()));
-    let mut told: Vec<String> = lines.filter(|line| !line.ends_with(": ")).collect();
-    told.sort();
-    told
+    let mut reported: Vec<String> = lines.filter(|line| !line.ends_with(": ")).collect();
+    reported.sort();
+    reported
 }
 
 fn the_application_is_told_who_it_is_and_nobody_else_can_tell_it(proxy: Proxy) {
@@ -58,29 +58,29 @@ fn the_application_is_told_who_it_is_and_nobody_else_can_tell_it(proxy: Proxy) {
         &format!("session: {id}"),
         "subject: zo%c3%ab%20100%25",
     ];
-    assert_eq!(told(&house.ask("/api/me", &["-H", &cookie])), known);
+    assert_eq!(reported(&house.ask("/api/me", &["-H", &cookie])), known);
     assert_eq!(
-        told(&house.ask("/api/me", &[&["-H", &cookie][..], &SPOOFED].concat())),
+        reported(&house.ask("/api/me", &[&["-H", &cookie][..], &SPOOFED].concat())),
         known,
         "spoofed headers"
     );
     let bearer = format!("Authorization: Bearer {}", alice["session_token"].as_str().unwrap());
-    assert_eq!(told(&house.ask("/api/me", &["-H", &bearer])), known);
+    assert_eq!(reported(&house.ask("/api/me", &["-H", &bearer])), known);
     let theirs = "/api/me?audience=https://api.example&scope=root&max_age=soon&x=%ff";
     assert_eq!(
-        told(&house.ask(theirs, &["-H", &cookie])),
+        reported(&house.ask(theirs, &["-H", &cookie])),
         known,
         "a visitor's query is no part of the question"
     );
-    // Where keyfob says nothing, nobody else says it.
+    // A header that keyfob leaves empty is set by no other side.
     let nobody_said = house.open(&json!({"subject": "bob", "scope": "read"}));
     let told_of_bob =
-        told(&house.ask("/api/me", &[&["-H", &self::cookie(&nobody_said)][..], &SPOOFED].concat()));
+        reported(&house.ask("/api/me", &[&["-H", &self::cookie(&nobody_said)][..], &SPOOFED].concat()));
     assert!(
         !told_of_bob.iter().any(|line| line.starts_with("acr") || line.contains("root")),
         "{told_of_bob:?}"
     );
-    assert_eq!(told(&house.ask("/", &SPOOFED)), [""; 0], "where nobody is asked for either");
+    assert_eq!(reported(&house.ask("/", &SPOOFED)), [""; 0], "on a path without a check too");
     // A body is the application's alone.
     let posted = house.ask("/api/notes", &["-H", &cookie, "-d", "a note"]);
     assert!(posted.body.starts_with("POST /api/notes") && posted.body.ends_with("a note"), "{posted:?}");
@@ -90,8 +90,8 @@ fn who_is_not_let_in_is_told_so_by_keyfob(proxy: Proxy) {
     let house = house(proxy);
     let alice = house.open(&json!({"subject": "alice", "acr": "aal1"}));
     let cookie = cookie(&alice);
-    let nobody = house.ask("/api/me", &SPOOFED);
-    assert_eq!((nobody.status, nobody.header("www-authenticate")), (401, r#"Bearer realm="keyfob""#));
+    let anonymous = house.ask("/api/me", &SPOOFED);
+    assert_eq!((anonymous.status, anonymous.header("www-authenticate")), (401, r#"Bearer realm="keyfob""#));
     let invalid = house.ask("/api/me", &["-H", "Cookie: __Host-keyfob=kfs_x"]);
     assert_eq!(
         (invalid.status, invalid.header("www-authenticate")),
@@ -105,7 +105,8 @@ fn who_is_not_let_in_is_told_so_by_keyfob(proxy: Proxy) {
     assert_eq!((step_up.status, step_up.header("www-authenticate")), (401, challenge));
     let strong = house.open(&json!({"subject": "alice", "acr": "aal2"}));
     assert!(
-        told(&house.ask("/api/secret", &["-H", &self::cookie(&strong)])).contains(&"acr: aal2".to_owned())
+        reported(&house.ask("/api/secret", &["-H", &self::cookie(&strong)]))
+            .contains(&"acr: aal2".to_owned())
     );
     // Of keyfob itself only /v1/session is outside.
     assert!(
@@ -114,7 +115,7 @@ fn who_is_not_let_in_is_told_so_by_keyfob(proxy: Proxy) {
             .body
             .starts_with("GET /v1/sessions")
     );
-    // A session of another client is nobody's here: 403.
+    // A session of another client is not accepted here: 403.
     let admin: Value =
         serde_json::from_slice(&std::fs::read(house.directory.path().join("data/admin.json")).unwrap())
             .unwrap();
@@ -206,7 +207,7 @@ fn a_preflight_passes_to_the_application_without_a_check(proxy: Proxy) {
     let origin = ["-X", "OPTIONS", "-H", "Origin: https://app.example"];
     let preflight = [&origin[..], &["-H", "Access-Control-Request-Method: PUT"], &SPOOFED].concat();
     for path in ["/api/me", "/api/secret"] {
-        assert_eq!(told(&house.ask(path, &preflight)), [""; 0], "{path}");
+        assert_eq!(reported(&house.ask(path, &preflight)), [""; 0], "{path}");
         assert_eq!(house.ask(path, &origin).status, 401, "{path}: it is no preflight");
     }
 }

@@ -14,7 +14,7 @@ setTimeout(() => { console.error("it hangs"); process.exit(1); }, 150_000).unref
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 
-/** A browser of its own: its cookies are nobody else's. */
+/** A browser of its own: it shares no cookies. */
 async function device() {
   const context = await browser.newContext({ ignoreHTTPSErrors: true, viewport: { width: 560, height: 320 } });
   const page = await context.newPage();
@@ -116,7 +116,7 @@ const refused = await laptop.page.evaluate((id) => post("/api/sign-out-device", 
 assert.equal(refused, 404);
 await bob.page.click("#here");
 await says(bob.page, "Good.");
-done("nobody signs out somebody else");
+done("a user cannot sign out another user");
 
 await laptop.page.click("#here");
 await says(laptop.page, "Good.");

@@ -270,7 +270,7 @@ fn a_table_fits_the_terminal_and_is_not_folded_in_a_pipe() {
 #[test]
 fn an_event_is_folded_on_a_terminal_and_a_line_in_a_pipe() {
     let directory = initialised();
-    let subject = "somebody-with-quite-a-long-name@somewhere-with-quite-a-long-name.example.com";
+    let subject = "user-with-quite-a-long-name@somewhere-with-quite-a-long-name.example.com";
     assert!(
         run(directory.path(), &["session", "create", "--subject", subject, "--client-id", "admin"])
             .status

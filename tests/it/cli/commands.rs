@@ -280,7 +280,7 @@ fn a_subject_is_logged_out_everywhere_or_everywhere_else() {
         let shown = desk.says(&["session", "show", &text(&sessions[0]["session"]["id"])]);
         assert!(shown.contains("subject_revoked - the subject's sessions were all ended at once"), "{shown}");
         assert_eq!(desk.says(&["subject", "revoke", "a/b ü?"]), "ended 1 session of a/b ü?\n");
-        assert_eq!(desk.says(&["subject", "revoke", "nobody"]), "ended 0 sessions of nobody\n");
+        assert_eq!(desk.says(&["subject", "revoke", "unknown"]), "ended 0 sessions of unknown\n");
         assert!(desk.is_active(&bystander["session_token"]));
     }
 }
@@ -319,9 +319,9 @@ fn a_token_is_introspected_and_revoked_from_an_argument_and_from_standard_input(
     for desk in Desk::both() {
         let opened = desk.open("alice");
         let (access, refresh) = (text(&opened["access_token"]), text(&opened["refresh_token"]));
-        let told = desk.json(&["token", "introspect", &access]);
+        let reported = desk.json(&["token", "introspect", &access]);
         assert_eq!(
-            (&told["active"], &told["sub"], &told["sid"]),
+            (&reported["active"], &reported["sub"], &reported["sid"]),
             (&json!(true), &json!("alice"), &opened["session"]["id"])
         );
         let shown = piped(desk.path(), &["token", "introspect", "-"], &access).text();
@@ -422,7 +422,7 @@ fn introspect_as_a_client_says_what_it_gets_and_why_a_token_is_inactive_for_it()
         assert_eq!(reason("app", &refresh), "session_ended");
         let forbidden = desk.refuses(&["token", "introspect", "--as", "plain", &access]);
         assert!(forbidden.contains("403") && forbidden.contains("introspect"), "{forbidden}");
-        assert!(desk.refuses(&["token", "introspect", "--as", "nobody", &access]).contains("no client"));
+        assert!(desk.refuses(&["token", "introspect", "--as", "unknown", &access]).contains("no client"));
         if let Some(server) = &desk.server {
             let form = [("token", &*access), ("as", "api")];
             let answer = server.form("/oauth2/introspect", Some(&desk.app), &form);
@@ -451,14 +451,14 @@ fn decode_needs_no_server_and_says_whether_it_verified() {
         verified.starts_with(&format!("VERIFIED: signed by the key {}", text(&published["keys"][0]["kid"]))),
         "{verified}"
     );
-    let told = decode(&["-", "--json"]).json();
+    let reported = decode(&["-", "--json"]).json();
     assert_eq!(
-        (&told["verified"], &told["verified_with"], &told["payload"]["sub"]),
+        (&reported["verified"], &reported["verified_with"], &reported["payload"]["sub"]),
         (&json!(false), &Value::Null, &json!("alice"))
     );
-    let told = decode(&["-", "--json", "--key", &key]).json();
+    let reported = decode(&["-", "--json", "--key", &key]).json();
     assert_eq!(
-        (&told["verified"], &told["verified_with"], &told["footer"]["kid"]),
+        (&reported["verified"], &reported["verified_with"], &reported["footer"]["kid"]),
         (&json!(true), &published["keys"][0]["kid"], &published["keys"][0]["kid"])
     );
 
@@ -506,12 +506,12 @@ fn decode_reads_jwts_and_refuses_every_other_algorithm() {
     assert!(unverified.contains("(in 5 min)"), "{unverified}");
     let verified = decode(&["-", "--key", &key]).text();
     assert!(verified.starts_with(&format!("VERIFIED: signed by the key {kid}")), "{verified}");
-    let told = decode(&["-", "--json", "--key", &key]).json();
+    let reported = decode(&["-", "--json", "--key", &key]).json();
     assert_eq!(
-        (&told["verified"], &told["verified_with"], &told["header"]["kid"]),
+        (&reported["verified"], &reported["verified_with"], &reported["header"]["kid"]),
         (&json!(true), &json!(kid), &json!(kid))
     );
-    assert_eq!((&told["payload"]["sub"], told.get("footer")), (&json!("alice"), None));
+    assert_eq!((&reported["payload"]["sub"], reported.get("footer")), (&json!("alice"), None));
 
     let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("{token}") };
     let another = "k4.public.11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
@@ -561,9 +561,14 @@ fn decode_verifies_es256_with_a_published_jwk() {
     else {
         panic!("{published}")
     };
-    let told = decode(&signing.to_string()).json();
+    let reported = decode(&signing.to_string()).json();
     assert_eq!(
-        (&told["verified"], &told["verified_with"], &told["header"]["alg"], &told["payload"]["sub"]),
+        (
+            &reported["verified"],
+            &reported["verified_with"],
+            &reported["header"]["alg"],
+            &reported["payload"]["sub"]
+        ),
         (&json!(true), &signing["kid"], &json!("ES256"), &json!("alice"))
     );
     for other in others.iter().copied().chain(keys.iter().filter(|key| key["alg"] == "EdDSA")) {
@@ -596,15 +601,15 @@ fn decode_describes_an_opaque_token_and_prints_no_secret() {
             && said.contains("generation"),
         "{said}"
     );
-    let told = decode(&refresh_token, &["--json"]).json();
+    let reported = decode(&refresh_token, &["--json"]).json();
     let expected = json!({
         "verified": false, "verified_with": null, "token": "refresh_token", "session_id": id, "family": 1,
         "generation": 0,
     });
-    assert_eq!(told, expected);
-    let told = decode(&session_token, &["--json"]).json();
+    assert_eq!(reported, expected);
+    let reported = decode(&session_token, &["--json"]).json();
     assert_eq!(
-        told,
+        reported,
         json!({
             "verified": false, "verified_with": null, "token": "session_token", "session_id": id,
             "renewals": 0,
@@ -640,11 +645,11 @@ fn decode_describes_an_opaque_token_and_prints_no_secret() {
 #[test]
 fn errors_are_one_line_and_invalid_usage_has_another_code() {
     for desk in Desk::both() {
-        let nobody = "01a20bcd-602b-7b2e-b570-2e8fbbb8e205";
-        assert!(desk.refuses(&["session", "show", nobody]).contains("there is no such session"));
+        let absent = "01a20bcd-602b-7b2e-b570-2e8fbbb8e205";
+        assert!(desk.refuses(&["session", "show", absent]).contains("there is no such session"));
         assert!(desk.refuses(&["session", "revoke", "../clients/app"]).contains("there is no such session"));
         assert!(
-            desk.refuses(&["session", "create", "--subject", "alice", "--client-id", "nobody"])
+            desk.refuses(&["session", "create", "--subject", "alice", "--client-id", "unknown"])
                 .contains("there is no such client")
         );
         assert!(
@@ -734,12 +739,12 @@ fn keys_are_listed_rotated_and_revoked() {
         let before = kids(&desk);
         assert!(desk.refuses(&["key", "rotate"]).contains("key rotate --force"));
         assert_eq!(desk.json(&["key", "rotate", "--force"])["kid"], json!(before[1]));
-        assert!(desk.is_active(&opened["access_token"]), "a rotation logs nobody out");
+        assert!(desk.is_active(&opened["access_token"]), "a rotation ends no session");
         assert!(rows(&desk.says(&["key", "list"]))[0].contains("retired"));
         assert!(desk.says(&["key", "revoke", &before[0]]).starts_with("revoked k4.pid."));
         assert!(!desk.is_active(&opened["access_token"]));
         assert_eq!(kids(&desk).len(), 2);
-        assert!(desk.refuses(&["key", "revoke", "k4.pid.nobody"]).contains("there is no such key"));
+        assert!(desk.refuses(&["key", "revoke", "k4.pid.unknown"]).contains("there is no such key"));
     }
 }
 
@@ -803,9 +808,9 @@ fn a_name_cannot_forge_an_event() {
     let desk = Desk::new(false);
     desk.open("al \"x\" client_id=root");
     desk.open("\u{202e}ecila");
-    let told = desk.says(&["events", "tail"]);
-    assert!(told.contains(r#" subject="al \"x\" client_id=root" client_id=app"#), "{told}");
-    assert!(told.contains(r" subject=\u202eecila client_id=app"), "{told}");
+    let reported = desk.says(&["events", "tail"]);
+    assert!(reported.contains(r#" subject="al \"x\" client_id=root" client_id=app"#), "{reported}");
+    assert!(reported.contains(r" subject=\u202eecila client_id=app"), "{reported}");
 }
 
 #[test]

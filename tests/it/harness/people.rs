@@ -1,4 +1,4 @@
-//! What the tests of people begin with: somebody who is signed in, and the requests that their browser or
+//! The start of the tests of people: a user who is signed in, and the requests that their browser or
 //! program sends.
 
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl SignedIn {
         self.server.browse(method, path, &self.cookie(), &[]).await
     }
 
-    /// Whether the session token still stands for somebody. Counts as activity.
+    /// Whether the session token is valid. Counts as activity.
     pub async fn is_there(&self) -> bool {
         self.server.who_am_i(&self.session_token()).await.status == 200
     }

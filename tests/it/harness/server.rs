@@ -129,14 +129,14 @@ impl Server {
 
     /// Waits until every write that was begun is on the disk.
     pub async fn settle(&self) {
-        let nobody = SessionId::new(Timestamp::from_seconds(0), &[0; 10]);
+        let absent = SessionId::new(Timestamp::from_seconds(0), &[0; 10]);
         for _ in 0..2 {
             for _ in 0..8 {
                 tokio::task::yield_now().await;
             }
             // The writer goes by order of arrival.
             let answer =
-                self.app().store().update(nobody, Lane::Revocation, |_, _| Decision::answer(())).await;
+                self.app().store().update(absent, Lane::Revocation, |_, _| Decision::answer(())).await;
             assert_eq!(answer.unwrap(), None);
         }
     }

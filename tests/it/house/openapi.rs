@@ -295,7 +295,7 @@ async fn the_documented_security_schemes_are_those_that_work() {
     let document = document(&server).await;
     for operation in operations(&document) {
         let id = operation.id();
-        let path = operation.concrete_path(|_| Some("nobody".into()));
+        let path = operation.concrete_path(|_| Some("unknown".into()));
         let example = operation.request().map(|(_, content)| examples(content).remove(0));
         // Without a body nothing but the credentials can be wrong.
         let with_cookie = operation.request().is_none().then_some("cookie");
@@ -342,7 +342,7 @@ async fn no_answer_is_undocumented() {
     let large = "x".repeat(70_000);
     for operation in operations(&document) {
         let method = || operation.method.clone();
-        let path = operation.concrete_path(|_| Some("nobody".into()));
+        let path = operation.concrete_path(|_| Some("unknown".into()));
         let admin = Auth::Basic(&server.admin);
         let mut answers = vec![];
         if !operation.schemes().is_empty() {
@@ -419,7 +419,7 @@ async fn every_documented_route_answers_other_methods_with_405_and_allow() {
     let document = document(&server).await;
     let all = operations(&document);
     for operation in all.iter().filter(|operation| !AdmissionRequest::is_at(&operation.path)) {
-        let path = operation.concrete_path(|_| Some("nobody".into()));
+        let path = operation.concrete_path(|_| Some("unknown".into()));
         let mut allowed: BTreeSet<&str> =
             all.iter().filter(|o| o.path == operation.path).map(|o| o.method.as_str()).collect();
         if allowed.contains("GET") {
@@ -445,8 +445,8 @@ async fn every_documented_route_answers_other_methods_with_405_and_allow() {
     }
 }
 
-/// Every operation, parameter and member is explained, so that the page can be read by somebody who knows
-/// nothing yet.
+/// Every operation, parameter and member is explained, so that a reader who does not know
+/// keyfob understands the page.
 #[tokio::test]
 async fn everything_in_the_document_is_explained() {
     let document = document(&Server::start().await).await;

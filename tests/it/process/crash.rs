@@ -341,7 +341,7 @@ fn no_refresh_outruns_a_revocation() {
     assert!(outcomes[0] > 0, "no refresh was ever answered: there was no race");
 }
 
-/// INT-112: once anybody has seen a token inactive, nobody sees it active again.
+/// INT-112: once a caller has seen a token inactive, no caller sees it active again.
 #[test]
 fn concurrent_introspections_never_go_back_to_active() {
     let directory = tempfile::tempdir().unwrap();

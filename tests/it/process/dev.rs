@@ -168,15 +168,15 @@ fn it_ends_with_the_command_and_with_its_exit_code() {
 fn signals_reach_the_command_and_the_server_waits_for_its_end() {
     let directory = tempdir().unwrap();
     let script =
-        "trap 'echo told; cat > /dev/null; exit 9' HUP INT TERM; echo ready; while :; do sleep 0.02; done";
+        "trap 'echo stop; cat > /dev/null; exit 9' HUP INT TERM; echo ready; while :; do sleep 0.02; done";
     for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
         let mut dev = Dev::start(directory.path(), &["--memory"], script);
         assert_eq!(dev.next_line(), "ready\n");
         dev.signal(signal);
-        assert_eq!(dev.next_line(), "told\n");
+        assert_eq!(dev.next_line(), "stop\n");
         dev.open("alice");
         let (code, output, _) = dev.end();
-        assert_eq!((code, &*output), (9, ""), "it was told once");
+        assert_eq!((code, &*output), (9, ""), "one signal");
     }
 }
 
@@ -184,16 +184,16 @@ fn signals_reach_the_command_and_the_server_waits_for_its_end() {
 #[test]
 fn when_it_is_killed_the_server_is_gone_and_the_command_is_told() {
     let directory = tempdir().unwrap();
-    let script = "trap 'touch told; exit' TERM; echo ready; while :; do sleep 0.02; done";
+    let script = "trap 'touch stopped; exit' TERM; echo ready; while :; do sleep 0.02; done";
     let mut dev = Dev::start(directory.path(), &[], script);
     assert_eq!(dev.next_line(), "ready\n");
     dev.signal(Signal::KILL);
     dev.child.wait().unwrap();
     assert!(TcpStream::connect(&dev.address).is_err());
-    let told = directory.path().join("told");
+    let stopped = directory.path().join("stopped");
     let was_told = (0..500).any(|_| {
         sleep(Duration::from_millis(10));
-        told.exists()
+        stopped.exists()
     });
     assert!(was_told || cfg!(not(target_os = "linux")));
     Dev::until_closed(directory.path(), &[]).open("alice");

@@ -64,8 +64,8 @@ impl Finds {
         }
     }
 
-    /// An access token: its body and its signature, as text and as bytes. The claims are there in clear for
-    /// whoever decodes it.
+    /// An access token: its body and its signature, as text and as bytes. The claims are readable
+    /// by any process that decodes it.
     fn access_token(&mut self, name: &str, token: &str) {
         let body = token.strip_prefix("v4.public.").unwrap().split('.').next().unwrap();
         let bytes = Base64UrlUnpadded::decode_vec(body).unwrap();
@@ -175,7 +175,7 @@ fn go_all_wrong_ways(server: &Process, backend: &Client, pair: &Value, finds: &m
     finds.secret("wrong client secret", &wrong_secret);
     let guesses = [
         Client { id: "backend".into(), secret: wrong_secret },
-        Client { id: "nobody".into(), secret: backend.secret.clone() },
+        Client { id: "unknown".into(), secret: backend.secret.clone() },
         Client { id: spent.clone(), secret: backend.secret.clone() },
         Client { id: backend.secret.clone(), secret: "backend".into() },
     ];

@@ -94,10 +94,10 @@ fn the_start_prints_what_to_do_next_and_its_curl_line_works() {
     let directory = tempdir().unwrap();
     let server = Process::start(directory.path());
     let greeting = &server.greeting;
-    for told in
+    for reported in
         [&server.address, &format!("http://{}/docs", server.address), "data/admin.json (just created)"]
     {
-        assert!(greeting.contains(told), "{told} in {greeting}");
+        assert!(greeting.contains(reported), "{reported} in {greeting}");
     }
     assert!(!greeting.contains(&admin(directory.path()).secret), "the secret is in its file only");
     let line = greeting.lines().find_map(|line| line.split_once("curl ")).unwrap().1;
@@ -148,10 +148,10 @@ fn with_json_the_start_prints_one_line_that_says_where_it_listens() {
     let directory = tempdir().unwrap();
     let (server, issuer) = on_a_chosen_port(directory.path(), &["--json"], "\n");
     let line: Value = serde_json::from_str(&server.greeting).unwrap();
-    let told = ["listening", "issuer", "documentation", "credentials_file", "admin_socket"];
+    let reported = ["listening", "issuer", "documentation", "credentials_file", "admin_socket"];
     let documentation = format!("{issuer}/docs");
     let expected = [&*issuer, &issuer, &documentation, "data/admin.json", "data/admin.sock"];
-    assert_eq!(told.map(|member| line[member].as_str().unwrap()), expected);
+    assert_eq!(reported.map(|member| line[member].as_str().unwrap()), expected);
     assert_eq!((&line["first_start"], line["version"].is_string()), (&Value::Bool(true), true));
 }
 

@@ -216,7 +216,7 @@ async fn a_change_keeps_what_it_leaves_out() {
     for (method, path) in
         [(Method::GET, ""), (Method::PATCH, ""), (Method::DELETE, ""), (Method::POST, "/secret")]
     {
-        for id in ["nobody", "a%20b"] {
+        for id in ["unknown", "a%20b"] {
             let answer = as_admin(&server, method.clone(), &format!("{PATH}/{id}{path}"), json!({})).await;
             answer.assert_problem(404, None);
         }
@@ -292,8 +292,8 @@ async fn a_disabled_client_is_restored() {
     assert_eq!(server.refresh(&app, &tokens[1]).await.status, 200);
 }
 
-/// Deleting ends all that it was issued, for good: whoever takes the name later gets none of it, also after a
-/// restart.
+/// Deleting ends all that it was issued, permanently: a later client of the same name gets none of it, also
+/// after a restart.
 #[tokio::test]
 async fn a_deleted_clients_tokens_do_not_come_back_with_its_name() {
     let mut server = Server::start().await;

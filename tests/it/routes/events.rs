@@ -40,7 +40,7 @@ async fn the_log_tells_what_happened_in_order_and_in_pages() {
     assert_eq!(kinds(&read(&server, &reader, &format!("?after={}", text(&page["head"]))).await), [""; 0]);
 }
 
-/// ROT-35: a reuse is told with family, gap, client and a hash of the address, and never with the token.
+/// ROT-35: a reuse is recorded with family, gap, client and a hash of the address, never with the token.
 #[tokio::test]
 async fn a_reused_refresh_token_is_told_without_the_token() {
     let server = Server::with(&[("policy.default.refresh_retry_window", "0s")]).await;

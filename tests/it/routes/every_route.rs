@@ -225,9 +225,12 @@ async fn v1_asks_for_credentials() {
             "{scheme}"
         );
     }
-    let nobody = server.get("/v1/clients", Auth::None).await;
-    nobody.assert_problem(401, None);
-    assert_eq!(nobody.challenges(), [r#"Basic realm="keyfob", charset="UTF-8""#, r#"Bearer realm="keyfob""#]);
+    let anonymous = server.get("/v1/clients", Auth::None).await;
+    anonymous.assert_problem(401, None);
+    assert_eq!(
+        anonymous.challenges(),
+        [r#"Basic realm="keyfob", charset="UTF-8""#, r#"Bearer realm="keyfob""#]
+    );
     server.get(&format!("/v1/clients?access_token={own}"), Auth::None).await.assert_problem(401, None);
     for bad in ["x", "", "v4.public.x"] {
         let answer = server.get("/v1/clients", Auth::Bearer(bad)).await;
@@ -238,7 +241,7 @@ async fn v1_asks_for_credentials() {
     server.get("/v1/clients", Auth::Bearer(&own)).await.assert_problem(401, None);
 }
 
-/// BER-07: a good token without the privilege is told so; a secret without it has no token to complain of.
+/// BER-07: a valid token without the permission gets `insufficient_scope`; a secret without it, no challenge.
 #[tokio::test]
 async fn a_bearer_without_the_permission_is_told_that_it_is_not_enough() {
     let server = Server::start().await;
@@ -309,9 +312,9 @@ async fn administration_is_for_administrators() {
         (Method::GET, "/v1/clients", json!(null)),
         (Method::POST, "/v1/clients", json!({"client_id": "x", "permissions": ["admin"]})),
         (Method::GET, "/v1/clients/app", json!(null)),
-        (Method::GET, "/v1/clients/nobody", json!(null)),
+        (Method::GET, "/v1/clients/unknown", json!(null)),
         (Method::PATCH, "/v1/clients/app", json!({"permissions": ["admin"]})),
-        (Method::PATCH, "/v1/clients/nobody", json!({"permissions": ["admin"]})),
+        (Method::PATCH, "/v1/clients/unknown", json!({"permissions": ["admin"]})),
         (Method::DELETE, "/v1/clients/admin", json!(null)),
         (Method::POST, "/v1/clients/app/secret", json!({})),
         (Method::POST, "/v1/clients/app/tokens/revoke", json!(null)),
@@ -323,9 +326,9 @@ async fn administration_is_for_administrators() {
         for auth in [Auth::Basic(&app), Auth::Bearer(&own)] {
             let answer = server.json(method.clone(), path, auth, body.clone()).await;
             answer.assert_problem(403, None);
-            let told = matches!(auth, Auth::Bearer(_))
+            let reported = matches!(auth, Auth::Bearer(_))
                 .then_some(r#"Bearer realm="keyfob", error="insufficient_scope""#);
-            assert_eq!(answer.challenges(), told.as_slice(), "{method} {path}");
+            assert_eq!(answer.challenges(), reported.as_slice(), "{method} {path}");
         }
         server.json(method.clone(), path, Auth::None, body).await.assert_problem(401, None);
     }

@@ -61,8 +61,8 @@ async fn any_method_is_answered_at_once_whatever_body_is_announced() {
         let answer = people.server.send(method, "/v1/forward-auth", Auth::None, &headers, "").await;
         assert_eq!((answer.status, answer.header("connection")), (200, ""));
     }
-    let nobody = people.server.send(Method::POST, "/v1/forward-auth", Auth::None, &[], "x").await;
-    assert_turned_away(&nobody, 401, &[r#"Bearer realm="keyfob""#]);
+    let anonymous = people.server.send(Method::POST, "/v1/forward-auth", Auth::None, &[], "x").await;
+    assert_turned_away(&anonymous, 401, &[r#"Bearer realm="keyfob""#]);
 }
 
 /// The application behind the proxy has bearer tokens of its own, and scripts send `Bearer undefined`.
@@ -124,11 +124,11 @@ async fn headers_are_percent_encoded_outside_visible_ascii() {
 async fn an_incoming_header_of_ours_is_never_believed_and_never_answered() {
     let people = signed_in().await;
     let spoofed: Vec<(&str, &str)> = HEADERS.iter().map(|name| (*name, "root")).collect();
-    let nobody = people.server.send(Method::GET, "/v1/forward-auth", Auth::None, &spoofed, "").await;
-    assert_turned_away(&nobody, 401, &[r#"Bearer realm="keyfob""#]);
+    let anonymous = people.server.send(Method::GET, "/v1/forward-auth", Auth::None, &spoofed, "").await;
+    assert_turned_away(&anonymous, 401, &[r#"Bearer realm="keyfob""#]);
     let alice = people.server.browse(Method::GET, "/v1/forward-auth", &people.cookie(), &spoofed).await;
     assert_eq!((alice.status, alice.header("x-keyfob-subject")), (200, "alice"));
-    assert_eq!(alice.headers["x-keyfob-acr"], "", "nobody said to which level, and that is said");
+    assert_eq!(alice.headers["x-keyfob-acr"], "", "no level was given: an empty header");
 }
 
 /// BER-07, BER-08.
@@ -249,8 +249,8 @@ async fn a_token_granted_under_a_lower_level_stays_there() {
     assert_eq!(people.server.get("/v1/forward-auth?acr=aal2", Auth::Bearer(&lower)).await.status, 401);
 }
 
-/// What is not understood, or asked twice, would let in whoever the question was meant to keep out. Once the
-/// first of two scopes counted, and `acr_values=`, as RFC 9470 calls it, was no question at all.
+/// An unknown or repeated requirement is rejected, since ignoring it would admit users that it excludes. Once
+/// the first of two scopes counted, and `acr_values=`, as RFC 9470 calls it, was ignored.
 #[tokio::test]
 async fn a_question_that_is_not_understood_lets_nobody_in() {
     let people = signed_in_with(&[], json!({"subject": "alice", "acr": "aal1"})).await;
@@ -288,7 +288,7 @@ async fn a_question_that_is_not_understood_lets_nobody_in() {
     assert_eq!(people.ask("?&client_id=app&&client_id=app&").await.status, 200);
 }
 
-/// BER-08: whoever writes the question does not write the challenge.
+/// BER-08: the sender of the requirements cannot add to the challenge.
 #[tokio::test]
 async fn a_strange_question_does_not_break_out_of_the_challenge() {
     let people = signed_in().await;

@@ -24,7 +24,7 @@ async fn setting() -> (Server, Client, String) {
 }
 
 /// The answer without its position in the event log, which other tests' events would move.
-fn told(answer: &Answer) -> Value {
+fn reported(answer: &Answer) -> Value {
     assert_eq!(
         (answer.status, answer.header("content-type")),
         (200, "application/json"),
@@ -39,7 +39,7 @@ fn told(answer: &Answer) -> Value {
 async fn a_live_token_is_active() {
     let (server, app, token) = setting().await;
     let answer = server.form(PATH, Auth::Basic(&app), &[("token", &token)]).await;
-    assert_eq!(told(&answer)["active"], json!(true));
+    assert_eq!(reported(&answer)["active"], json!(true));
     assert!(answer.text().starts_with(r#"{"active":true,"#), "{}", answer.text());
 }
 
@@ -57,7 +57,7 @@ async fn the_media_type_may_be_written_in_any_case() {
         let answer = server
             .send(Method::POST, PATH, Auth::Basic(&app), &[("content-type", media_type)], body.clone())
             .await;
-        assert_eq!(told(&answer), told(&usual), "{media_type}");
+        assert_eq!(reported(&answer), reported(&usual), "{media_type}");
     }
 }
 
@@ -134,7 +134,7 @@ async fn a_malformed_form_is_an_invalid_request() {
 async fn what_is_not_recognised_changes_nothing() {
     let (server, app, token) = setting().await;
     let usual = server.raw_form(PATH, Auth::Basic(&app), &format!("token={token}")).await;
-    told(&usual);
+    reported(&usual);
     for rest in [
         "&foo=bar",
         "&foo=1&foo=2",
@@ -165,7 +165,7 @@ async fn a_wrong_hint_does_no_harm() {
     ] {
         let fields = [("token", &*text(&opened[token])), ("token_type_hint", hint)];
         assert_eq!(
-            told(&server.form(PATH, Auth::Basic(&app), &fields).await)["active"],
+            reported(&server.form(PATH, Auth::Basic(&app), &fields).await)["active"],
             json!(true),
             "{token}"
         );
@@ -177,7 +177,7 @@ async fn a_wrong_hint_does_no_harm() {
 async fn a_body_over_the_limit_is_413() {
     let (server, app, _) = setting().await;
     let body = |bytes: usize| format!("token={}", "a".repeat(bytes - "token=".len()));
-    told(&server.raw_form(PATH, Auth::Basic(&app), &body(64 * 1024)).await);
+    reported(&server.raw_form(PATH, Auth::Basic(&app), &body(64 * 1024)).await);
     let answer = server.raw_form(PATH, Auth::Basic(&app), &body(64 * 1024 + 1)).await;
     answer.assert_error(413, "invalid_request");
     assert_eq!(answer.header("connection"), "close");
@@ -220,7 +220,7 @@ async fn every_text_that_is_no_token_is_inactive() {
 async fn too_many_parameters_are_refused() {
     let (server, app, token) = setting().await;
     let many = |number: usize| format!("token={token}{}", "&a=1".repeat(number - 1));
-    told(&server.raw_form(PATH, Auth::Basic(&app), &many(64)).await);
+    reported(&server.raw_form(PATH, Auth::Basic(&app), &many(64)).await);
     for number in [65, 10_000] {
         let answer = server.raw_form(PATH, Auth::Basic(&app), &many(number)).await;
         answer.assert_error(400, "invalid_request");

@@ -1,4 +1,4 @@
-//! `GET /metrics`: who may read it, that it counts what happens, and that nothing in it is anybody's secret
+//! `GET /metrics`: who may read it, that it counts what happens, and that nothing in it is a secret
 //! or unbounded.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use crate::harness::server::{Answer, Auth, Client, Server, text};
 /// The documentation of every metric.
 const DOCS: &str = include_str!("../../../docs/metrics.md");
 
-/// A page of metrics, read: what is told of each, and every sample by its name with labels.
+/// A page of metrics, parsed: help and type of each, and every sample by its name with labels.
 struct Page {
     families: BTreeMap<String, (String, String)>,
     samples: BTreeMap<String, f64>,
@@ -165,7 +165,7 @@ async fn what_happens_is_counted_under_its_name() {
         server.form("/oauth2/introspect", Auth::Basic(&stranger), &[("token", "x")]).await.status,
         403
     );
-    for guess in [("app", "kfc_no"), ("nobody", "x")] {
+    for guess in [("app", "kfc_no"), ("unknown", "x")] {
         let guess = Client { id: guess.0.into(), secret: guess.1.into() };
         assert_eq!(server.get("/v1/sessions", Auth::Basic(&guess)).await.status, 401);
     }
@@ -219,7 +219,7 @@ async fn what_happens_is_counted_under_its_name() {
 #[tokio::test]
 async fn too_many_failures_are_counted_as_throttled() {
     let server = Server::with(&[("limits.failed_auth_per_minute", "2")]).await;
-    let guess = Client { id: "nobody".into(), secret: "x".into() };
+    let guess = Client { id: "unknown".into(), secret: "x".into() };
     for _ in 0..5 {
         server.get("/v1/sessions", Auth::Basic(&guess)).await;
     }
@@ -267,7 +267,7 @@ async fn no_label_holds_what_somebody_asked_for_int_09() {
     assert!(!all.contains("alice"));
 }
 
-/// The sweep is behind when nobody sweeps, and tells what it removed when somebody does.
+/// The lag grows while no sweep runs; a sweep counts what it removed.
 #[tokio::test]
 async fn the_lag_of_the_sweep_and_what_it_removed_are_told() {
     let server = Server::start().await;

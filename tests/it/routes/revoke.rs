@@ -268,7 +268,7 @@ async fn head(server: &Server, app: &Client, live: &str) -> u64 {
     text(&server.introspect(app, live).await["feed_seq"]).parse().unwrap()
 }
 
-/// REV-21: revoking again is 200 again, and only the first is told to the log.
+/// REV-21: revoking again is 200 again, and only the first is recorded.
 #[tokio::test]
 async fn revoking_twice_is_told_once() {
     let (server, app, opened) = setting().await;

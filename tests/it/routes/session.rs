@@ -59,7 +59,7 @@ async fn the_scheme_is_read_in_any_case() {
     }
 }
 
-/// BER-02, SES-20: a token in the address is not read. BER-04: whoever presents nothing is told of no error.
+/// BER-02, SES-20: a token in the address is not read. BER-04: without credentials the challenge names none.
 #[tokio::test]
 async fn who_presents_nothing_is_asked_for_a_token_and_told_of_no_error() {
     let people = signed_in().await;

@@ -80,9 +80,9 @@ async fn a_session_is_opened_with_every_field() {
     );
     assert_eq!(opened["set_cookie"], json!(cookie));
     assert_eq!(server.get(&path_of(&opened), Auth::Basic(&app)).await.json(), expected);
-    let told = server.introspect(&app, &text(&opened["access_token"])).await;
+    let reported = server.introspect(&app, &text(&opened["access_token"])).await;
     assert_eq!(
-        (&told["aud"], &told["claims"], told.get("data")),
+        (&reported["aud"], &reported["claims"], reported.get("data")),
         (&json!("https://b"), &expected["claims"], None)
     );
 }
@@ -214,7 +214,7 @@ async fn a_session_is_opened_for_a_client_that_is_named() {
         .json(Method::POST, PATH, Auth::Basic(&other), json!({"subject": "alice", "client_id": "spa"}))
         .await;
     refused.assert_problem(403, None);
-    for (caller, client) in [(&other, "nobody"), (&other, "a b"), (&backend, "other")] {
+    for (caller, client) in [(&other, "unknown"), (&other, "a b"), (&backend, "other")] {
         let answer = server
             .json(Method::POST, PATH, Auth::Basic(caller), json!({"subject": "alice", "client_id": client}))
             .await;
@@ -222,7 +222,7 @@ async fn a_session_is_opened_for_a_client_that_is_named() {
     }
     for administrator in [Auth::Basic(&server.admin), Auth::Socket] {
         let unknown = server
-            .json(Method::POST, PATH, administrator, json!({"subject": "alice", "client_id": "nobody"}))
+            .json(Method::POST, PATH, administrator, json!({"subject": "alice", "client_id": "unknown"}))
             .await;
         assert!(
             unknown.status == 403 && unknown.text().contains("there is no such client"),
@@ -317,7 +317,7 @@ async fn a_list_is_filtered() {
         ("", vec![&expired, &one, &two, &three, &ended]),
         ("?subject=alice", vec![&expired, &one, &three, &ended]),
         ("?subject=bob%20%26%20co", vec![&two]),
-        ("?subject=nobody", vec![]),
+        ("?subject=unknown", vec![]),
         ("?client_id=other", vec![&three]),
         ("?state=active", vec![&one, &two, &three]),
         ("?state=expired", vec![&expired]),

@@ -266,8 +266,8 @@ async fn a_client_asks_for_one_of_its_audiences() {
         let answer = server.form(PATH, Auth::Basic(client), &fields).await;
         match expected {
             Ok(audience) => {
-                let told = server.introspect(client, &text(&answer.json()["access_token"])).await;
-                assert_eq!(told["aud"], json!(audience), "{} {resource:?}", client.id);
+                let reported = server.introspect(client, &text(&answer.json()["access_token"])).await;
+                assert_eq!(reported["aud"], json!(audience), "{} {resource:?}", client.id);
             }
             Err(()) => answer.assert_error(400, "invalid_target"),
         }

@@ -226,7 +226,7 @@ async fn a_change_that_was_answered_is_in_every_later_read(store: Arc<impl Store
     }
 }
 
-/// ROT-02, ROT-03: everybody gets the same successor, whoever came first.
+/// ROT-02, ROT-03: all requests get the same successor, whichever was first.
 async fn racing_retries_of_one_refresh_make_one_rotation(store: Arc<impl Store>) {
     open(&*store, 1, "alice", "app").await;
     let retry = |n| {
@@ -320,7 +320,7 @@ async fn positions_have_no_gaps_and_appear_in_order(store: Arc<impl Store>) {
     }
 }
 
-/// State and event are one commit: whoever has read that a session ended finds it ended.
+/// State and event are one commit: a reader of the event that a session ended finds it ended.
 async fn a_change_is_never_seen_later_than_its_event(store: Arc<impl Store>) {
     for n in 0..32 {
         open(&*store, n, "alice", "app").await;
@@ -385,7 +385,7 @@ async fn logging_out_everywhere_ends_each_session_and_counts(store: Arc<impl Sto
         [[EventKind::SessionEnded; 4].as_slice(), &[EventKind::SubjectRevoked]].concat()
     );
     assert_eq!(run().await.unwrap(), 0);
-    assert_eq!(store.head(), Position(11), "nothing ended, nothing told");
+    assert_eq!(store.head(), Position(11), "nothing ended, nothing reported");
 }
 
 /// FED-10: positions decide; the opening and the end bear the same time.
@@ -492,7 +492,7 @@ async fn a_client_is_created_changed_and_read_from_the_registry(store: Arc<impl 
         store.update_client(client_id("app"), |client, _| Decision::answer(client.clone())).await.unwrap();
     assert_eq!(seen, Some(changed));
     let deleted =
-        store.update_client(client_id("nobody"), |client, _| Decision::answer(client.take())).await.unwrap();
+        store.update_client(client_id("unknown"), |client, _| Decision::answer(client.take())).await.unwrap();
     assert_eq!(deleted, None);
     assert!(store.registry().cuts.clients.is_empty());
     assert_eq!(store.head(), Position(2));

@@ -215,7 +215,7 @@ async fn a_decision_runs_even_if_its_caller_has_gone() {
     ));
 }
 
-/// A corrupt record is told by its name, is nobody else's business, and does not stop the sweep.
+/// A corrupt record is reported by its name, affects no other record, and does not stop the sweep.
 #[tokio::test]
 async fn a_corrupt_record_is_an_error_that_names_it_and_harms_nobody_else() {
     let place = Place::new();

@@ -262,12 +262,12 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
         (Action::AddFamily { session, client, secret }, Answer::Family(Some(Some(number)))) => {
             world.family_begins(*session, *number, *secret, *client);
         }
-        (Action::CloseSession(session), Answer::Told(Some(true))) => {
+        (Action::CloseSession(session), Answer::Reported(Some(true))) => {
             world.dead_sessions.insert(*session);
         }
         (
             Action::CloseFamily(session, family) | Action::RevokeFamily(session, family),
-            Answer::Told(Some(true)),
+            Answer::Reported(Some(true)),
         ) => {
             world.dead_families.insert((*session, *family));
         }
@@ -275,10 +275,10 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
             world.dead_sessions.extend(world.sessions.iter().copied());
             world.dead_own_tokens = world.own_tokens.clone();
         }
-        (Action::EndOwnTokens(client), Answer::Told(Some(true))) => {
+        (Action::EndOwnTokens(client), Answer::Reported(Some(true))) => {
             world.dead_own_tokens[*client] = world.own_tokens[*client].clone();
         }
-        (Action::DeleteClient(client), Answer::Told(Some(true))) => {
+        (Action::DeleteClient(client), Answer::Reported(Some(true))) => {
             world.dead_own_tokens[*client] = world.own_tokens[*client].clone();
             world
                 .dead_families
@@ -338,7 +338,7 @@ fn check(world: &mut World, state: &Everything) {
                     event.kind == EventKind::FamilyEnded
                         && (event.session, event.family) == (Some(key.0), Some(key.1))
                 };
-                let told: Vec<_> = state
+                let reported: Vec<_> = state
                     .events
                     .iter()
                     .map(|(_, event)| event)
@@ -346,9 +346,9 @@ fn check(world: &mut World, state: &Everything) {
                     .map(|event| event.reason)
                     .collect();
                 assert_eq!(
-                    told,
+                    reported,
                     family.end.iter().map(|end| Some(end.reason)).collect::<Vec<_>>(),
-                    "told once, and only what is so"
+                    "reported once, and only what is so"
                 );
             }
             let before = world.generations.insert(key, family.generation);

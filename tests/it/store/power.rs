@@ -60,7 +60,7 @@ async fn no_answered_rotation_is_ever_lost_to_a_power_cut() {
             );
             assert_eq!(family.window.is_some(), family.generation > 0);
             assert_eq!(found.head(), Position(1));
-            // Whoever asked and was not answered asks again, and is.
+            // A request that was not answered is repeated, and is answered.
             let again = rotate(&found, &token, [99; 32], moment(9)).await.unwrap();
             assert_eq!(Some(&again) == asked.as_ref(), next);
         }
@@ -72,7 +72,7 @@ async fn no_answered_rotation_is_ever_lost_to_a_power_cut() {
     assert!(finished && failures > 10, "{failures}");
 }
 
-/// A batch whose commit fails acknowledges nobody in it.
+/// A batch whose commit fails acknowledges none of its requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_failed_commit_nobody_is_acknowledged() {
     let disk = Disk::default();

@@ -222,7 +222,7 @@ class Connection(asyncio.Protocol):
             self._left_over = True
 
     def on_headers_complete(self) -> None:
-        """Refuse an answer that ends with the connection: it cannot be told from half of one."""
+        """Refuse an answer that ends with the connection: it cannot be distinguished from half of one."""
         if self._complete:
             raise ValueError("a second answer")
         status = self._status = self._parser.get_status_code()

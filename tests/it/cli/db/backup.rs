@@ -83,9 +83,9 @@ fn every_backup_under_full_load_passes_the_check() {
 fn a_slow_backup_is_not_cut_by_the_request_timeout_and_keeps_to_its_rate() {
     let house = House::with(&[("KEYFOB_LIMITS__REQUEST_TIMEOUT", "1s")]);
     house.fill();
-    let told = house.json(&["db", "backup", "b.backup", "--rate", "1MiB"]);
-    let (bytes, seconds) = (told["bytes"].as_f64().unwrap(), told["seconds"].as_f64().unwrap());
-    assert!(bytes > 3.5e6 && seconds > bytes / f64::from(1 << 20) - 1.0, "{told}");
+    let reported = house.json(&["db", "backup", "b.backup", "--rate", "1MiB"]);
+    let (bytes, seconds) = (reported["bytes"].as_f64().unwrap(), reported["seconds"].as_f64().unwrap());
+    assert!(bytes > 3.5e6 && seconds > bytes / f64::from(1 << 20) - 1.0, "{reported}");
     assert_eq!(fs::metadata(house.file("b.backup")).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!house.file("b.backup.partial").exists());
     let text = says(house.path(), &["db", "backup", "c.backup"]);

@@ -286,8 +286,8 @@ async fn a_changed_byte_of_the_file_is_found_or_was_of_no_account() {
     assert!(found >= 5, "most of a small file is room and former states, but not all: {found} of 150");
 }
 
-/// The numbers of live sessions are a meter: wrong or unreadable, they cost nobody a session, and are counted
-/// anew.
+/// The numbers of active sessions are only counters: wrong or unreadable ones end no session, and are counted
+/// again.
 #[tokio::test]
 async fn a_wrong_number_of_live_sessions_is_counted_anew() {
     for (number, opens) in [(&[0, 0, 0, 0, 0, 0, 0, 9][..], 9), (&[1][..], 3)] {
@@ -305,8 +305,7 @@ async fn a_wrong_number_of_live_sessions_is_counted_anew() {
     }
 }
 
-/// The mend of a wrong number is no restore, which would log everybody out; and a backup of it is as good as
-/// any.
+/// A wrong number is fixed without a restore, which would end all sessions; and a backup with it is valid.
 #[test]
 fn a_wrong_number_of_live_sessions_says_its_own_mend() {
     let mut house = House::new();
@@ -334,8 +333,8 @@ fn a_wrong_number_of_live_sessions_says_its_own_mend() {
         "{through}"
     );
     assert_eq!(server.stop(), 0);
-    let told = super::says(house.path(), &["db", "restore", "b.backup"]);
-    assert!(!told.contains("damaged"), "{told}");
+    let reported = super::says(house.path(), &["db", "restore", "b.backup"]);
+    assert!(!reported.contains("damaged"), "{reported}");
 }
 
 /// The command says what is damaged, what to do, and 1; through the server as without one.
@@ -371,13 +370,13 @@ fn the_command_names_what_is_damaged_and_what_to_do() {
     let server = Process::start(house.path());
     let through = look(&["db", "check"]);
     assert!(through.contains("its checksum is wrong") && !through.contains("pages"), "{through}");
-    let told: serde_json::Value = serde_json::from_str(&look(&["db", "check", "--json"])).unwrap();
+    let reported: serde_json::Value = serde_json::from_str(&look(&["db", "check", "--json"])).unwrap();
     assert_eq!(
-        (&told["sound"], &told["finds"][0]["table"]),
+        (&reported["sound"], &reported["finds"][0]["table"]),
         (&serde_json::json!(false), &serde_json::json!("sessions"))
     );
     assert!(fs::read_to_string(house.file("log.txt")).unwrap().contains("a check of the store found damage"));
-    // A backup of it is refused, unless somebody says that it will do.
+    // A backup of it is refused, unless the operator accepts the damage.
     super::says(house.path(), &["db", "backup", "b.backup"]);
     assert_eq!(server.stop(), 0);
     let refusal = super::refuses(house.path(), &["db", "restore", "b.backup"]);
@@ -385,6 +384,6 @@ fn the_command_names_what_is_damaged_and_what_to_do() {
         refusal.contains("1 records in it are damaged; the first is ") && refusal.contains("--accept-damage"),
         "{refusal}"
     );
-    let told = super::says(house.path(), &["db", "restore", "--accept-damage", "b.backup"]);
-    assert!(told.contains("1 damaged records are still damaged"), "{told}");
+    let reported = super::says(house.path(), &["db", "restore", "--accept-damage", "b.backup"]);
+    assert!(reported.contains("1 damaged records are still damaged"), "{reported}");
 }

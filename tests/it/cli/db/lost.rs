@@ -165,8 +165,8 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
         |keys: &Value| keys.as_array().unwrap().iter().map(|key| text(&key["kid"])).collect::<Vec<_>>();
     assert!(kids(&keys).len() == 2 && kids(&keys).iter().all(|kid| !kids(&keys_before).contains(kid)));
 
-    // The log: from the end of the backup it goes on with the restore; from the lost history it does not;
-    // whoever reads it all passes over.
+    // The log: from the end of the backup it continues with the restore; from the lost history it does not;
+    // a reader of the whole log passes from one to the other.
     let page = house.events(&format!("?after={at_backup}"));
     let first = &page["items"][0];
     assert_eq!(
@@ -191,14 +191,13 @@ fn after_a_restore_every_old_token_is_refused_and_says_why() {
     assert_eq!(all.iter().filter(|kind| *kind == "store.restored").count(), 1);
     assert_eq!(all.len() as u64, backed_up["events"].as_u64().unwrap() + 1);
 
-    // The house goes on: everybody signs in again, and what is said of that is newer than all that was said
-    // before.
+    // The server continues: all users sign in again, at positions after all earlier ones.
     let fresh = house.row("now", "-", &house.app);
-    let told = house.introspect(&house.app, &fresh.opened["access_token"]);
-    assert_eq!(told["active"], true);
+    let reported = house.introspect(&house.app, &fresh.opened["access_token"]);
+    assert_eq!(reported["active"], true);
     let position = |text: String| text.parse::<u64>().unwrap();
     assert!(
-        position(text(&told["feed_seq"])) > position(text(&restored["cursor"]))
+        position(text(&reported["feed_seq"])) > position(text(&restored["cursor"]))
             && position(text(&restored["cursor"])) > position(lost) + (1 << 30)
     );
     assert!(house.refresh(&house.app, &fresh.refresh)["refresh_token"].is_string());

@@ -104,11 +104,11 @@ fn a_fresh_machine_needs_the_backup_and_the_key_and_nothing_else() {
         }
         let backup = house.file("b.backup").display().to_string();
         let output = with_key(&["db", "restore", &backup]);
-        let told = String::from_utf8(output.stdout).unwrap();
+        let reported = String::from_utf8(output.stdout).unwrap();
         assert!(
-            told.starts_with("restored the backup made ")
-                && told.contains("keyfob client rotate-secret admin"),
-            "{told}"
+            reported.starts_with("restored the backup made ")
+                && reported.contains("keyfob client rotate-secret admin"),
+            "{reported}"
         );
         assert_eq!(fs::metadata(place.path().join("data")).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(
@@ -153,8 +153,8 @@ fn a_restored_store_has_new_keys_of_both_algorithms() {
         assert_eq!((before.len(), after.len()), (2, 2), "{algorithm}");
         assert!(after.iter().all(|kid| !before.contains(kid)), "{algorithm}");
     }
-    let told = house.json(&["token", "introspect", &token]);
-    assert_eq!(told["active"], false);
+    let reported = house.json(&["token", "introspect", &token]);
+    assert_eq!(reported["active"], false);
     assert!(text(&house.open("bob")["access_token"]).starts_with("eyJ"));
 }
 

@@ -157,7 +157,7 @@ fn a_start_waits_for_a_command_and_a_command_for_a_server_that_starts() {
         keyfob(directory.path(), &["serve", "--listen", &address, "--issuer", &format!("http://{address}")]);
     std::thread::scope(|scope| {
         let server = scope.spawn(|| Process::by(directory.path(), &mut command, address.clone()));
-        // The lock is let go as soon as somebody has met it.
+        // The lock is released as soon as another process has found it.
         while !has_open(list.id(), "keyfob.pid") && list.try_wait().unwrap().is_none() {}
         drop(lock);
         let server = server.join().unwrap();

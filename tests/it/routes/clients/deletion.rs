@@ -86,8 +86,8 @@ async fn nothing_that_was_issued_while_its_client_was_deleted_is_valid_under_the
         while let Some(tokens) = loops.join_next().await {
             for token in tokens.unwrap() {
                 issued += 1;
-                let told = server.introspect(&server.admin, &token).await;
-                assert_eq!(told, json!({"active": false}), "{token}");
+                let reported = server.introspect(&server.admin, &token).await;
+                assert_eq!(reported, json!({"active": false}), "{token}");
                 assert!(!server.is_active(&next, &token).await);
             }
         }

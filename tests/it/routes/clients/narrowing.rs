@@ -51,8 +51,8 @@ async fn a_scope_that_was_taken_away_is_in_nothing_that_is_issued_later() {
     let asked =
         refresh_for(&server, &app, &text(&next["refresh_token"]), &[("scope", "read write")]).await.json();
     let is_narrow = async |tokens: &Value| {
-        let told = server.introspect(&app, &text(&tokens["access_token"])).await;
-        tokens["scope"] == "read" && told["scope"] == "read"
+        let reported = server.introspect(&app, &text(&tokens["access_token"])).await;
+        tokens["scope"] == "read" && reported["scope"] == "read"
     };
     assert!(is_narrow(&next).await && is_narrow(&of_family).await && is_narrow(&asked).await);
     let renewed = renew(&server, &app, &opened).await.json();

@@ -126,7 +126,7 @@ async fn the_route_ends_every_own_token_and_nothing_else() {
         server.restart().await;
     }
     let unknown =
-        server.send(Method::POST, "/v1/clients/nobody/tokens/revoke", Auth::Basic(&server.admin), &[], "");
+        server.send(Method::POST, "/v1/clients/unknown/tokens/revoke", Auth::Basic(&server.admin), &[], "");
     unknown.await.assert_problem(404, None);
 }
 

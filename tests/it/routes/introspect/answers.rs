@@ -15,8 +15,8 @@ fn names(answer: &Value) -> BTreeSet<&str> {
     answer.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// INT-80, INT-81, INT-84, INT-86, INT-87, INT-88, INT-89, INT-94, INT-101: the types of every member, told
-/// to another than the token's client.
+/// INT-80, INT-81, INT-84, INT-86, INT-87, INT-88, INT-89, INT-94, INT-101: the types of every member, in
+/// an answer to another client than the token's.
 #[tokio::test]
 async fn an_access_token_is_told_in_full() {
     let server = Server::start().await;
@@ -36,7 +36,7 @@ async fn an_access_token_is_told_in_full() {
         "data": {"secret": 1}, "device": {"user_agent": "Firefox", "ip": "192.0.2.7"},
     });
     let opened = server.open_with(&app, fields).await;
-    let told = server.introspect(&rs, &text(&opened["access_token"])).await;
+    let reported = server.introspect(&rs, &text(&opened["access_token"])).await;
     let metadata = server.get("/.well-known/oauth-authorization-server", Auth::None).await.json();
     let mut expected = json!({
         "active": true, "iss": metadata["issuer"], "sub": "alice", "username": "alice", "client_id": "app",
@@ -46,10 +46,10 @@ async fn an_access_token_is_told_in_full() {
         "amr": ["pwd", "otp"], "auth_time": NOW_S, "claims": {"org": 7},
     });
     for own in ["jti", "feed_seq"] {
-        expected[own] = json!(text(&told[own]));
+        expected[own] = json!(text(&reported[own]));
     }
-    assert_eq!(told, expected);
-    assert!(["exp", "iat", "auth_time"].iter().all(|time| told[time].is_i64()), "{told}");
+    assert_eq!(reported, expected);
+    assert!(["exp", "iat", "auth_time"].iter().all(|time| reported[time].is_i64()), "{reported}");
 }
 
 /// INT-82: the whole permitted set of characters survives.
@@ -88,10 +88,10 @@ async fn what_there_is_not_is_left_out() {
         ("session_token", &[]),
     ] {
         let answer = server.form(PATH, Auth::Basic(&app), &[("token", &text(&opened[token]))]).await;
-        let told = answer.json();
-        assert_eq!(names(&told), common.iter().chain(more).copied().collect(), "{token}");
+        let reported = answer.json();
+        assert_eq!(names(&reported), common.iter().chain(more).copied().collect(), "{token}");
         assert!(!answer.text().contains("null"), "{token}");
-        for name in names(&told) {
+        for name in names(&reported) {
             assert_eq!(answer.text().matches(&format!("\"{name}\":")).count(), 1, "{token}: {name}");
         }
     }
@@ -105,14 +105,14 @@ async fn a_clients_own_token_speaks_for_the_client() {
         .client(json!({"client_id": "rs", "permissions": ["introspect"], "grants": ["client_credentials"]}))
         .await;
     let own = server.own_token(&rs).await;
-    let told = server.introspect(&rs, &own).await;
+    let reported = server.introspect(&rs, &own).await;
     assert_eq!(
-        (&told["sub"], &told["client_id"], &told["aud"]),
+        (&reported["sub"], &reported["client_id"], &reported["aud"]),
         (&json!("rs"), &json!("rs"), &json!(ISSUER))
     );
     let expected =
         ["active", "aud", "client_id", "exp", "feed_seq", "iat", "iss", "jti", "sub", "token_type"];
-    assert_eq!(names(&told), expected.into());
+    assert_eq!(names(&reported), expected.into());
 }
 
 /// INT-95: a token's name is not the token, stays, and is no other token's.
@@ -135,9 +135,12 @@ async fn a_refresh_token_expires_with_its_session() {
     let server = Server::with(&[("policy.default.absolute_lifetime", "40m")]).await;
     let app = server.application("app").await;
     let opened = server.open(&app).await;
-    let told = server.introspect(&app, &text(&opened["refresh_token"])).await;
-    assert_eq!((told.get("token_type"), told.get("aud"), &told["scope"]), (None, None, &json!("read write")));
-    assert_eq!(told["exp"], json!(NOW_S + 30 * 60), "idle");
+    let reported = server.introspect(&app, &text(&opened["refresh_token"])).await;
+    assert_eq!(
+        (reported.get("token_type"), reported.get("aud"), &reported["scope"]),
+        (None, None, &json!("read write"))
+    );
+    assert_eq!(reported["exp"], json!(NOW_S + 30 * 60), "idle");
     server.hand.advance(Duration::from_secs(20 * 60));
     let fields = [
         ("grant_type", "refresh_token"),
@@ -145,14 +148,14 @@ async fn a_refresh_token_expires_with_its_session() {
         ("scope", "read"),
     ];
     let refreshed = server.form("/oauth2/token", Auth::Basic(&app), &fields).await.json();
-    let told = server.introspect(&app, &text(&refreshed["refresh_token"])).await;
+    let reported = server.introspect(&app, &text(&refreshed["refresh_token"])).await;
     assert_eq!(
-        (&told["exp"], &told["scope"]),
+        (&reported["exp"], &reported["scope"]),
         (&json!(NOW_S + 40 * 60), &json!("read write")),
         "absolute, and the scope as granted"
     );
-    let told = server.introspect(&app, &text(&refreshed["access_token"])).await;
-    assert_eq!((&told["scope"], &told["auth_time"]), (&json!("read"), &json!(NOW_S)));
+    let reported = server.introspect(&app, &text(&refreshed["access_token"])).await;
+    assert_eq!((&reported["scope"], &reported["auth_time"]), (&json!("read"), &json!(NOW_S)));
 }
 
 /// INT-100: what we add to the registered members does not take the name of another registered one (IANA,
@@ -170,13 +173,17 @@ async fn our_own_members_collide_with_no_registered_one() {
             json!({"subject": "a", "acr": "1", "amr": ["pwd"], "claims": {"active": "no", "scope": "admin"}}),
         )
         .await;
-    let told = server.introspect(&app, &text(&opened["access_token"])).await;
-    let own: Vec<&str> = names(&told)
+    let reported = server.introspect(&app, &text(&opened["access_token"])).await;
+    let own: Vec<&str> = names(&reported)
         .into_iter()
         .filter(|name| !registered.split_whitespace().any(|taken| taken == *name))
         .collect();
     assert_eq!(own, ["amr", "claims", "feed_seq", "sid"]);
-    assert_eq!((&told["active"], &told["scope"]), (&json!(true), &json!("read write")), "claims are nested");
+    assert_eq!(
+        (&reported["active"], &reported["scope"]),
+        (&json!(true), &json!("read write")),
+        "claims are nested"
+    );
 }
 
 /// INT-110 (C-14), INT-86: expired at `exp`, not a second earlier; valid also where the clock is a minute
@@ -187,8 +194,11 @@ async fn a_token_is_valid_until_just_before_exp() {
     let app = server.application("app").await;
     server.hand.advance(Duration::from_millis(700));
     let token = text(&server.open(&app).await["access_token"]);
-    let told = server.introspect(&app, &token).await;
-    assert_eq!((&told["iat"], told.get("nbf"), &told["exp"]), (&json!(NOW_S), None, &json!(NOW_S + 300)));
+    let reported = server.introspect(&app, &token).await;
+    assert_eq!(
+        (&reported["iat"], reported.get("nbf"), &reported["exp"]),
+        (&json!(NOW_S), None, &json!(NOW_S + 300))
+    );
     for (millis, active) in [
         (-61_000, false),
         (-60_001, false),

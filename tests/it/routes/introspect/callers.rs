@@ -15,7 +15,7 @@ fn named(id: &str, secret: &str) -> Client {
     Client { id: id.into(), secret: secret.into() }
 }
 
-/// A secret of the right form that nobody has.
+/// A secret of the right form that no client has.
 fn wrong_secret() -> String {
     format!("kfc_{}", "A".repeat(43))
 }
@@ -42,8 +42,8 @@ async fn no_failure_tells_which_clients_there_are() {
     first.assert_error(401, "invalid_client");
     assert!(first.challenges().contains(&BASIC));
     for (id, secret) in [
-        ("nobody", wrong_secret()),
-        ("nobody", app.secret),
+        ("unknown", wrong_secret()),
+        ("unknown", app.secret),
         ("app", "short".into()),
         ("off", off.secret),
         ("a b", "".into()),
@@ -194,14 +194,14 @@ async fn too_many_wrong_secrets_are_429_and_a_right_one_is_not() {
     let server = Server::with(&[("limits.failed_auth_per_minute", "5")]).await;
     let app = server.application("app").await;
     for number in 0..5 {
-        let id = if number % 2 == 0 { "app" } else { "nobody" };
+        let id = if number % 2 == 0 { "app" } else { "unknown" };
         server
             .form(PATH, Auth::Basic(&named(id, &wrong_secret())), &[("token", "x")])
             .await
             .assert_error(401, "invalid_client");
     }
     for path in [PATH, "/oauth2/token", "/oauth2/revoke", "/v1/clients"] {
-        for id in ["app", "nobody"] {
+        for id in ["app", "unknown"] {
             let wrong = named(id, &wrong_secret());
             let answer = match path {
                 "/v1/clients" => server.get(path, Auth::Basic(&wrong)).await,
@@ -217,7 +217,7 @@ async fn too_many_wrong_secrets_are_429_and_a_right_one_is_not() {
     assert_eq!(
         server.form(PATH, Auth::Basic(&app), &[("token", "x")]).await.status,
         200,
-        "nobody can lock a client out"
+        "failures of others do not lock a client out"
     );
     server.hand.advance(Duration::from_secs(12));
     server

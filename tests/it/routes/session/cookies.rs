@@ -81,8 +81,8 @@ async fn a_cookie_that_outlives_its_session_lets_nobody_in() {
     assert_eq!(answer.header("set-cookie"), "", "CKE-18");
 }
 
-/// CKE-15, CKE-16, CKE-17, SES-04: what is not exactly our cookie, once, is nobody; and nobody's session
-/// begins by being named.
+/// CKE-15, CKE-16, CKE-17, SES-04: what is not exactly our cookie, once, is not authenticated; a
+/// session does not start because a request names one.
 #[tokio::test]
 async fn only_the_exact_cookie_that_was_issued_counts_and_only_once() {
     let people = signed_in().await;
@@ -297,7 +297,7 @@ async fn a_page_of_a_further_origin_has_the_leave_that_its_browser_asks_for() {
     assert!(!people.is_there().await);
 }
 
-/// Exactly those origins, exactly there. Without the setting nobody: `no_route_is_open_to_other_origins`.
+/// Exactly those origins, exactly there. Without the setting none: `no_route_is_open_to_other_origins`.
 #[tokio::test]
 async fn no_other_page_and_no_other_route_has_leave() {
     let people = signed_in_with(&[TWO_ORIGINS], json!({"subject": "alice"})).await;

@@ -1,5 +1,5 @@
-//! Sliding expiry (SES-14 to SES-16, SES-23): what counts as activity, when it is written, and that nobody
-//! expires early.
+//! Sliding expiry (SES-14 to SES-16, SES-23): what counts as activity, when it is written, and that no
+//! session expires early.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ async fn without_activity_a_session_expires_at_its_idle_timeout() {
     assert_eq!(refreshed.error(), "invalid_grant");
 }
 
-/// SES-14: each of these is somebody being there.
+/// SES-14: each of these is activity of the subject.
 #[tokio::test]
 async fn who_am_i_the_proxys_question_and_a_refresh_are_activity() {
     let people =
@@ -48,7 +48,7 @@ async fn who_am_i_the_proxys_question_and_a_refresh_are_activity() {
         let status = match round % 4 {
             0 => people.browse(Method::GET, "/v1/session").await.status,
             1 => people.browse(Method::GET, "/v1/forward-auth").await.status,
-            // A person who is turned away is there all the same.
+            // A rejected request of the subject is activity too.
             2 => people.browse(Method::GET, "/v1/forward-auth?scope=everything").await.status - 203,
             _ => {
                 let answer = people.server.refresh(&people.app, &refresh_token).await;
@@ -69,7 +69,7 @@ async fn who_am_i_the_proxys_question_and_a_refresh_are_activity() {
     let _ = access_token;
 }
 
-/// C-11: others asking about somebody is not somebody being there; neither is a client that reads or changes
+/// C-11: requests of others about a subject are not its activity; neither are a client's reads and changes of
 /// the session.
 #[tokio::test]
 async fn introspection_reading_and_changing_are_not_activity() {
@@ -178,7 +178,7 @@ async fn in_one_run_the_idle_timeout_is_exact() {
     assert!(!people.lives().await);
 }
 
-/// SES-23 across kill -9: what nobody wrote counts in the person's favour, and by no more than a minute.
+/// SES-23 across kill -9: a use that was not written extends the session, by at most a minute.
 #[tokio::test]
 async fn a_crash_never_expires_anybody_early_and_nobody_much_later() {
     let mut people = signed_in().await;
@@ -186,7 +186,7 @@ async fn a_crash_never_expires_anybody_early_and_nobody_much_later() {
     assert!(people.is_there().await);
     people.server.crash().await;
     people.server.hand.advance(seconds(IDLE_S - 1));
-    assert!(people.lives().await, "I after the last use, which nobody wrote");
+    assert!(people.lives().await, "I after the last use, which was not written");
     people.server.hand.advance(seconds(2));
     assert!(!people.lives().await);
 }
@@ -272,7 +272,7 @@ async fn an_expiry_is_reported_when_it_is_beyond_doubt() {
     assert!(reported().await);
 }
 
-/// Somebody sets the clock back: nobody is thrown out, and nobody's time grows.
+/// The clock is set back: no session ends, and no session lasts longer.
 #[tokio::test]
 async fn a_clock_that_goes_back_moves_no_deadline() {
     use keyfob::domain::time::Timestamp;

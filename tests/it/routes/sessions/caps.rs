@@ -101,7 +101,7 @@ async fn no_race_makes_one_too_many() {
     }
 }
 
-/// A renewal is no opening: it makes nobody go.
+/// A renewal is no opening: it evicts no session.
 #[tokio::test]
 async fn a_renewal_evicts_nobody() {
     let (server, app) = capped("2", "evict_oldest").await;

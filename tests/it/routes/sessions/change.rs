@@ -104,11 +104,11 @@ async fn after_a_change_of_claims_a_retry_gets_a_fresh_access_token() {
     let retried = people.server.refresh(&people.app, &first).await.json();
     assert_eq!(retried["refresh_token"], refreshed["refresh_token"]);
     assert_ne!(retried["access_token"], refreshed["access_token"]);
-    let told =
+    let reported =
         async |token: &Value| people.server.introspect(&people.app, &text(token)).await["claims"].clone();
-    assert_eq!(told(&retried["access_token"]).await, json!({"role": "owner"}));
+    assert_eq!(reported(&retried["access_token"]).await, json!({"role": "owner"}));
     assert_eq!(
-        told(&refreshed["access_token"]).await,
+        reported(&refreshed["access_token"]).await,
         json!({"role": "editor"}),
         "what was issued says what it said"
     );
@@ -211,7 +211,7 @@ async fn sign_out_everywhere_else_leaves_this_device_signed_in() {
     assert!(!there(here).await && !there(&foreign[0]).await && there(&opened[3]).await);
 }
 
-/// SES-10: one user, or everyone, at once; and whoever follows the log is told of both.
+/// SES-10: one user, or everyone, at once; and the log records both.
 #[tokio::test]
 async fn an_administrator_ends_one_subject_or_everybody_and_the_log_tells() {
     let server = Server::start().await;
@@ -233,14 +233,14 @@ async fn an_administrator_ends_one_subject_or_everybody_and_the_log_tells() {
         assert_eq!(server.who_am_i(&text(&opened["session_token"])).await.status, 401);
     }
     let log = server.get("/v1/events?limit=200", Auth::Basic(&server.admin)).await.json();
-    let told: Vec<_> = log["items"]
+    let reported: Vec<_> = log["items"]
         .as_array()
         .unwrap()
         .iter()
         .map(|event| (text(&event["type"]), event["note"].clone()))
         .collect();
     let (fired, leak) = (("subject.revoked".into(), json!("fired")), ("all.revoked".into(), json!("a leak")));
-    assert!(told.contains(&fired) && told.last() == Some(&leak), "{told:?}");
+    assert!(reported.contains(&fired) && reported.last() == Some(&leak), "{reported:?}");
     let later = server.open(&app).await;
     assert_eq!(server.who_am_i(&text(&later["session_token"])).await.status, 200);
 }

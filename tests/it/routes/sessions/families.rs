@@ -69,7 +69,7 @@ async fn a_backend_signs_in_its_mobile_client_without_being_an_administrator() {
     assert!(house.server.is_active(&house.backend, &text(&opened["session_token"])).await);
 }
 
-/// Unknown and not named are one answer: nobody learns which clients there are.
+/// Unknown and not named clients get one answer, which does not reveal which clients exist.
 #[tokio::test]
 async fn nobody_opens_for_a_client_that_it_does_not_name() {
     let house = house().await;
@@ -79,7 +79,7 @@ async fn nobody_opens_for_a_client_that_it_does_not_name() {
     };
     let (not_named, unknown, named_but_gone) = (
         open(&house.backend, "admin").await,
-        open(&house.backend, "nobody").await,
+        open(&house.backend, "unknown").await,
         open(&house.backend, "ghost").await,
     );
     not_named.assert_problem(403, None);
@@ -161,9 +161,9 @@ async fn a_further_family_signs_in_another_client_under_the_same_session() {
         (&family["family"], &family["scope"], &family["token_type"]),
         (&json!(2), &json!("read"), &json!("Bearer"))
     );
-    let told = house.server.introspect(&house.shop, &text(&family["access_token"])).await;
-    assert_eq!((&told["sid"], &told["client_id"]), (&opened["session"]["id"], &json!("shop")));
-    assert_eq!((&told["acr"], &told["claims"]), (&json!("aal2"), &json!({"role": "editor"})));
+    let reported = house.server.introspect(&house.shop, &text(&family["access_token"])).await;
+    assert_eq!((&reported["sid"], &reported["client_id"]), (&opened["session"]["id"], &json!("shop")));
+    assert_eq!((&reported["acr"], &reported["claims"]), (&json!("aal2"), &json!({"role": "editor"})));
     assert_eq!(house.server.refresh(&house.shop, &text(&family["refresh_token"])).await.status, 200);
     let shown = house.shown(&opened).await;
     assert_eq!(
@@ -255,7 +255,7 @@ async fn ending_a_family_ends_its_tokens_and_nothing_else() {
         let answer = house.server.delete(&format!("{}/families/{never}", path(&opened)), backend).await;
         answer.assert_problem(404, None);
     }
-    // Even the last one: whoever is signed in by cookie stays so.
+    // Even the last one: a user who is signed in by cookie stays signed in.
     assert_eq!(house.server.delete(&format!("{}/families/1", path(&opened)), backend).await.status, 204);
     assert_eq!(house.server.who_am_i(&text(&opened["session_token"])).await.status, 200);
     let ended = house.server.event_types().await.into_iter().filter(|kind| kind == "family.ended").count();
@@ -295,7 +295,7 @@ async fn a_session_has_at_most_64_live_families_and_a_dead_session_gets_none() {
     house.open_family(backend, &opened, json!({})).await.assert_problem(409, None);
 }
 
-/// A long scope of another client does not make a token that nobody accepts.
+/// A long scope of another client does not make a token that no verifier accepts.
 #[tokio::test]
 async fn a_family_whose_token_would_be_too_long_is_refused_before_it_is_opened() {
     let house = house().await;

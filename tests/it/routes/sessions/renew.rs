@@ -35,8 +35,8 @@ async fn a_renewal_gives_a_new_session_token_and_starts_both_timeouts_again() {
 
     assert!(!people.is_there().await, "the old session token is dead");
     assert_eq!(people.server.who_am_i(&text(&renewed["session_token"])).await.status, 200);
-    let told = people.server.introspect(&people.app, &text(&renewed["access_token"])).await;
-    assert_eq!((&told["acr"], &told["auth_time"]), (&json!("aal2"), &json!(NOW_S + 1000)));
+    let reported = people.server.introspect(&people.app, &text(&renewed["access_token"])).await;
+    assert_eq!((&reported["acr"], &reported["auth_time"]), (&json!("aal2"), &json!(NOW_S + 1000)));
     assert_eq!(people.server.event_types().await.last().unwrap(), "session.renewed");
 }
 
@@ -77,8 +77,8 @@ async fn other_families_live_on_with_the_authentication_they_were_granted_under(
     assert_eq!(people.renew(json!({"acr": "aal2"})).await.status, 200);
     let refreshed = people.server.refresh(&people.app, &text(&family["refresh_token"])).await.json();
     for token in [&family["access_token"], &refreshed["access_token"]] {
-        let told = people.server.introspect(&people.app, &text(token)).await;
-        assert_eq!((&told["acr"], &told["auth_time"]), (&json!("aal1"), &json!(NOW_S)));
+        let reported = people.server.introspect(&people.app, &text(token)).await;
+        assert_eq!((&reported["acr"], &reported["auth_time"]), (&json!("aal1"), &json!(NOW_S)));
     }
 }
 
@@ -193,7 +193,7 @@ async fn what_lives_no_longer_is_not_renewed() {
     answer.assert_problem(409, None);
     let unknown = people
         .server
-        .json(Method::POST, "/v1/sessions/nobody/renew", Auth::Basic(&people.app), json!({}))
+        .json(Method::POST, "/v1/sessions/unknown/renew", Auth::Basic(&people.app), json!({}))
         .await;
     unknown.assert_problem(404, None);
 }
@@ -209,32 +209,32 @@ async fn a_renewal_whose_token_would_be_too_long_leaves_the_old_one_alive() {
     assert!(people.is_there().await);
 }
 
-/// Whoever follows the log drops the old family's tokens. Once a renewal told of nothing but itself, and the
-/// family had ended as `logout`.
+/// A reader of the log drops the old family's tokens. Once a renewal recorded only itself, and the family had
+/// ended as `logout`.
 #[tokio::test]
 async fn the_log_tells_which_family_was_replaced_and_by_which() {
     let people = signed_in().await;
     assert_eq!(people.renew(json!({})).await.status, 200);
-    let told = people.last_events(2).await;
+    let reported = people.last_events(2).await;
     let common =
         |event: &Value| (event["session_id"].clone(), event["client_id"].clone(), event["by"].clone());
     let expected = (people.opened["session"]["id"].clone(), json!("app"), json!("app"));
-    assert_eq!((common(&told[0]), common(&told[1])), (expected.clone(), expected));
+    assert_eq!((common(&reported[0]), common(&reported[1])), (expected.clone(), expected));
     assert_eq!(
-        (&told[0]["type"], &told[0]["family"], &told[0]["reason"]),
+        (&reported[0]["type"], &reported[0]["family"], &reported[0]["reason"]),
         (&json!("family.ended"), &json!(1), &json!("token_revoked"))
     );
     assert_eq!(
-        (&told[1]["type"], &told[1]["family"], &told[1].get("reason")),
+        (&reported[1]["type"], &reported[1]["family"], &reported[1].get("reason")),
         (&json!("session.renewed"), &json!(2), &None)
     );
     // What had ended before is not ended again.
     let family = format!("{}/families/2", people.path());
     assert_eq!(people.server.delete(&family, Auth::Basic(&people.app)).await.status, 204);
     assert_eq!(people.renew(json!({})).await.status, 200);
-    let told = people.last_events(2).await;
-    assert_eq!((&told[0]["type"], &told[0]["family"]), (&json!("family.ended"), &json!(2)));
-    assert_eq!((&told[1]["type"], &told[1]["family"]), (&json!("session.renewed"), &json!(3)));
+    let reported = people.last_events(2).await;
+    assert_eq!((&reported[0]["type"], &reported[0]["family"]), (&json!("family.ended"), &json!(2)));
+    assert_eq!((&reported[1]["type"], &reported[1]["family"]), (&json!("session.renewed"), &json!(3)));
 }
 
 #[tokio::test]
@@ -252,7 +252,7 @@ async fn without_the_grant_a_renewal_has_no_family_to_tell_of() {
 }
 
 /// Contract, section 4: enabling restores what has not expired; until then nothing is issued. Once the answer
-/// was "lives no longer".
+/// did not name the reason.
 #[tokio::test]
 async fn the_session_of_a_disabled_client_is_not_renewed_and_the_answer_says_why() {
     let server = Server::start().await;

@@ -121,8 +121,11 @@ async fn a_persons_token_manages_nothing() {
             json!({"subject": "app", "claims": {"permissions": ["admin"], "client_id": "admin"}}),
         )
         .await;
-    let told = server.introspect(&app, &text(&opened["access_token"])).await;
-    assert_eq!((&told["aud"], &told["scope"]), (&json!(ISSUER), &json!("admin introspect:any sessions")));
+    let reported = server.introspect(&app, &text(&opened["access_token"])).await;
+    assert_eq!(
+        (&reported["aud"], &reported["scope"]),
+        (&json!(ISSUER), &json!("admin introspect:any sessions"))
+    );
     let own = server.own_token(&app).await;
     for token in ["access_token", "session_token", "refresh_token"].map(|name| text(&opened[name])) {
         for (method, path) in [
@@ -178,8 +181,8 @@ async fn the_admin_socket_is_an_administrator() {
     assert_eq!(house.state(&opened).await, ("ended".into(), "admin".into()));
 }
 
-/// Who may not learns that, and nothing of the request: once a malformed name was 404, and a body that does
-/// not fit 400, to everybody.
+/// A caller without the permission gets that answer, and none about its request: once a malformed name was
+/// 404, and an invalid body 400, for any caller.
 #[tokio::test]
 async fn whether_somebody_may_is_asked_before_what_they_ask_for() {
     let server = Server::start().await;

@@ -237,9 +237,9 @@ async fn nothing_outlives_the_absolute_lifetime() {
         let refreshed = server.refresh(&app, &token).await.json();
         token = text(&refreshed["refresh_token"]);
         for name in ["access_token", "refresh_token"] {
-            let told = server.introspect(&app, &text(&refreshed[name])).await;
-            assert!(told["exp"].as_i64().unwrap() <= end_s, "{quarter}: {told}");
-            assert_eq!((&told["acr"], &told["auth_time"]), (&json!("aal2"), &json!(NOW_S - 3600)));
+            let reported = server.introspect(&app, &text(&refreshed[name])).await;
+            assert!(reported["exp"].as_i64().unwrap() <= end_s, "{quarter}: {reported}");
+            assert_eq!((&reported["acr"], &reported["auth_time"]), (&json!("aal2"), &json!(NOW_S - 3600)));
         }
     }
     server.hand.advance(Duration::from_secs(15 * 60 - 60));

@@ -95,7 +95,7 @@ impl Opened {
     }
 
     /// The names of all events so far.
-    async fn told(&self) -> Vec<&'static str> {
+    async fn reported(&self) -> Vec<&'static str> {
         self.events().await.iter().map(|event| event.kind.as_str()).collect()
     }
 
@@ -263,5 +263,5 @@ async fn a_spent_token_revokes_its_family_all_the_same() {
     assert_eq!(case.ended().await, "token_revoked");
     assert!(!case.server.is_active(&case.app, &text(&third["access_token"])).await);
     case.is_refused(&text(&third["refresh_token"])).await;
-    assert!(!case.told().await.contains(&"refresh.reused"), "that is no theft");
+    assert!(!case.reported().await.contains(&"refresh.reused"), "that is no theft");
 }

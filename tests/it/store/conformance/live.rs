@@ -64,7 +64,7 @@ async fn those_that_live_are_known_by_client(store: Arc<impl Store>) {
     rotate(&*store, &Token::first(1), [1; 32], moment(3)).await.unwrap();
     assert_eq!(live(&*store).await, "app=2 mobile=1");
     assert_eq!(close(&*store, 3, 4).await, Some(true));
-    assert_eq!(live(&*store).await, "app=2", "nobody has none");
+    assert_eq!(live(&*store).await, "app=2", "a client without sessions is not listed");
     // The sweep reports the two that have expired, and later removes all.
     assert_eq!(store.sweep(sweep(4_000_000)).await.unwrap().expired, 2);
     assert_eq!(live(&*store).await, "");
@@ -150,10 +150,15 @@ async fn the_figures_tell_what_was_done_and_what_is_there() {
     assert_eq!(store.update(session_id(2), Lane::Ordinary, nothing).await.unwrap(), Some(()));
     store.measure().unwrap();
     let figures = store.figures().unwrap();
-    let told: BTreeMap<_, _> =
+    let reported: BTreeMap<_, _> =
         figures.events_written.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
     assert_eq!(
-        (told["session.opened"], told["session.ended"], told["all.revoked"], told["session.expired"]),
+        (
+            reported["session.opened"],
+            reported["session.ended"],
+            reported["all.revoked"],
+            reported["session.expired"]
+        ),
         (2, 1, 1, 0)
     );
     let ended: BTreeMap<_, _> =

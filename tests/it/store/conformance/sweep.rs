@@ -32,8 +32,8 @@ every_backend! {
 
 const IDLE: i64 = 1_800_000;
 
-/// A use that was not written may be this much later than the one that was; until then nobody knows that the
-/// session has expired.
+/// A use that was not written may be this much later than the one that was; until then the session may be
+/// active.
 const GRACE: i64 = 60_000;
 
 const DAY: i64 = 86_400_000;
@@ -156,7 +156,7 @@ async fn the_sweep_is_bounded(store: Arc<impl Store>) {
             break;
         }
     }
-    // 25 openings, 25 revocations and the 25 expiries that the sweep itself told of.
+    // 25 openings, 25 revocations and the 25 expiries that the sweep recorded.
     assert_eq!((total, runs), ((25, 25, 25, 75), 8));
     assert_eq!(store.head(), Position(75));
 }

@@ -30,7 +30,7 @@ pub enum Answer {
     Family(Option<Option<u16>>),
     /// Inside: whether it lived, and the family that it got.
     Renewed(Option<Option<Option<u16>>>),
-    Told(Option<bool>),
+    Reported(Option<bool>),
     Count(usize),
     Done,
 }
@@ -116,7 +116,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 session.version += u32::from(active);
                 Decision { answer: active, events: vec![], data: active.then(|| Data(text.as_str().into())) }
             };
-            Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
+            Answer::Reported(store.update(session, Lane::Ordinary, decide).await?)
         }
         Action::Change { session, changes, if_version } => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
@@ -137,9 +137,9 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                     session.claims_version != before.1,
                     "retries know of every change of claims"
                 );
-                told(events)
+                reported(events)
             };
-            Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
+            Answer::Reported(store.update(session, Lane::Ordinary, decide).await?)
         }
         Action::Touch { session, used } => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
@@ -149,33 +149,33 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 assert!(!ended || session.last_used_at == before, "what has ended is not used any more");
                 Decision::answer(session.last_used_at > before)
             };
-            Answer::Told(store.update(session, Lane::Ordinary, decide).await?)
+            Answer::Reported(store.update(session, Lane::Ordinary, decide).await?)
         }
         Action::CloseSession(session) => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
-                told(session.close(by_root(EndReason::Admin), wall, cuts))
+                reported(session.close(by_root(EndReason::Admin), wall, cuts))
             };
-            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+            Answer::Reported(store.update(session, Lane::Revocation, decide).await?)
         }
         Action::CloseFamily(session, family) => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
-                told(session.close_family(family, by_root(EndReason::TokenRevoked), wall, cuts))
+                reported(session.close_family(family, by_root(EndReason::TokenRevoked), wall, cuts))
             };
-            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+            Answer::Reported(store.update(session, Lane::Revocation, decide).await?)
         }
         Action::RevokeFamily(session, family) => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
-                told(session.revoke_family(family, "root", wall, cuts))
+                reported(session.revoke_family(family, "root", wall, cuts))
             };
-            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+            Answer::Reported(store.update(session, Lane::Revocation, decide).await?)
         }
         Action::RevokeAccessToken(session, token) => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
-                told(session.revoke_token(token, Some(1), "root", wall, cuts))
+                reported(session.revoke_token(token, Some(1), "root", wall, cuts))
             };
-            Answer::Told(store.update(session, Lane::Revocation, decide).await?)
+            Answer::Reported(store.update(session, Lane::Revocation, decide).await?)
         }
-        Action::RevokeOwnToken(token) => Answer::Told(Some(
+        Action::RevokeOwnToken(token) => Answer::Reported(Some(
             store.revoke_token(token, Event::new(EventKind::TokenRevoked, wall, "root")).await?,
         )),
         Action::EndSubject { who, except, by } => {
@@ -186,7 +186,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 let end = by_root(EndReason::SubjectRevoked);
                 let client = by.map(|client| client_id(CLIENTS[client]));
                 if client.as_ref().is_none_or(|client| *client == session.client_id) {
-                    return told(session.close(end, wall, cuts));
+                    return reported(session.close(end, wall, cuts));
                 }
                 let own = session.families.iter().filter(|family| client.as_ref() == Some(&family.client_id));
                 let own: Vec<u16> = own.map(|family| family.number).collect();
@@ -214,15 +214,15 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 };
                 Decision::with_events(old.is_some(), events)
             };
-            Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
+            Answer::Reported(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
         }
         Action::EndOwnTokens(n) => {
             let decide = move |slot: &mut Option<Client>, cuts: &CutOffs| {
                 let Some(client) = slot else { return Decision::answer(false) };
                 client.tokens_from = cuts.head.next();
-                told(vec![Event::new(EventKind::ClientTokensRevoked, wall, "root")])
+                reported(vec![Event::new(EventKind::ClientTokensRevoked, wall, "root")])
             };
-            Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
+            Answer::Reported(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
         }
         Action::DeleteClient(n) => {
             let decide = move |slot: &mut Option<_>, _: &CutOffs| match slot.take() {
@@ -231,7 +231,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 }
                 None => Decision::answer(false),
             };
-            Answer::Told(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
+            Answer::Reported(Some(store.update_client(client_id(CLIENTS[n]), decide).await?))
         }
         Action::Sweep(entries_max) => {
             // Which entries come first is each backend's own business, so both go on until there is nothing
@@ -258,7 +258,7 @@ pub fn lifetimes(remember: bool, renewals: u32) -> Lifetimes {
     }
 }
 
-fn told(events: Vec<Event>) -> Decision<bool> {
+fn reported(events: Vec<Event>) -> Decision<bool> {
     Decision::with_events(!events.is_empty(), events)
 }
 

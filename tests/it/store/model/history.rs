@@ -93,7 +93,7 @@ pub enum Step {
     },
     /// Both clocks go on.
     Wait(u64),
-    /// Somebody sets the wall clock.
+    /// The wall clock is set.
     Jump(i64),
     Reopen,
     PowerCut {

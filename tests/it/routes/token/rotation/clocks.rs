@@ -70,7 +70,7 @@ async fn an_absolute_end_inside_the_window_is_no_reuse() {
         case.is_refused(token).await;
     }
     assert_eq!(case.shown().await["state"], "expired");
-    assert!(!case.told().await.contains(&"refresh.reused"));
+    assert!(!case.reported().await.contains(&"refresh.reused"));
 }
 
 /// ROT-28: a wall clock that was set back closes the window after a restart; in the same run the monotonic
@@ -99,7 +99,7 @@ async fn a_window_outlives_a_restart_and_is_not_extended_by_it() {
     case.is_refused(&case.first()).await;
 }
 
-/// ROT-29: a jump forwards takes the length of the jump and nothing more, and the far future harms nobody.
+/// ROT-29: a jump forwards takes the length of the jump and nothing more, and the far future ends no session.
 #[tokio::test]
 async fn a_clock_that_jumps_forwards_takes_no_more_than_the_jump() {
     let case = opened().await;

@@ -23,7 +23,7 @@ impl Opened {
 async fn a_late_retry_gets_the_same_refresh_token_and_a_fresh_access_token() {
     let mut case = answering().await;
     let lost = case.refresh(&case.first()).await;
-    let told = case.told().await;
+    let reported = case.reported().await;
     case.server.hand.advance(seconds(11));
     for _ in 0..3 {
         let found = case.refresh(&case.first()).await;
@@ -39,7 +39,7 @@ async fn a_late_retry_gets_the_same_refresh_token_and_a_fresh_access_token() {
     assert_eq!((&shown["families"][0]["generation"], &shown["state"]), (&json!(1), &json!("active")));
     let next = case.next(&text(&lost["refresh_token"])).await;
     case.next(&next).await;
-    assert_eq!(case.told().await, told, "nothing is written as an event");
+    assert_eq!(case.reported().await, reported, "nothing is written as an event");
 }
 
 /// From the first use of the successor on, its predecessor is reuse, however soon.

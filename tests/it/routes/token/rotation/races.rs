@@ -16,7 +16,7 @@ async fn at_once(case: &Arc<Opened>, token: &str, count: usize) -> Vec<Answer> {
     racing.join_all().await
 }
 
-/// ROT-03: everybody gets the one next pair.
+/// ROT-03: all requests get the same next pair.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixty_four_at_once_get_one_pair() {
     let case = Arc::new(opened().await);
