@@ -64,6 +64,11 @@ impl SessionId {
         let millis = u64::try_from(at.millis()).unwrap_or(0);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid().into_bytes())
     }
+
+    /// The time in it, in milliseconds since 1970.
+    pub fn millis(self) -> i64 {
+        self.0[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+    }
 }
 
 impl fmt::Display for SessionId {

@@ -21,7 +21,9 @@ use crate::token::keys::{Keys, SecretKey};
 use crate::token::seal::Sealer;
 
 mod keys;
+mod packed;
 mod session;
+mod squeeze;
 
 pub use keys::{decode_keys, encode_keys};
 pub use session::{SessionRecord, WindowRef};
@@ -272,7 +274,7 @@ fn postcard(value: &impl Serialize) -> Vec<u8> {
     postcard::to_allocvec(value).expect("postcard can encode every record type, and the buffer grows")
 }
 
-fn unpostcard<T: DeserializeOwned>(bytes: &[u8]) -> Decoded<T> {
+fn unpostcard<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Decoded<T> {
     match take(bytes)? {
         (value, []) => Ok(value),
         _ => Err("has bytes after its end"),

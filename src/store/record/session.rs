@@ -1,10 +1,13 @@
 //! A session's record: first, in clear and compact, what every request needs; then, sealed, what is personal.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Codec, Decoded, frame_as, name, postcard, unframe_up_to};
+use super::packed::{pack, unpack};
+use super::squeeze::{expand, squeeze};
+use super::{Codec, Decoded, RecordFault, frame_as, name, postcard, take, unframe_up_to, unpostcard};
 use crate::domain::access::{Authentication, Claims};
 use crate::domain::end::{End, EndReason};
 use crate::domain::family::Family;
@@ -14,8 +17,8 @@ use crate::domain::session::{Device, Revocation, RevokedToken, Session};
 use crate::domain::text::is_json_object;
 use crate::domain::time::Timestamp;
 
-/// Version 2 added [`AddedFields`].
-const SESSION_VERSION: u8 = 2;
+/// Version 2 added [`AddedFields`]. Version 3 is the same, packed.
+const SESSION_VERSION: u8 = 3;
 
 /// A session as stored: without its retry windows, which have rows of their own.
 #[derive(Clone, Debug)]
@@ -36,50 +39,50 @@ pub struct WindowRef {
 }
 
 /// Milliseconds relative to the session's creation: about three bytes instead of seven.
-type Offset = i64;
+pub(super) type Offset = i64;
 
 /// The part in clear. `None` in a family means the session's own value.
-#[derive(Serialize, Deserialize)]
-struct ClearFields<'a> {
-    created_at: i64,
-    slot: Offset,
-    flags: u8,
-    issued: u64,
-    client_id: &'a str,
+#[derive(Deserialize)]
+pub(super) struct ClearFields<'a> {
+    pub created_at: i64,
+    pub slot: Offset,
+    pub flags: u8,
+    pub issued: u64,
+    pub client_id: &'a str,
     /// `None` if its own client opened it.
-    opened_by: Option<&'a str>,
+    pub opened_by: Option<&'a str>,
     #[serde(borrow)]
-    authentication: AuthenticationFields<'a>,
-    last_used_at: Offset,
-    idle_timeout: Duration,
-    expires_at: Offset,
-    scope: &'a str,
-    audience: &'a str,
-    renewals: u32,
-    token: Hash,
-    version: u32,
-    claims_version: u32,
-    next_family: u16,
-    own_family: Option<u16>,
-    revoked_tokens: Vec<RevokedToken>,
-    end: Option<EndFields<'a>>,
-    families: Vec<FamilyFields<'a>>,
+    pub authentication: AuthenticationFields<'a>,
+    pub last_used_at: Offset,
+    pub idle_timeout: Duration,
+    pub expires_at: Offset,
+    pub scope: &'a str,
+    pub audience: &'a str,
+    pub renewals: u32,
+    pub token: Hash,
+    pub version: u32,
+    pub claims_version: u32,
+    pub next_family: u16,
+    pub own_family: Option<u16>,
+    pub revoked_tokens: Vec<RevokedToken>,
+    pub end: Option<EndFields<'a>>,
+    pub families: Vec<FamilyFields<'a>>,
 }
 
 /// What version 2 added, after the clear part.
 #[derive(Default, Serialize, Deserialize)]
-struct AddedFields {
+pub(super) struct AddedFields {
     /// The families of the revoked tokens, in the same order; those of a record of version 1 are not known.
-    revoked_in: Vec<Option<u16>>,
+    pub revoked_in: Vec<Option<u16>>,
     /// In seconds.
-    revoked_until: i64,
+    pub revoked_until: i64,
 }
 
 const REMEMBER: u8 = 1;
 const EXPIRY_REPORTED: u8 = 2;
 
-#[derive(Serialize, Deserialize, PartialEq)]
-struct AuthenticationFields<'a> {
+#[derive(Serialize, Deserialize)]
+pub(super) struct AuthenticationFields<'a> {
     at: Offset,
     acr: Option<&'a str>,
     #[serde(borrow)]
@@ -87,63 +90,123 @@ struct AuthenticationFields<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct EndFields<'a> {
+pub(super) struct EndFields<'a> {
     at: Offset,
     reason: EndReason,
     by: &'a str,
 }
 
-#[derive(Serialize, Deserialize)]
-struct FamilyFields<'a> {
-    number: u16,
-    client_id: Option<&'a str>,
-    scope: Option<&'a str>,
-    audience: Option<&'a str>,
+#[derive(Deserialize)]
+pub(super) struct FamilyFields<'a> {
+    pub number: u16,
+    pub client_id: Option<&'a str>,
+    pub scope: Option<&'a str>,
+    pub audience: Option<&'a str>,
     #[serde(borrow)]
-    authentication: Option<AuthenticationFields<'a>>,
+    pub authentication: Option<AuthenticationFields<'a>>,
     /// Relative to the session's own position.
-    issued: u64,
-    end: Option<EndFields<'a>>,
-    generation: u32,
-    current: Hash,
-    previous: Option<Hash>,
-    refreshed_at: Offset,
-    window_closes_at: Option<Offset>,
+    pub issued: u64,
+    pub end: Option<EndFields<'a>>,
+    pub generation: u32,
+    pub current: Hash,
+    pub previous: Option<Hash>,
+    pub refreshed_at: Offset,
+    pub window_closes_at: Option<Offset>,
 }
 
-/// The sealed part: the subject, the device and the claims.
+/// The sealed part before version 3: the subject, the device and the claims.
 type PersonalFields<'a> = (&'a str, Device, Option<Claims>);
+
+/// The sealed part: the subject, the user agent, the address, the label and the claims.
+type PackedPersonal<'a> = (&'a str, Option<&'a [u8]>, Address<'a>, Option<&'a str>, Option<&'a [u8]>);
+
+/// The address of a device, which is any text.
+#[derive(Serialize, Deserialize)]
+enum Address<'a> {
+    None,
+    Text(&'a str),
+    V4([u8; 4]),
+    V6([u8; 16]),
+}
+
+impl<'a> Address<'a> {
+    /// Shorter only if it is written in the canonical form, so that it reads as it was.
+    fn of(text: Option<&'a str>) -> Self {
+        let Some(text) = text else { return Self::None };
+        match text.parse::<IpAddr>() {
+            Ok(address) if address.to_string() != text => Self::Text(text),
+            Ok(IpAddr::V4(address)) => Self::V4(address.octets()),
+            Ok(IpAddr::V6(address)) => Self::V6(address.octets()),
+            Err(_) => Self::Text(text),
+        }
+    }
+
+    fn text(self) -> Option<Box<str>> {
+        match self {
+            Self::None => None,
+            Self::Text(text) => Some(text.into()),
+            Self::V4(octets) => Some(Ipv4Addr::from(octets).to_string().into()),
+            Self::V6(octets) => Some(Ipv6Addr::from(octets).to_string().into()),
+        }
+    }
+}
+
+fn pack_personal(session: &Session) -> Vec<u8> {
+    let Device { user_agent, ip, label } = &session.device;
+    let agent = user_agent.as_deref().map(squeeze);
+    let claims = session.claims.as_ref().map(|claims| squeeze(&claims.0));
+    let packed: PackedPersonal = (
+        session.subject.as_str(),
+        agent.as_deref(),
+        Address::of(ip.as_deref()),
+        label.as_deref(),
+        claims.as_deref(),
+    );
+    postcard(&packed)
+}
+
+fn unpack_personal(bytes: &[u8]) -> Decoded<PersonalFields<'_>> {
+    let (subject, agent, address, label, claims): PackedPersonal = unpostcard(bytes)?;
+    let expanded = |squeezed: Option<&[u8]>| {
+        squeezed.map(|text| expand(text).ok_or("a text in it cannot be expanded")).transpose()
+    };
+    let device = Device { user_agent: expanded(agent)?, ip: address.text(), label: label.map(Into::into) };
+    Ok((subject, device, expanded(claims)?.map(Claims)))
+}
 
 impl Codec {
     /// `slot` is the time of its entry in the expiry index.
     pub fn encode_session(&self, session: &Session, slot: Timestamp) -> Vec<u8> {
         let name = name("sessions", &session.id.0);
-        let mut body = postcard(&clear(session, slot));
-        body.extend(postcard(&AddedFields {
+        let added = AddedFields {
             revoked_in: session.revoked_tokens.iter().map(|revoked| revoked.family).collect(),
             revoked_until: session.revoked_until,
-        }));
-        body.extend(
-            self.sealer.seal(&name, &postcard(&(session.subject.as_str(), &session.device, &session.claims))),
-        );
+        };
+        let mut body = pack(session.id, &clear(session, slot), &added);
+        body.extend(self.sealer.seal(&name, &pack_personal(session)));
         frame_as(SESSION_VERSION, &name, &body)
     }
 
     pub fn decode_session(&self, id: SessionId, bytes: &[u8]) -> Decoded<SessionRecord> {
         let name = name("sessions", &id.0);
         let (version, body) = unframe_up_to(SESSION_VERSION, &name, bytes)?;
-        let undecodable = |_| "its clear part cannot be decoded";
-        let (clear, rest) = postcard::take_from_bytes::<ClearFields>(body).map_err(undecodable)?;
-        let (added, sealed) = match version {
-            1 => (AddedFields::default(), rest),
-            _ => postcard::take_from_bytes(rest).map_err(undecodable)?,
+        let undecodable = |_: RecordFault| "its clear part cannot be decoded";
+        let (clear, added, sealed) = match version {
+            3 => unpack(id, body, Timestamp::MAX.millis()).map_err(undecodable)?,
+            _ => {
+                let (clear, rest) = take(body).map_err(undecodable)?;
+                let before_added = (AddedFields::default(), rest);
+                let (added, sealed) =
+                    if version == 1 { before_added } else { take(rest).map_err(undecodable)? };
+                (clear, added, sealed)
+            }
         };
         let opened = self
             .sealer
             .open(&name, sealed)
             .ok_or("its sealed part cannot be opened under its key and the master key")?;
-        let personal = postcard::from_bytes::<PersonalFields>(&opened)
-            .map_err(|_| "its sealed part cannot be decoded")?;
+        let personal = if version < 3 { unpostcard(&opened) } else { unpack_personal(&opened) };
+        let personal = personal.map_err(|_| "its sealed part cannot be decoded")?;
         restore(id, &clear, &added, personal)
     }
 }

@@ -225,10 +225,11 @@ fn the_bytes_of_every_record_are_fixed() {
     assert_eq!(written, golden);
 }
 
-/// A record of version 1, as older stores have it.
+/// A record of version 1 or of the named one, as older stores have it.
 fn golden_v1(kind: &str) -> Vec<u8> {
     let golden = include_str!("golden_v1.txt");
-    let line = golden.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(' ')).unwrap();
+    let line =
+        golden.lines().find_map(|line| line.rsplit_once(' ').filter(|(name, _)| *name == kind)).unwrap().1;
     (0..line.len()).step_by(2).map(|at| u8::from_str_radix(&line[at..at + 2], 16).unwrap()).collect()
 }
 
@@ -240,6 +241,54 @@ fn a_session_of_version_1_reads_with_revocations_of_unknown_families() {
     expected.revoked_tokens[0].family = None;
     expected.revoked_until = 0;
     assert_eq!((record.session, record.slot), (expected, at(99)));
+}
+
+#[test]
+fn a_session_reads_as_it_was_written_whatever_is_usual_in_it() {
+    let codec = codec();
+    let mut session = session();
+    session.id = SessionId::new(session.created_at, &[7; 10]);
+    session.device.ip = Some("2001:DB8::1".into());
+    for step in 0..8 {
+        match step {
+            1 => (session.renewals, session.version, session.claims_version) = (0, 1, 1),
+            2 => (session.revoked_tokens, session.revoked_until, session.end) = (vec![], 0, None),
+            3 => session.families.truncate(1),
+            4 => (session.families[0].number, session.next_family, session.own_family) = (1, 2, Some(1)),
+            5 => (session.opened_by, session.device.ip) = ("app".into(), Some("192.0.2.7".into())),
+            6 => session.families[0].window.as_mut().unwrap().kept = true,
+            7 => session.device.ip = Some("2001:db8::1".into()),
+            _ => {}
+        }
+        let record = codec.decode_session(session.id, &codec.encode_session(&session, at(99))).unwrap();
+        let closes_at = session.families[0].window.as_ref().unwrap().erased_at();
+        assert_eq!(record.windows, [WindowRef { family: session.families[0].number, closes_at }]);
+        let mut expected = session.clone();
+        expected.families.iter_mut().for_each(|family| family.window = None);
+        assert_eq!(record.session, expected, "{step}");
+    }
+}
+
+#[test]
+fn a_session_of_version_2_reads_as_it_was_written() {
+    let record = codec().decode_session(session().id, &golden_v1("session of version 2")).unwrap();
+    let mut expected = session();
+    expected.families[0].window = None;
+    assert_eq!((record.session, record.slot), (expected, at(99)));
+}
+
+/// A refresh replaces a record by one of nearly the same length, or each page of sessions would split.
+#[test]
+fn the_first_refresh_adds_at_most_four_bytes_to_a_record() {
+    let codec = codec();
+    let mut session = session();
+    session.families.truncate(1);
+    let refreshed = codec.encode_session(&session, at(99)).len();
+    session.families[0] =
+        Family { generation: 0, previous: None, window: None, ..session.families[0].clone() };
+    (session.last_used_at, session.families[0].refreshed_at) = (session.created_at, session.created_at);
+    let opened = codec.encode_session(&session, at(99)).len();
+    assert!((opened..=opened + 4).contains(&refreshed), "{opened} {refreshed}");
 }
 
 #[test]
@@ -327,7 +376,7 @@ fn a_record_is_bound_to_its_place_and_its_master_key() {
     assert_ne!(other.subject_index(&session().subject), codec.subject_index(&session().subject));
     assert!(codec.decode_event(8, &codec.encode_event(7, &event())).is_err());
     assert!(decode_cut_off("other", &encode_cut_off("app", &cut_off())).is_err());
-    let newer = [&[3][..], &record[1..]].concat();
+    let newer = [&[4][..], &record[1..]].concat();
     assert_eq!(codec.decode_session(id, &newer).unwrap_err(), "of an unknown version");
 }
 
