@@ -2,8 +2,9 @@
 
 from .._errors import Conflict, KeyfobError, Misconfigured, Refused, Unavailable
 from .._models import AccessToken, Device, Session
-from ._keyfob import Dependency, Keyfob
+from ._keyfob import Keyfob
 from ._refusals import local_path
+from ._schemes import Dependency
 
 __all__ = [
     "AccessToken",

@@ -4,10 +4,10 @@ import ipaddress
 import logging
 import os
 import re
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, overload
+from typing import Annotated, Any, Literal, cast, overload
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, FastAPI, Security
@@ -26,11 +26,7 @@ from ._middleware import SIGNED_OUT, TRY_AGAIN, Outgoing, Socket
 from ._origin import SAFE_METHODS, is_same_site, normalize
 from ._refusals import ToPage, cross_site, is_page, not_signed_in
 from ._router import make_router
-from ._schemes import BearerScheme, CookieScheme, bearer_token
-
-T = TypeVar("T")
-Dependency: TypeAlias = Callable[..., Coroutine[Any, Any, T]]
-"""What `Depends` takes."""
+from ._schemes import BearerScheme, CookieScheme, Dependency, bearer_token
 
 LOG = logging.getLogger("keyfob")
 ENDS = frozenset(("session.ended", "session.expired"))
@@ -96,7 +92,8 @@ class Keyfob(Client):
 
         With `token_endpoint` also `POST /oauth2/token`, where public clients refresh their tokens.
         """
-        return make_router(self, token_endpoint=token_endpoint)
+        refresh = self.answer_refresh if token_endpoint else None
+        return make_router(self, self.session(), self.session(touch=False), self.sign_out, refresh)
 
     # Dependencies. The same arguments give the same function: for `dependency_overrides`, and one question
     # a request.

@@ -1,15 +1,15 @@
 """The routes of `Keyfob.router`."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
+from .._client import Client
 from .._models import Session
-
-if TYPE_CHECKING:
-    from ._keyfob import Keyfob
+from ._schemes import Dependency
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,15 @@ class EndedView:
     ended: int
 
 
-def make_router(auth: "Keyfob", *, token_endpoint: bool) -> APIRouter:
-    """One's own session, one's devices, and the refresh of public clients."""
+def make_router(
+    client: Client,
+    own: Dependency[Session],
+    seen: Dependency[Session],
+    end_own: Callable[[Request], Awaitable[None]],
+    answer_refresh: Callable[[Request], Awaitable[Response]] | None,
+) -> APIRouter:
+    """One's own session, one's devices, and the refresh of public clients. `seen` is no activity."""
     routes = APIRouter(tags=["session"])
-    own, seen = auth.session(), auth.session(touch=False)
 
     @routes.get("/session")
     async def read_session(session: Annotated[Session, Depends(seen)]) -> SessionView:
@@ -65,30 +70,30 @@ def make_router(auth: "Keyfob", *, token_endpoint: bool) -> APIRouter:
     @routes.delete("/session", status_code=204)
     async def sign_out(request: Request) -> None:
         """Sign out."""
-        await auth.sign_out(request)
+        await end_own(request)
 
     @routes.get("/session/devices")
     async def read_devices(session: Annotated[Session, Depends(seen)]) -> list[SessionView]:
         """List the sessions of the same subject."""
-        return [SessionView.of(one, session) for one in await auth.sessions(session.subject)]
+        return [SessionView.of(one, session) for one in await client.sessions(session.subject)]
 
     @routes.delete("/session/devices")
     async def end_other_devices(session: Annotated[Session, Depends(own)]) -> EndedView:
         """Sign out everywhere else."""
-        return EndedView(await auth.end_all(session.subject, keep=session))
+        return EndedView(await client.end_all(session.subject, keep=session))
 
     @routes.delete("/session/devices/{session_id}", status_code=204)
     async def end_device(session_id: str, session: Annotated[Session, Depends(own)]) -> None:
         """Sign out one device of the same subject."""
-        if not await auth.end(session_id, subject=session.subject):
+        if not await client.end(session_id, subject=session.subject):
             raise HTTPException(404, "There is no such session")
 
-    if token_endpoint:
+    if answer_refresh is not None:
         form = {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}}
 
         @routes.post("/oauth2/token", openapi_extra={"requestBody": {"content": form}})
         async def refresh(request: Request) -> Response:
             """Exchange the refresh token of a public client (RFC 6749 §6)."""
-            return await auth.answer_refresh(request)
+            return await answer_refresh(request)
 
     return routes

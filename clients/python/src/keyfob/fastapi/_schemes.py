@@ -1,13 +1,15 @@
 """The security schemes, as the application's own OpenAPI document shows them."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection, Request
 
 T = TypeVar("T")
+Dependency: TypeAlias = Callable[..., Coroutine[Any, Any, T]]
+"""What `Depends` takes."""
 
 COOKIE = "keyfob session"
 BEARER = "keyfob access token"
