@@ -46,7 +46,7 @@ fn reported(answer: &Answer) -> Vec<String> {
     reported
 }
 
-fn the_application_is_told_who_it_is_and_nobody_else_can_tell_it(proxy: Proxy) {
+fn the_application_gets_the_subject_from_keyfob_alone(proxy: Proxy) {
     let house = house(proxy);
     let alice = house.open(&json!({"subject": "Zoë 100%", "acr": "aal1"}));
     let cookie = cookie(&alice);
@@ -86,7 +86,7 @@ fn the_application_is_told_who_it_is_and_nobody_else_can_tell_it(proxy: Proxy) {
     assert!(posted.body.starts_with("POST /api/notes") && posted.body.ends_with("a note"), "{posted:?}");
 }
 
-fn who_is_not_let_in_is_told_so_by_keyfob(proxy: Proxy) {
+fn a_rejected_user_gets_the_answer_of_keyfob(proxy: Proxy) {
     let house = house(proxy);
     let alice = house.open(&json!({"subject": "alice", "acr": "aal1"}));
     let cookie = cookie(&alice);
@@ -157,7 +157,7 @@ fn logging_out_passes_through(proxy: Proxy) {
 }
 
 /// A proxy that cannot ask does not let in.
-fn without_keyfob_nobody_is_let_in(proxy: Proxy) {
+fn without_keyfob_no_request_is_admitted(proxy: Proxy) {
     let mut house = house(proxy);
     let cookie = cookie(&house.open(&json!({"subject": "alice"})));
     assert_eq!(house.ask("/api/me", &["-H", &cookie]).status, 200);
@@ -168,7 +168,7 @@ fn without_keyfob_nobody_is_let_in(proxy: Proxy) {
 
 /// A visitor who writes what keyfob believes of a proxy chooses neither the address that is throttled nor the
 /// name that the log has.
-fn nobody_outside_says_where_a_request_is_from_or_what_it_is_called(proxy: Proxy) {
+fn no_outside_request_sets_its_origin_or_its_id(proxy: Proxy) {
     let mut house = house(proxy);
     house.stop_keyfob();
     let keyfob = echo(house.keyfob.rsplit(':').next().unwrap().parse().unwrap());
@@ -220,11 +220,11 @@ macro_rules! through {
     };
 }
 through!(
-    the_application_is_told_who_it_is_and_nobody_else_can_tell_it,
-    who_is_not_let_in_is_told_so_by_keyfob,
+    the_application_gets_the_subject_from_keyfob_alone,
+    a_rejected_user_gets_the_answer_of_keyfob,
     logging_out_passes_through,
-    without_keyfob_nobody_is_let_in,
+    without_keyfob_no_request_is_admitted,
     a_preflight_is_answered_without_leave,
     a_preflight_passes_to_the_application_without_a_check,
-    nobody_outside_says_where_a_request_is_from_or_what_it_is_called,
+    no_outside_request_sets_its_origin_or_its_id,
 );

@@ -175,7 +175,7 @@ fn deleted(client: &str) -> CutOffs {
 }
 
 #[test]
-fn a_good_access_token_is_told_as_it_was_issued() {
+fn a_valid_access_token_is_answered_as_it_was_issued() {
     let active = case().access().unwrap();
     assert_eq!(
         (active.subject.as_str(), active.client_id.as_str(), active.scope.as_str()),
@@ -263,7 +263,7 @@ fn each_doubt_makes_a_clients_own_token_inactive() {
 /// A family that a token does not name is no doubt: the tokens of a session without families live by the
 /// session.
 #[test]
-fn a_token_without_family_lives_by_its_session_alone() {
+fn a_token_without_family_is_active_by_its_session_alone() {
     let mut case = case();
     case.session().families.clear();
     case.token.issued_for =
@@ -315,7 +315,7 @@ fn refresh_and_session_tokens_are_active_for_their_client_and_the_opener() {
 }
 
 #[test]
-fn what_is_told_of_refresh_and_session_tokens_is_the_grant_and_the_deadline() {
+fn refresh_and_session_tokens_are_answered_with_grant_and_deadline() {
     let case = Case { caller: Caller::AdminSocket, ..case() };
     let refresh = case.refresh(2, Hash([2; 32])).unwrap();
     assert_eq!((refresh.client_id.as_str(), refresh.scope.as_str()), ("mobile", "read"));

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn basic_that_does_not_decode_is_told_apart_and_is_an_invalid_client_cli_06() {
+    fn basic_that_does_not_decode_is_an_invalid_client_cli_06() {
         for malformed in [&b"no colon"[..], b"a%GG:b", b"a:%f", b"a:\xff", b"\xff:b"] {
             assert_eq!(basic_of(malformed), AuthorizationHeader::MalformedBasic);
         }

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_bearer_at_introspection_is_told_so_int_34() {
+    fn an_invalid_bearer_at_introspection_gets_invalid_token_int_34() {
         let error = OAuthError::from(Refusal::InvalidToken.because("no"))
             .at_introspection(PresentedCredentials::Bearer("t"));
         assert_eq!(error.status, 401);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_problem_names_its_field_and_tells_what_rfc_9457_asks_for() {
+    async fn a_problem_names_its_field_and_has_what_rfc_9457_requires() {
         let response =
             Problem::from(Refusal::Invalid { field: "subject" }.because("must have 1 to 256 bytes"))
                 .into_response();
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_told_in_whole_seconds_rounded_up_int_41() {
+    fn a_wait_is_answered_in_whole_seconds_rounded_up_int_41() {
         let response =
             OAuthError::from(Refusal::TooMany { retry_after: Duration::from_millis(1_001) }.because("wait"))
                 .into_response();

@@ -334,7 +334,7 @@ fn readiness_is_that_of_the_server_and_never_of_the_command() {
 
 /// Root may use any socket, so root switches to another user for this test.
 #[test]
-fn a_user_without_access_to_the_socket_is_told_who_has_it() {
+fn the_error_names_who_has_access_to_the_socket() {
     let directory = initialised();
     let program = directory.path().join("keyfob");
     std::fs::copy(env!("CARGO_BIN_EXE_keyfob"), &program).unwrap();

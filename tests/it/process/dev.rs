@@ -182,7 +182,7 @@ fn signals_reach_the_command_and_the_server_waits_for_its_end() {
 
 /// An earlier wrapper, in Python, left the server behind when it was killed.
 #[test]
-fn when_it_is_killed_the_server_is_gone_and_the_command_is_told() {
+fn when_it_is_killed_the_server_is_gone_and_the_command_gets_a_signal() {
     let directory = tempdir().unwrap();
     let script = "trap 'touch stopped; exit' TERM; echo ready; while :; do sleep 0.02; done";
     let mut dev = Dev::start(directory.path(), &[], script);

@@ -42,7 +42,7 @@ async fn the_log_tells_what_happened_in_order_and_in_pages() {
 
 /// ROT-35: a reuse is recorded with family, gap, client and a hash of the address, never with the token.
 #[tokio::test]
-async fn a_reused_refresh_token_is_told_without_the_token() {
+async fn a_reused_refresh_token_is_recorded_without_the_token() {
     let server = Server::with(&[("policy.default.refresh_retry_window", "0s")]).await;
     let (reader, app) = (reader(&server).await, server.application("app").await);
     let opened = server.open(&app).await;

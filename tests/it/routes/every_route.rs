@@ -243,7 +243,7 @@ async fn v1_asks_for_credentials() {
 
 /// BER-07: a valid token without the permission gets `insufficient_scope`; a secret without it, no challenge.
 #[tokio::test]
-async fn a_bearer_without_the_permission_is_told_that_it_is_not_enough() {
+async fn a_bearer_without_the_permission_gets_insufficient_scope() {
     let server = Server::start().await;
     let machine =
         server.client(json!({"permissions": ["introspect"], "grants": ["client_credentials"]})).await;

@@ -16,7 +16,7 @@ impl SignedIn {
 }
 
 #[track_caller]
-fn assert_turned_away(answer: &Answer, status: u16, challenge: &[&str]) {
+fn assert_rejected(answer: &Answer, status: u16, challenge: &[&str]) {
     answer.assert_problem(status, None);
     assert_eq!(answer.challenges(), challenge);
     assert_tells_nothing(answer);
@@ -30,7 +30,7 @@ fn assert_tells_nothing(answer: &Answer) {
 }
 
 #[tokio::test]
-async fn who_is_signed_in_passes_and_the_proxy_is_told_who_it_is() {
+async fn a_signed_in_subject_passes_and_the_proxy_gets_its_name() {
     let people = signed_in_with(&[], json!({"subject": "alice", "acr": "aal2"})).await;
     let bearer = people.server.get("/v1/forward-auth", Auth::Bearer(&people.session_token())).await;
     for answer in [people.ask("").await, bearer] {
@@ -62,7 +62,7 @@ async fn any_method_is_answered_at_once_whatever_body_is_announced() {
         assert_eq!((answer.status, answer.header("connection")), (200, ""));
     }
     let anonymous = people.server.send(Method::POST, "/v1/forward-auth", Auth::None, &[], "x").await;
-    assert_turned_away(&anonymous, 401, &[r#"Bearer realm="keyfob""#]);
+    assert_rejected(&anonymous, 401, &[r#"Bearer realm="keyfob""#]);
 }
 
 /// The application behind the proxy has bearer tokens of its own, and scripts send `Bearer undefined`.
@@ -79,11 +79,11 @@ async fn a_bearer_token_of_the_application_itself_leaves_the_cookie() {
     for bearer in ["app-token", "", "undefined", other] {
         let answer = ask(bearer, &cookie).await;
         assert_eq!((answer.status, answer.header("x-keyfob-subject")), (200, "alice"), "{bearer}");
-        assert_turned_away(&ask(bearer, "a=b").await, 401, &[r#"Bearer realm="keyfob""#]);
+        assert_rejected(&ask(bearer, "a=b").await, 401, &[r#"Bearer realm="keyfob""#]);
     }
     let invalid = [r#"Bearer realm="keyfob", error="invalid_token""#];
     for bearer in ["kfs_x", "v4.public.x", "e30.eyJpc3MiOiJodHRwOi8vMTI3LjAuMC4xOjgwODAifQ.c2ln"] {
-        assert_turned_away(&ask(bearer, &cookie).await, 401, &invalid);
+        assert_rejected(&ask(bearer, &cookie).await, 401, &invalid);
     }
 }
 
@@ -125,7 +125,7 @@ async fn an_incoming_header_of_ours_is_never_believed_and_never_answered() {
     let people = signed_in().await;
     let spoofed: Vec<(&str, &str)> = HEADERS.iter().map(|name| (*name, "root")).collect();
     let anonymous = people.server.send(Method::GET, "/v1/forward-auth", Auth::None, &spoofed, "").await;
-    assert_turned_away(&anonymous, 401, &[r#"Bearer realm="keyfob""#]);
+    assert_rejected(&anonymous, 401, &[r#"Bearer realm="keyfob""#]);
     let alice = people.server.browse(Method::GET, "/v1/forward-auth", &people.cookie(), &spoofed).await;
     assert_eq!((alice.status, alice.header("x-keyfob-subject")), (200, "alice"));
     assert_eq!(alice.headers["x-keyfob-acr"], "", "no level was given: an empty header");
@@ -137,7 +137,7 @@ async fn a_scope_that_is_not_enough_is_403_and_named() {
     let people = signed_in_with(&[], json!({"subject": "alice", "scope": "read"})).await;
     assert_eq!(people.ask("?scope=read").await.status, 200);
     let refused = people.ask("?scope=read%20write").await;
-    assert_turned_away(
+    assert_rejected(
         &refused,
         403,
         &[r#"Bearer realm="keyfob", error="insufficient_scope", scope="read write""#],
@@ -160,7 +160,7 @@ async fn only_the_clients_that_are_named_are_let_in() {
     assert_eq!(ask("?client_id=app&client_id=other").await, (200, 200));
     assert_eq!(ask("?client_id=a%20b").await, (400, 400));
     let denied = people.ask("?client_id=other").await;
-    assert_turned_away(&denied, 403, &[]);
+    assert_rejected(&denied, 403, &[]);
     assert!(denied.text().contains("sessions of the client app are not accepted here"), "{}", denied.text());
 }
 
@@ -185,7 +185,7 @@ async fn an_access_token_must_be_for_the_audience_or_without_one_for_the_issuer(
     assert_eq!(ask(api, for_it).await.status, 200);
     for (token, query) in [(api, for_us), (api, for_shop), (issuer, for_it)] {
         let answer = ask(token, query).await;
-        assert_turned_away(&answer, 401, &[r#"Bearer realm="keyfob", error="invalid_token""#]);
+        assert_rejected(&answer, 401, &[r#"Bearer realm="keyfob", error="invalid_token""#]);
         assert!(answer.text().contains("not valid here: it is for another audience"), "{}", answer.text());
     }
     assert_eq!(ask(issuer, for_us).await.status, 200);
@@ -193,13 +193,13 @@ async fn an_access_token_must_be_for_the_audience_or_without_one_for_the_issuer(
 }
 
 #[tokio::test]
-async fn a_refresh_token_and_a_clients_own_token_are_nobody() {
+async fn a_refresh_token_and_a_clients_own_token_are_not_accepted() {
     let people = signed_in().await;
     let machine =
         people.server.client(json!({"permissions": ["admin"], "grants": ["client_credentials"]})).await;
     for token in [text(&people.opened["refresh_token"]), people.server.own_token(&machine).await] {
         let answer = people.server.get("/v1/forward-auth", Auth::Bearer(&token)).await;
-        assert_turned_away(&answer, 401, &[r#"Bearer realm="keyfob", error="invalid_token""#]);
+        assert_rejected(&answer, 401, &[r#"Bearer realm="keyfob", error="invalid_token""#]);
     }
     assert_eq!(people.server.get("/v1/forward-auth", Auth::Basic(&people.server.admin)).await.status, 401);
 }
@@ -219,7 +219,7 @@ async fn a_step_up_is_asked_for_by_level_and_by_age() {
         ("?acr=aal2&max_age=60", r#", acr_values="aal2", max_age="60""#),
         ("?acr=aal1&max_age=60", r#", acr_values="aal1", max_age="60""#),
     ] {
-        assert_turned_away(&people.ask(query).await, 401, &[&format!("{start}{what}")]);
+        assert_rejected(&people.ask(query).await, 401, &[&format!("{start}{what}")]);
     }
     for query in ["?acr=aal1", "?acr=aal2%20aal1", "?max_age=61", "?max_age=100000000000000"] {
         assert_eq!(people.ask(query).await.status, 200, "{query}");
@@ -252,7 +252,7 @@ async fn a_token_granted_under_a_lower_level_stays_there() {
 /// An unknown or repeated requirement is rejected, since ignoring it would admit users that it excludes. Once
 /// the first of two scopes counted, and `acr_values=`, as RFC 9470 calls it, was ignored.
 #[tokio::test]
-async fn a_question_that_is_not_understood_lets_nobody_in() {
+async fn an_unknown_requirement_admits_no_request() {
     let people = signed_in_with(&[], json!({"subject": "alice", "acr": "aal1"})).await;
     for (query, field, what) in [
         (

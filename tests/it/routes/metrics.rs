@@ -231,7 +231,7 @@ async fn too_many_failures_are_counted_as_throttled() {
 
 /// INT-09: whatever is asked for, by whatever name, no label grows and none holds it.
 #[tokio::test]
-async fn no_label_holds_what_somebody_asked_for_int_09() {
+async fn no_label_holds_text_of_a_request_int_09() {
     let server = Server::with(&[("limits.failed_auth_per_minute", "100000")]).await;
     let app = server.application("app").await;
     let opened = server.open(&app).await;
@@ -269,7 +269,7 @@ async fn no_label_holds_what_somebody_asked_for_int_09() {
 
 /// The lag grows while no sweep runs; a sweep counts what it removed.
 #[tokio::test]
-async fn the_lag_of_the_sweep_and_what_it_removed_are_told() {
+async fn the_lag_of_the_sweep_and_what_it_removed_are_reported() {
     let server = Server::start().await;
     let app = server.application("app").await;
     server.open(&app).await;

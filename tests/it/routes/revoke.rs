@@ -54,7 +54,7 @@ async fn a_refresh_token_takes_its_family_and_the_session_along() {
 
 /// REV-02, REV-25: an access token dies alone.
 #[tokio::test]
-async fn an_access_token_dies_alone() {
+async fn an_access_token_is_revoked_alone() {
     let (server, app, opened) = setting().await;
     assert_eq!(server.revoke(&app, &text(&opened["access_token"])).await.status, 200);
     assert!(!server.is_active(&app, &text(&opened["access_token"])).await);
@@ -182,7 +182,7 @@ async fn a_public_client_revokes_its_own_tokens() {
 /// REV-07, REV-08 (C-05; a shipped server answered 200 and revoked nothing): another client's token is
 /// refused, and lives.
 #[tokio::test]
-async fn another_clients_token_is_refused_and_lives() {
+async fn another_clients_token_is_refused_and_stays_active() {
     let (server, app, opened) = setting().await;
     // Even the resource server that it is meant for.
     let rs = server
@@ -239,7 +239,7 @@ async fn a_hint_does_no_harm() {
 /// REV-20: what is no token, or none any more, is answered like success; also another client's dead access
 /// token.
 #[tokio::test]
-async fn what_is_dead_already_is_200() {
+async fn what_has_ended_already_is_200() {
     let (server, app, opened) = setting().await;
     let token = text(&opened["access_token"]);
     let revoked = text(&server.open(&app).await["session_token"]);
@@ -270,7 +270,7 @@ async fn head(server: &Server, app: &Client, live: &str) -> u64 {
 
 /// REV-21: revoking again is 200 again, and only the first is recorded.
 #[tokio::test]
-async fn revoking_twice_is_told_once() {
+async fn revoking_twice_is_recorded_once() {
     let (server, app, opened) = setting().await;
     let live = text(&opened["session_token"]);
     for (name, events) in [("access_token", 1), ("refresh_token", 2), ("session_token", 1)] {

@@ -39,7 +39,7 @@ async fn cookie_session_token_and_access_token_are_the_same_person() {
 }
 
 #[tokio::test]
-async fn the_answer_tells_the_deadline_as_it_is_from_now_on() {
+async fn the_answer_has_the_new_deadline() {
     let people = signed_in().await;
     people.server.hand.advance(seconds(600));
     let me = people.browse(Method::GET, "/v1/session").await.json();
@@ -61,7 +61,7 @@ async fn the_scheme_is_read_in_any_case() {
 
 /// BER-02, SES-20: a token in the address is not read. BER-04: without credentials the challenge names none.
 #[tokio::test]
-async fn who_presents_nothing_is_asked_for_a_token_and_told_of_no_error() {
+async fn without_credentials_the_challenge_names_no_error() {
     let people = signed_in().await;
     let token = people.session_token();
     for path in [
@@ -100,7 +100,7 @@ async fn a_token_that_comes_twice_is_a_bad_request() {
 
 /// BER-06, SES-07: what is not good, for whatever reason, looks the same.
 #[tokio::test]
-async fn a_token_that_is_not_good_is_told_so_and_no_more() {
+async fn an_invalid_token_gets_invalid_token_and_no_details() {
     let people = signed_in().await;
     let server = &people.server;
     let machine = server.client(json!({"permissions": ["admin"], "grants": ["client_credentials"]})).await;
@@ -138,7 +138,7 @@ async fn an_access_token_for_an_api_says_nothing_here() {
 }
 
 #[tokio::test]
-async fn an_access_token_dies_with_its_family_and_by_itself() {
+async fn an_access_token_ends_with_its_family_and_by_itself() {
     let people = signed_in().await;
     let access_token = text(&people.opened["access_token"]);
     assert_eq!(people.server.revoke(&people.app, &access_token).await.status, 200);
@@ -153,7 +153,7 @@ async fn an_access_token_dies_with_its_family_and_by_itself() {
 }
 
 #[tokio::test]
-async fn nobody_is_there_while_the_client_is_disabled() {
+async fn no_session_is_active_while_the_client_is_disabled() {
     let people = signed_in().await;
     let disable = async |people: &SignedIn, disabled: bool| {
         let admin = Auth::Basic(&people.server.admin);

@@ -80,7 +80,7 @@ async fn an_authorization_endpoint_of_the_application_is_in_both_documents() {
 
 /// MET-03: the issuer is an origin, byte for byte; one with a path, a query or a fragment does not start.
 #[tokio::test]
-async fn the_issuer_is_told_as_it_is_configured() {
+async fn the_issuer_is_the_configured_one() {
     let server = Server::with(&[("server.issuer", "https://id.example:8443")]).await;
     assert_eq!(server.get(METADATA, Auth::None).await.json()["issuer"], json!("https://id.example:8443"));
     for issuer in ["https://h/t1", "https://h/t1/", "https://h?x", "https://h#x", "http://id.example"] {

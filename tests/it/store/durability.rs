@@ -64,7 +64,7 @@ fn the_file_is_its_owners_alone() {
 }
 
 #[test]
-fn a_second_opener_is_told_so() {
+fn a_second_opener_is_rejected() {
     let place = Place::new();
     let store = place.open();
     assert!(matches!(place.try_open(), Err(OpenError::AlreadyOpen)));
@@ -73,7 +73,7 @@ fn a_second_opener_is_told_so() {
 }
 
 #[test]
-fn another_master_key_is_told_so_and_changes_nothing() {
+fn another_master_key_is_rejected_and_changes_nothing() {
     let place = Place::new();
     drop(place.open());
     let other = Keys::derive(&SecretKey::new([8; 32]));
@@ -217,7 +217,7 @@ async fn a_decision_runs_even_if_its_caller_has_gone() {
 
 /// A corrupt record is reported by its name, affects no other record, and does not stop the sweep.
 #[tokio::test]
-async fn a_corrupt_record_is_an_error_that_names_it_and_harms_nobody_else() {
+async fn a_corrupt_record_is_an_error_that_names_it_and_affects_no_other() {
     let place = Place::new();
     let store = place.open();
     for n in [1, 2] {

@@ -74,7 +74,7 @@ async fn no_answered_rotation_is_ever_lost_to_a_power_cut() {
 
 /// A batch whose commit fails acknowledges none of its requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_failed_commit_nobody_is_acknowledged() {
+async fn after_a_failed_commit_no_request_is_acknowledged() {
     let disk = Disk::default();
     let store = Arc::new(on(&disk));
     for n in 0..8 {

@@ -26,7 +26,7 @@ fn a_session_is_closed_once_and_everything_that_could_make_a_token_is_gone() {
 }
 
 #[test]
-fn a_family_is_closed_once_and_its_session_lives_on() {
+fn a_family_is_closed_once_and_its_session_stays_active() {
     let mut session = with_window();
     let events = session.close_family(1, end(2, EndReason::Logout), at(2), &uncut());
     assert_eq!(names(&events), [("family.ended", Some("logout"))]);
@@ -251,7 +251,7 @@ fn the_sessions_used_least_recently_make_room() {
 }
 
 #[test]
-fn a_policy_that_refuses_ends_nobody_and_dead_or_foreign_sessions_take_no_room() {
+fn a_policy_that_refuses_ends_no_session_and_ended_or_foreign_ones_take_no_room() {
     let mut full = peers(3);
     let before = full.clone();
     assert!(make_room(cap(3, WhenFull::Refuse), &client("app"), &mut full, &[], at(200), &uncut()).is_none());

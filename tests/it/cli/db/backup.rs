@@ -119,7 +119,7 @@ fn a_backup_goes_to_standard_output_and_without_a_server_too() {
 }
 
 #[test]
-fn sizes_and_counts_are_told() {
+fn sizes_and_counts_are_reported() {
     let house = House::new();
     house.open("alice");
     let stats = house.json(&["db", "stats"]);

@@ -18,7 +18,7 @@ fn names(answer: &Value) -> BTreeSet<&str> {
 /// INT-80, INT-81, INT-84, INT-86, INT-87, INT-88, INT-89, INT-94, INT-101: the types of every member, in
 /// an answer to another client than the token's.
 #[tokio::test]
-async fn an_access_token_is_told_in_full() {
+async fn an_access_token_is_answered_in_full() {
     let server = Server::start().await;
     let app = server
         .client(json!({

@@ -22,7 +22,7 @@ fn wrong_secret() -> String {
 
 /// INT-30 (C-03): no credentials: every accepted scheme is named, and nothing is said of the token.
 #[tokio::test]
-async fn nobody_is_told_nothing() {
+async fn no_credentials_are_rejected() {
     let server = Server::start().await;
     let answer = server.form(PATH, Auth::None, &[("token", "x")]).await;
     answer.assert_error(401, "invalid_client");
@@ -69,7 +69,7 @@ async fn no_failure_tells_which_clients_there_are() {
 
 /// INT-34: a bearer token that is garbage, expired, a person's, or for another audience.
 #[tokio::test]
-async fn a_bad_bearer_is_told_so() {
+async fn an_invalid_bearer_gets_invalid_token() {
     let server = Server::start().await;
     let fields = json!({
         "client_id": "rs", "permissions": ["introspect", "sessions"], "grants": ["client_credentials"],

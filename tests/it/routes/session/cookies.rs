@@ -73,7 +73,7 @@ async fn the_cookie_of_an_older_sign_in_ends_with_its_session() {
 
 /// CKE-14, SES-05, SES-16: whatever the browser still has, the server's clock decides.
 #[tokio::test]
-async fn a_cookie_that_outlives_its_session_lets_nobody_in() {
+async fn a_cookie_that_outlives_its_session_is_rejected() {
     let people = signed_in().await;
     people.server.hand.advance(seconds(1800));
     let answer = people.browse(Method::GET, "/v1/session").await;

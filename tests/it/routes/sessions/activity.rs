@@ -180,7 +180,7 @@ async fn in_one_run_the_idle_timeout_is_exact() {
 
 /// SES-23 across kill -9: a use that was not written extends the session, by at most a minute.
 #[tokio::test]
-async fn a_crash_never_expires_anybody_early_and_nobody_much_later() {
+async fn a_crash_expires_no_session_early_and_none_much_later() {
     let mut people = signed_in().await;
     people.server.hand.advance(seconds(INTERVAL_S - 1));
     assert!(people.is_there().await);
@@ -192,7 +192,7 @@ async fn a_crash_never_expires_anybody_early_and_nobody_much_later() {
 }
 
 #[tokio::test]
-async fn a_session_that_nobody_used_is_favoured_by_a_minute_at_most() {
+async fn an_unused_session_is_extended_by_a_minute_at_most() {
     let mut people = signed_in().await;
     people.server.hand.advance(seconds(IDLE_S - 1));
     people.server.crash().await;
@@ -235,7 +235,7 @@ async fn a_use_in_the_time_of_favour_counts_like_any_other() {
 
 /// Once the interval began at what was only supposed, so that two crashes lost more than a minute.
 #[tokio::test]
-async fn two_crashes_in_a_row_expire_nobody_early() {
+async fn two_crashes_in_a_row_expire_no_session_early() {
     let mut people = signed_in().await;
     for _ in 0..6 {
         people.server.hand.advance(seconds(INTERVAL_S - 1));

@@ -66,7 +66,7 @@ async fn a_policy_that_refuses_says_so_until_there_is_room() {
 
 /// Once a session that lived by a use not yet written counted as expired, and there was one too many.
 #[tokio::test]
-async fn a_session_that_lives_by_an_unwritten_use_takes_room() {
+async fn a_session_that_is_active_by_an_unwritten_use_takes_room() {
     let (mut server, app) = capped("1", "refuse").await;
     let first = try_open(&server, &app, "alice").await.json();
     server.hand.advance(seconds(40));
@@ -103,7 +103,7 @@ async fn no_race_makes_one_too_many() {
 
 /// A renewal is no opening: it evicts no session.
 #[tokio::test]
-async fn a_renewal_evicts_nobody() {
+async fn a_renewal_evicts_no_session() {
     let (server, app) = capped("2", "evict_oldest").await;
     let (first, second) = (server.open(&app).await, server.open(&app).await);
     let renewed =

@@ -213,7 +213,7 @@ async fn sign_out_everywhere_else_leaves_this_device_signed_in() {
 
 /// SES-10: one user, or everyone, at once; and the log records both.
 #[tokio::test]
-async fn an_administrator_ends_one_subject_or_everybody_and_the_log_tells() {
+async fn an_administrator_ends_one_subject_or_all_and_the_log_records_it() {
     let server = Server::start().await;
     let app = server.application("app").await;
     let opened = open_each(&server, &app, &["alice", "alice", "bob", "carol"]).await;

@@ -71,7 +71,7 @@ async fn a_backend_signs_in_its_mobile_client_without_being_an_administrator() {
 
 /// Unknown and not named clients get one answer, which does not reveal which clients exist.
 #[tokio::test]
-async fn nobody_opens_for_a_client_that_it_does_not_name() {
+async fn no_caller_opens_for_a_client_that_it_does_not_name() {
     let house = house().await;
     let open = async |caller: &Client, client_id: &str| {
         let fields = json!({"subject": "alice", "client_id": client_id});
@@ -98,7 +98,7 @@ async fn nobody_opens_for_a_client_that_it_does_not_name() {
 /// A disabled client's requests are refused and its tokens inactive; opening for it would be neither. Who may
 /// open for it learns why.
 #[tokio::test]
-async fn nothing_is_opened_for_a_disabled_client_and_who_may_know_is_told_so() {
+async fn nothing_is_opened_for_a_disabled_client_and_an_authorized_caller_learns_why() {
     let house = house().await;
     let opened = house.server.open(&house.backend).await;
     let admin = Auth::Basic(&house.server.admin);
@@ -278,7 +278,7 @@ async fn theft_in_one_family_ends_the_whole_session() {
 }
 
 #[tokio::test]
-async fn a_session_has_at_most_64_live_families_and_a_dead_session_gets_none() {
+async fn a_session_has_at_most_64_active_families_and_an_ended_one_gets_none() {
     let house = house().await;
     let opened = house.server.open(&house.backend).await;
     let backend = Auth::Basic(&house.backend);

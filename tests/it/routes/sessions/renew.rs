@@ -181,7 +181,7 @@ async fn only_the_opener_and_administrators_renew() {
 }
 
 #[tokio::test]
-async fn what_lives_no_longer_is_not_renewed() {
+async fn a_session_that_is_not_active_is_not_renewed() {
     let people = signed_in().await;
     people.server.hand.advance(seconds(1800));
     people.renew(json!({})).await.assert_problem(409, None);

@@ -184,7 +184,7 @@ async fn the_admin_socket_is_an_administrator() {
 /// A caller without the permission gets that answer, and none about its request: once a malformed name was
 /// 404, and an invalid body 400, for any caller.
 #[tokio::test]
-async fn whether_somebody_may_is_asked_before_what_they_ask_for() {
+async fn the_permission_is_checked_before_the_request() {
     let server = Server::start().await;
     let onlooker = server.client(json!({"client_id": "onlooker", "permissions": ["introspect"]})).await;
     for (method, path) in [
