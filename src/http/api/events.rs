@@ -23,7 +23,7 @@ use crate::store::Store;
 pub struct EventsApi<S> {
     /// The engine.
     pub engine: Arc<Engine<S>>,
-    /// How long a request may take; a long poll waits for nine tenths of it.
+    /// The longest time to answer a request.
     pub request_timeout: Duration,
 }
 
@@ -95,7 +95,7 @@ impl<S: Store> EventsApi<S> {
     ) -> Result<Json<EventPage>, ProblemOr<410>> {
         let caller = authorization.caller(&self.engine).await?;
         let (after, limit) = (after.read()?.map(|parsed| parsed.0), limit.read()?.size());
-        let wait = Duration::from_secs(wait.read()?.0).min(self.request_timeout.mul_f32(0.9));
+        let wait = long_poll(wait.read()?, self.request_timeout);
         let events = match after {
             Some(after) => self.engine.events(&caller, after, limit, wait).await?,
             None => self.engine.oldest_events(&caller, limit).await?,
@@ -109,6 +109,11 @@ impl<S: Store> EventsApi<S> {
 /// A request that does not say how long to wait is answered at once.
 pub(super) fn no_wait() -> Whole<0, 60> {
     Whole(0)
+}
+
+/// How long a request waits for an event: at most nine tenths of the time that it may take.
+pub(super) fn long_poll(wait: Whole<0, 60>, request_timeout: Duration) -> Duration {
+    Duration::from_secs(wait.0).min(request_timeout.mul_f32(0.9))
 }
 
 impl EventObject {

@@ -11,7 +11,7 @@ use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
 use crate::engine::Engine;
 use crate::engine::feed::FeedStart;
-use crate::http::api::events::no_wait;
+use crate::http::api::events::{long_poll, no_wait};
 use crate::http::document::Tag;
 use crate::http::request::{
     Authorization, BasicOrBearer, DateTime, PageSize, Parsed, Query, WHOLE_MAX, Whole, page_default,
@@ -23,7 +23,7 @@ use crate::store::Store;
 pub struct FeedApi<S> {
     /// The engine.
     pub engine: Arc<Engine<S>>,
-    /// How long a request may take; a long poll waits for nine tenths of it.
+    /// The longest time to answer a request.
     pub request_timeout: Duration,
 }
 
@@ -95,7 +95,7 @@ impl<S: Store> FeedApi<S> {
                 return Err(Problem::invalid("since", "give after or since, not both").into());
             }
         };
-        let wait = Duration::from_secs(wait.read()?.0).min(self.request_timeout.mul_f32(0.9));
+        let wait = long_poll(wait.read()?, self.request_timeout);
         let feed = self.engine.feed(&caller, start, limit.read()?.size(), wait).await?;
         let items = feed.items.into_iter().map(|(position, event)| FeedItem::new(position, &event));
         Ok(Json(FeedPage {
