@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::client::{Client, Incarnation, Permission};
+use super::cutoff::CutOffs;
 use super::end::EndReason;
 use super::event::Reach;
 use super::family::Family;
@@ -57,9 +58,21 @@ impl Caller {
     /// The registration that was authenticated; none for the admin socket.
     pub fn incarnation(&self) -> Option<Incarnation> {
         match self {
-            Self::Client(client) => Some(client.this_incarnation()),
+            Self::Client(client) => {
+                let authenticated = Some(client.tokens_from);
+                Some(Incarnation { authenticated, ..client.this_incarnation() })
+            }
             Self::AdminSocket => None,
         }
+    }
+
+    /// Refuses a caller whose client was deleted or disabled, or whose credentials were revoked, since it was
+    /// authenticated.
+    ///
+    /// # Errors
+    /// `InvalidClient`.
+    pub fn check_current(&self, cuts: &CutOffs) -> Result<(), Refused> {
+        cuts.check_registered(self.incarnation().as_slice())
     }
 
     /// Whether the caller is a client of this name.

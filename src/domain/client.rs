@@ -57,7 +57,8 @@ pub struct Client {
     /// The event position of its creation; the store sets it. It tells this client from an earlier one of the
     /// same name, which was deleted.
     pub incarnation: Position,
-    /// Its own tokens that were issued at an earlier event position have ended; 0 if it never ended them.
+    /// Its own tokens that were issued at an earlier event position have ended, and so have the requests that
+    /// were authenticated earlier; 0 if they never were.
     pub tokens_from: Position,
 }
 
@@ -66,6 +67,16 @@ pub struct Client {
 pub struct Incarnation {
     pub client_id: ClientId,
     pub created: Position,
+    /// Of a caller: the client's `tokens_from` when it was authenticated.
+    pub authenticated: Option<Position>,
+}
+
+/// What a transaction compares an [`Incarnation`] with: the client's record at that moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registration {
+    pub created: Position,
+    pub tokens_from: Position,
+    pub disabled: bool,
 }
 
 /// A client's secret, as it is stored.
@@ -156,7 +167,12 @@ impl Client {
 
     /// This registration of the client.
     pub fn this_incarnation(&self) -> Incarnation {
-        Incarnation { client_id: self.id.clone(), created: self.incarnation }
+        Incarnation { client_id: self.id.clone(), created: self.incarnation, authenticated: None }
+    }
+
+    pub fn registration(&self) -> Registration {
+        let Self { incarnation: created, tokens_from, disabled, .. } = *self;
+        Registration { created, tokens_from, disabled }
     }
 
     /// Whether it is the client that had the name `name` when something was issued at `issued`, and not a

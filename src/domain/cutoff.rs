@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::Incarnation;
+use super::client::{Incarnation, Registration};
 use super::end::{End, EndReason};
 use super::id::{ClientId, Position};
-use super::refusal::Refused;
+use super::refusal::{Refusal, Refused};
 use super::time::Timestamp;
 
 /// A position in the event log; whatever was issued at an earlier one has ended.
@@ -29,22 +29,36 @@ pub struct CutOffs {
     pub restored: Option<CutOff>,
     /// Made when a client was deleted. Retained, so that a later client of that name inherits nothing.
     pub clients: HashMap<ClientId, CutOff>,
-    /// The incarnation of every registered client.
-    pub registered: HashMap<ClientId, Position>,
+    /// Every registered client.
+    pub registered: HashMap<ClientId, Registration>,
     /// The last event so far. What is decided now is recorded after it.
     pub head: Position,
 }
 
 impl CutOffs {
-    /// Refuses to issue anything if one of these clients was deleted since it was authenticated or found,
-    /// whatever client has its name now. The transaction that issues must ask this.
+    /// Refuses a request if one of these clients was deleted or disabled since it was authenticated or
+    /// found, whatever client has its name now, or if the secrets or own tokens of the caller were ended
+    /// since. Every transaction that changes something for a caller must ask this.
     ///
     /// # Errors
-    /// `Conflict`.
+    /// `InvalidClient` for the caller, `Conflict` for another client.
     pub fn check_registered(&self, clients: &[Incarnation]) -> Result<(), Refused> {
-        let is_registered =
-            |client: &Incarnation| self.registered.get(&client.client_id) == Some(&client.created);
-        if clients.iter().all(is_registered) { Ok(()) } else { Err(Refused::client_deleted()) }
+        let is_current = |client: &&Incarnation| {
+            self.registered.get(&client.client_id).is_some_and(|now| {
+                now.created == client.created
+                    && !now.disabled
+                    && client.authenticated.is_none_or(|then| now.tokens_from == then)
+            })
+        };
+        match clients.iter().find(|client| !is_current(client)) {
+            None => Ok(()),
+            Some(Incarnation { authenticated: Some(_), .. }) => Err(Refusal::InvalidClient.because(
+                "the client was deleted or disabled, or its secret or tokens were revoked, while the request \
+                 was in progress",
+            )),
+            Some(_) => Err(Refusal::Conflict
+                .because("the client was deleted or disabled while the request was in progress")),
+        }
     }
 
     /// The earliest cut-off that ended what was issued to `client` at `issued`.

@@ -20,7 +20,7 @@ pub(crate) mod malformed;
 pub(crate) mod names;
 pub(crate) mod network;
 pub mod policy;
-pub(crate) mod refusal;
+pub mod refusal;
 pub(crate) mod scope;
 pub mod session;
 pub mod text;

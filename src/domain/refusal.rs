@@ -82,11 +82,6 @@ impl Refused {
         Refusal::NotFound.because("there is no such session")
     }
 
-    /// Something was to be issued for a client that was deleted meanwhile.
-    pub fn client_deleted() -> Self {
-        Refusal::Conflict.because("the client was deleted while the request was in progress")
-    }
-
     /// A change of a session that is not active.
     pub fn session_not_active() -> Self {
         Refusal::Conflict.because("the session has ended or expired")

@@ -48,6 +48,7 @@ impl<S: Store> Engine<S> {
         }
         let (now, who, if_version) = (self.clock.now().wall, caller.clone(), change.if_version);
         let changed = self.try_update_session(id, Lane::Ordinary, move |session, cuts| {
+            who.check_current(cuts)?;
             who.check_change(session)?;
             if if_version.as_ref().is_some_and(|versions| !versions.contains(&session.version)) {
                 let why =

@@ -1,5 +1,7 @@
 //! `grant_type=client_credentials`: a client's own access token (RFC 6749 §4.4).
 
+use std::sync::Arc;
+
 use super::issue::Issued;
 use super::{Engine, Result};
 use crate::domain::client::{Client, Grant};
@@ -15,7 +17,7 @@ impl<S: Store> Engine<S> {
     /// `UnauthorizedClient` without the grant; `InvalidScope`; `InvalidTarget`.
     pub fn client_credentials(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         scope: Option<&str>,
         resource: Option<&str>,
     ) -> Result<Issued> {

@@ -69,7 +69,9 @@ impl<S: Store> Engine<S> {
         let (event, format) =
             (about(&client, EventKind::ClientCreated, now, caller.name()), client.access_token_format);
         self.prepare_keys(format).await?;
-        let created = self.try_update_client(id, move |stored, _| {
+        let who = caller.clone();
+        let created = self.try_update_client(id, move |stored, cuts| {
+            who.check_current(cuts)?;
             if stored.is_some() {
                 return Err(Refusal::Conflict.because("client_id is in use; choose another"));
             }
@@ -173,10 +175,11 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// `NotFound`.
     pub async fn revoke_client_tokens(&self, caller: &Granted<Administer>, id: ClientId) -> Result<()> {
-        let (now, by) = (self.clock.now().wall, caller.name().to_owned());
+        let (now, who) = (self.clock.now().wall, caller.clone());
         let revoked = self.try_update_client(id, move |stored, cuts| {
+            who.check_current(cuts)?;
             let client = stored.as_mut().ok_or_else(no_such_client)?;
-            Ok(Decision::with_events((), vec![end_own_tokens(client, cuts, now, &by)]))
+            Ok(Decision::with_events((), vec![end_own_tokens(client, cuts, now, who.name())]))
         });
         revoked.await
     }
@@ -186,9 +189,10 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// `NotFound`; `Conflict` for a declared client.
     pub async fn delete_client(&self, caller: &Granted<Administer>, id: ClientId) -> Result<()> {
-        let (now, by) = (self.clock.now().wall, caller.name().to_owned());
-        let deleted = self.try_update_client(id, move |stored, _| {
-            let event = about(changeable(stored)?, EventKind::ClientDeleted, now, &by);
+        let (now, who) = (self.clock.now().wall, caller.clone());
+        let deleted = self.try_update_client(id, move |stored, cuts| {
+            who.check_current(cuts)?;
+            let event = about(changeable(stored)?, EventKind::ClientDeleted, now, who.name());
             *stored = None;
             Ok(Decision::with_events((), vec![event]))
         });
@@ -296,13 +300,14 @@ impl<S: Store> Engine<S> {
         now: Timestamp,
         change: impl Fn(&mut Client) -> std::result::Result<(), Refused> + Send + 'static,
     ) -> Result<Client> {
-        let by = caller.name().to_owned();
+        let who = caller.clone();
         let changed = self.try_update_client(id, move |stored, cuts| {
+            who.check_current(cuts)?;
             let client = changeable(stored)?;
             let mut wanted = client.clone();
             change(&mut wanted)?;
             wanted.updated_at = now;
-            let events = replace(client, wanted, cuts, now, &by);
+            let events = replace(client, wanted, cuts, now, who.name());
             Ok(Decision::with_events(client.clone(), events))
         });
         changed.await

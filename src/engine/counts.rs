@@ -96,6 +96,7 @@ impl From<NotRefreshed> for RefreshOutcome {
             NotRefreshed::StoreRollback => Self::StoreRollback,
             NotRefreshed::BindingMismatch
             | NotRefreshed::Inactive
+            | NotRefreshed::NotCurrent
             | NotRefreshed::Exhausted
             | NotRefreshed::Scope
             | NotRefreshed::Target

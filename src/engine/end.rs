@@ -19,6 +19,7 @@ impl<S: Store> Engine<S> {
     pub async fn end_session(&self, caller: &Granted<UseSessions>, id: SessionId) -> Result<()> {
         let (now, who) = (self.clock.now().wall, caller.clone());
         let ended = self.try_update_session(id, Lane::Revocation, move |session, cuts| {
+            who.check_current(cuts)?;
             who.check_see(session)?;
             let end = End { at: now, reason: who.end_reason(session), by: who.name().into() };
             Ok(Decision::with_events((), session.close(end, now, cuts)))
@@ -47,7 +48,7 @@ impl<S: Store> Engine<S> {
         };
         let (who, activity) = (caller.clone(), self.activity.clone());
         let decide = move |session: &mut Session, cuts: &CutOffs| {
-            if Some(session.id) == except {
+            if Some(session.id) == except || who.check_current(cuts).is_err() {
                 return Decision::answer(false);
             }
             let end = End { at: now, reason: EndReason::SubjectRevoked, by: who.name().into() };
@@ -61,7 +62,9 @@ impl<S: Store> Engine<S> {
             Decision::with_events(false, events.collect())
         };
         let decide = move |session: &mut Session, cuts: &CutOffs| activity.decide(session, cuts, &decide);
-        Ok(self.store.update_subject(subject, closing, decide).await?)
+        let ended = self.store.update_subject(subject, closing, decide).await?;
+        caller.check_current(&self.store.registry().cuts)?;
+        Ok(ended)
     }
 
     /// Ends every session of the store, by one cut-off.
@@ -70,7 +73,8 @@ impl<S: Store> Engine<S> {
     /// `Invalid`, naming `reason`.
     pub async fn end_everything(&self, caller: &Granted<Administer>, note: Option<String>) -> Result<()> {
         let event = Event::new(EventKind::AllRevoked, self.clock.now().wall, caller.name());
-        self.store.end_everything(Event { note: text::note(note)?, ..event }).await?;
+        let event = Event { note: text::note(note)?, ..event };
+        self.store.end_everything(caller.incarnation(), event).await??;
         tracing::warn!(by = caller.name(), "every session was ended");
         Ok(())
     }

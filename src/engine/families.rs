@@ -101,6 +101,7 @@ impl<S: Store> Engine<S> {
     pub async fn end_family(&self, caller: &Granted<UseSessions>, id: SessionId, number: u16) -> Result<()> {
         let (now, who) = (self.clock.now().wall, caller.clone());
         let ended = self.try_update_session(id, Lane::Revocation, move |session, cuts| {
+            who.check_current(cuts)?;
             who.check_see(session)?;
             if session.family(number).is_none() {
                 return Err(Refusal::NotFound.because("there is no such family in this session"));

@@ -1,12 +1,15 @@
 //! Making access tokens from what was granted.
 
+use std::sync::Arc;
+
 use super::{Engine, Result};
 use crate::domain::access::{AccessToken, Authentication, IssuedFor};
+use crate::domain::caller::Caller;
 use crate::domain::client::Client;
 use crate::domain::family::{Family, Stamp};
 use crate::domain::id::{ClientId, TokenId};
 use crate::domain::key;
-use crate::domain::refusal::{Refusal, Refused};
+use crate::domain::refusal::Refused;
 use crate::domain::scope::ScopeSet;
 use crate::domain::session::{Data, Session};
 use crate::domain::time::Timestamp;
@@ -150,10 +153,11 @@ impl<S: Store> Engine<S> {
     /// which it was issued.
     ///
     /// # Errors
-    /// `Conflict` if the client was deleted, or its own tokens were ended, since it was authenticated.
+    /// `InvalidClient` if the client was deleted or disabled, or its secrets or own tokens were ended, since
+    /// it was authenticated.
     pub(super) fn issue_for_client(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         audience: Box<str>,
         scope: ScopeSet,
         stamp: &Stamp,
@@ -162,11 +166,7 @@ impl<S: Store> Engine<S> {
         // Read before the registry: a deletion or revocation that the registry does not show yet has a later
         // position, and ends the token.
         let (issued, registry) = (self.store.head(), self.store.registry());
-        registry.cuts.check_registered(&[client.this_incarnation()])?;
-        if registry.clients.get(&client.id).is_none_or(|present| present.tokens_from != client.tokens_from) {
-            let why = "the client's tokens were revoked while the request was in progress; try again";
-            return Err(Refusal::Conflict.because(why).into());
-        }
+        Caller::Client(client.clone()).check_current(&registry.cuts)?;
         let token = AccessToken {
             issuer: self.rules.issuer.clone(),
             subject: client.id.as_str().parse().expect("every client_id has the form of a subject"),

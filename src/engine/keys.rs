@@ -7,6 +7,7 @@ use super::{Engine, Result, stored_keys};
 use crate::domain::access::TokenFormat;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::caller::{Administer, Granted};
+use crate::domain::client::Incarnation;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::KeyId;
 use crate::domain::key::{self, KeyRecord, KeyStatus};
@@ -37,7 +38,7 @@ impl<S: Store> Engine<S> {
     /// `Conflict` while a verifier that caches the published keys may not know a next key, unless `force`; a
     /// store that cannot write.
     pub async fn rotate_keys(&self, caller: &Granted<Administer>, force: bool) -> Result<Vec<KeyId>> {
-        self.rotate_by(caller.name(), force).await
+        self.rotate_by(caller.name(), caller.incarnation(), force).await
     }
 
     /// Revokes a compromised key: every token that it signed is invalid when this returns.
@@ -47,14 +48,15 @@ impl<S: Store> Engine<S> {
     pub async fn revoke_key(&self, caller: &Granted<Administer>, id: KeyId) -> Result<()> {
         let (now, fresh) = self.fresh_keys();
         let event = about(EventKind::KeyRevoked, id, now, caller.name());
-        let revoked = self.store.update_keys(move |keys| {
-            if key::revoke(keys, &id, &fresh, now) {
-                Decision::with_events(Some(keys.clone()), vec![event.clone()])
-            } else {
-                Decision::answer(None)
-            }
+        let who = caller.clone();
+        let revoked = self.store.update_keys(move |keys, cuts| {
+            let checked = who.check_current(cuts);
+            Decision::of(checked.and_then(|()| match key::revoke(keys, &id, &fresh, now) {
+                true => Ok(Decision::with_events(keys.clone(), vec![event.clone()])),
+                false => Err(Refusal::NotFound.because("there is no such key")),
+            }))
         });
-        let keys = revoked.await?.ok_or_else(|| Refusal::NotFound.because("there is no such key"))?;
+        let keys = revoked.await??;
         tracing::warn!(kid = %id, "a signing key was revoked: every token that it signed is invalid");
         self.take_over(&keys).await
     }
@@ -72,7 +74,7 @@ impl<S: Store> Engine<S> {
             self.change_keys(move |keys| key::forget_retired(keys, now)).await?;
         }
         if key::rotation_is_due(&keys, self.rules.rotate_every, now) {
-            self.rotate_by(ENGINE, true).await?;
+            self.rotate_by(ENGINE, None, true).await?;
         }
         self.withdraw_unused_keys(now).await
     }
@@ -134,10 +136,13 @@ impl<S: Store> Engine<S> {
         registry.clients.values().any(|client| client.access_token_format.algorithm() == algorithm)
     }
 
-    async fn rotate_by(&self, by: &str, force: bool) -> Result<Vec<KeyId>> {
+    async fn rotate_by(&self, by: &str, caller: Option<Incarnation>, force: bool) -> Result<Vec<KeyId>> {
         let (now, fresh) = self.fresh_keys();
         let by = by.to_owned();
-        let rotated = self.store.update_keys(move |keys| {
+        let rotated = self.store.update_keys(move |keys, cuts| {
+            if let Err(refused) = cuts.check_registered(caller.as_slice()) {
+                return Decision::answer(Err(refused));
+            }
             if let Some(wait) = key::wait_before_rotation(keys, now).filter(|_| !force) {
                 return Decision::answer(Err(too_early(wait)));
             }
@@ -164,7 +169,7 @@ impl<S: Store> Engine<S> {
 
     /// Changes the stored keys, and signs and verifies with the result.
     async fn change_keys(&self, change: impl Fn(&mut Vec<KeyRecord>) + Send + 'static) -> Result<()> {
-        let changed = self.store.update_keys(move |keys| {
+        let changed = self.store.update_keys(move |keys, _| {
             change(keys);
             Decision::answer(keys.clone())
         });

@@ -110,10 +110,8 @@ impl<S: Store> Engine<S> {
             (Err(NotOpened::Repeated(repeated)), Some(repeat)) => {
                 return self.repeat_opening(&client, repeat, *repeated, moment).await;
             }
-            (Err(NotOpened::ClientDeleted | NotOpened::Repeated(_)), _) => {
-                return Err(Refused::client_deleted().into());
-            }
-            (Err(NotOpened::SessionsFull), _) => {
+            (Err(NotOpened::NotCurrent(refused)), _) => return Err(refused.into()),
+            (Err(NotOpened::SessionsFull | NotOpened::Repeated(_)), _) => {
                 let full = "the subject has as many sessions as the policy of the client allows";
                 return Err(Refusal::SessionsFull.because(full).into());
             }
@@ -172,7 +170,7 @@ impl<S: Store> Engine<S> {
     }
 }
 
-/// The clients that must still be registered when something is issued for `client` at the request of
+/// The clients that must still be as they were when something is issued for `client` at the request of
 /// `caller`.
 pub(super) fn parties(caller: &Caller, client: &Client) -> Vec<Incarnation> {
     caller.incarnation().into_iter().chain([client.this_incarnation()]).collect()

@@ -8,6 +8,7 @@ use super::authenticate::Source;
 use super::counts::RefreshOutcome;
 use super::issue::{ForSession, Issued};
 use super::{Engine, Result};
+use crate::domain::caller::Caller;
 use crate::domain::client::{Client, Grant};
 use crate::domain::family::PresentedToken;
 use crate::domain::id::{Salt, SessionId, TokenId};
@@ -63,10 +64,10 @@ impl<S: Store> Engine<S> {
             address: source.address.map(|address| self.keys.address_hash(address)),
         };
         let now = self.clock.now();
-        let requires = [client.this_incarnation()];
+        let caller = Caller::Client(client.clone());
         let decided = self.update_session(next.session, Lane::Ordinary, move |session, cuts| {
-            if cuts.check_registered(&requires).is_err() {
-                return Decision::answer(Err(NotRefreshed::Inactive));
+            if caller.check_current(cuts).is_err() {
+                return Decision::answer(Err(NotRefreshed::NotCurrent));
             }
             session.refresh(&refresh, now, cuts)
         });
@@ -122,6 +123,10 @@ fn refused(why: NotRefreshed, client: &Client, session: SessionId) -> Refused {
             return Refusal::InvalidTarget.because(
                 "the resource is not the one that was granted, or the client may not request it now",
             );
+        }
+        NotRefreshed::NotCurrent => {
+            return Refusal::InvalidClient
+                .because("the client was changed while the request was in progress");
         }
         NotRefreshed::TooManyRetries => {
             return Refusal::TooMany { retry_after: Duration::from_secs(1) }

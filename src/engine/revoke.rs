@@ -63,6 +63,7 @@ impl<S: Store> Engine<S> {
     ) -> Result<()> {
         let caller = caller.clone();
         let revoked = self.try_update_session(session, Lane::Revocation, move |session, cuts| {
+            caller.check_current(cuts)?;
             Ok(Decision::with_events((), revoke(session, &caller, cuts)?))
         });
         revoked.await.map(|_| ())
@@ -77,7 +78,8 @@ impl<S: Store> Engine<S> {
                 let reach = Some(Reach { parties, audiences: vec![token.audience.clone()] });
                 let (client, token) = (Some(token.client_id.clone()), Some(token.id));
                 let event = Event::new(EventKind::TokenRevoked, now, caller.name());
-                self.store.revoke_token(revocation, Event { client, token, reach, ..event }).await?;
+                let event = Event { client, token, reach, ..event };
+                self.store.revoke_token(caller.incarnation(), revocation, event).await??;
                 Ok(())
             }
             IssuedFor::Session { id, family, .. } => {

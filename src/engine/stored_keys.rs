@@ -17,7 +17,7 @@ pub(super) async fn load_or_create<S: Store>(
     let records = store.keys().await?;
     let records = if records.is_empty() {
         let pair = new_pair(Algorithm::EdDsa, keys, clock);
-        let generate = move |records: &mut Vec<_>| {
+        let generate = move |records: &mut Vec<_>, _: &_| {
             key::introduce(records, pair.clone());
             Decision::answer(records.clone())
         };

@@ -21,6 +21,7 @@ use crate::domain::epoch::Epochs;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
+use crate::domain::refusal::Refused;
 use crate::domain::session::{Cap, Data, Decision, NotOpened, Repeatable, RevokedToken, Session};
 use crate::domain::time::{Moment, Timestamp};
 use crate::meter::Distribution;
@@ -70,7 +71,7 @@ pub struct Opening {
     /// The backend sets `issued`, its own and its families', to the position of the event.
     pub session: Session,
     pub data: Option<Data>,
-    /// Clients that must still be registered; else nothing is opened.
+    /// Clients that must still be as they were ([`CutOffs::check_registered`]); else nothing is opened.
     pub requires: Vec<Incarnation>,
     /// The cap on its subject's sessions, applied by [`crate::domain::session::make_room`].
     pub cap: Option<Cap>,
@@ -168,9 +169,9 @@ pub trait Store: Send + Sync + 'static {
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> impl Future<Output = Result<Option<T>>> + Send;
 
-    /// Opens a session, unless a client that it requires was deleted, it repeats an opening whose session is
-    /// still stored, or the cap on its subject's sessions refuses it. Sessions evicted for it end in the same
-    /// transaction. The window of a repeatable opening is erased when its session is no longer as it was
+    /// Opens a session, unless a client that it requires is not as it was, it repeats one whose session
+    /// is still stored, or the cap on its subject's sessions refuses it. Sessions evicted for it end in the
+    /// same transaction. The window of a repeatable opening is erased when its session is no longer as it was
     /// opened, and by the sweep.
     fn open(
         &self,
@@ -187,8 +188,13 @@ pub trait Store: Send + Sync + 'static {
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
     ) -> impl Future<Output = Result<usize>> + Send;
 
-    /// Ends everything issued so far, by a cut-off at the position of `event`, in constant time.
-    fn end_everything(&self, event: Event) -> impl Future<Output = Result<()>> + Send;
+    /// Ends everything issued so far, by a cut-off at the position of `event`, in constant time. Refused for
+    /// a caller that is not as it was authenticated.
+    fn end_everything(
+        &self,
+        caller: Option<Incarnation>,
+        event: Event,
+    ) -> impl Future<Output = Result<std::result::Result<(), Refused>>> + Send;
 
     /// Creates, changes or deletes a client: `decide` gets `None` if there is none, and leaves `None` to
     /// delete it. A deletion makes a cut-off at the position of its first event. The backend sets the
@@ -201,12 +207,17 @@ pub trait Store: Send + Sync + 'static {
 
     fn update_keys<T: Send + 'static>(
         &self,
-        decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static,
+        decide: impl Fn(&mut Vec<KeyRecord>, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> impl Future<Output = Result<T>> + Send;
 
     /// Revokes an access token that has no session, and writes `event`. If it was already revoked, returns
-    /// false and writes nothing.
-    fn revoke_token(&self, token: RevokedToken, event: Event) -> impl Future<Output = Result<bool>> + Send;
+    /// false and writes nothing. Refused for a caller that is not as it was authenticated.
+    fn revoke_token(
+        &self,
+        caller: Option<Incarnation>,
+        token: RevokedToken,
+        event: Event,
+    ) -> impl Future<Output = Result<std::result::Result<bool, Refused>>> + Send;
 
     /// Reports expired sessions and removes what is past its retention: bounded, and called again while there
     /// is `more`. A session that only a cut-off ended is due at its deadline, so that a cut-off touches no

@@ -39,8 +39,8 @@ pub struct NewSession {
 /// Why a session was not opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotOpened {
-    /// The caller or the client that the session is for was deleted since it was authenticated or found.
-    ClientDeleted,
+    /// The caller or the client that the session is for is not as it was when it was authenticated or found.
+    NotCurrent(Refused),
     /// The subject has as many sessions as the cap allows.
     SessionsFull,
     /// The request repeats an earlier one.

@@ -58,6 +58,8 @@ pub struct Refreshed {
 /// Why a refresh was refused. The caller learns it only where it can fix the request (TOK-18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotRefreshed {
+    /// The client is not as it was when it was authenticated.
+    NotCurrent,
     /// The token was issued to another client.
     BindingMismatch,
     /// The session or the family has ended or expired.

@@ -14,7 +14,7 @@ use super::tables::{
     self, EVENTS, HEAD, Hex, KEYS, Loaded, OPENING_KEYS, REPEATS, SESSIONS, Tables, dated_key, subject_key,
 };
 use super::{Opening, Registry, Result, StoreError};
-use crate::domain::client::Client;
+use crate::domain::client::{Client, Incarnation};
 use crate::domain::cutoff::{CutOff, CutOffs};
 use crate::domain::end::EndReason;
 use crate::domain::epoch::Epochs;
@@ -23,6 +23,7 @@ use crate::domain::family::RetryWindow;
 use crate::domain::id::{ClientId, Hash, SessionId};
 use crate::domain::key::KeyRecord;
 use crate::domain::names::ENGINE;
+use crate::domain::refusal::Refused;
 use crate::domain::session::{
     Cap, Data, Decision, NotOpened, Repeatable, Repeated, RevokedToken, Session, make_room,
 };
@@ -109,8 +110,8 @@ impl<'t> Batch<'t> {
 
     pub fn open(&mut self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
         let Opening { mut session, data, requires, cap, uses, event, repeat } = opening;
-        if self.state.cuts.check_registered(&requires).is_err() {
-            return Ok(Err(NotOpened::ClientDeleted));
+        if let Err(refused) = self.state.cuts.check_registered(&requires) {
+            return Ok(Err(NotOpened::NotCurrent(refused)));
         }
         let repeated = repeat.as_ref().map(|repeat| self.repeated(&repeat.name)).transpose()?.flatten();
         if let Some(repeated) = repeated {
@@ -172,13 +173,20 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    pub fn end_everything(&mut self, event: Event) -> Result<()> {
+    pub fn end_everything(
+        &mut self,
+        caller: Option<Incarnation>,
+        event: Event,
+    ) -> Result<std::result::Result<(), Refused>> {
+        if let Err(refused) = self.state.cuts.check_registered(caller.as_slice()) {
+            return Ok(Err(refused));
+        }
         let cut = CutOff { position: self.state.cuts.head.next(), at: event.at, by: event.by.clone() };
         self.tables.cut_offs.open()?.insert("", &*record::encode_cut_off("", &cut))?;
         self.state.cuts.everything = Some(cut);
         self.state.uncommitted.ended(EndReason::AllRevoked, self.state.active.all_cut_off());
         self.state.registry_changed = true;
-        self.append(&[event])
+        self.append(&[event]).map(Ok)
     }
 
     /// A deletion makes a cut-off at the position of its first event.
@@ -197,7 +205,7 @@ impl<'t> Batch<'t> {
         if before.as_deref() != after.as_ref() {
             match (before, after) {
                 (_, Some(client)) => {
-                    self.state.cuts.registered.insert(id.clone(), client.incarnation);
+                    self.state.cuts.registered.insert(id.clone(), client.registration());
                     self.tables.clients.open()?.insert(id.as_str(), &*record::encode_client(&client))?;
                     self.state.clients.insert(id, Arc::new(client));
                 }
@@ -225,10 +233,13 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    pub fn update_keys<T>(&mut self, decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T>) -> Result<T> {
+    pub fn update_keys<T>(
+        &mut self,
+        decide: impl Fn(&mut Vec<KeyRecord>, &CutOffs) -> Decision<T>,
+    ) -> Result<T> {
         let before = tables::signing_keys(self.tables.meta.open()?)?;
         let mut after = before.clone();
-        let decision = decide(&mut after);
+        let decision = decide(&mut after, &self.state.cuts);
         if after != before {
             self.tables.meta.open()?.insert(KEYS, &*record::encode_keys(&after))?;
             self.changed = true;
@@ -237,16 +248,24 @@ impl<'t> Batch<'t> {
         Ok(decision.answer)
     }
 
-    pub fn revoke_token(&mut self, token: RevokedToken, event: Event) -> Result<bool> {
+    pub fn revoke_token(
+        &mut self,
+        caller: Option<Incarnation>,
+        token: RevokedToken,
+        event: Event,
+    ) -> Result<std::result::Result<bool, Refused>> {
+        if let Err(refused) = self.state.cuts.check_registered(caller.as_slice()) {
+            return Ok(Err(refused));
+        }
         let key = dated_key(token.expires_at, token.id.0);
         if token.counts_as_revoked(tables::revoked_until(self.tables.meta.open()?)?)
             || self.tables.revoked.open()?.get(&key)?.is_some()
         {
-            return Ok(false);
+            return Ok(Ok(false));
         }
         self.tables.revoked.open()?.insert(&key, ())?;
         self.append(&[event])?;
-        Ok(true)
+        Ok(Ok(true))
     }
 
     pub(super) fn load(&mut self, id: SessionId) -> Result<Option<Loaded>> {

@@ -17,11 +17,12 @@ use super::tables::{
     signing_keys,
 };
 use super::{Redb, check, walk};
-use crate::domain::client::Client;
+use crate::domain::client::{Client, Incarnation};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::Event;
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
+use crate::domain::refusal::Refused;
 use crate::domain::session::{Data, Decision, NotOpened, RevokedToken, Session};
 use crate::domain::time::Timestamp;
 use crate::meter::Counter;
@@ -54,8 +55,12 @@ impl Store for Redb {
         self.shared.submit_slices(Lane::Revocation, move |batch| batch.update_subject(&mut update)).await
     }
 
-    async fn end_everything(&self, event: Event) -> Result<()> {
-        self.shared.submit(Lane::Revocation, |batch| batch.end_everything(event)).await
+    async fn end_everything(
+        &self,
+        caller: Option<Incarnation>,
+        event: Event,
+    ) -> Result<std::result::Result<(), Refused>> {
+        self.shared.submit(Lane::Revocation, |batch| batch.end_everything(caller, event)).await
     }
 
     async fn update_client<T: Send + 'static>(
@@ -68,13 +73,18 @@ impl Store for Redb {
 
     async fn update_keys<T: Send + 'static>(
         &self,
-        decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static,
+        decide: impl Fn(&mut Vec<KeyRecord>, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> Result<T> {
         self.shared.submit(Lane::Revocation, |batch| batch.update_keys(decide)).await
     }
 
-    async fn revoke_token(&self, token: RevokedToken, event: Event) -> Result<bool> {
-        self.shared.submit(Lane::Revocation, move |batch| batch.revoke_token(token, event)).await
+    async fn revoke_token(
+        &self,
+        caller: Option<Incarnation>,
+        token: RevokedToken,
+        event: Event,
+    ) -> Result<std::result::Result<bool, Refused>> {
+        self.shared.submit(Lane::Revocation, move |batch| batch.revoke_token(caller, token, event)).await
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<Swept> {

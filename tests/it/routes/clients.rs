@@ -2,6 +2,7 @@
 
 mod authentication;
 mod deletion;
+mod in_progress;
 mod narrowing;
 mod own_tokens;
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::store::memory::Memory;
-use keyfob::domain::client::{Client, Incarnation};
+use keyfob::domain::client::{Client, Incarnation, Registration};
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::EndReason;
 use keyfob::domain::event::EventKind;
 use keyfob::domain::id::{Hash, KeyId, Position, Salt, TokenId};
 use keyfob::domain::key::{KeyRecord, KeyStatus};
 use keyfob::domain::policy::{Policy, WhenFull};
+use keyfob::domain::refusal::Refusal;
 use keyfob::domain::session::{Cap, Decision, NotOpened, NotRefreshed, RevokedToken, Session, Standing};
 use keyfob::store::{Lane, Opening, Store};
 
@@ -63,6 +64,7 @@ every_backend! {
     a_client_is_created_changed_and_read_from_the_registry
     a_client_has_the_position_of_its_creation_until_it_is_deleted
     nothing_is_opened_for_a_client_that_was_deleted
+    nothing_is_ended_for_a_caller_that_is_not_as_it_was_authenticated
     openings_that_race_with_a_deletion_are_refused_or_ended
     signing_keys_keep_their_order
     a_token_is_revoked_once
@@ -391,7 +393,7 @@ async fn logging_out_everywhere_ends_each_session_and_counts(store: Arc<impl Sto
 /// FED-10: positions decide; the opening and the end bear the same time.
 async fn ending_everything_is_one_cut_off(store: Arc<impl Store>) {
     let before = open(&*store, 1, "alice", "app").await;
-    store.end_everything(event(EventKind::AllRevoked, 0)).await.unwrap();
+    store.end_everything(None, event(EventKind::AllRevoked, 0)).await.unwrap().unwrap();
     let after = open(&*store, 2, "alice", "app").await;
     let registry = store.registry();
     assert_eq!(registry.cuts.everything.as_ref().unwrap().position, Position(2));
@@ -425,7 +427,9 @@ async fn a_client_has_the_position_of_its_creation_until_it_is_deleted(store: Ar
     assert_eq!(first.created, Position(2));
     put_client(&*store, Some(Client { disabled: true, ..client("app") }), EventKind::ClientUpdated).await;
     assert_eq!(incarnation(&*store), first);
-    assert_eq!(store.registry().cuts.registered, [(client_id("app"), Position(2))].into());
+    let registered = store.registry().cuts.registered.clone();
+    let now = Registration { created: Position(2), tokens_from: Position(0), disabled: true };
+    assert_eq!(registered, [(client_id("app"), now)].into());
     put_client(&*store, None, EventKind::ClientDeleted).await;
     assert!(store.registry().cuts.registered.is_empty());
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
@@ -441,12 +445,33 @@ async fn nothing_is_opened_for_a_client_that_was_deleted(store: Arc<impl Store>)
     };
     assert!(open_as(1, &first).await.unwrap().is_ok());
     put_client(&*store, None, EventKind::ClientDeleted).await;
-    assert_eq!(open_as(2, &first).await.unwrap(), Err(NotOpened::ClientDeleted));
+    assert!(matches!(open_as(2, &first).await.unwrap(), Err(NotOpened::NotCurrent(_))));
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
-    assert_eq!(open_as(3, &first).await.unwrap(), Err(NotOpened::ClientDeleted));
+    assert!(matches!(open_as(3, &first).await.unwrap(), Err(NotOpened::NotCurrent(_))));
     assert!(open_as(4, &incarnation(&*store)).await.unwrap().is_ok());
     assert_eq!(live(&*store, "alice", "app").await, 1, "that of the new client");
     assert_eq!(store.session(session_id(2)).await.unwrap(), None, "a refused opening leaves nothing");
+}
+
+/// A request with a stolen secret is in progress when the secret is rotated, or the client disabled.
+async fn nothing_is_ended_for_a_caller_that_is_not_as_it_was_authenticated(store: Arc<impl Store>) {
+    let token = RevokedToken { id: TokenId([1; 16]), expires_at: 300 };
+    for changed in
+        [Client { tokens_from: Position(2), ..client("app") }, Client { disabled: true, ..client("app") }]
+    {
+        put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
+        let caller = Some(Incarnation { authenticated: Some(Position(0)), ..incarnation(&*store) });
+        put_client(&*store, Some(changed), EventKind::ClientUpdated).await;
+        let head = store.head();
+        let ended = store.end_everything(caller.clone(), event(EventKind::AllRevoked, 1)).await.unwrap();
+        assert_eq!(ended.unwrap_err().refusal, Refusal::InvalidClient);
+        let revoked = store.revoke_token(caller.clone(), token, event(EventKind::TokenRevoked, 1)).await;
+        assert_eq!(revoked.unwrap().unwrap_err().refusal, Refusal::InvalidClient);
+        let opened = Opening { requires: caller.into_iter().collect(), ..opening(session(1, "a", "app")) };
+        assert!(matches!(store.open(opened).await.unwrap(), Err(NotOpened::NotCurrent(_))));
+        assert_eq!((store.head(), store.is_revoked(token).await.unwrap()), (head, false));
+        assert!(store.registry().cuts.everything.is_none());
+    }
 }
 
 async fn openings_that_race_with_a_deletion_are_refused_or_ended(store: Arc<impl Store>) {
@@ -508,13 +533,13 @@ async fn signing_keys_keep_their_order(store: Arc<impl Store>) {
         active_since: None,
         retired_at: Some(at(1)),
     };
-    let add = move |keys: &mut Vec<KeyRecord>| {
+    let add = move |keys: &mut Vec<KeyRecord>, _: &CutOffs| {
         keys.extend([key(9), key(3), key(7)]);
         Decision::with_events(keys.len(), vec![event(EventKind::KeyRotated, 1)])
     };
     assert_eq!(store.update_keys(add).await.unwrap(), 3);
     assert_eq!(store.keys().await.unwrap(), [key(9), key(3), key(7)]);
-    store.update_keys(|keys| Decision::answer(keys.remove(0))).await.unwrap();
+    store.update_keys(|keys, _| Decision::answer(keys.remove(0))).await.unwrap();
     assert_eq!(store.keys().await.unwrap(), [key(3), key(7)]);
     assert_eq!(kinds(&*store).await, [EventKind::KeyRotated]);
 }
@@ -523,8 +548,9 @@ async fn a_token_is_revoked_once(store: Arc<impl Store>) {
     let token = RevokedToken { id: TokenId([5; 16]), expires_at: at(10_000).seconds() };
     let other = RevokedToken { id: TokenId([6; 16]), ..token };
     assert!(!store.is_revoked(token).await.unwrap());
-    assert!(store.revoke_token(token, event(EventKind::TokenRevoked, 1)).await.unwrap());
-    assert!(!store.revoke_token(token, event(EventKind::TokenRevoked, 2)).await.unwrap());
+    let revoke = |at| store.revoke_token(None, token, event(EventKind::TokenRevoked, at));
+    assert_eq!(revoke(1).await.unwrap(), Ok(true));
+    assert_eq!(revoke(2).await.unwrap(), Ok(false));
     assert!(store.is_revoked(token).await.unwrap());
     assert!(!store.is_revoked(other).await.unwrap());
     assert_eq!(kinds(&*store).await, [EventKind::TokenRevoked]);

@@ -38,8 +38,8 @@ async fn everything_is_there_after_reopening() {
     store.update_client(client_id("app"), decide).await.unwrap();
     store.update_client(client_id("gone"), |c, _| Decision::answer(c.replace(client("gone")))).await.unwrap();
     store.update_client(client_id("gone"), |c, _| Decision::answer(c.take())).await.unwrap();
-    store.revoke_token(token, event(EventKind::TokenRevoked, 1)).await.unwrap();
-    store.end_everything(event(EventKind::AllRevoked, 1)).await.unwrap();
+    store.revoke_token(None, token, event(EventKind::TokenRevoked, 1)).await.unwrap().unwrap();
+    store.end_everything(None, event(EventKind::AllRevoked, 1)).await.unwrap().unwrap();
     let (before, registry) = (store.session(session_id(1)).await.unwrap(), store.registry());
     assert!(before.as_ref().unwrap().families[0].window.is_some());
     let log_before = log(&store).await;
@@ -111,7 +111,7 @@ async fn what_changes_nothing_is_not_committed() {
     let store = on(&disk);
     open(&store, 1, "alice", "app").await;
     let token = RevokedToken { id: TokenId([5; 16]), expires_at: at(10_000).seconds() };
-    store.revoke_token(token, event(EventKind::TokenRevoked, 1)).await.unwrap();
+    store.revoke_token(None, token, event(EventKind::TokenRevoked, 1)).await.unwrap().unwrap();
     let (commits, syncs) = (store.counters().commits, disk.syncs());
     store.update(session_id(1), Lane::Ordinary, nothing).await.unwrap();
     store.update(session_id(2), Lane::Ordinary, nothing).await.unwrap();
@@ -120,9 +120,9 @@ async fn what_changes_nothing_is_not_committed() {
     assert_eq!(answer.unwrap_err(), NotRefreshed::BindingMismatch);
     let same_data = |_: &mut Session, _: &CutOffs| Decision { data: None, ..Decision::answer(()) };
     store.update(session_id(1), Lane::Ordinary, same_data).await.unwrap();
-    store.update_keys(|keys| Decision::answer(keys.len())).await.unwrap();
+    store.update_keys(|keys, _| Decision::answer(keys.len())).await.unwrap();
     store.update_client(client_id("app"), |client, _| Decision::answer(client.is_some())).await.unwrap();
-    store.revoke_token(token, event(EventKind::TokenRevoked, 2)).await.unwrap();
+    store.revoke_token(None, token, event(EventKind::TokenRevoked, 2)).await.unwrap().unwrap();
     store.sweep(sweep(1)).await.unwrap();
     assert_eq!((store.counters().commits, disk.syncs()), (commits, syncs));
     store.update(session_id(1), Lane::Ordinary, bump).await.unwrap();

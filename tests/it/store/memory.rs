@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use keyfob::domain::client::Client;
+use keyfob::domain::client::{Client, Incarnation};
 use keyfob::domain::cutoff::{CutOff, CutOffs};
 use keyfob::domain::event::Event;
 use keyfob::domain::family::RetryWindow;
@@ -13,6 +13,7 @@ use keyfob::domain::id::Hash;
 use keyfob::domain::id::{ClientId, Position, SessionId, Subject, TokenId};
 use keyfob::domain::key::KeyRecord;
 use keyfob::domain::policy::RETRY_WINDOW_MAX;
+use keyfob::domain::refusal::Refused;
 use keyfob::domain::session::{
     Data, Decision, KeyUse, NotOpened, Repeated, RevokedToken, Session, make_room,
 };
@@ -136,8 +137,8 @@ impl Contents {
 
     fn open(&mut self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
         let Opening { mut session, data, requires, cap, uses, event, repeat } = opening;
-        if self.cuts().check_registered(&requires).is_err() {
-            return Ok(Err(NotOpened::ClientDeleted));
+        if let Err(refused) = self.cuts().check_registered(&requires) {
+            return Ok(Err(NotOpened::NotCurrent(refused)));
         }
         if let Some(repeated) = repeat.as_ref().and_then(|repeat| self.repeated(&repeat.name)) {
             return Ok(Err(NotOpened::Repeated(Box::new(repeated))));
@@ -183,7 +184,7 @@ impl Contents {
         match (before, after) {
             (before, Some(mut client)) => {
                 client.incarnation = before.map_or(self.cuts().head.next(), |before| before.incarnation);
-                self.registry.cuts.registered.insert(id.clone(), client.incarnation);
+                self.registry.cuts.registered.insert(id.clone(), client.registration());
                 self.registry.clients.insert(id, Arc::new(client));
             }
             (Some(before), None) => {
@@ -315,12 +316,19 @@ impl Store for Memory {
         Ok(count)
     }
 
-    async fn end_everything(&self, event: Event) -> Result<()> {
+    async fn end_everything(
+        &self,
+        caller: Option<Incarnation>,
+        event: Event,
+    ) -> Result<std::result::Result<(), Refused>> {
         let mut state = self.write()?;
+        if let Err(refused) = state.cuts().check_registered(caller.as_slice()) {
+            return Ok(Err(refused));
+        }
         let cut = CutOff { position: state.cuts().head.next(), at: event.at, by: event.by.clone() };
         state.registry.cuts.everything = Some(cut);
         state.append(vec![event]);
-        Ok(())
+        Ok(Ok(()))
     }
 
     async fn update_client<T: Send + 'static>(
@@ -333,21 +341,30 @@ impl Store for Memory {
 
     async fn update_keys<T: Send + 'static>(
         &self,
-        decide: impl Fn(&mut Vec<KeyRecord>) -> Decision<T> + Send + 'static,
+        decide: impl Fn(&mut Vec<KeyRecord>, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> Result<T> {
         let mut state = self.write()?;
-        let decision = decide(&mut state.keys);
+        let Contents { keys, registry, .. } = &mut *state;
+        let decision = decide(keys, &registry.cuts);
         state.append(decision.events);
         Ok(decision.answer)
     }
 
-    async fn revoke_token(&self, token: RevokedToken, event: Event) -> Result<bool> {
+    async fn revoke_token(
+        &self,
+        caller: Option<Incarnation>,
+        token: RevokedToken,
+        event: Event,
+    ) -> Result<std::result::Result<bool, Refused>> {
         let mut state = self.write()?;
+        if let Err(refused) = state.cuts().check_registered(caller.as_slice()) {
+            return Ok(Err(refused));
+        }
         let new = !state.is_forgotten(&token) && state.revoked.insert((token.expires_at, token.id));
         if new {
             state.append(vec![event]);
         }
-        Ok(new)
+        Ok(Ok(new))
     }
 
     async fn sweep(&self, sweep: Sweep) -> Result<Swept> {

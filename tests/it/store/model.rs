@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::store::memory::Memory;
 use keyfob::domain::access::Claims;
-use keyfob::domain::client::Incarnation;
+use keyfob::domain::client::{Incarnation, Registration};
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::family::{ChainPosition, RETRIES_MAX};
 use keyfob::domain::id::{ClientId, Position, SessionId, TokenId};
@@ -52,8 +52,8 @@ struct World {
     dead_own_tokens: [BTreeSet<Position>; 2],
     /// How often a family's generation was answered late.
     late: HashMap<((SessionId, u16), u32), u8>,
-    registered: HashMap<ClientId, Position>,
-    /// Every incarnation of each client, in order of creation.
+    registered: HashMap<ClientId, Registration>,
+    /// Every incarnation of each client with each `tokens_from` that it had, in order.
     incarnations: HashMap<usize, Vec<Incarnation>>,
 }
 
@@ -212,7 +212,9 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
     match (action, answer) {
         (Action::Open(opening, secret), Answer::Opened(Ok(opened))) => {
             for required in &opening.requires {
-                assert_eq!(world.registered.get(&required.client_id), Some(&required.created));
+                let now = world.registered[&required.client_id];
+                assert_eq!((now.created, Some(now.tokens_from)), (required.created, required.authenticated));
+                assert!(!now.disabled);
             }
             let first = Token { session: opened.id, family: 1, generation: 0, secret: *secret };
             world.sessions.push(opened.id);
@@ -296,11 +298,12 @@ fn check(world: &mut World, state: &Everything) {
     world.registered = state.cuts.registered.clone();
     for (n, name) in CLIENTS.iter().enumerate() {
         let seen = world.incarnations.entry(n).or_default();
-        if let Some(&created) = world.registered.get(&client_id(name))
-            && seen.last().is_none_or(|last| last.created != created)
-        {
-            assert!(seen.last().is_none_or(|last| last.created < created));
-            seen.push(Incarnation { client_id: client_id(name), created });
+        if let Some(&Registration { created, tokens_from, .. }) = world.registered.get(&client_id(name)) {
+            let now = Incarnation { client_id: client_id(name), created, authenticated: Some(tokens_from) };
+            if seen.last() != Some(&now) {
+                assert!(seen.last().is_none_or(|last| last.created <= created));
+                seen.push(now);
+            }
         }
         let client = state.clients.get(&client_id(name));
         let is_valid = |issued| {

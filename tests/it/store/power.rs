@@ -92,7 +92,7 @@ async fn after_a_failed_commit_no_request_is_acknowledged() {
     }
     assert!(store.ready().is_err());
     assert_eq!(store.head(), Position(8));
-    assert!(store.end_everything(event(EventKind::AllRevoked, 1)).await.is_err());
+    assert!(store.end_everything(None, event(EventKind::AllRevoked, 1)).await.is_err());
     assert!(store.registry().cuts.everything.is_none());
 }
 

@@ -46,7 +46,7 @@ async fn filled() -> Place {
             store.update_client(client_id(name), put).await.unwrap();
         }
     }
-    store.end_everything(event(EventKind::AllRevoked, 1)).await.unwrap();
+    store.end_everything(None, event(EventKind::AllRevoked, 1)).await.unwrap().unwrap();
     for n in 1..=3 {
         store
             .open(Opening { data: Some(data("{}")), ..opening(session(n, "alice", "app")) })
@@ -63,7 +63,7 @@ async fn filled() -> Place {
         at(0),
     );
     store
-        .update_keys(move |keys| {
+        .update_keys(move |keys, _| {
             keys.push(key.clone());
             Decision::answer(())
         })

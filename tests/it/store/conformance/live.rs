@@ -76,7 +76,7 @@ async fn what_a_cut_off_ended_is_never_counted_off_again(store: Arc<impl Store>)
     for n in 0..3 {
         open(&*store, n, "alice", "app").await;
     }
-    store.end_everything(event(EventKind::AllRevoked, 1)).await.unwrap();
+    store.end_everything(None, event(EventKind::AllRevoked, 1)).await.unwrap().unwrap();
     assert_eq!(live(&*store).await, "");
     for n in 10..12 {
         open(&*store, n, "alice", "app").await;
@@ -146,7 +146,7 @@ async fn the_figures_tell_what_was_done_and_what_is_there() {
     open(&store, 1, "alice", "app").await;
     open(&store, 2, "alice", "app").await;
     close(&store, 1, 1).await;
-    store.end_everything(event(EventKind::AllRevoked, 2)).await.unwrap();
+    store.end_everything(None, event(EventKind::AllRevoked, 2)).await.unwrap().unwrap();
     assert_eq!(store.update(session_id(2), Lane::Ordinary, nothing).await.unwrap(), Some(()));
     store.measure().unwrap();
     let figures = store.figures().unwrap();

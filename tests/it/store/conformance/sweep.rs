@@ -122,7 +122,7 @@ async fn the_sweep_keeps_an_ended_session_as_long_as_it_must_explain_itself(stor
 async fn the_sweep_looks_at_what_a_cut_off_ended_when_its_deadline_has_come(store: Arc<impl Store>) {
     open(&*store, 1, "alice", "app").await;
     rotate(&*store, &Token::first(1), [1; 32], moment(1_000_000)).await.unwrap();
-    store.end_everything(event(EventKind::AllRevoked, 1_000_000)).await.unwrap();
+    store.end_everything(None, event(EventKind::AllRevoked, 1_000_000)).await.unwrap().unwrap();
     let sweep = |ms| store.sweep(Sweep { retention: Duration::from_secs(60), ..sweep(ms) });
     for (ms, purged) in [(IDLE + GRACE, 0), (1_000_000 + IDLE + GRACE - 1, 0), (1_000_000 + IDLE + GRACE, 1)]
     {
@@ -136,7 +136,7 @@ async fn the_sweep_is_bounded(store: Arc<impl Store>) {
         open(&*store, n, "alice", "app").await;
         rotate(&*store, &Token::first(n), [1; 32], moment(1)).await.unwrap();
         let token = RevokedToken { id: TokenId([n as u8; 16]), expires_at: at(0).seconds() };
-        store.revoke_token(token, event(EventKind::TokenRevoked, 0)).await.unwrap();
+        store.revoke_token(None, token, event(EventKind::TokenRevoked, 0)).await.unwrap().unwrap();
     }
     let sweep = Sweep { now: moment(30 * DAY), retention: Duration::ZERO, entries_max: 10 };
     let mut total = (0, 0, 0, 0);
@@ -219,7 +219,7 @@ async fn a_window_that_is_kept_outlives_the_sweep_and_not_its_session(store: Arc
     assert!(window(1).await.is_some_and(|window| !window.late && window.after_late && window.retries == 0));
     assert_eq!(close(&*store, 1, 1_500_002).await, Some(true));
     assert_eq!(window(1).await, None);
-    store.end_everything(event(EventKind::AllRevoked, 1_500_003)).await.unwrap();
+    store.end_everything(None, event(EventKind::AllRevoked, 1_500_003)).await.unwrap().unwrap();
     let expired = 1_000 + IDLE + GRACE;
     store.sweep(sweep(expired - 1)).await.unwrap();
     assert!(window(2).await.is_some());
@@ -229,20 +229,20 @@ async fn a_window_that_is_kept_outlives_the_sweep_and_not_its_session(store: Arc
 
 async fn old_events_go_and_positions_go_on(store: Arc<impl Store>) {
     for n in 0..3 {
-        store.end_everything(event(EventKind::AllRevoked, n * 1_000)).await.unwrap();
+        store.end_everything(None, event(EventKind::AllRevoked, n * 1_000)).await.unwrap().unwrap();
     }
     assert_eq!(store.sweep(sweep(7 * DAY + 1_000)).await.unwrap().events, 2);
     assert_eq!(log(&*store).await.iter().map(|(position, _)| position.0).collect::<Vec<_>>(), [3]);
     assert_eq!(store.sweep(sweep(8 * DAY)).await.unwrap().events, 1);
     assert_eq!(store.head(), Position(3));
-    store.end_everything(event(EventKind::AllRevoked, 8 * DAY)).await.unwrap();
+    store.end_everything(None, event(EventKind::AllRevoked, 8 * DAY)).await.unwrap().unwrap();
     assert_eq!(log(&*store).await[0].0, Position(4));
 }
 
 /// The clock was ahead for a moment: the token is unexpired again, and as revoked as it was.
 async fn a_revocation_is_kept_beyond_its_tokens_expiry_as_long_as_its_event(store: Arc<impl Store>) {
     let token = RevokedToken { id: TokenId([1; 16]), expires_at: at(300_000).seconds() };
-    store.revoke_token(token, event(EventKind::TokenRevoked, 0)).await.unwrap();
+    store.revoke_token(None, token, event(EventKind::TokenRevoked, 0)).await.unwrap().unwrap();
     let kept = 300_000 + 7 * DAY;
     for (ms, tokens) in [(300_000, 0), (kept - 1_000, 0), (kept, 1)] {
         assert_eq!(store.sweep(sweep(ms)).await.unwrap().tokens, tokens, "{ms}");
@@ -255,15 +255,16 @@ async fn a_revocation_is_kept_beyond_its_tokens_expiry_as_long_as_its_event(stor
 async fn a_clock_that_was_ahead_makes_no_revoked_token_valid(store: Arc<impl Store>) {
     let token =
         |n, seconds: i64| RevokedToken { id: TokenId([n; 16]), expires_at: at(seconds * 1_000).seconds() };
-    store.revoke_token(token(1, 300), event(EventKind::TokenRevoked, 0)).await.unwrap();
-    store.revoke_token(token(2, 200), event(EventKind::TokenRevoked, 0)).await.unwrap();
+    store.revoke_token(None, token(1, 300), event(EventKind::TokenRevoked, 0)).await.unwrap().unwrap();
+    store.revoke_token(None, token(2, 200), event(EventKind::TokenRevoked, 0)).await.unwrap().unwrap();
     assert_eq!(store.sweep(sweep(40 * DAY)).await.unwrap().tokens, 2);
     store.sweep(sweep(1_000)).await.unwrap();
     assert!(store.is_revoked(token(1, 300)).await.unwrap());
     assert!(store.is_revoked(token(2, 200)).await.unwrap());
     assert!(!store.is_revoked(token(3, 301)).await.unwrap(), "one that was issued later");
-    let again = store.revoke_token(token(1, 300), event(EventKind::TokenRevoked, 2)).await.unwrap();
-    assert!(!again, "it is revoked already");
-    assert!(store.revoke_token(token(3, 301), event(EventKind::TokenRevoked, 2)).await.unwrap());
+    let again = store.revoke_token(None, token(1, 300), event(EventKind::TokenRevoked, 2)).await.unwrap();
+    assert_eq!(again, Ok(false), "it is revoked already");
+    let third = store.revoke_token(None, token(3, 301), event(EventKind::TokenRevoked, 2)).await;
+    assert_eq!(third.unwrap(), Ok(true));
     assert!(store.is_revoked(token(3, 301)).await.unwrap());
 }

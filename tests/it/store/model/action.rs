@@ -176,7 +176,10 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
             Answer::Reported(store.update(session, Lane::Revocation, decide).await?)
         }
         Action::RevokeOwnToken(token) => Answer::Reported(Some(
-            store.revoke_token(token, Event::new(EventKind::TokenRevoked, wall, "root")).await?,
+            store
+                .revoke_token(None, token, Event::new(EventKind::TokenRevoked, wall, "root"))
+                .await?
+                .expect("without a caller nothing is refused"),
         )),
         Action::EndSubject { who, except, by } => {
             let decide = move |session: &mut Session, cuts: &CutOffs| {
@@ -200,7 +203,8 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
             Answer::Count(store.update_subject(subject(SUBJECTS[who]), closing, decide).await?)
         }
         Action::EndEverything => {
-            store.end_everything(Event::new(EventKind::AllRevoked, wall, "root")).await?;
+            let ended = store.end_everything(None, Event::new(EventKind::AllRevoked, wall, "root")).await?;
+            ended.expect("without a caller nothing is refused");
             Answer::Done
         }
         Action::PutClient(n) => {
