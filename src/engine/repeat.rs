@@ -4,7 +4,7 @@
 use super::issue::{ForSession, Opened};
 use super::{Engine, Result};
 use crate::domain::caller::Caller;
-use crate::domain::client::Client;
+use crate::domain::client::{Client, Grant};
 use crate::domain::family::{RetryWindow, Stamp};
 use crate::domain::id::{Hash, Salt, SessionId, TokenId};
 use crate::domain::refusal::{Refusal, Refused};
@@ -96,7 +96,8 @@ impl<S: Store> Engine<S> {
     ) -> Result<Opened> {
         let registry = self.store.registry();
         let used = self.activity.knows(&repeated.session.id);
-        let granted = client.grant_scope(Some(&repeated.session.scope)).is_ok()
+        let granted = (repeated.session.own_family.is_none() || client.has_grant(Grant::RefreshToken))
+            && client.grant_scope(Some(&repeated.session.scope)).is_ok()
             && client.grant_audience(Some(&repeated.session.audience), &self.rules.issuer).is_ok();
         let window = repeated.window_for(&repeat.request, now, &registry.cuts);
         let window = window.filter(|_| granted && !used);

@@ -224,3 +224,21 @@ async fn a_key_is_1_to_64_visible_ascii_characters() {
     let now_right: Value = server.open_by_key(&app, "fails", BODY).await.json();
     assert!(now_right["session"].is_object(), "a request that opened nothing does not use its key");
 }
+
+/// A client that had lost the grant used to get the refresh token of its opening again.
+#[tokio::test]
+async fn without_the_grant_an_opening_with_a_refresh_token_is_not_repeated() {
+    let server = Server::start().await;
+    let app = server.application("app").await;
+    let first = server.open_by_key(&app, "a-key", BODY).await;
+    assert!(first.json()["refresh_token"].is_string(), "{}", first.text());
+    let set_grants = async |grants: Value| {
+        let body = json!({"grants": grants});
+        let changed = server.json(Method::PATCH, "/v1/clients/app", Auth::Basic(&server.admin), body).await;
+        assert_eq!(changed.status, 200, "{}", changed.text());
+    };
+    set_grants(json!([])).await;
+    assert_not_repeated(&server.open_by_key(&app, "a-key", BODY).await);
+    set_grants(json!(["refresh_token"])).await;
+    assert_eq!(server.open_by_key(&app, "a-key", BODY).await.json(), first.json());
+}
