@@ -19,6 +19,7 @@ const OTHERS_WRITE: u32 = 0o002;
 const OTHERS_READ: u32 = 0o004;
 const GROUP: u32 = 0o070;
 const GROUP_WRITE: u32 = 0o020;
+const SET_GROUP_ID: u32 = 0o2000;
 /// Mode of new files.
 const OWNER_ONLY: u32 = 0o600;
 
@@ -139,7 +140,7 @@ pub fn read(
 }
 
 /// Checks the owner of a store directory, and that no other user can write to it. Returns a warning about
-/// access of our group to a directory of root's.
+/// access of our group.
 ///
 /// # Errors
 /// `Owner`, `Access`.
@@ -156,7 +157,7 @@ pub fn check_directory(path: &Path, metadata: &Metadata) -> Result<Option<String
     if mode & GROUP_WRITE == 0 {
         return Ok(None);
     }
-    if owner == user || !in_group(metadata.gid()) {
+    if !is_given_to_our_group(metadata) {
         return Err(access("the group", "700"));
     }
     Ok(Some(format!(
@@ -177,10 +178,7 @@ struct Inspected<'a> {
     read_only_mount: bool,
     /// Whether the group can enter the directory.
     group_enters: bool,
-    /// Whether our user owns the directory.
-    own_directory: bool,
-    /// Whether our process has the group of the directory.
-    in_group: bool,
+    given_to_our_group: bool,
 }
 
 impl<'a> Inspected<'a> {
@@ -200,8 +198,7 @@ impl<'a> Inspected<'a> {
             read_only_mount: fstatvfs(file)
                 .is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY)),
             group_enters: directory.as_ref().is_some_and(|directory| directory.mode() & GROUP != 0),
-            own_directory: directory.as_ref().is_some_and(|directory| directory.uid() == user),
-            in_group: directory.is_some_and(|directory| in_group(directory.gid())),
+            given_to_our_group: directory.as_ref().is_some_and(is_given_to_our_group),
         })
     }
 
@@ -220,7 +217,7 @@ impl<'a> Inspected<'a> {
         if self.mode & GROUP == 0 || !self.group_enters {
             return Ok(None);
         }
-        if self.own_directory || !self.in_group {
+        if !self.given_to_our_group {
             self.forbid(GROUP, "the group", "access", "600")?;
         }
         Ok(Some(format!("the group can access {} (mode {:04o})", self.path.display(), self.mode)))
@@ -268,6 +265,13 @@ impl<'a> Inspected<'a> {
         }
         Err(FileError::Access { path: self.path.to_owned(), who, access, mode: self.mode, fix })
     }
+}
+
+/// Whether access of the directory's group is accepted with a warning: the group is ours, and root owns the
+/// directory or the kubelet gave it to the group (`fsGroup` sets the set-group-id bit at each mount).
+fn is_given_to_our_group(directory: &Metadata) -> bool {
+    let given = directory.uid() != geteuid().as_raw() || directory.mode() & SET_GROUP_ID != 0;
+    given && in_group(directory.gid())
 }
 
 fn in_group(group: u32) -> bool {

@@ -17,8 +17,7 @@ fn inspected(owner: u32, mode: u32) -> Inspected<'static> {
         user: 998,
         read_only_mount: false,
         group_enters: false,
-        own_directory: true,
-        in_group: false,
+        given_to_our_group: false,
     }
 }
 
@@ -51,19 +50,26 @@ fn a_file_of_the_store_is_ours_or_roots_and_closed_to_other_users() {
 }
 
 /// Group bits matter only where the group can enter the directory, and there only our own group may have
-/// them, in a directory that is not ours: what Kubernetes makes of a volume with `fsGroup`.
+/// them: what Kubernetes makes of a volume with `fsGroup`.
 #[test]
-fn group_access_to_the_store_is_a_warning_only_in_a_directory_of_root_with_our_group() {
-    let entered = |own_directory, in_group| Inspected {
-        group_enters: true,
-        own_directory,
-        in_group,
-        ..inspected(998, 0o660)
-    };
-    assert_eq!(outcome(&entered(false, true), FileRule::Store), "warning");
-    assert_eq!(outcome(&entered(true, true), FileRule::Store), "the group access");
-    assert_eq!(outcome(&entered(false, false), FileRule::Store), "the group access");
-    assert_eq!(outcome(&Inspected { mode: 0o600, ..entered(true, true) }, FileRule::Store), "ok");
+fn group_access_to_the_store_is_a_warning_only_in_a_directory_that_was_given_to_our_group() {
+    let entered =
+        |given_to_our_group| Inspected { group_enters: true, given_to_our_group, ..inspected(998, 0o660) };
+    assert_eq!(outcome(&entered(true), FileRule::Store), "warning");
+    assert_eq!(outcome(&entered(false), FileRule::Store), "the group access");
+    assert_eq!(outcome(&Inspected { mode: 0o600, ..entered(false) }, FileRule::Store), "ok");
+}
+
+/// The kubelet makes a directory of ours `g+rwxs` at each mount; one that is only writable for the group is
+/// a mistake.
+#[test]
+fn a_directory_of_ours_is_given_to_our_group_by_the_bit_that_the_kubelet_sets() {
+    let directory = tempfile::tempdir().unwrap();
+    for (mode, accepted) in [(0o770, false), (0o2770, true), (0o2772, false), (0o2755, true)] {
+        fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
+        let metadata = directory.path().metadata().unwrap();
+        assert_eq!(check_directory(directory.path(), &metadata).is_ok(), accepted, "{mode:o}");
+    }
 }
 
 #[test]

@@ -89,20 +89,22 @@ fn give_to_the_group(directory: &Path) {
 }
 
 /// A claim and an `emptyDir` with `fsGroup`, each mounted twice: the store directory is restricted again at
-/// each start. A store in the volume itself, as earlier images had it, is accepted with a warning.
+/// each start. One of another name, which used to be refused at the second start, and a store in the volume
+/// itself, as earlier images had it, are accepted with a warning.
 #[test]
 fn the_manifest_runs_on_volumes_that_belong_to_root_and_the_group() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    for (volume_mode, store, has_warning) in [
-        (0o2775, "data/data/keyfob.redb", false),
-        (0o2777, "data/data/keyfob.redb", false),
-        (0o2775, "data/keyfob.redb", true),
+    for (volume_mode, store, warnings) in [
+        (0o2775, "data/data/keyfob.redb", [false, false]),
+        (0o2777, "data/data/keyfob.redb", [false, false]),
+        (0o2775, "data/store/keyfob.redb", [false, true]),
+        (0o2775, "data/keyfob.redb", [true, true]),
     ] {
         let root = mounted(volume_mode);
         let place = root.path().join(store);
-        for mount in ["already initialised", "client_secret"].iter().rev() {
+        for (mount, has_warning) in ["client_secret", "already initialised"].iter().zip(warnings) {
             let command = |arguments: &[&str]| {
                 let mut command = in_container(root.path(), arguments);
                 command.env("KEYFOB_STORE__PATH", &place);
