@@ -5,6 +5,7 @@ use super::counts::{Introspected, TokenKind};
 use super::{Engine, Result, validity};
 use crate::domain::access::IssuedFor;
 use crate::domain::caller::{Administer, Caller, Granted, IntrospectTokens};
+use crate::domain::client::ClientKind;
 use crate::domain::id::{ClientId, Position};
 use crate::domain::introspection::{Active, Judgement};
 use crate::domain::refusal::{Refusal, Refused};
@@ -72,10 +73,23 @@ impl<S: Store> Engine<S> {
         let unknown = || Refusal::NotFound.because(format!("there is no client {id:?}"));
         let client = id.parse().ok().and_then(|id: ClientId| self.store.registry().clients.get(&id).cloned());
         let client = client.ok_or_else(unknown)?;
-        let disabled = |_| Refusal::Conflict.because(format!("the client {id} is disabled: it gets 401"));
+        let disabled = |_| {
+            let why = "is disabled and gets 401; enable it (`client update";
+            Refusal::Conflict.because(format!("the client {id} {why} {id} --enable`)"))
+        };
         client.check_enabled().map_err(disabled)?;
+        if client.kind == ClientKind::Public {
+            let why = format!(
+                "the client {id} is public and gets 401: without a secret it cannot introspect; its API or \
+                 backend does, as a confidential client with the permission introspect: name that one"
+            );
+            return Err(Refusal::Conflict.because(why).into());
+        }
         let caller = Caller::Client(client).require().map_err(|refused| {
-            Refusal::Conflict.because(format!("the client {id} gets 403: {}", refused.detail))
+            Refusal::Conflict.because(format!(
+                "the client {id} gets 403: {}; add it to its permissions (`client update {id} --permission`)",
+                refused.detail
+            ))
         })?;
         let (_, active) = self.look_up(&caller, token).await?;
         Ok(active.map(|active| ActiveAt { active, as_of }))

@@ -421,7 +421,15 @@ fn introspect_as_a_client_says_what_it_gets_and_why_a_token_is_inactive_for_it()
         desk.says(&["session", "revoke", &text(&opened["session"]["id"])]);
         assert_eq!(reason("app", &refresh), "session_ended");
         let forbidden = desk.refuses(&["token", "introspect", "--as", "plain", &access]);
-        assert!(forbidden.contains("403") && forbidden.contains("introspect"), "{forbidden}");
+        assert!(
+            forbidden.contains("403") && forbidden.contains("`client update plain --permission`"),
+            "{forbidden}"
+        );
+        desk.says(&["client", "create", "phone", "--public"]);
+        let public = desk.refuses(&["token", "introspect", "--as", "phone", &access]);
+        let expected =
+            "the client phone is public and gets 401: without a secret it cannot introspect; its API";
+        assert!(public.contains(expected) && public.contains("name that one"), "{public}");
         assert!(desk.refuses(&["token", "introspect", "--as", "unknown", &access]).contains("no client"));
         if let Some(server) = &desk.server {
             let form = [("token", &*access), ("as", "api")];
