@@ -13,6 +13,9 @@ use super::text::TextPattern;
 pub const SCOPE_BYTES_MAX: usize = 2048;
 /// One name of a scope.
 pub const SCOPE_NAME: TextPattern = TextPattern { min: 1, max: SCOPE_BYTES_MAX, regex: r"^[!#-\[\]-~]*$" };
+/// A scope that is required: at least one name.
+pub const REQUIRED_SCOPE: TextPattern =
+    TextPattern { min: 1, regex: r"^[!#-\[\]-~]+( [!#-\[\]-~]+)*$", ..ScopeSet::PATTERN };
 
 /// A set of scope names: sorted, each once; its text joins them by single spaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,6 +48,16 @@ impl ScopeSet {
     /// `InvalidScope` if it is malformed.
     pub fn requested(text: &str) -> Result<Self, Refused> {
         text.parse().map_err(|_| Refusal::InvalidScope.because(format!("scope {}", Self::EXPECTED)))
+    }
+
+    /// A scope that a caller requires.
+    ///
+    /// # Errors
+    /// `Invalid` if it is malformed or names nothing.
+    pub fn required(text: &str) -> Result<Self, Refused> {
+        let scope = text.parse().ok().filter(|scope: &Self| !scope.is_empty());
+        let expected = format!("{}; to require none, omit it", Self::EXPECTED);
+        scope.ok_or_else(|| Refused::invalid("scope", expected))
     }
 
     /// The names that are in both sets.

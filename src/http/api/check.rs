@@ -19,8 +19,8 @@ use crate::http::api::forward_auth::{accepted_classes, explained};
 use crate::http::api::session_object::SessionObject;
 use crate::http::document::Tag;
 use crate::http::request::{
-    AcrValues, Authorization, BasicOrBearer, DateTime, JsonBody, Parsed, RawObject, Text, WHOLE_MAX, Whole,
-    names_nothing,
+    AcrValues, Authorization, BasicOrBearer, DateTime, JsonBody, Parsed, RawObject, RequiredScope, Text,
+    WHOLE_MAX, Whole, names_nothing,
 };
 use crate::http::response::{Json, PROBLEM_JSON, Problem, json_response};
 use crate::store::{Store, StoreError};
@@ -35,7 +35,7 @@ struct CheckBody {
     /// A session token or an access token.
     token: String,
     /// Required scope names, joined by spaces; all must be granted.
-    scope: Option<Parsed<ScopeSet>>,
+    scope: Option<Text<RequiredScope>>,
     /// Accepted authentication context classes, joined by spaces.
     acr: Option<Text<AcrValues>>,
     /// The largest number of seconds since the subject authenticated.
@@ -157,7 +157,7 @@ impl<S: Store> CheckApi<S> {
         let Some(checked) = checked.map_err(Problem::from)? else { return Ok(Json(CheckAnswer::default())) };
         let session = CheckedSession::new(checked.view, checked.may_read).map_err(Problem::from)?;
         if let Some(denied) = checked.denied {
-            return Err(UnmetRequirement::new(denied, body, session).into());
+            return Err(UnmetRequirement::new(denied, body, &gate, session).into());
         }
         Ok(Json(CheckAnswer {
             active: true,
@@ -174,7 +174,7 @@ impl CheckBody {
             return Err(Problem::invalid("acr", "names no class; leave it out to require none"));
         }
         Ok(Gate {
-            scope: self.scope.clone().unwrap_or_default().0,
+            scope: self.scope.as_deref().map(ScopeSet::required).transpose()?.unwrap_or_default(),
             clients: vec![],
             acr: self.acr.as_deref().map(accepted_classes).unwrap_or_default(),
             max_age: self.max_age.map(|max_age| Duration::from_secs(max_age.0)),
@@ -218,7 +218,7 @@ impl From<CheckedToken> for TokenObject {
 }
 
 impl UnmetRequirement {
-    fn new(denied: Denied, required: CheckBody, session: CheckedSession) -> Self {
+    fn new(denied: Denied, required: CheckBody, gate: &Gate, session: CheckedSession) -> Self {
         let (error, detail) = explained(denied);
         Self {
             r#type: "about:blank".into(),
@@ -228,7 +228,7 @@ impl UnmetRequirement {
             error: Some(error.into()),
             acr_values: required.acr.map(|text| text.0),
             max_age: required.max_age.map(|max_age| max_age.0),
-            scope: required.scope.map(|scope| scope.0.to_string()),
+            scope: required.scope.map(|_| gate.scope.to_string()),
             session: Some(session),
         }
     }

@@ -15,7 +15,7 @@ use crate::domain::event::EventKind;
 use crate::domain::gate::GATE_NAME;
 use crate::domain::id::{ClientId, KeyId, Position, SessionId, Subject};
 use crate::domain::key::KeyStatus;
-use crate::domain::scope::{SCOPE_NAME, ScopeSet};
+use crate::domain::scope::{REQUIRED_SCOPE, SCOPE_NAME, ScopeSet};
 use crate::domain::session::{OpeningKey, State, USER_AGENT_BYTES_MAX};
 use crate::domain::text::{TEXT_BYTES_MAX, TextPattern, bounded_pattern};
 use crate::domain::time::{DURATION_EXPECTED, DURATION_PATTERN, Timestamp, parse_duration};
@@ -31,6 +31,8 @@ pub enum NoteText {}
 pub enum Audience {}
 /// Accepted authentication context classes, joined by spaces.
 pub enum AcrValues {}
+/// Required scope names.
+pub enum RequiredScope {}
 /// The audience that a proxy requires.
 pub enum AudienceParameter {}
 /// The name of a gate of the configuration.
@@ -77,6 +79,7 @@ described! {
     NoteText: "text", TextPattern { min: 0, ..bounded_pattern(TEXT_BYTES_MAX) };
     Audience: "audience", AUDIENCE;
     AcrValues: "text", REQUIREMENT;
+    RequiredScope: "scope", REQUIRED_SCOPE;
     AudienceParameter: "audience", REQUIREMENT;
     GateName: "gate", GATE_NAME;
     SealedCursor: "cursor", SEALED_CURSOR;
@@ -194,12 +197,13 @@ mod tests {
     /// parser also checks a calendar, a sum or an encoding.
     type Case = (TextPattern, fn(&str) -> bool, bool);
 
-    const CASES: [Case; 14] = [
+    const CASES: [Case; 15] = [
         (SessionId::PATTERN, parses::<SessionId>, true),
         (ClientId::PATTERN, parses::<ClientId>, true),
         (Subject::PATTERN, parses::<Subject>, true),
         (ScopeSet::PATTERN, parses::<ScopeSet>, true),
         (SCOPE_NAME, |name| !name.is_empty() && !name.contains(' ') && parses::<ScopeSet>(name), true),
+        (REQUIRED_SCOPE, |text| ScopeSet::required(text).is_ok(), true),
         (OpeningKey::PATTERN, parses::<OpeningKey>, true),
         (AUDIENCE, is_audience, true),
         (GATE_NAME, is_gate_name, true),

@@ -24,7 +24,8 @@ pub(crate) use self::credentials::{
 };
 pub(crate) use self::form::{Form, FromForm, OAuthForm};
 pub(crate) use self::formats::{
-    AcrValues, Audience, AudienceParameter, GateName, NoteText, ScopeName, SealedCursor, ShortText, UserAgent,
+    AcrValues, Audience, AudienceParameter, GateName, NoteText, RequiredScope, ScopeName, SealedCursor,
+    ShortText, UserAgent,
 };
 pub(crate) use self::if_match::Versions;
 pub(crate) use self::json::{JsonBody, OptionalJsonBody, read_body};

@@ -186,8 +186,9 @@ async fn a_check_counts_as_activity_when_the_requirements_are_met_unless_touch_i
     }
 }
 
+/// An empty requirement is a template whose variable was empty: `scope: ""` used to admit every session.
 #[tokio::test]
-async fn a_wrong_requirement_names_its_field() {
+async fn a_wrong_or_empty_requirement_names_its_field() {
     let people = signed_in().await;
     for (fields, field) in [
         (json!({"acr": " "}), "acr"),
@@ -196,12 +197,14 @@ async fn a_wrong_requirement_names_its_field() {
         (json!({"max_age": 100_000_000_000_001_u64}), "max_age"),
         (json!({"max_age": "60"}), "max_age"),
         (json!({"scope": "a  b"}), "scope"),
+        (json!({"scope": ""}), "scope"),
+        (json!({"scope": " "}), "scope"),
         (json!({"token": null}), "token"),
         (json!({"client_id": "app"}), "client_id"),
     ] {
         people.check(fields.clone()).await.assert_problem(400, Some(field));
     }
-    let nothing = json!({"acr": null, "max_age": null, "scope": "", "touch": null});
+    let nothing = json!({"acr": null, "max_age": null, "scope": null, "touch": null});
     assert_eq!(people.check(nothing).await.status, 200, "null is as if it were absent");
 }
 
