@@ -118,3 +118,25 @@ async def chunking_proxy(target: str) -> AsyncGenerator[RawServer, None]:
 
     async with listening(handler) as raw:
         yield raw
+
+
+@asynccontextmanager
+async def gate(target: str, path: bytes, is_open: Callable[[], bool]) -> AsyncGenerator[RawServer, None]:
+    """Forwards to `target`; while the gate is closed, no request for `path` is answered."""
+    host, port = target.removeprefix("http://").split(":")
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(host, int(port))
+        try:
+            while True:
+                request = await read_request(reader)
+                up_writer.write(request)
+                answer = await read_request(up_reader)
+                if path in request and not is_open():
+                    return
+                writer.write(answer)
+        finally:
+            up_writer.close()
+
+    async with listening(handler) as raw:
+        yield raw

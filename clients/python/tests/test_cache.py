@@ -3,13 +3,14 @@
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
-from keyfob import Client, Unavailable
+from keyfob import Client, Refused, Unavailable
 
-from .conftest import Serving
-from .raw import listening, read_request
+from .conftest import CLIENTS, Serving
+from .raw import gate, listening, read_request
 from .test_transport import answer
 
 pytestmark = pytest.mark.anyio
@@ -174,6 +175,51 @@ async def test_an_answer_that_is_not_active_is_not_kept(server: Serving) -> None
         for n in range(10):
             assert await web.check("kfs_" + str(n) * 96) is None
         assert len(vars(web)["_loops"][asyncio.get_running_loop()].feed.answers) == 0
+
+
+async def test_a_feed_that_is_behind_the_retention_drops_all_and_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end of the session is no longer in the log when the network is back: the server answers 410."""
+    config = tmp_path / "keyfob.toml"
+    config.write_text('[events]\nretention = "1m"\n')
+    is_open = True
+    with Serving(CLIENTS, config=config) as server:
+        secret = server.environment["KEYFOB_CLIENT_SECRET"]
+        async with (
+            gate(server.url, b"/v1/feed", lambda: is_open) as proxy,
+            Client(proxy.url, "web", secret, cache=BOUND, touch=600) as web,
+            server.client() as elsewhere,
+        ):
+            issued, before = await elsewhere.open("alice"), (await elsewhere.open("bob")).session_token
+            await kept(web, issued.session_token)
+            found = await elsewhere.check(issued.session_token, touch=False)
+            assert found is not None
+            position = str(found.moment.position)
+            is_open = False
+            await elsewhere.end(issued.session)
+            server.advance("2m")
+            token = (await elsewhere.open("alice")).session_token
+            while not await is_gone(elsewhere, position):
+                await asyncio.sleep(0.1)
+            is_open = True
+            while "All kept answers are dropped" not in caplog.text:
+                await asyncio.sleep(0.05)
+            assert "410" in caplog.text
+            for other in (token, before):
+                await kept(web, other)
+            assert await web.check(issued.session_token) is None
+
+
+async def is_gone(client: Client, position: str) -> bool:
+    """Whether the server has removed events behind a position."""
+    try:
+        await asyncio.wait_for(anext(client.feed(after=position)), 0.2)
+    except Refused as error:
+        return error.problem.status == 410
+    except asyncio.TimeoutError:
+        pass
+    return False
 
 
 def test_a_bound_that_the_feed_cannot_keep_is_an_error() -> None:
