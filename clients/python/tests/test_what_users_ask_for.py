@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -20,7 +21,8 @@ from keyfob import AccessToken, Conflict, Session
 from keyfob.fastapi import Keyfob
 from keyfob.testing import Server, browser, find_binary, give_cookie
 
-from .conftest import Serving
+from .application import make_app
+from .conftest import CLIENTS, Serving
 from .running import running
 
 pytestmark = pytest.mark.anyio
@@ -64,6 +66,16 @@ def test_sessions_are_listed_and_ended(server: Serving, app: FastAPI) -> None:
     assert sorted(page.get("/").status_code for page in (phone, tablet)) == [200, 401]
     assert laptop.delete("/me/session/devices").json() == {"ended": 1}
     assert [page.get("/").status_code for page in (laptop, phone, tablet)] == [200, 401, 401]
+
+
+def test_the_number_of_devices_is_limited(tmp_path: Path) -> None:
+    """FastAPI-boilerplate#296: when there are more, the first one is ended."""
+    config = tmp_path / "keyfob.toml"
+    config.write_text("[policy.default]\nmax_sessions_per_subject = 2\n")
+    with Serving(CLIENTS, config=config) as server:
+        app = make_app(server.keyfob())
+        pages = [signed_in(server, app, "olga") for _ in range(3)]
+        assert [page.get("/").status_code for page in pages] == [401, 200, 200]
 
 
 async def test_refresh_tokens_freshness_and_scopes(server: Serving, app: FastAPI) -> None:
@@ -149,8 +161,11 @@ def test_a_resource_is_protected_with_scopes(server: Serving) -> None:
 
     assert browser(app).get("/").headers["www-authenticate"] == "Bearer"
     with Server.client(server, "web") as web:
-        token = web.open("alice", scopes=["write"]).tokens.access_token
-    answer = browser(app).get("/", headers={"authorization": f"Bearer {token}"})
+        reader, writer = (
+            web.open("alice", scopes=[scope]).tokens.access_token for scope in ("read", "write")
+        )
+    assert browser(app).get("/", headers={"authorization": f"Bearer {reader}"}).json() == "alice"
+    answer = browser(app).get("/", headers={"authorization": f"Bearer {writer}"})
     assert (answer.status_code, answer.headers["www-authenticate"]) == (
         403,
         'Bearer error="insufficient_scope", scope="read"',
