@@ -18,7 +18,7 @@ pub fn run(old: &Path, new: &Path) -> ExitCode {
     println!("| id | what | old | new | change | |\n|---|---|---|---|---|---|");
     let mut same = 0;
     for row in &new.rows {
-        let Some(before) = old.rows.iter().find(|other| other.id == row.id && other.what == row.what) else {
+        let Some(before) = old.rows.iter().find(|other| other.is(row)) else {
             println!("| {} | {} | - | | | only in the new run |", row.id, row.what);
             continue;
         };
@@ -36,7 +36,7 @@ pub fn run(old: &Path, new: &Path) -> ExitCode {
         }
     }
     for row in &old.rows {
-        if !new.rows.iter().any(|other| other.id == row.id && other.what == row.what) {
+        if !new.rows.iter().any(|other| other.is(row)) {
             println!("| {} | {} | | - | | only in the old run |", row.id, row.what);
         }
     }

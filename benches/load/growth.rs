@@ -28,7 +28,7 @@ pub fn measure(sessions: usize, table: &mut Report) {
     let (client, tokens, before) = runtime().block_on(async {
         let (store, engine) = engine(&file, &master, clock.clone()).await;
         let (client, _) = client(&engine).await;
-        let tokens: Vec<_> = open(&engine, &client, sessions, sessions)
+        let tokens: Vec<_> = open(&engine, &client, 0..sessions, sessions)
             .await
             .into_iter()
             .map(|tokens| tokens.refresh)

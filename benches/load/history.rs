@@ -30,7 +30,7 @@ pub fn measure(sign_ins: usize, table: &mut Report) {
     let (first, last) = runtime().block_on(async {
         let (store, engine) = engine_with_cap(&file, &SecretKey::new([7; 32]), Clock::system(), CAP).await;
         let (client, _) = client(&engine).await;
-        let token = open(&engine, &client, 1, 1).await.remove(0).refresh;
+        let token = open(&engine, &client, 0..1, 1).await.remove(0).refresh;
         let (first, token) = slice(&engine, &client, token).await;
         for _ in 4..sign_ins / SLICE {
             sign_in_slice(&engine, &client).await;

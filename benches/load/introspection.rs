@@ -25,7 +25,7 @@ const UNSEEN: usize = 4096;
 type Kind = fn(&Tokens) -> &str;
 
 /// Asks about one token after another.
-struct Introspect {
+pub struct Introspect {
     questions: Rc<Vec<Vec<u8>>>,
     next: usize,
     step: usize,
@@ -35,6 +35,11 @@ impl Introspect {
     fn talks(questions: Vec<Vec<u8>>) -> Vec<Self> {
         let questions = Rc::new(questions);
         (0..CONNECTIONS).map(|next| Self { questions: questions.clone(), next, step: CONNECTIONS }).collect()
+    }
+
+    /// About the session tokens of all samples.
+    pub fn of_sessions(filled: &Filled) -> Vec<Self> {
+        Self::talks(questions(filled, &filled.samples, |tokens| &tokens.session))
     }
 }
 
@@ -58,13 +63,7 @@ impl Talk for Introspect {
 /// Measures, and adds the rows.
 pub fn measure(filled: &Filled, table: &mut Report) {
     let (server, _) = Server::start(filled.path());
-    let questions = |samples: &[Tokens], token: Kind| -> Vec<Vec<u8>> {
-        let body = |tokens| format!("token={}", token(tokens));
-        samples
-            .iter()
-            .map(|tokens| post("/oauth2/introspect", &filled.authorization, &body(tokens)))
-            .collect()
-    };
+    let questions = |samples, token| questions(filled, samples, token);
     let known = &filled.samples[..KNOWN.min(filled.samples.len())];
     let kinds: [(&str, Kind); 3] = [
         ("session token", |tokens| &tokens.session),
@@ -116,6 +115,11 @@ pub fn measure(filled: &Filled, table: &mut Report) {
     });
     server.stop();
     never_seen(filled, fresh, table);
+}
+
+fn questions(filled: &Filled, samples: &[Tokens], token: Kind) -> Vec<Vec<u8>> {
+    let body = |tokens| format!("token={}", token(tokens));
+    samples.iter().map(|tokens| post("/oauth2/introspect", &filled.authorization, &body(tokens))).collect()
 }
 
 /// Each round asks a server that has seen no PASETO yet twice about the same ones: the difference is what the

@@ -85,7 +85,8 @@ impl fmt::Display for Machine {
         let Self { processor, cores, linux, date, load_average, sessions } = self;
         write!(
             f,
-            "{date}, {processor}, {cores} cores, Linux {linux}, load average {load_average}; {sessions} sessions"
+            "{date}, {processor}, {cores} cores, Linux {linux}, load average {load_average}; {sessions} \
+             sessions"
         )
     }
 }

@@ -2,8 +2,8 @@
 //! and prints the table of ratios.
 //!
 //! `cargo bench --bench load`, or for a part of it `cargo bench --bench load -- --sessions 1000000
-//! introspection rotation growth`. `cargo bench --bench load -- compare OLD NEW` compares what two runs wrote with
-//! `--json FILE`.
+//! introspection rotation growth`. `cargo bench --bench load -- compare OLD NEW` compares what two
+//! runs wrote with `--json FILE`.
 
 #![expect(clippy::disallowed_methods, reason = "who measures time has to read it")]
 
@@ -13,15 +13,18 @@ use std::process::ExitCode;
 mod backup;
 mod bare;
 mod compare;
+mod disturbed;
 mod floor;
 mod growth;
 mod history;
 mod introspection;
 mod machine;
 mod openings;
+mod plot;
 mod redis;
 mod report;
 mod rotation;
+mod scale;
 mod server;
 mod start;
 mod store;
@@ -40,6 +43,12 @@ struct Plan {
     sessions: usize,
     grown: usize,
     history: usize,
+    /// Expired sessions that are swept.
+    swept: usize,
+    /// Numbers of sessions that are compared, ascending.
+    scale: Vec<usize>,
+    /// Where that is drawn.
+    svg: PathBuf,
     /// Instead of the release build of this tree.
     binary: Option<PathBuf>,
     /// Where the figures are written.
@@ -53,6 +62,9 @@ impl Plan {
             sessions: 100_000,
             grown: 20_000,
             history: 10_000,
+            swept: 1_000_000,
+            scale: vec![10_000, 1_000_000, 10_000_000],
+            svg: "target/scale.svg".into(),
             binary: None,
             json: None,
             parts: vec![],
@@ -65,6 +77,12 @@ impl Plan {
                 "--sessions" => plan.sessions = number(),
                 "--grown" => plan.grown = number(),
                 "--history" => plan.history = number(),
+                "--swept" => plan.swept = number(),
+                "--scale" => {
+                    let list = arguments.next().expect("numbers follow");
+                    plan.scale = list.split(',').map(|one| one.parse().expect("a number")).collect();
+                }
+                "--svg" => plan.svg = arguments.next().expect("a file follows").into(),
                 "--binary" => plan.binary = arguments.next().map(PathBuf::from),
                 "--json" => plan.json = arguments.next().map(PathBuf::from),
                 part => plan.parts.push(part.to_owned()),
@@ -91,9 +109,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let plan = Plan::read(arguments.into_iter());
-    if ["start", "introspection", "rotation", "openings", "backup"].iter().any(|part| plan.has(part)) {
-        server::choose(plan.binary.clone());
-    }
+    server::choose(plan.binary.clone());
     let machine = Machine::read(plan.sessions);
     println!("{machine}");
     let mut table = Report::new(machine, plan.json.clone());
@@ -115,6 +131,12 @@ fn main() -> ExitCode {
         if plan.has("backup") {
             backup::measure(&filled, &mut table);
         }
+    }
+    if plan.has("scale") {
+        scale::measure(&plan.scale, &plan.svg, &mut table);
+    }
+    if plan.has("disturbed") {
+        disturbed::measure(plan.sessions, plan.swept, &mut table);
     }
     if plan.has("growth") {
         growth::measure(plan.grown, &mut table);

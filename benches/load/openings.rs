@@ -1,6 +1,6 @@
 //! Openings, and logging out everywhere: against Redis with a set of each subject's sessions.
 
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::redis::{EndSubject, OpenInRedis, Redis, against};
 use crate::report::{Against, Report, Unit};
@@ -85,6 +85,12 @@ impl Talk for LogOut {
     }
 }
 
+/// A name that no subject had before.
+pub fn new_name() -> String {
+    static NAMES: AtomicUsize = AtomicUsize::new(0);
+    format!("new-{}", NAMES.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Measures, and adds the rows.
 pub fn measure(filled: &Filled, table: &mut Report) {
     let (server, _) = Server::start(filled.path());
@@ -97,16 +103,15 @@ pub fn measure(filled: &Filled, table: &mut Report) {
 }
 
 fn open(filled: &Filled, server: &Server, redis: Option<&Redis>, table: &mut Report) {
-    let started = Instant::now();
     let (mut ours, mut theirs, mut alone, mut theirs_alone) = (vec![], vec![], vec![], vec![]);
-    for round in 0..ROUNDS {
-        let open = |name: &str, connections, count| {
-            let name = format!("{name}-{round}-{}", started.elapsed().as_nanos());
-            run(server.pid(), server.port, Open::talks(&filled.authorization, &name, connections), count)
-        };
-        ours.push(open("many", CONNECTIONS, COUNT));
+    let open = |connections, count| {
+        let talks = Open::talks(&filled.authorization, &new_name(), connections);
+        run(server.pid(), server.port, talks, count)
+    };
+    for _ in 0..ROUNDS {
+        ours.push(open(CONNECTIONS, COUNT));
         theirs.extend(redis.map(|redis| redis.run(OpenInRedis::talks(CONNECTIONS, None), COUNT)));
-        alone.push(open("alone", 1, COUNT_ALONE));
+        alone.push(open(1, COUNT_ALONE));
         theirs_alone.extend(redis.map(|redis| redis.run(OpenInRedis::talks(1, None), COUNT_ALONE)));
     }
     let what = format!(

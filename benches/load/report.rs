@@ -68,6 +68,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether it is the same figure of another run.
+    pub fn is(&self, other: &Self) -> bool {
+        self.id == other.id && self.what == other.what && self.unit == other.unit
+    }
+
     /// Ours over theirs, round by round; empty if there is no counterpart.
     pub fn ratios(&self) -> Vec<f64> {
         self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect()

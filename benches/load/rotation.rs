@@ -8,7 +8,7 @@ use crate::introspection::answer_to;
 use crate::redis::{Redis, Set, against};
 use crate::report::{Against, Report, Unit};
 use crate::server::Server;
-use crate::store::{Filled, directory};
+use crate::store::{Filled, Tokens, directory};
 use crate::talk::{Run, Talk, each, http, post, run};
 use crate::{CONNECTIONS, ROUNDS};
 
@@ -21,10 +21,33 @@ const LOGGED: &str = "one fdatasync a batch";
 const APPENDED: &str = "appendfsync always";
 
 /// Rotates one session's refresh token after another, each answer's token being the next of its session.
-struct Rotate {
+pub struct Rotate {
     authorization: String,
-    tokens: Vec<String>,
+    pub tokens: Vec<String>,
     at: usize,
+}
+
+impl Rotate {
+    /// The conversations of many connections, each with its part of the samples.
+    pub fn talks(filled: &Filled) -> Vec<Self> {
+        let talk = |samples: &[Tokens]| Self {
+            authorization: filled.authorization.clone(),
+            tokens: samples.iter().map(|tokens| tokens.refresh.clone()).collect(),
+            at: 0,
+        };
+        filled.samples.chunks(filled.samples.len().div_ceil(CONNECTIONS)).map(talk).collect()
+    }
+
+    /// As many, all with the first token of the first.
+    fn at_floor(talks: &[Self]) -> Vec<Self> {
+        let first = &talks[0];
+        let talk = |_| Self {
+            authorization: first.authorization.clone(),
+            tokens: first.tokens[..1].to_vec(),
+            at: 0,
+        };
+        talks.iter().map(talk).collect()
+    }
 }
 
 impl Talk for Rotate {
@@ -49,17 +72,11 @@ pub fn measure(filled: &Filled, table: &mut Report) {
     let (server, _) = Server::start(filled.path());
     let place = directory();
     let redis = Redis::start(place.path());
-    let talk = |samples: &[_]| Rotate {
-        authorization: filled.authorization.clone(),
-        tokens: samples.to_vec(),
-        at: 0,
-    };
-    let refresh: Vec<String> = filled.samples.iter().map(|tokens| tokens.refresh.clone()).collect();
-    let mut talks: Vec<Rotate> = refresh.chunks(refresh.len().div_ceil(CONNECTIONS)).map(talk).collect();
+    let mut talks = Rotate::talks(filled);
     let answer_file = place.path().join("answer");
     std::fs::write(&answer_file, answer_once(&server, &mut talks[0])).expect("the directory is ours");
     let floor = Counterpart::start("floor", &[&answer_file, &place.path().join("log")]);
-    let mut at_floor: Vec<Rotate> = talks.iter().map(|_| talk(&refresh[..1])).collect();
+    let mut at_floor = Rotate::at_floor(&talks);
     if let Some(redis) = &redis {
         redis.run(Set::talks(CONNECTIONS, filled.sessions), COUNT);
     }

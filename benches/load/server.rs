@@ -42,7 +42,13 @@ impl Server {
     /// Starts one in `directory` and waits until it answers that it is ready. Answers how long that took,
     /// too.
     pub fn start(directory: &Path) -> (Self, Duration) {
-        std::fs::write(directory.join("config.toml"), CONFIG).expect("the directory is ours");
+        Self::start_with(directory, "")
+    }
+
+    /// The same with further sections of the configuration.
+    pub fn start_with(directory: &Path, sections: &str) -> (Self, Duration) {
+        std::fs::write(directory.join("config.toml"), format!("{CONFIG}{sections}"))
+            .expect("the directory is ours");
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
         let mut command = Command::new(binary());

@@ -21,7 +21,7 @@ pub fn measure(table: &mut Report) {
 }
 
 /// How long a start in an empty directory takes, and the memory after it.
-fn empty_start() -> (f64, f64) {
+pub fn empty_start() -> (f64, f64) {
     let place = directory();
     let (server, took) = Server::start(place.path());
     (millis(took), resident_mib(server.pid()))

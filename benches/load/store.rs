@@ -1,6 +1,7 @@
 //! A store with many sessions in it: filled through the engine, many openings in one commit, while no server
 //! runs.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use base64ct::{Base64, Encoding};
 use keyfob::config::MasterKeySource;
 use keyfob::domain::caller::Caller;
 use keyfob::domain::client::{Grant, Permission};
+use keyfob::domain::id::ClientId;
 use keyfob::domain::policy::{Lifetimes, Policy};
 use keyfob::domain::session::Device;
 use keyfob::engine::clients::ClientFields;
@@ -25,8 +27,12 @@ use crate::server::{ISSUER, Server};
 /// How many openings wait for one commit.
 pub const AT_ONCE: usize = 1024;
 /// How many sessions' tokens are kept to be used.
+/// Ten million sessions are opened without reading a page twice.
+const CACHE_BYTES: usize = 4 << 30;
+/// The client of all sessions.
+const CLIENT: &str = "backend";
 const SAMPLES_MAX: usize = 24 * 1024;
-const DAY: Duration = Duration::from_secs(86_400);
+pub const DAY: Duration = Duration::from_secs(86_400);
 
 /// The directory of a server with sessions in it, and what a client of it knows.
 pub struct Filled {
@@ -48,29 +54,48 @@ pub struct Tokens {
 }
 
 impl Filled {
-    /// Has a server make its directory, and fills it.
+    /// With `sessions` in it.
     pub fn make(sessions: usize) -> Self {
+        let mut filled = Self::empty();
+        filled.grow(sessions, SAMPLES_MAX);
+        filled
+    }
+
+    /// As a server makes it.
+    pub fn empty() -> Self {
         let directory = directory();
         Server::start(directory.path()).0.stop();
-        let master = read_master_key(
-            &MasterKeySource::File(directory.path().join("data/master.key")),
-            directory.path(),
-            |_| None,
-        )
-        .expect("the server made it");
-        let begun = Instant::now();
-        let (authorization, samples) = runtime().block_on(async {
-            let (store, engine) = engine(&database(directory.path()), &master, Clock::system()).await;
-            let (client, authorization) = client(&engine).await;
-            let samples = open(&engine, &client, sessions, SAMPLES_MAX).await;
+        Self { directory, sessions: 0, authorization: String::new(), samples: vec![] }
+    }
+
+    /// Opens sessions until there are `sessions`; see [`Self::add`].
+    pub fn grow(&mut self, sessions: usize, samples_max: usize) {
+        self.add(sessions - self.sessions, samples_max, Clock::system());
+    }
+
+    /// Opens `count` sessions at the time of `clock`. The samples are of these.
+    pub fn add(&mut self, count: usize, samples_max: usize, clock: Clock) {
+        let key = MasterKeySource::File(self.path().join("data/master.key"));
+        let master = read_master_key(&key, self.path(), |_| None).expect("the server made it");
+        let started = Instant::now();
+        runtime().block_on(async {
+            let (store, engine) = engine(&database(self.path()), &master, clock).await;
+            let client = if self.authorization.is_empty() {
+                let (client, authorization) = client(&engine).await;
+                self.authorization = authorization;
+                client
+            } else {
+                registered(&engine, &CLIENT.parse().expect("a valid name"))
+            };
+            let numbers = self.sessions..self.sessions + count;
+            self.samples = open(&engine, &client, numbers, samples_max).await;
             store.close();
-            (authorization, samples)
         });
+        self.sessions += count;
         println!(
-            "{sessions} sessions opened in {:.1} s, {AT_ONCE} at once, durable",
-            begun.elapsed().as_secs_f64()
+            "{count} sessions opened in {:.1} s, {AT_ONCE} at once, durable",
+            started.elapsed().as_secs_f64()
         );
-        Self { directory, sessions, authorization, samples }
     }
 
     pub fn path(&self) -> &Path {
@@ -104,7 +129,7 @@ pub async fn engine_with_cap(
     max_sessions_per_subject: u32,
 ) -> (Arc<Redb>, Arc<Engine<Redb>>) {
     let keys = Keys::derive(master);
-    let store = Redb::open(database, &keys, Options { cache_bytes: 256 << 20, write_queue_max: 4096 })
+    let store = Redb::open(database, &keys, Options { cache_bytes: CACHE_BYTES, write_queue_max: 4096 })
         .expect("no other process has it open");
     let lifetimes = Lifetimes { idle_timeout: DAY, absolute_lifetime: DAY };
     let policy = Policy { access_token_ttl: DAY, lifetimes, max_sessions_per_subject, ..Policy::default() };
@@ -129,26 +154,35 @@ pub async fn client(engine: &Engine<Redb>) -> (Caller, String) {
         audiences: Some(vec!["https://api.example.com".into()]),
         ..ClientFields::default()
     };
-    let id = "backend".parse().expect("a good name");
+    let id = CLIENT.parse().expect("a valid name");
     let admin = Caller::AdminSocket.require().expect("the socket is an administrator");
     let made = engine.create_client(&admin, Some(id), fields).await.expect("the name is free");
     let secret = made.secret.expect("it is confidential");
     let authorization =
-        format!("Basic {}", Base64::encode_string(format!("backend:{}", secret.expose()).as_bytes()));
-    let registered = engine.client(&admin, &made.client.id).expect("it was just created");
-    (Caller::Client(registered), authorization)
+        format!("Basic {}", Base64::encode_string(format!("{CLIENT}:{}", secret.expose()).as_bytes()));
+    (registered(engine, &made.client.id), authorization)
 }
 
-/// Opens `count` sessions of as many subjects, and keeps the tokens of at most `kept_max` of them, in order.
-pub async fn open(engine: &Arc<Engine<Redb>>, client: &Caller, count: usize, kept_max: usize) -> Vec<Tokens> {
-    let stride = count.div_ceil(kept_max);
+fn registered(engine: &Engine<Redb>, id: &ClientId) -> Caller {
+    let admin = Caller::AdminSocket.require().expect("the socket is an administrator");
+    Caller::Client(engine.client(&admin, id).expect("it is registered"))
+}
+
+/// Opens a session of each of the subjects, and keeps the tokens of at most `kept_max` of them, in order.
+pub async fn open(
+    engine: &Arc<Engine<Redb>>,
+    client: &Caller,
+    numbers: Range<usize>,
+    kept_max: usize,
+) -> Vec<Tokens> {
+    let stride = numbers.len().div_ceil(kept_max);
     let mut tasks = tokio::task::JoinSet::new();
     for first in 0..AT_ONCE {
         let caller = client.require().expect("the client has the permission");
-        let engine = engine.clone();
+        let (engine, numbers) = (engine.clone(), numbers.clone());
         tasks.spawn(async move {
             let mut kept = vec![];
-            for number in (first..count).step_by(AT_ONCE) {
+            for number in numbers.skip(first).step_by(AT_ONCE) {
                 let opened = engine.open(&caller, sign_in(number)).await.expect("there is room");
                 if number % stride == 0 {
                     let refresh = opened.refresh_token.expect("the client has the grant").expose().to_owned();

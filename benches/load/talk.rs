@@ -1,7 +1,7 @@
 //! The lean client: keep-alive connections that each ask, wait for the whole answer, and ask again.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -63,6 +63,23 @@ pub fn each<T>(runs: &[Run<T>], figure: fn(&Run<T>) -> f64) -> Vec<f64> {
 /// Asks `count` questions of the process `pid` at `port`, over one connection for each of `talks`. Connecting
 /// is not measured.
 pub fn run<T: Talk>(pid: u32, port: u16, talks: Vec<T>, count: usize) -> Run<T> {
+    converse_all(pid, port, talks, count, None)
+}
+
+/// The same at a steady rate. An answer that comes after the next question was due delays that question, and
+/// the delay counts as part of its latency.
+pub fn paced<T: Talk>(pid: u32, port: u16, talks: Vec<T>, per_second: usize, count: usize) -> Run<T> {
+    let every = Duration::from_secs_f64(talks.len() as f64 / per_second as f64);
+    converse_all(pid, port, talks, count, Some(every))
+}
+
+fn converse_all<T: Talk>(
+    pid: u32,
+    port: u16,
+    talks: Vec<T>,
+    count: usize,
+    every: Option<Duration>,
+) -> Run<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
         let mut connections = vec![];
@@ -73,9 +90,13 @@ pub fn run<T: Talk>(pid: u32, port: u16, talks: Vec<T>, count: usize) -> Run<T> 
         }
         let left = std::rc::Rc::new(Cell::new(count));
         let (before, begun) = (cpu_time(pid), Instant::now());
-        let tasks: Vec<_> = connections
-            .into_iter()
-            .map(|(stream, talk)| tokio::task::spawn_local(converse(stream, talk, left.clone())))
+        let connected = connections.len() as u32;
+        let tasks: Vec<_> = (0..)
+            .zip(connections)
+            .map(|(number, (stream, talk))| {
+                let due = every.map(|every| (begun + every * number / connected, every));
+                tokio::task::spawn_local(converse(stream, talk, left.clone(), due))
+            })
             .collect();
         let (mut talks, mut latencies_us) = (vec![], vec![]);
         for task in tasks {
@@ -93,13 +114,17 @@ async fn converse<T: Talk>(
     mut stream: TcpStream,
     mut talk: T,
     left: std::rc::Rc<Cell<usize>>,
+    mut due: Option<(Instant, Duration)>,
 ) -> (T, Vec<f64>) {
     let (mut question, mut answer, mut latencies) = (vec![], vec![0; 16 * 1024], vec![]);
     while let Some(rest) = left.get().checked_sub(1) {
         left.set(rest);
         question.clear();
         talk.ask(&mut question);
-        let begun = Instant::now();
+        let begun = match &mut due {
+            Some((due, every)) => wait(std::mem::replace(due, *due + *every)).await,
+            None => Instant::now(),
+        };
         stream.write_all(&question).await.expect("the server reads");
         let mut filled = 0;
         loop {
@@ -117,6 +142,16 @@ async fn converse<T: Talk>(
         latencies.push(begun.elapsed().as_secs_f64() * 1e6);
     }
     (talk, latencies)
+}
+
+/// Waits until `due`; when the question counts as asked. A timer that is late by up to a millisecond does not
+/// count as latency.
+async fn wait(due: Instant) -> Instant {
+    if due <= Instant::now() {
+        return due;
+    }
+    tokio::time::sleep_until(due.into()).await;
+    Instant::now()
 }
 
 /// The status, the body and the whole length of an HTTP answer, once it is there.
