@@ -48,6 +48,18 @@ def page(request: Request, name: str, status: int = 200, **values: object) -> HT
     return templates.TemplateResponse(request, f"{name}.html", values, status)
 
 
+def device_name(device: Device) -> str:
+    """The label, else what the `User-Agent` says of browser and system, such as `Chrome on Linux`."""
+    agent = device.user_agent or ""
+    browser = next((name for name in ("Firefox", "Edg", "Chrome", "Safari") if f"{name}/" in agent), "A browser")
+    systems = ("iPhone", "iPad", "Android", "Windows", "Mac OS X", "Linux")
+    system = next((name for name in systems if name in agent), "an unknown system")
+    return device.label or f"{browser.replace('Edg', 'Edge')} on {system}"
+
+
+templates.env.globals["device_name"] = device_name
+
+
 def go(to: str) -> RedirectResponse:
     return RedirectResponse(to, 303)
 

@@ -47,7 +47,7 @@ def follow_the_guide(wheels: Path, place: Path) -> None:
     background = []
     try:
         for kind, text in blocks((ROOT / "docs" / "fastapi.md").read_text()):
-            if kind.startswith("python "):
+            if re.fullmatch(r"(python|toml) \S+", kind):
                 (place / kind.split()[1]).write_text(text)
             elif kind == "sh tour background":
                 command = ["bash", "-c", f"exec {text}"]

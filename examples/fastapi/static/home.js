@@ -1,8 +1,9 @@
 // Shows how long the session has, and talks over a WebSocket. The question does not count as activity.
 const show = (id, until) => {
   const left = Math.max(0, Math.round((new Date(until) - Date.now()) / 1000));
-  const [hours, minutes, seconds] = [Math.floor(left / 3600), Math.floor(left / 60) % 60, left % 60];
-  document.getElementById(id).textContent = hours ? `${hours} h ${minutes} min` : `${minutes} min ${seconds} s`;
+  const [days, hours, minutes] = [Math.floor(left / 86400), Math.floor(left / 3600) % 24, Math.floor(left / 60) % 60];
+  document.getElementById(id).textContent =
+    days ? `${days} d ${hours} h` : hours ? `${hours} h ${minutes} min` : `${minutes} min ${left % 60} s`;
 };
 let session;
 const ask = async () => {
@@ -18,7 +19,10 @@ const live = document.getElementById("live");
 const socket = new WebSocket(`${location.origin.replace("http", "ws")}/live`);
 socket.onopen = () => { live.textContent = "connected"; };
 socket.onmessage = (message) => { live.textContent = message.data; };
-socket.onclose = (event) => { live.textContent = event.code === 4401 ? "You were signed out." : "disconnected"; };
+socket.onclose = (event) => {
+  live.textContent = event.code === 4401 ? "You were signed out." : "disconnected";
+  document.querySelector("#say button").disabled = true;
+};
 document.getElementById("say").onsubmit = (event) => {
   event.preventDefault();
   socket.send(event.target.text.value);

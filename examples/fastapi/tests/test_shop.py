@@ -4,7 +4,8 @@ import re
 
 import pytest
 from fastapi import status
-from main import CODE, app
+from keyfob import Device
+from main import CODE, app, device_name
 from starlette.websockets import WebSocketDisconnect
 
 PAGE = {"accept": "text/html"}
@@ -82,6 +83,14 @@ def test_one_device_or_all_others_are_signed_out(keyfob_browser):
     assert [one.get("/session").status_code for one in (laptop, phone, tablet)] == [200, 401, 200]
     laptop.post("/account/sign-out-others")
     assert [one.get("/session").status_code for one in (laptop, phone, tablet)] == [200, 401, 401]
+
+
+def test_a_device_has_a_name_that_its_user_knows():
+    mobile = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 Version/17.5 Safari/604.1"
+    chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
+    for agent, name in [(mobile, "Safari on iPhone"), (chrome, "Chrome on Linux"), (None, "A browser on an unknown system")]:
+        assert device_name(Device(user_agent=agent)) == name
+    assert device_name(Device("my phone", chrome)) == "my phone"
 
 
 def test_a_user_cannot_sign_out_the_device_of_another_user(keyfob_signed_in):
