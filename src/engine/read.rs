@@ -10,8 +10,8 @@ use crate::domain::session::{Data, Session, Standing, State};
 use crate::store::Store;
 use crate::token::cursor::{open_cursor, seal_cursor};
 
-/// The most sessions that one page examines. A page whose filter excludes most of them is short, and its
-/// cursor continues after them.
+/// The most sessions that one page examines, so that no request reads the whole store. A page whose filter
+/// excludes most of them is short, and its cursor continues after them.
 const EXAMINED_MAX: usize = 2_000;
 
 /// A session as a caller may see it.
