@@ -308,6 +308,14 @@ impl Client {
         }
     }
 
+    /// The audience of what is issued now under an earlier grant for `granted`. A client without audiences
+    /// was granted the issuer, and a development server is another issuer at each port.
+    pub fn audience_now<'a>(&self, granted: &'a str, issuer: &'a str) -> &'a str {
+        let has_moved =
+            self.audiences.is_empty() && is_of_this_machine(granted) && is_of_this_machine(issuer);
+        if has_moved { issuer } else { granted }
+    }
+
     /// The scope of what is issued now under an earlier grant: what the client may still request of it.
     ///
     /// # Errors
@@ -391,6 +399,12 @@ pub fn distinct<T: PartialEq>(list: Vec<T>) -> Vec<T> {
     kept
 }
 
+/// Whether this is an origin on the loopback interface, with a port.
+fn is_of_this_machine(origin: &str) -> bool {
+    let port = |host| origin.strip_prefix(host).and_then(|port| port.parse::<u16>().ok());
+    ["http://127.0.0.1:", "http://localhost:", "http://[::1]:"].into_iter().find_map(port).is_some()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -437,6 +451,21 @@ pub(crate) mod tests {
         let refused = client.grant_audience(None, issuer).unwrap_err();
         assert!(refused.detail.contains("a, b"), "{}", refused.detail);
         assert_eq!(&*client.grant_audience(Some("b"), issuer).unwrap(), "b");
+    }
+
+    #[test]
+    fn only_between_ports_of_this_machine_a_grant_for_the_issuer_follows_it() {
+        let (mut client, old) = (client("app"), "http://127.0.0.1:4711");
+        for (granted, issuer, now) in [
+            (old, "http://localhost:1", "http://localhost:1"),
+            (old, "https://id.example", old),
+            ("https://old.example", "http://[::1]:1", "https://old.example"),
+            ("http://127.0.0.1:4711/api", "http://[::1]:1", "http://127.0.0.1:4711/api"),
+        ] {
+            assert_eq!(client.audience_now(granted, issuer), now, "{granted} {issuer}");
+        }
+        client.audiences = vec!["api".into()];
+        assert_eq!(client.audience_now(old, "http://localhost:1"), old);
     }
 
     #[test]

@@ -44,6 +44,8 @@ impl<S: Store> Engine<S> {
         let registry = self.store.registry();
         let client = registry.clients.get(&session.client_id).ok_or_else(Refused::session_not_active)?;
         client.check_issue(Refusal::Conflict, "the session's client")?;
+        let mut session = Arc::unwrap_or_clone(session);
+        session.audience = client.audience_now(&session.audience, &self.rules.issuer).into();
         let scope = client.narrow(&session.scope, &session.audience, &self.rules.issuer)?;
         let secret = Secret::new(self.clock.random());
         let refresh_secret = client.has_grant(Grant::RefreshToken).then(|| Secret::new(self.clock.random()));
@@ -54,6 +56,7 @@ impl<S: Store> Engine<S> {
         let renewal = Renewal {
             token: secret.hash(OpaqueKind::Session),
             scope: scope.clone(),
+            audience: session.audience.clone(),
             authentication,
             reports_time: request.auth_time.is_some(),
             lifetimes,
@@ -64,7 +67,7 @@ impl<S: Store> Engine<S> {
             by: caller.name().into(),
         };
         // An access token that would be too long is refused while the old session token is still valid.
-        let mut candidate = Arc::unwrap_or_clone(session);
+        let mut candidate = session;
         candidate.authentication = renewal.authentication.clone();
         let grant = ForSession { scope: scope.clone(), ..ForSession::from(&candidate) };
         self.issue_new(&candidate, grant, client, now)?;

@@ -18,6 +18,8 @@ pub struct Renewal {
     pub token: Hash,
     /// What is left to the client of the session's scope.
     pub scope: ScopeSet,
+    /// The audience of its access tokens.
+    pub audience: Box<str>,
     pub authentication: Authentication,
     /// Whether the caller reported its time; otherwise it is the later of now and the previous one.
     pub reports_time: bool,
@@ -58,6 +60,7 @@ impl Session {
         self.renewals = renewals;
         self.token = renewal.token;
         self.scope = renewal.scope;
+        self.audience = renewal.audience;
         self.expires_at = authentication.at.plus(renewal.lifetimes.absolute_lifetime);
         self.idle_timeout = renewal.lifetimes.idle_timeout;
         self.authentication = authentication;

@@ -127,21 +127,23 @@ impl Session {
             },
             ChainPosition::Current | ChainPosition::Retry => {}
         }
+        let audience = refresh.client.audience_now(&family.audience, &refresh.issuer);
         let asked = match &refresh.scope {
             None => &family.scope,
             Some(Ok(asked)) if family.scope.contains_all(asked) => asked,
             Some(_) => return refused(NotRefreshed::Scope),
         };
-        if refresh.resource.as_ref().is_some_and(|asked| *asked != family.audience) {
+        if refresh.resource.as_ref().is_some_and(|asked| **asked != *audience) {
             return refused(NotRefreshed::Target);
         }
-        let scope = match refresh.client.narrow(asked, &family.audience, &refresh.issuer) {
+        let scope = match refresh.client.narrow(asked, audience, &refresh.issuer) {
             Ok(scope) => scope,
             Err(narrowed) if narrowed.refusal == Refusal::InvalidTarget => {
                 return refused(NotRefreshed::Target);
             }
             Err(_) => return refused(NotRefreshed::Scope),
         };
+        self.families[index].audience = audience.into();
         if position == ChainPosition::Current {
             self.rotate(index, scope, refresh, now)
         } else {

@@ -88,6 +88,7 @@ fn renewal(family: Option<NewFamily>) -> Renewal {
     Renewal {
         token: Hash([0xdd; 32]),
         scope: ScopeSet::default(),
+        audience: "api".into(),
         authentication,
         reports_time: true,
         lifetimes: lifetimes(),

@@ -98,6 +98,35 @@ async fn where_nothing_of_the_scope_or_the_audience_is_left_nothing_is_issued_or
     assert_eq!(server.refresh(&app, &second).await.status, 200);
 }
 
+/// `keyfob dev` has another port at each start, and is another issuer then. Clients without audiences are
+/// granted the issuer: their refresh tokens were `invalid_target` after each restart.
+#[tokio::test]
+async fn a_grant_for_the_issuer_follows_a_development_server_to_another_port() {
+    const MOVED: &str = "http://localhost:9999";
+    let mut server = Server::start().await;
+    let app = server.application("app").await;
+    let opened = server.open(&app).await;
+    let first = text(&opened["refresh_token"]);
+    server.set("server.issuer", MOVED);
+    server.restart().await;
+    let next = server.refresh(&app, &first).await.json();
+    let retried = refresh_for(&server, &app, &first, &[("resource", MOVED)]).await.json();
+    assert_eq!(retried["refresh_token"], next["refresh_token"]);
+    refresh_for(&server, &app, &first, &[("resource", ISSUER)]).await.assert_error(400, "invalid_target");
+    let renewed = renew(&server, &app, &opened).await.json();
+    for tokens in [&next, &retried, &renewed] {
+        let answer = server.introspect(&server.admin, &text(&tokens["access_token"])).await;
+        let is_active = tokens == &renewed;
+        assert_eq!(answer["active"], json!(is_active), "the renewal replaced the family of the others");
+        assert!(!is_active || answer["aud"] == MOVED, "{answer}");
+    }
+    let last = server.refresh(&app, &text(&renewed["refresh_token"])).await.json();
+    assert_eq!(server.introspect(&app, &text(&last["access_token"])).await["aud"], MOVED);
+    server.set("server.issuer", "https://id.example");
+    server.restart().await;
+    server.refresh(&app, &text(&last["refresh_token"])).await.assert_error(400, "invalid_target");
+}
+
 /// A narrowed client's spent token is still reuse: the answer about the scope must not hide it.
 #[tokio::test]
 async fn reuse_is_found_whatever_the_client_may_still_request() {

@@ -140,6 +140,7 @@ async fn a_renewal_is_one_commit_and_one_of_racing_ones_has_the_last_word(store:
                         Renewal {
                             token,
                             scope: session.scope.clone(),
+                            audience: session.audience.clone(),
                             authentication,
                             reports_time: true,
                             lifetimes,

@@ -91,6 +91,7 @@ async fn the_sweep_finds_a_deadline_that_moved_forwards(store: Arc<impl Store>) 
         let renewal = Renewal {
             token: hash(&[8; 32]),
             scope: session.scope.clone(),
+            audience: session.audience.clone(),
             authentication: session.authentication.clone(),
             reports_time: true,
             lifetimes: Lifetimes {

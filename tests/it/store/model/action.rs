@@ -82,6 +82,7 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 let renewal = Renewal {
                     token: hash(&token),
                     scope: session.scope.clone(),
+                    audience: session.audience.clone(),
                     authentication: keyfob::domain::access::Authentication {
                         at: wall,
                         acr: Some("aal2".into()),
