@@ -20,6 +20,7 @@ use crate::token::keyring::Keyring;
 use crate::token::keys::{Keys, SecretKey};
 use crate::token::seal::Sealer;
 
+mod fields;
 mod keys;
 mod packed;
 mod session;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::session::{AddedFields, ClearFields, FamilyFields, Offset};
+use super::fields::{AddedFields, ClearFields, FamilyFields, Offset};
 use super::{Decoded, postcard, take};
 use crate::domain::id::{Hash, SessionId};
 

@@ -1,19 +1,19 @@
 //! A session's record: first, in clear and compact, what every request needs; then, sealed, what is personal.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::fields::{AddedFields, AuthenticationFields, ClearFields, EndFields, FamilyFields, Offset};
 use super::packed::{pack, unpack};
 use super::squeeze::{expand, squeeze};
 use super::{Codec, Decoded, RecordFault, frame_as, name, postcard, take, unframe_up_to, unpostcard};
 use crate::domain::access::{Authentication, Claims};
-use crate::domain::end::{End, EndReason};
+use crate::domain::end::End;
 use crate::domain::family::Family;
-use crate::domain::id::{ClientId, Hash, Position, SessionId};
+use crate::domain::id::{ClientId, Position, SessionId};
 use crate::domain::scope::ScopeSet;
-use crate::domain::session::{Device, Revocation, RevokedToken, Session};
+use crate::domain::session::{Device, Revocation, Session};
 use crate::domain::text::is_json_object;
 use crate::domain::time::Timestamp;
 
@@ -38,81 +38,8 @@ pub struct WindowRef {
     pub closes_at: Timestamp,
 }
 
-/// Milliseconds relative to the session's creation: about three bytes instead of seven.
-pub(super) type Offset = i64;
-
-/// The part in clear. `None` in a family means the session's own value.
-#[derive(Deserialize)]
-pub(super) struct ClearFields<'a> {
-    pub created_at: i64,
-    pub slot: Offset,
-    pub flags: u8,
-    pub issued: u64,
-    pub client_id: &'a str,
-    /// `None` if its own client opened it.
-    pub opened_by: Option<&'a str>,
-    #[serde(borrow)]
-    pub authentication: AuthenticationFields<'a>,
-    pub last_used_at: Offset,
-    pub idle_timeout: Duration,
-    pub expires_at: Offset,
-    pub scope: &'a str,
-    pub audience: &'a str,
-    pub renewals: u32,
-    pub token: Hash,
-    pub version: u32,
-    pub claims_version: u32,
-    pub next_family: u16,
-    pub own_family: Option<u16>,
-    pub revoked_tokens: Vec<RevokedToken>,
-    pub end: Option<EndFields<'a>>,
-    pub families: Vec<FamilyFields<'a>>,
-}
-
-/// What version 2 added, after the clear part.
-#[derive(Default, Serialize, Deserialize)]
-pub(super) struct AddedFields {
-    /// The families of the revoked tokens, in the same order; those of a record of version 1 are not known.
-    pub revoked_in: Vec<Option<u16>>,
-    /// In seconds.
-    pub revoked_until: i64,
-}
-
 const REMEMBER: u8 = 1;
 const EXPIRY_REPORTED: u8 = 2;
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct AuthenticationFields<'a> {
-    at: Offset,
-    acr: Option<&'a str>,
-    #[serde(borrow)]
-    amr: Vec<&'a str>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct EndFields<'a> {
-    at: Offset,
-    reason: EndReason,
-    by: &'a str,
-}
-
-#[derive(Deserialize)]
-pub(super) struct FamilyFields<'a> {
-    pub number: u16,
-    pub client_id: Option<&'a str>,
-    pub scope: Option<&'a str>,
-    pub audience: Option<&'a str>,
-    #[serde(borrow)]
-    pub authentication: Option<AuthenticationFields<'a>>,
-    /// Relative to the session's own position.
-    pub issued: u64,
-    pub end: Option<EndFields<'a>>,
-    pub generation: u32,
-    pub current: Hash,
-    pub previous: Option<Hash>,
-    pub refreshed_at: Offset,
-    pub window_closes_at: Option<Offset>,
-}
 
 /// The sealed part before version 3: the subject, the device and the claims.
 type PersonalFields<'a> = (&'a str, Device, Option<Claims>);
