@@ -155,8 +155,8 @@ fn log_out(
         None => Against::Missing("redis-server"),
     };
     let what = format!(
-        "latency of logging a subject with {sessions} sessions out everywhere, durable, against Redis SMEMBERS \
-         and DEL"
+        "latency of logging a subject with {sessions} sessions out everywhere, durable, against Redis \
+         SMEMBERS and DEL"
     );
     table.row("-", &what, Unit::Millis, millis(&each(&ours, |run| run.wall_s)), against, "");
 }

@@ -99,8 +99,8 @@ mod tests {
     fn a_text_expands_to_itself_and_that_of_a_browser_is_short() {
         let chrome = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) \
                       Chrome/140.0.0.0 Safari/537.36";
-        let safari = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like \
-                      Gecko) Version/18.6 Mobile/15E148 Safari/604.1";
+        let safari = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, \
+                      like Gecko) Version/18.6 Mobile/15E148 Safari/604.1";
         let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
         let claims = r#"{"roles":["editor"],"tenant":"north"}"#;
         for (text, bytes_max) in
