@@ -64,7 +64,7 @@ def test_websocket(cell: Cell, server: Serving, app: FastAPI) -> None:
 
 def test_sign_out_everywhere_and_devices(cell: Cell, server: Serving, app: FastAPI) -> None:
     assert cell("sign out everywhere, list of devices") == "yes, both, with routes"
-    here, there = (signed_in(server, app, "carol") for _ in range(2))
+    here, there = (signed_in(server, app, "walter") for _ in range(2))
     assert len(here.get("/me/session/devices").json()) == 2
     assert here.delete("/me/session/devices").json() == {"ended": 1}
     assert (here.get("/").status_code, there.get("/").status_code) == (200, 401)
@@ -74,11 +74,11 @@ def test_step_up(cell: Cell, server: Serving, app: FastAPI) -> None:
     assert cell("step-up") == "level and age"
     hour = datetime.now(timezone.utc) - timedelta(hours=1)
     of_level_1, of_level_2 = (
-        signed_in(server, app, "dora", acr="aal1"),
-        signed_in(server, app, "dora", acr="aal2"),
+        signed_in(server, app, "vera", acr="aal1"),
+        signed_in(server, app, "vera", acr="aal2"),
     )
     assert [page.get("/secret").status_code for page in (of_level_1, of_level_2)] == [401, 200]
-    old = signed_in(server, app, "dora", acr="aal2", auth_time=hour)
+    old = signed_in(server, app, "vera", acr="aal2", auth_time=hour)
     assert [page.get("/recent").status_code for page in (old, of_level_2)] == [401, 200]
 
 
