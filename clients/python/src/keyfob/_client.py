@@ -108,8 +108,7 @@ class Client:
             return None
         state = self._loop
         feed = state.feed
-        kept = feed.get(session_token)
-        if isinstance(kept, Session):
+        if self._cache and isinstance(kept := feed.get(session_token), Session):
             return kept
         begun = time.monotonic()
         # A token of this form needs no escaping.
@@ -140,8 +139,7 @@ class Client:
             return None
         state = self._loop
         feed = state.feed
-        kept = feed.get(access_token)
-        if isinstance(kept, AccessToken):
+        if self._cache and isinstance(kept := feed.get(access_token), AccessToken):
             return kept
         begun = time.monotonic()
         request = http.with_body(self._introspect_head, f"token={quote_plus(access_token)}".encode())

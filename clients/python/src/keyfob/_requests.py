@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+_JSON = json.JSONDecoder()  # json.loads calls it by way of three functions
 
 
 def path(*segments: str) -> str:
@@ -101,9 +102,10 @@ def _date(value: bytes) -> float:
 
 def _object(answer: Answer) -> Json:
     try:
-        value = json.loads(answer.body.decode())  # from bytes it would look for UTF-16 first
+        text = answer.body.decode().strip()
+        value, end = _JSON.raw_decode(text)
     except ValueError:
-        value = None
-    if not isinstance(value, dict):
+        value, text, end = None, "", 0
+    if not isinstance(value, dict) or end != len(text):
         raise Unavailable(f"an answer of status {answer.status} is not keyfob's: it is no JSON object")
     return cast("Json", value)

@@ -137,12 +137,10 @@ class KeyfobMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if SCOPE in scope or scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._http(scope, receive, send)
-        else:
+            return
+        if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
-
-    async def _http(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+            return
         outgoing = scope[SCOPE] = Outgoing()
 
         async def send_with_cookies(message: Message) -> None:
