@@ -13,9 +13,14 @@ enum Concerns {
     Reach,
 }
 
-impl Event {
+impl EventKind {
+    /// Whether the feed needs the reach of such an event.
+    pub(super) fn has_reach(self) -> bool {
+        matches!(self.concerns(), Concerns::Reach)
+    }
+
     fn concerns(&self) -> Concerns {
-        match self.kind {
+        match self {
             // The sessions that a revoked subject or a reused token ended have events of their own.
             EventKind::SessionOpened
             | EventKind::SubjectRevoked
@@ -41,7 +46,7 @@ impl Granted<IntrospectTokens> {
     /// Whether the feed shows the caller this event. One of an earlier keyfob has no reach: to miss it could
     /// keep an invalid answer in use, so all callers see it.
     pub fn is_shown(&self, event: &Event, issuer: &str) -> bool {
-        match (event.concerns(), &event.reach) {
+        match (event.kind.concerns(), &event.reach) {
             (Concerns::None, _) => false,
             (Concerns::All, _) | (Concerns::Reach, None) => true,
             (Concerns::Reach, Some(reach)) => {

@@ -9,7 +9,6 @@ use sha2::Sha256;
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOff;
 use crate::domain::epoch::Epochs;
-use crate::domain::event::{Event, Reach};
 use crate::domain::family::RetryWindow;
 use crate::domain::id::{ClientId, Hash, Position, SessionId, Subject};
 use crate::domain::key::KeyRecord;
@@ -20,12 +19,14 @@ use crate::token::keyring::Keyring;
 use crate::token::keys::{Keys, SecretKey};
 use crate::token::seal::Sealer;
 
+mod event;
 mod fields;
 mod keys;
 mod packed;
 mod session;
 mod squeeze;
 
+pub use event::event_time;
 pub use keys::{decode_keys, encode_keys};
 pub use session::{SessionRecord, WindowRef};
 
@@ -33,8 +34,6 @@ pub use session::{SessionRecord, WindowRef};
 const VERSION: u8 = 1;
 /// Version 2 added the incarnation at the end, version 3 the position of its own tokens after it.
 const CLIENT_VERSION: u8 = 3;
-/// Version 2 added the reach, at the end.
-const EVENT_VERSION: u8 = 2;
 /// Version 2 added the three flags at the end.
 const WINDOW_VERSION: u8 = 2;
 /// Version (1) and checksum (4).
@@ -128,25 +127,6 @@ impl Codec {
         unpostcard(&opened)
     }
 
-    /// The time is in clear before the sealed event, so that the sweep need not open it.
-    pub fn encode_event(&self, position: u64, event: &Event) -> Vec<u8> {
-        let at = event.at.millis().to_be_bytes();
-        let mut bytes = at.to_vec();
-        bytes.extend(self.seal(EVENT_VERSION, &event_name(at, position), event));
-        bytes
-    }
-
-    /// An event of version 1 has no reach.
-    pub fn decode_event(&self, position: u64, bytes: &[u8]) -> Decoded<Event> {
-        let (at, rest) = bytes.split_first_chunk().ok_or("too short")?;
-        let (version, sealed) = versioned(EVENT_VERSION, rest)?;
-        let mut opened = self.unseal(&event_name(*at, position), sealed)?;
-        if version == 1 {
-            opened.extend(postcard(&None::<Reach>));
-        }
-        unpostcard(&opened)
-    }
-
     fn seal(&self, version: u8, name: &[u8], value: &impl Serialize) -> Vec<u8> {
         let mut bytes = vec![version];
         bytes.extend(self.sealer.seal(name, &postcard(value)));
@@ -161,12 +141,6 @@ impl Codec {
     fn unseal(&self, name: &[u8], sealed: &[u8]) -> Decoded<Vec<u8>> {
         self.sealer.open(name, sealed).ok_or("cannot be opened under its key and the master key")
     }
-}
-
-/// The time of an event, without opening it.
-pub fn event_time(bytes: &[u8]) -> Decoded<Timestamp> {
-    let at = bytes.first_chunk().ok_or("too short")?;
-    Ok(Timestamp::from_millis(i64::from_be_bytes(*at)))
 }
 
 /// The key of a retry window's row.
@@ -225,10 +199,6 @@ pub fn decode_epochs(bytes: &[u8]) -> Decoded<Epochs> {
 /// The name that a record is bound to: moved to another table or key, it is corrupt.
 fn name(table: &str, key: &[u8]) -> Vec<u8> {
     [table.as_bytes(), b"/", key].concat()
-}
-
-fn event_name(at: [u8; 8], position: u64) -> Vec<u8> {
-    name("events", &[at, position.to_be_bytes()].concat())
 }
 
 fn frame(name: &[u8], body: &[u8]) -> Vec<u8> {

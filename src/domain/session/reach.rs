@@ -7,14 +7,14 @@ use crate::domain::family::Family;
 use crate::domain::time::Timestamp;
 
 impl Session {
-    /// An event about this session. It concerns all that was issued in it.
+    /// An event about this session. It concerns all that was issued in it, if the feed shows it.
     pub fn event(&self, kind: EventKind, at: Timestamp, by: &str) -> Event {
         let active = self.families.iter().filter(|family| family.end.is_none());
         Event {
             session: Some(self.id),
             subject: Some(self.subject.clone()),
             client: Some(self.client_id.clone()),
-            reach: Some(self.reach(Some(&self.audience), active)),
+            reach: kind.has_reach().then(|| self.reach(Some(&self.audience), active)),
             ..Event::new(kind, at, by)
         }
     }

@@ -170,34 +170,34 @@ fn unpack_family<'a>(
 }
 
 /// `flag` if the condition holds.
-fn when(flag: u8, condition: bool) -> u8 {
-    if condition { flag } else { 0 }
+pub(super) fn when<F: Default>(flag: F, condition: bool) -> F {
+    if condition { flag } else { F::default() }
 }
 
-struct Packed(Vec<u8>);
+pub(super) struct Packed(pub Vec<u8>);
 
 impl Packed {
-    fn put(&mut self, value: &impl Serialize) {
+    pub fn put(&mut self, value: &impl Serialize) {
         self.0.extend(postcard(value));
     }
 
-    fn put_if(&mut self, flag: u8, value: &impl Serialize) {
-        if flag != 0 {
+    pub fn put_if<F: Default + PartialEq>(&mut self, flag: F, value: &impl Serialize) {
+        if flag != F::default() {
             self.put(value);
         }
     }
 }
 
-struct Unpacked<'a>(&'a [u8]);
+pub(super) struct Unpacked<'a>(pub &'a [u8]);
 
 impl<'a> Unpacked<'a> {
-    fn get<T: Deserialize<'a>>(&mut self) -> Decoded<T> {
+    pub fn get<T: Deserialize<'a>>(&mut self) -> Decoded<T> {
         let (value, rest) = take(self.0)?;
         self.0 = rest;
         Ok(value)
     }
 
-    fn get_if<T: Deserialize<'a>>(&mut self, flag: u8) -> Decoded<Option<T>> {
-        (flag != 0).then(|| self.get()).transpose()
+    pub fn get_if<T: Deserialize<'a>>(&mut self, flag: impl Default + PartialEq) -> Decoded<Option<T>> {
+        (flag != Default::default()).then(|| self.get()).transpose()
     }
 }

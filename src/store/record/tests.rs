@@ -6,7 +6,7 @@ use super::*;
 use crate::domain::access::{Authentication, Claims, TokenFormat};
 use crate::domain::client::{ClientKind, ClientSecret, Grant, Permission};
 use crate::domain::end::{End, EndReason};
-use crate::domain::event::EventKind;
+use crate::domain::event::{Event, EventKind};
 use crate::domain::family::{Family, Reading, Stamp};
 use crate::domain::id::{Hash, KeyId, Position, Salt, TokenId};
 use crate::domain::key::KeyStatus;
@@ -106,7 +106,7 @@ fn session() -> Session {
 }
 
 fn event() -> Event {
-    let mut event = session().event(EventKind::RefreshReused, at(3), "keyfob");
+    let mut event = session().event(EventKind::SessionEnded, at(3), "keyfob");
     event.family = Some(4);
     event.reason = Some(EndReason::StoreRollback);
     event.token = Some(TokenId([0x1d; 16]));
@@ -118,9 +118,23 @@ fn event() -> Event {
 }
 
 #[test]
-fn an_event_of_version_1_has_no_reach() {
-    let expected = Event { reach: None, ..event() };
-    assert_eq!(codec().decode_event(1_000, &golden_v1("event")), Ok(expected));
+fn events_of_older_versions_are_read_and_those_of_version_1_have_no_reach() {
+    let older = Event { kind: EventKind::RefreshReused, ..event() };
+    assert_eq!(codec().decode_event(1_000, &golden_v1("event of version 2")), Ok(older.clone()));
+    assert_eq!(event_time(&golden_v1("event")), Ok(at(3)));
+    assert_eq!(codec().decode_event(1_000, &golden_v1("event")), Ok(Event { reach: None, ..older }));
+}
+
+#[test]
+fn an_event_reads_as_it_was_written_whatever_is_absent() {
+    let bare = Event::new(EventKind::AllRevoked, at(3), "admin.sock");
+    let opened = session().event(EventKind::SessionOpened, at(3), "app");
+    assert_eq!(opened.reach, None, "the feed does not show it");
+    for event in [bare, opened] {
+        let bytes = codec().encode_event(7, &event);
+        assert_eq!((codec().decode_event(7, &bytes), event_time(&bytes)), (Ok(event), Ok(at(3))));
+        assert!(bytes.len() < 64, "{}", bytes.len());
+    }
 }
 
 fn client() -> Client {
