@@ -10,13 +10,13 @@ use crate::fixture::{keys, session};
 #[divan::bench]
 fn session_encode(bencher: Bencher) {
     let (codec, session) = (Codec::new(&keys()), session());
-    bencher.bench(|| codec.encode_session(&session, session.expires_at));
+    bencher.bench(|| codec.encode_session(&session, session.expires_at, None));
 }
 
 #[divan::bench]
 fn session_decode(bencher: Bencher) {
     let (codec, session) = (Codec::new(&keys()), session());
-    let bytes = codec.encode_session(&session, session.expires_at);
+    let bytes = codec.encode_session(&session, session.expires_at, None);
     bencher.bench(|| codec.decode_session(session.id, divan::black_box(&bytes)).expect("it is ours"));
 }
 

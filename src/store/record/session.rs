@@ -29,6 +29,8 @@ pub struct SessionRecord {
     pub slot: Timestamp,
     /// The windows that were open when it was written. Their rows may have been removed since.
     pub windows: Vec<WindowRef>,
+    /// Its sealed part, if that has the present version.
+    pub sealed: Option<Box<[u8]>>,
 }
 
 /// Identifies the row of a family's retry window.
@@ -102,15 +104,18 @@ fn unpack_personal(bytes: &[u8]) -> Decoded<PersonalFields<'_>> {
 }
 
 impl Codec {
-    /// `slot` is the time of its entry in the expiry index.
-    pub fn encode_session(&self, session: &Session, slot: Timestamp) -> Vec<u8> {
+    /// `slot` is the time of its entry in the expiry index. `sealed` is its sealed part, if that is unchanged.
+    pub fn encode_session(&self, session: &Session, slot: Timestamp, sealed: Option<&[u8]>) -> Vec<u8> {
         let name = name("sessions", &session.id.0);
         let added = AddedFields {
             revoked_in: session.revoked_tokens.iter().map(|revoked| revoked.family).collect(),
             revoked_until: session.revoked_until,
         };
         let mut body = pack(session.id, &clear(session, slot), &added);
-        body.extend(self.sealer.seal(&name, &pack_personal(session)));
+        match sealed {
+            Some(sealed) => body.extend(sealed),
+            None => body.extend(self.sealer.seal(&name, &pack_personal(session))),
+        }
         frame_as(SESSION_VERSION, &name, &body)
     }
 
@@ -134,7 +139,8 @@ impl Codec {
             .ok_or("its sealed part cannot be opened under its key and the master key")?;
         let personal = if version < 3 { unpostcard(&opened) } else { unpack_personal(&opened) };
         let personal = personal.map_err(|_| "its sealed part cannot be decoded")?;
-        restore(id, &clear, &added, personal)
+        let record = restore(id, &clear, &added, personal)?;
+        Ok(SessionRecord { sealed: (version == SESSION_VERSION).then(|| sealed.into()), ..record })
     }
 }
 
@@ -244,7 +250,7 @@ fn restore(
             windows.push(WindowRef { family: chain.number, closes_at: instant(closes_at, base) });
         }
     }
-    Ok(SessionRecord { session, slot: instant(c.slot, base), windows })
+    Ok(SessionRecord { session, slot: instant(c.slot, base), windows, sealed: None })
 }
 
 fn restore_family(c: &FamilyFields, session: &Session) -> Decoded<Family> {

@@ -1,5 +1,7 @@
 //! Texts that browsers and programs repeat, shortened by a fixed list of phrases. For user agents and claims.
 
+use std::sync::LazyLock;
+
 /// Each phrase stands for one byte from 0x80 on. Stores contain these bytes: new phrases come last.
 const PHRASES: &[&str] = &[
     "Mozilla/5.0 (",
@@ -59,17 +61,26 @@ const PHRASES: &[&str] = &[
 /// The first byte of a text that is stored as it is, because it has bytes that could be phrases.
 const AS_IT_IS: u8 = 0xff;
 
+/// The phrases, each with its byte, by their first character; the longest first.
+static BY_FIRST: LazyLock<[Vec<(u8, &str)>; 128]> = LazyLock::new(|| {
+    let mut by_first = [const { vec![] }; 128];
+    for (byte, phrase) in (0x80..).zip(PHRASES) {
+        by_first[usize::from(phrase.as_bytes()[0])].push((byte, *phrase));
+    }
+    by_first
+        .iter_mut()
+        .for_each(|phrases| phrases.sort_by_key(|(_, phrase)| std::cmp::Reverse(phrase.len())));
+    by_first
+});
+
 pub(super) fn squeeze(text: &str) -> Vec<u8> {
     if !text.is_ascii() {
         return [&[AS_IT_IS], text.as_bytes()].concat();
     }
     let (mut squeezed, mut rest) = (Vec::with_capacity(text.len()), text);
     while let Some(&first) = rest.as_bytes().first() {
-        let fitting = (0x80..).zip(PHRASES).filter(|(_, phrase)| rest.starts_with(*phrase));
-        let (byte, length) = fitting
-            .map(|(byte, phrase)| (byte, phrase.len()))
-            .max_by_key(|found| found.1)
-            .unwrap_or((first, 1));
+        let found = BY_FIRST[usize::from(first)].iter().find(|(_, phrase)| rest.starts_with(*phrase));
+        let (byte, length) = found.map_or((first, 1), |(byte, phrase)| (*byte, phrase.len()));
         squeezed.push(byte);
         rest = &rest[length..];
     }

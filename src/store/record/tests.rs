@@ -193,12 +193,15 @@ fn epochs() -> Epochs {
 
 #[test]
 fn a_session_reads_as_it_was_written_apart_from_its_windows() {
-    let record = codec().decode_session(session().id, &codec().encode_session(&session(), at(99))).unwrap();
+    let record =
+        codec().decode_session(session().id, &codec().encode_session(&session(), at(99), None)).unwrap();
     let mut expected = session();
     expected.families[0].window = None;
     assert_eq!(record.session, expected);
     assert_eq!(record.slot, at(99));
     assert_eq!(record.windows, [WindowRef { family: 4, closes_at: at(70) }]);
+    let again = codec().encode_session(&session(), at(99), record.sealed.as_deref());
+    assert_eq!(again, codec().encode_session(&session(), at(99), None), "sealing is deterministic");
 }
 
 #[test]
@@ -221,7 +224,7 @@ fn the_other_records_read_as_they_were_written() {
 fn the_bytes_of_every_record_are_fixed() {
     let (codec, key) = (codec(), window_key(at(70), session().id, 4));
     let records = [
-        ("session", codec.encode_session(&session(), at(99))),
+        ("session", codec.encode_session(&session(), at(99), None)),
         ("window", codec.encode_window(&key, &window())),
         ("event", codec.encode_event(1_000, &event())),
         ("data", codec.encode_data(session().id, &Data("{}".into()))),
@@ -274,7 +277,7 @@ fn a_session_reads_as_it_was_written_whatever_is_usual_in_it() {
             7 => session.device.ip = Some("2001:db8::1".into()),
             _ => {}
         }
-        let record = codec.decode_session(session.id, &codec.encode_session(&session, at(99))).unwrap();
+        let record = codec.decode_session(session.id, &codec.encode_session(&session, at(99), None)).unwrap();
         let closes_at = session.families[0].window.as_ref().unwrap().erased_at();
         assert_eq!(record.windows, [WindowRef { family: session.families[0].number, closes_at }]);
         let mut expected = session.clone();
@@ -297,11 +300,11 @@ fn the_first_refresh_adds_at_most_four_bytes_to_a_record() {
     let codec = codec();
     let mut session = session();
     session.families.truncate(1);
-    let refreshed = codec.encode_session(&session, at(99)).len();
+    let refreshed = codec.encode_session(&session, at(99), None).len();
     session.families[0] =
         Family { generation: 0, previous: None, window: None, ..session.families[0].clone() };
     (session.last_used_at, session.families[0].refreshed_at) = (session.created_at, session.created_at);
-    let opened = codec.encode_session(&session, at(99)).len();
+    let opened = codec.encode_session(&session, at(99), None).len();
     assert!((opened..=opened + 4).contains(&refreshed), "{opened} {refreshed}");
 }
 
@@ -334,7 +337,7 @@ fn a_changed_or_shortened_record_is_a_fault() {
     type Read<'a> = Box<dyn Fn(&[u8]) -> bool + 'a>;
     let records: [(Vec<u8>, Read); 6] = [
         (
-            codec.encode_session(&session(), at(99)),
+            codec.encode_session(&session(), at(99), None),
             Box::new(|bytes| codec.decode_session(id, bytes).is_err()),
         ),
         (codec.encode_window(&key, &window()), Box::new(|bytes| codec.decode_window(&key, bytes).is_err())),
@@ -363,7 +366,7 @@ fn bytes_that_pass_the_checksum_still_never_panic() {
     let codec = codec();
     let id = session().id;
     let name = name("sessions", &id.0);
-    let record = codec.encode_session(&session(), at(99));
+    let record = codec.encode_session(&session(), at(99), None);
     let (version, body) = unframe_up_to(u8::MAX, &name, &record).unwrap();
     for byte in 0..body.len() {
         for value in [0, 1, 0x7f, 0x80, 0xff] {
@@ -379,7 +382,7 @@ fn bytes_that_pass_the_checksum_still_never_panic() {
 #[test]
 fn a_record_is_bound_to_its_place_and_its_master_key() {
     let (codec, id, elsewhere) = (codec(), session().id, SessionId([0xed; 16]));
-    let record = codec.encode_session(&session(), at(99));
+    let record = codec.encode_session(&session(), at(99), None);
     assert_eq!(codec.decode_session(elsewhere, &record).unwrap_err(), "its checksum is wrong");
     let other = Codec::new(&Keys::derive(&SecretKey::new([8; 32])));
     assert_eq!(
@@ -404,7 +407,7 @@ fn window_keys_sort_by_their_closing() {
 
 #[test]
 fn what_is_personal_is_not_in_the_bytes() {
-    let record = codec().encode_session(&session(), at(99));
+    let record = codec().encode_session(&session(), at(99), None);
     let shows = |text: &[u8]| record.windows(text.len()).any(|window| window == text);
     assert!(shows(b"mobile"));
     for hidden in [&b"alice"[..], b"Lynx", b"den", br#"{"a":1}"#, &[0x5a; 32]] {

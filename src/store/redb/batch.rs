@@ -141,7 +141,7 @@ impl<'t> Batch<'t> {
         self.index_active(None, Some(&session))?;
         let slot = session.due();
         self.tables.expiry.open()?.insert(&dated_key(slot.millis(), session.id.0), ())?;
-        self.put_session(&session, slot)?;
+        self.put_session(&session, slot, None)?;
         self.replace_windows(&[], &session)?;
         self.put_data(session.id, data)?;
         if let Some(repeat) = repeat {
@@ -328,7 +328,7 @@ impl<'t> Batch<'t> {
             self.tables.expiry.open()?.insert(&dated_key(slot.millis(), after.id.0), ())?;
             self.changed = true;
         }
-        self.put_session(after, slot)?;
+        self.put_session(after, slot, before.sealed_for(after))?;
         self.index_active(Some(&before.session), Some(after))?;
         self.state.active.became(&before.session, Some(after), &self.state.cuts);
         if before.session.is_as_opened() && !after.is_as_opened() {
@@ -342,10 +342,11 @@ impl<'t> Batch<'t> {
         self.replace_windows(&old, after)
     }
 
-    fn put_session(&mut self, session: &Session, slot: Timestamp) -> Result<()> {
+    fn put_session(&mut self, session: &Session, slot: Timestamp, sealed: Option<&[u8]>) -> Result<()> {
         self.touched.push(session.id);
         self.state.subject_updates.note(self.codec, session);
-        self.tables.sessions.open()?.insert(&session.id.0, &*self.codec.encode_session(session, slot))?;
+        let record = self.codec.encode_session(session, slot, sealed);
+        self.tables.sessions.open()?.insert(&session.id.0, &*record)?;
         self.changed = true;
         Ok(())
     }

@@ -156,6 +156,17 @@ pub(super) struct Loaded {
     pub slot: Timestamp,
     /// The windows named in its record. Their rows may have been removed.
     pub windows: Vec<WindowRef>,
+    sealed: Option<Box<[u8]>>,
+}
+
+impl Loaded {
+    /// The sealed part of its record, if that of `after` is the same.
+    pub fn sealed_for(&self, after: &Session) -> Option<&[u8]> {
+        let personal = |s: &Session| {
+            (&s.subject, &s.device, &s.claims) == (&after.subject, &after.device, &after.claims)
+        };
+        self.sealed.as_deref().filter(|_| personal(&self.session))
+    }
 }
 
 /// Reads a session with those of its retry windows that still have a row.
@@ -188,7 +199,7 @@ pub(super) fn decode(
             }
         }
     }
-    Ok(Loaded { session, slot: record.slot, windows: record.windows })
+    Ok(Loaded { session, slot: record.slot, windows: record.windows, sealed: record.sealed })
 }
 
 /// The ids of a subject's sessions after `after`, in order.
