@@ -86,8 +86,10 @@ class Stack:
             '[[client]]\nclient_id = "web"\npermissions = ["sessions", "introspect"]\nscopes = ["read"]\n'
             'audiences = ["https://api.example"]\nserves = ["https://api.example"]\n'
         )
+        config = self.place / "keyfob.toml"
+        config.write_text('[policy.default]\naccess_token_ttl = "1h"\n')  # longer than a run
         tell = "import json, os, sys; print(json.dumps(dict(os.environ)), flush=True); sys.stdin.read()"
-        command = [self.binary, "dev", "--clients", str(clients), "--", sys.executable, "-c", tell]
+        command = [self.binary, "dev", "--config", str(config), "--clients", str(clients), "--", sys.executable, "-c", tell]
         self.keyfob = self.start(command, cwd=self.place, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         environment = json.loads(self.keyfob.stdout.readline())
         self.environment = {name: value for name, value in environment.items() if name.startswith("KEYFOB_")}
