@@ -32,7 +32,7 @@ pub struct Introspect {
 }
 
 impl Introspect {
-    fn talks(questions: Vec<Vec<u8>>) -> Vec<Self> {
+    pub fn talks(questions: Vec<Vec<u8>>) -> Vec<Self> {
         let questions = Rc::new(questions);
         (0..CONNECTIONS).map(|next| Self { questions: questions.clone(), next, step: CONNECTIONS }).collect()
     }

@@ -20,6 +20,7 @@ mod history;
 mod introspection;
 mod machine;
 mod openings;
+mod peers;
 mod plot;
 mod redis;
 mod report;
@@ -116,7 +117,7 @@ fn main() -> ExitCode {
     if plan.has("start") {
         start::measure(&mut table);
     }
-    if ["introspection", "rotation", "openings", "backup"].iter().any(|part| plan.has(part)) {
+    if ["introspection", "rotation", "openings", "peers", "backup"].iter().any(|part| plan.has(part)) {
         let filled = store::Filled::make(plan.sessions);
         if plan.has("introspection") {
             introspection::measure(&filled, &mut table);
@@ -127,6 +128,9 @@ fn main() -> ExitCode {
         start::measure_again(&filled, &mut table);
         if plan.has("openings") {
             openings::measure(&filled, &mut table);
+        }
+        if plan.has("peers") {
+            peers::measure(&filled, &mut table);
         }
         if plan.has("backup") {
             backup::measure(&filled, &mut table);

@@ -22,7 +22,10 @@ const APPENDED: &str = "appendfsync always";
 
 /// Rotates one session's refresh token after another, each answer's token being the next of its session.
 pub struct Rotate {
+    path: String,
     authorization: String,
+    /// What the form has besides the token.
+    form: String,
     pub tokens: Vec<String>,
     at: usize,
 }
@@ -31,9 +34,8 @@ impl Rotate {
     /// The conversations of many connections, each with its part of the samples.
     pub fn talks(filled: &Filled) -> Vec<Self> {
         let talk = |samples: &[Tokens]| Self {
-            authorization: filled.authorization.clone(),
             tokens: samples.iter().map(|tokens| tokens.refresh.clone()).collect(),
-            at: 0,
+            ..Self::chain("/oauth2/token", &filled.authorization, "", "")
         };
         filled.samples.chunks(filled.samples.len().div_ceil(CONNECTIONS)).map(talk).collect()
     }
@@ -41,20 +43,22 @@ impl Rotate {
     /// As many, all with the first token of the first.
     fn at_floor(talks: &[Self]) -> Vec<Self> {
         let first = &talks[0];
-        let talk = |_| Self {
-            authorization: first.authorization.clone(),
-            tokens: first.tokens[..1].to_vec(),
-            at: 0,
-        };
+        let talk = |_| Self::chain(&first.path, &first.authorization, "", &first.tokens[0]);
         talks.iter().map(talk).collect()
+    }
+
+    /// One token after another of one session.
+    pub fn chain(path: &str, authorization: &str, form: &str, token: &str) -> Self {
+        let [path, authorization, form] = [path, authorization, form].map(str::to_owned);
+        Self { path, authorization, form, tokens: vec![token.to_owned()], at: 0 }
     }
 }
 
 impl Talk for Rotate {
     fn ask(&mut self, out: &mut Vec<u8>) {
         self.at = (self.at + 1) % self.tokens.len();
-        let body = format!("grant_type=refresh_token&refresh_token={}", self.tokens[self.at]);
-        out.extend_from_slice(&post("/oauth2/token", &self.authorization, &body));
+        let body = format!("grant_type=refresh_token{}&refresh_token={}", self.form, self.tokens[self.at]);
+        out.extend_from_slice(&post(&self.path, &self.authorization, &body));
     }
 
     fn answered(&mut self, input: &[u8]) -> Option<usize> {

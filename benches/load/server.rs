@@ -20,7 +20,9 @@ pub fn choose(binary: Option<PathBuf>) {
         assert!(build.status().expect("cargo runs").success(), "the binary does not build");
         Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release/keyfob")
     };
-    BINARY.set(binary.unwrap_or_else(built)).expect("it is chosen once");
+    // The server runs in another directory.
+    let absolute = |binary: PathBuf| binary.canonicalize().expect("there is such a binary");
+    BINARY.set(binary.map_or_else(built, absolute)).expect("it is chosen once");
 }
 
 /// The binary that is measured.

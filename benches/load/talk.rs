@@ -34,6 +34,12 @@ pub struct Run<T> {
 }
 
 impl<T> Run<T> {
+    /// The figures and the conversations, each alone.
+    pub fn without_talks(self) -> (Run<()>, Vec<T>) {
+        let Self { count, wall_s, cpu_s, latencies_us, talks } = self;
+        (Run { count, wall_s, cpu_s, latencies_us, talks: vec![] }, talks)
+    }
+
     pub fn per_second(&self) -> f64 {
         self.count as f64 / self.wall_s
     }
@@ -158,9 +164,11 @@ async fn wait(due: Instant) -> Instant {
 pub fn http(input: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     let head = input.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let name = b"content-length: ";
-    let at =
-        input[..head].windows(name.len()).position(|window| window == name).expect("answers have a length")
-            + name.len();
+    let at = input[..head]
+        .windows(name.len())
+        .position(|window| window.eq_ignore_ascii_case(name))
+        .expect("answers have a length")
+        + name.len();
     let digits = input[at..].iter().take_while(|byte| byte.is_ascii_digit());
     let length = digits.fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
     (input.len() >= head + length).then(|| (&input[9..12], &input[head..head + length], head + length))
@@ -173,9 +181,13 @@ pub fn post(path: &str, authorization: &str, body: &str) -> Vec<u8> {
 
 /// A request as it is sent.
 pub fn request(method: &str, path: &str, authorization: &str, kind: &str, body: &str) -> Vec<u8> {
+    let authorization = match authorization {
+        "" => String::new(),
+        credentials => format!("Authorization: {credentials}\r\n"),
+    };
     format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\nContent-Type: \
-         {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: {kind}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
