@@ -12,7 +12,7 @@ use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{RevokedToken, Session};
 use crate::domain::validity::Inactive;
 use crate::store::Store;
-use crate::token::opaque::{Opaque, OpaqueKind};
+use crate::token::opaque::OpaqueKind;
 
 /// A valid token, and the position in the event log at which it was valid.
 #[derive(Debug)]
@@ -105,9 +105,9 @@ impl<S: Store> Engine<S> {
             caller,
             validity: validity(&registry, client, self.clock.now().wall),
         };
-        if let Some(token) = Opaque::decode(token, &self.opaque) {
+        if let Some(token) = self.verifier.opaque(token, &self.opaque) {
             let session = self.read_session(token.link.session).await?;
-            let (link, hash) = (token.link, token.hash());
+            let (link, hash) = (token.link, token.hash);
             let active = |session: &Session| match token.kind {
                 OpaqueKind::Session => {
                     judgement(&session.client_id).session_token(session, link.generation, &hash)
@@ -123,7 +123,7 @@ impl<S: Store> Engine<S> {
             };
             return Ok((kind, session.as_deref().ok_or(Inactive::SessionUnknown).and_then(active)));
         }
-        let Some(token) = self.verifier.verify(token, &self.keyring.load()) else {
+        let Some(token) = self.verifier.access(token, &self.keyring.load()) else {
             return Ok((TokenKind::Unknown, Err(Inactive::Unknown)));
         };
         let (session, revoked) = match &token.issued_for {

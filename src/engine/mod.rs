@@ -21,7 +21,7 @@ use crate::store::{Figures, Lane, Registry, Store, StoreError};
 use crate::token::keyring::Keyring;
 use crate::token::keys::Keys;
 use crate::token::opaque::OpaqueKeys;
-use crate::token::verifier::AccessVerifier;
+use crate::token::verifier::TokenVerifier;
 
 mod activity;
 pub mod authenticate;
@@ -99,7 +99,7 @@ pub struct Engine<S> {
     keys: Keys,
     opaque: OpaqueKeys,
     keyring: ArcSwap<Keyring>,
-    verifier: AccessVerifier,
+    verifier: TokenVerifier,
     pub clock: Clock,
     throttle: Throttle,
     activity: Arc<UnwrittenUses>,
@@ -123,7 +123,7 @@ impl<S: Store> Engine<S> {
             opaque: OpaqueKeys::new(&keys),
             keys,
             keyring: ArcSwap::from_pointee(keyring),
-            verifier: AccessVerifier::default(),
+            verifier: TokenVerifier::new(clock.random()),
             activity: Arc::new(UnwrittenUses::new(clock.now().wall)),
             clock,
             stopping: watch::Sender::new(false),

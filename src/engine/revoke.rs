@@ -12,7 +12,7 @@ use crate::domain::refusal::Refused;
 use crate::domain::session::{Decision, RevokedToken, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
-use crate::token::opaque::{Link, Opaque, OpaqueKind};
+use crate::token::opaque::{Link, OpaqueKind};
 
 impl<S: Store> Engine<S> {
     /// Revokes a token of any kind. A genuine token of any generation revokes its family: a logout with an
@@ -22,7 +22,7 @@ impl<S: Store> Engine<S> {
     /// `InvalidGrant` for a token that the caller may not revoke.
     pub async fn revoke(&self, caller: &Caller, token: &str) -> Result<()> {
         let now = self.clock.now().wall;
-        if let Some(token) = Opaque::decode(token, &self.opaque) {
+        if let Some(token) = self.verifier.opaque(token, &self.opaque) {
             let Link { session, family, .. } = token.link;
             return match token.kind {
                 OpaqueKind::Refresh => {
@@ -44,7 +44,7 @@ impl<S: Store> Engine<S> {
                 }
             };
         }
-        match self.verifier.verify(token, &self.keyring.load()) {
+        match self.verifier.access(token, &self.keyring.load()) {
             Some(token) if token.is_unexpired(&self.rules.issuer, now) => {
                 self.revoke_access_token(caller, &token, now).await
             }

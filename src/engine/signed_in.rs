@@ -9,7 +9,8 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
-use crate::token::opaque::{Opaque, OpaqueKind};
+use crate::token::opaque::OpaqueKind;
+use crate::token::verifier::VerifiedOpaque;
 
 #[derive(Debug)]
 pub struct SignedIn {
@@ -72,8 +73,8 @@ impl<S: Store> Engine<S> {
 
     /// The subject of a valid session token, or of an access token with a session, for whatever audience.
     pub(super) async fn by_token(&self, token: &str, now: Timestamp) -> Result<Option<SignedIn>> {
-        match Opaque::decode(token, &self.opaque) {
-            Some(token) if token.kind == OpaqueKind::Session => self.by_session_token(&token, now).await,
+        match self.verifier.opaque(token, &self.opaque) {
+            Some(token) if token.kind == OpaqueKind::Session => self.by_session_token(token, now).await,
             Some(_) => Ok(None),
             None => self.by_access_token(token, now).await,
         }
@@ -85,7 +86,7 @@ impl<S: Store> Engine<S> {
         found.session.touch(now);
     }
 
-    async fn by_session_token(&self, token: &Opaque, now: Timestamp) -> Result<Option<SignedIn>> {
+    async fn by_session_token(&self, token: VerifiedOpaque, now: Timestamp) -> Result<Option<SignedIn>> {
         let registry = self.store.registry();
         let Some((session, written)) = self.read_session_and_written_use(token.link.session).await? else {
             return Ok(None);
@@ -93,7 +94,7 @@ impl<S: Store> Engine<S> {
         let valid = validity(&registry, &session.client_id, now).session_token(
             &session,
             token.link.generation,
-            &token.hash(),
+            &token.hash,
         );
         let (client_id, scope) = (session.client_id.clone(), session.scope.clone());
         let authentication = session.authentication.clone();
@@ -108,7 +109,7 @@ impl<S: Store> Engine<S> {
     }
 
     async fn by_access_token(&self, token: &str, now: Timestamp) -> Result<Option<SignedIn>> {
-        let Some(token) = self.verifier.verify(token, &self.keyring.load()) else { return Ok(None) };
+        let Some(token) = self.verifier.access(token, &self.keyring.load()) else { return Ok(None) };
         let IssuedFor::Session { id, family, authentication, .. } = &token.issued_for else {
             return Ok(None);
         };
@@ -144,11 +145,12 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// A store that cannot write.
     pub async fn log_out(&self, token: &str) -> Result<bool> {
-        let genuine = Opaque::decode(token, &self.opaque).filter(|token| token.kind == OpaqueKind::Session);
+        let genuine =
+            self.verifier.opaque(token, &self.opaque).filter(|token| token.kind == OpaqueKind::Session);
         let Some(token) = genuine else { return Ok(false) };
         let now = self.clock.now().wall;
         let ended = self.update_session(token.link.session, Lane::Revocation, move |session, cuts| {
-            session.log_out(token.link.generation, &token.hash(), now, cuts)
+            session.log_out(token.link.generation, &token.hash, now, cuts)
         });
         Ok(ended.await?.unwrap_or(false))
     }

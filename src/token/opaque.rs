@@ -86,6 +86,11 @@ pub struct Opaque {
 }
 
 impl Opaque {
+    /// Whether a text has the length and the prefix of a token.
+    pub fn has_form(text: &str) -> bool {
+        text.len() == OPAQUE_TEXT_BYTES && OpaqueKind::ALL.iter().any(|kind| text.starts_with(kind.as_str()))
+    }
+
     /// Decodes a token and checks its MAC; `None` if anything is wrong. Allocates nothing.
     pub fn decode(text: &str, keys: &OpaqueKeys) -> Option<Self> {
         let (kind, bytes) = take_apart(text)?;
