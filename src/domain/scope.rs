@@ -93,6 +93,12 @@ impl FromStr for ScopeSet {
     }
 }
 
+impl From<ScopeSet> for String {
+    fn from(scope: ScopeSet) -> Self {
+        scope.0.into()
+    }
+}
+
 impl fmt::Display for ScopeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -12,7 +12,7 @@ use crate::domain::id::ClientId;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::RevokedToken;
 use crate::store::Store;
-use crate::token::client_secret::hash_client_secret;
+use crate::token::client_secret::PresentedSecret;
 
 /// The credentials of a request (RFC 6749 §2.3.1).
 #[derive(Clone, Copy)]
@@ -24,7 +24,7 @@ pub enum PresentedCredentials<'a> {
     /// A client's identifier and secret.
     Secret {
         id: &'a str,
-        secret: &'a str,
+        secret: PresentedSecret,
     },
     /// A client's identifier alone.
     Name(&'a str),
@@ -119,11 +119,16 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Unknown clients, wrong secrets and disabled clients get the same answer; the secret is hashed for each
-    /// of them (INT-32).
-    fn by_secret(&self, id: &str, secret: &str, source: Source) -> std::result::Result<Arc<Client>, Refused> {
-        let (hash, now) = (hash_client_secret(secret), self.clock.now().wall);
-        self.checked(id, source, |client| client.check_secret(hash.as_ref(), now))
+    /// Unknown clients, wrong secrets and disabled clients get the same answer; the secret was hashed for
+    /// each of them (INT-32).
+    fn by_secret(
+        &self,
+        id: &str,
+        secret: PresentedSecret,
+        source: Source,
+    ) -> std::result::Result<Arc<Client>, Refused> {
+        let now = self.clock.now().wall;
+        self.checked(id, source, |client| client.check_secret(secret.0.as_ref(), now))
     }
 
     fn checked(
@@ -164,7 +169,7 @@ impl<S: Store> Engine<S> {
             Refusal::InvalidToken
                 .because("the bearer token is invalid, or is not a client's own token (client_credentials)")
         };
-        let token = self.verifier.verify(text, &self.keyring.load()).ok_or_else(refused)?;
+        let token = self.verifier.access(text, &self.keyring.load()).ok_or_else(refused)?;
         if !matches!(token.issued_for, IssuedFor::Client { .. }) || *token.audience != *self.rules.issuer {
             return Err(refused().into());
         }

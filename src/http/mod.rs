@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use poem::http::Method;
 use poem_openapi::OpenApiService;
 
 use crate::domain::client::Permission;
@@ -16,6 +17,7 @@ use crate::store::Store;
 
 pub mod access;
 pub(crate) mod api;
+pub(crate) mod direct;
 pub(crate) mod document;
 pub(crate) mod fallback;
 pub(crate) mod metrics;
@@ -134,10 +136,12 @@ pub fn wire<S: Store>(
     let service = OpenApiService::new(api(), "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = document::Document::new(&service, &engine.rules.issuer, &cookie.name);
     let ids = request::request_id::RequestIds::new(u32::from_le_bytes(engine.clock.random()));
-    let routes = routes::Routes::of(api(), |method, path| {
+    let mut routes = routes::Routes::of(api(), |method, path| {
         let route = ROUTES.iter().find(|route| (route.0, route.1) == (method.as_str(), path));
         route.expect("a test compares the endpoints with the list").2
     });
+    routes.call_directly("/oauth2/introspect", &Method::POST, api::introspect::IntrospectApi(engine.clone()));
+    routes.call_directly("/oauth2/token", &Method::POST, api::token::TokenApi(engine.clone()));
     let mut wire = wire::Service::new(routes, document, origins.clone(), limits);
     wire.request_ids = ids;
     wire.head_check = Some(head_check(engine.clone()));

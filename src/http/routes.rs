@@ -1,6 +1,6 @@
 //! Looks up the routes of `http/mod.rs`: method and path give the endpoint, the query rules and the counters.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use poem::endpoint::BoxEndpoint;
@@ -9,6 +9,7 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Request};
 use poem_openapi::OpenApi;
 
 use crate::http::access::Access;
+use crate::http::direct::Direct;
 use crate::http::metrics::requests::{OTHER, RequestCounters};
 use crate::http::request::parameters::PathParameters;
 use crate::http::request::query::QueryRules;
@@ -18,7 +19,7 @@ type Endpoints = HashMap<String, HashMap<Method, BoxEndpoint<'static>>>;
 /// Every route of the server.
 pub struct Routes {
     /// The paths without parameters.
-    exact: HashMap<Box<str>, Route>,
+    exact: BTreeMap<Box<str>, Route>,
     /// The paths with parameters, if no exact path matches: `/v1/keys/rotate` is not a `{kid}`.
     templates: Vec<Route>,
     /// Counts the requests whose path is not a route.
@@ -40,8 +41,16 @@ pub struct Operation {
     pub access: Access,
     /// What the query may contain.
     pub query: QueryRules,
-    pub endpoint: BoxEndpoint<'static>,
+    pub endpoint: Handler,
     counters: Arc<RequestCounters>,
+}
+
+/// What answers the requests to an operation.
+pub enum Handler {
+    /// An endpoint as poem-openapi makes it.
+    Described(BoxEndpoint<'static>),
+    /// The same endpoint, called without poem.
+    Direct(Box<dyn Direct>),
 }
 
 /// The route of one request.
@@ -63,7 +72,7 @@ impl Routes {
         let mut endpoints = Endpoints::new();
         api.add_routes(&mut endpoints);
         let unknown = Arc::new(RequestCounters::new(OTHER, OTHER));
-        let mut routes = Self { exact: HashMap::new(), templates: vec![], unknown };
+        let mut routes = Self { exact: BTreeMap::new(), templates: vec![], unknown };
         for path in T::meta().into_iter().flat_map(|api| api.paths) {
             let pattern = pattern(&path.path);
             for operation in path.operations {
@@ -107,7 +116,15 @@ impl Routes {
             self.templates.last_mut().expect("it was just added")
         };
         let counters = Arc::new(RequestCounters::new(template, method.as_str()));
+        let endpoint = Handler::Described(endpoint);
         route.operations.push(Operation { method, access, query, endpoint, counters });
+    }
+
+    /// Calls the endpoint of a route, which is described already, without poem.
+    pub fn call_directly(&mut self, path: &str, method: &Method, endpoint: impl Direct) {
+        let operations = self.exact.get_mut(path).into_iter().flat_map(|route| &mut route.operations);
+        let operation = operations.into_iter().find(|operation| operation.method == *method);
+        operation.expect("the route is described").endpoint = Handler::Direct(Box::new(endpoint));
     }
 
     /// The route of a request.
@@ -311,7 +328,8 @@ mod tests {
             let uri: poem::http::Uri = path.parse().unwrap();
             let target = routes.find(&method, uri.path());
             let request = poem::Request::builder().method(method).uri(uri.clone()).finish();
-            let response = target.operation.unwrap().endpoint.call(request).await.unwrap();
+            let Handler::Described(endpoint) = &target.operation.unwrap().endpoint else { unreachable!() };
+            let response = endpoint.call(request).await.unwrap();
             assert_eq!(response.into_body().into_string().await.unwrap(), answer, "{path}");
         }
     }

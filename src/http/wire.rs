@@ -19,7 +19,9 @@ use crate::engine::clock::Clock;
 use crate::http::document::Document;
 use crate::http::fallback;
 use crate::http::net::at_once;
+use crate::http::net::connection::Answers;
 use crate::http::net::peer::TrustedProxies;
+use crate::http::request::LastCredentials;
 use crate::http::request::admission::AdmissionRequest;
 use crate::http::request::head_check::HeadCheck;
 use crate::http::request::json::is_json;
@@ -28,7 +30,7 @@ use crate::http::request::origin::{self, Origins};
 use crate::http::request::request_id::{RequestIds, X_REQUEST_ID};
 use crate::http::response::error::Problem;
 use crate::http::response::headers;
-use crate::http::routes::{Operation, RouteMatch, Routes};
+use crate::http::routes::{Handler, Operation, RouteMatch, Routes};
 use crate::http::surface::Surface;
 
 /// How long the rest of the body of a rejected request is read and dropped: a connection that is closed with
@@ -98,7 +100,12 @@ impl Service {
         &self.document.value
     }
 
-    pub async fn respond(&self, mut request: Request) -> Response {
+    /// Answers a request on a connection of its own.
+    pub async fn respond(&self, request: Request) -> Response {
+        self.respond_on(&LastCredentials::default(), request).await
+    }
+
+    async fn respond_on(&self, last: &LastCredentials, mut request: Request) -> Response {
         let surface = Surface::of(request.uri().path());
         let sender = self.proxies.sender_of(&request);
         let id = self.request_ids.of(request.headers(), sender.is_trusted);
@@ -115,7 +122,7 @@ impl Service {
             headers::preflight(request.headers())
         } else {
             // Boxed, so that a connection without a request does not reserve memory for it.
-            id.clone().during(Box::pin(self.answer(surface, request, target))).await
+            id.clone().during(Box::pin(self.answer(surface, &mut request, target, last))).await
         };
         pending.answered(response.status());
         headers::put(surface, strict, &mut response);
@@ -137,7 +144,13 @@ impl Service {
         response
     }
 
-    async fn answer(&self, surface: Surface, mut request: Request, target: RouteMatch<'_>) -> Response {
+    async fn answer(
+        &self,
+        surface: Surface,
+        request: &mut Request,
+        target: RouteMatch<'_>,
+        last: &LastCredentials,
+    ) -> Response {
         if surface == Surface::V1
             && !request.method().is_safe()
             && self.origins.are_crossed_by(request.uri().path(), request.headers())
@@ -161,17 +174,19 @@ impl Service {
         if is_post && !is_json_or_nothing(request.headers(), body.is_empty()) {
             return fallback::shaped(surface, StatusCode::UNSUPPORTED_MEDIA_TYPE, NOT_JSON);
         }
+        let mut bytes = Bytes::new();
         if !body.is_empty() {
-            match self.read(surface, &request, target.operation, body.into()).await {
-                Ok(body) if surface == Surface::OAuth && self.limits.too_many_parameters(&body) => {
+            // Boxed, so that the future of an answer stays below the size from which allocations are slow.
+            bytes = match Box::pin(self.read(surface, request, target.operation, body.into())).await {
+                Ok(bytes) if surface == Surface::OAuth && self.limits.too_many_parameters(&bytes) => {
                     return too_many("parameters");
                 }
-                Ok(body) => request.set_body(Body::from_bytes(body)),
+                Ok(bytes) => bytes,
                 Err(response) => return response,
-            }
+            };
         }
         match target.operation {
-            Some(operation) => self.call(surface, operation, request).await,
+            Some(operation) => self.call(surface, operation, request, bytes, last).await,
             None => fallback::no_operation(target.route, surface, request.method()),
         }
     }
@@ -211,11 +226,27 @@ impl Service {
         Err(fallback::closing(rejection))
     }
 
-    async fn call(&self, surface: Surface, operation: &Operation, request: Request) -> Response {
+    async fn call(
+        &self,
+        surface: Surface,
+        operation: &Operation,
+        request: &mut Request,
+        body: Bytes,
+        last: &LastCredentials,
+    ) -> Response {
+        let answered = match &operation.endpoint {
+            Handler::Direct(endpoint) => {
+                self.bounded(endpoint.answer(request, &body, last)).await.map(|answer| answer.map(Ok))
+            }
+            Handler::Described(endpoint) => {
+                if !body.is_empty() {
+                    request.set_body(Body::from_bytes(body));
+                }
+                self.bounded(Box::pin(endpoint.call(std::mem::take(request)))).await
+            }
+        };
         let (route, method) = (operation.route(), &operation.method);
-        let answering = pin!(operation.endpoint.call(request));
-        let answering = pin!(catch_panic(answering));
-        match within(self.limits.request_timeout, answering).await {
+        match answered {
             Some(Some(Ok(response))) => response,
             Some(Some(Err(error))) => fallback::failed(error, route, surface, method),
             Some(None) => {
@@ -228,13 +259,17 @@ impl Service {
             }
         }
     }
+
+    /// The answer of an endpoint, unless it takes too long (`None`) or panics (`Some(None)`).
+    async fn bounded<F: Future + Unpin>(&self, mut answering: F) -> Option<Option<F::Output>> {
+        let answering = pin!(catch_panic(Pin::new(&mut answering)));
+        within(self.limits.request_timeout, answering).await
+    }
 }
 
-impl Endpoint for Service {
-    type Output = Response;
-
-    async fn call(&self, request: Request) -> poem::Result<Response> {
-        Ok(self.respond(request).await)
+impl Answers for Service {
+    async fn answer(&self, request: Request, last: &LastCredentials) -> Response {
+        self.respond_on(last, request).await
     }
 }
 

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::opaque::SecretText;
+use crate::domain::hidden::hidden;
 use crate::domain::id::Hash;
 
 const PREFIX: &str = "kfc_";
@@ -16,6 +17,20 @@ pub fn client_secret(random: &[u8; 32]) -> SecretText {
     text.push_str(PREFIX);
     text.push_str(&encoded);
     SecretText::new(text)
+}
+
+/// A client secret that was presented, of which only the hash is kept; `None` if it does not have the form of
+/// one.
+#[derive(Clone, Copy)]
+#[cfg_attr(test, derive(PartialEq, Eq))]
+pub struct PresentedSecret(pub Option<Hash>);
+hidden!(PresentedSecret);
+
+impl PresentedSecret {
+    /// Hashes the text of a secret.
+    pub fn new(text: &str) -> Self {
+        Self(hash_client_secret(text))
+    }
 }
 
 /// The hash that is stored and compared: SHA-256 of the text, which is enough for 256 random bits. `None`

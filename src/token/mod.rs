@@ -2,7 +2,7 @@
 //! none of its decisions.
 
 pub mod access;
-pub(crate) mod client_secret;
+pub mod client_secret;
 pub mod cursor;
 pub(crate) mod es256;
 pub mod form;

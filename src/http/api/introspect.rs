@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use poem::Request;
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
@@ -11,8 +12,11 @@ use crate::domain::caller::Caller;
 use crate::domain::refusal::Refused;
 use crate::engine::Engine;
 use crate::engine::introspect::ActiveAt;
+use crate::http::direct::{self, Answering, Direct};
 use crate::http::document::Tag;
-use crate::http::request::{Authorization, BasicFormOrBearer, Form, FromForm, OAuthForm, RawObject, merge};
+use crate::http::request::{
+    Authorization, BasicFormOrBearer, Form, FromForm, LastCredentials, OAuthForm, RawObject, merge,
+};
 use crate::http::response::{Json, OAuthError};
 use crate::store::{Store, StoreError};
 
@@ -93,6 +97,22 @@ pub struct Introspection {
     pub feed_seq: Option<String>,
 }
 
+impl<S: Store> Direct for IntrospectApi<S> {
+    fn answer<'r>(
+        &'r self,
+        request: &'r Request,
+        body: &'r [u8],
+        last: &'r LastCredentials,
+    ) -> Answering<'r> {
+        Box::pin(async move {
+            direct::response(match direct::read(request, body, last) {
+                Ok((authorization, form)) => self.introspect(authorization, form).await,
+                Err(error) => Err(error),
+            })
+        })
+    }
+}
+
 #[OpenApi]
 impl<S: Store> IntrospectApi<S> {
     /// Introspect a token.
@@ -143,7 +163,7 @@ impl Introspection {
         let claims = claims
             .map(|(claims, session)| RawObject::stored(Some(&claims.0), session, "its claims are not JSON"));
         let sid = active.session.map(|id| id.to_string());
-        let sub = String::from(active.subject.as_str());
+        let sub = String::from(active.subject);
         Ok(Self {
             active: true,
             reason: None,
@@ -151,10 +171,10 @@ impl Introspection {
             iss: Some(issuer.into()),
             username: sid.is_some().then(|| sub.clone()),
             sub: Some(sub),
-            client_id: Some(active.client_id.as_str().into()),
+            client_id: Some(active.client_id.into()),
             token_type: active.audience.is_some().then(|| "Bearer".into()),
             aud: active.audience.map(String::from),
-            scope: (!active.scope.is_empty()).then(|| active.scope.as_str().into()),
+            scope: (!active.scope.is_empty()).then(|| active.scope.into()),
             exp: Some(active.expires_at),
             iat: active.issued_at,
             nbf: active.not_before,

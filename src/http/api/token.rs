@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use poem::Request;
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
@@ -12,8 +13,11 @@ use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::issue::Issued;
+use crate::http::direct::{self, Answering, Direct};
 use crate::http::document::Tag;
-use crate::http::request::{Authorization, BasicOrForm, Form, FromForm, OAuthForm, Text, merge};
+use crate::http::request::{
+    Authorization, BasicOrForm, Form, FromForm, LastCredentials, OAuthForm, Text, merge,
+};
 use crate::http::response::{Json, OAuthError};
 use crate::store::Store;
 
@@ -84,6 +88,22 @@ impl Tokens {
             refresh_token,
             scope,
         }
+    }
+}
+
+impl<S: Store> Direct for TokenApi<S> {
+    fn answer<'r>(
+        &'r self,
+        request: &'r Request,
+        body: &'r [u8],
+        last: &'r LastCredentials,
+    ) -> Answering<'r> {
+        Box::pin(async move {
+            direct::response(match direct::read(request, body, last) {
+                Ok((authorization, form)) => self.token(authorization, form).await,
+                Err(error) => Err(error),
+            })
+        })
     }
 }
 

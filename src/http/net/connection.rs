@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use poem::http::uri::Scheme;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
-use poem::{Endpoint, Request, Response};
+use poem::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
@@ -29,6 +29,7 @@ use crate::http::net::channel::Channel;
 use crate::http::net::listener::Listener;
 use crate::http::net::open_connections::{Connections, Open};
 use crate::http::net::{at_once, host};
+use crate::http::request::LastCredentials;
 
 mod activity;
 mod received_body;
@@ -40,6 +41,12 @@ const BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// How long accepting pauses after a failure; doubled at each further one.
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// What answers the requests of connections.
+pub trait Answers: Send + Sync + 'static {
+    /// The answer to a request; `last` are the credentials of the request before on the same connection.
+    fn answer(&self, request: Request, last: &LastCredentials) -> impl Future<Output = Response> + Send;
+}
 
 /// How far the stop of the server has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +90,7 @@ pub async fn serve<L, E>(
     stage: watch::Receiver<Stage>,
 ) where
     L: Listener,
-    E: Endpoint<Output = Response> + 'static,
+    E: Answers,
 {
     let connections_max =
         u32::try_from(limits.connections_max).unwrap_or(u32::MAX >> 4).clamp(1, u32::MAX >> 4);
@@ -158,7 +165,7 @@ fn ends_with_its_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
+async fn connection<L: Listener, E: Answers>(
     raw: L::Raw,
     (local, peer, scheme): (LocalAddr, RemoteAddr, Scheme),
     endpoint: Arc<E>,
@@ -172,7 +179,7 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
         () = async { stopped(stage.clone()).await; sleep(limits.close_delay).await } => return,
     };
     let Ok(Ok(io)) = prepared else { return };
-    let activity = Arc::new(Activity::new(member));
+    let (activity, last) = (Arc::new(Activity::new(member)), LastCredentials::default());
     let service = service_fn(|request: hyper::Request<Incoming>| {
         activity.enter(Phase::Request);
         let is_acceptable = host::is_acceptable(request.version(), request.headers());
@@ -183,11 +190,11 @@ async fn connection<L: Listener, E: Endpoint<Output = Response> + 'static>(
         if channel != Channel::Public {
             request.extensions_mut().insert(channel);
         }
-        let (endpoint, activity, stage) = (&endpoint, &activity, &stage);
+        let (endpoint, activity, stage, last) = (&endpoint, &activity, &stage, &last);
         async move {
             // What cannot be read as a request is answered like this by hyper, too.
             let response: Response = if is_acceptable {
-                endpoint.get_response(request).await
+                endpoint.answer(request, last).await
             } else {
                 StatusCode::BAD_REQUEST.into()
             };

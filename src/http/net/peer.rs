@@ -5,12 +5,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use poem::http::HeaderMap;
+use poem::http::{HeaderMap, HeaderName};
 use poem::{Addr, Request};
 
 use crate::domain::network::Network;
 use crate::http::net::channel::Channel;
 use crate::http::net::listener::UNIX;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The networks of the trusted proxies.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +68,7 @@ impl TrustedProxies {
     /// The client behind trusted proxies. Each proxy appends the address that it was asked from, so the list
     /// is read from its end, as long as the addresses are trusted.
     fn behind(&self, mut sender: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let lists = headers.get_all("x-forwarded-for").into_iter().rev();
+        let lists = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
         for entry in lists.flat_map(|list| list.to_str().unwrap_or_default().rsplit(',')) {
             let Some(address) = address(entry.trim()) else { break };
             sender = address;

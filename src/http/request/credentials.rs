@@ -2,15 +2,17 @@
 //! by the engine.
 
 use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64ct::{Base64, Encoding};
-use poem::http::{HeaderMap, header};
+use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use zeroize::Zeroizing;
 
 use crate::domain::caller::{Granted, Needs};
+use crate::domain::id::is_same;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine::Engine;
 use crate::engine::authenticate::{Authenticated, PresentedCredentials, Source};
@@ -19,19 +21,20 @@ use crate::http::net::peer::Peer;
 use crate::http::request::urlencoded::decode;
 use crate::http::response::error::Problem;
 use crate::store::Store;
+use crate::token::client_secret::PresentedSecret;
 use crate::token::opaque::SecretText;
 
 /// The `Authorization` header of a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub enum AuthorizationHeader {
     Absent,
     /// HTTP Basic, both parts form-decoded (RFC 6749 §2.3.1).
     Basic {
         /// The client identifier, not checked.
-        id: String,
-        /// The client secret, not checked.
-        secret: SecretText,
+        id: Arc<str>,
+        /// The client secret, not checked; `None` if it is empty.
+        secret: Option<PresentedSecret>,
     },
     /// HTTP Basic that cannot be decoded.
     MalformedBasic,
@@ -45,15 +48,19 @@ pub enum AuthorizationHeader {
 impl AuthorizationHeader {
     /// Reads the headers of a request.
     pub fn read(headers: &HeaderMap) -> Self {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let Some(value) = values.next() else { return Self::Absent };
-        if values.next().is_some() {
-            return Self::Repeated;
+        match only(headers) {
+            Ok(value) => Self::parse(value),
+            Err(without) => without,
         }
+    }
+
+    fn parse(value: &HeaderValue) -> Self {
         let Ok(value) = value.to_str() else { return Self::OtherScheme };
         let (scheme, rest) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
         if scheme.eq_ignore_ascii_case("basic") {
-            basic(rest.trim_start()).unwrap_or(Self::MalformedBasic)
+            let Some((id, secret)) = basic(rest.trim_start()) else { return Self::MalformedBasic };
+            let secret = secret.expose();
+            Self::Basic { id, secret: (!secret.is_empty()).then(|| PresentedSecret::new(secret)) }
         } else if scheme.eq_ignore_ascii_case("bearer") {
             Self::Bearer(SecretText::new(rest.trim_start().to_owned()))
         } else {
@@ -62,14 +69,62 @@ impl AuthorizationHeader {
     }
 }
 
+/// The value of the one `Authorization` header.
+fn only(headers: &HeaderMap) -> Result<&HeaderValue, AuthorizationHeader> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Err(AuthorizationHeader::Absent),
+        (Some(value), None) => Ok(value),
+        (Some(_), Some(_)) => Err(AuthorizationHeader::Repeated),
+    }
+}
+
+/// The last Basic credentials of a connection. Most clients send the same ones with every request, and
+/// decoding and hashing them costs a seventh of an introspection. Only that is saved: they are checked each
+/// time.
+#[derive(Default)]
+pub struct LastCredentials(Mutex<Option<Read>>);
+
+/// A header that was read.
+struct Read {
+    text: Zeroizing<Box<[u8]>>,
+    header: AuthorizationHeader,
+}
+
+impl LastCredentials {
+    /// The longest header that is kept, in bytes.
+    const BYTES_MAX: usize = 256;
+
+    /// As [`AuthorizationHeader::read`].
+    pub fn read(&self, headers: &HeaderMap) -> AuthorizationHeader {
+        let value = match only(headers) {
+            Ok(value) => value,
+            Err(without) => return without,
+        };
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A proxy sends the requests of several clients over one connection, so the time must not depend on
+        // how much is equal.
+        if let Some(read) = &*last
+            && is_same(&read.text, value.as_bytes())
+        {
+            return read.header.clone();
+        }
+        let header = AuthorizationHeader::parse(value);
+        if matches!(header, AuthorizationHeader::Basic { .. }) && value.len() <= Self::BYTES_MAX {
+            let text = Zeroizing::new(value.as_bytes().into());
+            *last = Some(Read { text, header: header.clone() });
+        }
+        header
+    }
+}
+
 /// Splits at the first colon, then form-decodes both parts, so that both may contain a colon (CLI-01 to
 /// CLI-04).
-fn basic(encoded: &str) -> Option<AuthorizationHeader> {
+fn basic(encoded: &str) -> Option<(Arc<str>, SecretText)> {
     let joined = Zeroizing::new(Base64::decode_vec(encoded).ok()?);
     let colon = joined.iter().position(|b| *b == b':')?;
-    let id = decode(&joined[..colon])?.into_owned();
-    let secret = SecretText::new(decode(&joined[colon + 1..])?.into_owned());
-    Some(AuthorizationHeader::Basic { id, secret })
+    let id = decode(&joined[..colon])?.into();
+    Some((id, SecretText::new(decode(&joined[colon + 1..])?.into_owned())))
 }
 
 /// The fields of a form that identify the client.
@@ -78,7 +133,7 @@ pub struct ClientFormFields {
     /// `client_id`.
     pub id: Option<String>,
     /// `client_secret`.
-    pub secret: Option<SecretText>,
+    pub secret: Option<PresentedSecret>,
     /// Whether there is a `client_assertion` (RFC 7523), which is not supported.
     pub assertion: bool,
 }
@@ -102,23 +157,21 @@ pub fn merge<'c>(
     if form.assertion {
         return invalid_client("client_assertion is not supported");
     }
-    match (header, form.id.as_deref(), &form.secret) {
-        (Header::Basic { id, .. }, Some(other), _) if id != other => {
+    match (header, form.id.as_deref(), form.secret) {
+        (Header::Basic { id, .. }, Some(other), _) if **id != *other => {
             invalid("client_id differs from the client of the Authorization header")
         }
         // The secret of a public client is empty or absent (RFC 6749 §2.3.1).
-        (Header::Basic { id, secret }, ..) if secret.expose().is_empty() => {
-            Ok(PresentedCredentials::Name(id))
-        }
-        (Header::Basic { id, secret }, ..) => {
-            Ok(PresentedCredentials::Secret { id, secret: secret.expose() })
+        (Header::Basic { id, secret: None }, ..) => Ok(PresentedCredentials::Name(id)),
+        (Header::Basic { id, secret: Some(secret) }, ..) => {
+            Ok(PresentedCredentials::Secret { id, secret: *secret })
         }
         (Header::MalformedBasic, ..) => invalid_client("the Basic credentials cannot be decoded"),
         (Header::OtherScheme, ..) => invalid_client("the Authorization scheme must be Basic or Bearer"),
         (Header::Bearer(_), Some(_), _) => invalid("a bearer token identifies the client: omit client_id"),
         (Header::Bearer(token), None, _) => Ok(PresentedCredentials::Bearer(token.expose())),
         (Header::Absent | Header::Repeated, Some(id), Some(secret)) => {
-            Ok(PresentedCredentials::Secret { id, secret: secret.expose() })
+            Ok(PresentedCredentials::Secret { id, secret })
         }
         (Header::Absent | Header::Repeated, Some(id), None) => Ok(PresentedCredentials::Name(id)),
         (Header::Absent | Header::Repeated, None, Some(_)) => invalid("client_secret without client_id"),
@@ -169,6 +222,14 @@ pub struct Authorization<S> {
     /// Where the request came from.
     pub source: Source,
     schemes: PhantomData<S>,
+}
+
+impl<S> Authorization<S> {
+    /// As the extractor reads it, with the `last` credentials of the connection.
+    pub fn of(request: &Request, last: &LastCredentials) -> Self {
+        let header = last.read(request.headers());
+        Self { header, source: source_of(request), schemes: PhantomData }
+    }
 }
 
 impl Authorization<BasicOrBearer> {
@@ -259,17 +320,27 @@ mod tests {
         presented(&[&format!("Basic {}", Base64::encode_string(joined))])
     }
 
-    fn basic(id: &str, secret: &str) -> AuthorizationHeader {
-        AuthorizationHeader::Basic { id: id.to_owned(), secret: SecretText::new(secret.to_owned()) }
+    fn decoded(joined: &[u8]) -> Option<(String, String)> {
+        let (id, secret) = super::basic(&Base64::encode_string(joined))?;
+        Some((id.to_string(), secret.expose().to_owned()))
     }
 
-    const SECRET: PresentedCredentials = PresentedCredentials::Secret { id: "a", secret: "s" };
+    fn basic(id: &str, secret: &str) -> AuthorizationHeader {
+        basic_of(format!("{id}:{secret}").as_bytes())
+    }
+
+    const VALID: &str = "kfc_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn secret() -> PresentedCredentials<'static> {
+        PresentedCredentials::Secret { id: "a", secret: PresentedSecret::new(VALID) }
+    }
+
     const NAME: PresentedCredentials = PresentedCredentials::Name("a");
 
     fn fields(id: Option<&str>, secret: Option<&str>) -> ClientFormFields {
         ClientFormFields {
             id: id.map(str::to_owned),
-            secret: secret.map(|s| SecretText::new(s.to_owned())),
+            secret: secret.map(PresentedSecret::new),
             assertion: false,
         }
     }
@@ -281,11 +352,13 @@ mod tests {
     /// CLI-01, CLI-02, CLI-03, CLI-04.
     #[test]
     fn basic_is_split_at_the_first_colon_and_then_form_decoded() {
-        assert_eq!(basic_of(b"app:secret"), basic("app", "secret"));
-        assert_eq!(basic_of(b"a%3Ab:p%2Bq%25r"), basic("a:b", "p+q%r"));
-        assert_eq!(basic_of(b"app:a+b%20c:d"), basic("app", "a b c:d"));
-        assert_eq!(basic_of(b"a%5Fb:kfc%5Fx"), basic("a_b", "kfc_x"));
-        assert_eq!(basic_of(b"app:"), basic("app", ""));
+        let is = |id: &str, secret: &str| Some((id.to_owned(), secret.to_owned()));
+        assert_eq!(decoded(b"app:secret"), is("app", "secret"));
+        assert_eq!(decoded(b"a%3Ab:p%2Bq%25r"), is("a:b", "p+q%r"));
+        assert_eq!(decoded(b"app:a+b%20c:d"), is("app", "a b c:d"));
+        assert_eq!(decoded(b"a%5Fb:kfc%5Fx"), is("a_b", "kfc_x"));
+        assert_eq!(decoded(b"app:"), is("app", ""));
+        assert_eq!(basic("app", ""), AuthorizationHeader::Basic { id: "app".into(), secret: None });
     }
 
     #[test]
@@ -345,15 +418,15 @@ mod tests {
     #[test]
     fn a_client_id_beside_basic_must_be_the_same_cli_11() {
         assert_eq!(refusal(basic("a", "s"), fields(Some("b"), None)), Some(Refusal::InvalidRequest));
-        let same = merge(&basic("a", "s"), &fields(Some("a"), None)) == Ok(SECRET);
+        let same = merge(&basic("a", VALID), &fields(Some("a"), None)) == Ok(secret());
         assert!(same);
     }
 
     #[test]
     fn one_way_is_what_it_is_cli_08_cli_12() {
         let is = |presented, form, credentials| merge(&presented, &form) == Ok(credentials);
-        assert!(is(basic("a", "s"), fields(None, None), SECRET));
-        assert!(is(AuthorizationHeader::Absent, fields(Some("a"), Some("s")), SECRET));
+        assert!(is(basic("a", VALID), fields(None, None), secret()));
+        assert!(is(AuthorizationHeader::Absent, fields(Some("a"), Some(VALID)), secret()));
         assert!(is(AuthorizationHeader::Absent, fields(Some("a"), None), NAME));
         assert!(is(AuthorizationHeader::Absent, fields(None, None), PresentedCredentials::None));
         let bearer = AuthorizationHeader::Bearer(SecretText::new("t".into()));
@@ -382,5 +455,36 @@ mod tests {
     fn no_secret_is_ever_shown() {
         let shown = format!("{:?} {:?}", basic_of(b"app:hunter2"), presented(&["Bearer hunter2"]));
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn the_last_credentials_are_only_those_of_the_same_header() {
+        let last = LastCredentials::default();
+        let read = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, value.parse().unwrap());
+            }
+            assert!(last.read(&headers) == AuthorizationHeader::read(&headers), "{values:?}");
+        };
+        let encoded = |joined: &str| format!("Basic {}", Base64::encode_string(joined.as_bytes()));
+        let (ours, other) = (encoded(&format!("a:{VALID}")), encoded("b:kfc_x"));
+        let long = encoded(&format!("{}:{VALID}", "a".repeat(LastCredentials::BYTES_MAX)));
+        for values in [
+            &[&*ours][..],
+            &[&*ours],
+            &[&*other],
+            &[&*ours],
+            &[],
+            &[&*ours, &*ours],
+            &["Bearer x"],
+            &[&*long],
+        ] {
+            read(values);
+        }
+        assert!(
+            last.0.lock().unwrap().as_ref().unwrap().text.len() == ours.len(),
+            "it keeps the last Basic one"
+        );
     }
 }

@@ -10,6 +10,7 @@ use crate::http::request::credentials::ClientFormFields;
 use crate::http::request::json::is_media_type;
 use crate::http::request::urlencoded::decode;
 use crate::http::response::error::OAuthError;
+use crate::token::client_secret::PresentedSecret;
 use crate::token::opaque::SecretText;
 
 /// The media type of the forms.
@@ -111,7 +112,10 @@ impl Form {
     fn take_client(&mut self) -> Result<ClientFormFields, Refused> {
         Ok(ClientFormFields {
             id: self.take("client_id")?,
-            secret: self.take("client_secret")?.map(SecretText::new),
+            secret: self
+                .take("client_secret")?
+                .map(SecretText::new)
+                .map(|s| PresentedSecret::new(s.expose())),
             assertion: self.take("client_assertion")?.is_some(),
         })
     }
@@ -142,6 +146,11 @@ pub struct OAuthForm<T> {
 }
 
 impl<T: FromForm> OAuthForm<T> {
+    /// The form in the body of a request.
+    pub fn of(request: &Request, body: &[u8]) -> std::result::Result<Self, OAuthError> {
+        Ok(Self::read(request.content_type(), request.uri().query(), body)?)
+    }
+
     fn read(content_type: Option<&str>, query: Option<&str>, body: &[u8]) -> Result<Self, Refused> {
         if !content_type.is_some_and(|content_type| is_media_type(content_type, FORM)) {
             return Err(
@@ -179,8 +188,7 @@ impl<'a, T: FromForm> ApiExtractor<'a> for OAuthForm<T> {
         _: ExtractParamOptions<()>,
     ) -> Result<Self> {
         let body = body.take()?.into_bytes().await?;
-        let form = Self::read(request.content_type(), request.uri().query(), &body);
-        Ok(form.map_err(OAuthError::from)?)
+        Ok(Self::of(request, &body)?)
     }
 }
 
@@ -316,12 +324,11 @@ mod tests {
 
     #[test]
     fn the_clients_fields_are_read_beside_those_of_the_endpoint() {
-        let client =
-            read_all(Some(FORM), None, b"token=a&client_id=app&client_secret=s%2Bs").ok().unwrap().client;
-        assert_eq!(
-            (client.id.as_deref(), client.secret.as_ref().map(SecretText::expose)),
-            (Some("app"), Some("s+s"))
-        );
+        let secret = "kfc_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let body = format!("token=a&client_id=app&client_secret={}", secret.replace('_', "%5F"));
+        let client = read_all(Some(FORM), None, body.as_bytes()).ok().unwrap().client;
+        assert_eq!(client.id.as_deref(), Some("app"));
+        assert!(client.secret == Some(PresentedSecret::new(secret)) && client.secret.unwrap().0.is_some());
         assert!(!client.assertion);
     }
 }

@@ -10,8 +10,6 @@ use serde::Serialize;
 
 /// The initial capacity for the body, enough for most answers.
 const BODY_BYTES: usize = 512;
-/// The initial capacity for the headers, with those that every answer has.
-const HEADERS: usize = 12;
 
 /// A JSON answer.
 pub struct Json<T>(pub T);
@@ -34,9 +32,8 @@ impl<T: Serialize + Send> IntoResponse for Json<T> {
         match serde_json::to_writer(&mut body, &self.0) {
             Ok(()) => {
                 let mut response = Response::from(body);
-                let headers = response.headers_mut();
-                headers.reserve(HEADERS);
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                let json = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(header::CONTENT_TYPE, json);
                 response
             }
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

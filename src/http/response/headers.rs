@@ -1,6 +1,8 @@
 //! The headers of every answer, with any status (ASVS 5.0, 3.4.1, 3.4.3 to 3.4.6 and 14.3.2;
 //! INT-120 to INT-123).
 
+use std::sync::LazyLock;
+
 use poem::Response;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -12,14 +14,35 @@ const STRICT: HeaderValue = HeaderValue::from_static("max-age=31536000; includeS
 const NOTHING_RUNS: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
+/// The headers of every answer of the API; copying a map is faster than filling one.
+static ALWAYS: LazyLock<HeaderMap> = LazyLock::new(|| {
+    HeaderMap::from_iter([
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+        (header::CONTENT_SECURITY_POLICY, NOTHING_RUNS),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::PRAGMA, HeaderValue::from_static("no-cache")),
+    ])
+});
+
 /// Sets them on an answer. None names the server. `strict` is for answers over TLS.
 pub fn put(surface: Surface, strict: bool, response: &mut Response) {
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
-    if surface != Surface::Other || !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, NOTHING_RUNS);
+    let own = std::mem::replace(headers, ALWAYS.clone());
+    // Outside the API an endpoint may have its own policy, and allow caching (the metadata, the keys).
+    let may_replace = |name: &HeaderName| {
+        surface == Surface::Other && [header::CONTENT_SECURITY_POLICY, header::CACHE_CONTROL].contains(name)
+    };
+    for (name, value) in &own {
+        if may_replace(name) {
+            headers.insert(name, value.clone());
+        } else if !ALWAYS.contains_key(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    if surface == Surface::Other && own.contains_key(header::CACHE_CONTROL) {
+        headers.remove(header::PRAGMA);
     }
     if strict {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, STRICT);
@@ -27,11 +50,6 @@ pub fn put(surface: Surface, strict: bool, response: &mut Response) {
     // poem adds a charset, which JSON does not have (RFC 8259 §11).
     if headers.get(header::CONTENT_TYPE).is_some_and(|value| value == "application/json; charset=utf-8") {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    // Elsewhere an endpoint may allow caching (the metadata, the keys).
-    if surface != Surface::Other || !headers.contains_key(header::CACHE_CONTROL) {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     }
 }
 

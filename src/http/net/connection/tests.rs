@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use poem::Addr;
+use poem::{Addr, Endpoint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Mutex, Notify, mpsc};
@@ -17,6 +17,12 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     close_delay: Duration::from_millis(300),
     drain_timeout: Duration::from_secs(5),
 };
+
+impl<E: Endpoint<Output = Response> + 'static> Answers for E {
+    async fn answer(&self, request: Request, _: &LastCredentials) -> Response {
+        self.get_response(request).await
+    }
+}
 
 /// Sends `request` as it is, and reads until the other end closes.
 async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> String {

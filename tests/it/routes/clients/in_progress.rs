@@ -10,6 +10,7 @@ use keyfob::engine::Error;
 use keyfob::engine::authenticate::{Authenticated, PresentedCredentials, Source};
 use keyfob::engine::open::OpenSession;
 use keyfob::store::Store;
+use keyfob::token::client_secret::PresentedSecret;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -43,7 +44,7 @@ async fn start(server: &Server, id: &str) -> Started {
                        "grants": ["refresh_token", "client_credentials"]}))
         .await;
     let (opened, own) = (server.open(&client).await, server.own_token(&client).await);
-    let credentials = PresentedCredentials::Secret { id, secret: &client.secret };
+    let credentials = PresentedCredentials::Secret { id, secret: PresentedSecret::new(&client.secret) };
     let who = server.app().engine().authenticate(credentials, Source::default()).await.unwrap();
     Started { client, who, opened, own }
 }
