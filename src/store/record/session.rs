@@ -104,7 +104,8 @@ fn unpack_personal(bytes: &[u8]) -> Decoded<PersonalFields<'_>> {
 }
 
 impl Codec {
-    /// `slot` is the time of its entry in the expiry index. `sealed` is its sealed part, if that is unchanged.
+    /// `slot` is the time of its entry in the expiry index. `sealed` is its sealed part, if that is
+    /// unchanged.
     pub fn encode_session(&self, session: &Session, slot: Timestamp, sealed: Option<&[u8]>) -> Vec<u8> {
         let name = name("sessions", &session.id.0);
         let added = AddedFields {

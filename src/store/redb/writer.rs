@@ -25,7 +25,8 @@ const BATCH_MAX: usize = 1024;
 /// The smallest batch after which the next one waits for the callers that it answered. With fewer callers a
 /// commit costs less than the wait.
 const LOADED: usize = 8;
-/// The next batch waits at most `PAUSES_MAX` times this long, and no longer once nothing arrives in one pause.
+/// The next batch waits at most `PAUSES_MAX` times this long, and no longer once nothing arrives in one
+/// pause.
 const PAUSE: Duration = Duration::from_micros(250);
 const PAUSES_MAX: usize = 16;
 /// The minimum number of places in the queue that are reserved for revocations.
