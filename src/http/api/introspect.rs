@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use poem::Request;
+use poem::{IntoResponse, Request};
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
@@ -105,10 +105,11 @@ impl<S: Store> Direct for IntrospectApi<S> {
         last: &'r LastCredentials,
     ) -> Answering<'r> {
         Box::pin(async move {
-            direct::response(match direct::read(request, body, last) {
-                Ok((authorization, form)) => self.introspect(authorization, form).await,
-                Err(error) => Err(error),
-            })
+            let (authorization, form) = match direct::read(request, body, last) {
+                Ok(read) => read,
+                Err(error) => return error.into_response(),
+            };
+            direct::response(self.answer_for(&authorization, &form).await)
         })
     }
 }
@@ -126,6 +127,17 @@ impl<S: Store> IntrospectApi<S> {
         &self,
         authorization: Authorization<BasicFormOrBearer>,
         form: OAuthForm<IntrospectForm>,
+    ) -> Result<Json<Introspection>, OAuthError> {
+        self.answer_for(&authorization, &form).await
+    }
+}
+
+impl<S: Store> IntrospectApi<S> {
+    /// Borrows what was read, so that its future is small: one beyond 1 kB is allocated slowly.
+    async fn answer_for(
+        &self,
+        authorization: &Authorization<BasicFormOrBearer>,
+        form: &OAuthForm<IntrospectForm>,
     ) -> Result<Json<Introspection>, OAuthError> {
         let credentials = merge(&authorization.header, &form.client)?;
         let failed = |error| OAuthError::from(error).at_introspection(credentials);
