@@ -136,8 +136,6 @@ impl<'t> Batch<'t> {
         let issued = self.state.cuts.head.next();
         session.issued = issued;
         session.families.iter_mut().for_each(|family| family.issued = issued);
-        let of_subject = self.subject_key(&session);
-        self.tables.subjects.open()?.insert(&of_subject, ())?;
         self.index_active(None, Some(&session))?;
         let slot = session.due();
         self.tables.expiry.open()?.insert(&dated_key(slot.millis(), session.id.0), ())?;
@@ -285,7 +283,7 @@ impl<'t> Batch<'t> {
         ids.into_iter().filter_map(|id| self.load(id).transpose()).collect()
     }
 
-    /// Keeps the index of active sessions; `None` for a session that did not exist or was removed.
+    /// Keeps the indexes by subject; `None` for a session that did not exist or was removed.
     pub(super) fn index_active(&mut self, before: Option<&Session>, after: Option<&Session>) -> Result<()> {
         let [was, is] = [before, after].map(|session| session.is_some_and(Session::may_be_active));
         if let Some(session) = before.or(after).filter(|_| was != is) {
@@ -296,6 +294,10 @@ impl<'t> Batch<'t> {
                 self.tables.active.open()?.remove(&key)?;
             }
             self.changed = true;
+        }
+        if let Some(session) = after.filter(|_| was && !is) {
+            let of_subject = self.subject_key(session);
+            self.tables.subjects.open()?.insert(&of_subject, ())?;
         }
         Ok(())
     }

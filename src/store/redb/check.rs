@@ -34,10 +34,9 @@ pub(super) fn check(
     let mut subjects = Index {
         definition: &SUBJECTS,
         table: open(read, &SUBJECTS)?,
-        key: |codec, record| {
-            let subject = codec.subject_index(&record.session.subject);
-            Some(subject_key(subject, record.session.id))
-        },
+        key: |codec, record| subject_key(codec.subject_index(&record.session.subject), record.session.id),
+        must: |record| !record.session.may_be_active(),
+        may: |_| true,
         missing: "missing: its session is not found by its subject",
         stray: "it belongs to no session",
         found: 0,
@@ -45,7 +44,9 @@ pub(super) fn check(
     let mut expiry = Index {
         definition: &EXPIRY,
         table: open(read, &EXPIRY)?,
-        key: |_, record| Some(dated_key(record.slot.millis(), record.session.id.0)),
+        key: |_, record| dated_key(record.slot.millis(), record.session.id.0),
+        must: |_| true,
+        may: |_| true,
         missing: "missing: the sweep does not find its session",
         stray: "it belongs to no session",
         found: 0,
@@ -54,7 +55,9 @@ pub(super) fn check(
         definition: &ACTIVE,
         // A store of format 1 has none, or an incomplete one.
         table: if has_active_index(read)? { open(read, &ACTIVE)? } else { None },
-        key: |codec, record| record.session.may_be_active().then(|| active_key_of(codec, &record.session)),
+        key: |codec, record| active_key_of(codec, &record.session),
+        must: |record| record.session.may_be_active(),
+        may: |record| record.session.may_be_active(),
         missing: "missing: its session is not found as an active one",
         stray: "it belongs to no active session",
         found: 0,
@@ -109,8 +112,11 @@ struct Index<const N: usize> {
     definition: &'static Definition<&'static [u8; N], ()>,
     /// `None` if the store has no such index.
     table: Option<ReadOnlyTable<&'static [u8; N], ()>>,
-    /// The key of a session's entry, if it must have one.
-    key: fn(&Codec, &SessionRecord) -> Option<[u8; N]>,
+    /// The key of a session's entry.
+    key: fn(&Codec, &SessionRecord) -> [u8; N],
+    /// Whether a session must have an entry, and whether it may have one.
+    must: fn(&SessionRecord) -> bool,
+    may: fn(&SessionRecord) -> bool,
     /// What is wrong where an entry is missing.
     missing: &'static str,
     /// What is wrong with an entry without a session.
@@ -123,7 +129,10 @@ impl<const N: usize> Index<N> {
     /// Finds the entry of a session.
     fn expect(&mut self, checker: &mut Checker, record: &SessionRecord) -> Result<()> {
         let Some(table) = &self.table else { return Ok(()) };
-        let Some(key) = (self.key)(checker.codec, record) else { return Ok(()) };
+        if !(self.must)(record) {
+            return Ok(());
+        }
+        let key = (self.key)(checker.codec, record);
         let found = table.get(&key)?.is_some();
         self.found += u64::from(found);
         checker.find(self.definition.name(), Hex(&key), (!found).then_some(self.missing))
@@ -135,7 +144,8 @@ impl<const N: usize> Index<N> {
         let Some(table) = &self.table else { return Ok(()) };
         let strays = table.len()? != self.found;
         checker.each(self.definition, |checker, key, ()| {
-            let own = |record: &SessionRecord| (self.key)(checker.codec, record).as_ref() == Some(key);
+            let own =
+                |record: &SessionRecord| (self.may)(record) && (self.key)(checker.codec, record) == *key;
             let stray = strays && !checker.belongs(id_at_end(key), own)?;
             checker.find(self.definition.name(), Hex(key), stray.then_some(self.stray))
         })

@@ -26,8 +26,8 @@ use crate::domain::id::{ClientId, Position};
 use crate::files::{self, FileRule, OpenMode, sync_directory_of};
 use crate::store::record::{self, Codec};
 
-/// Format 2 added the index of active sessions.
-const FORMAT_VERSION: u32 = 2;
+/// Format 2 added the index of active sessions. In format 3 the index of subjects omits those.
+const FORMAT_VERSION: u32 = 3;
 /// Identifies a keyfob database; the version follows.
 const FORMAT_NAME: &[u8] = b"keyfob/";
 
@@ -116,7 +116,15 @@ pub(super) fn prove(
 
 /// Brings a database of an older format to the present one.
 pub(super) fn upgrade(db: &Database, codec: &Codec, format: u32) -> super::Result<()> {
-    if format == 1 { upgrade_from_1(db, codec, &format_of(FORMAT_VERSION)) } else { Ok(()) }
+    match format {
+        1 => upgrade_from_1(db, codec, &format_of(FORMAT_VERSION)),
+        2 => {
+            let transaction = begin(db)?;
+            transaction.open_table(META)?.insert(FORMAT, &*format_of(FORMAT_VERSION))?;
+            Ok(transaction.commit()?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the snapshot has the index of active sessions.

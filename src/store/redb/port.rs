@@ -124,9 +124,10 @@ impl Store for Redb {
         let (sessions, windows) = (read.open_table(SESSIONS)?, read.open_table(WINDOWS)?);
         let mut found = vec![];
         if let Some(subject) = subject {
-            let subjects = read.open_table(SUBJECTS)?;
-            for id in of_subject(&subjects, self.codec.subject_index(&subject), after)?.take(limit) {
-                found.extend(load(&self.codec, &sessions, &windows, id?)?.map(|loaded| loaded.session));
+            let (subjects, active) = (read.open_table(SUBJECTS)?, read.open_table(ACTIVE)?);
+            let subject = self.codec.subject_index(&subject);
+            for id in of_subject(&subjects, &active, subject, after, limit)? {
+                found.extend(load(&self.codec, &sessions, &windows, id)?.map(|loaded| loaded.session));
             }
         } else {
             let first = after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(&after.0));

@@ -7,8 +7,8 @@ use redb::{
     ReadTransaction, ReadableTable, Table, TableDefinition, TableError, TableHandle, WriteTransaction,
 };
 
+use super::Result;
 use super::error::corrupt;
-use super::{Result, StoreError};
 use crate::domain::event::Event;
 use crate::domain::id::{Position, SessionId};
 use crate::domain::key::KeyRecord;
@@ -58,7 +58,8 @@ tables! {
     SESSIONS sessions "sessions", Fixed<16> => Bytes;
     /// Session id -> private data, sealed.
     DATA data "data", Fixed<16> => Bytes;
-    /// Keyed hash of the subject, session id -> nothing.
+    /// Keyed hash of the subject, session id -> nothing: the sessions that are not in [`ACTIVE`]. Before
+    /// format 3 all sessions were here; those entries are removed with their sessions.
     SUBJECTS subjects "subjects", Fixed<32> => ();
     /// Keyed hash of the subject, keyed hash of the client, session id -> nothing: the sessions that
     /// [`Session::may_be_active`].
@@ -205,14 +206,22 @@ pub(super) fn decode(
 /// The ids of a subject's sessions after `after`, in order.
 pub(super) fn of_subject(
     subjects: &impl ReadableTable<Fixed<32>, ()>,
+    active: &impl ReadableTable<Fixed<48>, ()>,
     index: [u8; 16],
     after: Option<SessionId>,
-) -> Result<impl Iterator<Item = Result<SessionId>>> {
+    limit: usize,
+) -> Result<Vec<SessionId>> {
     let first = subject_key(index, after.unwrap_or(SessionId([0; 16])));
     let last = subject_key(index, SessionId([0xff; 16]));
-    let range = subjects.range::<&[u8; 32]>(&first..=&last)?;
-    let ids = range.map(|entry| entry.map(|(key, _)| id_at_end(key.value())).map_err(StoreError::from));
-    Ok(ids.filter(move |id| !matches!((id, after), (Ok(id), Some(after)) if *id == after)))
+    let mut ids = active_of_subject(active, index, None, after, limit)?;
+    let range = (Bound::Excluded(&first), Bound::Included(&last));
+    for entry in subjects.range::<&[u8; 32]>(range)?.take(limit) {
+        ids.push(id_at_end(entry?.0.value()));
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    ids.truncate(limit);
+    Ok(ids)
 }
 
 pub(super) fn decode_event(codec: &Codec, position: u64, bytes: &[u8]) -> Result<(Position, Event)> {

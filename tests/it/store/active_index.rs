@@ -17,8 +17,10 @@ use crate::harness::fixture::*;
 
 const SESSIONS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("sessions");
 const ACTIVE: TableDefinition<&[u8; 48], ()> = TableDefinition::new("active");
+const SUBJECTS: TableDefinition<&[u8; 32], ()> = TableDefinition::new("subjects");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const FORMAT_1: &[u8] = b"keyfob/\0\0\0\x01";
+const FORMAT_2: &[u8] = b"keyfob/\0\0\0\x02";
 
 fn change(place: &Place, change: impl Fn(&WriteTransaction)) {
     let db = Database::open(place.file()).unwrap();
@@ -200,6 +202,41 @@ async fn a_check_finds_a_session_that_is_not_in_the_index_and_an_entry_of_none()
     assert_eq!(finds(&place), ["active it belongs to no active session"]);
 }
 
+#[tokio::test]
+async fn a_check_finds_an_ended_session_that_is_not_found_by_its_subject() {
+    let place = opened_ended_and_expired().await;
+    change(&place, |transaction| _ = transaction.open_table(SUBJECTS).unwrap().pop_first().unwrap().unwrap());
+    assert_eq!(finds(&place), ["subjects missing: its session is not found by its subject"]);
+}
+
+/// Before format 3 the index of subjects had the active sessions too.
+#[tokio::test]
+async fn a_database_of_format_2_lists_each_session_once() {
+    let place = opened_ended_and_expired().await;
+    change(&place, |transaction| {
+        transaction.open_table(META).unwrap().insert("format", FORMAT_2).unwrap();
+        let active = transaction.open_table(ACTIVE).unwrap();
+        let mut subjects = transaction.open_table(SUBJECTS).unwrap();
+        for entry in active.iter().unwrap() {
+            let key = *entry.unwrap().0.value();
+            let of_subject: [u8; 32] = [&key[..16], &key[32..]].concat().try_into().unwrap();
+            subjects.insert(&of_subject, ()).unwrap();
+        }
+    });
+    assert_eq!(finds(&place), [""; 0]);
+    let store = place.open();
+    let ids = |listed: Vec<Session>| listed.iter().map(|session| session.id).collect::<Vec<_>>();
+    let all = store.sessions(Some(subject("alice")), None, 9).await.unwrap();
+    assert_eq!(ids(all), [0, 1, 2, 3].map(session_id));
+    let page = store.sessions(Some(subject("alice")), Some(session_id(0)), 2).await.unwrap();
+    assert_eq!(ids(page), [1, 2].map(session_id));
+    drop(store);
+    change(&place, |t| {
+        assert_ne!(t.open_table(META).unwrap().get("format").unwrap().unwrap().value(), FORMAT_2)
+    });
+    assert_eq!(finds(&place), [""; 0]);
+}
+
 /// What a purge and a restart leave.
 #[tokio::test]
 async fn the_index_follows_the_sweep_and_a_restart() {
@@ -212,4 +249,5 @@ async fn the_index_follows_the_sweep_and_a_restart() {
     let db = Database::open(place.file()).unwrap();
     let transaction = db.begin_write().unwrap();
     assert_eq!(transaction.open_table(ACTIVE).unwrap().iter().unwrap().count(), 0);
+    assert_eq!(transaction.open_table(SUBJECTS).unwrap().iter().unwrap().count(), 0);
 }

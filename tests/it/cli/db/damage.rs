@@ -120,9 +120,8 @@ async fn a_sound_store_has_no_finds() {
     assert_eq!(finds, [""; 0]);
     assert_eq!((done.sessions, done.active, done.finds), (3, 3, 0));
     assert_eq!(done.clients, [(client_id("app"), at(0))]);
-    // meta 4, sessions 3, data 3, subjects 3, active 3, expiry 3, windows 1, events 7, clients 1, cut-offs 2,
-    // live 1.
-    assert_eq!(done.entries, 31);
+    // meta 4, sessions 3, data 3, active 3, expiry 3, windows 1, events 7, clients 1, cut-offs 2, live 1.
+    assert_eq!(done.entries, 28);
     let store = place.open();
     let mut pieces = store.check(at(10)).unwrap();
     let mut last = None;
@@ -139,7 +138,7 @@ async fn every_damage_is_found_where_it_is() {
     let first = session_id(1).to_string();
     let last = session_id(3).to_string();
     let miscounted = || "live app: not the number of active sessions".to_owned();
-    let cases: [(&str, Damage, Vec<String>); 20] = [
+    let cases: [(&str, Damage, Vec<String>); 19] = [
         ("a session's bit", |t| flip(t, SESSIONS), vec![format!("sessions {last}: its checksum is wrong")]),
         (
             "private data's bit",
@@ -159,13 +158,11 @@ async fn every_damage_is_found_where_it_is() {
             |t| drop_first(t, SESSIONS),
             vec![
                 format!("data {first}: its session does not exist"),
-                "subjects ".into(),
                 "active ".into(),
                 "expiry ".into(),
                 miscounted(),
             ],
         ),
-        ("a row of the subjects' index", |t| drop_first(t, SUBJECTS), vec!["subjects ".into()]),
         ("a row of the expiry index", |t| drop_first(t, EXPIRY), vec!["expiry ".into()]),
         (
             "an event in the middle",
