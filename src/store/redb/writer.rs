@@ -1,11 +1,9 @@
 //! The writer thread: runs every waiting decision in one transaction, commits once, then answers all callers.
-//! While a commit is in progress the next batch collects. Under load it also waits for the callers that were
-//! just answered, so that one commit serves all of them.
+//! While a commit is in progress the next batch collects, so there is no timer.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use redb::{Database, Durability, WriteTransaction};
@@ -22,13 +20,6 @@ use crate::store::record::Codec;
 
 /// How many decisions one transaction takes at most.
 const BATCH_MAX: usize = 1024;
-/// The smallest batch after which the next one waits for the callers that it answered. With fewer callers a
-/// commit costs less than the wait.
-const LOADED: usize = 8;
-/// The next batch waits at most `PAUSES_MAX` times this long, and no longer once nothing arrives in one
-/// pause.
-const PAUSE: Duration = Duration::from_micros(250);
-const PAUSES_MAX: usize = 16;
 /// The minimum number of places in the queue that are reserved for revocations.
 const RESERVED_MIN: usize = 64;
 
@@ -58,18 +49,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// How many jobs the writer waits for.
-    wanted: usize,
-    /// Whether a job must not wait for further ones: a revocation, or one that continues.
-    urgent: bool,
     closed: bool,
-}
-
-impl Queue {
-    /// Whether the writer should run what is queued.
-    fn due(&self) -> bool {
-        self.jobs.len() >= self.wanted || self.urgent || self.closed
-    }
 }
 
 /// The writer's counters since the start, and its queue.
@@ -171,37 +151,24 @@ impl Shared {
             return Err(StoreError::Busy);
         }
         queue.jobs.push_back(job);
-        queue.urgent |= lane == Lane::Revocation;
-        let due = queue.due();
         drop(queue);
-        if due {
-            self.arrived.notify_one();
-        }
+        self.arrived.notify_one();
         Ok(())
     }
 
-    /// Waits for jobs after `answered` callers were answered; `None` when the queue is closed and empty.
-    fn next_batch(&self, answered: usize) -> Option<Vec<Job>> {
+    /// Waits for jobs; `None` when the queue is closed and empty.
+    fn next_batch(&self) -> Option<Vec<Job>> {
         let mut queue = self.queue();
-        queue.wanted = if answered < LOADED { 1 } else { (queue.jobs.len() + answered).min(BATCH_MAX) };
-        for _ in 0..PAUSES_MAX {
-            let waiting = queue.jobs.len();
-            if queue.due() {
-                break;
+        loop {
+            if !queue.jobs.is_empty() {
+                let count = queue.jobs.len().min(BATCH_MAX);
+                return Some(queue.jobs.drain(..count).collect());
             }
-            let waited = self.arrived.wait_timeout_while(queue, PAUSE, |queue| !queue.due());
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if queue.jobs.len() == waiting {
-                break;
+            if queue.closed {
+                return None;
             }
-        }
-        queue.wanted = 1;
-        while !queue.due() {
             queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.urgent = false;
-        let count = queue.jobs.len().min(BATCH_MAX);
-        (count > 0).then(|| queue.jobs.drain(..count).collect())
     }
 
     /// No code that can panic runs under this lock.
@@ -263,21 +230,17 @@ fn slices<T: Send + 'static>(
 /// Runs until the store is closed or a commit fails.
 pub(super) fn run(shared: &Shared, db: &Database, codec: &Codec, mut state: WriterState) {
     let _guard = AbortOnPanic;
-    let mut answered = 0;
-    while let Some(jobs) = shared.next_batch(answered) {
+    while let Some(jobs) = shared.next_batch() {
         let (mut settles, mut again) = (Vec::with_capacity(jobs.len()), vec![]);
         let outcome = write(shared, db, codec, &mut state, jobs, &mut settles, &mut again);
         match &outcome {
             Ok(()) => {
                 shared.publish(&mut state);
                 // Jobs that continue are queued even if the queue is full or closed.
-                let mut queue = shared.queue();
-                queue.urgent |= !again.is_empty();
-                queue.jobs.extend(again);
+                shared.queue().jobs.extend(again);
             }
             Err(error) => shared.latch(error),
         }
-        answered = settles.len();
         for settle in settles {
             settle(outcome.as_ref().err().cloned());
         }
@@ -364,27 +327,5 @@ mod tests {
         assert!(!hangs(0, u64::MAX), "no commit is in progress");
         assert!(!hangs(1, COMMIT_NANOS_MAX + 1) && hangs(1, COMMIT_NANOS_MAX + 2));
         assert!(!hangs(9, 1), "read out of order");
-    }
-
-    #[test]
-    fn the_writer_waits_for_as_many_writes_as_it_wants_but_not_with_a_revocation() {
-        let shared =
-            Shared::new(&WriterState::default(), Options { cache_bytes: 1 << 20, write_queue_max: 64 });
-        let add = |lane| shared.enqueue(lane, Box::new(|_| Box::new(|_| ()))).unwrap();
-        shared.queue().wanted = 3;
-        add(Lane::Ordinary);
-        assert!(!shared.queue().due());
-        add(Lane::Revocation);
-        assert!(shared.queue().due());
-        assert_eq!(shared.next_batch(LOADED).map(|jobs| jobs.len()), Some(2));
-        (0..LOADED).for_each(|_| add(Lane::Ordinary));
-        assert!(shared.queue().due(), "it wants one when it does not wait");
-        assert_eq!(
-            shared.next_batch(LOADED).map(|jobs| jobs.len()),
-            Some(LOADED),
-            "after a pause without one"
-        );
-        shared.close();
-        assert!(shared.next_batch(LOADED).is_none());
     }
 }
