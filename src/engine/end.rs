@@ -15,7 +15,7 @@ impl<S: Store> Engine<S> {
     /// Ends one session. Ending it again changes nothing.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `InvalidClient` if the caller is no longer as it was authenticated.
     pub async fn end_session(&self, caller: &Granted<UseSessions>, id: SessionId) -> Result<()> {
         let (now, who) = (self.clock.now().wall, caller.clone());
         let ended = self.try_update_session(id, Lane::Revocation, move |session, cuts| {
@@ -27,12 +27,12 @@ impl<S: Store> Engine<S> {
         Ok(ended.await?.ok_or_else(Refused::no_such_session)?)
     }
 
-    /// Ends the sessions of a subject, except `except`, in one transaction; returns how many. An
-    /// administrator ends all of them; another client its own, and its families in others, which are not
-    /// counted.
+    /// Ends the sessions of a subject, except `except`; returns how many. An administrator ends all of them;
+    /// another client its own, and its families in others, which are not counted. It may take several
+    /// transactions.
     ///
     /// # Errors
-    /// `Invalid`, naming `reason`.
+    /// `Invalid`, naming `reason`; `InvalidClient` if the caller is no longer as it was authenticated.
     pub async fn end_subject(
         &self,
         caller: &Granted<UseSessions>,
@@ -48,7 +48,7 @@ impl<S: Store> Engine<S> {
         };
         let (who, activity) = (caller.clone(), self.activity.clone());
         let decide = move |session: &mut Session, cuts: &CutOffs| {
-            if Some(session.id) == except || who.check_current(cuts).is_err() {
+            if Some(session.id) == except {
                 return Decision::answer(false);
             }
             let end = End { at: now, reason: EndReason::SubjectRevoked, by: who.name().into() };
@@ -62,15 +62,13 @@ impl<S: Store> Engine<S> {
             Decision::with_events(false, events.collect())
         };
         let decide = move |session: &mut Session, cuts: &CutOffs| activity.decide(session, cuts, &decide);
-        let ended = self.store.update_subject(subject, closing, decide).await?;
-        caller.check_current(&self.store.registry().cuts)?;
-        Ok(ended)
+        Ok(self.store.update_subject(subject, caller.incarnation(), closing, decide).await??)
     }
 
     /// Ends every session of the store, by one cut-off.
     ///
     /// # Errors
-    /// `Invalid`, naming `reason`.
+    /// `Invalid`, naming `reason`; `InvalidClient` if the caller is no longer as it was authenticated.
     pub async fn end_everything(&self, caller: &Granted<Administer>, note: Option<String>) -> Result<()> {
         let event = Event::new(EventKind::AllRevoked, self.clock.now().wall, caller.name());
         let event = Event { note: text::note(note)?, ..event };

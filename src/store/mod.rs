@@ -181,12 +181,14 @@ pub trait Store: Send + Sync + 'static {
     /// Runs `decide` on every session of a subject that [`Session::may_be_active`], and writes `closing`
     /// after their events if `decide` answered true at least once. Returns how often it did. It may take
     /// several transactions: an opening or a change meanwhile is decided on too, or comes after `closing`.
+    /// Each is refused for a caller that is not as it was authenticated; what those before it did remains.
     fn update_subject(
         &self,
         subject: Subject,
+        caller: Option<Incarnation>,
         closing: Event,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
-    ) -> impl Future<Output = Result<usize>> + Send;
+    ) -> impl Future<Output = Result<std::result::Result<usize, Refused>>> + Send;
 
     /// Ends everything issued so far, by a cut-off at the position of `event`, in constant time. Refused for
     /// a caller that is not as it was authenticated.

@@ -48,10 +48,11 @@ impl Store for Redb {
     async fn update_subject(
         &self,
         subject: Subject,
+        caller: Option<Incarnation>,
         closing: Event,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
-    ) -> Result<usize> {
-        let mut update = SubjectUpdate::new(subject, closing, decide);
+    ) -> Result<std::result::Result<usize, Refused>> {
+        let mut update = SubjectUpdate::new(subject, caller, closing, decide);
         self.shared.submit_slices(Lane::Revocation, move |batch| batch.update_subject(&mut update)).await
     }
 

@@ -12,9 +12,11 @@ use redb::ReadableTable;
 use super::Result;
 use super::batch::Batch;
 use super::tables::{active_key, id_at_end};
+use crate::domain::client::Incarnation;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::Event;
 use crate::domain::id::{SessionId, Subject};
+use crate::domain::refusal::Refused;
 use crate::domain::session::{Decision, Session};
 
 /// How many sessions one transaction decides on, for one such update.
@@ -23,6 +25,7 @@ const SLICE: usize = 256;
 /// An update of a subject, from its first slice to its last.
 pub(super) struct SubjectUpdate<D> {
     subject: Subject,
+    caller: Option<Incarnation>,
     closing: Event,
     decide: D,
     /// The last entry of the index that was decided on.
@@ -34,20 +37,24 @@ pub(super) struct SubjectUpdate<D> {
 }
 
 impl<D: Fn(&mut Session, &CutOffs) -> Decision<bool>> SubjectUpdate<D> {
-    pub fn new(subject: Subject, closing: Event, decide: D) -> Self {
-        Self { subject, closing, decide, after: None, number: None, count: 0 }
+    pub fn new(subject: Subject, caller: Option<Incarnation>, closing: Event, decide: D) -> Self {
+        Self { subject, caller, closing, decide, after: None, number: None, count: 0 }
     }
 }
 
 impl Batch<'_> {
     /// Runs the next slice. Returns how often the decision answered true once that was the last one; the
-    /// closing event follows if it ever did.
+    /// closing event follows if it ever did. A slice is refused for a caller that is no longer as it was
+    /// authenticated, and none follows.
     pub fn update_subject<D: Fn(&mut Session, &CutOffs) -> Decision<bool>>(
         &mut self,
         update: &mut SubjectUpdate<D>,
-    ) -> Result<Option<usize>> {
-        let done = self.update_slice(update);
-        if done.is_err() {
+    ) -> Result<Option<std::result::Result<usize, Refused>>> {
+        let done = match self.state.cuts.check_registered(update.caller.as_slice()) {
+            Ok(()) => self.update_slice(update).map(|count| count.map(Ok)),
+            Err(refused) => Ok(Some(Err(refused))),
+        };
+        if matches!(done, Err(_) | Ok(Some(Err(_)))) {
             self.state.subject_updates.end(update.number);
         }
         done
@@ -95,6 +102,7 @@ impl Batch<'_> {
     ) -> Result<()> {
         if let Some(loaded) = self.load(id)? {
             update.count += usize::from(self.decide(loaded, &update.decide)?);
+            self.state.subject_updates.decided(update.number, id);
         }
         Ok(())
     }

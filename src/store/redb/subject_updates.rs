@@ -38,6 +38,13 @@ impl SubjectUpdates {
         self.started
     }
 
+    /// The update has decided on a session as it is now.
+    pub fn decided(&mut self, number: Option<u64>, id: SessionId) {
+        if let Some(update) = self.in_progress.iter_mut().find(|update| Some(update.number) == number) {
+            update.changed.remove(&id);
+        }
+    }
+
     /// Ends an update, and returns what was opened or changed since its first slice.
     pub fn end(&mut self, number: Option<u64>) -> BTreeSet<SessionId> {
         let index = self.in_progress.iter().position(|update| Some(update.number) == number);

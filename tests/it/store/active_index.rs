@@ -2,6 +2,7 @@
 //! database.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::EndReason;
@@ -79,7 +80,8 @@ async fn end_all(store: &impl Store, who: &str) -> keyfob::store::Result<usize> 
         let events = session.close(end(EndReason::SubjectRevoked, 2), at(2), cuts);
         Decision::with_events(!events.is_empty(), events)
     };
-    store.update_subject(subject(who), event(EventKind::SubjectRevoked, 2), decide).await
+    let ended = store.update_subject(subject(who), None, event(EventKind::SubjectRevoked, 2), decide).await;
+    ended.map(|ended| ended.expect("without a caller nothing is refused"))
 }
 
 /// More sessions than one transaction takes, while others are opened and changed.
@@ -121,6 +123,26 @@ async fn a_log_out_everywhere_in_slices_leaves_nothing_that_was_there_before_its
     let store = Arc::into_inner(store).unwrap();
     drop(store);
     assert_eq!(finds(&place), [""; 0]);
+}
+
+/// The last transaction decided again on all that the ones before it had ended.
+#[tokio::test]
+async fn a_log_out_everywhere_in_slices_decides_once_on_each_session() {
+    let place = Place::new();
+    let store = place.open();
+    for n in 0..600 {
+        open(&store, n, "alice", "app").await;
+    }
+    let decisions = Arc::new(AtomicUsize::new(0));
+    let counted = decisions.clone();
+    let decide = move |session: &mut Session, cuts: &CutOffs| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let events = session.close(end(EndReason::SubjectRevoked, 2), at(2), cuts);
+        Decision::with_events(!events.is_empty(), events)
+    };
+    let closing = event(EventKind::SubjectRevoked, 2);
+    assert_eq!(store.update_subject(subject("alice"), None, closing, decide).await.unwrap(), Ok(600));
+    assert_eq!(decisions.load(Ordering::Relaxed), 600);
 }
 
 /// A store that closes in between finishes what it has started.

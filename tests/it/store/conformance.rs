@@ -378,15 +378,15 @@ async fn logging_out_everywhere_ends_each_session_and_counts(store: Arc<impl Sto
         };
         Decision::with_events(!events.is_empty(), events)
     };
-    let run = || store.update_subject(subject("alice"), event(EventKind::SubjectRevoked, 7), decide);
-    assert_eq!(run().await.unwrap(), 4);
+    let run = || store.update_subject(subject("alice"), None, event(EventKind::SubjectRevoked, 7), decide);
+    assert_eq!(run().await.unwrap(), Ok(4));
     assert_eq!(live(&*store, "alice", "app").await, 1);
     assert_eq!(live(&*store, "bob", "app").await, 1);
     assert_eq!(
         kinds(&*store).await[6..],
         [[EventKind::SessionEnded; 4].as_slice(), &[EventKind::SubjectRevoked]].concat()
     );
-    assert_eq!(run().await.unwrap(), 0);
+    assert_eq!(run().await.unwrap(), Ok(0));
     assert_eq!(store.head(), Position(11), "nothing ended, nothing reported");
 }
 
@@ -467,6 +467,10 @@ async fn nothing_is_ended_for_a_caller_that_is_not_as_it_was_authenticated(store
         assert_eq!(ended.unwrap_err().refusal, Refusal::InvalidClient);
         let revoked = store.revoke_token(caller.clone(), token, event(EventKind::TokenRevoked, 1)).await;
         assert_eq!(revoked.unwrap().unwrap_err().refusal, Refusal::InvalidClient);
+        let decide = |_: &mut Session, _: &CutOffs| Decision::answer(true);
+        let closing = event(EventKind::SubjectRevoked, 1);
+        let ended = store.update_subject(subject("alice"), caller.clone(), closing, decide).await.unwrap();
+        assert_eq!(ended.unwrap_err().refusal, Refusal::InvalidClient);
         let opened = Opening { requires: caller.into_iter().collect(), ..opening(session(1, "a", "app")) };
         assert!(matches!(store.open(opened).await.unwrap(), Err(NotOpened::NotCurrent(_))));
         assert_eq!((store.head(), store.is_revoked(token).await.unwrap()), (head, false));

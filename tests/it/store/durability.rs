@@ -236,7 +236,7 @@ async fn a_corrupt_record_is_an_error_that_names_it_and_affects_no_other() {
     assert!(is_corrupt(&store.sessions(None, None, 10).await, "sessions", &name));
     assert!(is_corrupt(&store.sessions(Some(subject("alice")), None, 10).await, "sessions", &name));
     let everywhere =
-        store.update_subject(subject("alice"), event(EventKind::SubjectRevoked, 1), |session, cuts| {
+        store.update_subject(subject("alice"), None, event(EventKind::SubjectRevoked, 1), |session, cuts| {
             let events = session.close(end(keyfob::domain::end::EndReason::Admin, 1), at(1), cuts);
             Decision::with_events(true, events)
         });

@@ -302,10 +302,14 @@ impl Store for Memory {
     async fn update_subject(
         &self,
         subject: Subject,
+        caller: Option<Incarnation>,
         closing: Event,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
-    ) -> Result<usize> {
+    ) -> Result<std::result::Result<usize, Refused>> {
         let mut state = self.write()?;
+        if let Err(refused) = state.cuts().check_registered(caller.as_slice()) {
+            return Ok(Err(refused));
+        }
         let mut count = 0;
         for session in state.of_subject(&subject) {
             count += usize::from(state.decide(session, &decide));
@@ -313,7 +317,7 @@ impl Store for Memory {
         if count > 0 {
             state.append(vec![closing]);
         }
-        Ok(count)
+        Ok(Ok(count))
     }
 
     async fn end_everything(

@@ -231,8 +231,11 @@ async fn logging_out_everywhere_as_a_client_ends_its_families_elsewhere(store: A
         }
     };
     assert_eq!(
-        store.update_subject(subject("alice"), event(EventKind::SubjectRevoked, 5), decide).await.unwrap(),
-        1
+        store
+            .update_subject(subject("alice"), None, event(EventKind::SubjectRevoked, 5), decide)
+            .await
+            .unwrap(),
+        Ok(1)
     );
     let session = store.session(session_id(1)).await.unwrap().unwrap();
     let cuts = &store.registry().cuts;

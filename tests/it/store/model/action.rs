@@ -201,7 +201,8 @@ pub async fn act(store: &impl Store, action: Action, now: Moment) -> Result<Answ
                 Decision::with_events(false, events)
             };
             let closing = Event::new(EventKind::SubjectRevoked, wall, "root");
-            Answer::Count(store.update_subject(subject(SUBJECTS[who]), closing, decide).await?)
+            let ended = store.update_subject(subject(SUBJECTS[who]), None, closing, decide).await?;
+            Answer::Count(ended.expect("without a caller nothing is refused"))
         }
         Action::EndEverything => {
             let ended = store.end_everything(None, Event::new(EventKind::AllRevoked, wall, "root")).await?;
