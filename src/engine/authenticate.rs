@@ -157,6 +157,9 @@ impl<S: Store> Engine<S> {
                 Refusal::TooMany { retry_after }
                     .because("too many failed authentications from this address; try again later")
             }
+            None if why == AuthFailure::Malformed => {
+                Refusal::InvalidClient.because("the Basic credentials cannot be decoded")
+            }
             None => Refusal::InvalidClient.because("client authentication failed"),
         }
     }

@@ -1,4 +1,4 @@
-//! Who may use a route, as the table of routes declares it.
+//! Who may use a route, as `ROUTES` in `http/mod.rs` declares it.
 
 use crate::domain::client::Permission;
 

@@ -144,6 +144,7 @@ pub fn wire<S: Store>(
     routes.call_directly("/oauth2/token", &Method::POST, api::token::TokenApi(engine.clone()));
     let mut wire = wire::Service::new(routes, document, origins.clone(), limits);
     wire.request_ids = ids;
+    wire.credentials_key = engine.clock.random();
     wire.head_check = Some(head_check(engine.clone()));
     metrics.watch(wire.routes().counters());
     wire

@@ -46,6 +46,8 @@ pub struct Service {
     /// The proxies whose forwarding headers are accepted: none at first.
     pub(crate) proxies: TrustedProxies,
     pub(crate) request_ids: RequestIds,
+    /// Keys the MAC by which a connection knows its last credentials: random in a server.
+    pub(crate) credentials_key: [u8; 16],
     /// Whether `Strict-Transport-Security` is sent with answers over TLS.
     pub(crate) is_strict: bool,
     /// Checks credentials in the head before a body that has not arrived yet is read.
@@ -75,6 +77,7 @@ impl Service {
             limits,
             proxies: TrustedProxies::default(),
             request_ids: RequestIds::default(),
+            credentials_key: [0; 16],
             is_strict: false,
             head_check: None,
             dates: None,
@@ -102,7 +105,7 @@ impl Service {
 
     /// Answers a request on a connection of its own.
     pub async fn respond(&self, request: Request) -> Response {
-        self.respond_on(&LastCredentials::default(), request).await
+        self.respond_on(&self.no_credentials(), request).await
     }
 
     async fn respond_on(&self, last: &LastCredentials, mut request: Request) -> Response {
@@ -270,6 +273,10 @@ impl Service {
 impl Answers for Service {
     async fn answer(&self, request: Request, last: &LastCredentials) -> Response {
         self.respond_on(last, request).await
+    }
+
+    fn no_credentials(&self) -> LastCredentials {
+        LastCredentials::new(&self.credentials_key)
     }
 }
 

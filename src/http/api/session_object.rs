@@ -111,9 +111,9 @@ impl SessionObject {
     /// `Corrupt` if the stored claims or data are not JSON.
     pub fn new(view: View) -> Result<Self, StoreError> {
         let View { session, standing, active_families, data } = view;
-        let families = session.families.iter().zip(active_families).map(|(family, lives)| FamilyObject {
+        let families = session.families.iter().zip(active_families).map(|(family, is_active)| FamilyObject {
             id: family.number,
-            state: Parsed(if lives { State::from(&standing) } else { State::Ended }),
+            state: Parsed(if is_active { State::from(&standing) } else { State::Ended }),
             client_id: family.client_id.to_string(),
             scope: family.scope.to_string(),
             audience: family.audience.to_string(),

@@ -46,6 +46,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 pub trait Answers: Send + Sync + 'static {
     /// The answer to a request; `last` are the credentials of the request before on the same connection.
     fn answer(&self, request: Request, last: &LastCredentials) -> impl Future<Output = Response> + Send;
+
+    /// The credentials of a new connection.
+    fn no_credentials(&self) -> LastCredentials;
 }
 
 /// How far the stop of the server has come.
@@ -179,7 +182,7 @@ async fn connection<L: Listener, E: Answers>(
         () = async { stopped(stage.clone()).await; sleep(limits.close_delay).await } => return,
     };
     let Ok(Ok(io)) = prepared else { return };
-    let (activity, last) = (Arc::new(Activity::new(member)), LastCredentials::default());
+    let (activity, last) = (Arc::new(Activity::new(member)), endpoint.no_credentials());
     let service = service_fn(|request: hyper::Request<Incoming>| {
         activity.enter(Phase::Request);
         let is_acceptable = host::is_acceptable(request.version(), request.headers());

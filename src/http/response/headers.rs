@@ -14,7 +14,7 @@ const STRICT: HeaderValue = HeaderValue::from_static("max-age=31536000; includeS
 const NOTHING_RUNS: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// The capacity for the headers of an answer: beyond it, a map grows by inserting everything anew.
+/// The capacity of the index of an answer's headers: beyond it, all of them are hashed anew.
 const HEADERS: usize = 12;
 /// The headers of every answer of the API; copying a map is faster than filling one.
 static ALWAYS: LazyLock<HeaderMap> = LazyLock::new(|| {

@@ -229,6 +229,22 @@ async fn too_many_failures_are_counted_as_throttled() {
     assert_eq!(page.requests("/v1/sessions", "GET", "429"), 3.0);
 }
 
+/// CLI-06: they were refused without being counted.
+#[tokio::test]
+async fn basic_credentials_that_cannot_be_decoded_are_failures_too() {
+    let server = Server::with(&[("limits.failed_auth_per_minute", "2")]).await;
+    let undecodable = [("authorization", "Basic !!!")];
+    for (path, status) in [("/v1/sessions", 401), ("/oauth2/introspect", 401), ("/v1/sessions", 429)] {
+        let method = if path == "/v1/sessions" { Method::GET } else { Method::POST };
+        let form = [undecodable[0], ("content-type", "application/x-www-form-urlencoded")];
+        let headers = if method == Method::GET { &undecodable[..] } else { &form };
+        let answer = server.send(method, path, Auth::None, headers, "token=x".to_owned()).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+    }
+    let page = Page::of(&server).await;
+    assert_eq!(page.get("keyfob_authentication_failures_total{cause=\"malformed\"}"), 3.0);
+}
+
 /// INT-09: whatever is asked for, by whatever name, no label grows and none holds it.
 #[tokio::test]
 async fn no_label_holds_text_of_a_request_int_09() {
