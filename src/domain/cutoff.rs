@@ -52,10 +52,7 @@ impl CutOffs {
         };
         match clients.iter().find(|client| !is_current(client)) {
             None => Ok(()),
-            Some(Incarnation { authenticated: Some(_), .. }) => Err(Refusal::InvalidClient.because(
-                "the client was deleted or disabled, or its secret or tokens were revoked, while the request \
-                 was in progress",
-            )),
+            Some(Incarnation { authenticated: Some(_), .. }) => Err(Refused::caller_changed()),
             Some(_) => Err(Refusal::Conflict
                 .because("the client was deleted or disabled while the request was in progress")),
         }

@@ -67,6 +67,14 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 impl Refused {
+    /// The caller is no longer as it was authenticated.
+    pub fn caller_changed() -> Self {
+        Refusal::InvalidClient.because(
+            "the client was deleted or disabled, or its secret or tokens were revoked, while the request was \
+             in progress",
+        )
+    }
+
     /// The one answer for every invalid refresh token (TOK-18): it does not reveal the cause.
     pub fn invalid_grant() -> Self {
         Refusal::InvalidGrant.because("the refresh token is not valid for this client")

@@ -74,8 +74,9 @@ impl<S: Store> Engine<S> {
         let client = id.parse().ok().and_then(|id: ClientId| self.store.registry().clients.get(&id).cloned());
         let client = client.ok_or_else(unknown)?;
         let disabled = |_| {
-            let why = "is disabled and gets 401; enable it (`client update";
-            Refusal::Conflict.because(format!("the client {id} {why} {id} --enable`)"))
+            let enable = format!("`client update {id} --enable`");
+            Refusal::Conflict
+                .because(format!("the client {id} is disabled and gets 401; enable it ({enable})"))
         };
         client.check_enabled().map_err(disabled)?;
         if client.kind == ClientKind::Public {

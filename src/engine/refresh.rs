@@ -125,8 +125,7 @@ fn refused(why: NotRefreshed, client: &Client, session: SessionId) -> Refused {
             );
         }
         NotRefreshed::NotCurrent => {
-            return Refusal::InvalidClient
-                .because("the client was changed while the request was in progress");
+            return Refused::caller_changed();
         }
         NotRefreshed::TooManyRetries => {
             return Refusal::TooMany { retry_after: Duration::from_secs(1) }

@@ -260,8 +260,8 @@ fn each_doubt_makes_a_clients_own_token_inactive() {
     assert!(later.access().is_some(), "it was issued at the cut-off, not before it");
 }
 
-/// A family that a token does not name is no doubt: the tokens of a session without families live by the
-/// session.
+/// A family that a token does not name is no doubt: the tokens of a session without families are active by
+/// the session.
 #[test]
 fn a_token_without_family_is_active_by_its_session_alone() {
     let mut case = case();
@@ -384,6 +384,6 @@ fn each_doubt_makes_refresh_and_session_tokens_inactive() {
         let mut case = Case { caller: Caller::AdminSocket, ..case() };
         make(&mut case);
         assert_eq!(case.refresh(2, Hash([2; 32])), None, "{doubt}");
-        assert!(case.session_token(1, Hash([9; 32])).is_some(), "the session lives on: {doubt}");
+        assert!(case.session_token(1, Hash([9; 32])).is_some(), "the session stays active: {doubt}");
     }
 }

@@ -70,7 +70,7 @@ pub enum NotRefreshed {
     Late,
     /// The store has lost a rotation: the session was ended, now or by the restore.
     StoreRollback,
-    /// The family has used up its generations.
+    /// The family has no generation left.
     Exhausted,
     /// The scope is malformed or wider than granted, or the client may not request any of it now.
     Scope,

@@ -1,5 +1,6 @@
 //! The clear part of a session's record since version 3: what is absent or usual takes no bytes, and what a
-//! refresh changes has a fixed length, so that refreshes do not make a record grow.
+//! refresh changes in a family has a fixed length.
+//! The times of the session take up to two bytes more as it ages.
 
 use serde::{Deserialize, Serialize};
 

@@ -283,7 +283,8 @@ impl<'t> Batch<'t> {
         ids.into_iter().filter_map(|id| self.load(id).transpose()).collect()
     }
 
-    /// Keeps the indexes by subject; `None` for a session that did not exist or was removed.
+    /// Keeps the index of active sessions, and adds a session that leaves it to that of subjects; `None` for
+    /// a session that did not exist or was removed.
     pub(super) fn index_active(&mut self, before: Option<&Session>, after: Option<&Session>) -> Result<()> {
         let [was, is] = [before, after].map(|session| session.is_some_and(Session::may_be_active));
         if let Some(session) = before.or(after).filter(|_| was != is) {

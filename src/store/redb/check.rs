@@ -129,13 +129,14 @@ impl<const N: usize> Index<N> {
     /// Finds the entry of a session.
     fn expect(&mut self, checker: &mut Checker, record: &SessionRecord) -> Result<()> {
         let Some(table) = &self.table else { return Ok(()) };
-        if !(self.must)(record) {
+        if !(self.may)(record) {
             return Ok(());
         }
         let key = (self.key)(checker.codec, record);
         let found = table.get(&key)?.is_some();
         self.found += u64::from(found);
-        checker.find(self.definition.name(), Hex(&key), (!found).then_some(self.missing))
+        let missing = !found && (self.must)(record);
+        checker.find(self.definition.name(), Hex(&key), missing.then_some(self.missing))
     }
 
     /// Finds entries that belong to no session. Every session was counted with its own entry, so if there are

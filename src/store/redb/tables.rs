@@ -58,8 +58,8 @@ tables! {
     SESSIONS sessions "sessions", Fixed<16> => Bytes;
     /// Session id -> private data, sealed.
     DATA data "data", Fixed<16> => Bytes;
-    /// Keyed hash of the subject, session id -> nothing: the sessions that are not in [`ACTIVE`]. Before
-    /// format 3 all sessions were here; those entries are removed with their sessions.
+    /// Keyed hash of the subject, session id -> nothing: at least the sessions that are not in
+    /// [`ACTIVE`]. Entries of active sessions are from before format 3, and stay as long as their sessions.
     SUBJECTS subjects "subjects", Fixed<32> => ();
     /// Keyed hash of the subject, keyed hash of the client, session id -> nothing: the sessions that
     /// [`Session::may_be_active`].

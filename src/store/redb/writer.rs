@@ -27,7 +27,7 @@ const RESERVED_MIN: usize = 64;
 /// notices first.
 const COMMIT_NANOS_MAX: u64 = 15_000_000_000;
 
-/// WriterState shared by the writer and its callers.
+/// What the writer and its callers share.
 pub(super) struct Shared {
     pub registry: ArcSwap<Registry>,
     pub recall: Recall,

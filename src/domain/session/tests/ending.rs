@@ -106,7 +106,7 @@ fn a_revocation_outlives_its_token_where_there_is_room() {
         (256, true),
         "it makes room, and counts as revoked by its expiry"
     );
-    assert!(session.family_is_active(1, &uncut()), "and nothing that lives has to end for it");
+    assert!(session.family_is_active(1, &uncut()), "and nothing active has to end for it");
     session.revoke_token(revocation(7, 100 * 86_400), Some(1), "app", at(60 * 86_400), &uncut());
     let kept: Vec<_> = session.revoked_tokens.iter().map(|revoked| revoked.token).collect();
     assert_eq!(kept, [revocation(7, 100 * 86_400)], "after a month they are removed");
@@ -114,7 +114,7 @@ fn a_revocation_outlives_its_token_where_there_is_room() {
     assert!(!revokes(&session, revocation(8, 30_001)), "a token that expires later does not");
 }
 
-/// A client with a family in another client's session used up all 256 revocations: then one revocation by the
+/// A client with a family in another client's session spent all 256 revocations: then one revocation by the
 /// other client ended its session.
 #[test]
 fn revocations_are_counted_for_each_family() {
@@ -239,9 +239,9 @@ fn the_sessions_used_least_recently_make_room() {
         .unwrap();
         assert_eq!(names(&events), vec![("session.ended", Some("evicted")); evicted.len()]);
         assert_eq!(events.iter().map(|event| event.session.unwrap().0[0]).collect::<Vec<_>>(), evicted);
-        let dead: Vec<u8> =
+        let ended: Vec<u8> =
             peers.iter().rev().filter(|s| !s.is_active(at(200), &uncut())).map(|s| s.id.0[0]).collect();
-        assert_eq!(dead, evicted);
+        assert_eq!(ended, evicted);
     }
     let mut even = peers(3);
     even.iter_mut().for_each(|peer| peer.last_used_at = at(9));

@@ -314,7 +314,7 @@ fn another_clients_token_is_refused_and_nothing_is_touched() {
     let session = rotated(2, 100);
     for generation in [0, 1, 2, 3] {
         let mut foreign = asked(token(generation));
-        foreign.client = client("thief");
+        foreign.client = client("attacker");
         foreign.changes_nothing_for(&session, 101, &uncut(), NotRefreshed::BindingMismatch);
     }
 }
@@ -390,7 +390,7 @@ fn an_expired_session_refuses_every_token_without_detecting_anything() {
         }
     }
     let mut session = rotated(2, 100);
-    assert!(!refreshed(&mut session, 2, idle - 1).retried, "one second earlier it lives");
+    assert!(!refreshed(&mut session, 2, idle - 1).retried, "one second earlier it is active");
 }
 
 /// G: a family forgotten long ago is only refused; its number is below the next.

@@ -80,7 +80,7 @@ fn a_cut_off_of_another_client_ends_only_its_families() {
             && session.family_is_active(1, &cuts)
             && !session.family_is_active(2, &cuts)
     );
-    assert!(!session.family_is_active(3, &cuts), "what is not there does not live");
+    assert!(!session.family_is_active(3, &cuts), "what is not there is not active");
 }
 
 fn renewal(family: Option<NewFamily>) -> Renewal {

@@ -13,7 +13,7 @@ async fn main() {
         ..Configuration::default()
     };
     let mut body = OpenSessionBody::new("alice".to_owned());
-    body.claims = Some(HashMap::from([("tier".to_owned(), "gold".into())]));
+    body.claims = Some(Some(HashMap::from([("tier".to_owned(), "gold".into())])));
     let opened = sessions_api::open_session(&configuration, body, None).await.unwrap();
     let read = sessions_api::read_session(&configuration, &opened.session.id).await.unwrap();
     println!("{}", read.claims["tier"]);
