@@ -13,7 +13,7 @@ const BASIC: &str = r#"Basic realm="keyfob", charset="UTF-8""#;
 
 /// A server and a client with its own tokens, whose name has every permitted sign.
 async fn setting() -> (Server, Client) {
-    let server = Server::start().await;
+    let server = Server::with(&[("limits.failed_auth_per_minute", "1000")]).await;
     let app = server.client(json!({"client_id": "My-app_1.0~x", "grants": ["client_credentials"]})).await;
     (server, app)
 }
