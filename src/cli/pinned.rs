@@ -1,5 +1,5 @@
-//! TLS to the server of this configuration: exactly the configured certificate is trusted, whatever its
-//! names.
+//! TLS to the server of this configuration: exactly the configured certificate is trusted. Its names
+//! are not compared.
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use super::id::{ClientId, Position};
 use super::refusal::{Refusal, Refused};
 use super::time::Timestamp;
 
-/// A position in the event log; whatever was issued at an earlier one has ended.
+/// A position in the event log; all that was issued at an earlier one has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutOff {
     pub position: Position,
@@ -37,8 +37,8 @@ pub struct CutOffs {
 
 impl CutOffs {
     /// Refuses a request if one of these clients was deleted or disabled since it was authenticated or
-    /// found, whatever client has its name now, or if the secrets or own tokens of the caller were ended
-    /// since. Every transaction that changes something for a caller must ask this.
+    /// found, even if another client has its name now, or if the secrets or own tokens of the caller were
+    /// ended since. Every transaction that changes something for a caller must ask this.
     ///
     /// # Errors
     /// `InvalidClient` for the caller, `Conflict` for another client.

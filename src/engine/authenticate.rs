@@ -83,7 +83,7 @@ impl<S: Store> Engine<S> {
             PresentedCredentials::Secret { id, secret } => {
                 Caller::Client(self.by_secret(id, secret, source)?)
             }
-            // No secret is never the right one.
+            // Without a secret, the client is not authenticated here.
             PresentedCredentials::Name(id) => {
                 let now = self.clock.now().wall;
                 Caller::Client(self.checked(id, source, |client| client.check_secret(None, now))?)

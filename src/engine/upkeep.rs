@@ -75,8 +75,8 @@ impl<S: Store> Engine<S> {
 /// How many findings of a check are logged one by one: a damaged index has one per session.
 const FINDS_LOGGED: u64 = 10;
 
-/// Logs the first findings of a check and their number, for the operator, whatever client requested the
-/// check.
+/// Logs the first findings of a check and their number, for the operator: also when a client requested
+/// the check.
 #[derive(Debug, Default)]
 pub struct FindLog(u64);
 
