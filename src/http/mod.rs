@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::http::access::Access;
 use crate::http::request::head_check::head_check;
 use crate::store::Store;
+use crate::token::text_names::TextNames;
 
 pub mod access;
 pub(crate) mod api;
@@ -144,7 +145,7 @@ pub fn wire<S: Store>(
     routes.call_directly("/oauth2/token", &Method::POST, api::token::TokenApi(engine.clone()));
     let mut wire = wire::Service::new(routes, document, origins.clone(), limits);
     wire.request_ids = ids;
-    wire.credentials_key = engine.clock.random();
+    wire.names = TextNames::new(&engine.clock.random());
     wire.head_check = Some(head_check(engine.clone()));
     metrics.watch(wire.routes().counters());
     wire

@@ -32,6 +32,7 @@ use crate::http::response::error::Problem;
 use crate::http::response::headers;
 use crate::http::routes::{Handler, Operation, RouteMatch, Routes};
 use crate::http::surface::Surface;
+use crate::token::text_names::TextNames;
 
 /// How long the rest of the body of a rejected request is read and dropped: a connection that is closed with
 /// unread input is reset, and the answer may be lost.
@@ -46,8 +47,8 @@ pub struct Service {
     /// The proxies whose forwarding headers are accepted: none at first.
     pub(crate) proxies: TrustedProxies,
     pub(crate) request_ids: RequestIds,
-    /// Keys the MAC by which a connection knows its last credentials: random in a server.
-    pub(crate) credentials_key: [u8; 16],
+    /// Names the last credentials of connections: under a random key in a server.
+    pub(crate) names: TextNames,
     /// Whether `Strict-Transport-Security` is sent with answers over TLS.
     pub(crate) is_strict: bool,
     /// Checks credentials in the head before a body that has not arrived yet is read.
@@ -77,7 +78,7 @@ impl Service {
             limits,
             proxies: TrustedProxies::default(),
             request_ids: RequestIds::default(),
-            credentials_key: [0; 16],
+            names: TextNames::new(&[0; 16]),
             is_strict: false,
             head_check: None,
             dates: None,
@@ -276,7 +277,7 @@ impl Answers for Service {
     }
 
     fn no_credentials(&self) -> LastCredentials {
-        LastCredentials::new(&self.credentials_key)
+        LastCredentials::new(self.names)
     }
 }
 

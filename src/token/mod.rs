@@ -15,6 +15,7 @@ pub mod paserk;
 pub(crate) mod paseto;
 pub(crate) mod public_key;
 pub mod seal;
+pub mod text_names;
 pub mod verifier;
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! Verifies tokens, with a cache of those that were verified before.
 
-use std::hash::Hasher;
 use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::access::verify_with_key;
 use super::keyring::Keyring;
 use super::opaque::{Link, Opaque, OpaqueKeys, OpaqueKind};
 use super::paseto::TOKEN_BYTES_MAX;
+use super::text_names::TextNames;
 use crate::domain::access::AccessToken;
 use crate::domain::id::{Hash, KeyId};
 
@@ -48,10 +47,10 @@ struct VerifiedAccess {
 impl TokenVerifier {
     /// `random` keys the hashes of the caches.
     pub fn new(random: [u8; 16]) -> Self {
-        let hasher = SipHasher24::new_with_key(&random);
+        let names = TextNames::new(&random);
         Self {
-            access: Seen::new(hasher, ACCESS_BYTES_MAX, ACCESS_BYTES),
-            opaque: Seen::new(hasher, OPAQUE_BYTES_MAX, OPAQUE_BYTES),
+            access: Seen::new(names, ACCESS_BYTES_MAX, ACCESS_BYTES),
+            opaque: Seen::new(names, OPAQUE_BYTES_MAX, OPAQUE_BYTES),
         }
     }
 
@@ -60,7 +59,7 @@ impl TokenVerifier {
         if text.len() > TOKEN_BYTES_MAX {
             return None;
         }
-        let name = self.access.name(text);
+        let name = self.access.names.of(text.as_bytes());
         if let Some(known) = self.access.cache.get(&name) {
             return keyring.find(&known.key).map(|_| known.token);
         }
@@ -76,7 +75,7 @@ impl TokenVerifier {
         if !Opaque::has_form(text) {
             return None;
         }
-        let name = self.opaque.name(text);
+        let name = self.opaque.names.of(text.as_bytes());
         if let Some(known) = self.opaque.cache.get(&name) {
             return Some(known);
         }
@@ -87,10 +86,10 @@ impl TokenVerifier {
     }
 }
 
-/// What was verified, by a 128-bit MAC of its text: the text is not kept.
+/// What was verified, by the name of its text.
 #[derive(Debug)]
 struct Seen<V> {
-    hasher: SipHasher24,
+    names: TextNames,
     cache: Cache<u128, V, Weight>,
 }
 
@@ -98,15 +97,9 @@ impl<V: Clone> Seen<V>
 where
     Weight: Weighter<u128, V>,
 {
-    fn new(hasher: SipHasher24, bytes_max: u64, entry_bytes: usize) -> Self {
+    fn new(names: TextNames, bytes_max: u64, entry_bytes: usize) -> Self {
         let entries = bytes_max as usize / (2 * entry_bytes);
-        Self { hasher, cache: Cache::with_weighter(entries, bytes_max, Weight) }
-    }
-
-    fn name(&self, text: &str) -> u128 {
-        let mut hasher = self.hasher;
-        hasher.write(text.as_bytes());
-        hasher.finish128().as_u128()
+        Self { names, cache: Cache::with_weighter(entries, bytes_max, Weight) }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The credentials of a request, from its `Authorization` header and its form. They are read here and checked
 //! by the engine.
 
-use std::hash::Hasher;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +9,6 @@ use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use siphasher::sip128::{Hasher128, SipHasher24};
 use zeroize::Zeroizing;
 
 use crate::domain::caller::{Granted, Needs};
@@ -24,6 +22,7 @@ use crate::http::response::error::Problem;
 use crate::store::Store;
 use crate::token::client_secret::PresentedSecret;
 use crate::token::opaque::SecretText;
+use crate::token::text_names::TextNames;
 
 /// The `Authorization` header of a request.
 #[derive(Clone, Debug)]
@@ -82,9 +81,9 @@ fn only(headers: &HeaderMap) -> Result<&HeaderValue, AuthorizationHeader> {
 
 /// The last Basic credentials of a connection. Most clients send the same ones with every request, and
 /// decoding and hashing them costs a seventh of an introspection. Only that is saved: they are checked each
-/// time. The header is known again by a 128-bit MAC, so that no secret is kept.
+/// time. The header is known again by its name, so that no secret is kept.
 pub struct LastCredentials {
-    hasher: SipHasher24,
+    names: TextNames,
     last: Mutex<Option<(u128, AuthorizationHeader)>>,
 }
 
@@ -92,9 +91,9 @@ impl LastCredentials {
     /// The longest header whose identifier is kept, in bytes.
     const BYTES_MAX: usize = 256;
 
-    /// None yet; `key` is random for each process.
-    pub fn new(key: &[u8; 16]) -> Self {
-        Self { hasher: SipHasher24::new_with_key(key), last: Mutex::new(None) }
+    /// None yet.
+    pub fn new(names: TextNames) -> Self {
+        Self { names, last: Mutex::new(None) }
     }
 
     /// As [`AuthorizationHeader::read`].
@@ -103,9 +102,7 @@ impl LastCredentials {
             Ok(value) => value,
             Err(without) => return without,
         };
-        let mut hasher = self.hasher;
-        hasher.write(value.as_bytes());
-        let name = hasher.finish128().as_u128();
+        let name = self.names.of(value.as_bytes());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, header)) = &*last
             && *known == name
@@ -458,7 +455,7 @@ mod tests {
 
     #[test]
     fn the_last_credentials_are_only_those_of_the_same_header() {
-        let last = LastCredentials::new(&[7; 16]);
+        let last = LastCredentials::new(TextNames::new(&[7; 16]));
         let read = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {

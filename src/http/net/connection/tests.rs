@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, Notify, mpsc};
 
 use super::*;
 use crate::http::wire::tests::wire;
+use crate::token::text_names::TextNames;
 
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections_max: 2,
@@ -24,7 +25,7 @@ impl<E: Endpoint<Output = Response> + 'static> Answers for E {
     }
 
     fn no_credentials(&self) -> LastCredentials {
-        LastCredentials::new(&[7; 16])
+        LastCredentials::new(TextNames::new(&[7; 16]))
     }
 }
 
