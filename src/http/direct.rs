@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use poem::{IntoResponse, Request, Response};
 
-use crate::http::request::{Authorization, FromForm, LastCredentials, OAuthForm};
+use crate::http::request::{Authorization, FromForm, LastCredentials, OAuthForm, Schemes};
 use crate::http::response::OAuthError;
 
 /// The answer of an endpoint.
@@ -18,16 +18,35 @@ pub trait Direct: Send + Sync + 'static {
     -> Answering<'r>;
 }
 
-/// What an endpoint at `/oauth2/*` reads.
-pub fn read<T, F: FromForm>(
-    request: &Request,
-    body: &[u8],
-    last: &LastCredentials,
-) -> Result<(Authorization<T>, OAuthForm<F>), OAuthError> {
-    Ok((Authorization::of(request, last), OAuthForm::of(request, body)?))
+/// An endpoint at `/oauth2/*` that can be called directly.
+pub trait OAuthEndpoint: Send + Sync + 'static {
+    type Schemes: Schemes;
+    type Form: FromForm + Send + Sync;
+    type Answer: IntoResponse + Send;
+
+    /// Borrows what was read, so that its future is small: one beyond 1 kB is allocated slowly.
+    fn answer_for(
+        &self,
+        authorization: &Authorization<Self::Schemes>,
+        form: &OAuthForm<Self::Form>,
+    ) -> impl Future<Output = Result<Self::Answer, OAuthError>> + Send;
 }
 
-/// The response of an endpoint.
-pub fn response(answer: Result<impl IntoResponse, OAuthError>) -> Response {
-    answer.map_or_else(IntoResponse::into_response, IntoResponse::into_response)
+impl<E: OAuthEndpoint> Direct for E {
+    fn answer<'r>(
+        &'r self,
+        request: &'r Request,
+        body: &'r [u8],
+        last: &'r LastCredentials,
+    ) -> Answering<'r> {
+        Box::pin(async move {
+            let authorization = Authorization::of(request, last);
+            let form = match OAuthForm::of(request, body) {
+                Ok(form) => form,
+                Err(error) => return error.into_response(),
+            };
+            let answer = self.answer_for(&authorization, &form).await;
+            answer.map_or_else(IntoResponse::into_response, IntoResponse::into_response)
+        })
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use poem::{IntoResponse, Request};
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
@@ -12,11 +11,9 @@ use crate::domain::caller::Caller;
 use crate::domain::refusal::Refused;
 use crate::engine::Engine;
 use crate::engine::introspect::ActiveAt;
-use crate::http::direct::{self, Answering, Direct};
+use crate::http::direct::OAuthEndpoint;
 use crate::http::document::Tag;
-use crate::http::request::{
-    Authorization, BasicFormOrBearer, Form, FromForm, LastCredentials, OAuthForm, RawObject, merge,
-};
+use crate::http::request::{Authorization, BasicFormOrBearer, Form, FromForm, OAuthForm, RawObject, merge};
 use crate::http::response::{Json, OAuthError};
 use crate::store::{Store, StoreError};
 
@@ -25,7 +22,7 @@ pub struct IntrospectApi<S>(pub Arc<Engine<S>>);
 
 /// An introspection request (RFC 7662 §2.1).
 #[derive(Debug, Default, Object)]
-struct IntrospectForm {
+pub struct IntrospectForm {
     /// An access token, a refresh token or a session token.
     #[oai(validator(min_length = 1))]
     token: String,
@@ -97,23 +94,6 @@ pub struct Introspection {
     pub feed_seq: Option<String>,
 }
 
-impl<S: Store> Direct for IntrospectApi<S> {
-    fn answer<'r>(
-        &'r self,
-        request: &'r Request,
-        body: &'r [u8],
-        last: &'r LastCredentials,
-    ) -> Answering<'r> {
-        Box::pin(async move {
-            let (authorization, form) = match direct::read(request, body, last) {
-                Ok(read) => read,
-                Err(error) => return error.into_response(),
-            };
-            direct::response(self.answer_for(&authorization, &form).await)
-        })
-    }
-}
-
 #[OpenApi]
 impl<S: Store> IntrospectApi<S> {
     /// Introspect a token.
@@ -132,8 +112,11 @@ impl<S: Store> IntrospectApi<S> {
     }
 }
 
-impl<S: Store> IntrospectApi<S> {
-    /// Borrows what was read, so that its future is small: one beyond 1 kB is allocated slowly.
+impl<S: Store> OAuthEndpoint for IntrospectApi<S> {
+    type Schemes = BasicFormOrBearer;
+    type Form = IntrospectForm;
+    type Answer = Json<Introspection>;
+
     async fn answer_for(
         &self,
         authorization: &Authorization<BasicFormOrBearer>,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use poem::Request;
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
@@ -13,11 +12,9 @@ use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::scope::ScopeSet;
 use crate::engine::Engine;
 use crate::engine::issue::Issued;
-use crate::http::direct::{self, Answering, Direct};
+use crate::http::direct::OAuthEndpoint;
 use crate::http::document::Tag;
-use crate::http::request::{
-    Authorization, BasicOrForm, Form, FromForm, LastCredentials, OAuthForm, Text, merge,
-};
+use crate::http::request::{Authorization, BasicOrForm, Form, FromForm, OAuthForm, Text, merge};
 use crate::http::response::{Json, OAuthError};
 use crate::store::Store;
 
@@ -26,7 +23,7 @@ pub struct TokenApi<S>(pub Arc<Engine<S>>);
 
 /// A token request (RFC 6749 §4.4.2, §6).
 #[derive(Object)]
-struct TokenForm {
+pub struct TokenForm {
     /// `refresh_token` or `client_credentials`.
     grant_type: Text<Grant>,
     /// The refresh token, for `refresh_token`.
@@ -91,22 +88,6 @@ impl Tokens {
     }
 }
 
-impl<S: Store> Direct for TokenApi<S> {
-    fn answer<'r>(
-        &'r self,
-        request: &'r Request,
-        body: &'r [u8],
-        last: &'r LastCredentials,
-    ) -> Answering<'r> {
-        Box::pin(async move {
-            direct::response(match direct::read(request, body, last) {
-                Ok((authorization, form)) => self.token(authorization, form).await,
-                Err(error) => Err(error),
-            })
-        })
-    }
-}
-
 #[OpenApi]
 impl<S: Store> TokenApi<S> {
     /// Refresh tokens, or issue a token for the client itself.
@@ -123,12 +104,26 @@ impl<S: Store> TokenApi<S> {
         authorization: Authorization<BasicOrForm>,
         form: OAuthForm<TokenForm>,
     ) -> Result<Json<Tokens>, OAuthError> {
+        self.answer_for(&authorization, &form).await
+    }
+}
+
+impl<S: Store> OAuthEndpoint for TokenApi<S> {
+    type Schemes = BasicOrForm;
+    type Form = TokenForm;
+    type Answer = Json<Tokens>;
+
+    async fn answer_for(
+        &self,
+        authorization: &Authorization<BasicOrForm>,
+        form: &OAuthForm<TokenForm>,
+    ) -> Result<Json<Tokens>, OAuthError> {
         let credentials = merge(&authorization.header, &form.client)?;
         let Caller::Client(client) = self.0.identify(credentials, authorization.source)? else {
             let why = "tokens are issued to clients: authenticate as a client";
             return Err(Refusal::InvalidClient.because(why).into());
         };
-        let form = form.fields;
+        let form = &form.fields;
         let (scope, resource) = (form.scope.as_ref().map(|scope| &*scope.0), form.resource.as_deref());
         match form.grant_type.0.parse() {
             Ok(Grant::RefreshToken) => {

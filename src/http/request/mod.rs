@@ -20,7 +20,7 @@ pub(crate) mod urlencoded;
 pub(crate) use self::cookie::Cookie;
 pub(crate) use self::credentials::{
     Authorization, AuthorizationHeader, BasicFormOrBearer, BasicOrBearer, BasicOrForm, ClientFormFields,
-    CookieOrBearer, LastCredentials, merge, source_of,
+    CookieOrBearer, LastCredentials, Schemes, merge, source_of,
 };
 pub(crate) use self::form::{Form, FromForm, OAuthForm};
 pub(crate) use self::formats::{
