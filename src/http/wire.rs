@@ -27,7 +27,7 @@ use crate::http::request::head_check::HeadCheck;
 use crate::http::request::json::is_json;
 use crate::http::request::limits::Limits;
 use crate::http::request::origin::{self, Origins};
-use crate::http::request::request_id::{RequestIds, X_REQUEST_ID};
+use crate::http::request::request_id::RequestIds;
 use crate::http::response::error::Problem;
 use crate::http::response::headers;
 use crate::http::routes::{Handler, Operation, RouteMatch, Routes};
@@ -129,14 +129,13 @@ impl Service {
             id.clone().during(Box::pin(self.answer(surface, &mut request, target, last))).await
         };
         pending.answered(response.status());
-        headers::put(surface, strict, &mut response);
+        headers::put(surface, strict, id.into_header(), &mut response);
         if let Some(admission) = admission {
             admission.complete(&mut response);
         }
         if let Some(origin) = reader {
             headers::let_read(origin, &mut response);
         }
-        response.headers_mut().insert(X_REQUEST_ID, id.into_header());
         if let Some(clock) = &self.dates
             && let Ok(date) = clock.now().wall.http_date().try_into()
         {

@@ -1,12 +1,14 @@
 //! The answers of endpoints. JSON is written by serde in one pass; poem-openapi would build a tree first.
 
-use poem::http::{HeaderValue, StatusCode, header};
+use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::ApiResponse;
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use serde::Serialize;
+
+use super::headers::JSON;
 
 /// The initial capacity for the body, enough for most answers.
 const BODY_BYTES: usize = 512;
@@ -32,8 +34,7 @@ impl<T: Serialize + Send> IntoResponse for Json<T> {
         match serde_json::to_writer(&mut body, &self.0) {
             Ok(()) => {
                 let mut response = Response::from(body);
-                let json = HeaderValue::from_static("application/json");
-                response.headers_mut().insert(header::CONTENT_TYPE, json);
+                response.headers_mut().insert(header::CONTENT_TYPE, JSON);
                 response
             }
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
