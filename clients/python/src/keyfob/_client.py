@@ -11,7 +11,7 @@ import time
 from functools import cached_property, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
 
 from . import _requests as http
@@ -104,12 +104,12 @@ class Client:
         Counts as activity, which restarts the idle timeout, unless `touch` is false. Kept answers delay that,
         by a tenth of the idle timeout at most.
         """
+        if self._cache and isinstance(kept := self._loop.feed.get(session_token), Session):
+            return kept
         if not _SESSION_TOKEN.fullmatch(session_token):
             return None
         state = self._loop
         feed = state.feed
-        if self._cache and isinstance(kept := feed.get(session_token), Session):
-            return kept
         begun = time.monotonic()
         # A token of this form needs no escaping.
         question = '{"token":"%s"}' if touch else '{"token":"%s","touch":false}'
@@ -135,14 +135,16 @@ class Client:
 
         Does not count as activity. Refresh and session tokens are no access tokens, so that they answer None.
         """
+        if self._cache and isinstance(kept := self._loop.feed.get(access_token), AccessToken):
+            return kept
         if not _ACCESS_TOKEN.fullmatch(access_token):
             return None
         state = self._loop
         feed = state.feed
-        if self._cache and isinstance(kept := feed.get(access_token), AccessToken):
-            return kept
         begun = time.monotonic()
-        request = http.with_body(self._introspect_head, f"token={quote_plus(access_token)}".encode())
+        # No other character of a token needs escaping, and quote_plus is slow.
+        escaped = access_token.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
+        request = http.with_body(self._introspect_head, b"token=%b" % escaped.encode())
         answer = await state.pool.request(request, self._timeout, retry=True)
         value = http.read(answer)
         if not http.is_active(value) or value.get("token_type") != "Bearer":

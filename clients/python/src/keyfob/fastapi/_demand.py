@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ._refusals import scope_missing, step_up_needed
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from .._models import AccessToken, Session
 
 
-@dataclass(frozen=True)
-class Demand:
+class Demand(NamedTuple):
     """One of the values of `acr`, an authentication in the last `max_age` seconds, and all `scopes`."""
 
     acr: str | None
@@ -34,6 +32,6 @@ class Demand:
         """The refusal, if a demand is not met."""
         if self.needs_step_up(found):
             return step_up_needed(self.acr, self.max_age)
-        if not all(scope in found.scopes for scope in self.scopes):
+        if self.scopes and not set(self.scopes).issubset(found.scopes):
             return scope_missing(dict.fromkeys(self.scopes))
         return None

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, cast, overload
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, FastAPI, Security
-from fastapi.security import SecurityScopes
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
@@ -77,7 +76,6 @@ class Keyfob(Client):
         self._login_url = login_url
         self._step_up_url = step_up_url
         self._cookie = cookie
-        self._bearer_scheme = BearerScheme()
         self._dependencies: dict[tuple[object, ...], Any] = {}
 
     def install(self, app: FastAPI) -> None:
@@ -149,25 +147,33 @@ class Keyfob(Client):
 
         `Security(auth.token(), scopes=[…])` asks for scopes too.
         """
-        bearer_scheme = Security(self._bearer_scheme, scopes=list(scopes))
 
-        async def token(
-            request: Request, required: SecurityScopes, bearer: Annotated[str | None, bearer_scheme]
-        ) -> AccessToken:
-            return await self._token_of(request, bearer, Demand(None, None, (*scopes, *required.scopes)))
+        async def find(request: Request, required: Sequence[str]) -> AccessToken:
+            return await self._token_of(request, bearer_token(request), Demand(None, None, tuple(required)))
 
-        return cast("Dependency[AccessToken]", self._same("token", scopes, make=token))
+        scheme: Any = BearerScheme(find)
+        admitted = Security(scheme, scopes=list(scopes))
+
+        async def token(found: Annotated[AccessToken, admitted]) -> AccessToken:
+            """Only for the document: it names scopes. Without them one dependency is enough."""
+            return found
+
+        made = token if scopes else scheme
+        return cast("Dependency[AccessToken]", self._same("token", scopes, make=made))
 
     def principal(
         self, *scopes: str, acr: str | None = None, max_age: int | None = None
     ) -> Dependency[Session | AccessToken]:
         """An access token, or without one the session of the browser, with all `scopes`."""
-        bearer_scheme = Security(self._bearer_scheme, scopes=list(scopes))
         demand = Demand(acr, max_age, scopes)
+
+        async def of_bearer(request: Request, _: Sequence[str]) -> str | None:
+            return bearer_token(request)
 
         async def of_cookie(request: Request) -> None:
             """Only for the document: a token comes first."""
 
+        bearer_scheme = Security(BearerScheme(of_bearer), scopes=list(scopes))
         cookie_scheme = Security(CookieScheme(self._cookie, of_cookie))
 
         async def principal(
@@ -311,11 +317,12 @@ class Keyfob(Client):
         return cast("Session | None", answers[key])
 
     async def _token_of(self, request: Request, bearer: str | None, demand: Demand) -> AccessToken:
-        answers = request.scope.setdefault(_ANSWERS, {})
-        if bearer and (self, bearer) not in answers:
-            answers[self, bearer] = await self.introspect(bearer)
-        found = cast("AccessToken | None", answers[self, bearer] if bearer else None)
-        if found is None or self._audience not in (None, found.audience):
+        answers: dict[object, AccessToken | None] = request.scope.setdefault(_ANSWERS, {})
+        key = self, bearer
+        if bearer and key not in answers:
+            answers[key] = await self.introspect(bearer)
+        found = answers.get(key)
+        if found is None or (self._audience is not None and self._audience != found.audience):
             raise not_signed_in("invalid_token" if bearer is not None else None)
         if refusal := demand.refusal(found):
             raise refusal

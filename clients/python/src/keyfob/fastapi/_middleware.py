@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.websockets import WebSocketDisconnect
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, MutableMapping
+    from collections.abc import Awaitable, Coroutine, MutableMapping
 
     from starlette.requests import HTTPConnection
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,9 +21,12 @@ TRY_AGAIN = 1013
 class Outgoing:
     """The cookies of one request, by name, and whether it is too late for more."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_send", "cookies", "started")
+
+    def __init__(self, send: Send) -> None:
         self.cookies: dict[str, str] = {}
         self.started = False
+        self._send = send
 
     @classmethod
     def of(cls, request: HTTPConnection) -> Outgoing:
@@ -39,11 +42,15 @@ class Outgoing:
         """Adds a `Set-Cookie` header, in place of an earlier one for the same cookie."""
         self.cookies[header.partition("=")[0]] = header
 
-    def add_to(self, message: Message) -> Message:
-        """The start of the answer, with the cookies, and no cache may keep it."""
-        self.started = True
-        if not self.cookies:
-            return message
+    def send(self, message: Message) -> Awaitable[None]:
+        """Sends a message; the start of the answer with the cookies, and no cache may keep it."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            if self.cookies:
+                message = self._with_cookies(message)
+        return self._send(message)
+
+    def _with_cookies(self, message: Message) -> Message:
         headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"cache-control"]
         headers.append((b"cache-control", b"no-store"))
         headers += [(b"set-cookie", cookie.encode("latin-1")) for cookie in self.cookies.values()]
@@ -134,21 +141,13 @@ class KeyfobMiddleware:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if SCOPE in scope or scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         if scope["type"] == "websocket":
-            await self._websocket(scope, receive, send)
-            return
-        outgoing = scope[SCOPE] = Outgoing()
-
-        async def send_with_cookies(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = outgoing.add_to(message)
-            await send(message)
-
-        await self._app(scope, receive, send_with_cookies)
+            return self._websocket(scope, receive, send)
+        outgoing = scope[SCOPE] = Outgoing(send)
+        return self._app(scope, receive, outgoing.send)
 
     async def _websocket(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         socket = scope[SCOPE] = Socket(scope, receive, send)

@@ -1,9 +1,10 @@
 """The security schemes, as the application's own OpenAPI document shows them."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
+from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection, Request
 
@@ -40,22 +41,25 @@ class CookieScheme(SecurityBase, Generic[T]):
         return await self._find(request)
 
 
-class BearerScheme(SecurityBase):
-    """An access token."""
+class BearerScheme(SecurityBase, Generic[T]):
+    """An access token, and what a route that asks for these scopes gets for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, find: Callable[[Request, Sequence[str]], Coroutine[Any, Any, T]]) -> None:
+        self._find = find
         self.scheme_name = BEARER
         self.model = HTTPBearer(bearerFormat="PASETO")
 
-    async def __call__(self, request: Request) -> str | None:
-        """The token, if one is sent (RFC 6750 §2.1)."""
-        return bearer_token(request)
+    async def __call__(self, request: Request, required: SecurityScopes) -> T:
+        """What the route gets."""
+        return await self._find(request, required.scopes)
 
 
 def bearer_token(connection: HTTPConnection) -> str | None:
-    """The token of `Authorization: Bearer`, if that is sent exactly once."""
-    sent = connection.headers.getlist("authorization")
-    scheme, _, token = (sent[0] if len(sent) == 1 else "").partition(" ")
+    """The token of `Authorization: Bearer` (RFC 6750 §2.1), if that is sent exactly once."""
+    sent = [value for name, value in connection.scope["headers"] if name == b"authorization"]
+    if len(sent) != 1:
+        return None
+    scheme, _, token = sent[0].decode("latin-1").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
