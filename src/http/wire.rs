@@ -65,7 +65,7 @@ impl Service {
         routes.add("/openapi.json", Method::GET, make_sync(move |_| json.json()));
         for path in ["/docs", "/docs/"] {
             let page = document.clone();
-            routes.add(path, Method::GET, make_sync(move |_| page.page()));
+            routes.add(path, Method::GET, make_sync(move |request| page.page(request.headers())));
         }
         routes.add("/", Method::GET, make_sync(|_| Response::builder().content_type(HTML).body(ROOT)));
         for path in ["/", "*"] {
