@@ -69,13 +69,17 @@ impl Server {
     /// A server with these settings over the defaults, such as `("policy.default.refresh_retry_window",
     /// "0s")`.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let directory = TempDir::new().unwrap();
+        Self::on(TempDir::new().unwrap(), NOW_S, settings).await
+    }
+
+    /// The same at another time, on the files in `data` of a directory, if there are any.
+    pub async fn on(directory: TempDir, now_s: i64, settings: &[(&str, &str)]) -> Self {
         let mut settings: Vec<_> =
             settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let data = directory.path().join("data");
         settings.push(("store.path".into(), data.join("keyfob.redb").display().to_string()));
         settings.push(("keys.master_key_file".into(), data.join("master.key").display().to_string()));
-        let (clock, hand) = Clock::manual(Timestamp::from_seconds(NOW_S));
+        let (clock, hand) = Clock::manual(Timestamp::from_seconds(now_s));
         let mut server = Self {
             app: None,
             directory,
