@@ -1,9 +1,11 @@
 """A real keyfob with the clients that `docs/resource-servers.md` names, on the address that the page prints."""
 
 import base64
+import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -77,6 +79,15 @@ class Keyfob:
         status, _ = self.request("DELETE", f"/v1/sessions/{opened['session']['id']}", auth=self.admin)
         assert status == 204, status
 
+    @contextlib.contextmanager
+    def suspended(self):
+        """The server answers nothing while the block runs."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self):
         """Stops the server and removes its store."""
         self.process.send_signal(signal.SIGTERM)
@@ -99,9 +110,9 @@ def wait_for(check, what, seconds=30):
         time.sleep(0.1)
 
 
-def http(url, token=None, method="GET"):
+def http(url, token=None, method="GET", headers=None, data=None):
     """The status and the text of an answer to a request with a bearer token."""
-    request = urllib.request.Request(url, method=method)
+    request = urllib.request.Request(url, data, headers or {}, method=method)
     if token is not None:
         request.add_header("Authorization", f"Bearer {token}")
     try:
@@ -124,3 +135,11 @@ def files(section, place, secrets):
             written[name.removeprefix(section + "/")] = path
     assert written, f"{PAGE.name} prints no file for {section}"
     return written
+
+
+def commands(title, keyfob):
+    """Runs the commands that the section of this title prints; answers what each of them reports."""
+    printed = re.search(rf"^## {title}\n.*?^```sh\n(.*?)^```$", PAGE.read_text(), re.S | re.M)[1]
+    lines = [[keyfob.binary, *shlex.split(line)[1:], "--json"] for line in printed.splitlines()]
+    return [json.loads(subprocess.run(line, cwd=keyfob.place.name, check=True, capture_output=True).stdout)
+            for line in lines]

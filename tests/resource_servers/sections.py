@@ -3,13 +3,14 @@
 import contextlib
 import http.server as http_server
 import imaplib
+import json
 import os
 import signal
 import subprocess
 import threading
 from pathlib import Path
 
-from keyfob import ROOT, URL, files, http, wait_for
+from keyfob import AUDIENCE, ROOT, URL, commands, files, http, wait_for
 
 HERE = Path(__file__).resolve().parent
 
@@ -255,6 +256,58 @@ asyncio.run(main())
         assert whoami(keyfob.open(scope="write")["access_token"]) is None, "a token without the scope is accepted"
         keyfob.end(opened)
         assert whoami(opened["access_token"]) is None, "a revoked token is accepted"
+        with keyfob.suspended():
+            status, _ = mcp_initialize(opened["access_token"])
+            assert status == 401, f"the page says that an outage is 401; it is {status}"
+
+
+def mcp_initialize(token):
+    """The answer to the first message of an MCP client."""
+    client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client}
+    headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+    return http("http://127.0.0.1:8090/mcp", token, "POST", headers, json.dumps(message).encode())
+
+
+def mcp_sdk(keyfob, place):
+    """Server and client of the MCP SDK: the client sends a token, or finds keyfob by itself and gets one."""
+    files("mcp-sdk", place, keyfob.secrets)
+    python = environment("mcp-sdk", ["mcp==2.3.0", "httptools"])
+    package = ["--quiet", "--no-deps", "--force-reinstall", str(ROOT / "clients" / "python")]
+    subprocess.run([python, "-m", "pip", "install", *package], check=True)
+    *_, agent = commands("MCP SDK", keyfob)
+    url = "http://127.0.0.1:8090/mcp"
+
+    @contextlib.contextmanager
+    def client(**credentials):
+        """A session of the SDK's client; answers a function that calls the tool in it."""
+        command = [python, str(HERE / "mcp_client.py"), url, json.dumps(credentials)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+            def whoami():
+                process.stdin.write("whoami\n")
+                return process.stdout.readline().strip()
+
+            yield whoami
+            process.stdin.close()
+
+    with running([python, "server.py"], place / "mcp-sdk", answers(url)):
+        assert mcp_initialize(None)[0] == 401, "no token is not 401"
+        assert mcp_initialize(keyfob.open(scope="write", audience=url)["access_token"])[0] == 403
+        assert mcp_initialize(keyfob.open(scope="read", audience=AUDIENCE)["access_token"])[0] == 401
+        opened = keyfob.open(scope="read", audience=url)
+        token = opened["access_token"]
+        with client(token=token) as whoami:
+            assert whoami() == "alice", "an active token is refused"
+            with keyfob.suspended():
+                status, body = mcp_initialize(token)
+                assert status == 503, f"an outage got {status}: {body}"
+            assert whoami() == "alice", "the outage ended the client's session"
+            keyfob.end(opened)
+            assert whoami() != "alice", "a revoked token is accepted"
+        assert mcp_initialize(token)[0] == 401, "a revoked token is not 401"
+        with client(issuer=URL, client_id="agent", client_secret=agent["client_secret"]) as whoami:
+            answer = whoami()
+            assert answer == "agent", f"a client that discovers keyfob got {answer}"
 
 
 def haproxy(keyfob, place):
@@ -327,5 +380,5 @@ def environment(name, packages):
 
 ALL = {"dovecot": dovecot, "apache-openidc": apache_openidc, "apache-oauth2": apache_oauth2,
        "spring": spring, "go": go, "express": express, "fastmcp": fastmcp,
-       "haproxy": haproxy, "envoy": envoy, "quarkus": quarkus}
-CI = ["dovecot", "apache-openidc", "spring", "go"]
+       "mcp-sdk": mcp_sdk, "haproxy": haproxy, "envoy": envoy, "quarkus": quarkus}
+CI = ["dovecot", "apache-openidc", "spring", "go", "mcp-sdk"]
