@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +20,8 @@ func (s *Session) request(in Input) Request {
 		request.Path, request.Type = "/v1/sessions", "application/json"
 		request.Headers += "Idempotency-Key: " + s.subject + "\r\n"
 		request.Body = fmt.Sprintf(`{"subject":%q}`, s.subject)
+	case Renew:
+		request.Path = "/v1/sessions/" + s.session + "/renew"
 	case Refresh:
 		request.Path, request.Type, request.Body = "/oauth2/token", form, refreshBody(token)
 	case Introspect:
@@ -44,6 +47,11 @@ func basic(client, secret string) string {
 	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(client+":"+secret)) + "\r\n"
 }
 
+type family struct {
+	State      string
+	Generation int
+}
+
 // answerBody is what is read of all answers.
 type answerBody struct {
 	Active       bool
@@ -54,7 +62,7 @@ type answerBody struct {
 	AccessToken  string `json:"access_token"`
 	SessionToken string `json:"session_token"`
 	State        string
-	Families     []struct{ Generation int }
+	Families     []family
 	Ended        json.RawMessage // of a session, or how many
 	Session      struct{ ID, Subject string }
 }
@@ -71,7 +79,9 @@ func (s *Session) output(in Input, response Response) Output {
 	case in.Kind == Open && response.Status == 201 && body.Session.Subject == s.subject:
 		s.session = body.Session.ID
 		return s.tokensOf(opened, body)
-	case in.Kind == Open && response.Status == 409:
+	case in.Kind == Renew && response.Status == 200 && body.Session.ID == s.session:
+		return s.tokensOf(renewed, body)
+	case (in.Kind == Open || in.Kind == Renew) && response.Status == 409:
 		return Output{Answer: conflict}
 	case in.Kind == Refresh && response.Status == 200:
 		return s.tokensOf(pair, body)
@@ -90,14 +100,21 @@ func (s *Session) output(in Input, response Response) Output {
 		if body.Active && (introspected || checked) {
 			return Output{Answer: active}
 		}
-	case in.Kind == Read && response.Status == 200 && body.State == "active" && len(body.Families) == 1:
-		return Output{Answer: fmt.Sprintf("active in generation %d", body.Families[0].Generation)}
+	case in.Kind == Read && response.Status == 200 && body.State == "active":
+		if families := activeFamilies(body); len(families) == 1 {
+			return Output{Answer: fmt.Sprintf("active in generation %d", families[0].Generation)}
+		}
 	case in.Kind == Read && response.Status == 200 && body.State == "ended":
 		var end struct{ Reason string }
 		json.Unmarshal(body.Ended, &end)
 		return Output{Answer: "ended by " + end.Reason}
 	}
 	return Output{Answer: fmt.Sprintf("unexpected: %d %s", response.Status, response.Body)}
+}
+
+// activeFamilies leaves out those that renewals have replaced.
+func activeFamilies(body answerBody) []family {
+	return slices.DeleteFunc(slices.Clone(body.Families), func(f family) bool { return f.State != "active" })
 }
 
 // tokensOf labels the tokens of an answer; one that it does not have is "".

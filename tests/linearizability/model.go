@@ -13,6 +13,7 @@ type Kind string
 
 const (
 	Open          Kind = "open"
+	Renew         Kind = "renew"
 	Refresh       Kind = "refresh"
 	Introspect    Kind = "introspect"
 	Check         Kind = "check"
@@ -22,6 +23,7 @@ const (
 	EndSubject    Kind = "end sessions of subject"
 	unknown            = "unknown"
 	opened             = "opened"
+	renewed            = "renewed"
 	conflict           = "conflict"
 	pair               = "pair"
 	invalidGrant       = "invalid_grant"
@@ -60,7 +62,7 @@ const (
 	absent   stage = iota
 	fresh          // as it was opened: the opening can be repeated
 	touched        // only an access token was revoked: whether the opening can be repeated is left open
-	inUse          // refreshed: the opening cannot be repeated
+	inUse          // refreshed or renewed: the opening cannot be repeated
 	hasEnded       // by the reason in the state
 )
 
@@ -72,6 +74,7 @@ type state struct {
 	previous, current string // refresh tokens
 	access            string // the access token of the current generation
 	issued, revoked   string // labels with a space in front: all tokens shown, and revoked access tokens
+	replaced          string // labels of all tokens before the last renewal
 	reason            string // of the end
 }
 
@@ -124,13 +127,26 @@ func (s state) open(out Output) (bool, state) {
 	return lost || out.Answer == conflict, s
 }
 
+// renew replaces all tokens. Tokens of a lost answer are never shown; the next renewal replaces them too.
+func (s state) renew(out Output) (bool, state) {
+	lost := out.Answer == unknown
+	switch s.stage {
+	case absent:
+		return false, s
+	case hasEnded:
+		return lost || out.Answer == conflict, s
+	}
+	s = state{stage: inUse, issued: s.issued, revoked: s.revoked, replaced: s.issued}
+	return lost || out.Answer == renewed && s.showOpening(out) && s.show(&s.access, out.Access), s
+}
+
 func (s state) refresh(policy Policy, token string, out Output) (bool, state) {
 	lost := out.Answer == unknown
 	refused := lost || out.Answer == invalidGrant
 	switch {
 	case s.stage == absent || !has(s.issued, token):
 		return false, s
-	case s.stage == hasEnded:
+	case s.stage == hasEnded || has(s.replaced, token):
 		return refused, s
 	case token == s.current:
 		s.stage, s.generation = inUse, s.generation+1
@@ -150,12 +166,13 @@ func (s state) revoke(token string, out Output) (bool, state) {
 	if !has(s.issued, token) {
 		return false, s
 	}
-	switch token[0] {
-	case 's':
+	replaced := has(s.replaced, token)
+	switch {
+	case token[0] == 's': // a logout with an old token too
 		s.end(sessionLogout)
-	case 'r':
+	case token[0] == 'r' && !replaced:
 		s.end("token_revoked")
-	case 'a':
+	case token[0] == 'a' && !replaced:
 		if s.stage == fresh {
 			s.stage = touched
 		}
@@ -167,7 +184,7 @@ func (s state) revoke(token string, out Output) (bool, state) {
 }
 
 func (s state) isActive(token string) bool {
-	if s.stage == absent || s.stage == hasEnded || !has(s.issued, token) {
+	if s.stage == absent || s.stage == hasEnded || !has(s.issued, token) || has(s.replaced, token) {
 		return false
 	}
 	return token[0] == 's' || token == s.current || token[0] == 'a' && !has(s.revoked, token)
@@ -205,6 +222,8 @@ func step(policy Policy, s state, in Input, out Output) (bool, state) {
 	switch in.Kind {
 	case Open:
 		return s.open(out)
+	case Renew:
+		return s.renew(out)
 	case Refresh:
 		return s.refresh(policy, in.Token, out)
 	case Revoke:

@@ -74,6 +74,25 @@ var histories = []struct {
 	{"refuse: an older token ends the session", Refuse, false,
 		older + "refresh r1 = invalid_grant; refresh r3 = pair r4 a4"},
 
+	{"a renewal replaces all tokens", Retry, true,
+		"open; renew = renewed s2 r2 a2; introspect s1 = inactive; introspect r1 = inactive; " +
+			"check a1 = inactive; introspect s2 = active; refresh r2 = pair r3 a3"},
+	{"a renewal does not leave an old token active", Retry, false,
+		"open; renew = renewed s2 r2 a2; introspect a1 = active"},
+	{"a replaced refresh token is no reuse", Retry, true,
+		older + "renew = renewed s2 r4 a4; refresh r1 = invalid_grant; refresh r3 = invalid_grant; " +
+			"introspect s2 = active; read = active in generation 0"},
+	{"a replaced refresh token gets no pair", Retry, false,
+		"open; refresh r1 = pair r2 a2; renew = renewed s2 r3 a3; refresh r1 = pair r2 a2"},
+	{"a renewal without answer may be done", Retry, true,
+		"open; renew = unknown; introspect s1 = inactive; refresh r1 = invalid_grant; " +
+			"renew = renewed s2 r2 a2"},
+	{"a replaced refresh token revokes nothing", Retry, true,
+		"open; renew = renewed s2 r2 a2; revoke r1 = done; introspect s2 = active"},
+	{"a replaced session token is a logout", Retry, true,
+		"open; renew = renewed s2 r2 a2; revoke s1 = done; read = ended by logout"},
+	{"an ended session is not renewed", Retry, false, "open; end session = done; renew = renewed s2 r2 a2"},
+
 	{"one access token is revoked and nothing else", Retry, true,
 		"open; refresh r1 = pair r2 a2; revoke a1 = done; introspect a1 = inactive; " +
 			"introspect a2 = active; introspect r2 = active; introspect s1 = active"},
@@ -175,7 +194,9 @@ func TestResponsesThatNoDocumentAllowsAreRejected(t *testing.T) {
 		{EndSession, Response{404, `{}`}, "unexpected: "},
 		{EndSubject, Response{200, `{"ended":1}`}, "ended 1"},
 		{Read, Response{200, `{"state":"ended","ended":{"reason":"logout"}}`}, "ended by logout"},
-		{Read, Response{200, `{"state":"active","families":[{"generation":3}]}`}, "active in generation 3"},
+		{Read, Response{200, `{"state":"active","families":[{"state":"ended","generation":5},` +
+			`{"state":"active","generation":3}]}`}, "active in generation 3"},
+		{Read, Response{200, `{"state":"active","families":[{"state":"ended"}]}`}, "unexpected: "},
 	} {
 		if out := session.output(Input{c.kind, ""}, c.response); !strings.HasPrefix(out.Answer, c.answer) {
 			t.Errorf("%s, %v: %s", c.kind, c.response, out.Answer)

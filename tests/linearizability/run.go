@@ -161,7 +161,8 @@ func (r *Run) seconds() float64 { return time.Since(r.start).Seconds() }
 
 func (r *Run) report() string {
 	calls, lost, lines := 0, 0, ""
-	for _, kind := range []Kind{Open, Refresh, Introspect, Check, Read, Revoke, EndSession, EndSubject} {
+	kinds := []Kind{Open, Renew, Refresh, Introspect, Check, Read, Revoke, EndSession, EndSubject}
+	for _, kind := range kinds {
 		calls += r.calls[kind]
 		lost += r.lost[kind]
 		lines += fmt.Sprintf("  %-24s %8d  unknown %6d\n", kind, r.calls[kind], r.lost[kind])

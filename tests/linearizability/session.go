@@ -151,8 +151,8 @@ var choices = []struct {
 	{30, Refresh, 'r', "last"}, {6, Refresh, 'r', "previous"}, {1, Refresh, 'r', "any"},
 	{8, Introspect, 'r', "last"}, {5, Introspect, 'r', "any"},
 	{10, Introspect, 'a', "last"}, {7, Introspect, 'a', "any"},
-	{8, Introspect, 's', "last"}, {5, Check, 's', "last"}, {4, Check, 'a', "any"},
-	{7, Read, 0, ""}, {3, Open, 0, ""}, {3, Revoke, 'a', "any"},
+	{8, Introspect, 's', "last"}, {4, Check, 's', "last"}, {2, Check, 's', "any"}, {4, Check, 'a', "any"},
+	{7, Read, 0, ""}, {3, Renew, 0, ""}, {3, Open, 0, ""}, {3, Revoke, 'a', "any"},
 	{1, Revoke, 'r', "any"}, {1, Revoke, 's', "last"}, {1, EndSession, 0, ""}, {1, EndSubject, 0, ""},
 }
 
