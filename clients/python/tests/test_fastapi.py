@@ -1,8 +1,10 @@
 """The dependencies, and the answers to requests that they reject."""
 
+import gc
 import signal
+from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
@@ -320,3 +322,41 @@ def test_a_dependency_works_with_another_ones(server: Serving, auth: Keyfob) -> 
     with client(server) as web:
         give_cookie(page, web.open("alice"))
     assert page.get("/").json() == "alice"
+
+
+@pytest.mark.anyio
+async def test_a_request_leaves_nothing_to_the_garbage_collector(server: Serving) -> None:
+    """A cycle of the scope and `send`, which holds it in uvicorn, cost a sixth of a request."""
+    auth = server.keyfob()
+    app = FastAPI()
+    auth.install(app)
+
+    @app.get("/")
+    async def page(session: Annotated[Session, Depends(auth.session())]) -> str:
+        return session.subject
+
+    class Cycle:
+        def __init__(self, cookie: str) -> None:
+            headers = [(b"cookie", cookie.encode())]
+            self.scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": headers}
+            self.scope |= {"query_string": b"", "asgi": {"version": "3.0"}}
+            self.status = 0
+
+        async def receive(self) -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(self, message: MutableMapping[str, Any]) -> None:
+            self.status = message.get("status", self.status)
+
+    async def ask(cookie: str) -> int:
+        cycle = Cycle(cookie)
+        await app(cycle.scope, cycle.receive, cycle.send)
+        return cycle.status
+
+    cookie = (await auth.open("alice")).set_cookie.partition(";")[0]
+    assert await ask(cookie) == 200
+    gc.collect()
+    for _ in range(10):
+        await ask(cookie)
+    assert gc.collect() < 10
+    await auth.aclose()

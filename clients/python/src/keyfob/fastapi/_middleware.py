@@ -21,12 +21,11 @@ TRY_AGAIN = 1013
 class Outgoing:
     """The cookies of one request, by name, and whether it is too late for more."""
 
-    __slots__ = ("_send", "cookies", "started")
+    __slots__ = ("cookies", "started")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self) -> None:
         self.cookies: dict[str, str] = {}
         self.started = False
-        self._send = send
 
     @classmethod
     def of(cls, request: HTTPConnection) -> Outgoing:
@@ -42,15 +41,11 @@ class Outgoing:
         """Adds a `Set-Cookie` header, in place of an earlier one for the same cookie."""
         self.cookies[header.partition("=")[0]] = header
 
-    def send(self, message: Message) -> Awaitable[None]:
-        """Sends a message; the start of the answer with the cookies, and no cache may keep it."""
-        if message["type"] == "http.response.start":
-            self.started = True
-            if self.cookies:
-                message = self._with_cookies(message)
-        return self._send(message)
-
-    def _with_cookies(self, message: Message) -> Message:
+    def add_to(self, message: Message) -> Message:
+        """The start of the answer, with the cookies, and no cache may keep it."""
+        self.started = True
+        if not self.cookies:
+            return message
         headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"cache-control"]
         headers.append((b"cache-control", b"no-store"))
         headers += [(b"set-cookie", cookie.encode("latin-1")) for cookie in self.cookies.values()]
@@ -146,8 +141,13 @@ class KeyfobMiddleware:
             return self._app(scope, receive, send)
         if scope["type"] == "websocket":
             return self._websocket(scope, receive, send)
-        outgoing = scope[SCOPE] = Outgoing(send)
-        return self._app(scope, receive, outgoing.send)
+        outgoing = scope[SCOPE] = Outgoing()
+
+        # Only the closure holds `send`, which holds the scope: a cycle would wait for the garbage collector.
+        def send_with_cookies(message: Message) -> Awaitable[None]:
+            return send(outgoing.add_to(message) if message["type"] == "http.response.start" else message)
+
+        return self._app(scope, receive, send_with_cookies)
 
     async def _websocket(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         socket = scope[SCOPE] = Socket(scope, receive, send)
