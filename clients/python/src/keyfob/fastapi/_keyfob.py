@@ -4,7 +4,7 @@ import ipaddress
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Annotated, Any, Literal, cast, overload
@@ -148,8 +148,8 @@ class Keyfob(Client):
         `Security(auth.token(), scopes=[…])` asks for scopes too.
         """
 
-        async def find(request: Request, required: Sequence[str]) -> AccessToken:
-            return await self._token_of(request, bearer_token(request), Demand(None, None, tuple(required)))
+        def find(request: Request, required: Sequence[str]) -> Coroutine[Any, Any, AccessToken]:
+            return self._token_of(request, bearer_token(request), Demand(None, None, tuple(required)))
 
         scheme: Any = BearerScheme(find)
         admitted = Security(scheme, scopes=list(scopes))
