@@ -24,8 +24,8 @@ type Plant struct {
 // plants are the names, with what each one does.
 var plants = map[string]string{
 	"lost-revocation":     "one in ten revocations is acknowledged and not done",
-	"late-revocation":     "one in ten revocations is acknowledged 20 ms before it is done",
-	"stale-introspection": "introspections are answered from a cache for 100 ms",
+	"late-revocation":     "one in ten revocations is acknowledged 5 ms before it is done",
+	"stale-introspection": "introspections are answered from a cache for 10 ms",
 	"second-pair":         "one in ten retries gets another refresh token",
 	"forgotten-reuse":     "reuse of an older refresh token is refused and does not end the session",
 	"rolled-back-store":   "at each restart the database is the one of the restart before",
@@ -76,7 +76,7 @@ func (p *Plant) lateRevocation(send Send, request Request) (Response, error) {
 		return send(request)
 	}
 	go func() {
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 		connection := Connection{server: p.server}
 		defer connection.close()
 		connection.Send(request)
@@ -98,7 +98,7 @@ func (p *Plant) staleIntrospection(send Send, request Request) (Response, error)
 	if err == nil {
 		p.mutex.Lock()
 		defer p.mutex.Unlock()
-		p.cached[request.Body], p.until[request.Body] = answer, time.Now().Add(100*time.Millisecond)
+		p.cached[request.Body], p.until[request.Body] = answer, time.Now().Add(10*time.Millisecond)
 	}
 	return answer, err
 }
