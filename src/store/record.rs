@@ -38,6 +38,8 @@ const CLIENT_VERSION: u8 = 3;
 const WINDOW_VERSION: u8 = 2;
 /// Version (1) and checksum (4).
 const FRAME_BYTES: usize = 5;
+/// Most records have fewer bytes: what is allocated for one.
+const RECORD_BYTES: usize = 512;
 /// The text whose MAC identifies the master key.
 const CHECK_LABEL: &[u8] = b"kf/store/check/v1";
 
@@ -242,7 +244,12 @@ fn checksum(version: u8, name: &[u8], body: &[u8]) -> [u8; 4] {
 }
 
 fn postcard(value: &impl Serialize) -> Vec<u8> {
-    postcard::to_allocvec(value).expect("postcard can encode every record type, and the buffer grows")
+    append(Vec::with_capacity(RECORD_BYTES), value)
+}
+
+/// The value after these bytes.
+fn append(bytes: Vec<u8>, value: &impl Serialize) -> Vec<u8> {
+    postcard::to_extend(value, bytes).expect("postcard can encode every record type, and the buffer grows")
 }
 
 fn unpostcard<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Decoded<T> {

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fields::{AddedFields, ClearFields, FamilyFields, Offset};
-use super::{Decoded, postcard, take};
+use super::{Decoded, RECORD_BYTES, append, take};
 use crate::domain::id::{Hash, SessionId};
 
 /// Flags of a session, after those of [`ClearFields`].
@@ -48,7 +48,7 @@ pub(super) fn pack(id: SessionId, c: &ClearFields, added: &AddedFields) -> Vec<u
         | when(REVOKED, !c.revoked_tokens.is_empty() || added.revoked_until != 0)
         | when(ENDED, c.end.is_some())
         | when(FAMILIES, !usual);
-    let mut out = Packed(vec![flags]);
+    let mut out = Packed(append(Vec::with_capacity(RECORD_BYTES), &flags));
     out.put_if(flags & CREATED_AT, &c.created_at);
     out.put(&(c.slot, c.issued, c.client_id, &c.authentication, c.last_used_at, c.idle_timeout));
     out.put(&(c.expires_at, c.scope, c.audience, c.token));
@@ -179,7 +179,7 @@ pub(super) struct Packed(pub Vec<u8>);
 
 impl Packed {
     pub fn put(&mut self, value: &impl Serialize) {
-        self.0.extend(postcard(value));
+        self.0 = append(std::mem::take(&mut self.0), value);
     }
 
     pub fn put_if<F: Default + PartialEq>(&mut self, flag: F, value: &impl Serialize) {
