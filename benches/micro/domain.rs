@@ -32,9 +32,9 @@ fn refresh(bencher: Bencher) {
         key: KeyId::Ed25519([1; 33]),
         address: None,
     };
-    bencher
-        .with_inputs(|| session.clone())
-        .bench_refs(|session| session.refresh(&refresh, now(), &cuts).answer.expect("it is current"));
+    bencher.with_inputs(|| session.clone()).bench_refs(|session| {
+        session.refresh(&refresh, &refresh.client, now(), &cuts).answer.expect("it is current")
+    });
 }
 
 #[divan::bench]

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::client::{Client, Incarnation, Permission};
+use super::client::{Client, Party, Permission};
 use super::cutoff::CutOffs;
 use super::end::EndReason;
 use super::event::Reach;
@@ -55,24 +55,21 @@ impl Caller {
         self.may(Permission::Admin)
     }
 
-    /// The registration that was authenticated; none for the admin socket.
-    pub fn incarnation(&self) -> Option<Incarnation> {
+    /// The client that was authenticated; none for the admin socket.
+    pub fn party(&self) -> Option<Party> {
         match self {
-            Self::Client(client) => {
-                let authenticated = Some(client.tokens_from);
-                Some(Incarnation { authenticated, ..client.this_incarnation() })
-            }
+            Self::Client(client) => Some(Party { client: client.clone(), is_caller: true }),
             Self::AdminSocket => None,
         }
     }
 
-    /// Refuses a caller whose client was deleted or disabled, or whose credentials were revoked, since it was
-    /// authenticated.
+    /// Refuses a caller whose client was deleted or disabled, whose credentials were revoked, or that lost a
+    /// permission, since it was authenticated.
     ///
     /// # Errors
-    /// `InvalidClient`.
+    /// `InvalidClient`; `Forbidden` for a lost permission.
     pub fn check_current(&self, cuts: &CutOffs) -> Result<(), Refused> {
-        cuts.check_registered(self.incarnation().as_slice())
+        cuts.check_registered(self.party().as_slice())
     }
 
     /// Whether the caller is a client of this name.

@@ -1,5 +1,6 @@
 //! Registered clients: their settings, permissions and secrets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -62,21 +63,12 @@ pub struct Client {
     pub tokens_from: Position,
 }
 
-/// One registration of a client: its name, and the event position of its creation.
+/// A client as a request found it. Its transaction compares it with the record of that moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incarnation {
-    pub client_id: ClientId,
-    pub created: Position,
-    /// Of a caller: the client's `tokens_from` when it was authenticated.
-    pub authenticated: Option<Position>,
-}
-
-/// What a transaction compares an [`Incarnation`] with: the client's record at that moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Registration {
-    pub created: Position,
-    pub tokens_from: Position,
-    pub disabled: bool,
+pub struct Party {
+    pub client: Arc<Client>,
+    /// Whether it sent the request; else something is issued to it.
+    pub is_caller: bool,
 }
 
 /// A client's secret, as it is stored.
@@ -165,14 +157,19 @@ impl Client {
         }
     }
 
-    /// This registration of the client.
-    pub fn this_incarnation(&self) -> Incarnation {
-        Incarnation { client_id: self.id.clone(), created: self.incarnation, authenticated: None }
+    /// Whether it may do all that `before` could as a caller.
+    pub fn keeps_permissions_of(&self, before: &Self) -> bool {
+        before.permissions.iter().all(|permission| self.may(*permission))
+            && before.opens_for.iter().all(|id| self.opens_for.contains(id) || self.may(Permission::Admin))
     }
 
-    pub fn registration(&self) -> Registration {
-        let Self { incarnation: created, tokens_from, disabled, .. } = *self;
-        Registration { created, tokens_from, disabled }
+    /// Whether it may be issued all that `before` could.
+    pub fn keeps_grants_of(&self, before: &Self) -> bool {
+        before.grants.iter().all(|grant| self.has_grant(*grant))
+            && self.scopes.contains_all(&before.scopes)
+            && before.audiences.iter().all(|audience| self.audiences.contains(audience))
+            // A client without audiences is issued tokens for the issuer.
+            && before.audiences.is_empty() == self.audiences.is_empty()
     }
 
     /// Whether it is the client that had the name `name` when something was issued at `issued`, and not a
@@ -482,6 +479,35 @@ pub(crate) mod tests {
         assert_eq!(narrow(&client, "").as_deref(), Ok(""), "nothing was taken from it");
         client.audiences = vec!["api".into()];
         assert_eq!(narrow(&client, "read"), Err(Refusal::InvalidTarget));
+    }
+
+    #[test]
+    fn a_client_keeps_its_rights_unless_one_of_them_is_taken() {
+        let before = Client {
+            permissions: vec![Permission::Sessions],
+            audiences: vec!["api".into()],
+            opens_for: vec!["mobile".parse().unwrap()],
+            ..client("app")
+        };
+        let kept = |change: fn(&mut Client)| {
+            let mut after = before.clone();
+            change(&mut after);
+            (after.keeps_permissions_of(&before), after.keeps_grants_of(&before))
+        };
+        assert_eq!(kept(|after| after.scopes = "more read write".parse().unwrap()), (true, true));
+        assert_eq!(kept(|after| after.audiences.push("other".into())), (true, true));
+        assert_eq!(kept(|after| after.permissions = vec![]), (false, true));
+        assert_eq!(kept(|after| after.opens_for = vec![]), (false, true));
+        assert_eq!(kept(|after| after.scopes = "read".parse().unwrap()), (true, false));
+        assert_eq!(kept(|after| after.audiences = vec!["other".into()]), (true, false));
+        assert_eq!(kept(|after| after.grants = vec![]), (true, false));
+        let administrator = |after: &mut Client| {
+            (after.permissions, after.opens_for) = (vec![Permission::Admin], vec![]);
+        };
+        assert_eq!(kept(administrator), (true, true), "it may do everything");
+        let (without, mut with) = (client("app"), client("app"));
+        with.audiences = vec!["api".into()];
+        assert!(!with.keeps_grants_of(&without), "it is issued tokens for the issuer no more");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Cut-offs: one entry ends everything that was issued before it. Positions are compared, never clocks.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::{Incarnation, Registration};
+use super::client::{Client, Party};
 use super::end::{End, EndReason};
 use super::id::{ClientId, Position};
 use super::refusal::{Refusal, Refused};
@@ -30,32 +31,54 @@ pub struct CutOffs {
     /// Made when a client was deleted. Retained, so that a later client of that name inherits nothing.
     pub clients: HashMap<ClientId, CutOff>,
     /// Every registered client.
-    pub registered: HashMap<ClientId, Registration>,
+    pub registered: HashMap<ClientId, Arc<Client>>,
     /// The last event so far. What is decided now is recorded after it.
     pub head: Position,
 }
 
 impl CutOffs {
-    /// Refuses a request if one of these clients was deleted or disabled since it was authenticated or
-    /// found, even if another client has its name now, or if the secrets or own tokens of the caller were
-    /// ended since. Every transaction that changes something for a caller must ask this.
+    /// The record of a client now. Refuses a client that was deleted or disabled since the request found it,
+    /// even if another client has its name now, or a caller whose secrets or own tokens were ended since.
     ///
     /// # Errors
     /// `InvalidClient` for the caller, `Conflict` for another client.
-    pub fn check_registered(&self, clients: &[Incarnation]) -> Result<(), Refused> {
-        let is_current = |client: &&Incarnation| {
-            self.registered.get(&client.client_id).is_some_and(|now| {
-                now.created == client.created
-                    && !now.disabled
-                    && client.authenticated.is_none_or(|then| now.tokens_from == then)
-            })
+    pub fn current(&self, Party { client: then, is_caller }: &Party) -> Result<&Arc<Client>, Refused> {
+        let is_current = |now: &&Arc<Client>| {
+            now.incarnation == then.incarnation
+                && !now.disabled
+                && (!is_caller || now.tokens_from == then.tokens_from)
         };
-        match clients.iter().find(|client| !is_current(client)) {
-            None => Ok(()),
-            Some(Incarnation { authenticated: Some(_), .. }) => Err(Refused::caller_changed()),
-            Some(_) => Err(Refusal::Conflict
-                .because("the client was deleted or disabled while the request was in progress")),
+        self.registered.get(&then.id).filter(is_current).ok_or_else(|| {
+            if *is_caller {
+                return Refused::caller_changed();
+            }
+            Refusal::Conflict.because("the client was deleted or disabled while the request was in progress")
+        })
+    }
+
+    /// Refuses a request if one of these clients is not as the request found it: see [`Self::current`]; or if
+    /// it has lost a right since. Every transaction that changes something for a caller must ask this.
+    ///
+    /// # Errors
+    /// Those of [`Self::current`]; `Forbidden` for a lost permission, `Conflict` for a lost grant. The answer
+    /// to a repetition of the request names it.
+    pub fn check_registered(&self, parties: &[Party]) -> Result<(), Refused> {
+        for party in parties {
+            let (now, then) = (self.current(party)?, &party.client);
+            if Arc::ptr_eq(now, then) {
+                continue;
+            }
+            let (refusal, keeps) = if party.is_caller {
+                (Refusal::Forbidden, now.keeps_permissions_of(then))
+            } else {
+                (Refusal::Conflict, now.keeps_grants_of(then))
+            };
+            if !keeps {
+                let why = "the client lost a right while the request was in progress; send it again";
+                return Err(refusal.because(why));
+            }
         }
+        Ok(())
     }
 
     /// The earliest cut-off that ended what was issued to `client` at `issued`.

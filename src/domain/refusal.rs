@@ -70,8 +70,8 @@ impl Refused {
     /// The caller is no longer as it was authenticated.
     pub fn caller_changed() -> Self {
         Refusal::InvalidClient.because(
-            "the client was deleted or disabled, or its secret or tokens were revoked, while the request was \
-             in progress",
+            "the client was deleted or disabled, or its secret, tokens or grant were revoked, while the \
+             request was in progress",
         )
     }
 

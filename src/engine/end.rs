@@ -62,7 +62,7 @@ impl<S: Store> Engine<S> {
             Decision::with_events(false, events.collect())
         };
         let decide = move |session: &mut Session, cuts: &CutOffs| activity.decide(session, cuts, &decide);
-        Ok(self.store.update_subject(subject, caller.incarnation(), closing, decide).await??)
+        Ok(self.store.update_subject(subject, caller.party(), closing, decide).await??)
     }
 
     /// Ends every session of the store, by one cut-off.
@@ -72,7 +72,7 @@ impl<S: Store> Engine<S> {
     pub async fn end_everything(&self, caller: &Granted<Administer>, note: Option<String>) -> Result<()> {
         let event = Event::new(EventKind::AllRevoked, self.clock.now().wall, caller.name());
         let event = Event { note: text::note(note)?, ..event };
-        self.store.end_everything(caller.incarnation(), event).await??;
+        self.store.end_everything(caller.party(), event).await??;
         tracing::warn!(by = caller.name(), "every session was ended");
         Ok(())
     }

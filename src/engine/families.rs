@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::issue::Issued;
-use super::open::parties;
+use super::issue::{Issued, parties};
 use super::{Engine, Result};
 use crate::domain::caller::{Granted, UseSessions};
 use crate::domain::client::{Client, Grant};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Engine, Result};
 use crate::domain::access::{AccessToken, Authentication, IssuedFor};
 use crate::domain::caller::Caller;
-use crate::domain::client::Client;
+use crate::domain::client::{Client, Party};
 use crate::domain::family::{Family, Stamp};
 use crate::domain::id::{ClientId, TokenId};
 use crate::domain::key;
@@ -60,6 +60,12 @@ impl<'a> From<&'a Family> for ForSession<'a> {
         let Family { number, client_id, audience, authentication, .. } = family;
         Self { family: Some(*number), client_id, audience, scope: family.scope.clone(), authentication }
     }
+}
+
+/// The clients that must still be as they were when something is issued for `client` at the request of
+/// `caller`.
+pub(super) fn parties(caller: &Caller, client: &Arc<Client>) -> Vec<Party> {
+    caller.party().into_iter().chain([Party { client: client.clone(), is_caller: false }]).collect()
 }
 
 impl<S: Store> Engine<S> {
@@ -154,7 +160,7 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `InvalidClient` if the client was deleted or disabled, or its secrets or own tokens were ended, since
-    /// it was authenticated.
+    /// it was authenticated; `Conflict` if it lost a right.
     pub(super) fn issue_for_client(
         &self,
         client: &Arc<Client>,
@@ -166,7 +172,7 @@ impl<S: Store> Engine<S> {
         // Read before the registry: a deletion or revocation that the registry does not show yet has a later
         // position, and ends the token.
         let (issued, registry) = (self.store.head(), self.store.registry());
-        Caller::Client(client.clone()).check_current(&registry.cuts)?;
+        registry.cuts.check_registered(&parties(&Caller::Client(client.clone()), client))?;
         let token = AccessToken {
             issuer: self.rules.issuer.clone(),
             subject: client.id.as_str().parse().expect("every client_id has the form of a subject"),

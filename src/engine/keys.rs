@@ -7,7 +7,7 @@ use super::{Engine, Result, stored_keys};
 use crate::domain::access::TokenFormat;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::caller::{Administer, Granted};
-use crate::domain::client::Incarnation;
+use crate::domain::client::Party;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::KeyId;
 use crate::domain::key::{self, KeyRecord, KeyStatus};
@@ -38,7 +38,7 @@ impl<S: Store> Engine<S> {
     /// `Conflict` while a verifier that caches the published keys may not know a next key, unless `force`; a
     /// store that cannot write.
     pub async fn rotate_keys(&self, caller: &Granted<Administer>, force: bool) -> Result<Vec<KeyId>> {
-        self.rotate_by(caller.name(), caller.incarnation(), force).await
+        self.rotate_by(caller.name(), caller.party(), force).await
     }
 
     /// Revokes a compromised key: every token that it signed is invalid when this returns.
@@ -136,7 +136,7 @@ impl<S: Store> Engine<S> {
         registry.clients.values().any(|client| client.access_token_format.algorithm() == algorithm)
     }
 
-    async fn rotate_by(&self, by: &str, caller: Option<Incarnation>, force: bool) -> Result<Vec<KeyId>> {
+    async fn rotate_by(&self, by: &str, caller: Option<Party>, force: bool) -> Result<Vec<KeyId>> {
         let (now, fresh) = self.fresh_keys();
         let by = by.to_owned();
         let rotated = self.store.update_keys(move |keys, cuts| {

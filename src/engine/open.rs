@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::issue::Opened;
+use super::issue::{Opened, parties};
 use super::repeat::{Derivation, RepeatKey};
 use super::{Engine, Result};
 use crate::domain::access::{Authentication, Claims};
 use crate::domain::caller::{Caller, Granted, UseSessions};
-use crate::domain::client::{Client, Grant, Incarnation};
+use crate::domain::client::{Client, Grant};
 use crate::domain::event::EventKind;
 use crate::domain::id::{ClientId, Salt, SessionId, Subject, TokenId};
 use crate::domain::refusal::{Refusal, Refused};
@@ -168,10 +168,4 @@ impl<S: Store> Engine<S> {
     pub(super) fn text(&self, kind: OpaqueKind, link: Link, secret: Secret) -> SecretText {
         Opaque { kind, link, secret }.encode(&self.opaque)
     }
-}
-
-/// The clients that must still be as they were when something is issued for `client` at the request of
-/// `caller`.
-pub(super) fn parties(caller: &Caller, client: &Client) -> Vec<Incarnation> {
-    caller.incarnation().into_iter().chain([client.this_incarnation()]).collect()
 }

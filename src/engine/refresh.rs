@@ -8,8 +8,7 @@ use super::authenticate::Source;
 use super::counts::RefreshOutcome;
 use super::issue::{ForSession, Issued};
 use super::{Engine, Result};
-use crate::domain::caller::Caller;
-use crate::domain::client::{Client, Grant};
+use crate::domain::client::{Client, Grant, Party};
 use crate::domain::family::PresentedToken;
 use crate::domain::id::{Salt, SessionId, TokenId};
 use crate::domain::refusal::{Refusal, Refused};
@@ -64,12 +63,14 @@ impl<S: Store> Engine<S> {
             address: source.address.map(|address| self.keys.address_hash(address)),
         };
         let now = self.clock.now();
-        let caller = Caller::Client(client.clone());
+        let caller = Party { client: client.clone(), is_caller: true };
         let decided = self.update_session(next.session, Lane::Ordinary, move |session, cuts| {
-            if caller.check_current(cuts).is_err() {
-                return Decision::answer(Err(NotRefreshed::NotCurrent));
+            match cuts.current(&caller) {
+                Ok(client) if client.has_grant(Grant::RefreshToken) => {
+                    session.refresh(&refresh, client, now, cuts)
+                }
+                _ => Decision::answer(Err(NotRefreshed::NotCurrent)),
             }
-            session.refresh(&refresh, now, cuts)
         });
         let decided = decided.await?.unwrap_or(Err(NotRefreshed::Inactive));
         self.counts.refreshes.one(match &decided {

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::issue::{ForSession, Opened};
-use super::open::parties;
+use super::issue::{ForSession, Opened, parties};
 use super::{Engine, Result};
 use crate::domain::access::Authentication;
 use crate::domain::caller::{Granted, UseSessions};

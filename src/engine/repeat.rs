@@ -66,7 +66,7 @@ impl<S: Store> Engine<S> {
         stamp: Stamp,
         now: Moment,
     ) -> (Repeatable, TokenId) {
-        let incarnation = caller.incarnation().map(|client| client.created).unwrap_or_default();
+        let incarnation = caller.party().map(|caller| caller.client.incarnation).unwrap_or_default();
         let name = self.opaque.opening_name(caller.name(), incarnation, &repeat.key);
         let id = self.opening_token_id(&salt, session, &stamp);
         let window = RetryWindow {

@@ -79,7 +79,7 @@ impl<S: Store> Engine<S> {
                 let (client, token) = (Some(token.client_id.clone()), Some(token.id));
                 let event = Event::new(EventKind::TokenRevoked, now, caller.name());
                 let event = Event { client, token, reach, ..event };
-                self.store.revoke_token(caller.incarnation(), revocation, event).await??;
+                self.store.revoke_token(caller.party(), revocation, event).await??;
                 Ok(())
             }
             IssuedFor::Session { id, family, .. } => {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::domain::client::{Client, Incarnation};
+use crate::domain::client::{Client, Party};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::end::EndReason;
 use crate::domain::epoch::Epochs;
@@ -72,7 +72,7 @@ pub struct Opening {
     pub session: Session,
     pub data: Option<Data>,
     /// Clients that must still be as they were ([`CutOffs::check_registered`]); else nothing is opened.
-    pub requires: Vec<Incarnation>,
+    pub requires: Vec<Party>,
     /// The cap on its subject's sessions, applied by [`crate::domain::session::make_room`].
     pub cap: Option<Cap>,
     /// Uses of the subject's other sessions that are not written yet, for the cap.
@@ -185,7 +185,7 @@ pub trait Store: Send + Sync + 'static {
     fn update_subject(
         &self,
         subject: Subject,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         closing: Event,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
     ) -> impl Future<Output = Result<std::result::Result<usize, Refused>>> + Send;
@@ -194,7 +194,7 @@ pub trait Store: Send + Sync + 'static {
     /// a caller that is not as it was authenticated.
     fn end_everything(
         &self,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         event: Event,
     ) -> impl Future<Output = Result<std::result::Result<(), Refused>>> + Send;
 
@@ -216,7 +216,7 @@ pub trait Store: Send + Sync + 'static {
     /// false and writes nothing. Refused for a caller that is not as it was authenticated.
     fn revoke_token(
         &self,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         token: RevokedToken,
         event: Event,
     ) -> impl Future<Output = Result<std::result::Result<bool, Refused>>> + Send;

@@ -20,7 +20,7 @@ use crate::domain::time::{Moment, Timestamp};
 /// A request to refresh, with a genuine token.
 #[derive(Clone, Debug)]
 pub struct Refresh {
-    /// The client that sent it.
+    /// The client that sent it, as it was authenticated.
     pub client: Arc<Client>,
     /// The issuer: the audience of a client without any.
     pub issuer: Box<str>,
@@ -58,7 +58,7 @@ pub struct Refreshed {
 /// Why a refresh was refused. The caller learns it only where it can fix the request (TOK-18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotRefreshed {
-    /// The client is not as it was when it was authenticated.
+    /// The client is not as it was when it was authenticated, or may not refresh any more.
     NotCurrent,
     /// The token was issued to another client.
     BindingMismatch,
@@ -82,10 +82,11 @@ pub enum NotRefreshed {
 
 impl Session {
     /// Rotates, answers a retry, or refuses, by the table of standards section 6.4. Detected reuse ends the
-    /// session.
+    /// session. `client` is the record of the client now.
     pub fn refresh(
         &mut self,
         refresh: &Refresh,
+        client: &Client,
         now: Moment,
         cuts: &CutOffs,
     ) -> Decision<Result<Refreshed, NotRefreshed>> {
@@ -127,7 +128,7 @@ impl Session {
             },
             ChainPosition::Current | ChainPosition::Retry => {}
         }
-        let audience = refresh.client.audience_now(&family.audience, &refresh.issuer);
+        let audience = client.audience_now(&family.audience, &refresh.issuer);
         let asked = match &refresh.scope {
             None => &family.scope,
             Some(Ok(asked)) if family.scope.contains_all(asked) => asked,
@@ -136,7 +137,7 @@ impl Session {
         if refresh.resource.as_ref().is_some_and(|asked| **asked != *audience) {
             return refused(NotRefreshed::Target);
         }
-        let scope = match refresh.client.narrow(asked, audience, &refresh.issuer) {
+        let scope = match client.narrow(asked, audience, &refresh.issuer) {
             Ok(scope) => scope,
             Err(narrowed) if narrowed.refusal == Refusal::InvalidTarget => {
                 return refused(NotRefreshed::Target);

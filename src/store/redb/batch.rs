@@ -14,7 +14,7 @@ use super::tables::{
     self, EVENTS, HEAD, Hex, KEYS, Loaded, OPENING_KEYS, REPEATS, SESSIONS, Tables, dated_key, subject_key,
 };
 use super::{Opening, Registry, Result, StoreError};
-use crate::domain::client::{Client, Incarnation};
+use crate::domain::client::{Client, Party};
 use crate::domain::cutoff::{CutOff, CutOffs};
 use crate::domain::end::EndReason;
 use crate::domain::epoch::Epochs;
@@ -173,7 +173,7 @@ impl<'t> Batch<'t> {
 
     pub fn end_everything(
         &mut self,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         event: Event,
     ) -> Result<std::result::Result<(), Refused>> {
         if let Err(refused) = self.state.cuts.check_registered(caller.as_slice()) {
@@ -203,9 +203,10 @@ impl<'t> Batch<'t> {
         if before.as_deref() != after.as_ref() {
             match (before, after) {
                 (_, Some(client)) => {
-                    self.state.cuts.registered.insert(id.clone(), client.registration());
                     self.tables.clients.open()?.insert(id.as_str(), &*record::encode_client(&client))?;
-                    self.state.clients.insert(id, Arc::new(client));
+                    let client = Arc::new(client);
+                    self.state.cuts.registered.insert(id.clone(), client.clone());
+                    self.state.clients.insert(id, client);
                 }
                 (Some(before), None) => self.delete_client(id, &before, decision.events.first())?,
                 (None, None) => {}
@@ -248,7 +249,7 @@ impl<'t> Batch<'t> {
 
     pub fn revoke_token(
         &mut self,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         token: RevokedToken,
         event: Event,
     ) -> Result<std::result::Result<bool, Refused>> {

@@ -170,8 +170,9 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
         let deleted = cuts.clients.get(&id).map_or(Position::default(), |cut| cut.position);
         let client = record::decode_client(id.as_str(), bytes.value(), deleted)
             .map_err(|fault| corrupt(CLIENTS.name(), id.as_str(), fault))?;
-        cuts.registered.insert(id.clone(), client.registration());
-        clients.insert(id, Arc::new(client));
+        let client = Arc::new(client);
+        cuts.registered.insert(id.clone(), client.clone());
+        clients.insert(id, client);
     }
     let meta = read.open_table(META)?;
     let head = meta.get(HEAD)?.and_then(|bytes| bytes.value().try_into().ok());

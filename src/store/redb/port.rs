@@ -17,7 +17,7 @@ use super::tables::{
     signing_keys,
 };
 use super::{Redb, check, walk};
-use crate::domain::client::{Client, Incarnation};
+use crate::domain::client::{Client, Party};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::Event;
 use crate::domain::id::{ClientId, Position, SessionId, Subject};
@@ -48,7 +48,7 @@ impl Store for Redb {
     async fn update_subject(
         &self,
         subject: Subject,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         closing: Event,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
     ) -> Result<std::result::Result<usize, Refused>> {
@@ -58,7 +58,7 @@ impl Store for Redb {
 
     async fn end_everything(
         &self,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         event: Event,
     ) -> Result<std::result::Result<(), Refused>> {
         self.shared.submit(Lane::Revocation, |batch| batch.end_everything(caller, event)).await
@@ -81,7 +81,7 @@ impl Store for Redb {
 
     async fn revoke_token(
         &self,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         token: RevokedToken,
         event: Event,
     ) -> Result<std::result::Result<bool, Refused>> {

@@ -12,7 +12,7 @@ use redb::ReadableTable;
 use super::Result;
 use super::batch::Batch;
 use super::tables::{active_key, id_at_end};
-use crate::domain::client::Incarnation;
+use crate::domain::client::Party;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::Event;
 use crate::domain::id::{SessionId, Subject};
@@ -25,7 +25,7 @@ const SLICE: usize = 256;
 /// An update of a subject, from its first slice to its last.
 pub(super) struct SubjectUpdate<D> {
     subject: Subject,
-    caller: Option<Incarnation>,
+    caller: Option<Party>,
     closing: Event,
     decide: D,
     /// The last entry of the index that was decided on.
@@ -37,7 +37,7 @@ pub(super) struct SubjectUpdate<D> {
 }
 
 impl<D: Fn(&mut Session, &CutOffs) -> Decision<bool>> SubjectUpdate<D> {
-    pub fn new(subject: Subject, caller: Option<Incarnation>, closing: Event, decide: D) -> Self {
+    pub fn new(subject: Subject, caller: Option<Party>, closing: Event, decide: D) -> Self {
         Self { subject, caller, closing, decide, after: None, number: None, count: 0 }
     }
 }

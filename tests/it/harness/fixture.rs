@@ -253,7 +253,7 @@ pub fn refresh(
         key: KeyId::Ed25519([3; 33]),
         address: Some([4; 16]),
     };
-    move |session, cuts| session.refresh(&refresh, now, cuts)
+    move |session, cuts| session.refresh(&refresh, &refresh.client, now, cuts)
 }
 
 /// Refreshes under the default policy; the new token, or why there is none.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::store::memory::Memory;
-use keyfob::domain::client::{Client, Incarnation, Registration};
+use keyfob::domain::client::{Client, Party, Permission};
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::EndReason;
 use keyfob::domain::event::EventKind;
@@ -423,24 +423,24 @@ async fn a_deleted_client_leaves_nothing_to_its_namesake(store: Arc<impl Store>)
 async fn a_client_has_the_position_of_its_creation_until_it_is_deleted(store: Arc<impl Store>) {
     open(&*store, 1, "alice", "other").await;
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
-    let first = incarnation(&*store);
-    assert_eq!(first.created, Position(2));
+    let incarnation = || party(&*store).client.incarnation;
+    assert_eq!(incarnation(), Position(2));
     put_client(&*store, Some(Client { disabled: true, ..client("app") }), EventKind::ClientUpdated).await;
-    assert_eq!(incarnation(&*store), first);
+    assert_eq!(incarnation(), Position(2));
     let registered = store.registry().cuts.registered.clone();
-    let now = Registration { created: Position(2), tokens_from: Position(0), disabled: true };
-    assert_eq!(registered, [(client_id("app"), now)].into());
+    assert_eq!(registered, [(client_id("app"), party(&*store).client)].into());
+    assert!(registered[&client_id("app")].disabled);
     put_client(&*store, None, EventKind::ClientDeleted).await;
     assert!(store.registry().cuts.registered.is_empty());
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
-    assert_eq!(incarnation(&*store).created, Position(5));
+    assert_eq!(incarnation(), Position(5));
 }
 
 /// A thief of a client's secret keeps opening while the client is deleted and created again.
 async fn nothing_is_opened_for_a_client_that_was_deleted(store: Arc<impl Store>) {
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
-    let first = incarnation(&*store);
-    let open_as = |n, requires: &Incarnation| {
+    let first = party(&*store);
+    let open_as = |n, requires: &Party| {
         store.open(Opening { requires: vec![requires.clone()], ..opening(session(n, "alice", "app")) })
     };
     assert!(open_as(1, &first).await.unwrap().is_ok());
@@ -448,7 +448,7 @@ async fn nothing_is_opened_for_a_client_that_was_deleted(store: Arc<impl Store>)
     assert!(matches!(open_as(2, &first).await.unwrap(), Err(NotOpened::NotCurrent(_))));
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
     assert!(matches!(open_as(3, &first).await.unwrap(), Err(NotOpened::NotCurrent(_))));
-    assert!(open_as(4, &incarnation(&*store)).await.unwrap().is_ok());
+    assert!(open_as(4, &party(&*store)).await.unwrap().is_ok());
     assert_eq!(live(&*store, "alice", "app").await, 1, "that of the new client");
     assert_eq!(store.session(session_id(2)).await.unwrap(), None, "a refused opening leaves nothing");
 }
@@ -456,21 +456,24 @@ async fn nothing_is_opened_for_a_client_that_was_deleted(store: Arc<impl Store>)
 /// A request with a stolen secret is in progress when the secret is rotated, or the client disabled.
 async fn nothing_is_ended_for_a_caller_that_is_not_as_it_was_authenticated(store: Arc<impl Store>) {
     let token = RevokedToken { id: TokenId([1; 16]), expires_at: 300 };
-    for changed in
-        [Client { tokens_from: Position(2), ..client("app") }, Client { disabled: true, ..client("app") }]
-    {
-        put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
-        let caller = Some(Incarnation { authenticated: Some(Position(0)), ..incarnation(&*store) });
+    let permitted = || Client { permissions: vec![Permission::Sessions], ..client("app") };
+    for (changed, why) in [
+        (Client { tokens_from: Position(2), ..permitted() }, Refusal::InvalidClient),
+        (Client { disabled: true, ..permitted() }, Refusal::InvalidClient),
+        (client("app"), Refusal::Forbidden),
+    ] {
+        put_client(&*store, Some(permitted()), EventKind::ClientCreated).await;
+        let caller = Some(Party { is_caller: true, ..party(&*store) });
         put_client(&*store, Some(changed), EventKind::ClientUpdated).await;
         let head = store.head();
         let ended = store.end_everything(caller.clone(), event(EventKind::AllRevoked, 1)).await.unwrap();
-        assert_eq!(ended.unwrap_err().refusal, Refusal::InvalidClient);
+        assert_eq!(ended.unwrap_err().refusal, why);
         let revoked = store.revoke_token(caller.clone(), token, event(EventKind::TokenRevoked, 1)).await;
-        assert_eq!(revoked.unwrap().unwrap_err().refusal, Refusal::InvalidClient);
+        assert_eq!(revoked.unwrap().unwrap_err().refusal, why);
         let decide = |_: &mut Session, _: &CutOffs| Decision::answer(true);
         let closing = event(EventKind::SubjectRevoked, 1);
         let ended = store.update_subject(subject("alice"), caller.clone(), closing, decide).await.unwrap();
-        assert_eq!(ended.unwrap_err().refusal, Refusal::InvalidClient);
+        assert_eq!(ended.unwrap_err().refusal, why);
         let opened = Opening { requires: caller.into_iter().collect(), ..opening(session(1, "a", "app")) };
         assert!(matches!(store.open(opened).await.unwrap(), Err(NotOpened::NotCurrent(_))));
         assert_eq!((store.head(), store.is_revoked(token).await.unwrap()), (head, false));
@@ -482,7 +485,7 @@ async fn openings_that_race_with_a_deletion_are_refused_or_ended(store: Arc<impl
     const OPENINGS: u64 = 2_000;
     const TASKS: u64 = 16;
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
-    let first = incarnation(&*store);
+    let first = party(&*store);
     let opener = |task| {
         let (store, first) = (store.clone(), first.clone());
         async move {
@@ -636,8 +639,8 @@ async fn live(store: &impl Store, who: &str, client: &str) -> usize {
         .count()
 }
 
-fn incarnation(store: &impl Store) -> Incarnation {
-    store.registry().clients[&client_id("app")].this_incarnation()
+fn party(store: &impl Store) -> Party {
+    Party { client: store.registry().clients[&client_id("app")].clone(), is_caller: false }
 }
 
 async fn put_client(store: &impl Store, new: Option<Client>, kind: EventKind) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use keyfob::domain::client::{Client, Incarnation};
+use keyfob::domain::client::{Client, Party};
 use keyfob::domain::cutoff::{CutOff, CutOffs};
 use keyfob::domain::event::Event;
 use keyfob::domain::family::RetryWindow;
@@ -184,8 +184,9 @@ impl Contents {
         match (before, after) {
             (before, Some(mut client)) => {
                 client.incarnation = before.map_or(self.cuts().head.next(), |before| before.incarnation);
-                self.registry.cuts.registered.insert(id.clone(), client.registration());
-                self.registry.clients.insert(id, Arc::new(client));
+                let client = Arc::new(client);
+                self.registry.cuts.registered.insert(id.clone(), client.clone());
+                self.registry.clients.insert(id, client);
             }
             (Some(before), None) => {
                 let (at, by) = decision
@@ -302,7 +303,7 @@ impl Store for Memory {
     async fn update_subject(
         &self,
         subject: Subject,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         closing: Event,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<bool> + Send + 'static,
     ) -> Result<std::result::Result<usize, Refused>> {
@@ -322,7 +323,7 @@ impl Store for Memory {
 
     async fn end_everything(
         &self,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         event: Event,
     ) -> Result<std::result::Result<(), Refused>> {
         let mut state = self.write()?;
@@ -356,7 +357,7 @@ impl Store for Memory {
 
     async fn revoke_token(
         &self,
-        caller: Option<Incarnation>,
+        caller: Option<Party>,
         token: RevokedToken,
         event: Event,
     ) -> Result<std::result::Result<bool, Refused>> {

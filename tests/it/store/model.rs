@@ -2,11 +2,12 @@
 //! power that fails.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::store::memory::Memory;
 use keyfob::domain::access::Claims;
-use keyfob::domain::client::{Incarnation, Registration};
+use keyfob::domain::client::{Client, Party};
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::family::{ChainPosition, RETRIES_MAX};
 use keyfob::domain::id::{ClientId, Position, SessionId, TokenId};
@@ -52,9 +53,9 @@ struct World {
     dead_own_tokens: [BTreeSet<Position>; 2],
     /// How often a family's generation was answered late.
     late: HashMap<((SessionId, u16), u32), u8>,
-    registered: HashMap<ClientId, Registration>,
+    registered: HashMap<ClientId, Arc<Client>>,
     /// Every incarnation of each client with each `tokens_from` that it had, in order.
-    incarnations: HashMap<usize, Vec<Incarnation>>,
+    incarnations: HashMap<usize, Vec<Arc<Client>>>,
 }
 
 impl World {
@@ -120,6 +121,7 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
             let seen = world.incarnations.get(client);
             let requires = known
                 .and_then(|n| seen.and_then(|seen| seen.iter().rev().nth(n)).cloned())
+                .map(|client| Party { client, is_caller: true })
                 .into_iter()
                 .collect();
             Action::Open(
@@ -211,9 +213,9 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
 fn note(world: &mut World, action: &Action, answer: &Answer) {
     match (action, answer) {
         (Action::Open(opening, secret), Answer::Opened(Ok(opened))) => {
-            for required in &opening.requires {
-                let now = world.registered[&required.client_id];
-                assert_eq!((now.created, Some(now.tokens_from)), (required.created, required.authenticated));
+            for Party { client: required, .. } in &opening.requires {
+                let now = &world.registered[&required.id];
+                assert_eq!((now.incarnation, now.tokens_from), (required.incarnation, required.tokens_from));
                 assert!(!now.disabled);
             }
             let first = Token { session: opened.id, family: 1, generation: 0, secret: *secret };
@@ -298,11 +300,11 @@ fn check(world: &mut World, state: &Everything) {
     world.registered = state.cuts.registered.clone();
     for (n, name) in CLIENTS.iter().enumerate() {
         let seen = world.incarnations.entry(n).or_default();
-        if let Some(&Registration { created, tokens_from, .. }) = world.registered.get(&client_id(name)) {
-            let now = Incarnation { client_id: client_id(name), created, authenticated: Some(tokens_from) };
-            if seen.last() != Some(&now) {
-                assert!(seen.last().is_none_or(|last| last.created <= created));
-                seen.push(now);
+        if let Some(now) = world.registered.get(&client_id(name)) {
+            let version = |client: &Client| (client.incarnation, client.tokens_from);
+            if seen.last().is_none_or(|last| version(last) != version(now)) {
+                assert!(seen.last().is_none_or(|last| last.incarnation <= now.incarnation));
+                seen.push(now.clone());
             }
         }
         let client = state.clients.get(&client_id(name));

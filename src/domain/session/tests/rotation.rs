@@ -40,7 +40,7 @@ impl Asked {
             key: key(),
             address: Some([4; 16]),
         };
-        session.refresh(&refresh, now, cuts)
+        session.refresh(&refresh, &refresh.client, now, cuts)
     }
 
     /// Refreshes at `seconds`, and expects a refusal without a change or an event.

@@ -14,7 +14,7 @@ use keyfob::token::client_secret::PresentedSecret;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::as_admin;
+use super::{as_admin, change};
 use crate::harness::people::path;
 use crate::harness::server::{Auth, Client, Server, text};
 
@@ -40,7 +40,7 @@ struct Started {
 
 async fn start(server: &Server, id: &str) -> Started {
     let client = server
-        .client(json!({"client_id": id, "permissions": ["admin"], "scopes": ["read"],
+        .client(json!({"client_id": id, "permissions": ["admin"], "scopes": ["read", "write"],
                        "grants": ["refresh_token", "client_credentials"]}))
         .await;
     let (opened, own) = (server.open(&client).await, server.own_token(&client).await);
@@ -118,6 +118,70 @@ async fn a_request_that_was_authenticated_before_its_credentials_ended_changes_n
                 assert_eq!(server.delete("/v1/clients/thief", admin).await.status, 204);
             }
         }
+    }
+}
+
+/// What an operator takes from a client, how a request is refused, and the use cases that need it.
+const NARROWINGS: [(&str, Refusal, &str); 4] = [
+    (
+        r#"{"permissions":["sessions"]}"#,
+        Refusal::Forbidden,
+        "open renew family change end end_family end_subject end_everything client_credentials revoke \
+         revoke_own create update secret tokens delete rotate_keys revoke_key",
+    ),
+    (r#"{"scopes":["write"]}"#, Refusal::Conflict, "open family client_credentials"),
+    (r#"{"audiences":["https://api.example"]}"#, Refusal::Conflict, "open family client_credentials"),
+    (r#"{"grants":["client_credentials"]}"#, Refusal::Conflict, "open family"),
+];
+
+/// A right is taken from a client while its request waits for the writer. The request used to be completed
+/// with it: an administrator that was none any more made a client, and a session got a scope that no client
+/// had.
+#[tokio::test]
+async fn a_request_in_progress_does_not_use_a_right_that_its_client_lost() {
+    let server = Server::start().await;
+    server.client(json!({"client_id": "victim", "permissions": ["sessions"]})).await;
+    for (fields, why, use_cases) in NARROWINGS {
+        for use_case in use_cases.split_whitespace() {
+            let started = start(&server, "app").await;
+            let narrowed = change(&server, "app", serde_json::from_str(fields).unwrap()).await;
+            assert_eq!(narrowed.status, 200, "{}", narrowed.text());
+            let head = server.app().store().head();
+            match finish(&server, &started, use_case).await {
+                Err(Error::Refused(refused)) => {
+                    assert_eq!(refused.refusal, why, "{use_case}, {fields}");
+                }
+                other => panic!("{use_case}, {fields}: {other:?}"),
+            }
+            assert_eq!(server.app().store().head(), head, "{use_case}, {fields}");
+            assert_eq!(server.delete("/v1/clients/app", Auth::Basic(&server.admin)).await.status, 204);
+        }
+    }
+}
+
+/// A refresh needs no permission, and gets what is left of the scope.
+#[tokio::test]
+async fn a_refresh_in_progress_gets_what_the_client_has_left() {
+    let server = Server::start().await;
+    for (fields, expected) in [
+        (json!({"permissions": []}), Ok("read write")),
+        (json!({"scopes": ["write"]}), Ok("write")),
+        (json!({"scopes": []}), Err(Refusal::InvalidScope)),
+        (json!({"audiences": ["https://api.example"]}), Err(Refusal::InvalidTarget)),
+        (json!({"grants": ["client_credentials"]}), Err(Refusal::InvalidClient)),
+    ] {
+        let started = start(&server, "app").await;
+        assert_eq!(change(&server, "app", fields.clone()).await.status, 200);
+        let Caller::Client(client) = &started.who.caller else { panic!("a client was authenticated") };
+        let token = text(&started.opened["refresh_token"]);
+        let refreshed = server.app().engine().refresh(client, &token, None, None, Source::default()).await;
+        let answer = match refreshed {
+            Ok(pair) => Ok(pair.access.scope.to_string()),
+            Err(Error::Refused(refused)) => Err(refused.refusal),
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(answer, expected.map(str::to_owned), "{fields}");
+        assert_eq!(server.delete("/v1/clients/app", Auth::Basic(&server.admin)).await.status, 204);
     }
 }
 

@@ -302,5 +302,5 @@ fn refresh_at(
         key: KeyId::Ed25519([3; 33]),
         address: None,
     };
-    move |session, cuts| session.refresh(&refresh, now, cuts)
+    move |session, cuts| session.refresh(&refresh, &refresh.client, now, cuts)
 }
