@@ -1,5 +1,5 @@
-//! Stores and backups of every format that was ever written, in `tests/vectors/stores`: opened and restored by
-//! the present code. `write` there wrote them.
+//! Stores and backups of every format that was ever written, in `tests/vectors/stores`: opened and restored
+//! by the present code. `write` there wrote them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
