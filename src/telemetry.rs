@@ -10,10 +10,12 @@ use std::io::IsTerminal;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{Layer, Registry};
 
 use crate::config::{Log, LogFormat};
 
@@ -35,12 +37,12 @@ pub fn init(
 }
 
 /// A single level applies to keyfob; libraries log from `warn` on. Directives are used unchanged.
-fn filter(level: &str) -> EnvFilter {
+fn filter(level: &str) -> Targets {
     let directives = match level.parse::<LevelFilter>() {
         Ok(level) if level > LevelFilter::WARN => format!("warn,keyfob={level}"),
         _ => level.to_owned(),
     };
-    EnvFilter::builder().parse_lossy(directives)
+    directives.parse().expect("the configuration accepts only directives")
 }
 
 fn subscriber<W>(
@@ -53,14 +55,19 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // A line that cannot be written is lost. Reporting that on standard error, which is the log, would panic.
-    let lines = fmt().with_env_filter(filter(&log.level)).with_writer(writer).log_internal_errors(false);
+    let filter = filter(&log.level);
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(Layer::<Registry>::max_level_hint(&filter).unwrap_or(LevelFilter::TRACE))
+        .with_writer(writer)
+        .log_internal_errors(false);
     match log.format {
         LogFormat::Text => {
-            Box::new(lines.with_ansi(coloured).with_target(false).fmt_fields(TextFields(request)).finish())
+            let lines = lines.with_ansi(coloured).with_target(false).fmt_fields(TextFields(request));
+            Box::new(lines.finish().with(filter))
         }
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true).with_current_span(false);
-            Box::new(lines.map_event_format(|format| JsonLine { format, request }).finish())
+            Box::new(lines.map_event_format(|format| JsonLine { format, request }).finish().with(filter))
         }
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use crate::domain::time::parse_duration;
 
@@ -222,7 +222,8 @@ pub(super) fn cookie_name() -> Format<String> {
     })
 }
 
-/// A level, or directives that each name one. `EnvFilter` would take a single misspelt level for a module.
+/// A level, or directives that each name one. `Targets` would take a single misspelt level for a module, and
+/// filters of spans for names.
 pub(super) fn log_level() -> Format<String> {
     let valid = "off, error, warn, info, debug or trace, or directives such as \"info,poem=debug\"";
     let is_level = |text: &str| {
@@ -232,7 +233,8 @@ pub(super) fn log_level() -> Format<String> {
     };
     Format::text(valid, move |text| {
         let names_level = |directive: &str| is_level(directive.rsplit('=').next().unwrap_or_default());
-        let valid = text.split(',').all(names_level) && EnvFilter::builder().parse(text).is_ok();
+        let valid =
+            text.split(',').all(names_level) && !text.contains('[') && text.parse::<Targets>().is_ok();
         valid.then(|| text.to_owned())
     })
 }

@@ -165,7 +165,7 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     pub format: LogFormat,
-    /// A level, or directives of `tracing_subscriber::EnvFilter`.
+    /// A level, or directives of `tracing_subscriber::filter::Targets`.
     pub level: String,
 }
 
