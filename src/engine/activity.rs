@@ -96,7 +96,8 @@ impl UnwrittenUses {
         due
     }
 
-    /// The uses that are due at `now`. The caller writes them: they are not due again for an interval.
+    /// The uses that are due at `now`, in the order of the file. The caller writes them: they are not due
+    /// again for an interval.
     pub fn due(&self, now: Timestamp) -> Vec<(SessionId, Timestamp)> {
         let mut found = vec![];
         for shard in &self.shards {
@@ -105,6 +106,7 @@ impl UnwrittenUses {
                 found.push((*id, known.last));
             }
         }
+        found.sort_unstable();
         found
     }
 

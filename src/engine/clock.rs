@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::domain::hidden::hidden;
 use crate::domain::time::{Moment, Timestamp};
 
 /// The engine's source of time and randomness.
@@ -18,8 +19,16 @@ enum ClockKind {
         /// How far both clocks are ahead, in milliseconds.
         ahead_ms: Arc<AtomicU64>,
     },
-    Manual(Arc<Mutex<Moment>>),
+    Manual(Arc<Mutex<Moment>>, Option<RandomBytes>),
 }
+
+/// Random bytes from elsewhere than the operating system.
+#[derive(Clone)]
+struct RandomBytes(Arc<Fill>);
+
+type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+
+hidden!(RandomBytes);
 
 /// Moves the clocks of a development server forward.
 #[derive(Clone, Debug)]
@@ -48,8 +57,20 @@ impl Clock {
 
     /// A clock that stays at `wall` until it is moved; for tests.
     pub fn manual(wall: Timestamp) -> (Self, ManualClock) {
+        Self::stopped(wall, None)
+    }
+
+    /// The same with random bytes from `fill`; for simulations that can be repeated exactly.
+    pub fn simulated(
+        wall: Timestamp,
+        fill: impl Fn(&mut [u8]) + Send + Sync + 'static,
+    ) -> (Self, ManualClock) {
+        Self::stopped(wall, Some(RandomBytes(Arc::new(fill))))
+    }
+
+    fn stopped(wall: Timestamp, source: Option<RandomBytes>) -> (Self, ManualClock) {
         let moment = Arc::new(Mutex::new(Moment { wall, boot: 1, elapsed_ms: 0 }));
-        (Self(ClockKind::Manual(moment.clone())), ManualClock(moment))
+        (Self(ClockKind::Manual(moment.clone(), source)), ManualClock(moment))
     }
 
     pub fn now(&self) -> Moment {
@@ -64,14 +85,17 @@ impl Clock {
                     elapsed_ms: whole_millis(started.elapsed() + ahead),
                 }
             }
-            ClockKind::Manual(moment) => *moment.lock().unwrap_or_else(PoisonError::into_inner),
+            ClockKind::Manual(moment, _) => *moment.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
-    /// `N` random bytes from the operating system.
+    /// `N` random bytes from the operating system, except in a simulation.
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        fill(&mut bytes);
+        match &self.0 {
+            ClockKind::Manual(_, Some(RandomBytes(source))) => source(&mut bytes),
+            _ => fill(&mut bytes),
+        }
         bytes
     }
 }

@@ -36,7 +36,7 @@ pub use backend::Redb;
 pub use error::OpenError;
 pub use options::Options;
 pub use restore::{RestoreError, Restoring, check_file, reached};
-pub use writer::Counters;
+pub use writer::{Counters, Writer};
 
 impl Redb {
     /// Opens the database at `path`, or creates it durably with mode 0600. The directory must exist.
@@ -66,21 +66,26 @@ impl Redb {
         keys: &Keys,
         options: Options,
     ) -> std::result::Result<Self, OpenError> {
+        let (store, writer) = Self::open_stepped(backend, keys, options)?;
+        let writer = thread::Builder::new().name("writer".into()).spawn(move || writer.run())?;
+        *store.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        Ok(store)
+    }
+
+    /// The same without a thread: the caller runs the batches, and every wait for a write is a wait for that.
+    /// For simulations.
+    pub fn open_stepped(
+        backend: impl StorageBackend,
+        keys: &Keys,
+        options: Options,
+    ) -> std::result::Result<(Self, Writer), OpenError> {
         let codec = Codec::new(keys);
         let (db, state) = error::unless_damaged(|| open::open(backend, &codec, options.cache_bytes))?;
         let (db, shared) = (Arc::new(db), Arc::new(writer::Shared::new(&state, options)));
-        let (its_db, its_shared, its_codec) = (db.clone(), shared.clone(), codec.clone());
-        let writer = thread::Builder::new()
-            .name("writer".into())
-            .spawn(move || writer::run(&its_shared, &its_db, &its_codec, state))?;
-        Ok(Self {
-            db,
-            codec,
-            shared,
-            writer: Mutex::new(Some(writer)),
-            path: None,
-            measured: ArcSwap::default(),
-        })
+        let writer = Writer { shared: shared.clone(), db: db.clone(), codec: codec.clone(), state };
+        let store =
+            Self { db, codec, shared, writer: Mutex::default(), path: None, measured: ArcSwap::default() };
+        Ok((store, writer))
     }
 
     /// Accepts no more writes, and returns when all waiting writes are committed. Reads remain possible until

@@ -1,5 +1,5 @@
-//! The writer thread: runs every waiting decision in one transaction, commits once, then answers all callers.
-//! While a commit is in progress the next batch collects, so there is no timer.
+//! The writer: a thread that runs every waiting decision in one transaction, commits once, then answers all
+//! callers. While a commit is in progress the next batch collects, so there is no timer.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +50,13 @@ pub(super) struct Shared {
 struct Queue {
     jobs: VecDeque<Job>,
     closed: bool,
+}
+
+impl Queue {
+    fn take(&mut self) -> Vec<Job> {
+        let count = self.jobs.len().min(BATCH_MAX);
+        self.jobs.drain(..count).collect()
+    }
 }
 
 /// The writer's counters since the start, and its queue.
@@ -161,8 +168,7 @@ impl Shared {
         let mut queue = self.queue();
         loop {
             if !queue.jobs.is_empty() {
-                let count = queue.jobs.len().min(BATCH_MAX);
-                return Some(queue.jobs.drain(..count).collect());
+                return Some(queue.take());
             }
             if queue.closed {
                 return None;
@@ -227,15 +233,38 @@ fn slices<T: Send + 'static>(
     })
 }
 
-/// Runs until the store is closed or a commit fails.
-pub(super) fn run(shared: &Shared, db: &Database, codec: &Codec, mut state: WriterState) {
-    let _guard = AbortOnPanic;
-    while let Some(jobs) = shared.next_batch() {
+/// The one writer of a store.
+pub struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) db: Arc<Database>,
+    pub(super) codec: Codec,
+    pub(super) state: WriterState,
+}
+
+impl Writer {
+    /// Runs until the store is closed or a commit fails.
+    pub(super) fn run(mut self) {
+        let _guard = AbortOnPanic;
+        while let Some(jobs) = self.shared.next_batch() {
+            if !self.run_batch(jobs) {
+                return;
+            }
+        }
+    }
+
+    /// Runs one batch, unless no decision is waiting. Returns whether it ran one, and it was committed.
+    pub fn step(&mut self) -> bool {
+        let jobs = self.shared.queue().take();
+        !jobs.is_empty() && self.run_batch(jobs)
+    }
+
+    fn run_batch(&mut self, jobs: Vec<Job>) -> bool {
+        let Self { shared, db, codec, state } = self;
         let (mut settles, mut again) = (Vec::with_capacity(jobs.len()), vec![]);
-        let outcome = write(shared, db, codec, &mut state, jobs, &mut settles, &mut again);
+        let outcome = write(shared, db, codec, state, jobs, &mut settles, &mut again);
         match &outcome {
             Ok(()) => {
-                shared.publish(&mut state);
+                shared.publish(state);
                 // Jobs that continue are queued even if the queue is full or closed.
                 shared.queue().jobs.extend(again);
             }
@@ -244,9 +273,7 @@ pub(super) fn run(shared: &Shared, db: &Database, codec: &Codec, mut state: Writ
         for settle in settles {
             settle(outcome.as_ref().err().cloned());
         }
-        if outcome.is_err() {
-            return;
-        }
+        outcome.is_ok()
     }
 }
 
