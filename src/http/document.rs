@@ -1,7 +1,10 @@
-//! The OpenAPI document and the page that shows it, both made once. Nothing is fetched from anywhere else.
+//! The OpenAPI document and the page that shows it, both made once, when they are first requested. Nothing is
+//! fetched from anywhere else.
 
 mod fixed;
 mod viewer;
+
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use poem::Response;
@@ -30,6 +33,9 @@ pub enum Tag {
     /// Health, metrics, events and the store.
     Operation,
 }
+
+/// A document that is made when it is first used: it takes longer than all else of a start.
+pub type LazyDocument = LazyLock<Document, Box<dyn FnOnce() -> Document + Send>>;
 
 /// The document and its page.
 pub struct Document {

@@ -135,7 +135,9 @@ pub fn wire<S: Store>(
         )
     };
     let service = OpenApiService::new(api(), "keyfob", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
-    let document = document::Document::new(&service, &engine.rules.issuer, &cookie.name);
+    let (issuer, name) = (engine.rules.issuer.clone(), cookie.name.clone());
+    let document = Box::new(move || document::Document::new(&service, &issuer, &name));
+    let document = document::LazyDocument::new(document);
     let ids = request::request_id::RequestIds::new(u32::from_le_bytes(engine.clock.random()));
     let mut routes = routes::Routes::of(api(), |method, path| {
         let route = ROUTES.iter().find(|route| (route.0, route.1) == (method.as_str(), path));

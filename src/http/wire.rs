@@ -16,7 +16,7 @@ use poem::{Body, Endpoint, IntoResponse, Request, Response};
 use tokio::time::timeout;
 
 use crate::engine::clock::Clock;
-use crate::http::document::Document;
+use crate::http::document::LazyDocument;
 use crate::http::fallback;
 use crate::http::net::at_once;
 use crate::http::net::connection::Answers;
@@ -41,7 +41,7 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Answers requests. It always answers: errors and panics of endpoints become responses.
 pub struct Service {
     routes: Routes,
-    document: Arc<Document>,
+    document: Arc<LazyDocument>,
     origins: Origins,
     limits: Limits,
     /// The proxies whose forwarding headers are accepted: none at first.
@@ -59,7 +59,7 @@ pub struct Service {
 
 impl Service {
     /// Serves `routes`, and `document`, which describes them.
-    pub fn new(mut routes: Routes, document: Document, origins: Origins, limits: Limits) -> Self {
+    pub fn new(mut routes: Routes, document: LazyDocument, origins: Origins, limits: Limits) -> Self {
         let document = Arc::new(document);
         let json = document.clone();
         routes.add("/openapi.json", Method::GET, make_sync(move |_| json.json()));
@@ -336,6 +336,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::domain::refusal::{Refusal, Refused};
     use crate::http::access::Access;
+    use crate::http::document::Document;
     use crate::http::net::channel::Channel;
     use crate::http::request::credentials::{Authorization, BasicFormOrBearer, BasicOrBearer, merge};
     use crate::http::request::form::{Form, FromForm, OAuthForm};
@@ -427,7 +428,7 @@ pub(crate) mod tests {
     /// The wire in front of them.
     pub fn wire() -> Service {
         let service = OpenApiService::new(Demo, "demo", "1");
-        let document = Document::new(&service, "https://id.example", "__Host-keyfob");
+        let document = move || Document::new(&service, "https://id.example", "__Host-keyfob");
         let limits = Limits {
             body_bytes_max: 1024,
             form_bytes_max: 1024,
@@ -436,7 +437,7 @@ pub(crate) mod tests {
         };
         Service::new(
             Routes::of(Demo, |_, _| Access::Public),
-            document,
+            LazyDocument::new(Box::new(document)),
             Origins::new("http://127.0.0.1:8080", &[]),
             limits,
         )
