@@ -283,9 +283,10 @@ impl Session {
         }
     }
 
-    /// Ends the session and all it issued. Changes nothing if it is not active.
+    /// Ends the session and all it issued. One that has expired is reported as that, which is final: no clock
+    /// that is set back makes it active after this was acknowledged.
     pub fn close(&mut self, end: End, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
-        if self.is_active(now, cuts) { vec![self.finish(end)] } else { vec![] }
+        if self.is_active(now, cuts) { vec![self.finish(end)] } else { self.confirm_expiry(now, cuts) }
     }
 
     /// Ends the session if this is its current session token. The answer is whether it ended.
@@ -294,21 +295,25 @@ impl Session {
             return Decision::answer(false);
         }
         let end = End { at: now, reason: EndReason::Logout, by: self.client_id.as_str().into() };
-        let events = self.close(end, now, cuts);
-        Decision::with_events(!events.is_empty(), events)
+        let was_active = self.is_active(now, cuts);
+        Decision::with_events(was_active, self.close(end, now, cuts))
     }
 
     /// Reports once that a timeout has passed, when no unwritten use can contradict it; for the sweep. Then
     /// the secrets of a session that a cut-off ended are erased too.
     pub fn report_expiry(&mut self, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
-        let standing = self.standing(now, cuts);
-        if now < self.due() || standing == Standing::Active {
+        if now < self.due() || self.is_active(now, cuts) {
             return vec![];
         }
         self.forget_secrets();
-        if self.expiry_reported || standing != Standing::Expired {
+        self.confirm_expiry(now, cuts)
+    }
+
+    fn confirm_expiry(&mut self, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
+        if self.expiry_reported || self.standing(now, cuts) != Standing::Expired {
             return vec![];
         }
+        self.forget_secrets();
         self.expiry_reported = true;
         vec![self.event(EventKind::SessionExpired, now, ENGINE)]
     }

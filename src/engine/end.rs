@@ -54,7 +54,8 @@ impl<S: Store> Engine<S> {
             let end = End { at: now, reason: EndReason::SubjectRevoked, by: who.name().into() };
             if who.may_see(session) {
                 let events = session.close(end, now, cuts);
-                return Decision::with_events(!events.is_empty(), events);
+                let ended = events.iter().any(|event| event.kind == EventKind::SessionEnded);
+                return Decision::with_events(ended, events);
             }
             let own = session.families.iter().filter(|family| who.owns_family(family));
             let own: Vec<u16> = own.map(|family| family.number).collect();

@@ -97,12 +97,14 @@ impl Session {
         Some(number)
     }
 
-    /// Ends one family; the session stays active. Changes nothing if either is not active.
+    /// Ends one family; the session stays active. Of an expired session the expiry becomes final, as by
+    /// [`Self::close`].
     pub fn close_family(&mut self, number: u16, end: End, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
+        if !self.is_active(now, cuts) {
+            return self.confirm_expiry(now, cuts);
+        }
         let active = |family: &&Family| family.number == number && family.is_active(cuts);
-        let Some(family) = self.families.iter().find(active).filter(|_| self.is_active(now, cuts)) else {
-            return vec![];
-        };
+        let Some(family) = self.families.iter().find(active) else { return vec![] };
         let mut ended = self.family_event(EventKind::FamilyEnded, family, end.at, &end.by);
         ended.reason = Some(end.reason);
         if let Some(family) = self.families.iter_mut().find(|family| family.number == number) {
@@ -118,7 +120,8 @@ impl Session {
     pub fn revoke_family(&mut self, number: u16, by: &str, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
         let end = End { at: now, reason: EndReason::TokenRevoked, by: by.into() };
         let mut events = self.close_family(number, end.clone(), now, cuts);
-        if !events.is_empty() && self.active_families(cuts).next().is_none() {
+        let ended = !events.is_empty() && self.is_active(now, cuts);
+        if ended && self.active_families(cuts).next().is_none() {
             events.push(self.finish(end));
         }
         events

@@ -42,10 +42,10 @@ impl Session {
         cuts: &CutOffs,
     ) -> Vec<Event> {
         self.forget_old_revocations(now);
-        if !self.is_active(now, cuts)
-            || token.expires_at <= now.seconds()
-            || self.has_revoked(&token.id, token.expires_at)
-        {
+        if !self.is_active(now, cuts) {
+            return self.confirm_expiry(now, cuts);
+        }
+        if token.expires_at <= now.seconds() || self.has_revoked(&token.id, token.expires_at) {
             return vec![];
         }
         if !self.make_room_for_revocation(family, now) {

@@ -265,7 +265,7 @@ pub fn lifetimes(remember: bool, renewals: u32) -> Lifetimes {
 }
 
 fn reported(events: Vec<Event>) -> Decision<bool> {
-    Decision::with_events(!events.is_empty(), events)
+    Decision::with_events(events.iter().any(|event| event.kind != EventKind::SessionExpired), events)
 }
 
 fn new_family(client: &str, secret: &[u8; 32]) -> NewFamily {
