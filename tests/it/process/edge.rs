@@ -24,8 +24,10 @@ fn ask(server: &Process, method: &str, path: &str, headers: &[(&str, &str)], bod
         body.len()
     );
     stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
-    let mut received = String::new();
-    stream.read_to_string(&mut received).unwrap();
+    let mut received = vec![];
+    stream.read_to_end(&mut received).unwrap();
+    // A page can be compressed.
+    let received = String::from_utf8_lossy(&received);
     let (head, body) = received.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{received}"));
     let mut lines = head.lines();
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
