@@ -190,6 +190,8 @@ fn compare(
         Standing::Active => {}
         Standing::Ended(end) if !may_end => return Err(format!("has ended without a cause: {end:?}")),
         Standing::Ended(_) => session.ended = Fact::Yes,
+        // A use that is not written counts in favour of the session until it is due.
+        Standing::Expired if now < session.idle_until.min(found.due()) && !found.expiry_reported => {}
         Standing::Expired if now < session.idle_until && !may_end => return Err("expired early".into()),
         Standing::Expired if found.expiry_reported => session.ended = Fact::Yes,
         Standing::Expired => session.ended.doubt(),
