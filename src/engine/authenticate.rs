@@ -172,7 +172,7 @@ impl<S: Store> Engine<S> {
             Refusal::InvalidToken
                 .because("the bearer token is invalid, or is not a client's own token (client_credentials)")
         };
-        let token = self.verifier.access(text, &self.keyring.load()).ok_or_else(refused)?;
+        let token = self.verifier.access(text, &self.keyring()).ok_or_else(refused)?;
         if !matches!(token.issued_for, IssuedFor::Client { .. }) || *token.audience != *self.rules.issuer {
             return Err(refused().into());
         }

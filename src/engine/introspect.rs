@@ -124,7 +124,7 @@ impl<S: Store> Engine<S> {
             };
             return Ok((kind, session.as_deref().ok_or(Inactive::SessionUnknown).and_then(active)));
         }
-        let Some(token) = self.verifier.access(token, &self.keyring.load()) else {
+        let Some(token) = self.verifier.access(token, &self.keyring()) else {
             return Ok((TokenKind::Unknown, Err(Inactive::Unknown)));
         };
         let (session, revoked) = match &token.issued_for {

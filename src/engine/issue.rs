@@ -86,7 +86,7 @@ impl<S: Store> Engine<S> {
         stamp: &Stamp,
         now: Timestamp,
     ) -> bool {
-        let keyring = self.keyring.load();
+        let keyring = self.keyring();
         let key = keyring.find(&stamp.key);
         let signs = key.is_some_and(|key| key::may_sign_again(key.status, key.retired_at, now));
         session.may_issue_again(id, stamp, client.access_token_format, signs, now)
@@ -189,7 +189,7 @@ impl<S: Store> Engine<S> {
     }
 
     fn sign(&self, token: &AccessToken, stamp: &Stamp, now: Timestamp) -> Result<Issued> {
-        let keyring = self.keyring.load();
+        let keyring = self.keyring();
         let key = keyring
             .find(&stamp.key)
             .ok_or_else(|| StoreError::Unavailable("the signing key was removed".into()))?;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Engine, Result, stored_keys};
+use super::stored_keys::{self, StoredKeyring};
+use super::{Engine, Result};
 use crate::domain::access::TokenFormat;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::caller::{Administer, Granted};
@@ -19,16 +20,31 @@ use crate::store::{Store, StoreError};
 use crate::token::keyring::{self, Keyring};
 
 impl<S: Store> Engine<S> {
+    /// The keyring of the keys that the store has now. It is not replaced by the request that changes them:
+    /// its caller can leave between the commit and that.
     pub fn keyring(&self) -> Arc<Keyring> {
-        self.keyring.load_full()
+        let stored = &self.store.registry().keys;
+        let known = self.keyring.load();
+        if Arc::ptr_eq(stored, &known.records) {
+            return known.keyring.clone();
+        }
+        match StoredKeyring::open(stored.clone(), &self.keys) {
+            Ok(opened) => {
+                let keyring = opened.keyring.clone();
+                self.keyring.store(Arc::new(opened));
+                keyring
+            }
+            Err(error) => {
+                // No key that was generated here: it opened before it was stored.
+                tracing::error!(%error, "the stored signing keys do not open with the master key");
+                known.keyring.clone()
+            }
+        }
     }
 
     /// All keys, in the order in which they were generated.
-    ///
-    /// # Errors
-    /// A store that cannot answer.
-    pub async fn keys(&self, _: &Granted<Administer>) -> Result<Vec<KeyRecord>> {
-        Ok(self.store.keys().await?)
+    pub fn keys(&self, _: &Granted<Administer>) -> Arc<Vec<KeyRecord>> {
+        self.store.registry().keys.clone()
     }
 
     /// Makes the next key of each algorithm active now. Tokens that the previous ones signed stay valid until
@@ -52,13 +68,13 @@ impl<S: Store> Engine<S> {
         let revoked = self.store.update_keys(move |keys, cuts| {
             let checked = who.check_current(cuts);
             Decision::of(checked.and_then(|()| match key::revoke(keys, &id, &fresh, now) {
-                true => Ok(Decision::with_events(keys.clone(), vec![event.clone()])),
+                true => Ok(Decision::with_events((), vec![event.clone()])),
                 false => Err(Refusal::NotFound.because("there is no such key")),
             }))
         });
-        let keys = revoked.await??;
+        revoked.await??;
         tracing::warn!(kid = %id, "a signing key was revoked: every token that it signed is invalid");
-        self.take_over(&keys).await
+        Ok(())
     }
 
     /// Rotates the keys if it is time, and removes those whose tokens have all expired. Part of the sweep.
@@ -67,8 +83,8 @@ impl<S: Store> Engine<S> {
     /// A store that cannot answer or write.
     pub async fn tend_keys(&self) -> Result<()> {
         let now = self.clock.now().wall;
-        let keys = self.store.keys().await?;
-        let mut kept = keys.clone();
+        let keys = self.store.registry().keys.clone();
+        let mut kept = keys.to_vec();
         key::forget_retired(&mut kept, now);
         if kept.len() != keys.len() {
             self.change_keys(move |keys| key::forget_retired(keys, now)).await?;
@@ -84,7 +100,7 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// `Unavailable` in the moment before its first key is stored.
     pub(super) fn signing_key(&self, format: TokenFormat) -> Result<KeyId> {
-        let keyring = self.keyring.load();
+        let keyring = self.keyring();
         let key = keyring.active_for(format).ok_or_else(|| {
             StoreError::Unavailable(format!("there is no key for {} yet", format.as_str()).into())
         })?;
@@ -97,7 +113,7 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// A store that cannot answer or write.
     pub(super) async fn prepare_keys(&self, format: TokenFormat) -> Result<()> {
-        if self.keyring.load().active_for(format).is_some() {
+        if self.keyring().active_for(format).is_some() {
             return Ok(());
         }
         let pair = stored_keys::new_pair(format.algorithm(), &self.keys, &self.clock);
@@ -122,8 +138,8 @@ impl<S: Store> Engine<S> {
     /// Retires the ES256 keys when no client has that format any more: they are published until their last
     /// token has expired.
     async fn withdraw_unused_keys(&self, now: Timestamp) -> Result<()> {
-        let unused = self.keyring.load().active_for(TokenFormat::JwtEs256).is_some()
-            && !self.is_used(Algorithm::Es256);
+        let unused =
+            self.keyring().active_for(TokenFormat::JwtEs256).is_some() && !self.is_used(Algorithm::Es256);
         if unused {
             self.change_keys(move |keys| key::withdraw(keys, Algorithm::Es256, now)).await?;
             self.prepare_all_keys().await?;
@@ -148,13 +164,12 @@ impl<S: Store> Engine<S> {
             }
             let signing = key::rotate(keys, &fresh, now);
             let events = signing.iter().map(|id| about(EventKind::KeyRotated, *id, now, &by)).collect();
-            Decision::with_events(Ok((signing, keys.clone())), events)
+            Decision::with_events(Ok(signing), events)
         });
-        let (signing, keys) = rotated.await??;
+        let signing = rotated.await??;
         for kid in &signing {
             tracing::info!(%kid, "signing key rotated");
         }
-        self.take_over(&keys).await?;
         Ok(signing)
     }
 
@@ -167,27 +182,12 @@ impl<S: Store> Engine<S> {
         (now, Algorithm::ALL.iter().map(fresh).collect())
     }
 
-    /// Changes the stored keys, and signs and verifies with the result.
     async fn change_keys(&self, change: impl Fn(&mut Vec<KeyRecord>) + Send + 'static) -> Result<()> {
         let changed = self.store.update_keys(move |keys, _| {
             change(keys);
-            Decision::answer(keys.clone())
+            Decision::answer(())
         });
-        self.take_over(&changed.await?).await
-    }
-
-    /// Signs and verifies with what is written. Two concurrent changes can arrive here in any order, so the
-    /// stored keys are read again.
-    async fn take_over(&self, written: &[KeyRecord]) -> Result<()> {
-        let mut records = written.to_vec();
-        loop {
-            self.keyring.store(Arc::new(stored_keys::open(&records, &self.keys)?));
-            let stored = self.store.keys().await?;
-            if stored == records {
-                return Ok(());
-            }
-            records = stored;
-        }
+        Ok(changed.await?)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 
+use self::stored_keys::StoredKeyring;
 use crate::domain::client::Client;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{ClientId, Position, SessionId};
@@ -18,7 +19,6 @@ use crate::domain::session::{Decision, Session};
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Validity;
 use crate::store::{Figures, Lane, Registry, Store, StoreError};
-use crate::token::keyring::Keyring;
 use crate::token::keys::Keys;
 use crate::token::opaque::OpaqueKeys;
 use crate::token::verifier::TokenVerifier;
@@ -98,7 +98,7 @@ pub struct Engine<S> {
     pub rules: Rules,
     keys: Keys,
     opaque: OpaqueKeys,
-    keyring: ArcSwap<Keyring>,
+    keyring: ArcSwap<StoredKeyring>,
     verifier: TokenVerifier,
     pub clock: Clock,
     throttle: Throttle,

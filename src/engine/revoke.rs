@@ -44,7 +44,7 @@ impl<S: Store> Engine<S> {
                 }
             };
         }
-        match self.verifier.access(token, &self.keyring.load()) {
+        match self.verifier.access(token, &self.keyring()) {
             Some(token) if token.is_unexpired(&self.rules.issuer, now) => {
                 self.revoke_access_token(caller, &token, now).await
             }

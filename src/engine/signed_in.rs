@@ -109,7 +109,7 @@ impl<S: Store> Engine<S> {
     }
 
     async fn by_access_token(&self, token: &str, now: Timestamp) -> Result<Option<SignedIn>> {
-        let Some(token) = self.verifier.access(token, &self.keyring.load()) else { return Ok(None) };
+        let Some(token) = self.verifier.access(token, &self.keyring()) else { return Ok(None) };
         let IssuedFor::Session { id, family, authentication, .. } = &token.issued_for else {
             return Ok(None);
         };

@@ -89,6 +89,8 @@ pub struct Registry {
     /// Its `head` is that of the registry's own last change; [`Store::head`] is the log's.
     pub cuts: CutOffs,
     pub epochs: Epochs,
+    /// The signing keys, in the order in which they were generated. Another allocation after each change.
+    pub keys: Arc<Vec<KeyRecord>>,
 }
 
 /// The parameters of one run of the sweep.
@@ -248,8 +250,6 @@ pub trait Store: Send + Sync + 'static {
         after: Option<SessionId>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Session>>> + Send;
-
-    fn keys(&self) -> impl Future<Output = Result<Vec<KeyRecord>>> + Send;
 
     /// Whether this token without a session was revoked. After the sweep has removed a revocation, every
     /// token that expires no later counts as revoked: no clock makes one valid again.

@@ -64,7 +64,7 @@ impl<S: Store> KeysApi<S> {
     #[oai(path = "/v1/keys", method = "get", tag = "Tag::Keys", operation_id = "listKeys")]
     async fn list(&self, authorization: Authorization<BasicOrBearer>) -> Result<Json<KeyList>, Problem> {
         let caller = authorization.caller(&self.0).await?;
-        Ok(Json(KeyList { items: self.0.keys(&caller).await?.iter().map(Key::from).collect() }))
+        Ok(Json(KeyList { items: self.0.keys(&caller).iter().map(Key::from).collect() }))
     }
 
     /// Rotate the signing key.

@@ -39,12 +39,14 @@ pub(super) struct WriterState {
     pub uncommitted: UncommittedCounts,
     pub subject_updates: SubjectUpdates,
     pub epochs: Epochs,
+    pub keys: Arc<Vec<KeyRecord>>,
     pub registry_changed: bool,
 }
 
 impl WriterState {
     pub fn registry(&self) -> Registry {
-        Registry { clients: self.clients.clone(), cuts: self.cuts.clone(), epochs: self.epochs.clone() }
+        let Self { clients, cuts, epochs, keys, .. } = self;
+        Registry { clients: clients.clone(), cuts: cuts.clone(), epochs: epochs.clone(), keys: keys.clone() }
     }
 }
 
@@ -236,12 +238,12 @@ impl<'t> Batch<'t> {
         &mut self,
         decide: impl Fn(&mut Vec<KeyRecord>, &CutOffs) -> Decision<T>,
     ) -> Result<T> {
-        let before = tables::signing_keys(self.tables.meta.open()?)?;
-        let mut after = before.clone();
+        let mut after = self.state.keys.to_vec();
         let decision = decide(&mut after, &self.state.cuts);
-        if after != before {
+        if after != *self.state.keys {
             self.tables.meta.open()?.insert(KEYS, &*record::encode_keys(&after))?;
-            self.changed = true;
+            self.state.keys = Arc::new(after);
+            (self.changed, self.state.registry_changed) = (true, true);
         }
         self.append(&decision.events)?;
         Ok(decision.answer)

@@ -16,7 +16,7 @@ use super::batch::WriterState;
 use super::error::{OpenError, corrupt};
 use super::tables::{
     ACTIVE_COUNTS, CLIENTS, CUT_OFFS, EPOCHS, EVENTS, FORMAT, HEAD, KEY_CHECK, META, RESTORED, SESSIONS,
-    Tables, WINDOWS,
+    Tables, WINDOWS, signing_keys,
 };
 use super::upgrade::upgrade_from_1;
 use super::writer::begin;
@@ -188,7 +188,8 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
         }
         None => Epochs::default(),
     };
-    Ok(WriterState { clients, cuts, epochs, ..WriterState::default() })
+    let keys = Arc::new(signing_keys(&meta)?);
+    Ok(WriterState { clients, cuts, epochs, keys, ..WriterState::default() })
 }
 
 /// Reads the counts of active sessions. A database from before they were kept is counted once, and so is one

@@ -14,7 +14,6 @@ use super::subject::SubjectUpdate;
 use super::tables::{
     ACTIVE, ACTIVE_COUNTS, DATA, EVENTS, EXPIRY, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS,
     active_of_subject, dated_key, decode, decode_event, load, number_at_start, of_subject, revoked_until,
-    signing_keys,
 };
 use super::{Redb, check, walk};
 use crate::domain::client::{Client, Party};
@@ -156,10 +155,6 @@ impl Store for Redb {
             found.extend(load(&self.codec, &sessions, &windows, id)?.map(|loaded| loaded.session));
         }
         Ok(found)
-    }
-
-    async fn keys(&self) -> Result<Vec<KeyRecord>> {
-        signing_keys(&self.db.begin_read()?.open_table(META)?)
     }
 
     async fn is_revoked(&self, token: RevokedToken) -> Result<bool> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::harness::server::{Auth, Server, text};
 
@@ -61,6 +62,23 @@ async fn the_tokens_of_a_revoked_key_are_invalid_at_once_and_sessions_stay_activ
     assert!(!server.is_active(&app, &access).await);
     assert_eq!(statuses(&kids(&server).await), ["active", "next"]);
     assert_eq!(server.delete(&format!("/v1/keys/{signing}"), Auth::Basic(&server.admin)).await.status, 404);
+}
+
+/// The keys changed in the store, and stayed in memory until the next change: the event log said revoked, a
+/// repetition said that there is no such key, and its tokens were active.
+#[tokio::test]
+async fn a_key_is_revoked_even_if_the_caller_leaves_before_the_answer() {
+    let server = Server::start().await;
+    let app = server.application("app").await;
+    let access = text(&server.open(&app).await["access_token"]);
+    let path = format!("/v1/keys/{}", kids(&server).await[0].0);
+    let revocation = server.delete(&path, Auth::Basic(&server.admin));
+    assert!(timeout(Duration::ZERO, revocation).await.is_err(), "it waits for the commit");
+    server.settle().await;
+    assert_eq!(server.delete(&path, Auth::Basic(&server.admin)).await.status, 404, "it was committed");
+    assert!(!server.is_active(&app, &access).await);
+    let opened = server.open(&app).await;
+    assert!(server.is_active(&app, &text(&opened["access_token"])).await, "another key signs");
 }
 
 /// ROT-31: the same refresh token, and a new access token signed by another key.

@@ -31,7 +31,6 @@ pub struct Memory(Mutex<Contents>);
 struct Contents {
     sessions: BTreeMap<SessionId, Session>,
     data: BTreeMap<SessionId, Data>,
-    keys: Vec<KeyRecord>,
     /// By the name of the opening.
     opening_keys: BTreeMap<[u8; 32], KeyUse>,
     repeats: BTreeMap<SessionId, RetryWindow>,
@@ -349,8 +348,12 @@ impl Store for Memory {
         decide: impl Fn(&mut Vec<KeyRecord>, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> Result<T> {
         let mut state = self.write()?;
-        let Contents { keys, registry, .. } = &mut *state;
-        let decision = decide(keys, &registry.cuts);
+        let registry = &mut state.registry;
+        let mut keys = registry.keys.to_vec();
+        let decision = decide(&mut keys, &registry.cuts);
+        if keys != *registry.keys {
+            registry.keys = Arc::new(keys);
+        }
         state.append(decision.events);
         Ok(decision.answer)
     }
@@ -414,10 +417,6 @@ impl Store for Memory {
         found.retain(wanted);
         found.truncate(limit);
         Ok(found)
-    }
-
-    async fn keys(&self) -> Result<Vec<KeyRecord>> {
-        Ok(self.lock().keys.clone())
     }
 
     async fn is_revoked(&self, token: RevokedToken) -> Result<bool> {

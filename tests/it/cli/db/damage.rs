@@ -261,7 +261,7 @@ async fn a_changed_byte_of_the_file_is_found_or_was_of_no_account() {
         (
             store.sessions(None, None, 10).await.unwrap(),
             log(&store).await,
-            store.keys().await.unwrap(),
+            store.registry().keys.to_vec(),
             format!("{:?}", store.registry()),
         )
     };

@@ -81,7 +81,7 @@ async fn finish(server: &Server, started: &Started, use_case: &str) -> Result<()
         "delete" => engine.delete_client(&who.require()?, victim).await,
         "rotate_keys" => engine.rotate_keys(&who.require()?, true).await.map(drop),
         "revoke_key" => {
-            let key = engine.keys(&who.require()?).await?[0].id;
+            let key = engine.keys(&who.require()?)[0].id;
             engine.revoke_key(&who.require()?, key).await
         }
         other => panic!("{other} is no use case"),
