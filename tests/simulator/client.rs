@@ -609,8 +609,10 @@ impl Clients {
         if sent.active && alone && same_time && self.facts.certainly_active(&token) {
             return Err("a valid refresh token was refused".into());
         }
-        // Detected reuse is committed although the caller is refused.
-        if sent.reuse && same_time && self.facts.incarnations[token.incarnation].deleted == Fact::No {
+        // Detected reuse is committed although the caller is refused. If the family was ended meanwhile, that
+        // can be the reason.
+        let reuse = sent.reuse && self.family_of(index).ended == Fact::No;
+        if reuse && same_time && self.facts.incarnations[token.incarnation].deleted == Fact::No {
             self.facts.sessions[token.session.unwrap()].ended = Fact::Yes;
         }
         Ok(())
