@@ -283,8 +283,8 @@ impl Session {
         }
     }
 
-    /// Ends the session and all it issued. One that has expired is reported as that, which is final: no clock
-    /// that is set back makes it active after this was acknowledged.
+    /// Ends the session and all it issued. If it has expired, its expiry is recorded instead: then it stays
+    /// inactive even if the clock is set back.
     pub fn close(&mut self, end: End, now: Timestamp, cuts: &CutOffs) -> Vec<Event> {
         if self.is_active(now, cuts) { vec![self.finish(end)] } else { self.confirm_expiry(now, cuts) }
     }

@@ -22,7 +22,7 @@ enum ClockKind {
     Manual(Arc<Mutex<Moment>>, Option<RandomBytes>),
 }
 
-/// Random bytes from elsewhere than the operating system.
+/// The source of random bytes in a simulation.
 #[derive(Clone)]
 struct RandomBytes(Arc<Fill>);
 

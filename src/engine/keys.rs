@@ -20,8 +20,8 @@ use crate::store::{Store, StoreError};
 use crate::token::keyring::{self, Keyring};
 
 impl<S: Store> Engine<S> {
-    /// The keyring of the keys that the store has now. It is not replaced by the request that changes them:
-    /// its caller can leave between the commit and that.
+    /// The keyring of the keys that are stored now. It is made here, not by the request that changes them,
+    /// because that request can be cancelled after its commit.
     pub fn keyring(&self) -> Arc<Keyring> {
         let stored = &self.store.registry().keys;
         let known = self.keyring.load();
@@ -35,7 +35,7 @@ impl<S: Store> Engine<S> {
                 keyring
             }
             Err(error) => {
-                // No key that was generated here: it opened before it was stored.
+                // Every stored key was sealed with this master key: a fault of keyfob.
                 tracing::error!(%error, "the stored signing keys do not open with the master key");
                 known.keyring.clone()
             }
