@@ -144,7 +144,7 @@ impl<S: Store> Engine<S> {
 
     fn client_named(&self, id: &str) -> Option<Arc<Client>> {
         let id: ClientId = id.parse().ok()?;
-        self.store.registry().clients.get(&id).cloned()
+        self.store.registry().cuts.registered.get(&id).cloned()
     }
 
     /// The one refusal of failed authentications; 429 after too many from one address.
@@ -183,6 +183,6 @@ impl<S: Store> Engine<S> {
         if validity.access_token(&token, &self.rules.issuer, None, revoked).is_err() {
             return Err(refused().into());
         }
-        Ok(registry.clients.get(&token.client_id).cloned().ok_or_else(refused)?)
+        Ok(registry.cuts.registered.get(&token.client_id).cloned().ok_or_else(refused)?)
     }
 }

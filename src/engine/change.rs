@@ -74,11 +74,11 @@ impl<S: Store> Engine<S> {
         let Some(mut session) = found.map(Arc::unwrap_or_clone) else { return Ok(()) };
         let (registry, now) = (self.store.registry(), self.clock.now().wall);
         session.claims = Some(claims.clone());
-        if let Some(client) = registry.clients.get(&session.client_id) {
+        if let Some(client) = registry.cuts.registered.get(&session.client_id) {
             self.issue_new(&session, &session, client, now)?;
         }
         for family in session.active_families(&registry.cuts) {
-            if let Some(client) = registry.clients.get(&family.client_id) {
+            if let Some(client) = registry.cuts.registered.get(&family.client_id) {
                 self.issue_new(&session, family, client, now)?;
             }
         }

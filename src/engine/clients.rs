@@ -87,7 +87,7 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// `NotFound`.
     pub fn client(&self, _: &Granted<Administer>, id: &ClientId) -> Result<Arc<Client>> {
-        Ok(self.store.registry().clients.get(id).cloned().ok_or_else(no_such_client)?)
+        Ok(self.store.registry().cuts.registered.get(id).cloned().ok_or_else(no_such_client)?)
     }
 
     /// At most `limit` clients after `after`, in order of their identifiers, and the cursor to continue from
@@ -100,7 +100,8 @@ impl<S: Store> Engine<S> {
     ) -> Result<(Vec<Arc<Client>>, Option<ClientId>)> {
         let registry = self.store.registry();
         let mut clients: Vec<_> = registry
-            .clients
+            .cuts
+            .registered
             .values()
             .filter(|client| after.is_none_or(|after| client.id > *after))
             .cloned()
@@ -231,7 +232,8 @@ impl<S: Store> Engine<S> {
         let now = self.clock.now().wall;
         let registry = self.store.registry();
         let gone = registry
-            .clients
+            .cuts
+            .registered
             .values()
             .filter(|client| client.declared && declared.iter().all(|other| other.id != client.id));
         for client in gone {

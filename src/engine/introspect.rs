@@ -71,7 +71,8 @@ impl<S: Store> Engine<S> {
     ) -> Result<std::result::Result<ActiveAt, Inactive>> {
         let as_of = self.store.head();
         let unknown = || Refusal::NotFound.because(format!("there is no client {id:?}"));
-        let client = id.parse().ok().and_then(|id: ClientId| self.store.registry().clients.get(&id).cloned());
+        let client =
+            id.parse().ok().and_then(|id: ClientId| self.store.registry().cuts.registered.get(&id).cloned());
         let client = client.ok_or_else(unknown)?;
         let disabled = |_| {
             let enable = format!("`client update {id} --enable`");

@@ -149,7 +149,7 @@ impl<S: Store> Engine<S> {
 
     fn is_used(&self, algorithm: Algorithm) -> bool {
         let registry = self.store.registry();
-        registry.clients.values().any(|client| client.access_token_format.algorithm() == algorithm)
+        registry.cuts.registered.values().any(|client| client.access_token_format.algorithm() == algorithm)
     }
 
     async fn rotate_by(&self, by: &str, caller: Option<Party>, force: bool) -> Result<Vec<KeyId>> {

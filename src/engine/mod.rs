@@ -212,5 +212,5 @@ impl<S: Store> Engine<S> {
 
 /// What a token that was issued to the client `id` is checked against.
 fn validity<'a>(registry: &'a Registry, id: &ClientId, now: Timestamp) -> Validity<'a> {
-    Validity { now, cuts: &registry.cuts, client: registry.clients.get(id).map(AsRef::as_ref) }
+    Validity { now, cuts: &registry.cuts, client: registry.cuts.registered.get(id).map(AsRef::as_ref) }
 }

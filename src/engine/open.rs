@@ -153,7 +153,7 @@ impl<S: Store> Engine<S> {
             };
         };
         let id = named.parse::<ClientId>().ok().filter(|id| caller.may_open_for(id));
-        let client = id.and_then(|id| self.store.registry().clients.get(&id).cloned());
+        let client = id.and_then(|id| self.store.registry().cuts.registered.get(&id).cloned());
         let client = client.ok_or_else(|| {
             Refusal::Forbidden.because(if caller.is_admin() {
                 "client_id: there is no such client"

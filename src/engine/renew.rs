@@ -41,7 +41,8 @@ impl<S: Store> Engine<S> {
         let session = self.read_session(id).await?.ok_or_else(Refused::no_such_session)?;
         caller.check_renew(&session)?;
         let registry = self.store.registry();
-        let client = registry.clients.get(&session.client_id).ok_or_else(Refused::session_not_active)?;
+        let client =
+            registry.cuts.registered.get(&session.client_id).ok_or_else(Refused::session_not_active)?;
         client.check_issue(Refusal::Conflict, "the session's client")?;
         let mut session = Arc::unwrap_or_clone(session);
         session.audience = client.audience_now(&session.audience, &self.rules.issuer).into();

@@ -130,7 +130,7 @@ fn log_start(config: &Config, app: &App, addresses: &str, watch: &Stopwatch) {
         store = %config.store.path.display(),
         store_bytes = figures.file_bytes,
         sessions_live = figures.active,
-        clients = app.store().registry().clients.len(),
+        clients = app.store().registry().cuts.registered.len(),
         took_ms = watch.nanos() / 1_000_000,
         "listening"
     );

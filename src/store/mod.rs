@@ -8,7 +8,7 @@
 //! record is an error that names its key; the sweep is bounded; after a failed commit nothing is acknowledged
 //! and readiness turns false.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,10 +82,9 @@ pub struct Opening {
     pub repeat: Option<Repeatable>,
 }
 
-/// The registered clients and the cut-offs, as of one commit. Held in memory.
+/// The cut-offs with the registered clients, and the signing keys, as of one commit. Held in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    pub clients: HashMap<ClientId, Arc<Client>>,
     /// Its `head` is that of the registry's own last change; [`Store::head`] is the log's.
     pub cuts: CutOffs,
     pub epochs: Epochs,

@@ -37,7 +37,7 @@ impl Audit {
         self.sessions(&stored, facts, openings, &registry.cuts)?;
         for incarnation in &mut facts.incarnations {
             let registered =
-                registry.clients.values().find(|client| *client.id.as_str() == *incarnation.name);
+                registry.cuts.registered.values().find(|client| *client.id.as_str() == *incarnation.name);
             let same = registered
                 .filter(|client| incarnation.position.is_none_or(|position| client.incarnation == position));
             match (incarnation.deleted, same) {

@@ -1,7 +1,6 @@
 //! One write transaction for the decisions of a batch. Each reads first and writes last, so that one that
 //! fails to read changes nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use redb::{ReadableTable, Table, TableHandle, WriteTransaction};
@@ -33,7 +32,6 @@ use crate::store::record::{self, Codec, WindowKey, window_key};
 /// The writer's state in memory, ahead of what is published.
 #[derive(Default)]
 pub(super) struct WriterState {
-    pub clients: HashMap<ClientId, Arc<Client>>,
     pub cuts: CutOffs,
     pub active: ActiveCounts,
     pub uncommitted: UncommittedCounts,
@@ -45,8 +43,7 @@ pub(super) struct WriterState {
 
 impl WriterState {
     pub fn registry(&self) -> Registry {
-        let Self { clients, cuts, epochs, keys, .. } = self;
-        Registry { clients: clients.clone(), cuts: cuts.clone(), epochs: epochs.clone(), keys: keys.clone() }
+        Registry { cuts: self.cuts.clone(), epochs: self.epochs.clone(), keys: self.keys.clone() }
     }
 }
 
@@ -195,7 +192,7 @@ impl<'t> Batch<'t> {
         id: ClientId,
         decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T>,
     ) -> Result<T> {
-        let before = self.state.clients.get(&id).cloned();
+        let before = self.state.cuts.registered.get(&id).cloned();
         let mut after = before.as_deref().cloned();
         let decision = decide(&mut after, &self.state.cuts);
         if let Some(after) = &mut after {
@@ -206,9 +203,7 @@ impl<'t> Batch<'t> {
             match (before, after) {
                 (_, Some(client)) => {
                     self.tables.clients.open()?.insert(id.as_str(), &*record::encode_client(&client))?;
-                    let client = Arc::new(client);
-                    self.state.cuts.registered.insert(id.clone(), client.clone());
-                    self.state.clients.insert(id, client);
+                    self.state.cuts.registered.insert(id, Arc::new(client));
                 }
                 (Some(before), None) => self.delete_client(id, &before, decision.events.first())?,
                 (None, None) => {}
@@ -227,7 +222,6 @@ impl<'t> Batch<'t> {
         let cut = CutOff { position: self.state.cuts.head.next(), at, by };
         self.tables.clients.open()?.remove(id.as_str())?;
         self.tables.cut_offs.open()?.insert(id.as_str(), &*record::encode_cut_off(id.as_str(), &cut))?;
-        self.state.clients.remove(&id);
         self.state.cuts.registered.remove(&id);
         self.state.uncommitted.ended(EndReason::ClientDeleted, self.state.active.client_cut_off(&id));
         self.state.cuts.clients.insert(id, cut);

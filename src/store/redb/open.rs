@@ -1,7 +1,6 @@
 //! Opening: creates or recognises the file, verifies the master key, and reads the writer's state into
 //! memory.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,16 +162,13 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
             _ => _ = cuts.clients.insert(client_id(CUT_OFFS.name(), name)?, cut),
         }
     }
-    let mut clients = HashMap::new();
     for entry in read.open_table(CLIENTS)?.iter()? {
         let (key, bytes) = entry?;
         let id = client_id(CLIENTS.name(), key.value())?;
         let deleted = cuts.clients.get(&id).map_or(Position::default(), |cut| cut.position);
         let client = record::decode_client(id.as_str(), bytes.value(), deleted)
             .map_err(|fault| corrupt(CLIENTS.name(), id.as_str(), fault))?;
-        let client = Arc::new(client);
-        cuts.registered.insert(id.clone(), client.clone());
-        clients.insert(id, client);
+        cuts.registered.insert(id, Arc::new(client));
     }
     let meta = read.open_table(META)?;
     let head = meta.get(HEAD)?.and_then(|bytes| bytes.value().try_into().ok());
@@ -189,7 +185,7 @@ pub(super) fn read_state(read: &ReadTransaction) -> super::Result<WriterState> {
         None => Epochs::default(),
     };
     let keys = Arc::new(signing_keys(&meta)?);
-    Ok(WriterState { clients, cuts, epochs, keys, ..WriterState::default() })
+    Ok(WriterState { cuts, epochs, keys, ..WriterState::default() })
 }
 
 /// Reads the counts of active sessions. A database from before they were kept is counted once, and so is one

@@ -408,7 +408,7 @@ async fn a_deleted_client_leaves_nothing_to_its_namesake(store: Arc<impl Store>)
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
     let before = open(&*store, 1, "alice", "app").await;
     put_client(&*store, None, EventKind::ClientDeleted).await;
-    assert!(store.registry().clients.is_empty());
+    assert!(store.registry().cuts.registered.is_empty());
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
     let after = open(&*store, 2, "alice", "app").await;
     let cuts = store.registry().cuts.clone();
@@ -516,10 +516,10 @@ async fn openings_that_race_with_a_deletion_are_refused_or_ended(store: Arc<impl
 async fn a_client_is_created_changed_and_read_from_the_registry(store: Arc<impl Store>) {
     put_client(&*store, Some(client("app")), EventKind::ClientCreated).await;
     let created = Client { incarnation: Position(1), ..client("app") };
-    assert_eq!(*store.registry().clients[&client_id("app")], created);
+    assert_eq!(*store.registry().cuts.registered[&client_id("app")], created);
     let changed = Client { disabled: true, ..created };
     put_client(&*store, Some(changed.clone()), EventKind::ClientUpdated).await;
-    assert_eq!(*store.registry().clients[&client_id("app")], changed);
+    assert_eq!(*store.registry().cuts.registered[&client_id("app")], changed);
     let seen =
         store.update_client(client_id("app"), |client, _| Decision::answer(client.clone())).await.unwrap();
     assert_eq!(seen, Some(changed));
@@ -640,7 +640,7 @@ async fn live(store: &impl Store, who: &str, client: &str) -> usize {
 }
 
 fn party(store: &impl Store) -> Party {
-    Party { client: store.registry().clients[&client_id("app")].clone(), is_caller: false }
+    Party { client: store.registry().cuts.registered[&client_id("app")].clone(), is_caller: false }
 }
 
 async fn put_client(store: &impl Store, new: Option<Client>, kind: EventKind) {

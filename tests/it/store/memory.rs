@@ -177,15 +177,13 @@ impl Contents {
         id: ClientId,
         decide: impl Fn(&mut Option<Client>, &CutOffs) -> Decision<T>,
     ) -> T {
-        let before = self.registry.clients.remove(&id);
+        let before = self.registry.cuts.registered.get(&id).cloned();
         let mut after = before.as_deref().cloned();
         let decision = decide(&mut after, self.cuts());
         match (before, after) {
             (before, Some(mut client)) => {
                 client.incarnation = before.map_or(self.cuts().head.next(), |before| before.incarnation);
-                let client = Arc::new(client);
-                self.registry.cuts.registered.insert(id.clone(), client.clone());
-                self.registry.clients.insert(id, client);
+                self.registry.cuts.registered.insert(id, Arc::new(client));
             }
             (Some(before), None) => {
                 let (at, by) = decision

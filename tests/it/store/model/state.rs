@@ -42,7 +42,8 @@ pub async fn read(store: &impl Store) -> Everything {
         active_by_subject.push(active.iter().map(|session| session.id).collect());
     }
     let registry: Registry = (*store.registry()).clone();
-    let clients = registry.clients.iter().map(|(id, client)| (id.clone(), (**client).clone())).collect();
+    let clients =
+        registry.cuts.registered.iter().map(|(id, client)| (id.clone(), (**client).clone())).collect();
     let mut revoked = vec![];
     for n in 0..4_u8 {
         let expires_at = at(0).seconds() + i64::from(n) * 600;
