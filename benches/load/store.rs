@@ -77,6 +77,7 @@ impl Filled {
     pub fn add(&mut self, count: usize, samples_max: usize, clock: Clock) {
         let key = MasterKeySource::File(self.path().join("data/master.key"));
         let master = read_master_key(&key, self.path(), |_| None).expect("the server made it");
+        println!("opening {count} sessions");
         let started = Instant::now();
         runtime().block_on(async {
             let (store, engine) = engine(&database(self.path()), &master, clock).await;

@@ -48,7 +48,13 @@ pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenError> {
 
 /// Opens the file without looking into it.
 pub(super) fn database(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
-    Ok(Database::builder().set_cache_size(cache_bytes).create_with_backend(backend(path)?)?)
+    Ok(Database::builder().set_cache_size(page_bytes(cache_bytes)).create_with_backend(backend(path)?)?)
+}
+
+/// What redb may count as cached, for it to take `cache_bytes` of memory: it counts the 4096 bytes of a page,
+/// for which the allocator takes 5120. The rest is the cache's index and the cache of decoded sessions.
+fn page_bytes(cache_bytes: usize) -> usize {
+    cache_bytes / 4 * 3
 }
 
 pub(super) fn open(
@@ -59,7 +65,9 @@ pub(super) fn open(
     let repaired = Arc::new(AtomicBool::new(false));
     let noticed = repaired.clone();
     let mut builder = Database::builder();
-    builder.set_cache_size(cache_bytes).set_repair_callback(move |_| noticed.store(true, Ordering::Relaxed));
+    builder
+        .set_cache_size(page_bytes(cache_bytes))
+        .set_repair_callback(move |_| noticed.store(true, Ordering::Relaxed));
     let db = builder.create_with_backend(backend)?;
     let format = recognise(&db, codec)?;
     if repaired.load(Ordering::Relaxed) {

@@ -18,7 +18,7 @@ const COUNTS: usize = 4096;
 /// Approximate size of a session without families and claims, and of a family.
 const SESSION_BYTES: usize = 1024;
 const FAMILY_BYTES: usize = 384;
-/// The cache takes this fraction of the page cache's size, at most `BYTES_MAX`.
+/// The cache takes this fraction of all that is for caches, at most `BYTES_MAX`.
 const SHARE: usize = 32;
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -51,7 +51,7 @@ impl Weighter<SessionId, Remembered> for SessionWeight {
 }
 
 impl Recall {
-    /// `cache_bytes` is the size of the page cache.
+    /// `cache_bytes` is for this cache and the page cache together.
     pub fn new(cache_bytes: usize) -> Self {
         let bytes = (cache_bytes / SHARE).min(BYTES_MAX);
         let sessions = Cache::with_weighter(bytes / (2 * SESSION_BYTES), bytes as u64, SessionWeight);
