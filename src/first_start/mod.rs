@@ -80,7 +80,7 @@ pub enum StartError {
     #[error(transparent)]
     Unsafe(FileError),
     /// Reading or writing a file failed.
-    #[error("{action} {} failed: {cause}", path.display())]
+    #[error("{action} {} failed: {cause}; fix the cause and try again", path.display())]
     File {
         /// The failed operation, as a gerund.
         action: &'static str,

@@ -47,7 +47,7 @@ pub enum AppError {
     #[error("{0}; nothing was changed")]
     Interrupted(Arc<str>),
     /// The engine cannot start on this store.
-    #[error("the engine cannot start: {0}")]
+    #[error("the engine cannot start: {0}; fix the cause and try again")]
     Engine(#[from] crate::engine::Error),
 }
 
@@ -91,7 +91,7 @@ impl AppError {
             OpenError::Store(StoreError::Failed(_)) => {
                 "; check the disk, and if the file is damaged restore a backup with `keyfob db restore FILE`"
             }
-            OpenError::Io(_) | OpenError::Store(_) => "",
+            OpenError::Io(_) | OpenError::Store(_) => "; fix the cause and try again",
         };
         Self::Store { path: path.into(), cause, fix }
     }

@@ -269,7 +269,7 @@ impl ListenError {
                 "; this machine has no such address: set [server] listen to one that it has"
             }
             io::ErrorKind::NotFound => "; create its directory first, or set another path",
-            _ => "",
+            _ => "; fix the cause and try again",
         };
         Self { address: address.into(), cause, fix }
     }

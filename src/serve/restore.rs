@@ -100,6 +100,7 @@ pub fn restore(
         .map_err(damaged)?;
     let kept =
         replace(&unfinished.0, &places.database, event.at).map_err(|error| not_replaced(&places, &error))?;
+    sync_directory_of(&places.database).map_err(|error| not_durable(&places, &error))?;
     Ok(Restored { head, bytes, checked, began, kept })
 }
 
@@ -195,18 +196,17 @@ fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
 }
 
 /// Renames the new database over the old one, which gets a second name first: at every moment there is a
-/// whole database under the configured name.
+/// whole database under the configured name. On an error the old one has it. The caller syncs the directory.
 fn replace(new: &Path, database: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
-    let directory = directory_of(database);
-    let sync = || sync_directory_of(database);
-    remove_second_names(directory, database)?;
+    remove_second_names(directory_of(database), database)?;
     // An empty file is left by a crash at its creation: there is no database to keep.
     let old = if_present(database.metadata())?.filter(|metadata| metadata.len() > 0);
     let kept = old.map(|_| keep(database, now)).transpose()?;
-    sync()?;
-    fs::rename(new, database)?;
-    sync()?;
-    Ok(kept)
+    let renamed = sync_directory_of(database).and_then(|()| fs::rename(new, database));
+    if let (Err(_), Some(second)) = (&renamed, &kept) {
+        let _ = fs::remove_file(second);
+    }
+    renamed.map(|()| kept)
 }
 
 /// Gives the database a second, free name.
@@ -247,6 +247,12 @@ fn not_replaced(places: &Places, error: &io::Error) -> AppError {
     let cause = format!("the new database could not replace the old one: {error}");
     let fix = "; the old one is unchanged. If its file system has no hard links, move it away by hand and \
                restore again";
+    AppError::backup(&places.database, cause, fix)
+}
+
+fn not_durable(places: &Places, error: &io::Error) -> AppError {
+    let cause = format!("the backup is restored, but its name could not be made durable: {error}");
+    let fix = "; a power failure may bring the old database back: fix the cause and restore again";
     AppError::backup(&places.database, cause, fix)
 }
 

@@ -182,6 +182,7 @@ impl Target {
         };
         file.set_permissions(Permissions::from_mode(OWNER_ONLY))
             .and_then(|()| file.set_len(0))
+            .inspect_err(|_| _ = fs::remove_file(&partial))
             .map_err(failed)?;
         Ok(Self::File { file, partial, path: path.into(), overwrite, finished: false })
     }
@@ -210,7 +211,11 @@ impl Target {
                     if *overwrite { fs::rename(&*partial, &*path) } else { name_new(partial, path) }
                 });
                 *finished = named.is_ok();
-                named.and_then(|()| sync_directory_of(path)).map_err(|cause| unwritable(path, &cause))
+                named.map_err(|cause| unwritable(path, &cause))?;
+                sync_directory_of(path).map_err(|cause| {
+                    let fix = "a power failure may remove it; fix the cause and make another one";
+                    Failure::refused(format!("{} is complete, but {cause}; {fix}", path.display()))
+                })
             }
         }
     }
@@ -249,7 +254,7 @@ fn unwritable(path: &Path, cause: &io::Error) -> Failure {
         }
         io::ErrorKind::AlreadyExists => "; name another file, or replace it with --overwrite",
         io::ErrorKind::NotFound => "; create its directory first",
-        _ => "",
+        _ => "; fix the cause, or name another file",
     };
     Failure::refused(format!("{} cannot be written: {cause}{fix}", path.display()))
 }

@@ -50,8 +50,16 @@ impl Redb {
     pub fn create(path: &Path, keys: &Keys) -> std::result::Result<(), OpenError> {
         let unfinished = path.with_extension("new");
         if_present(std::fs::remove_file(&unfinished))?;
-        Self::open(&unfinished, keys, Options { cache_bytes: 1 << 20, write_queue_max: 1 })?.close();
-        std::fs::rename(&unfinished, path)?;
+        let options = Options { cache_bytes: 1 << 20, write_queue_max: 1 };
+        let created = Self::open(&unfinished, keys, options).and_then(|store| {
+            drop(store);
+            Ok(std::fs::rename(&unfinished, path)?)
+        });
+        if created.is_err() {
+            // On a full disk it would take space from other programs.
+            let _ = std::fs::remove_file(&unfinished);
+        }
+        created?;
         Ok(sync_directory_of(path)?)
     }
 
