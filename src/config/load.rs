@@ -41,6 +41,7 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
     let store = Store {
         path: sheet.read("store.path", "data/keyfob.redb", &file_path()),
         cache_bytes: sheet.read("store.cache_bytes", "256MiB", &size_within(1 << 20, 1 << 40)),
+        reserve_bytes: sheet.read("store.reserve_bytes", "64MiB", &size_within(0, 1 << 40)),
     };
     let keys = Keys {
         master_key: master_key(sheet, sources, &store),

@@ -95,6 +95,8 @@ pub struct Store {
     pub path: PathBuf,
     /// The most memory that the cache of the database uses.
     pub cache_bytes: usize,
+    /// What openings leave free on its disk.
+    pub reserve_bytes: usize,
 }
 
 impl Store {

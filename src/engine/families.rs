@@ -59,7 +59,7 @@ impl<S: Store> Engine<S> {
         };
         let (now, who, requires) = (self.clock.now().wall, caller.clone(), parties(caller, &client));
         self.try_family(caller, id, new.clone(), &client, now).await?;
-        let opened = self.try_update_session(id, Lane::Ordinary, move |session, cuts| {
+        let opened = self.try_update_session(id, Lane::Opening, move |session, cuts| {
             cuts.check_registered(&requires)?;
             who.check_change(session)?;
             let (number, event) = session.open_family(new.clone(), who.name(), now, cuts)?;

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     fn places(directory: &Path, master_key: MasterKeySource) -> Places {
-        let store = Store { path: directory.join("keyfob.redb"), cache_bytes: 1 };
+        let store = Store { path: directory.join("keyfob.redb"), cache_bytes: 1, reserve_bytes: 0 };
         Places::new(&store, &master_key, &AdminSocketPath::Auto)
     }
 

@@ -110,6 +110,7 @@ impl App {
         let keys = Keys::derive(master);
         let store = open_when_free(|| Redb::open(&places.database, &keys, options(config)));
         let store = store.map_err(|cause| AppError::store(&places.database, cause))?;
+        store.reserve(config.store.reserve_bytes as u64);
         Self::over(config, store, keys, clock, Some(lock)).await
     }
 

@@ -40,6 +40,9 @@ pub enum StoreError {
     /// Too many writes are waiting, or one waits too long for the disk; nothing was done.
     #[error("the disk does not keep up with the writes")]
     Busy,
+    /// The disk is nearly full; what is left is reserved for writes that open nothing. Nothing was done.
+    #[error("the disk of the database has less free space than store.reserve_bytes: nothing is opened")]
+    Full,
     /// The store is closing, or an earlier commit failed; nothing was done.
     #[error("the store is not available: {0}")]
     Unavailable(Arc<str>),
@@ -60,7 +63,9 @@ pub enum StoreError {
 /// Which part of the write queue a write may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// All writes that are not revocations.
+    /// Sessions and families: rejected first when the disk is nearly full.
+    Opening,
+    /// All other writes that are not revocations.
     Ordinary,
     /// Revocations: rejected only when the places reserved for them are taken as well.
     Revocation,
@@ -150,8 +155,8 @@ pub struct Figures {
     pub waiting: u64,
     /// The queue's capacity; revocations have reserved places beyond it.
     pub places: u64,
-    /// Writes rejected because the queue was full: ordinary ones, revocations.
-    pub busy: [u64; 2],
+    /// Writes rejected because the queue or the disk was full, by [`Lane`].
+    pub busy: [u64; 3],
     pub events_written: Vec<(EventKind, u64)>,
     pub sessions_ended: Vec<(EndReason, u64)>,
 }

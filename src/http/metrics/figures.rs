@@ -90,8 +90,11 @@ fn print_store(page: &mut Page, figures: &Figures) {
         "Maximum of queued writes; revocations have further places.",
         figures.places,
     );
-    page.counter("keyfob_store_busy_total", "Writes rejected with 503 because the queue was full.")
-        .by("lane", ["ordinary", "revocation"].into_iter().zip(figures.busy));
+    page.counter(
+        "keyfob_store_busy_total",
+        "Writes rejected with 503 because the queue was full, or for an opening the disk.",
+    )
+    .by("lane", ["opening", "ordinary", "revocation"].into_iter().zip(figures.busy));
     if let Some(bytes) = figures.file_bytes {
         page.one("keyfob_store_file_bytes", "Size of the database file.", bytes);
     }

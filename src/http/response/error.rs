@@ -109,10 +109,16 @@ fn rounded_up(wait: Duration) -> u32 {
 /// number; a corrupt record each time.
 fn log(error: &StoreError) {
     static BUSY: RateLimitedLog = RateLimitedLog::new();
+    static FULL: RateLimitedLog = RateLimitedLog::new();
     static BROKEN: RateLimitedLog = RateLimitedLog::new();
     match error {
         StoreError::Busy => {
             if let Some(requests) = BUSY.record_now() {
+                tracing::warn!(%error, requests, "requests were rejected; at most one line a minute");
+            }
+        }
+        StoreError::Full => {
+            if let Some(requests) = FULL.record_now() {
                 tracing::warn!(%error, requests, "requests were rejected; at most one line a minute");
             }
         }

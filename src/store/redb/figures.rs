@@ -17,7 +17,7 @@ pub(super) struct StoreCounters {
     pub batches: Histogram,
     pub commit_nanos: Histogram,
     pub failures: Counter,
-    pub busy: [Counter; 2],
+    pub busy: [Counter; 3],
     pub active: Gauge,
     pub events: Tally<EventKind>,
     pub ends: Tally<EndReason>,
@@ -58,9 +58,9 @@ impl StoreCounters {
         counts
     }
 
-    /// A write was rejected because the queue was full.
+    /// A write was rejected because the queue or the disk was full.
     pub fn rejected(&self, lane: Lane) {
-        self.busy[usize::from(lane == Lane::Revocation)].one();
+        self.busy[lane as usize].one();
     }
 
     /// Adds what was just committed. `active` is the number of active sessions now.

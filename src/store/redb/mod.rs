@@ -8,6 +8,7 @@ use std::thread;
 use arc_swap::ArcSwap;
 use redb::{ReadableDatabase, StorageBackend};
 
+use self::space::Space;
 use super::record::Codec;
 use super::{Opening, Registry, Result, StoreError, Sweep, Swept};
 use crate::files::{if_present, sync_directory_of};
@@ -24,6 +25,7 @@ mod options;
 mod port;
 mod recall;
 mod restore;
+mod space;
 mod subject;
 mod subject_updates;
 mod sweep;
@@ -96,6 +98,13 @@ impl Redb {
         Ok((store, writer))
     }
 
+    /// From now on openings are rejected while less than so many bytes are left for other writes.
+    pub fn reserve(&self, bytes: u64) {
+        if let Some(path) = &self.path {
+            let _ = self.shared.space.set(Space::new(path.clone(), bytes));
+        }
+    }
+
     /// Accepts no more writes, and returns when all waiting writes are committed. Reads remain possible until
     /// the store is dropped.
     pub fn close(&self) {
@@ -118,7 +127,12 @@ impl Redb {
     /// # Errors
     /// A file that cannot be read.
     pub fn measure(&self) -> Result<()> {
-        self.measured.store(Arc::new(self.stored_bytes()?));
+        let measured = self.stored_bytes()?;
+        if let Some(space) = self.shared.space.get() {
+            let used = measured.iter().map(|(_, bytes)| bytes).sum();
+            space.measured(used).map_err(|error| StoreError::Failed(error.to_string().into()))?;
+        }
+        self.measured.store(Arc::new(measured));
         Ok(())
     }
 

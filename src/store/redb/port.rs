@@ -41,7 +41,7 @@ impl Store for Redb {
     }
 
     async fn open(&self, opening: Opening) -> Result<std::result::Result<Session, NotOpened>> {
-        self.shared.submit(Lane::Ordinary, |batch| batch.open(opening)).await
+        self.shared.submit(Lane::Opening, |batch| batch.open(opening)).await
     }
 
     async fn update_subject(

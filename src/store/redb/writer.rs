@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::batch::{Batch, Job, Settle, WriterState};
 use super::figures::StoreCounters;
 use super::recall::Recall;
+use super::space::Space;
 use super::{Options, Registry, Result, StoreError};
 use crate::domain::id::Position;
 use crate::meter::Stopwatch;
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     /// The failed commit's error. Set once; then nothing is written any more.
     broken: OnceLock<Arc<str>>,
     pub counts: StoreCounters,
+    /// Not set for a store that is not a file, and for one that is only checked or restored.
+    pub space: OnceLock<Space>,
     since: Stopwatch,
     /// Start of the commit in progress, in nanoseconds after `since`; 0 while there is none.
     commit_started: AtomicU64,
@@ -81,6 +84,7 @@ impl Shared {
             places: options.write_queue_max,
             broken: OnceLock::new(),
             counts: StoreCounters::new(state.active.sum),
+            space: OnceLock::new(),
             since: Stopwatch::start(),
             commit_started: AtomicU64::new(0),
         }
@@ -145,9 +149,13 @@ impl Shared {
 
     fn enqueue(&self, lane: Lane, job: Job) -> Result<()> {
         let places = match lane {
-            Lane::Ordinary => self.places,
+            Lane::Opening | Lane::Ordinary => self.places,
             Lane::Revocation => self.places + (self.places / 4).max(RESERVED_MIN),
         };
+        if lane == Lane::Opening && self.space.get().is_some_and(|space| !space.admits_opening()) {
+            self.counts.rejected(lane);
+            return Err(StoreError::Full);
+        }
         let mut queue = self.queue();
         if queue.closed || self.broken.get().is_some() {
             drop(queue);
