@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use arc_swap::ArcSwap;
-use redb::{ReadableDatabase, StorageBackend};
+use redb::{ReadTransaction, ReadableDatabase, StorageBackend};
 
 use self::space::Space;
 use super::record::Codec;
@@ -96,6 +96,12 @@ impl Redb {
         let store =
             Self { db, codec, shared, writer: Mutex::default(), path: None, measured: ArcSwap::default() };
         Ok((store, writer))
+    }
+
+    /// A state to read from.
+    fn snapshot(&self) -> Result<ReadTransaction> {
+        self.shared.intact()?;
+        Ok(self.db.begin_read()?)
     }
 
     /// From now on openings are rejected while less than so many bytes are left for other writes.

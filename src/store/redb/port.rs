@@ -92,6 +92,7 @@ impl Store for Redb {
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
+        self.shared.intact()?;
         let recall = &self.shared.recall;
         // Taken before the snapshot, so that what is read is at least as new.
         let count = recall.count(id);
@@ -109,7 +110,7 @@ impl Store for Redb {
     }
 
     async fn data(&self, id: SessionId) -> Result<Option<Data>> {
-        let table = self.db.begin_read()?.open_table(DATA)?;
+        let table = self.snapshot()?.open_table(DATA)?;
         let Some(bytes) = table.get(&id.0)? else { return Ok(None) };
         self.codec.decode_data(id, bytes.value()).map(Some).map_err(|fault| corrupt(DATA.name(), id, fault))
     }
@@ -120,7 +121,7 @@ impl Store for Redb {
         after: Option<SessionId>,
         limit: usize,
     ) -> Result<Vec<Session>> {
-        let read = self.db.begin_read()?;
+        let read = self.snapshot()?;
         let (sessions, windows) = (read.open_table(SESSIONS)?, read.open_table(WINDOWS)?);
         let mut found = vec![];
         if let Some(subject) = subject {
@@ -146,7 +147,7 @@ impl Store for Redb {
         after: Option<SessionId>,
         limit: usize,
     ) -> Result<Vec<Session>> {
-        let read = self.db.begin_read()?;
+        let read = self.snapshot()?;
         let (sessions, windows) = (read.open_table(SESSIONS)?, read.open_table(WINDOWS)?);
         let (subject, client) =
             (self.codec.subject_index(&subject), client.map(|client| self.codec.client_index(&client)));
@@ -158,7 +159,7 @@ impl Store for Redb {
     }
 
     async fn is_revoked(&self, token: RevokedToken) -> Result<bool> {
-        let read = self.db.begin_read()?;
+        let read = self.snapshot()?;
         if token.counts_as_revoked(revoked_until(&read.open_table(META)?)?) {
             return Ok(true);
         }
@@ -167,7 +168,7 @@ impl Store for Redb {
     }
 
     async fn events(&self, after: Position, limit: usize) -> Result<Vec<(Position, Event)>> {
-        let events = self.db.begin_read()?.open_table(EVENTS)?;
+        let events = self.snapshot()?.open_table(EVENTS)?;
         let range = events.range((Bound::Excluded(after.0), Bound::Unbounded))?;
         let decoded = range.take(limit).map(|entry| {
             let (position, bytes) = entry?;
@@ -222,12 +223,12 @@ impl Store for Redb {
     }
 
     fn backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>> {
-        let (read, key) = (self.db.begin_read()?, self.codec.keys.backup.clone());
+        let (read, key) = (self.snapshot()?, self.codec.keys.backup.clone());
         Ok(walk::pieces("backup", move |give| walk::copy(&read, &key, made_at, give)))
     }
 
     fn check(&self, now: Timestamp) -> Result<Pieces<Note>> {
-        let (read, codec) = (self.db.begin_read()?, self.codec.clone());
+        let (read, codec) = (self.snapshot()?, self.codec.clone());
         Ok(walk::pieces("check", move |give| check::check(&read, &codec, now, give)))
     }
 

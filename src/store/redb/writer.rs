@@ -107,6 +107,11 @@ impl Shared {
         }
     }
 
+    /// `Unavailable` after a failed commit: it is unknown what the file contains, whatever can still be read.
+    pub fn intact(&self) -> Result<()> {
+        if self.broken.get().is_some() { Err(self.gone()) } else { Ok(()) }
+    }
+
     pub fn ready(&self) -> Result<()> {
         if self.broken.get().is_some() || self.queue().closed {
             return Err(self.gone());
