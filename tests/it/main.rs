@@ -1,6 +1,7 @@
 //! Every integration test, in one binary.
 
 mod cli;
+mod failing_disk;
 mod harness;
 mod house;
 mod process;
