@@ -17,6 +17,7 @@ use super::{
 
 /// The default for forms whose caller may authenticate by the form: it is read before that.
 const FORM_BYTES_MAX: usize = 16 << 10;
+const BODY_BYTES_MAX: usize = 64 << 10;
 const ISSUER: &str = "http://127.0.0.1:8080";
 /// The name of the systemd credential (systemd.exec, `LoadCredential=`) with the master key, and of the key
 /// file beside the database.
@@ -56,10 +57,9 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
     let gates = gate::read(sheet);
     let events_retention = sheet.read("events.retention", "30d", &duration_within("1s", "3650d"));
     let body_bytes_max = sheet.read("limits.body_bytes_max", "64KiB", &size_within(1, 64 << 20));
-    let is_body_set = sheet.has("limits.body_bytes_max");
     let limits = Limits {
         body_bytes_max,
-        form_bytes_max: if is_body_set { body_bytes_max } else { FORM_BYTES_MAX },
+        form_bytes_max: if body_bytes_max == BODY_BYTES_MAX { FORM_BYTES_MAX } else { body_bytes_max },
         buffered_bytes_max: sheet.read("limits.buffered_bytes_max", "64MiB", &size_within(1 << 20, 1 << 40)),
         parameters_max: sheet.read("limits.parameters_max", "64", &number_within(1, 10_000)),
         header_timeout: sheet.read("limits.header_timeout", "10s", &duration_within("1ms", "1h")),

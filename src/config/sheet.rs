@@ -225,7 +225,7 @@ impl Sheet {
         self.faults.push(Fault { key: key.to_owned(), value, origin, problem });
     }
 
-    /// Whether a source sets `key` or a key below it.
+    /// Whether a source sets `key` or a key below it, not read yet: a default that was read counts too.
     pub fn has(&self, key: &str) -> bool {
         self.origin_below(key).is_some()
     }

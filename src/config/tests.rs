@@ -179,6 +179,16 @@ fn a_flag_overrides_a_variable_and_a_variable_the_file() {
     assert_eq!(origin_of(&config, "limits.header_timeout"), ("10s".into(), "default".into()));
 }
 
+/// A default that had been read counted as set, so that forms without credentials could have 64 KiB.
+#[test]
+fn forms_without_credentials_have_a_limit_of_their_own_unless_that_of_bodies_is_changed() {
+    let limit = |toml: &str| place(toml).load().limits.form_bytes_max;
+    assert_eq!(limit(""), 16 << 10);
+    assert_eq!(limit("[limits]\nbody_bytes_max = \"64KiB\"\n"), 16 << 10, "the default");
+    assert_eq!(limit("[limits]\nbody_bytes_max = \"1KiB\"\n"), 1 << 10);
+    assert_eq!(limit("[limits]\nbody_bytes_max = \"1MiB\"\n"), 1 << 20);
+}
+
 #[test]
 fn variables_without_a_double_underscore_are_ignored() {
     let injected = place("")
