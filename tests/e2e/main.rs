@@ -8,4 +8,5 @@ mod guide;
 mod house;
 mod proxies;
 mod restart;
+mod smuggling;
 mod tls;

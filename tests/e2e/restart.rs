@@ -96,6 +96,11 @@ fn start(directory: &Path, socket: &TcpListener) -> Child {
 }
 
 fn start_nginx(directory: &Path, keyfob: u16, port: u16) -> Child {
+    configured_nginx(directory, keyfob, port, "")
+}
+
+/// The same with other locations before the one of everything.
+pub fn configured_nginx(directory: &Path, keyfob: u16, port: u16, locations: &str) -> Child {
     let configuration = format!(
         "daemon off; master_process off; pid nginx.pid; error_log error.log;
          events {{ worker_connections 256; }}
@@ -106,6 +111,7 @@ fn start_nginx(directory: &Path, keyfob: u16, port: u16) -> Child {
              server {{
                  listen 127.0.0.1:{port};
                  keepalive_requests 1000000;
+                 {locations}
                  location / {{
                      proxy_pass http://keyfob;
                      proxy_http_version 1.1;
