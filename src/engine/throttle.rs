@@ -67,4 +67,15 @@ mod tests {
             assert_eq!(throttle.fail(here, at(120_000)), None, "a minute of silence forgives all");
         }
     }
+
+    /// An attacker behind a trusted proxy can invent as many addresses as it likes.
+    #[test]
+    fn of_invented_addresses_only_so_many_are_remembered() {
+        let throttle = Throttle::new(30);
+        let now = Moment { wall: Timestamp::from_seconds(0), boot: 1, elapsed_ms: 0 };
+        for number in 0..60_000u128 {
+            assert_eq!(throttle.fail(Some(IpAddr::from(number.to_be_bytes())), now), None);
+        }
+        assert!(throttle.spent.len() <= ADDRESSES_MAX, "{}", throttle.spent.len());
+    }
 }

@@ -1,5 +1,6 @@
 //! Every integration test, in one binary.
 
+mod attacks;
 mod cli;
 mod failing_disk;
 mod harness;

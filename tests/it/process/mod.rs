@@ -9,4 +9,4 @@ mod secrets;
 mod service_manager;
 mod start;
 mod stop;
-mod tls;
+pub(crate) mod tls;

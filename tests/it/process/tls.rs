@@ -21,7 +21,7 @@ const FILES: [(&str, &str); 2] =
     [("KEYFOB_SERVER__TLS__CERT", "cert.pem"), ("KEYFOB_SERVER__TLS__KEY", "key.pem")];
 
 /// Writes a new certificate and its key to the paths of the settings.
-fn certify(directory: &Path) -> CertificateDer<'static> {
+pub(crate) fn certify(directory: &Path) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["id.example.test".to_owned()]).unwrap();
     fs::write(directory.join("cert.pem"), cert.pem()).unwrap();
@@ -30,7 +30,7 @@ fn certify(directory: &Path) -> CertificateDer<'static> {
     cert.der().clone()
 }
 
-fn start(directory: &Path, environment: &[(&str, &str)]) -> Process {
+pub(crate) fn start(directory: &Path, environment: &[(&str, &str)]) -> Process {
     let address = format!("127.0.0.1:{}", free_port());
     let mut command = keyfob(directory, &["serve", "--listen", &address, "--issuer", ISSUER]);
     Process::by(directory, command.envs(FILES).envs(environment.iter().copied()), address)

@@ -164,38 +164,6 @@ fn wrong_usage_is_exit_code_2() {
     assert!(!directory.path().join("data").exists());
 }
 
-/// A link would have another file truncated and overwritten with the process id, by root too.
-#[test]
-fn a_symbolic_link_in_the_store_is_refused_and_its_target_unchanged() {
-    for name in ["keyfob.pid", "keyfob.redb", "master.key", "admin.json"] {
-        let directory = initialised();
-        let (link, target) = (data(directory.path(), name), directory.path().join("target"));
-        fs::rename(&link, &target).unwrap();
-        fs::write(directory.path().join("precious"), "precious").unwrap();
-        let target = if name == "keyfob.pid" { directory.path().join("precious") } else { target };
-        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
-        let before = fs::read(&target).unwrap();
-        std::os::unix::fs::symlink(&target, &link).unwrap();
-        says(&serve(directory.path()), &[&format!("data/{name} is a symbolic link")]);
-        assert_eq!(fs::read(&target).unwrap(), before, "{name}");
-    }
-}
-
-#[test]
-fn files_of_the_store_that_other_users_can_access_are_refused() {
-    for (name, mode) in
-        [("keyfob.redb", 0o666), ("keyfob.pid", 0o644), ("master.key", 0o604), ("admin.json", 0o644)]
-    {
-        let directory = initialised();
-        fs::set_permissions(data(directory.path(), name), fs::Permissions::from_mode(mode)).unwrap();
-        let path = format!("data/{name}");
-        says(
-            &serve(directory.path()),
-            &["other users can access", &path, &format!("{mode:04o}"), "chmod 600"],
-        );
-    }
-}
-
 /// Only root can make files of another user.
 #[test]
 fn a_directory_or_file_of_another_user_is_refused() {

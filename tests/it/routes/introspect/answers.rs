@@ -214,6 +214,31 @@ async fn a_token_is_valid_until_just_before_exp() {
     }
 }
 
+/// INT-86: a session token or refresh token was active in, and after, the second that its `exp` named,
+/// because the fraction of its end was cut off.
+#[tokio::test]
+async fn an_active_token_of_any_kind_has_an_exp_that_has_not_come() {
+    for opened_at in [0, 1, 300, 700, 999] {
+        let server = Server::start().await;
+        let app = server.application("app").await;
+        server.hand.advance(Duration::from_millis(opened_at));
+        let opened = server.open(&app).await;
+        let mut last = [0; 2];
+        for before_the_end in (-1_000_i64..2_500).rev().step_by(250) {
+            let now = NOW_S * 1000 + i64::try_from(opened_at).unwrap() + 30 * 60_000 - before_the_end;
+            server.hand.set_wall(Timestamp::from_millis(now));
+            for (n, name) in ["session_token", "refresh_token"].into_iter().enumerate() {
+                let reported = server.introspect(&app, &text(&opened[name])).await;
+                if reported["active"] == json!(true) {
+                    last[n] = now;
+                    assert!(reported["exp"].as_i64().unwrap() * 1000 > now, "{name} at {now}: {reported}");
+                }
+            }
+        }
+        assert!(last.iter().all(|last| *last > NOW_S * 1000 + 30 * 60_000 - 2_000), "they were active");
+    }
+}
+
 /// INT-111: the next answer knows, also for a resource server that never asked before.
 #[tokio::test]
 async fn a_revocation_shows_in_the_very_next_answer() {

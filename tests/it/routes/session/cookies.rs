@@ -4,8 +4,8 @@
 use http::Method;
 use serde_json::json;
 
-use crate::harness::people::{SAME_ORIGIN, cookie, seconds, signed_in, signed_in_with};
-use crate::harness::server::{Answer, Auth, ISSUER, Server, text};
+use crate::harness::people::{SAME_ORIGIN, seconds, signed_in, signed_in_with};
+use crate::harness::server::{Answer, Auth, Server, text};
 
 const DAY_S: u64 = 86_400;
 
@@ -81,36 +81,6 @@ async fn a_cookie_that_outlives_its_session_is_rejected() {
     assert_eq!(answer.header("set-cookie"), "", "CKE-18");
 }
 
-/// CKE-15, CKE-16, CKE-17, SES-04: what is not exactly our cookie, once, is not authenticated; a
-/// session does not start because a request names one.
-#[tokio::test]
-async fn only_the_exact_cookie_that_was_issued_counts_and_only_once() {
-    let people = signed_in().await;
-    let (token, server) = (people.session_token(), &people.server);
-    let mut forged = token.clone();
-    forged.replace_range(20..21, if &token[20..21] == "A" { "B" } else { "A" });
-    for cookie in [
-        format!("__host-keyfob={token}"),
-        format!("__Host-keyfob=\"{token}\""),
-        format!("__Host-keyfob={token}; __Host-keyfob={token}"),
-        format!("__Host-keyfob=; __Host-keyfob={token}"),
-        format!("__Host-keyfob={token}; other=1; __Host-keyfob=ö"),
-        format!("__Host-keyfob={forged}"),
-        "__Host-keyfob=".into(),
-        "__Host-keyfob=mine".into(),
-        format!("keyfob={token}"),
-    ] {
-        assert_eq!(server.browse(Method::GET, "/v1/session", &cookie, &[]).await.status, 401, "{cookie}");
-    }
-    let two_headers =
-        server.browse(Method::GET, "/v1/session", &people.cookie(), &[("cookie", &people.cookie())]).await;
-    assert_eq!(two_headers.status, 401);
-    let among_others = format!("a=b;{};c=\"d\"; e=f=g", people.cookie());
-    assert_eq!(server.browse(Method::GET, "/v1/session", &among_others, &[]).await.status, 200);
-    let listed = server.get("/v1/sessions", Auth::Basic(&server.admin)).await.json();
-    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
-}
-
 fn assert_logged_out(answer: &Answer) {
     assert_eq!(answer.status, 204, "{}", answer.text());
     let set: Vec<_> = answer.headers.get_all("set-cookie").iter().collect();
@@ -136,120 +106,6 @@ async fn logging_out_takes_the_cookie_away_and_ends_all_that_the_session_issued(
     assert_logged_out(&server.browse(Method::DELETE, "/v1/session", &people.cookie(), &[SAME_ORIGIN]).await);
     let endings = server.event_types().await.into_iter().filter(|kind| kind == "session.ended").count();
     assert_eq!(endings, 1);
-}
-
-/// SES-21, CKE-18: SameSite is not the defence.
-#[tokio::test]
-async fn a_cookie_ends_its_session_only_from_our_own_pages() {
-    let people =
-        signed_in_with(&[("cookie.origins", "[\"https://app.example\"]")], json!({"subject": "alice"})).await;
-    let server = &people.server;
-    for headers in [
-        &[][..],
-        &[("sec-fetch-site", "none")],
-        &[("sec-fetch-site", "same-site")],
-        &[("sec-fetch-site", "cross-site")],
-        &[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")],
-        &[("origin", "null")],
-        &[("origin", "https://app.example.evil.example")],
-        &[("origin", ISSUER), ("origin", "https://evil.example")],
-        &[("referer", ISSUER)],
-    ] {
-        let answer = server.browse(Method::DELETE, "/v1/session", &people.cookie(), headers).await;
-        assert_eq!((answer.status, answer.header("set-cookie")), (403, ""), "{headers:?}");
-        assert!(people.is_there().await, "{headers:?}");
-    }
-    for headers in
-        [&[("origin", ISSUER)][..], &[("origin", "https://app.example"), ("sec-fetch-site", "cross-site")]]
-    {
-        let opened = server.open(&people.app).await;
-        let answer = server.browse(Method::DELETE, "/v1/session", &cookie(&opened), headers).await;
-        assert_eq!(answer.status, 204, "{headers:?}");
-    }
-}
-
-/// SES-21: browsers remember Basic, so no change at `/v1` comes from a foreign page, whatever vouches for it.
-#[tokio::test]
-async fn a_foreign_page_changes_nothing_at_v1_whatever_its_credentials() {
-    let people =
-        signed_in_with(&[("cookie.origins", "[\"https://app.example\"]")], json!({"subject": "alice"})).await;
-    let server = &people.server;
-    let bearer = people.session_token();
-    let foreign = [
-        ("content-type", "application/json"),
-        ("sec-fetch-site", "cross-site"),
-        ("origin", "https://evil.example"),
-    ];
-    let renew = format!("{}/renew", people.path());
-    for (method, path, auth) in [
-        (Method::POST, "/v1/sessions", Auth::Basic(&people.app)),
-        (Method::POST, &renew, Auth::Basic(&people.app)),
-        (Method::PATCH, &people.path(), Auth::Basic(&people.app)),
-        (Method::DELETE, &people.path(), Auth::Basic(&people.app)),
-        (Method::DELETE, "/v1/subjects/alice/sessions", Auth::Basic(&server.admin)),
-        (Method::POST, "/v1/clients", Auth::Basic(&server.admin)),
-        (Method::DELETE, "/v1/session", Auth::Bearer(&bearer)),
-    ] {
-        server.send(method, path, auth, &foreign, r#"{"subject":"alice"}"#).await.assert_problem(403, None);
-    }
-    assert_eq!(people.shown().await["version"], 1);
-    let read = server.send(Method::GET, &people.path(), Auth::Basic(&people.app), &foreign, "").await;
-    assert_eq!(read.status, 200, "a read changes nothing");
-    let known = [
-        ("content-type", "application/json"),
-        ("sec-fetch-site", "cross-site"),
-        ("origin", "https://app.example"),
-    ];
-    let ours = server
-        .send(Method::POST, "/v1/sessions", Auth::Basic(&people.app), &known, r#"{"subject":"alice"}"#)
-        .await;
-    assert_eq!(ours.status, 403, "a further origin has /v1/session only");
-    let (site, origin) = ("sec-fetch-site", "origin");
-    for headers in [
-        &[(origin, "https://evil.example")][..],
-        &[(origin, "null")],
-        &[(site, "same-site"), (origin, "https://other.example")],
-        &[(site, "same-origin"), (site, "same-origin")],
-    ] {
-        let rotated =
-            server.send(Method::POST, "/v1/keys/rotate", Auth::Basic(&server.admin), headers, "").await;
-        assert_eq!(rotated.status, 403, "{headers:?}");
-    }
-    for headers in
-        [&[][..], &[(site, "none")], &[(site, "cross-site"), (origin, ISSUER)], &[(origin, ISSUER)]]
-    {
-        let renewed = server.send(Method::POST, &renew, Auth::Basic(&people.app), headers, "").await;
-        assert_eq!(renewed.status, 200, "{headers:?}");
-    }
-}
-
-/// A form of a page on another origin needs no preflight: it can send text, and nothing, to any address.
-#[tokio::test]
-async fn a_post_at_v1_has_json_or_neither_a_body_nor_a_type() {
-    let people = signed_in().await;
-    let renew = format!("{}/renew", people.path());
-    let post = async |headers: &[(&str, &str)], body: &'static str| {
-        people.server.send(Method::POST, &renew, Auth::Basic(&people.app), headers, body).await.status
-    };
-    let kind = "content-type";
-    for (headers, body, status) in [
-        (&[][..], "", 200),
-        (&[(kind, "application/json")], "", 200),
-        (&[(kind, "Application/JSON; charset=utf-8")], "{}", 200),
-        (&[], "{}", 415),
-        (&[(kind, "text/plain")], "", 415),
-        (&[(kind, "text/plain")], "{}", 415),
-        (&[(kind, "application/x-www-form-urlencoded")], "", 415),
-        (&[(kind, "application/json"), (kind, "text/plain")], "{}", 415),
-    ] {
-        assert_eq!(post(headers, body).await, status, "{headers:?} {body}");
-    }
-    let rotate = [(kind, "text/plain")];
-    let rotated = people
-        .server
-        .send(Method::POST, "/v1/keys/rotate", Auth::Basic(&people.server.admin), &rotate, "")
-        .await;
-    rotated.assert_problem(415, None);
 }
 
 /// What an answer gives a browser leave to, for a page of another origin.
@@ -295,34 +151,4 @@ async fn a_page_of_a_further_origin_has_the_leave_that_its_browser_asks_for() {
         assert_eq!((answer.status, leave(&answer)), (status, given.map(Into::into)), "{method} {cookie}");
     }
     assert!(!people.is_there().await);
-}
-
-/// Exactly those origins, exactly there. Without the setting none: `no_route_is_open_to_other_origins`.
-#[tokio::test]
-async fn no_other_page_and_no_other_route_has_leave() {
-    let people = signed_in_with(&[TWO_ORIGINS], json!({"subject": "alice"})).await;
-    let elsewhere = ("origin", "https://evil.example");
-    for (method, path, headers, status) in [
-        (Method::OPTIONS, "/v1/session", [elsewhere, ASKS], 405),
-        (Method::OPTIONS, "/v1/session", [("origin", "https://app.example.evil.example"), ASKS], 405),
-        (Method::OPTIONS, "/v1/session", [("origin", ISSUER), ASKS], 405),
-        (Method::OPTIONS, "/v1/session", [("origin", "null"), ASKS], 405),
-        (Method::OPTIONS, "/v1/session", [FURTHER, ("origin", "https://www.example")], 405),
-        (Method::OPTIONS, "/v1/session/", [FURTHER, ASKS], 404),
-        (Method::OPTIONS, "/v1/sessions", [FURTHER, ASKS], 405),
-        (Method::OPTIONS, "/oauth2/revoke", [FURTHER, ASKS], 405),
-        (Method::GET, "/v1/session", [elsewhere, ASKS], 200),
-        (Method::GET, "/v1/session", [SAME_ORIGIN, ASKS], 200),
-        (Method::GET, "/v1/forward-auth", [FURTHER, ASKS], 200),
-        (Method::GET, "/readyz", [FURTHER, ASKS], 200),
-        (Method::DELETE, "/v1/session", [elsewhere, ASKS], 403),
-    ] {
-        let answer = people.server.browse(method.clone(), path, &people.cookie(), &headers).await;
-        assert_eq!(
-            (answer.status, leave(&answer)),
-            (status, ["", "", ""].map(Into::into)),
-            "{method} {path} {headers:?}"
-        );
-    }
-    assert!(people.is_there().await);
 }

@@ -1,6 +1,7 @@
 //! Clients whose access tokens are JWTs with ES256: the keys they need, and their behaviour at every route.
 
 use http::Method;
+use sha2::Digest;
 
 use super::*;
 use crate::harness::server::Auth;
