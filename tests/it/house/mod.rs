@@ -5,5 +5,6 @@ mod docs;
 mod ids;
 mod layers;
 mod openapi;
+mod unsafe_code;
 mod widths;
 mod words;
