@@ -156,3 +156,43 @@ impl Claims {
 }
 
 hidden!(Claims);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::Policy;
+    use crate::domain::refusal::Refusal;
+
+    const NOW: i64 = 1_000_000;
+
+    fn reported(amr: usize, ahead_s: i64) -> Result<Authentication, Refusal> {
+        let at = Timestamp::from_seconds(NOW + ahead_s);
+        let methods = vec!["otp".to_owned(); amr];
+        let reported = Authentication::new(None, &methods, Some(at), Timestamp::from_seconds(NOW));
+        reported.map_err(|refused| refused.refusal)
+    }
+
+    #[test]
+    fn an_authentication_is_at_most_a_minute_ahead_and_counts_as_one_of_now() {
+        let at = |ahead_s| reported(1, ahead_s).map(|authentication| authentication.at.seconds() - NOW);
+        assert_eq!((at(-5), at(0), at(60)), (Ok(-5), Ok(0), Ok(0)));
+        assert_eq!(at(61), Err(Refusal::Invalid { field: "auth_time" }));
+    }
+
+    #[test]
+    fn an_authentication_names_at_most_16_methods() {
+        assert_eq!(reported(16, 0).unwrap().amr.len(), 16);
+        assert_eq!(reported(17, 0), Err(Refusal::Invalid { field: "amr" }));
+    }
+
+    #[test]
+    fn an_authentication_is_too_old_when_its_session_would_have_expired() {
+        let lifetimes = Policy::default().lifetimes(false);
+        let age_s = i64::try_from(lifetimes.absolute_lifetime.as_secs()).unwrap();
+        let now = Timestamp::from_seconds(NOW);
+        let last = reported(1, 1 - age_s).unwrap().expiry(lifetimes, now);
+        assert_eq!(last.unwrap(), Timestamp::from_seconds(NOW + 1));
+        let refused = reported(1, -age_s).unwrap().expiry(lifetimes, now).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::Invalid { field: "auth_time" });
+    }
+}

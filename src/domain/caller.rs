@@ -258,14 +258,108 @@ impl Granted<UseSessions> {
 mod tests {
     use super::*;
     use crate::domain::client::tests::client;
+    use crate::domain::session::tests::session;
+
+    fn caller(name: &str, change: impl FnOnce(&mut Client)) -> Caller {
+        let mut client = client(name);
+        change(&mut client);
+        Caller::Client(Arc::new(client))
+    }
+
+    fn granted(caller: &Caller) -> Granted<UseSessions> {
+        Granted { caller: caller.clone(), permission: PhantomData }
+    }
+
+    /// Contract, section 5: the opener changes a session; the client that it is for reads and ends it.
+    #[test]
+    fn what_each_caller_may_do_with_a_session() {
+        let [app, mobile] = ["app", "mobile"].map(|id| id.parse::<ClientId>().unwrap());
+        let mut session = Session { opened_by: "bff".into(), ..session() };
+        session.families[0].client_id = mobile.clone();
+        let later = |client: &mut Client| client.incarnation = session.issued.next();
+        let with = |permission| move |client: &mut Client| client.permissions = vec![permission];
+        let opener = "owns sees changes revokes checks introspects";
+        let administrator = "sees changes renews opens revokes introspects";
+        for (name, caller, rights) in [
+            ("its opener, which may not open for its client any more", caller("bff", |_| {}), opener),
+            (
+                "its opener",
+                caller("bff", |bff| bff.opens_for = vec![app.clone()]),
+                "owns sees changes renews opens revokes checks introspects",
+            ),
+            ("a later client of the opener's name", caller("bff", later), ""),
+            ("the client that it is for", caller("app", |_| {}), "owns sees opens checks"),
+            ("a later client of that name", caller("app", later), "opens"),
+            ("the client of the family", caller("mobile", |_| {}), "family revokes introspects"),
+            ("a later client of the family's name", caller("mobile", later), "revokes introspects"),
+            ("another client", caller("other", with(Permission::Sessions)), ""),
+            ("one that introspects any token", caller("rs", with(Permission::IntrospectAny)), "introspects"),
+            ("an administrator", caller("root", with(Permission::Admin)), administrator),
+            ("the admin socket", Caller::AdminSocket, administrator),
+        ] {
+            let all = [
+                ("owns", caller.owns(&session)),
+                ("family", caller.owns_family(&session.families[0])),
+                ("sees", granted(&caller).may_see(&session)),
+                ("changes", granted(&caller).may_change(&session)),
+                ("renews", granted(&caller).check_renew(&session).is_ok()),
+                ("opens", caller.may_open_for(&app)),
+                ("revokes", caller.check_revoke(&mobile, Some(&session)).is_ok()),
+                ("checks", caller.may_check(&session, &mobile, None)),
+                ("introspects", caller.may_introspect_token_of(&session, &mobile)),
+            ];
+            let held: Vec<&str> = all.into_iter().filter_map(|(right, held)| held.then_some(right)).collect();
+            assert_eq!(held.join(" "), rights, "{name}");
+        }
+        session.opened_by = ADMIN_SOCKET.into();
+        assert!(Caller::AdminSocket.owns(&session), "it has no record that could have changed");
+    }
+
+    #[test]
+    fn a_refusal_reveals_a_session_only_to_a_caller_that_may_see_it() {
+        let session = Session { opened_by: "bff".into(), ..session() };
+        let refusal = |checked: Result<(), Refused>| checked.unwrap_err().refusal;
+        let (other, app, bff) = (caller("other", |_| {}), caller("app", |_| {}), caller("bff", |_| {}));
+        assert_eq!(refusal(granted(&other).check_see(&session)), Refusal::NotFound);
+        assert_eq!(refusal(granted(&other).check_change(&session)), Refusal::NotFound);
+        assert_eq!(refusal(granted(&app).check_change(&session)), Refusal::Forbidden);
+        assert_eq!(refusal(granted(&bff).check_renew(&session)), Refusal::Forbidden, "not in its opens_for");
+        assert_eq!(refusal(bff.check_revoke(&"app".parse().unwrap(), None)), Refusal::InvalidGrant);
+    }
+
+    #[test]
+    fn an_owner_logs_out_and_an_administrator_ends() {
+        let session = session();
+        let administrator = caller("root", |root| root.permissions = vec![Permission::Admin]);
+        assert_eq!(granted(&caller("app", |_| {})).end_reason(&session), EndReason::Logout);
+        assert_eq!(granted(&administrator).end_reason(&session), EndReason::Admin);
+        assert_eq!(granted(&Caller::AdminSocket).end_reason(&session), EndReason::Admin);
+    }
+
+    #[test]
+    fn a_check_of_an_access_token_goes_by_its_audience_and_of_a_session_token_by_ownership() {
+        let (session, mobile) = (session(), "mobile".parse().unwrap());
+        let (owner, served) = (caller("app", |_| {}), caller("api", |api| api.serves = vec!["api".into()]));
+        let checks = |caller: &Caller, audience| caller.may_check(&session, &mobile, audience);
+        assert!(checks(&owner, None) && !checks(&owner, Some("api")));
+        assert!(checks(&served, Some("api")) && !checks(&served, Some("other")) && !checks(&served, None));
+    }
+
+    #[test]
+    fn a_caller_is_recorded_and_checked_by_its_client_and_the_admin_socket_has_none() {
+        let (app, mut cuts) = (caller("app", |_| {}), CutOffs::default());
+        assert_eq!((app.name(), Caller::AdminSocket.name()), ("app", ADMIN_SOCKET));
+        let party = app.party().unwrap();
+        assert!(party.is_caller && Caller::AdminSocket.party().is_none());
+        assert_eq!(app.check_current(&cuts).unwrap_err().refusal, Refusal::InvalidClient);
+        assert!(Caller::AdminSocket.check_current(&cuts).is_ok());
+        cuts.registered.insert(party.client.id.clone(), party.client);
+        assert!(app.check_current(&cuts).is_ok());
+    }
 
     #[test]
     fn a_permission_is_granted_to_its_holder_and_to_administrators_only() {
-        let caller = |permission| {
-            let mut client = client("app");
-            client.permissions = vec![permission];
-            Caller::Client(Arc::new(client))
-        };
+        let caller = |permission| caller("app", |client| client.permissions = vec![permission]);
         let named = |refused: Refused| (refused.refusal, refused.detail.into_owned());
         assert!(caller(Permission::Sessions).require::<UseSessions>().is_ok());
         assert!(caller(Permission::Admin).require::<ReadMetrics>().is_ok());

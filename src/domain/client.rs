@@ -510,6 +510,86 @@ pub(crate) mod tests {
         assert!(!with.keeps_grants_of(&without), "it is issued tokens for the issuer no more");
     }
 
+    /// Own tokens of an earlier client of the name have ended, and so have those before a revocation.
+    #[test]
+    fn an_own_token_is_of_this_registration_and_not_before_the_last_event_that_ended_some() {
+        let client = Client { incarnation: Position(5), tokens_from: Position(8), ..client("app") };
+        for (issued, was, has) in [(4, false, false), (5, true, false), (7, true, false), (8, true, true)] {
+            assert_eq!(client.was("app", Position(issued)), was, "{issued}");
+            assert_eq!(client.has_own_token("app", Position(issued)), has, "{issued}");
+        }
+        assert!(!client.has_own_token("other", Position(8)));
+        let earlier = Client { tokens_from: Position(0), ..client };
+        assert!(!earlier.has_own_token("app", Position(4)) && earlier.has_own_token("app", Position(5)));
+    }
+
+    #[test]
+    fn own_tokens_end_with_the_grant_and_with_the_last_of_the_secrets() {
+        let secret = |n| ClientSecret { hash: Hash([n; 32]), until: None };
+        let mut before = client("app");
+        (before.grants, before.secrets) = (vec![Grant::ClientCredentials], vec![secret(1), secret(2)]);
+        let ends = |before: &Client, change: fn(&mut Client)| {
+            let mut after = before.clone();
+            change(&mut after);
+            after.ends_own_tokens_of(before)
+        };
+        assert!(!ends(&before, |_| {}));
+        assert!(!ends(&before, |after| after.secrets.truncate(1)), "one of its secrets is left");
+        assert!(!ends(&before, |after| after.grants.push(Grant::RefreshToken)));
+        assert!(ends(&before, |after| after.grants.clear()));
+        assert!(ends(&before, |after| after.secrets[..].iter_mut().for_each(|s| s.hash = Hash([9; 32]))));
+        let public = client("public");
+        assert!(!ends(&public, |_| {}), "it has no secret to lose");
+        assert!(!ends(&public, |after| after.grants = vec![Grant::ClientCredentials]));
+        assert!(!ends(&public, |after| after.grants.clear()), "it did not have this grant");
+    }
+
+    #[test]
+    fn a_client_uses_only_the_grants_that_it_has() {
+        let client = client("app");
+        assert!(client.check_grant(Grant::RefreshToken).is_ok());
+        let refused = client.check_grant(Grant::ClientCredentials).unwrap_err();
+        assert_eq!(refused.refusal, Refusal::UnauthorizedClient);
+        assert_eq!(refused.detail, "the client does not have the grant client_credentials");
+    }
+
+    #[test]
+    fn lists_of_a_client_have_at_most_64_entries_and_each_is_an_audience() {
+        let field = |change: &dyn Fn(&mut Client)| {
+            let mut client = client("app");
+            change(&mut client);
+            client.validate().err().map(|refused| refused.refusal)
+        };
+        let list = |entries| vec![Box::<str>::from("api"); entries];
+        let clients = |entries| vec!["mobile".parse::<ClientId>().unwrap(); entries];
+        assert_eq!(field(&|client| client.audiences = list(64)), None);
+        assert_eq!(field(&|client| client.opens_for = clients(64)), None);
+        for (name, change) in [
+            ("audiences", &(|client: &mut Client| client.audiences = list(65)) as &dyn Fn(&mut Client)),
+            ("audiences", &|client| client.audiences = vec!["api".into(), "a b".into()]),
+            ("serves", &|client| client.serves = list(65)),
+            ("serves", &|client| client.serves = vec!["".into()]),
+            ("opens_for", &|client| client.opens_for = clients(65)),
+        ] {
+            assert_eq!(field(change), Some(Refusal::Invalid { field: name }));
+        }
+    }
+
+    #[test]
+    fn an_audience_has_1_to_256_bytes_and_neither_white_space_nor_control_characters() {
+        for valid in ["a", "https://api.example", "\u{e9}", &"a".repeat(256)] {
+            assert!(is_audience(valid), "{valid}");
+        }
+        for invalid in ["", " ", "a b", "a\u{7}", "a\u{3000}", &"a".repeat(257)] {
+            assert!(!is_audience(invalid), "{invalid:?}");
+        }
+    }
+
+    #[test]
+    fn repetitions_are_removed_and_the_order_stays() {
+        assert_eq!(distinct(vec![3, 1, 3, 2, 1]), [3, 1, 2]);
+    }
+
     #[test]
     fn a_public_client_has_nothing_that_needs_a_secret() {
         let mut public = client("app");
@@ -545,6 +625,25 @@ pub(crate) mod tests {
         assert!(client.knows_secret(&Hash([2; 32]), Timestamp::from_seconds(9)));
         assert!(!client.knows_secret(&Hash([2; 32]), until));
         assert!(!client.knows_secret(&Hash([3; 32]), until));
+    }
+
+    /// INT-45: an old secret is valid for the given time, or for what it had left, and there are at most two.
+    #[test]
+    fn a_new_secret_limits_the_old_one_and_replaces_those_before() {
+        let at = Timestamp::from_seconds;
+        let secret = |n, until: Option<i64>| ClientSecret { hash: Hash([n; 32]), until: until.map(at) };
+        for (name, old, keep_s, kept) in [
+            ("without a limit", vec![secret(1, None)], 60, vec![secret(1, Some(160))]),
+            ("that ends earlier", vec![secret(1, Some(130))], 60, vec![secret(1, Some(130))]),
+            ("that ends later", vec![secret(1, Some(190))], 60, vec![secret(1, Some(160))]),
+            ("that ends now", vec![secret(1, Some(100))], 60, vec![]),
+            ("not to be kept", vec![secret(1, None)], 0, vec![]),
+            ("before another", vec![secret(2, None), secret(1, Some(130))], 60, vec![secret(2, Some(160))]),
+        ] {
+            let mut client = Client { secrets: old, ..client("app") };
+            client.replace_secret(Hash([9; 32]), Duration::from_secs(keep_s), at(100));
+            assert_eq!(client.secrets, [vec![secret(9, None)], kept].concat(), "an old secret {name}");
+        }
     }
 
     /// INT-32: the reasons are not in the answer.

@@ -96,6 +96,44 @@ impl CutOffs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::client::Permission;
+    use crate::domain::client::tests::client;
+
+    /// Nothing is issued to a client after its deletion, and a caller whose credentials were revoked changes
+    /// nothing: its requests in progress are refused too.
+    #[test]
+    fn a_request_is_carried_out_only_for_clients_that_are_as_it_found_them() {
+        let then = Client {
+            permissions: vec![Permission::Sessions],
+            incarnation: Position(3),
+            tokens_from: Position(4),
+            ..client("app")
+        };
+        let refusal = |now: &Option<Client>, is_caller| {
+            let registered = now.iter().map(|now| (now.id.clone(), Arc::new(now.clone()))).collect();
+            let party = Party { client: Arc::new(then.clone()), is_caller };
+            let checked = CutOffs { registered, ..CutOffs::default() }.check_registered(&[party]);
+            checked.err().map(|refused| refused.refusal)
+        };
+        let (unknown, conflict) = (Some(Refusal::InvalidClient), Some(Refusal::Conflict));
+        let changed = |change: fn(&mut Client)| {
+            let mut now = then.clone();
+            change(&mut now);
+            Some(now)
+        };
+        for (name, now, as_caller, as_recipient) in [
+            ("as it was", changed(|_| {}), None, None),
+            ("deleted", None, unknown.clone(), conflict.clone()),
+            ("another", changed(|now| now.incarnation = Position(9)), unknown.clone(), conflict.clone()),
+            ("disabled", changed(|now| now.disabled = true), unknown.clone(), conflict.clone()),
+            ("revoked", changed(|now| now.tokens_from = Position(9)), unknown, None),
+            ("less permitted", changed(|now| now.permissions.clear()), Some(Refusal::Forbidden), None),
+            ("granted less", changed(|now| now.grants.clear()), None, conflict),
+        ] {
+            assert_eq!(refusal(&now, true), as_caller, "a caller that is {name}");
+            assert_eq!(refusal(&now, false), as_recipient, "a recipient that is {name}");
+        }
+    }
 
     /// FED-10 in the engine's own terms: positions decide, so identical clock readings do not matter.
     #[test]

@@ -72,3 +72,48 @@ pub fn json_text(
 pub fn is_json_object(text: &str) -> bool {
     text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::access::Claims;
+    use crate::domain::refusal::Refusal;
+    use crate::domain::session::Data;
+
+    #[test]
+    fn a_text_has_1_to_its_limit_of_bytes_and_no_control_characters() {
+        for valid in ["a", "a b", "\u{e9}", &"a".repeat(256)] {
+            assert_eq!(&*short_text("acr", valid).unwrap(), valid);
+        }
+        for invalid in ["", "a\n", "\u{7f}", &"a".repeat(257), &"\u{e9}".repeat(129)] {
+            assert_eq!(short_text("acr", invalid).unwrap_err().refusal, Refusal::Invalid { field: "acr" });
+        }
+    }
+
+    #[test]
+    fn an_empty_reason_is_none() {
+        assert_eq!(note(None).unwrap(), None);
+        assert_eq!(note(Some(String::new())).unwrap(), None);
+        assert_eq!(note(Some("stolen".into())).unwrap().as_deref(), Some("stolen"));
+        assert!(note(Some("a".repeat(257))).is_err());
+    }
+
+    /// Contract, section 5: 4 KiB of claims and 16 KiB of data.
+    #[test]
+    fn an_object_is_stored_up_to_its_limit_of_bytes() {
+        // {"k":"…"} has 8 bytes beside its text.
+        let object = |bytes: usize| Map::from_iter([("k".into(), Value::from("x".repeat(bytes - 8)))]);
+        assert_eq!(Claims::from_object(&object(4_096)).unwrap().0.len(), 4_096);
+        assert!(Claims::from_object(&object(4_097)).is_err());
+        assert_eq!(Data::from_object(&object(16_384)).unwrap().0.len(), 16_384);
+        assert!(Data::from_object(&object(16_385)).is_err());
+    }
+
+    #[test]
+    fn a_json_object_is_a_whole_object_and_nothing_else() {
+        assert!(is_json_object("{}") && is_json_object(r#"{"a":[1]}"#));
+        for other in ["", "[]", "1", "{", "{} {}", "null"] {
+            assert!(!is_json_object(other), "{other}");
+        }
+    }
+}

@@ -203,6 +203,16 @@ fn an_access_token_is_good_from_its_first_second_to_before_its_last() {
     assert!(last.access().is_some(), "a fraction of a second is not rounded up");
 }
 
+/// Another server of the same store may have a clock that is a minute ahead.
+#[test]
+fn an_access_token_of_keyfob_now_is_valid_from_a_minute_before_it_was_issued() {
+    for (seconds, active) in [(39, false), (40, true)] {
+        let mut case = Case { now: at(seconds), ..case() };
+        case.token.not_before = None;
+        assert_eq!(case.access().is_some(), active, "{seconds}");
+    }
+}
+
 fn revocation(id: TokenId) -> Revocation {
     Revocation { token: RevokedToken { id, expires_at: at(400).seconds() }, family: Some(1) }
 }

@@ -9,7 +9,10 @@ use crate::domain::malformed::Malformed;
 use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
 use crate::domain::time::Moment;
 
+mod changing;
 mod ending;
+mod reach;
+mod repeat;
 mod rotation;
 mod timeouts;
 

@@ -286,3 +286,29 @@ fn a_policy_that_refuses_ends_no_session_and_ended_or_foreign_ones_take_no_room(
     );
     assert_eq!(full, before);
 }
+
+#[test]
+fn only_the_current_session_token_logs_out() {
+    let current = Hash([0xee; 32]);
+    for (renewals, hash, seconds, ended, events) in [
+        (0, current, 1, true, vec![("session.ended", Some("logout"))]),
+        (1, current, 1, false, vec![]),
+        (0, Hash([1; 32]), 1, false, vec![]),
+        (0, current, IDLE, false, vec![("session.expired", None)]),
+    ] {
+        let mut session = session();
+        let decision = session.log_out(renewals, &hash, at(seconds), &uncut());
+        assert_eq!((decision.answer, names(&decision.events)), (ended, events));
+        assert_eq!(session.end, ended.then(|| end(1, EndReason::Logout)));
+    }
+}
+
+/// A session whose families have ended is active until its own token is revoked: revoking one again ends
+/// nothing.
+#[test]
+fn a_family_that_has_ended_ends_no_session() {
+    let mut session = session();
+    session.close_family(1, end(1, EndReason::Logout), at(1), &uncut());
+    assert!(session.revoke_family(1, "app", at(2), &uncut()).is_empty());
+    assert!(session.is_active(at(2), &uncut()));
+}

@@ -1,6 +1,7 @@
 //! When a session is active: idle and absolute timeouts, cut-offs, renewal; and how long it is stored.
 
 use super::*;
+use crate::domain::refusal::Refusal;
 
 fn lifetimes() -> Lifetimes {
     Policy::default().lifetimes(false)
@@ -133,6 +134,22 @@ fn a_renewal_without_the_grant_leaves_no_family_of_its_own() {
     assert_eq!(names(&again.events), [("session.renewed", None)], "there is none to replace");
 }
 
+/// A reported time is compared by its second, which is what tokens carry.
+#[test]
+fn a_renewal_never_sets_the_time_of_the_authentication_back() {
+    let previous = Timestamp::from_millis(at(0).millis() + 500);
+    let renewed = |reports_time, seconds| {
+        let mut session = session();
+        session.authentication.at = previous;
+        let authentication = Authentication { at: at(seconds), acr: None, amr: vec![] };
+        let renewal = Renewal { authentication, reports_time, ..renewal(None) };
+        session.renew(renewal, at(10), &uncut()).map(|_| session.authentication.at).map_err(|r| r.refusal)
+    };
+    assert_eq!((renewed(false, -1), renewed(false, 5)), (Ok(previous), Ok(at(5))));
+    assert_eq!((renewed(true, 0), renewed(true, 5)), (Ok(at(0)), Ok(at(5))));
+    assert_eq!(renewed(true, -1), Err(Refusal::Invalid { field: "auth_time" }));
+}
+
 #[test]
 fn a_session_that_is_not_active_is_not_renewed() {
     let mut ended = session();
@@ -174,4 +191,46 @@ fn a_session_is_kept_for_the_retention_after_its_end() {
     assert_eq!(kept(&session, 11, &cuts), Some(at(110)));
     session.close(end(5, EndReason::Logout), at(5), &uncut());
     assert_eq!(kept(&session, 6, &uncut()), Some(at(105)));
+}
+
+/// The counts of active sessions are kept without a clock: an expiry counts once the sweep has reported it.
+#[test]
+fn a_session_counts_as_live_until_it_is_ended_cut_off_or_reported_as_expired() {
+    let counts = |session: &Session, cuts: &CutOffs| (session.may_be_active(), session.counts_as_live(cuts));
+    let cuts = CutOffs { everything: Some(cut_off(6, 1)), ..uncut() };
+    assert_eq!(counts(&session(), &uncut()), (true, true));
+    assert_eq!(counts(&session(), &cuts), (true, false));
+    let ended = Session { end: Some(end(1, EndReason::Logout)), ..session() };
+    assert_eq!(counts(&ended, &uncut()), (false, false));
+    let expired = Session { expiry_reported: true, ..session() };
+    assert_eq!(counts(&expired, &uncut()), (false, false));
+}
+
+/// Uses are written at most every 45 seconds, and the sweep waits for one that may not be written yet.
+#[test]
+fn the_interval_of_written_uses_is_a_tenth_of_the_idle_timeout_and_the_grace_at_most_that_timeout() {
+    for (idle_s, interval_ms, grace_ms) in [
+        (1_800, 45_000, 60_000),
+        (450, 45_000, 60_000),
+        (100, 10_000, 25_000),
+        (10, 1_000, 10_000),
+        (1, 100, 2_000),
+    ] {
+        let session = Session { idle_timeout: Duration::from_secs(idle_s), ..session() };
+        let expected = (Duration::from_millis(interval_ms), Duration::from_millis(grace_ms));
+        assert_eq!((session.activity_interval(), session.activity_grace()), expected, "{idle_s}");
+    }
+}
+
+/// Uses in between may not have been written: the idle timeout by the written use decides nothing.
+#[test]
+fn a_use_is_written_late_unless_the_session_had_ended_by_then() {
+    let used = |mut session: Session, seconds, cuts: &CutOffs| {
+        session.use_at(at(seconds), cuts);
+        session.last_used_at
+    };
+    assert_eq!(used(session(), IDLE + 9, &uncut()), at(IDLE + 9));
+    assert_eq!(used(session(), ABSOLUTE, &uncut()), at(0));
+    let cuts = CutOffs { everything: Some(cut_off(6, 1)), ..uncut() };
+    assert_eq!(used(session(), 9, &cuts), at(0));
 }
