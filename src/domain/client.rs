@@ -441,6 +441,8 @@ pub(crate) mod tests {
         let mut client = client("app");
         let issuer = "https://id.example";
         assert_eq!(&*client.grant_audience(None, issuer).unwrap(), issuer);
+        assert_eq!(&*client.grant_audience(Some(issuer), issuer).unwrap(), issuer);
+        assert!(client.grant_audience(Some("a"), issuer).is_err(), "it has none of its own");
         client.audiences = vec!["a".into()];
         assert_eq!(&*client.grant_audience(None, issuer).unwrap(), "a");
         assert!(client.grant_audience(Some(issuer), issuer).is_err(), "not among its own");
@@ -625,6 +627,8 @@ pub(crate) mod tests {
         assert!(client.knows_secret(&Hash([2; 32]), Timestamp::from_seconds(9)));
         assert!(!client.knows_secret(&Hash([2; 32]), until));
         assert!(!client.knows_secret(&Hash([3; 32]), until));
+        client.secrets.push(client.secrets[0].clone());
+        assert!(client.knows_secret(&Hash([1; 32]), until), "one that is stored twice");
     }
 
     /// INT-45: an old secret is valid for the given time, or for what it had left, and there are at most two.

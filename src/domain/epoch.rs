@@ -149,4 +149,16 @@ mod tests {
         );
         assert_eq!(epochs.next(first.next()), Some(next));
     }
+
+    /// The clock is read up to the year 2109, and a position has room for a million events per millisecond.
+    #[test]
+    fn the_last_epoch_begins_at_the_last_millisecond_of_42_bits() {
+        let begin = |millis, chance| {
+            let now = Timestamp::from_millis(millis);
+            Epochs::default().begin(Position(0), Position(1), None, now, chance).0
+        };
+        let last = (1 << 42) - 1;
+        assert_eq!((begin(last, 0), begin(i64::MAX, 0)), (4_398_046_511_103 << 20, 4_398_046_511_103 << 20));
+        assert_eq!(begin(last, u32::MAX) - begin(last, 0), 0xffff);
+    }
 }

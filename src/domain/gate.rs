@@ -132,4 +132,12 @@ mod tests {
         );
         assert_eq!(admitted, Err(Denied::StepUp));
     }
+
+    #[test]
+    fn the_name_of_a_gate_has_1_to_64_letters_digits_hyphens_and_underscores() {
+        assert!(is_gate_name("a") && is_gate_name("Mail_2-b") && is_gate_name(&"x".repeat(64)));
+        for invalid in ["", "a b", "a.b", "\u{e9}", &"x".repeat(65)] {
+            assert!(!is_gate_name(invalid), "{invalid}");
+        }
+    }
 }

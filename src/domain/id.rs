@@ -342,6 +342,8 @@ mod tests {
         let early = SessionId::new(Timestamp::from_millis(1_000), &[0xff; 10]);
         let late = SessionId::new(Timestamp::from_millis(1_001), &[0; 10]);
         assert!(early < late);
+        assert_eq!(early.to_string(), "00000000-03e8-7fff-bfff-ffffffffffff", "RFC 9562 §5.7");
+        assert_eq!((early.millis(), late.millis()), (1_000, 1_001));
         assert_eq!(early.to_string().parse(), Ok(early));
         assert!(early.to_string().to_uppercase().parse::<SessionId>().is_err());
         assert!(early.to_string().replace('-', "").parse::<SessionId>().is_err());
@@ -352,5 +354,54 @@ mod tests {
         let shown =
             format!("{:?} {:?} {:?}", "alice".parse::<Subject>().unwrap(), Hash([7; 32]), Salt([7; 32]));
         assert_eq!(shown, "Subject(…) Hash(…) Salt(…)");
+    }
+
+    #[test]
+    fn a_token_id_is_16_bytes_in_unpadded_base64url() {
+        let (id, text) = (TokenId([0xfb; 16]), "-_v7-_v7-_v7-_v7-_v7-w");
+        assert_eq!(
+            (id.to_string(), format!("{id:?}"), text.parse()),
+            (text.into(), format!("TokenId({text})"), Ok(id))
+        );
+        for invalid in ["", "-_v7-_v7-_v7-_v7-_v7", "-_v7-_v7-_v7-_v7-_v7-w==", "-_v7-_v7-_v7-_v7-_v7-_s"] {
+            assert!(invalid.parse::<TokenId>().is_err(), "{invalid}");
+        }
+    }
+
+    /// The bytes of one kind are not read as the other.
+    #[test]
+    fn the_text_of_a_key_tells_its_algorithm() {
+        let (ed25519, p256) = (KeyId::Ed25519([7; 33]), KeyId::P256([7; 32]));
+        for (id, algorithm) in [(ed25519, Algorithm::EdDsa), (p256, Algorithm::Es256)] {
+            assert_eq!((id.to_string().parse(), id.algorithm()), (Ok(id), algorithm));
+            assert_eq!(serde_json::from_value::<KeyId>(serde_json::to_value(id).unwrap()).unwrap(), id);
+        }
+        assert_eq!(ed25519.to_string().strip_prefix(KEY_ID_PREFIX).unwrap().parse::<KeyId>(), Err(Malformed));
+        for invalid in
+            [format!("{KEY_ID_PREFIX}{p256}"), KEY_ID_PREFIX.into(), "".into(), p256.to_string() + "AA"]
+        {
+            assert!(invalid.parse::<KeyId>().is_err(), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_a_decimal_number_in_its_one_form() {
+        for (text, position) in [("0", 0), ("10", 10), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(text.parse(), Ok(Position(position)));
+        }
+        for invalid in ["", "01", "+1", "-1", " 1", "18446744073709551616"] {
+            assert!(invalid.parse::<Position>().is_err(), "{invalid:?}");
+        }
+        assert_eq!((Position(0).next(), Position(u64::MAX).next()), (Position(1), Position(u64::MAX)));
+    }
+
+    #[test]
+    fn hashes_differ_if_one_bit_does() {
+        assert_eq!(Hash([7; 32]), Hash([7; 32]));
+        for bit in 0..256 {
+            let mut other = [7; 32];
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(Hash([7; 32]), Hash(other), "{bit}");
+        }
     }
 }

@@ -271,4 +271,25 @@ mod tests {
             assert!(due(&keys, 9_000 + 3_600));
         }
     }
+
+    /// ROT-02: a retry gets the same access token, also if its key was retired in between.
+    #[test]
+    fn a_retired_key_signs_again_for_the_longest_retry_window() {
+        let at = Timestamp::from_seconds;
+        let may = |seconds| may_sign_again(KeyStatus::Retired, Some(at(0)), at(seconds));
+        assert!(may(299) && !may(300));
+        assert!(!may_sign_again(KeyStatus::Retired, None, at(0)));
+        for status in [KeyStatus::Active, KeyStatus::Next] {
+            assert!(may_sign_again(status, None, at(1_000_000)));
+        }
+    }
+
+    #[test]
+    fn without_a_next_key_no_rotation_is_due_and_the_fresh_key_signs() {
+        let mut keys = vec![key(1, KeyStatus::Active)];
+        assert!(!rotation_is_due(&keys, Duration::ZERO, Timestamp::from_seconds(10_000)));
+        assert_eq!(rotate(&mut keys, &fresh(), Timestamp::from_seconds(1)), [KeyId::Ed25519([3; 33])]);
+        assert_eq!(statuses(&keys), [(1, "retired"), (3, "active")]);
+        assert_eq!(keys[1].active_since, Some(Timestamp::from_seconds(1)));
+    }
 }

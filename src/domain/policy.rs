@@ -164,4 +164,57 @@ mod tests {
         assert_eq!(late(Policy::default()).validate(), Ok(()));
         assert_eq!(late(strict).validate().unwrap_err().key, "late_retry");
     }
+
+    #[test]
+    fn each_setting_is_valid_at_its_limit_and_not_beyond() {
+        let seconds = Duration::from_secs;
+        let fault = |change: &dyn Fn(&mut Policy)| {
+            // Lifetimes that exclude no other setting.
+            let longest = Lifetimes { idle_timeout: seconds(1), absolute_lifetime: LIFETIME_MAX };
+            let mut policy = Policy { lifetimes: longest, remember: longest, ..Policy::default() };
+            policy.access_token_ttl = ACCESS_TOKEN_TTL_MAX;
+            change(&mut policy);
+            policy.validate().err().map(|fault| fault.key)
+        };
+        let beyond = Duration::from_millis(1);
+        for (key, valid, set) in [
+            (
+                "access_token_ttl",
+                seconds(86_400),
+                (|p, d| p.access_token_ttl = d) as fn(&mut Policy, Duration),
+            ),
+            ("refresh_retry_window", seconds(300), |p, d| p.refresh_retry_window = d),
+            ("refresh_retry_window", seconds(30), |p, d| {
+                (p.access_token_ttl, p.refresh_retry_window) = (Duration::from_secs(60), d);
+            }),
+            ("absolute_lifetime", seconds(400 * 86_400), |p, d| p.lifetimes.absolute_lifetime = d),
+            ("idle_timeout", seconds(400 * 86_400), |p, d| p.lifetimes.idle_timeout = d),
+            ("remember.absolute_lifetime", seconds(400 * 86_400), |p, d| p.remember.absolute_lifetime = d),
+            ("remember.idle_timeout", seconds(400 * 86_400), |p, d| p.remember.idle_timeout = d),
+        ] {
+            assert_eq!(fault(&|policy| set(policy, valid)), None, "{key}");
+            assert_eq!(fault(&|policy| set(policy, valid + beyond)), Some(key));
+        }
+        let lowest = |lifetime| Lifetimes { idle_timeout: lifetime, absolute_lifetime: lifetime };
+        assert_eq!(fault(&|policy| policy.access_token_ttl = seconds(1)), Some("refresh_retry_window"));
+        assert_eq!(fault(&|policy| policy.lifetimes = lowest(seconds(1))), None);
+        assert_eq!(
+            fault(&|policy| policy.lifetimes = lowest(Duration::from_millis(999))),
+            Some("absolute_lifetime")
+        );
+        assert_eq!(
+            fault(&|policy| policy.lifetimes.idle_timeout = Duration::from_millis(999)),
+            Some("idle_timeout")
+        );
+    }
+
+    /// The values that docs/configuration.md states.
+    #[test]
+    fn the_default_policy_has_half_an_hour_and_a_day_and_with_remember_14_and_30_days() {
+        let policy = Policy::default();
+        let seconds =
+            |lifetimes: Lifetimes| (lifetimes.idle_timeout.as_secs(), lifetimes.absolute_lifetime.as_secs());
+        assert_eq!(seconds(policy.lifetimes(false)), (1_800, 86_400));
+        assert_eq!(seconds(policy.lifetimes(true)), (14 * 86_400, 30 * 86_400));
+    }
 }

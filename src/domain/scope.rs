@@ -133,4 +133,16 @@ mod tests {
             assert!(bad.parse::<ScopeSet>().is_err(), "{bad:?}");
         }
     }
+
+    #[test]
+    fn a_requested_scope_may_be_empty_and_a_required_one_names_something() {
+        assert!(ScopeSet::requested("").unwrap().is_empty());
+        assert_eq!(ScopeSet::requested("b a").unwrap().to_string(), "a b");
+        assert_eq!(ScopeSet::requested("a  b").unwrap_err().refusal, Refusal::InvalidScope);
+        assert_eq!(String::from(ScopeSet::required("b a").unwrap()), "a b");
+        for invalid in ["", "a  b"] {
+            let refused = ScopeSet::required(invalid).unwrap_err();
+            assert_eq!(refused.refusal, Refusal::Invalid { field: "scope" });
+        }
+    }
 }

@@ -203,6 +203,8 @@ mod tests {
             "1970-13-01T00:00:00Z",
             "1960-01-01T00:00:00Z",
             "1970-01-01T00:00:00+0100",
+            "1970-01-01T00:00:00+01:00:00",
+            "1970-01-01T00:00:00Z[UTC]",
             "+001970-01-01T00:00:00Z",
             "żółwżółwżółwżółwżółw",
         ] {
@@ -253,5 +255,19 @@ mod tests {
         assert_eq!(Timestamp::from_millis(0).minus(Duration::MAX), Timestamp::from_millis(0));
         assert_eq!(Timestamp::from_millis(0).since(last), Duration::ZERO);
         assert_eq!(last.to_string(), "9999-12-30T22:00:00Z");
+    }
+
+    /// RFC 9110 §5.6.7 has this example.
+    #[test]
+    fn an_instant_is_written_for_the_header_date() {
+        assert_eq!(Timestamp::from_seconds(784_111_777).http_date(), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
+    fn the_time_since_an_instant_is_zero_before_it() {
+        let at = Timestamp::from_millis;
+        assert_eq!(at(1_500).since(at(500)), Duration::from_secs(1));
+        assert_eq!(at(500).since(at(1_500)), Duration::ZERO);
+        assert_eq!((Timestamp::from(-1), Timestamp::from(i64::MAX)), (at(0), Timestamp::MAX));
     }
 }

@@ -130,6 +130,17 @@ fn a_revocation_outlives_its_token_where_there_is_room() {
     assert!(!revokes(&session, revocation(8, 30_001)), "a token that expires later does not");
 }
 
+#[test]
+fn a_revocation_is_stored_for_thirty_days_after_its_token_expired() {
+    let stored = |days: i64| {
+        let mut session = session();
+        session.revoke_token(revocation(1, 300), Some(1), "app", at(1), &uncut());
+        session.forget_old_revocations(at(300 + days * 86_400));
+        (session.revoked_tokens.len(), session.revoked_until)
+    };
+    assert_eq!((stored(29), stored(30)), ((1, 0), (0, at(300).seconds())));
+}
+
 /// A client with a family in another client's session spent all 256 revocations: then one revocation by the
 /// other client ended its session.
 #[test]
@@ -264,6 +275,17 @@ fn the_sessions_used_least_recently_make_room() {
     let events =
         make_room(cap(3, WhenFull::EvictOldest), &client("app"), &mut even, &[], at(200), &uncut()).unwrap();
     assert_eq!(events[0].session, Some(SessionId([0; 16])), "among equals the one opened first");
+}
+
+/// A use that is not written yet keeps a session active, and makes another one the least recently used.
+#[test]
+fn room_is_made_by_the_last_use_whether_it_is_written_or_not() {
+    let mut peers = peers(3);
+    let (oldest, next) = (peers[2].id, peers[1].id);
+    let cap = cap(3, WhenFull::EvictOldest);
+    let events = make_room(cap, &client("app"), &mut peers, &[(oldest, at(150))], at(200), &uncut()).unwrap();
+    assert_eq!(events.iter().map(|event| event.session.unwrap()).collect::<Vec<_>>(), [next]);
+    assert_eq!(peers[2].last_used_at, at(98), "nothing is written of it");
 }
 
 #[test]

@@ -23,13 +23,8 @@ fn asked(token: PresentedToken) -> Asked {
 }
 
 impl Asked {
-    fn of(
-        self,
-        session: &mut Session,
-        now: Moment,
-        cuts: &CutOffs,
-    ) -> Decision<Result<Refreshed, NotRefreshed>> {
-        let refresh = Refresh {
+    fn request(self) -> Refresh {
+        Refresh {
             client: Arc::new(Client { audiences: vec!["api".into()], ..registered(self.client.as_str()) }),
             issuer: "https://id.example".into(),
             family: self.family,
@@ -39,7 +34,16 @@ impl Asked {
             policy: self.policy,
             key: key(),
             address: Some([4; 16]),
-        };
+        }
+    }
+
+    fn of(
+        self,
+        session: &mut Session,
+        now: Moment,
+        cuts: &CutOffs,
+    ) -> Decision<Result<Refreshed, NotRefreshed>> {
+        let refresh = self.request();
         session.refresh(&refresh, &refresh.client, now, cuts)
     }
 
@@ -339,6 +343,20 @@ fn a_bad_scope_or_resource_consumes_nothing_and_hides_no_reuse() {
     }
     let future = Asked { resource: Some("elsewhere"), ..asked(token(9)) };
     future.ends(&session, 101, NotRefreshed::StoreRollback, EndReason::StoreRollback);
+}
+
+/// What was taken from the client since the grant is not issued, and nothing is consumed.
+#[test]
+fn a_client_gets_no_scope_and_no_audience_that_it_may_not_request_any_more() {
+    let refresh = asked(token(0)).request();
+    for (why, now) in [
+        (NotRefreshed::Target, Client { audiences: vec!["other".into()], ..(*refresh.client).clone() }),
+        (NotRefreshed::Scope, Client { scopes: "more".parse().unwrap(), ..(*refresh.client).clone() }),
+    ] {
+        let mut session = fresh();
+        let decision = session.refresh(&refresh, &now, moment(1), &uncut());
+        assert_eq!((decision.answer.unwrap_err(), session), (why, fresh()));
+    }
 }
 
 /// ROT-22, RFR-04. A narrower scope is the access token's alone.
