@@ -184,8 +184,9 @@ mod tests {
         [pair(), vec![key(101, KeyStatus::Active), key(102, KeyStatus::Next)]].concat()
     }
 
+    /// The status that they have makes no difference.
     fn fresh() -> [KeyRecord; 2] {
-        [key(3, KeyStatus::Next), key(103, KeyStatus::Next)]
+        [key(3, KeyStatus::Retired), key(103, KeyStatus::Retired)]
     }
 
     /// PAS-49: published, then signing, then retired until the last token's expiry, then removed.
