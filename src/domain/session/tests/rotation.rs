@@ -310,6 +310,10 @@ fn after_a_restore_a_token_newer_than_the_backup_is_distinguished_from_an_older_
     let mut ended = session.clone();
     ended.close(End { at: at(120), reason: EndReason::Logout, by: "app".into() }, at(120), &uncut());
     asked(token(3)).changes_nothing_for(&ended, 200, &cuts, NotRefreshed::Inactive);
+    let of_later_family = Asked { family: 2, ..asked(token(0)) };
+    of_later_family.changes_nothing_for(&ended, 200, &cuts, NotRefreshed::Inactive);
+    let forgotten = Session { families: vec![], ..session };
+    asked(token(2)).changes_nothing_for(&forgotten, 200, &cuts, NotRefreshed::Inactive);
 }
 
 /// RFR-07. A and W, any token of another client's: refused, and nothing is touched.
