@@ -329,6 +329,13 @@ mod tests {
     }
 
     #[test]
+    fn an_identifier_is_written_as_it_was_read() {
+        let (client, subject) = (ClientId::new("app").unwrap(), Subject::new("alice").unwrap());
+        assert_eq!((client.to_string(), client.as_str(), subject.as_str()), ("app".into(), "app", "alice"));
+        assert_eq!((String::from(client), String::from(subject)), ("app".into(), "alice".into()));
+    }
+
+    #[test]
     fn a_new_identifier_is_not_a_dot_segment() {
         for dots in [".", ".."] {
             assert!(ClientId::new(dots).is_err() && Subject::new(dots).is_err(), "{dots}");
