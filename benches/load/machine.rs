@@ -53,7 +53,7 @@ pub fn resident_mib(pid: u32) -> f64 {
 }
 
 /// What a run ran on, and when.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Machine {
     processor: String,
     cores: usize,

@@ -4,6 +4,8 @@
 //! `cargo bench --bench load`, or for a part of it `cargo bench --bench load -- --sessions 1000000
 //! introspection rotation growth`. `cargo bench --bench load -- compare OLD NEW` compares what two
 //! runs wrote with `--json FILE`.
+//!
+//! `cargo bench --bench load -- soak` is an hour of mixed load with restarts; see `soak`.
 
 #![expect(clippy::disallowed_methods, reason = "who measures time has to read it")]
 
@@ -27,6 +29,7 @@ mod report;
 mod rotation;
 mod scale;
 mod server;
+mod soak;
 mod start;
 mod store;
 mod talk;
@@ -50,6 +53,11 @@ struct Plan {
     scale: Vec<usize>,
     /// Where that is drawn.
     svg: PathBuf,
+    /// Of the soak: how long, the seed, where its plots go, a defect that it must find.
+    minutes: usize,
+    seed: usize,
+    soak: PathBuf,
+    plant: Option<String>,
     /// Instead of the release build of this tree.
     binary: Option<PathBuf>,
     /// Where the figures are written.
@@ -66,6 +74,10 @@ impl Plan {
             swept: 1_000_000,
             scale: vec![10_000, 1_000_000, 10_000_000],
             svg: "target/scale.svg".into(),
+            minutes: 60,
+            seed: 1,
+            soak: "target/soak".into(),
+            plant: None,
             binary: None,
             json: None,
             parts: vec![],
@@ -84,6 +96,10 @@ impl Plan {
                     plan.scale = list.split(',').map(|one| one.parse().expect("a number")).collect();
                 }
                 "--svg" => plan.svg = arguments.next().expect("a file follows").into(),
+                "--minutes" => plan.minutes = number(),
+                "--seed" => plan.seed = number(),
+                "--svg-dir" => plan.soak = arguments.next().expect("a directory follows").into(),
+                "--plant" => plan.plant = Some(arguments.next().expect("a defect follows")),
                 "--binary" => plan.binary = arguments.next().map(PathBuf::from),
                 "--json" => plan.json = arguments.next().map(PathBuf::from),
                 part => plan.parts.push(part.to_owned()),
@@ -102,6 +118,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["bare", port, answer] => return bare::serve(port, answer),
         ["compare", old, new, ..] => return compare::run(Path::new(old), Path::new(new)),
+        ["soak-again", place, ..] => return soak::show_again(Path::new(place)),
         ["floor", port, answer, log] => return floor::serve(port, answer, log),
         _ => {}
     }
@@ -111,6 +128,10 @@ fn main() -> ExitCode {
     }
     let plan = Plan::read(arguments.into_iter());
     server::choose(plan.binary.clone());
+    if plan.parts == ["soak"] {
+        let Plan { minutes, seed, .. } = plan;
+        return soak::run(&soak::Settings { minutes, seed, place: &plan.soak, plant: plan.plant.as_deref() });
+    }
     let machine = Machine::read(plan.sessions);
     println!("{machine}");
     let mut table = Report::new(machine, plan.json.clone());

@@ -49,8 +49,18 @@ impl Server {
 
     /// The same with further sections of the configuration.
     pub fn start_with(directory: &Path, sections: &str) -> (Self, Duration) {
-        std::fs::write(directory.join("config.toml"), format!("{CONFIG}{sections}"))
-            .expect("the directory is ours");
+        Self::launch(directory, &format!("{CONFIG}{sections}"), |command| {
+            on_server_core(|| command.spawn().expect("the binary is built"))
+        })
+    }
+
+    /// The same on all cores, with this configuration.
+    pub fn start_unbound(directory: &Path, config: &str) -> Self {
+        Self::launch(directory, config, |command| command.spawn().expect("the binary is built")).0
+    }
+
+    fn launch(directory: &Path, config: &str, spawn: impl FnOnce(&mut Command) -> Child) -> (Self, Duration) {
+        std::fs::write(directory.join("config.toml"), config).expect("the directory is ours");
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
         let mut command = Command::new(binary());
@@ -60,7 +70,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let begun = Instant::now();
-        let mut child = on_server_core(|| command.spawn().expect("the binary is built"));
+        let mut child = spawn(&mut command);
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
         let mut greeting = String::new();
         while !greeting.contains("listens on") {
@@ -86,7 +96,7 @@ impl Server {
     pub fn stop(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-        self.child.wait().expect("it ends");
+        assert!(self.child.wait().expect("it ends").success(), "a stop by SIGTERM is no failure");
     }
 
     /// SIGKILL.
