@@ -4,8 +4,11 @@ use super::*;
 use crate::domain::family::RetryWindow;
 use crate::domain::session::repeat::{OpeningKey, Repeated};
 
+/// Something that happens to a session, and what the session is then.
+type SessionUse = (&'static str, fn(&mut Session));
+
 /// What may happen to a session, each alone.
-fn uses() -> [(&'static str, fn(&mut Session)); 9] {
+fn uses() -> [SessionUse; 9] {
     [
         ("used", |session| session.touch(at(1))),
         ("changed", |session| session.version = 2),
