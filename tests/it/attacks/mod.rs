@@ -52,7 +52,14 @@ impl Attacks {
         assert!(self.names.insert(name.clone()), "two attacks are called {name}");
     }
 
-    /// Fails if an attack did not hold, or if there were not `count` of them.
+    /// What must be so beside the attacks: without it they would prove nothing.
+    pub fn control(&mut self, name: impl Into<String>, held: bool) {
+        if !held {
+            self.failures.push(format!("control: {}", name.into()));
+        }
+    }
+
+    /// Fails if an attack or a control did not hold, or if there were not `count` of them.
     #[track_caller]
     pub fn finish(self, count: usize) {
         println!("{}: {} attacks", self.kind, self.names.len());
