@@ -195,7 +195,8 @@ fn a_full_disk_loses_nothing() {
     if !may_mount("a_full_disk_loses_nothing") {
         return;
     }
-    let mut disk = SmallDisk::start(&[("KEYFOB_STORE__RESERVE_BYTES", "0")]);
+    let settings = [("KEYFOB_STORE__RESERVE_BYTES", "0")];
+    let mut disk = SmallDisk::start(&settings);
     let mut ballast = Ballast::new(&disk.directory());
     ballast.leave(64 * KIB);
     let mut tokens = vec![];
@@ -225,7 +226,7 @@ fn a_full_disk_loses_nothing() {
     }
     ballast.remove();
     let before = disk.place.log().len();
-    disk.server = disk.place.serve(None).unwrap();
+    disk.server = disk.place.serve_with(&settings).unwrap();
     for token in &tokens {
         assert!(disk.is_active(token));
     }
