@@ -17,6 +17,12 @@ use crate::harness::server::{Answer, Client, text};
 
 /// Tokens do not depend on where the server listens. With `http` it would log a warning.
 pub const ISSUER: &str = "https://id.example";
+/// All runs of a scenario copy the same tokens, which must not expire meanwhile.
+const LASTING: [(&str, &str); 3] = [
+    ("KEYFOB_POLICY__DEFAULT__ACCESS_TOKEN_TTL", "12h"),
+    ("KEYFOB_POLICY__DEFAULT__IDLE_TIMEOUT", "12h"),
+    ("KEYFOB_POLICY__DEFAULT__REFRESH_RETRY_WINDOW", "5m"),
+];
 /// In the directory of the installation.
 pub const LISTEN: &str = "unix:socket";
 /// A server that takes longer to answer, to start or to stop hangs.
@@ -73,6 +79,7 @@ impl Installation {
     /// Starts the server; its log is appended to `log.txt`.
     pub fn serve(&self, disk: Option<&FailingDisk>) -> Result<Served, NotStarted> {
         let mut command = keyfob(self.path(), &["serve", "--listen", LISTEN, "--issuer", ISSUER]);
+        command.envs(LASTING);
         if let Some(disk) = disk {
             disk.under(&mut command);
         }
