@@ -37,8 +37,9 @@ pub fn print(history: &History) -> Vec<&'static str> {
 fn measures(history: &History) -> Vec<Measure> {
     let (from, to) = history.longest_life();
     let is_of_longest = |at_s: f64| (from..to).contains(&at_s);
-    // The memory of a process grows until its caches are filled.
-    let warm_s = Times::of(history.minutes).warm.as_secs_f64();
+    // The memory of a process grows until its caches are full: processes are compared at the same age.
+    let young_s = Times::of(history.minutes).young.as_secs_f64();
+    let is_young = |sample: &Sample| (young_s..2.0 * young_s).contains(&sample.age_s);
     let present = |figure: fn(&Sample) -> Option<f64>| -> Series {
         history.samples.iter().filter_map(|sample| Some((sample.at_s, figure(sample)?))).collect()
     };
@@ -51,19 +52,24 @@ fn measures(history: &History) -> Vec<Measure> {
     let p99 = |figure: fn(&Window) -> f64| -> Series {
         history.windows.iter().map(|window| (window.at_s, figure(window))).collect()
     };
-    let warm: Vec<_> = history.samples.iter().filter(|sample| sample.age_s >= warm_s).collect();
-    let resident: Series = warm.iter().map(|sample| (sample.at_s, sample.resident_mib)).collect();
-    let resident_of_longest = resident.iter().filter(|(at_s, _)| is_of_longest(*at_s)).copied().collect();
+    let of_young = history.samples.iter().filter(|sample| is_young(sample));
+    let young: Series = of_young.map(|sample| (sample.at_s, sample.resident_mib)).collect();
     let measure = |name, unit, series, change_max| Measure { name, unit, series, change_max };
     vec![
-        measure("resident memory", "MiB", resident, Some((0.1, 2.0))),
-        measure("resident memory of the longest process", "MiB", resident_of_longest, Some((0.1, 2.0))),
+        measure("resident memory of young processes", "MiB", young, Some((0.1, 2.0))),
+        measure(
+            "resident memory of the longest process",
+            "MiB",
+            of_longest(|sample| sample.resident_mib),
+            Some((0.1, 2.0)),
+        ),
         measure("size of the file", "MiB", of(|sample| sample.file_mib), Some((0.1, 1.0))),
         measure(TABLES, "MiB", present(|sample| sample.used_mib), Some((0.1, 0.5))),
         measure(LOG, "", of(|sample| sample.log_entries), Some((0.1, 0.0))),
         measure("events per second", "", event_rate(history), Some((0.1, 0.0))),
         measure("active sessions", "", of(|sample| sample.sessions_active), Some((0.1, 0.0))),
-        measure("signing keys", "", of(|sample| sample.signing_keys), Some((0.0, 1.0))),
+        // A retired key stays published for a day.
+        measure("signing keys", "", of(|sample| sample.signing_keys), None),
         measure(OPEN_FILES, "", of(|sample| sample.open_files), Some((0.0, 4.0))),
         measure(
             "open files of the longest process",

@@ -11,8 +11,8 @@ pub struct Times {
     pub retention: Duration,
     /// How close to its end a session, token or retry window is used.
     pub margin: Duration,
-    /// The age of a process at which its caches are filled.
-    pub warm: Duration,
+    /// The age, up to twice which the memory of processes is compared.
+    pub young: Duration,
 }
 
 impl Times {
@@ -26,7 +26,7 @@ impl Times {
             retry_window: part(120),
             retention: part(30),
             margin: part(360),
-            warm: part(60),
+            young: part(60),
         }
     }
 }
