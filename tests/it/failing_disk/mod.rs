@@ -3,6 +3,11 @@
 //! `KEYFOB_DISK_STEP=1` tests every operation; otherwise long scenarios take every so many, from another one
 //! on in each run.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it waits for processes, and another time tests other operations"
+)]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
