@@ -41,8 +41,8 @@ pub fn measure(sizes: &[usize], svg: &Path, table: &mut Report) {
     println!("drawn to {}", svg.display());
 }
 
-/// Reads the file once, so that what is measured first does not read from the disk what the others find in the
-/// page cache of the system.
+/// Reads the file once, so that what is measured first does not read from the disk what the others find in
+/// the page cache of the system.
 fn read_through(file: &Path) {
     let mut file = std::fs::File::open(file).expect("it is there");
     std::io::copy(&mut file, &mut std::io::sink()).expect("it can be read");
