@@ -1,14 +1,14 @@
 //! Revocation by token (RFC 7009). Unknown, inactive and malformed tokens are answered like revoked ones;
 //! another client's is refused (C-05).
 
-use super::{Engine, Result};
+use super::{Engine, Error, Result};
 use crate::domain::access::{AccessToken, IssuedFor};
 use crate::domain::caller::Caller;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::end::{End, EndReason};
 use crate::domain::event::{Event, EventKind, Reach};
 use crate::domain::id::SessionId;
-use crate::domain::refusal::Refused;
+use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{Decision, RevokedToken, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
@@ -16,10 +16,10 @@ use crate::token::opaque::{Link, OpaqueKind};
 
 impl<S: Store> Engine<S> {
     /// Revokes a token of any kind. A genuine token of any generation revokes its family: a logout with an
-    /// old token must log out (C-10).
+    /// old token must log out (C-10). An expired access token is revoked too, because the clock may be ahead.
     ///
     /// # Errors
-    /// `InvalidGrant` for a token that the caller may not revoke.
+    /// `InvalidGrant` for a token that the caller may not revoke, unless it is an expired access token.
     pub async fn revoke(&self, caller: &Caller, token: &str) -> Result<()> {
         let now = self.clock.now().wall;
         if let Some(token) = self.verifier.opaque(token, &self.opaque) {
@@ -45,8 +45,14 @@ impl<S: Store> Engine<S> {
             };
         }
         match self.verifier.access(token, &self.keyring()) {
-            Some(token) if token.is_unexpired(&self.rules.issuer, now) => {
-                self.revoke_access_token(caller, &token, now).await
+            Some(token) if *token.issuer == *self.rules.issuer => {
+                let is_expired = !token.is_unexpired(&self.rules.issuer, now);
+                match self.revoke_access_token(caller, &token, now).await {
+                    Err(Error::Refused(Refused { refusal: Refusal::InvalidGrant, .. })) if is_expired => {
+                        Ok(())
+                    }
+                    revoked => revoked,
+                }
             }
             _ => Ok(()),
         }

@@ -31,8 +31,9 @@ impl Session {
             || self.revoked_tokens.iter().any(|revoked| revoked.token.id == *token)
     }
 
-    /// Revokes one access token. If too many of its family are revoked already, the family ends instead, and
-    /// without a family the session: never less than was asked for, and nothing of another client's.
+    /// Revokes one access token, an expired one too: the clock may be set back. If too many of its family are
+    /// revoked already, the family ends instead, and without a family the session: never less than was asked
+    /// for, and nothing of another client's.
     pub fn revoke_token(
         &mut self,
         token: RevokedToken,
@@ -45,17 +46,20 @@ impl Session {
         if !self.is_active(now, cuts) {
             return self.confirm_expiry(now, cuts);
         }
-        if token.expires_at <= now.seconds() || self.has_revoked(&token.id, token.expires_at) {
+        if self.has_revoked(&token.id, token.expires_at) {
             return vec![];
         }
-        if !self.make_room_for_revocation(family, now) {
+        if self.make_room_for_revocation(family, now) {
+            self.revoked_tokens.push(Revocation { token, family });
+        } else if token.expires_at <= now.seconds() {
+            self.revoked_until = self.revoked_until.max(token.expires_at);
+        } else {
             let end = End { at: now, reason: EndReason::TokenRevoked, by: by.into() };
             return match family {
                 Some(number) => self.close_family(number, end, now, cuts),
                 None => self.close(end, now, cuts),
             };
         }
-        self.revoked_tokens.push(Revocation { token, family });
         let issued_in = family.and_then(|number| self.family(number));
         let reach = Some(self.reach(family.is_none().then_some(&*self.audience), issued_in));
         let event = self.event(EventKind::TokenRevoked, now, by);

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use http::Method;
+use keyfob::domain::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::server::{Auth, Client, ISSUER, Server, text};
+use crate::harness::server::{Auth, Client, ISSUER, NOW_S, Server, text};
 
 const PATH: &str = "/oauth2/revoke";
 const ALL: [&str; 3] = ["access_token", "refresh_token", "session_token"];
@@ -50,6 +51,25 @@ async fn a_refresh_token_takes_its_family_and_the_session_along() {
     }
     server.refresh(&app, &text(&refreshed["refresh_token"])).await.assert_error(400, "invalid_grant");
     assert_eq!(state(&server, &opened).await, ("ended".into(), "token_revoked".into()));
+}
+
+/// The clock was ahead when the tokens were revoked, and they were active again when it was set back.
+#[tokio::test]
+async fn a_revocation_of_an_expired_token_is_kept_for_a_clock_that_is_set_back() {
+    let server = Server::start().await;
+    let grants = ["refresh_token", "client_credentials"];
+    let app = server.client(json!({"permissions": ["sessions", "introspect"], "grants": grants})).await;
+    let opened = server.open(&app).await;
+    let tokens = [text(&opened["access_token"]), server.own_token(&app).await];
+    server.hand.advance(Duration::from_secs(301));
+    for token in &tokens {
+        assert_eq!(server.revoke(&app, token).await.status, 200);
+    }
+    server.hand.set_wall(Timestamp::from_seconds(NOW_S));
+    for token in &tokens {
+        assert!(!server.is_active(&app, token).await);
+    }
+    assert!(server.is_active(&app, &text(&opened["session_token"])).await, "the session goes on");
 }
 
 /// REV-02, REV-25: an access token dies alone.
