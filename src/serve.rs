@@ -18,7 +18,7 @@ pub use check::check;
 pub use dev::{Storage, start_dev};
 pub use error::{AppError, RunError};
 pub use installation::places;
-pub use restore::{Accept, RestoreProgress, Restored, restore};
+pub use restore::{Accept, NotRebuilt, RestoreProgress, Restored, rebuild, restore};
 pub use run::run;
 pub use running::RunningServer;
 pub use tls::chain as certificate_chain;

@@ -112,10 +112,12 @@ impl UnwrittenUses {
 
     /// Every use, for the stop of the server.
     pub fn all(&self) -> Vec<(SessionId, Timestamp)> {
-        self.shards
-            .iter()
-            .flat_map(|shard| lock(shard).iter().map(|(id, known)| (*id, known.last)).collect::<Vec<_>>())
-            .collect()
+        let mut all = vec![];
+        for shard in &self.shards {
+            all.extend(lock(shard).iter().map(|(id, known)| (*id, known.last)));
+        }
+        all.sort_unstable();
+        all
     }
 
     /// Removes a use that is on the disk, or whose session is gone, if there was no later one.

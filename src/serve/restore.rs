@@ -10,6 +10,7 @@ use super::AppError;
 use super::installation::{UnfinishedRestore, lock, places, variable};
 use crate::config::Config;
 use crate::domain::algorithm::Algorithm;
+use crate::domain::epoch::Reached;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
 use crate::domain::key::{KeyRecord, KeyStatus};
@@ -80,28 +81,57 @@ pub fn restore(
     let _lock = lock(&places)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, &places.directory, variable)?);
     let unfinished = UnfinishedRestore::at(&places);
-    let mut restoring = Restoring::begin(&unfinished.0, &keys, config.store.cache_bytes).map_err(damaged)?;
-    let (head, bytes) =
-        fill(&mut backup, &mut restoring, &keys, accept.unauthenticated, go_on).map_err(damaged)?;
-    let (checked, first) = checked(&restoring, head.made_at, go_on).map_err(|cause| damaged(cause.into()))?;
-    if let Some(find) = first.filter(|_| !accept.damage) {
-        let cause = format!(
-            "{} records in it are damaged; the first is {} in table {}: {}",
-            checked.finds, find.key, find.table, find.cause
-        );
-        let fix = "; use another backup, or restore this one with --accept-damage";
-        return Err(AppError::backup(file, cause, fix));
+    let restoring = Restoring::begin(&unfinished.0, &keys, config.store.cache_bytes).map_err(damaged)?;
+    let lost = || reached(&places.database, &keys, config.store.cache_bytes);
+    let rebuilt = rebuild(&mut backup, restoring, &keys, accept, lost, clock, go_on);
+    let restored = rebuilt.map_err(|cause| match cause {
+        NotRebuilt::Restore(cause) => damaged(cause),
+        cause @ NotRebuilt::Damaged { .. } => {
+            let fix = "; use another backup, or restore this one with --accept-damage";
+            AppError::backup(file, cause, fix)
+        }
+    })?;
+    let kept = replace(&unfinished.0, &places.database, clock.now().wall)
+        .map_err(|error| not_replaced(&places, &error))?;
+    sync_directory_of(&places.database).map_err(|error| not_durable(&places, &error))?;
+    Ok(Restored { kept, ..restored })
+}
+
+/// Why a backup does not become a database.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRebuilt {
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    #[error(
+        "{finds} records in it are damaged; the first is {} in table {}: {}",
+        .first.key, .first.table, .first.cause
+    )]
+    Damaged { finds: u64, first: Find },
+}
+
+/// Fills the new database from a backup, checks it, and starts its epoch beyond the history of the `lost`
+/// store.
+///
+/// # Errors
+/// Whatever is wrong with the backup; a new database that cannot be written.
+pub fn rebuild(
+    backup: &mut dyn Read,
+    mut restoring: Restoring,
+    keys: &Keys,
+    accept: Accept,
+    lost: impl FnOnce() -> Option<Reached>,
+    clock: &Clock,
+    go_on: &mut dyn FnMut(RestoreProgress) -> bool,
+) -> Result<Restored, NotRebuilt> {
+    let (head, bytes) = fill(backup, &mut restoring, keys, accept.unauthenticated, go_on)?;
+    let (checked, first) = checked(&restoring, head.made_at, go_on).map_err(RestoreError::from)?;
+    if let Some(first) = first.filter(|_| !accept.damage) {
+        return Err(NotRebuilt::Damaged { finds: checked.finds, first });
     }
     let event = restored(&head, checked.active, clock.now().wall);
     let chance = u32::from_le_bytes(clock.random());
-    let lost = reached(&places.database, &keys, config.store.cache_bytes);
-    let began = restoring
-        .begin_epoch(&event, &signing_keys(&keys, event.at, clock), lost, chance)
-        .map_err(damaged)?;
-    let kept =
-        replace(&unfinished.0, &places.database, event.at).map_err(|error| not_replaced(&places, &error))?;
-    sync_directory_of(&places.database).map_err(|error| not_durable(&places, &error))?;
-    Ok(Restored { head, bytes, checked, began, kept })
+    let began = restoring.begin_epoch(&event, &signing_keys(keys, event.at, clock), lost(), chance)?;
+    Ok(Restored { head, bytes, checked, began, kept: None })
 }
 
 /// The backup, and its name for messages.

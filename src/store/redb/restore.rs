@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableHandle, WriteTransaction};
 
 use super::error::{OpenError, unless_damaged};
-use super::open::{database, prove, read_state, recognise_existing, upgrade};
+use super::open::{backend, database, prove, read_state, recognise_existing, upgrade};
 use super::tables::{ACTIVE_COUNTS, EPOCHS, HEAD, KEYS, META, NAMES, RESTORED, Tables, Visit, each};
 use super::writer::begin;
 use super::{Result, check};
@@ -57,7 +57,8 @@ pub struct Restoring {
     /// Declared before the database, so that it is dropped first.
     transaction: Option<WriteTransaction>,
     db: Database,
-    path: PathBuf,
+    /// `None` for a database on another storage backend.
+    path: Option<PathBuf>,
     codec: Codec,
     table: &'static str,
     entries: Vec<(Vec<u8>, Vec<u8>)>,
@@ -70,11 +71,21 @@ impl Restoring {
     /// Creates an empty database at `path`. A file that an interrupted attempt left there is removed.
     pub fn begin(path: &Path, keys: &Keys, cache_bytes: usize) -> std::result::Result<Self, RestoreError> {
         if_present(std::fs::remove_file(path))?;
-        let db = database(path, cache_bytes)?;
+        let restoring = Self::on_backend(backend(path)?, keys, cache_bytes)?;
+        Ok(Self { path: Some(path.into()), ..restoring })
+    }
+
+    /// The same on another storage backend, which is empty; for simulations.
+    pub fn on_backend(
+        backend: impl StorageBackend,
+        keys: &Keys,
+        cache_bytes: usize,
+    ) -> std::result::Result<Self, RestoreError> {
+        let db = Database::builder().set_cache_size(cache_bytes).create_with_backend(backend)?;
         let transaction = Some(begin(&db)?);
         Ok(Self {
             db,
-            path: path.into(),
+            path: None,
             codec: Codec::new(keys),
             transaction,
             table: META.name(),
@@ -172,8 +183,10 @@ impl Restoring {
         drop(tables);
         transaction.commit()?;
         drop(db);
-        std::fs::File::open(&path)?.sync_all()?;
-        sync_directory_of(&path)?;
+        if let Some(path) = path {
+            std::fs::File::open(&path)?.sync_all()?;
+            sync_directory_of(&path)?;
+        }
         Ok(began)
     }
 }
