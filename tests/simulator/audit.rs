@@ -1,9 +1,10 @@
 //! Compares the whole store with what was acknowledged, while no request is in progress. What was in doubt is
 //! known afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use keyfob::domain::cutoff::CutOffs;
+use keyfob::domain::end::EndReason;
 use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::id::{Position, SessionId};
 use keyfob::domain::session::{Session as Stored, Standing};
@@ -11,6 +12,7 @@ use keyfob::domain::time::Timestamp;
 use keyfob::store::Store;
 use keyfob::store::check::Note;
 
+use crate::client::Limit;
 use crate::facts::{Fact, Facts, Incarnation, Session};
 use crate::operation::Opening;
 use crate::server::Server;
@@ -20,21 +22,35 @@ pub type Verdict<T = ()> = Result<T, String>;
 /// What every state of the store has in common with the ones before it.
 #[derive(Default)]
 pub struct Audit {
-    log: Vec<(Position, Event)>,
+    pub log: Vec<(Position, Event)>,
     /// Sessions whose opening had no answer.
     adopted: BTreeMap<SessionId, usize>,
 }
 
 impl Audit {
+    /// A backup was restored that contains these events.
+    pub fn restored(&mut self, log: Vec<(Position, Event)>) {
+        *self = Self { log, ..Self::default() };
+    }
+
     /// # Errors
     /// What differs.
-    pub async fn run(&mut self, server: &mut Server, facts: &mut Facts, openings: &mut [Opening]) -> Verdict {
+    pub async fn run(
+        &mut self,
+        server: &mut Server,
+        facts: &mut Facts,
+        openings: &mut [Opening],
+        limit: Option<Limit>,
+    ) -> Verdict {
         let failed = |error: keyfob::store::StoreError| format!("the audit cannot read: {error}");
         let store = server.store.clone();
         let stored = store.sessions(None, None, usize::MAX).await.map_err(failed)?;
         let registry = store.registry();
         self.events(store.events(Position(0), usize::MAX).await.map_err(failed)?, &stored, facts)?;
         self.sessions(&stored, facts, openings, &registry.cuts)?;
+        if let Some(limit) = limit {
+            self.limit(limit, &stored, facts, &registry.cuts)?;
+        }
         for incarnation in &mut facts.incarnations {
             let registered =
                 registry.cuts.registered.values().find(|client| *client.id.as_str() == *incarnation.name);
@@ -80,27 +96,94 @@ impl Audit {
         let now = facts.now;
         let mut by_id: BTreeMap<SessionId, &Stored> =
             stored.iter().map(|session| (session.id, session)).collect();
-        let Facts { sessions, incarnations, .. } = facts;
-        for session in sessions {
-            let found = by_id.remove(&session.id);
-            let found =
-                found.ok_or_else(|| format!("session {} was acknowledged and is gone", session.id))?;
-            self.adopted.remove(&session.id);
-            compare(session, incarnations, found, now, cuts)
-                .map_err(|why| format!("session {} {why}", session.id))?;
+        for index in 0..facts.sessions.len() {
+            let (id, before_restore) = (facts.sessions[index].id, facts.sessions[index].before_restore);
+            let Some(found) = by_id.remove(&id) else {
+                if before_restore {
+                    continue;
+                }
+                return Err(format!("session {id} was acknowledged and is gone"));
+            };
+            self.adopted.remove(&id);
+            if before_restore {
+                check_restored(found, cuts)?;
+                continue;
+            }
+            let Facts { sessions, incarnations, .. } = &mut *facts;
+            compare(&mut sessions[index], incarnations, found, now, cuts)
+                .map_err(|why| format!("session {id} {why}"))?;
+            facts.end_replaced_tokens(index);
+            facts.settle_session_tokens(index);
         }
+        for opening in &mut *openings {
+            opening.adopted = false;
+        }
+        let incarnations = &facts.incarnations;
         for found in by_id.into_values() {
             let number = found.device.label.as_ref().and_then(|label| label.parse::<usize>().ok());
             let number = number.ok_or_else(|| format!("session {} was never requested", found.id))?;
             let opening = &mut openings[number];
+            if opening.before_restore {
+                check_restored(found, cuts)?;
+                continue;
+            }
+            opening.adopted = found.may_be_active();
             let known = self.adopted.insert(found.id, number);
             if opening.session.is_some() || (known.is_none() && opening.unanswered == 0) {
                 return Err(format!("opening {number} was refused or is there twice: {}", found.id));
             }
-            if incarnations[opening.incarnation].deleted == Fact::Yes
+            let of_client = opening.opener == Some(opening.incarnation);
+            if of_client
+                && incarnations[opening.incarnation].deleted == Fact::Yes
                 && found.standing(now, cuts) == Standing::Active
             {
                 return Err(format!("session {} is active though its client was deleted", found.id));
+            }
+        }
+        for opening in openings {
+            opening.unanswered = 0;
+        }
+        Ok(())
+    }
+
+    /// Sessions are evicted for an opening only, and when there are as many as the cap allows. No more are
+    /// active, unless a clock that was set back has made some active again.
+    fn limit(&self, limit: Limit, stored: &[Stored], facts: &Facts, cuts: &CutOffs) -> Verdict {
+        let of = |session: &Stored| (session.subject.clone(), session.client_id.clone());
+        let mut active = HashMap::<_, usize>::new();
+        for session in stored.iter().filter(|session| session.is_active(facts.now, cuts)) {
+            *active.entry(of(session)).or_default() += 1;
+        }
+        let surplus = active.iter().find(|(_, active)| **active > limit.sessions_max);
+        if let Some(((subject, client), active)) = surplus.filter(|_| !facts.set_back) {
+            let subject = subject.as_str();
+            return Err(format!("{subject} has {active} sessions at {client:?}, and the cap is {limit:?}"));
+        }
+        let mut open = HashMap::<_, usize>::new();
+        let mut evicted_for = None;
+        for (position, event) in &self.log {
+            let of = (event.subject.clone(), event.client.clone());
+            let open = open.entry(of.clone()).or_default();
+            match event.kind {
+                EventKind::SessionEnded if event.reason == Some(EndReason::Evicted) => {
+                    if limit.refuses || *open < limit.sessions_max {
+                        return Err(format!("event {}: an eviction beside {open} sessions", position.0));
+                    }
+                    *open -= 1;
+                    evicted_for = Some(of);
+                    continue;
+                }
+                EventKind::SessionOpened => {
+                    if evicted_for.take().is_some_and(|evicted| evicted != of) {
+                        return Err(format!("event {}: evicted for another opening", position.0));
+                    }
+                    *open += 1;
+                }
+                EventKind::SessionEnded | EventKind::SessionExpired => *open -= 1,
+                _ => {}
+            }
+            if evicted_for.is_some() {
+                return Err(format!("event {}: an eviction without an opening", position.0));
             }
         }
         Ok(())
@@ -111,11 +194,15 @@ impl Audit {
         if log.len() < self.log.len() || log[..self.log.len()] != self.log[..] {
             return Err("the event log is not a continuation of what it was".into());
         }
-        if let Some(gap) = log.iter().zip(1..).find(|((position, _), expected)| position.0 != *expected) {
-            return Err(format!("the event log has {} in place of {}", gap.0.0.0, gap.1));
+        let mut head = 0;
+        for (position, _) in &log {
+            if position.0 != facts.next_position(head) {
+                return Err(format!("event {} follows event {head}", position.0));
+            }
+            head = position.0;
         }
-        if (log.len() as u64) < facts.head_seen {
-            return Err(format!("the event log ends at {} after {} was seen", log.len(), facts.head_seen));
+        if head < facts.head_seen {
+            return Err(format!("the event log ends at {head} after {} was seen", facts.head_seen));
         }
         let of = |id: SessionId, kind: EventKind| {
             let matches =
@@ -166,6 +253,14 @@ impl Audit {
     }
 }
 
+/// What was issued before a restore has ended, whatever the clock.
+fn check_restored(found: &Stored, cuts: &CutOffs) -> Verdict {
+    if found.is_active(found.created_at, cuts) {
+        return Err(format!("session {} is active after a restore", found.id));
+    }
+    Ok(())
+}
+
 fn compare(
     session: &mut Session,
     incarnations: &[Incarnation],
@@ -174,6 +269,16 @@ fn compare(
     cuts: &CutOffs,
 ) -> Verdict {
     let deleted = incarnations[session.incarnation].deleted;
+    if found.renewals != session.renewals
+        && !(found.renewals > session.renewals && session.renewal_unanswered)
+    {
+        return Err(format!("has renewal {}, and {} was acknowledged", found.renewals, session.renewals));
+    }
+    if found.expires_at != session.expires_at && !session.renewal_unanswered {
+        return Err(format!("expires at {}, and {} was acknowledged", found.expires_at, session.expires_at));
+    }
+    (session.renewals, session.renewal_unanswered) = (found.renewals, false);
+    session.expires_at = found.expires_at;
     let standing = found.standing(now, cuts);
     let must_end = session.ended == Fact::Yes || deleted == Fact::Yes;
     if must_end && standing == Standing::Active {
@@ -199,6 +304,10 @@ fn compare(
     for (number, family) in &mut session.families {
         let kept = found.family(*number);
         let active = kept.is_some_and(|kept| kept.is_active(cuts));
+        let replaced = session.own.range(..session.renewals).any(|(_, own)| own == number);
+        if active && replaced {
+            return Err(format!("has family {number} active, which a renewal replaced"));
+        }
         match (family.ended, active) {
             (Fact::Yes, true) if found.standing(found.created_at, cuts) == Standing::Active => {
                 return Err(format!("has family {number} active after its end"));

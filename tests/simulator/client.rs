@@ -1,14 +1,13 @@
-//! The clients: which request comes next, and whether its answer agrees with all answers before it.
+//! The clients: whether an answer agrees with all answers before it.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use crate::audit::Verdict;
-use crate::dice::Dice;
-use crate::facts::{BroadEnd, Fact, Facts, Family, Incarnation, Kind, Session, Token, access, link};
-use crate::operation::{NAMES, Opening, Operation, SUBJECTS};
-use crate::server::Answer;
+use crate::facts::{BroadEnd, Epoch, Fact, Facts, Family, Incarnation, Kind, Session, Token, access, link};
+use crate::operation::{NAMES, Opening, Operation, PUBLIC, Route};
+use crate::server::{Answer, Auth};
 
 /// What was known when a request was sent.
 #[derive(Clone, Debug)]
@@ -18,7 +17,7 @@ pub struct Sent {
     clock_moves: u64,
     sent_at: keyfob::domain::time::Timestamp,
     /// The client that sends it, its changes until then, and whether its secret was in doubt; `None` for the
-    /// administrator.
+    /// administrator and for people.
     incarnation: Option<(usize, u64, bool)>,
     /// Why the token or session is certainly not active.
     ended: Option<&'static str>,
@@ -28,11 +27,22 @@ pub struct Sent {
     /// For a refresh: how many were requested of its family, and whether it is certainly reuse.
     requested: u64,
     reuse: bool,
+    /// For a renewal, and a log-out: the last renewal that was acknowledged.
+    renewals: u32,
+    /// For an opening: the sessions of its subject and client that may be active.
+    peers: usize,
+}
+
+/// The cap on the sessions of a subject and client.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    pub sessions_max: usize,
+    pub refuses: bool,
 }
 
 /// Whether a name is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
+pub enum Name {
     Free,
     Busy,
     Taken(usize),
@@ -43,119 +53,22 @@ enum Name {
 pub struct Clients {
     pub facts: Facts,
     pub openings: Vec<Opening>,
-    names: [Name; NAMES.len()],
+    pub names: [Name; NAMES.len()],
+    /// A client that may introspect, and nothing else.
+    pub reader: Auth,
+    pub limit: Option<Limit>,
     idle_timeout: std::time::Duration,
 }
 
 impl Clients {
-    pub fn new(facts: Facts, idle_timeout: std::time::Duration) -> Self {
-        Self { facts, openings: vec![], names: [Name::Free; NAMES.len()], idle_timeout }
-    }
-
-    /// The next request; `None` if chance chose one that is not possible now.
-    pub fn choose(&mut self, dice: &mut Dice) -> Option<Operation> {
-        let facts = &self.facts;
-        let live: Vec<usize> = (0..facts.incarnations.len())
-            .filter(|index| facts.incarnations[*index].deleted == Fact::No)
-            .collect();
-        let tokens: Vec<usize> = (0..facts.tokens.len()).collect();
-        // Mostly recent ones: old ones have ended.
-        let recent = |dice: &mut Dice, len: usize| {
-            (len > 0)
-                .then(|| if dice.one_in(4) { dice.below(len) } else { len - 1 - dice.below(len.min(12)) })
-        };
-        let session = |dice: &mut Dice| recent(dice, facts.sessions.len());
-        Some(match dice.below(100) {
-            0..18 => {
-                let repeatable: Vec<u64> = (0..self.openings.len() as u64)
-                    .filter(|number| self.openings[usize::try_from(*number).unwrap()].has_key)
-                    .collect();
-                if dice.one_in(4) && !repeatable.is_empty() {
-                    let number = repeatable[repeatable.len() - 1 - dice.below(repeatable.len().min(3))];
-                    return Some(Operation::Open(number));
-                }
-                let opening = Opening {
-                    incarnation: dice.pick(&live)?,
-                    subject: dice.below(SUBJECTS.len()),
-                    has_key: dice.one_in(3),
-                    from: facts.tick,
-                    unanswered: 0,
-                    session: None,
-                    answer: Value::Null,
-                };
-                self.openings.push(opening);
-                Operation::Open(self.openings.len() as u64 - 1)
-            }
-            18..38 => {
-                let session = &facts.sessions[session(dice)?];
-                let families: Vec<u16> = session.families.keys().copied().collect();
-                let family = &session.families[&dice.pick(&families)?];
-                let current = family.current.filter(|_| !dice.one_in(4));
-                let older = || {
-                    let is_older = |index: &usize| {
-                        facts.family_of(&facts.tokens[*index]).is_some_and(|of| std::ptr::eq(of, family))
-                            && matches!(facts.tokens[*index].kind, Kind::Refresh { .. })
-                    };
-                    tokens.iter().copied().filter(is_older).collect::<Vec<_>>()
-                };
-                let index = match current {
-                    Some(index) => index,
-                    None => {
-                        let older = older();
-                        older[older.len() - 1 - dice.below(older.len().min(3))]
-                    }
-                };
-                Operation::Refresh(index)
-            }
-            38..64 => Operation::Introspect(recent(dice, tokens.len())?),
-            64..69 => Operation::Revoke(recent(dice, tokens.len())?),
-            69..73 => Operation::EndSession(session(dice)?),
-            73..76 => {
-                let index = session(dice)?;
-                let families: Vec<u16> = facts.sessions[index].families.keys().copied().collect();
-                Operation::EndFamily(index, dice.pick(&families)?)
-            }
-            76..81 => Operation::OpenFamily(session(dice)?, dice.pick(&live)?),
-            81..83 => Operation::EndSubject(dice.below(SUBJECTS.len())),
-            83 => Operation::EndAll,
-            84..88 => {
-                let name = dice.below(NAMES.len());
-                match self.names[name] {
-                    Name::Free => Operation::Create(name),
-                    Name::Unknown => Operation::DeleteName(name),
-                    Name::Taken(index) if dice.one_in(3) && facts.incarnations[index].deleted == Fact::No => {
-                        Operation::Delete(index)
-                    }
-                    _ => return None,
-                }
-            }
-            88..90 => {
-                let incarnation = dice.pick(&live)?;
-                if facts.incarnations[incarnation].rotating {
-                    return None;
-                }
-                Operation::RotateSecret { incarnation, keep_old: dice.one_in(2) }
-            }
-            90..93 => Operation::OwnToken(dice.pick(&live)?),
-            93 => {
-                let incarnation = recent(dice, facts.incarnations.len())?;
-                let dead = &facts.incarnations[incarnation].dead_secrets;
-                let secret = dead.get(dice.below(dead.len().max(1)))?.clone();
-                Operation::DeadSecret { incarnation, secret, token: recent(dice, tokens.len())? }
-            }
-            94 => Operation::RotateKey,
-            95 => {
-                let of = &facts.tokens[recent(dice, tokens.len())?];
-                let Kind::Access { kid, .. } = &of.kind else { return None };
-                Operation::RevokeKey(kid.clone())
-            }
-            96..98 => Operation::Events,
-            _ => Operation::Sweep,
-        })
+    pub fn new(facts: Facts, limit: Option<Limit>, idle_timeout: std::time::Duration) -> Self {
+        let names = [Name::Free; NAMES.len()];
+        Self { facts, openings: vec![], names, reader: Auth::Socket, limit, idle_timeout }
     }
 
     /// Notes what a request that is sent now may do.
-    pub fn sent(&mut self, operation: Operation, by_root: bool) -> Sent {
+    pub fn sent(&mut self, operation: Operation, caller: Option<usize>) -> Sent {
+        let peers = self.peers_of(&operation);
         let facts = &mut self.facts;
         let mut sent = Sent {
             from: facts.tick,
@@ -167,19 +80,40 @@ impl Clients {
             active: false,
             requested: 0,
             reuse: false,
+            renewals: 0,
+            peers,
             operation,
         };
-        let mut by = None;
         match &sent.operation {
             Operation::Open(number) => {
                 let opening = &mut self.openings[usize::try_from(*number).unwrap()];
                 opening.unanswered += 1;
-                by = Some(opening.incarnation);
-                let known = opening.session.map(|index| &facts.sessions[index]);
-                let ended = known.is_some_and(|session| session.ended == Fact::Yes);
-                sent.ended = ended.then_some("its session was ended");
-                if facts.incarnations[opening.incarnation].deleted == Fact::Yes {
+                opening.requests += 1;
+                if let Some(session) = opening.session.map(|index| &facts.sessions[index]) {
+                    let used = session.renewals > 0
+                        || session.families.len() > 1
+                        || session.families.values().any(|family| family.generation > 0);
+                    sent.ended = used.then_some("its session was used");
+                    if session.ended == Fact::Yes {
+                        sent.ended = Some("its session was ended");
+                    }
+                }
+                // Of an opening for another client, the next one of its name gets the session.
+                let of_client = opening.session.is_some() || opening.opener == Some(opening.incarnation);
+                if of_client && facts.incarnations[opening.incarnation].deleted == Fact::Yes {
                     sent.ended = Some("its client was deleted");
+                }
+                let evicts = |limit: &Limit| !limit.refuses && peers >= limit.sessions_max;
+                if opening.session.is_none() && self.limit.as_ref().is_some_and(evicts) {
+                    let Facts { sessions, incarnations, .. } = &mut *facts;
+                    let name = &incarnations[opening.incarnation].name;
+                    for session in sessions {
+                        if session.subject == opening.subject
+                            && incarnations[session.incarnation].name == *name
+                        {
+                            session.ended.doubt();
+                        }
+                    }
                 }
             }
             Operation::Refresh(index) => {
@@ -189,7 +123,6 @@ impl Clients {
                 let known = facts.session_of(&token).is_some_and(|session| {
                     session.ended == Fact::No && facts.now < session.expires_at.min(session.idle_until)
                 });
-                by = Some(token.incarnation);
                 let Kind::Refresh { generation } = token.kind else { unreachable!() };
                 let session = &mut facts.sessions[token.session.unwrap()];
                 let family = session.families.get_mut(&token.family.unwrap()).unwrap();
@@ -202,20 +135,18 @@ impl Clients {
                 family.requested += 1;
                 sent.requested = family.requested;
             }
-            Operation::Introspect(index) => {
+            Operation::Introspect(index) | Operation::Use(index, _) => {
                 let token = &facts.tokens[*index];
-                sent.ended = facts.certainly_ended(token);
+                let shown = token.shown_ended.then_some("a read has shown it as ended");
+                sent.ended = facts.certainly_ended(token).or(shown);
                 sent.expired = facts.expired(token);
                 sent.active = facts.certainly_active(token);
             }
             Operation::Revoke(index) => {
-                let token = &facts.tokens[*index];
-                sent.expired = matches!(token.kind, Kind::Access { .. }) && facts.expired(token);
                 let token = &mut facts.tokens[*index];
-                by = (!by_root).then_some(token.incarnation);
                 token.revoked.doubt();
                 let (session, family, kind) = (token.session, token.family, token.kind.clone());
-                if let (Some(session), Kind::Refresh { .. } | Kind::Session) = (session, kind) {
+                if let (Some(session), Kind::Refresh { .. } | Kind::Session { .. }) = (session, kind) {
                     let session = &mut facts.sessions[session];
                     session.ended.doubt();
                     if let Some(family) = family.and_then(|number| session.families.get_mut(&number)) {
@@ -223,32 +154,43 @@ impl Clients {
                     }
                 }
             }
-            Operation::EndSession(index) => {
-                let session = &mut facts.sessions[*index];
-                session.ended.doubt();
-                by = (!by_root).then_some(session.incarnation);
+            Operation::LogOut(index, _) => {
+                let token = &facts.tokens[*index];
+                let Kind::Session { generation } = token.kind else { unreachable!() };
+                let session = &mut facts.sessions[token.session.unwrap()];
+                sent.renewals = session.renewals;
+                // A token that was replaced ends nothing.
+                if generation >= session.renewals {
+                    session.ended.doubt();
+                }
             }
+            Operation::EndSession(index) => facts.sessions[*index].ended.doubt(),
             Operation::EndFamily(index, number) => {
+                facts.sessions[*index].families.get_mut(number).unwrap().ended.doubt();
+            }
+            Operation::Renew(index) => {
                 let session = &mut facts.sessions[*index];
-                session.families.get_mut(number).unwrap().ended.doubt();
-                by = (!by_root).then_some(session.incarnation);
+                sent.renewals = session.renewals;
+                sent.ended = (session.ended == Fact::Yes).then_some("its session was ended");
+                session.renewals_in_progress += 1;
+                session.families_unanswered += 1;
+                facts.doubt_own_tokens(*index);
             }
             Operation::EndSubject(_) | Operation::EndAll => {
                 let subject =
                     if let Operation::EndSubject(subject) = sent.operation { Some(subject) } else { None };
-                facts.broad.push(BroadEnd { from: sent.from, until: None, subject });
+                let broad = BroadEnd { from: sent.from, until: None, subject, by: caller };
                 for session in &mut facts.sessions {
-                    if subject.is_none_or(|subject| subject == session.subject) {
-                        session.ended.doubt();
-                    }
+                    broad.each(session, |ended, _| ended.doubt());
                 }
+                facts.broad.push(broad);
                 for token in facts.tokens.iter_mut().filter(|token| token.session.is_none()) {
                     if subject.is_none() {
                         token.revoked.doubt();
                     }
                 }
             }
-            Operation::Create(name) | Operation::DeleteName(name) => self.names[*name] = Name::Busy,
+            Operation::Create { name, .. } | Operation::DeleteName(name) => self.names[*name] = Name::Busy,
             Operation::Delete(index) => {
                 let incarnation = &mut facts.incarnations[*index];
                 incarnation.deleted.doubt();
@@ -263,16 +205,20 @@ impl Clients {
                     facts.tokens.iter_mut().filter(own).for_each(|token| token.revoked.doubt());
                 }
             }
-            Operation::OwnToken(index) => by = Some(*index),
             Operation::RevokeKey(kid) => facts.revoked_keys.entry(kid.clone()).or_default().doubt(),
             Operation::OpenFamily(index, _) => {
                 let session = &mut facts.sessions[*index];
                 session.families_unanswered += 1;
                 sent.ended = (session.ended == Fact::Yes).then_some("its session was ended");
             }
-            Operation::DeadSecret { .. } | Operation::RotateKey | Operation::Events | Operation::Sweep => {}
+            Operation::OwnToken(_)
+            | Operation::DeadSecret { .. }
+            | Operation::Denied(_)
+            | Operation::RotateKey
+            | Operation::Events
+            | Operation::Sweep => {}
         }
-        sent.incarnation = by.map(|index| {
+        sent.incarnation = caller.map(|index| {
             let incarnation = &facts.incarnations[index];
             (index, incarnation.changes, incarnation.secret_doubt)
         });
@@ -287,7 +233,14 @@ impl Clients {
                 family.in_progress -= 1;
                 family.unanswered = true;
             }
-            Operation::Create(name) | Operation::DeleteName(name) => self.names[*name] = Name::Unknown,
+            Operation::Renew(index) => {
+                let session = &mut self.facts.sessions[*index];
+                session.renewals_in_progress -= 1;
+                session.renewal_unanswered = true;
+            }
+            Operation::Create { name, .. } | Operation::DeleteName(name) => {
+                self.names[*name] = Name::Unknown;
+            }
             Operation::RotateSecret { incarnation, .. } => {
                 self.facts.incarnations[*incarnation].rotating = false;
             }
@@ -320,14 +273,19 @@ impl Clients {
             return Err(format!("answered {status} without a fault: {}", answer.body));
         }
         let rejected = status == 401 || answer.body["error"] == json!("invalid_client");
-        if rejected && !matches!(sent.operation, Operation::DeadSecret { .. }) {
+        let is_of_client = match sent.operation {
+            Operation::DeadSecret { .. } | Operation::Denied(_) | Operation::LogOut(..) => false,
+            Operation::Use(_, route) => route == Route::Check,
+            _ => true,
+        };
+        if rejected && is_of_client {
             return self.rejected(sent);
         }
         let unexpected = || Err(format!("answered {status}: {}", answer.body));
         match &sent.operation {
             Operation::Open(number) => match status {
                 201 => self.opened(sent, *number, &answer.body)?,
-                409 => self.openings[usize::try_from(*number).unwrap()].unanswered -= 1,
+                403 | 409 => self.not_opened(sent, *number, answer)?,
                 _ => return unexpected(),
             },
             Operation::Refresh(index) => match status {
@@ -335,37 +293,41 @@ impl Clients {
                 400 if answer.body["error"] == json!("invalid_grant") => self.not_refreshed(sent, *index)?,
                 _ => return unexpected(),
             },
-            Operation::Introspect(index) => {
+            Operation::Introspect(index) | Operation::Use(index, Route::Check) => {
                 let active = match &answer.body["active"] {
                     _ if status != 200 => return unexpected(),
                     Value::Bool(true) => true,
                     _ if answer.body == json!({"active": false}) => false,
                     _ => return unexpected(),
                 };
-                let token = &self.facts.tokens[*index];
-                let same_time = sent.clock_moves == self.facts.clock_moves;
-                if let Some(why) = sent.ended.filter(|_| active) {
-                    return Err(format!("a token is active, and {why}"));
-                }
-                if active && sent.expired && same_time {
-                    return Err("an expired token is active".into());
-                }
-                if !active && sent.active && same_time && self.facts.certainly_active(token) {
-                    return Err("a valid token is inactive".into());
-                }
+                self.shown(sent, *index, active)?;
             }
+            Operation::Use(index, _) => match status {
+                200 => self.shown(sent, *index, true)?,
+                401 => self.shown(sent, *index, false)?,
+                _ => return unexpected(),
+            },
+            Operation::LogOut(index, _) => match status {
+                204 => self.logged_out(sent, *index),
+                401 => {}
+                _ => return unexpected(),
+            },
+            Operation::Renew(index) => match status {
+                200 => self.renewed(sent, *index, &answer.body)?,
+                403 | 404 | 409 => self.not_renewed(*index),
+                _ => return unexpected(),
+            },
             Operation::Revoke(index) => {
                 if status != 200 {
                     return unexpected();
                 }
                 let token = &mut self.facts.tokens[*index];
-                // Of a token that had expired nothing is revoked.
-                if !sent.expired && sent.clock_moves == self.facts.clock_moves {
-                    token.revoked = Fact::Yes;
-                }
+                token.revoked = Fact::Yes;
                 let (session, family) = (token.session, token.family);
                 match (&token.kind, session, family) {
-                    (Kind::Session, Some(session), _) => self.facts.sessions[session].ended = Fact::Yes,
+                    (Kind::Session { .. }, Some(session), _) => {
+                        self.facts.sessions[session].ended = Fact::Yes
+                    }
                     (Kind::Refresh { .. }, Some(session), Some(number)) => {
                         let families = &mut self.facts.sessions[session].families;
                         families.get_mut(&number).unwrap().ended = Fact::Yes;
@@ -376,7 +338,7 @@ impl Clients {
             Operation::EndSession(index) => match status {
                 204 => self.facts.sessions[*index].ended = Fact::Yes,
                 // Not the present client's any more.
-                404 if self.owner_may_be_gone(*index) => {}
+                404 if self.opener_may_be_gone(*index) => {}
                 _ => return unexpected(),
             },
             Operation::EndFamily(index, number) => match status {
@@ -384,7 +346,9 @@ impl Clients {
                     let families = &mut self.facts.sessions[*index].families;
                     families.get_mut(number).unwrap().ended = Fact::Yes;
                 }
-                404 if self.owner_may_be_gone(*index) => {}
+                // Or it ended so long ago that it is not kept.
+                404 if self.opener_may_be_gone(*index)
+                    || self.facts.sessions[*index].families[number].ended != Fact::No => {}
                 _ => return unexpected(),
             },
             Operation::OpenFamily(index, incarnation) => match status {
@@ -398,21 +362,12 @@ impl Clients {
                 }
                 self.ended_broadly(sent);
             }
-            Operation::Create(name) => {
+            Operation::Create { name, .. } => {
                 if status != 201 {
                     return unexpected();
                 }
-                self.names[*name] = Name::Taken(self.facts.incarnations.len());
-                self.facts.incarnations.push(Incarnation {
-                    name: NAMES[*name].into(),
-                    secret: text(&answer.body, "client_secret"),
-                    dead_secrets: vec![],
-                    deleted: Fact::No,
-                    secret_doubt: false,
-                    changes: 0,
-                    rotating: false,
-                    position: None,
-                });
+                let secret = answer.body["client_secret"].as_str().unwrap_or_default();
+                self.register(*name, secret);
             }
             Operation::Delete(index) => {
                 if status != 204 {
@@ -420,7 +375,9 @@ impl Clients {
                 }
                 let incarnation = &mut self.facts.incarnations[*index];
                 incarnation.deleted = Fact::Yes;
-                incarnation.dead_secrets.push(incarnation.secret.clone());
+                if !incarnation.public {
+                    incarnation.dead_secrets.push(incarnation.secret.clone());
+                }
                 let name = self.names.iter_mut().find(|name| **name == Name::Taken(*index));
                 *name.ok_or("a client was deleted twice")? = Name::Free;
             }
@@ -454,6 +411,13 @@ impl Clients {
                     return Err(format!("a secret that was replaced is accepted: {status}"));
                 }
             }
+            // The token may have ended before: then nothing is revoked.
+            Operation::Denied(request) if request.path == "/oauth2/revoke" && status == 200 => {}
+            Operation::Denied(_) => {
+                if !matches!(status, 400..=404) {
+                    return unexpected();
+                }
+            }
             Operation::RotateKey => {
                 if status != 200 {
                     return unexpected();
@@ -484,9 +448,149 @@ impl Clients {
             Operation::Open(number) => {
                 self.openings[usize::try_from(*number).unwrap()].unanswered -= 1;
             }
+            Operation::Renew(index) => self.not_renewed(*index),
+            Operation::OpenFamily(index, _) => self.facts.sessions[*index].families_unanswered -= 1,
             _ => {}
         }
         Ok(())
+    }
+
+    /// A client of this name is registered now.
+    pub fn register(&mut self, name: usize, secret: &str) {
+        self.names[name] = Name::Taken(self.facts.incarnations.len());
+        self.facts.incarnations.push(Incarnation {
+            name: NAMES[name].into(),
+            public: name == PUBLIC,
+            secret: secret.into(),
+            dead_secrets: vec![],
+            deleted: Fact::No,
+            secret_doubt: false,
+            changes: 0,
+            rotating: false,
+            position: None,
+        });
+    }
+
+    /// A backup was restored: see [`Facts::restored`].
+    pub fn restored(&mut self, epoch: Epoch, earlier: &[Epoch]) {
+        self.facts.restored(epoch, earlier);
+        self.names = [Name::Unknown; NAMES.len()];
+        for opening in &mut self.openings {
+            (opening.before_restore, opening.unanswered, opening.adopted) = (true, 0, false);
+        }
+    }
+
+    /// Compares whether a token was shown as active with what is known.
+    fn shown(&mut self, sent: &Sent, index: usize, active: bool) -> Verdict {
+        let token = &self.facts.tokens[index];
+        let same_time = sent.clock_moves == self.facts.clock_moves;
+        if let Some(why) = sent.ended.filter(|_| active) {
+            return Err(format!("a token is active, and {why}"));
+        }
+        if active && sent.expired && same_time {
+            return Err("an expired token is active".into());
+        }
+        if !active && sent.active && same_time && self.facts.certainly_active(token) {
+            return Err("a valid token is inactive".into());
+        }
+        // What a read shows as ended was durable: it is ended, although no answer has acknowledged the end.
+        if !active && same_time && self.facts.is_in_time(token) {
+            self.facts.tokens[index].shown_ended = true;
+        }
+        Ok(())
+    }
+
+    fn logged_out(&mut self, sent: &Sent, index: usize) {
+        let token = &self.facts.tokens[index];
+        let Kind::Session { generation } = token.kind else { unreachable!() };
+        let session = &mut self.facts.sessions[token.session.unwrap()];
+        let current = sent.renewals == generation && session.renewals == generation;
+        if current && session.renewals_in_progress == 0 && !session.renewal_unanswered {
+            session.ended = Fact::Yes;
+        }
+    }
+
+    /// The sessions of an opening's subject and client that may be active, those without an answer included.
+    fn peers_of(&self, operation: &Operation) -> usize {
+        let Operation::Open(number) = operation else { return 0 };
+        let number = usize::try_from(*number).unwrap();
+        let of = &self.openings[number];
+        let peers = self.facts.sessions.iter().filter(|session| {
+            session.ended != Fact::Yes
+                && session.subject == of.subject
+                && self.name_of(session.incarnation) == self.name_of(of.incarnation)
+        });
+        peers.count() + self.peers_in_doubt(number, |_| false)
+    }
+
+    /// Other openings for the same subject and client that may have opened a session without an answer. An
+    /// opening for another client may have opened it for the next one of its name.
+    fn peers_in_doubt(&self, number: usize, also: impl Fn(&Opening) -> bool) -> usize {
+        let of = &self.openings[number];
+        let others = self.openings.iter().enumerate().filter(|(index, _)| *index != number);
+        let peers = others.filter(|(_, other)| {
+            let in_doubt = other.session.is_none() && (other.unanswered > 0 || other.adopted);
+            other.subject == of.subject
+                && self.name_of(other.incarnation) == self.name_of(of.incarnation)
+                && (in_doubt || also(other))
+        });
+        peers.count()
+    }
+
+    fn name_of(&self, incarnation: usize) -> &str {
+        &self.facts.incarnations[incarnation].name
+    }
+
+    fn not_opened(&mut self, sent: &Sent, number: u64, answer: &Answer) -> Verdict {
+        let number = usize::try_from(number).unwrap();
+        let peers = sent.peers + self.peers_in_doubt(number, |other| other.until > sent.from);
+        let opening = &mut self.openings[number];
+        opening.unanswered -= 1;
+        let full = self.limit.is_some_and(|limit| limit.refuses && peers >= limit.sessions_max);
+        let repeated = opening.has_key && opening.requests > 1;
+        let client_changed = self.facts.incarnations[opening.incarnation].deleted != Fact::No;
+        if client_changed || answer.status == 409 && (full || repeated) {
+            return Ok(());
+        }
+        Err(format!("an opening was refused without a cause: {} {}", answer.status, answer.body))
+    }
+
+    fn renewed(&mut self, sent: &Sent, index: usize, body: &Value) -> Verdict {
+        if let Some(why) = sent.ended {
+            return Err(format!("a session was renewed, and {why}"));
+        }
+        self.not_renewed(index);
+        let incarnation = self.facts.sessions[index].incarnation;
+        let token = text(body, "session_token");
+        let (_, generation) = link(&token);
+        if generation <= sent.renewals || self.facts.sessions[index].own.contains_key(&generation) {
+            return Err(format!("renewal {generation} after renewal {}", sent.renewals));
+        }
+        self.add_token(&token, Kind::Session { generation }, Some(index), None, incarnation);
+        let family = self.add_family(index, incarnation, body);
+        let expires_at = text(&body["session"], "expires_at").parse().unwrap();
+        // The answer may show a later time: a use before a start counts as later by a minute, in that run.
+        let idle_until = sent.sent_at.plus(self.idle_timeout);
+        let session = &mut self.facts.sessions[index];
+        session.own.insert(generation, family);
+        session.renewals = session.renewals.max(generation);
+        session.expires_at = session.expires_at.max(expires_at);
+        if sent.clock_moves == self.facts.clock_moves {
+            session.idle_until = session.idle_until.max(idle_until);
+        }
+        self.facts.end_replaced_tokens(index);
+        if self.facts.sessions[index].renewals_in_progress > 0
+            || self.facts.sessions[index].renewal_unanswered
+        {
+            self.facts.doubt_own_tokens(index);
+        }
+        Ok(())
+    }
+
+    fn not_renewed(&mut self, index: usize) {
+        let session = &mut self.facts.sessions[index];
+        session.renewals_in_progress -= 1;
+        session.families_unanswered -= 1;
     }
 
     fn opened(&mut self, sent: &Sent, number: u64, body: &Value) -> Verdict {
@@ -494,8 +598,14 @@ impl Clients {
         if let Some(why) = sent.ended {
             return Err(format!("an opening was answered, and {why}"));
         }
+        let client_changed = self.facts.incarnations[opening.incarnation].deleted != Fact::No;
+        if client_changed && opening.session.is_none() && opening.opener != Some(opening.incarnation) {
+            return Ok(());
+        }
         opening.unanswered -= 1;
-        let (incarnation, subject) = (opening.incarnation, opening.subject);
+        let since = opening.from;
+        opening.until = self.facts.tick;
+        let (incarnation, opener, subject) = (opening.incarnation, opening.opener, opening.subject);
         if let Some(index) = opening.session {
             let same =
                 ["session_token", "refresh_token"].iter().all(|name| body[name] == opening.answer[name]);
@@ -507,12 +617,17 @@ impl Clients {
             return Ok(());
         }
         let instant = |name: &str| text(&body["session"], name).parse().unwrap();
-        let doubt = self.facts.may_be_ended_since(opening.from, Some(subject));
         let index = self.facts.sessions.len();
         (opening.session, opening.answer) = (Some(index), body.clone());
+        self.check_limit(sent, incarnation, subject)?;
+        let number = usize::try_from(number).unwrap();
+        let evicted = self.limit.is_some_and(|limit| !limit.refuses)
+            && self.peers_in_doubt(number, |other| other.until > since) > 0;
+        let doubt = evicted || self.facts.may_be_ended_since(since, Some(subject));
         let session = Session {
             id: text(&body["session"], "id").parse().unwrap(),
             incarnation,
+            opener,
             subject,
             ended: if doubt { Fact::Maybe } else { Fact::No },
             acknowledged: self.facts.tick,
@@ -520,15 +635,38 @@ impl Clients {
             idle_until: instant("idle_expires_at"),
             families: BTreeMap::new(),
             families_unanswered: 0,
+            renewals: 0,
+            renewals_in_progress: 0,
+            renewal_unanswered: false,
+            own: BTreeMap::new(),
+            before_restore: false,
         };
         let expired = session.idle_until <= self.facts.now;
         self.facts.sessions.push(session);
         if expired {
             self.facts.sessions[index].ended.doubt();
         }
-        self.add_family(index, incarnation, body);
+        let own = self.add_family(index, incarnation, body);
+        self.facts.sessions[index].own.insert(0, own);
         let token = text(body, "session_token");
-        self.add_token(&token, Kind::Session, Some(index), None, incarnation);
+        self.add_token(&token, Kind::Session { generation: 0 }, Some(index), None, incarnation);
+        Ok(())
+    }
+
+    /// A policy that refuses opens no session beyond its cap.
+    fn check_limit(&self, sent: &Sent, incarnation: usize, subject: usize) -> Verdict {
+        let Some(limit) = self.limit.filter(|limit| limit.refuses) else { return Ok(()) };
+        let facts = &self.facts;
+        let active = facts.sessions.iter().filter(|session| {
+            (session.subject, session.incarnation) == (subject, incarnation)
+                && session.ended == Fact::No
+                && session.acknowledged < sent.from
+                && facts.now < session.expires_at.min(session.idle_until)
+        });
+        let (active, registered) = (active.count(), facts.incarnations[incarnation].deleted == Fact::No);
+        if sent.clock_moves == facts.clock_moves && registered && active >= limit.sessions_max {
+            return Err(format!("a session was opened beside {active}, and the cap is {limit:?}"));
+        }
         Ok(())
     }
 
@@ -539,12 +677,17 @@ impl Clients {
         // If the client is deleted meanwhile, the family may be for the next one of its name.
         if self.facts.incarnations[incarnation].deleted == Fact::No {
             self.facts.sessions[index].families_unanswered -= 1;
-            self.add_family(index, incarnation, body);
+            let number = self.add_family(index, incarnation, body);
+            let subject = self.facts.sessions[index].subject;
+            if self.facts.may_be_ended_since(sent.from, Some(subject)) {
+                self.facts.sessions[index].families.get_mut(&number).unwrap().ended.doubt();
+            }
         }
         Ok(())
     }
 
-    fn add_family(&mut self, session: usize, incarnation: usize, body: &Value) {
+    /// Returns its number.
+    fn add_family(&mut self, session: usize, incarnation: usize, body: &Value) -> u16 {
         let (refresh_token, access_token) = (text(body, "refresh_token"), text(body, "access_token"));
         let (number, generation) = link(&refresh_token);
         let kind = Kind::Refresh { generation };
@@ -552,6 +695,7 @@ impl Clients {
         let family = Family {
             incarnation,
             ended: Fact::No,
+            acknowledged: self.facts.tick,
             generation,
             current: Some(current),
             in_progress: 0,
@@ -562,6 +706,7 @@ impl Clients {
         self.facts.sessions[session].families.insert(number, family);
         let (kind, of) = access(&access_token);
         self.add_token(&access_token, kind, Some(session), of, incarnation);
+        number
     }
 
     fn refreshed(&mut self, sent: &Sent, index: usize, body: &Value) -> Verdict {
@@ -622,11 +767,13 @@ impl Clients {
         let (tick, facts) = (self.facts.tick, &mut self.facts);
         let Some(broad) = facts.broad.iter_mut().find(|broad| broad.from == sent.from) else { return };
         broad.until = Some(tick);
-        let subject = broad.subject;
+        let (broad, subject) = (broad.clone(), broad.subject);
         for session in &mut facts.sessions {
-            if session.acknowledged < sent.from && subject.is_none_or(|subject| subject == session.subject) {
-                session.ended = Fact::Yes;
-            }
+            broad.each(session, |ended, acknowledged| {
+                if acknowledged < sent.from {
+                    *ended = Fact::Yes;
+                }
+            });
         }
         for token in &mut facts.tokens {
             if subject.is_none() && token.session.is_none() && token.acknowledged < sent.from {
@@ -654,7 +801,7 @@ impl Clients {
         let position = |value: &Value| value.as_str().and_then(|text| text.parse::<u64>().ok());
         let items = answer.body["items"].as_array().ok_or("no events")?;
         let cursors: Vec<u64> = items.iter().filter_map(|item| position(&item["cursor"])).collect();
-        if let Some(gap) = cursors.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
+        if let Some(gap) = cursors.windows(2).find(|pair| self.facts.next_position(pair[0]) != pair[1]) {
             return Err(format!("events {} and {} are neighbours", gap[0], gap[1]));
         }
         let seen = self.facts.head_seen;
@@ -662,9 +809,10 @@ impl Clients {
         Ok(())
     }
 
-    fn owner_may_be_gone(&self, session: usize) -> bool {
-        let owner = self.facts.sessions[session].incarnation;
-        self.facts.incarnations[owner].deleted != Fact::No
+    fn opener_may_be_gone(&self, session: usize) -> bool {
+        let session = &self.facts.sessions[session];
+        let deleted = |index: usize| self.facts.incarnations[index].deleted != Fact::No;
+        session.before_restore || session.opener.is_some_and(deleted)
     }
 
     fn family_of(&mut self, token: usize) -> &mut Family {
@@ -686,8 +834,16 @@ impl Clients {
             return known;
         }
         let (acknowledged, text) = (self.facts.tick, text.to_owned());
-        let revoked = Fact::No;
-        self.facts.tokens.push(Token { text, kind, session, family, incarnation, acknowledged, revoked });
+        self.facts.tokens.push(Token {
+            text,
+            kind,
+            session,
+            family,
+            incarnation,
+            acknowledged,
+            revoked: Fact::No,
+            shown_ended: false,
+        });
         self.facts.tokens.len() - 1
     }
 }

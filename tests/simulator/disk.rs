@@ -1,12 +1,12 @@
 //! A simulated disk. What was not synced when the power fails is there afterwards, or not, or torn at any
-//! byte; operations fail when a fault is due.
+//! byte; operations fail when a fault is due. The tests of the store use it too.
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 
-use crate::dice::Dice;
+use super::dice::Dice;
 
 const SECTOR: usize = 512;
 
@@ -19,6 +19,8 @@ pub struct Disk(Arc<Mutex<State>>);
 pub enum Fault {
     /// The power fails: no operation succeeds any more.
     PowerCut,
+    /// No write, sync or change of length succeeds any more; reads do.
+    ReadOnly,
     /// One write or sync fails with `EIO`.
     WriteError,
     /// One read fails with `EIO`.
@@ -26,6 +28,9 @@ pub enum Fault {
     /// Nothing more fits: the file cannot grow (`ENOSPC`).
     Full,
 }
+
+/// What happens while an operation is in progress.
+type Interruption = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Clone, Default)]
 struct State {
@@ -35,6 +40,9 @@ struct State {
     safe: Vec<u8>,
     unsynced: Vec<Operation>,
     fault: Option<(u64, Fault)>,
+    syncs: u64,
+    /// What happens during a sync after so many more, without the lock: other threads read meanwhile.
+    during_sync: Option<(u64, Interruption)>,
     /// A checksum over all operations, to compare two runs.
     trace: crc32fast::Hasher,
     /// A control: a sync reports success and does nothing.
@@ -63,6 +71,21 @@ impl Disk {
         self.0.lock().unwrap().fault = Some((after, fault));
     }
 
+    /// Runs `interruption` in the middle of a sync, after so many others.
+    pub fn during_sync(&self, after: u64, interruption: impl Fn() + Send + Sync + 'static) {
+        self.0.lock().unwrap().during_sync = Some((after, Arc::new(interruption)));
+    }
+
+    /// What the running program reads.
+    pub fn image(&self) -> Vec<u8> {
+        self.0.lock().unwrap().seen.clone()
+    }
+
+    /// Syncs so far.
+    pub fn syncs(&self) -> u64 {
+        self.0.lock().unwrap().syncs
+    }
+
     /// The program that used the disk is gone: its handle does nothing any more.
     pub fn detach(&self) {
         self.arm(0, Fault::PowerCut);
@@ -74,7 +97,7 @@ impl Disk {
 
     /// What the next process finds when this one was killed: the operating system keeps what was written.
     pub fn after_kill(&self) -> Self {
-        Self::of(State { fault: None, ..self.0.lock().unwrap().clone() })
+        Self::of(State { fault: None, during_sync: None, ..self.0.lock().unwrap().clone() })
     }
 
     /// What is found after a power cut at this moment.
@@ -161,6 +184,7 @@ impl State {
     fn spend(&mut self, grows: bool) -> io::Result<()> {
         match &mut self.fault {
             Some((0, Fault::PowerCut)) => Err(io::Error::other("the power is off")),
+            Some((0, Fault::ReadOnly)) => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
             Some((0, Fault::Full)) if grows => Err(io::ErrorKind::StorageFull.into()),
             Some((0, Fault::WriteError)) => {
                 self.fault = None;
@@ -172,6 +196,18 @@ impl State {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A file that has just grown is synced under a lock that readers wait for, so that is no moment for one.
+    fn due_interruption(&mut self) -> Option<Interruption> {
+        if self.unsynced.iter().any(|operation| matches!(operation, Operation::Length(_))) {
+            return None;
+        }
+        if let Some((left @ 1.., _)) = &mut self.during_sync {
+            *left -= 1;
+            return None;
+        }
+        self.during_sync.take().map(|(_, interruption)| interruption)
     }
 
     fn note(&mut self, operation: &Operation) {
@@ -224,8 +260,13 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let interruption = self.0.lock().unwrap().due_interruption();
+        if let Some(interruption) = interruption {
+            interruption();
+        }
         let mut state = self.0.lock().unwrap();
         state.spend(false)?;
+        state.syncs += 1;
         if state.lies {
             return Ok(());
         }

@@ -7,6 +7,8 @@ use keyfob::domain::id::{Position, SessionId};
 use keyfob::domain::time::Timestamp;
 use serde_json::Value;
 
+use crate::server::Auth;
+
 /// Whether something has happened: `Maybe` from the request until an answer, or until an audit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fact {
@@ -28,6 +30,9 @@ impl Fact {
 #[derive(Clone, Debug)]
 pub struct Incarnation {
     pub name: String,
+    /// A public client has no secret and no permissions; it refreshes and revokes.
+    pub public: bool,
+    /// Empty for a public client.
     pub secret: String,
     /// Secrets that were replaced without a time of grace.
     pub dead_secrets: Vec<String>,
@@ -44,6 +49,8 @@ pub struct Incarnation {
 pub struct Family {
     pub incarnation: usize,
     pub ended: Fact,
+    /// The tick of its acknowledgement.
+    pub acknowledged: u64,
     /// The last generation of an acknowledged refresh.
     pub generation: u32,
     /// The refresh token of that generation; `None` if the store is ahead of what was answered.
@@ -60,7 +67,10 @@ pub struct Family {
 #[derive(Clone, Debug)]
 pub struct Session {
     pub id: SessionId,
+    /// The client that it is for.
     pub incarnation: usize,
+    /// The client that opened it; `None` for the administrator.
+    pub opener: Option<usize>,
     pub subject: usize,
     pub ended: Fact,
     /// The tick of its acknowledgement.
@@ -69,15 +79,33 @@ pub struct Session {
     /// It is active until then at least, unless it is ended.
     pub idle_until: Timestamp,
     pub families: BTreeMap<u16, Family>,
-    /// Openings of families without an answer.
+    /// Openings of families, and renewals, without an answer.
     pub families_unanswered: usize,
+    /// The last renewal that was acknowledged.
+    pub renewals: u32,
+    /// Renewals in progress, and whether one has had no answer.
+    pub renewals_in_progress: usize,
+    pub renewal_unanswered: bool,
+    /// The family that the opening and each renewal issued.
+    pub own: BTreeMap<u32, u16>,
+    /// Whether a restore came after it: it has ended, and may be missing.
+    pub before_restore: bool,
 }
 
 #[derive(Clone, Debug)]
 pub enum Kind {
-    Access { issued_at: i64, expires_at: i64, kid: String },
-    Refresh { generation: u32 },
-    Session,
+    Access {
+        issued_at: i64,
+        expires_at: i64,
+        kid: String,
+    },
+    Refresh {
+        generation: u32,
+    },
+    /// The generation is the number of renewals.
+    Session {
+        generation: u32,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +118,8 @@ pub struct Token {
     pub incarnation: usize,
     pub acknowledged: u64,
     pub revoked: Fact,
+    /// Whether a read has shown it as ended. A refresh token that was spent can still be retried.
+    pub shown_ended: bool,
 }
 
 /// A request that ends many at once, in ticks of request and acknowledgement.
@@ -98,13 +128,41 @@ pub struct BroadEnd {
     pub from: u64,
     pub until: Option<u64>,
     pub subject: Option<usize>,
+    /// The client that sent it; `None` for the administrator.
+    pub by: Option<usize>,
+}
+
+impl BroadEnd {
+    /// Ends, or may end, a session that it concerns. A client ends its own sessions, and its families in
+    /// those of others.
+    pub fn each(&self, session: &mut Session, mut end: impl FnMut(&mut Fact, u64)) {
+        if self.subject.is_some_and(|subject| subject != session.subject) {
+            return;
+        }
+        let owns = |by| session.incarnation == by || session.opener == Some(by);
+        match self.by {
+            Some(by) if !owns(by) => {
+                let families = session.families.values_mut().filter(|family| family.incarnation == by);
+                families.for_each(|family| end(&mut family.ended, family.acknowledged));
+            }
+            _ => end(&mut session.ended, session.acknowledged),
+        }
+    }
+}
+
+/// A restore: the last position of the backup, and the first of the epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Epoch {
+    pub after: u64,
+    pub began: u64,
 }
 
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub tick: u64,
-    /// How often the wall clock was moved.
+    /// How often the wall clock was moved, and whether it ever was set back.
     pub clock_moves: u64,
+    pub set_back: bool,
     pub now: Timestamp,
     pub incarnations: Vec<Incarnation>,
     pub sessions: Vec<Session>,
@@ -113,6 +171,7 @@ pub struct Facts {
     pub revoked_keys: BTreeMap<String, Fact>,
     /// The highest position of an event that an answer has shown.
     pub head_seen: u64,
+    pub epochs: Vec<Epoch>,
 }
 
 impl Facts {
@@ -120,6 +179,7 @@ impl Facts {
         Self {
             tick: 0,
             clock_moves: 0,
+            set_back: false,
             now,
             incarnations: vec![],
             sessions: vec![],
@@ -127,7 +187,20 @@ impl Facts {
             broad: vec![],
             revoked_keys: BTreeMap::new(),
             head_seen: 0,
+            epochs: vec![],
         }
+    }
+
+    /// The credentials of a client.
+    pub fn basic(&self, incarnation: usize) -> Auth {
+        let of = &self.incarnations[incarnation];
+        Auth::Basic(of.name.clone(), of.secret.clone())
+    }
+
+    /// Whether a client is registered and has permissions, as far as is known.
+    pub fn can_call(&self, incarnation: usize) -> bool {
+        let of = &self.incarnations[incarnation];
+        of.deleted == Fact::No && !of.public
     }
 
     /// Why a token certainly cannot be active; for ever, whatever the clock.
@@ -145,27 +218,38 @@ impl Facts {
 
     /// Why a token cannot be active at this time.
     pub fn expired(&self, token: &Token) -> bool {
-        let session = self.session_of(token).is_some_and(|session| self.now >= session.expires_at);
+        let session = self.session_of(token).is_some_and(|session| {
+            let renewed = session.renewals_in_progress > 0 || session.renewal_unanswered;
+            self.now >= session.expires_at && !renewed
+        });
         session || matches!(token.kind, Kind::Access { expires_at, .. } if self.now.seconds() >= expires_at)
+    }
+
+    /// Whether a token is within all its time limits, as far as is known.
+    pub fn is_in_time(&self, token: &Token) -> bool {
+        let session = self.session_of(token);
+        let by_kind = match &token.kind {
+            Kind::Access { issued_at, expires_at, .. } => {
+                (issued_at - 60..*expires_at).contains(&self.now.seconds())
+            }
+            Kind::Refresh { .. } | Kind::Session { .. } => true,
+        };
+        by_kind && session.is_none_or(|session| self.now < session.expires_at.min(session.idle_until))
     }
 
     /// Whether a token must be active: all that could have ended it is known not to have happened.
     pub fn certainly_active(&self, token: &Token) -> bool {
         let incarnation = &self.incarnations[token.incarnation];
-        let session = self.session_of(token).is_none_or(|session| {
-            session.ended == Fact::No && self.now < session.expires_at && self.now < session.idle_until
-        });
+        let session = self.session_of(token).is_none_or(|session| session.ended == Fact::No);
         let family = self.family_of(token).is_none_or(|family| family.ended == Fact::No);
         let by_kind = match &token.kind {
-            Kind::Access { issued_at, expires_at, .. } => {
-                (issued_at - 60..*expires_at).contains(&self.now.seconds())
-                    && self.key_fact(token) == Fact::No
-            }
+            Kind::Access { .. } => self.key_fact(token) == Fact::No,
             Kind::Refresh { .. } => self.is_current(token),
-            Kind::Session => true,
+            Kind::Session { .. } => true,
         };
         let clients = incarnation.deleted == Fact::No && self.owner_deleted(token) == Fact::No;
-        clients && token.revoked == Fact::No && session && family && by_kind
+        let revoked = token.revoked != Fact::No || token.shown_ended;
+        clients && !revoked && session && family && by_kind && self.is_in_time(token)
     }
 
     fn owner_deleted(&self, token: &Token) -> Fact {
@@ -203,8 +287,76 @@ impl Facts {
         })
     }
 
+    /// The session token and the family of the last renewal may be replaced.
+    pub fn doubt_own_tokens(&mut self, index: usize) {
+        let session = &mut self.sessions[index];
+        for number in session.own.values() {
+            session.families.get_mut(number).unwrap().ended.doubt();
+        }
+        for token in self.tokens.iter_mut().filter(|token| token.session == Some(index)) {
+            if matches!(token.kind, Kind::Session { .. }) {
+                token.revoked.doubt();
+            }
+        }
+    }
+
+    /// What the renewals before the last one issued has ended: session tokens, and the families with them.
+    pub fn end_replaced_tokens(&mut self, index: usize) {
+        let session = &mut self.sessions[index];
+        for (_, number) in session.own.range(..session.renewals) {
+            session.families.get_mut(number).unwrap().ended = Fact::Yes;
+        }
+        for token in self.tokens.iter_mut().filter(|token| token.session == Some(index)) {
+            if matches!(token.kind, Kind::Session { generation } if generation < session.renewals) {
+                token.revoked = Fact::Yes;
+            }
+        }
+    }
+
+    /// After an audit the session token of the last renewal is known to be valid.
+    pub fn settle_session_tokens(&mut self, index: usize) {
+        let renewals = self.sessions[index].renewals;
+        for token in self.tokens.iter_mut().filter(|token| token.session == Some(index)) {
+            let current = matches!(token.kind, Kind::Session { generation } if generation == renewals);
+            if current && token.revoked == Fact::Maybe {
+                token.revoked = Fact::No;
+            }
+        }
+    }
+
+    /// The position that must follow this one in the log.
+    pub fn next_position(&self, position: u64) -> u64 {
+        let epoch = self.epochs.iter().find(|epoch| epoch.after == position);
+        epoch.map_or(position + 1, |epoch| epoch.began)
+    }
+
+    /// A cursor some events before the last one that was seen.
+    pub fn cursor(&self) -> u64 {
+        let cursor = self.head_seen.saturating_sub(50);
+        let lost = self.epochs.iter().find(|epoch| (epoch.after..epoch.began).contains(&cursor));
+        lost.map_or(cursor, |epoch| epoch.after)
+    }
+
+    /// A backup that ends at `epoch.after` was restored: everything issued before has ended, and a client is
+    /// another one now.
+    pub fn restored(&mut self, epoch: Epoch, earlier: &[Epoch]) {
+        self.epochs = [earlier, &[epoch]].concat();
+        self.head_seen = epoch.began;
+        self.broad.clear();
+        for session in &mut self.sessions {
+            (session.ended, session.before_restore) = (Fact::Yes, true);
+        }
+        for token in &mut self.tokens {
+            token.revoked = Fact::Yes;
+        }
+        for incarnation in &mut self.incarnations {
+            (incarnation.deleted, incarnation.position) = (Fact::Yes, None);
+        }
+    }
+
     /// A move of the clock can make sessions expire, and a later one does not undo that where it was seen.
     pub fn move_clock(&mut self, now: Timestamp) {
+        self.set_back |= now < self.now;
         (self.now, self.clock_moves) = (now, self.clock_moves + 1);
         for session in self.sessions.iter_mut().filter(|session| session.idle_until <= now) {
             session.ended.doubt();
@@ -219,15 +371,24 @@ pub fn link(text: &str) -> (u16, u32) {
     (family, u32::from_be_bytes(bytes[20..24].try_into().unwrap()))
 }
 
-/// What a PASETO says of itself.
+/// What an access token, a PASETO or a JWT, says of itself.
 pub fn access(text: &str) -> (Kind, Option<u16>) {
-    let parts: Vec<&str> = text.split('.').collect();
-    let payload = Base64UrlUnpadded::decode_vec(parts[2]).unwrap();
+    let decoded = |part: &str| Base64UrlUnpadded::decode_vec(part).unwrap();
     let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
-    let claims = json(&payload[..payload.len() - 64]);
-    let footer = json(&Base64UrlUnpadded::decode_vec(parts[3]).unwrap());
-    let seconds = |name: &str| claims[name].as_str().unwrap().parse::<Timestamp>().unwrap().seconds();
+    let parts: Vec<&str> = text.split('.').collect();
+    let (claims, named) = match parts[..] {
+        ["v4", "public", payload, footer] => {
+            let payload = decoded(payload);
+            (json(&payload[..payload.len() - 64]), json(&decoded(footer)))
+        }
+        [header, payload, _] => (json(&decoded(payload)), json(&decoded(header))),
+        _ => panic!("no access token: {text}"),
+    };
+    let seconds = |name: &str| match &claims[name] {
+        Value::String(time) => time.parse::<Timestamp>().unwrap().seconds(),
+        number => number.as_i64().unwrap(),
+    };
     let family = claims["fam"].as_u64().map(|number| u16::try_from(number).unwrap());
-    let kid = footer["kid"].as_str().unwrap().to_owned();
+    let kid = named["kid"].as_str().unwrap().to_owned();
     (Kind::Access { issued_at: seconds("iat"), expires_at: seconds("exp"), kid }, family)
 }

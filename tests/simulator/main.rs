@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 mod audit;
+mod backup;
+mod choice;
 mod client;
 mod dice;
 mod disk;

@@ -1,24 +1,27 @@
 //! One run: a seed decides who is served next, what fails, and when the clock moves.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::Mutex;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::Method;
 use keyfob::config::Config;
+use keyfob::domain::client::ClientKind;
 use keyfob::domain::time::Timestamp;
 use keyfob::engine::clock::{Clock, ManualClock};
 use keyfob::store::Store;
 use serde_json::json;
+use tokio::task::unconstrained;
 
 use crate::audit::{Audit, Verdict};
-use crate::client::{Clients, Sent};
+use crate::backup::{Backup, back_up, restore};
+use crate::client::{Clients, Limit, Name, Sent};
 use crate::dice::Dice;
 use crate::disk::{Disk, Fault};
-use crate::facts::Facts;
-use crate::operation::Operation;
+use crate::facts::{Epoch, Facts};
+use crate::operation::{NAMES, Operation};
 use crate::server::{Answer, Auth, Body, Request, Server, config, send};
 
 /// 2027-01-15T08:00:00Z.
@@ -26,6 +29,8 @@ const NOW_S: i64 = 1_800_000_000;
 const STEPS: usize = 260;
 /// Requests in progress at once.
 const FLIGHTS_MAX: usize = 6;
+/// Refreshes of one session, by which storage must not grow.
+const REFRESHES: usize = 64;
 
 /// The result of a run.
 pub struct Outcome {
@@ -59,6 +64,7 @@ struct Run {
     audit: Audit,
     root: Auth,
     flights: Vec<Flight>,
+    backups: Vec<Backup>,
     requests: usize,
     /// Whether something that fails excuses answers of 503.
     troubled: bool,
@@ -82,31 +88,35 @@ impl Run {
         let now = Timestamp::from_seconds(NOW_S);
         let (clock, hand) = Clock::simulated(now, move |bytes| secrets.lock().unwrap().fill(bytes));
         let late = ["end_session", "refuse", "answer"][dice.below(3)];
-        let config = config(&[("policy.default.late_retry", late)]);
+        let (sessions_max, when_full) = ([0, 0, 1, 2, 3][dice.below(5)], dice.below(2));
+        let limit = (sessions_max > 0).then_some(Limit { sessions_max, refuses: when_full == 1 });
+        let config = config(&[
+            ("policy.default.late_retry", late),
+            ("policy.default.max_sessions_per_subject", &sessions_max.to_string()),
+            ("policy.default.when_full", ["evict_oldest", "refuse"][when_full]),
+        ]);
         let idle_timeout = config.policies["default"].lifetimes.idle_timeout;
         Self {
             dice,
             disk,
             clock,
             hand,
-            clients: Clients::new(Facts::new(now), idle_timeout),
+            clients: Clients::new(Facts::new(now), limit, idle_timeout),
             audit: Audit::default(),
             root: Auth::Socket,
             flights: vec![],
+            backups: vec![],
             requests: 0,
             troubled: false,
-            history: vec![format!("late_retry = {late}")],
+            history: vec![format!("late_retry = {late}, {limit:?}")],
             config,
         }
     }
 
     async fn whole(&mut self) -> Verdict {
         let mut server = Server::boot(&self.disk, &self.config, self.clock.clone()).await?;
-        let fields = json!({"client_id": "root", "permissions": ["admin"]});
-        let (path, body) = ("/v1/clients".into(), Body::Json(fields));
-        let request = Request { method: Method::POST, path, auth: Auth::Socket, key: None, body };
-        let created = server.send(request).await.body;
-        self.root = Auth::Basic("root".into(), created["client_secret"].as_str().unwrap().into());
+        self.root = registered(&mut server, "root", "admin").await;
+        self.clients.reader = registered(&mut server, "reader", "introspect").await;
         for _ in 0..STEPS {
             self.clients.facts.tick += 1;
             server = self.step(server).await?;
@@ -116,7 +126,10 @@ impl Run {
             }
         }
         server = self.quiesce(server).await?;
-        let server = self.restart(server, End::PowerCut).await?;
+        let mut server = self.restart(server, End::PowerCut).await?;
+        if self.dice.one_in(8) {
+            self.refresh_for_long(&mut server).await?;
+        }
         self.disk.detach();
         drop(server);
         Ok(())
@@ -126,11 +139,7 @@ impl Run {
         match self.dice.below(100) {
             0..40 if self.flights.len() < FLIGHTS_MAX => self.send(&server),
             0..75 => self.poll(&mut server).await?,
-            75..88 => {
-                if server.step() {
-                    self.note("the writer committed".into());
-                }
-            }
+            75..88 => self.commit(&mut server)?,
             88..90 => self.lose(),
             90..93 => self.move_clock(),
             93 => self.stall().await,
@@ -140,6 +149,8 @@ impl Run {
                 return self.restart(server, end).await;
             }
             96..98 => return self.quiesce(server).await,
+            98 if self.backups.is_empty() || self.dice.one_in(2) => self.back_up(&server).await?,
+            98 => return self.restore(server).await,
             _ => {
                 let engine = server.engine.clone();
                 server.drive(engine.write_uses(false)).await;
@@ -149,13 +160,8 @@ impl Run {
     }
 
     fn send(&mut self, server: &Server) {
-        let Some(operation) = self.clients.choose(&mut self.dice) else { return };
-        let by_root = self.dice.one_in(3);
-        let request = operation.request(&self.clients.facts, &self.clients.openings, &self.root, by_root);
-        let sent = self.clients.sent(operation, by_root);
-        self.requests += 1;
-        let number = self.requests;
-        self.note(format!("#{number} {:?} by {:?}", sent.operation, request.auth));
+        let Some((operation, caller)) = self.clients.choose(&mut self.dice) else { return };
+        let (sent, number, request) = self.sent(operation, caller);
         let answering: Pin<Box<dyn Future<Output = Answer>>> = if let Operation::Sweep = sent.operation {
             let engine = server.engine.clone();
             Box::pin(async move {
@@ -166,6 +172,14 @@ impl Run {
             Box::pin(send(server.wire.clone(), request))
         };
         self.flights.push(Flight { sent, number, answering });
+    }
+
+    fn sent(&mut self, operation: Operation, caller: Option<usize>) -> (Sent, usize, Request) {
+        let request = operation.request(&self.clients.facts, &self.clients.openings, &self.root, caller);
+        let sent = self.clients.sent(operation, caller);
+        self.requests += 1;
+        self.note(format!("#{} {:?} by {:?}", self.requests, sent.operation, request.auth));
+        (sent, self.requests, request)
     }
 
     /// Lets one request go on.
@@ -180,9 +194,175 @@ impl Run {
             return Ok(());
         };
         let flight = self.flights.remove(index);
-        self.note(format!("#{} answered {} {}", flight.number, answer.status, answer.body));
-        let answered = self.clients.answered(&flight.sent, &answer, self.troubled);
-        answered.map_err(|why| format!("#{} {:?}: {why}", flight.number, flight.sent.operation))
+        self.answered(flight.number, &flight.sent, &answer)
+    }
+
+    fn answered(&mut self, number: usize, sent: &Sent, answer: &Answer) -> Verdict {
+        self.note(format!("#{number} answered {} {}", answer.status, answer.body));
+        let answered = self.clients.answered(sent, answer, self.troubled);
+        answered.map_err(|why| format!("#{number} {:?}: {why}", sent.operation))
+    }
+
+    /// Runs a batch of the writer. Tokens are introspected in the middle of its commit.
+    fn commit(&mut self, server: &mut Server) -> Verdict {
+        let tokens = self.clients.facts.tokens.len();
+        let reads = if tokens > 0 && server.is_waiting() { self.dice.below(3) } else { 0 };
+        let mut requests = vec![];
+        let mut flights = vec![];
+        for _ in 0..reads {
+            let token = self.dice.below(tokens);
+            let (sent, number, request) = self.sent(Operation::Introspect(token), None);
+            requests.push(request);
+            flights.push((sent, number));
+        }
+        let answers = Arc::new(Mutex::new(vec![]));
+        let (wire, given) = (server.wire.clone(), answers.clone());
+        self.disk.during_sync(self.dice.below(2) as u64, move || {
+            for request in &requests {
+                let mut answering = pin!(unconstrained(send(wire.clone(), request.clone())));
+                let polled = answering.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                given.lock().unwrap().push(polled);
+            }
+        });
+        if server.step() {
+            self.note(format!("the writer committed; {} syncs so far", self.disk.syncs()));
+        }
+        self.disk.during_sync(u64::MAX, || ());
+        let answers = std::mem::take(&mut *answers.lock().unwrap());
+        for ((sent, number), answer) in flights.into_iter().zip(answers) {
+            let Poll::Ready(answer) = answer else { return Err("a read waits for the writer".into()) };
+            self.answered(number, &sent, &answer)?;
+        }
+        Ok(())
+    }
+
+    async fn back_up(&mut self, server: &Server) -> Verdict {
+        match back_up(server, self.clock.now().wall).await {
+            Ok(bytes) => {
+                let head = server.store.head();
+                self.note(format!("a backup of {} bytes up to event {}", bytes.len(), head.0));
+                let log = self.audit.log.iter().filter(|(position, _)| *position <= head).cloned();
+                let backup = Backup {
+                    bytes,
+                    head: head.0,
+                    epochs: self.clients.facts.epochs.clone(),
+                    log: log.collect(),
+                };
+                self.backups.push(backup);
+                Ok(())
+            }
+            Err(error) if self.troubled => {
+                self.note(format!("no backup: {error}"));
+                Ok(())
+            }
+            Err(error) => Err(format!("no backup without a fault: {error}")),
+        }
+    }
+
+    /// Stops, and restores one of the backups, if the power does not fail meanwhile.
+    async fn restore(&mut self, mut server: Server) -> Verdict<Server> {
+        if server.store.ready().is_err() {
+            return Ok(server);
+        }
+        self.lose_all();
+        let engine = server.engine.clone();
+        server.drive(engine.write_uses(true)).await;
+        while server.step() {}
+        let lost = server.store.head().0;
+        drop((server, engine));
+        tokio::task::yield_now().await;
+        let old = self.disk.after_kill();
+        let backup = self.backups[self.dice.below(self.backups.len())].clone();
+        let (new, cut) = (Disk::default(), self.dice.one_in(3));
+        if cut {
+            new.arm(self.dice.below(40) as u64, Fault::PowerCut);
+        }
+        let began = match restore(&backup.bytes, &new, &old, &self.clock) {
+            Ok(began) => began.0,
+            Err(error) if cut => {
+                self.note(format!("the power failed during a restore: {error}"));
+                return self.start(old, End::PowerCut).await;
+            }
+            Err(error) => return Err(format!("a backup is not restored: {error}")),
+        };
+        self.note(format!("restored the backup up to event {}: event {began} is next", backup.head));
+        self.clients.restored(Epoch { after: backup.head, began }, &backup.epochs);
+        self.audit.restored(backup.log);
+        let new = new.after_power_cut(&mut self.dice);
+        let mut server = self.start(new, End::PowerCut).await?;
+        self.check_cursors(&mut server, lost, Epoch { after: backup.head, began }).await?;
+        self.adopt_clients(&mut server).await?;
+        Ok(server)
+    }
+
+    /// A reader of the lost history learns it, and one at the end of the backup goes on.
+    async fn check_cursors(&mut self, server: &mut Server, lost: u64, epoch: Epoch) -> Verdict {
+        for after in [lost, epoch.after] {
+            let path = format!("/v1/events?after={after}&limit=1");
+            let answer = server.send(Request::new(Method::GET, &path, self.root.clone(), Body::None)).await;
+            let expected = if after == epoch.after { 200 } else { 410 };
+            if answer.status != expected {
+                return Err(format!("the cursor {after} was answered {} {}", answer.status, answer.body));
+            }
+            let first = &answer.body["items"][0]["cursor"];
+            if expected == 200 && *first != json!(epoch.began.to_string()) {
+                return Err(format!("event {first} follows event {after}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The clients of a restored store get new secrets, because the ones of the backup may be older than what
+    /// is known.
+    async fn adopt_clients(&mut self, server: &mut Server) -> Verdict {
+        for (index, name) in NAMES.iter().enumerate() {
+            let registry = server.store.registry();
+            let Some(client) = registry.cuts.registered.get(&name.parse().unwrap()) else {
+                self.clients.names[index] = Name::Free;
+                continue;
+            };
+            let mut secret = String::new();
+            if client.kind == ClientKind::Confidential {
+                let path = format!("/v1/clients/{name}/secret");
+                let body = Body::Json(json!({}));
+                let answer = server.send(Request::new(Method::POST, &path, self.root.clone(), body)).await;
+                let given = answer.body["client_secret"].as_str();
+                secret = given.ok_or_else(|| format!("no secret: {} {}", answer.status, answer.body))?.into();
+            }
+            self.clients.register(index, &secret);
+            self.note(format!("{name} is registered in the backup"));
+        }
+        Ok(())
+    }
+
+    /// Storage grows with sessions, not with refreshes.
+    async fn refresh_for_long(&mut self, server: &mut Server) -> Verdict {
+        let post = |path, body| Request::new(Method::POST, path, self.root.clone(), body);
+        let client = json!({"client_id": "steady", "kind": "public", "grants": ["refresh_token"]});
+        server.send(post("/v1/clients", Body::Json(client))).await;
+        let opening = json!({"subject": "dave", "client_id": "steady"});
+        let mut answer = server.send(post("/v1/sessions", Body::Json(opening))).await;
+        let mut sizes = vec![];
+        for count in 0..REFRESHES {
+            if count == REFRESHES / 4 || count == REFRESHES - 1 {
+                let store = server.store.clone();
+                let stats = server.drive(store.stats()).await.map_err(|error| error.to_string())?;
+                let rows: Vec<_> = stats.tables.into_iter().map(|(name, rows, _)| (name, rows)).collect();
+                sizes.push((rows, self.disk.image().len()));
+            }
+            let Some(token) = answer.body["refresh_token"].as_str() else {
+                return Err(format!("refresh {count} was answered {} {}", answer.status, answer.body));
+            };
+            let fields = vec![("grant_type", "refresh_token".into()), ("refresh_token", token.into())];
+            let auth = Auth::Basic("steady".into(), String::new());
+            let request = Request::new(Method::POST, "/oauth2/token", auth, Body::Form(fields));
+            answer = server.send(request).await;
+        }
+        // redb can shrink the file.
+        if sizes[0].0 != sizes[1].0 || sizes[0].1 < sizes[1].1 {
+            return Err(format!("storage grows with refreshes: {:?}, then {:?}", sizes[0], sizes[1]));
+        }
+        Ok(())
     }
 
     /// A client hangs up.
@@ -219,7 +399,7 @@ impl Run {
 
     fn break_disk(&mut self) {
         let after = self.dice.below(60) as u64;
-        let faults = [Fault::PowerCut, Fault::PowerCut, Fault::WriteError, Fault::ReadError, Fault::Full];
+        let faults = [Fault::PowerCut, Fault::ReadOnly, Fault::WriteError, Fault::ReadError, Fault::Full];
         let fault = faults[self.dice.below(faults.len())];
         self.disk.arm(after, fault);
         self.troubled = true;
@@ -250,17 +430,22 @@ impl Run {
         // What the disk does during an audit is another run's matter.
         self.disk.arm(u64::MAX, Fault::ReadError);
         self.troubled = false;
-        self.audit.run(server, &mut self.clients.facts, &mut self.clients.openings).await?;
+        let Clients { facts, openings, limit, .. } = &mut self.clients;
+        self.audit.run(server, facts, openings, *limit).await?;
         self.clients.audited();
         self.note("audited".into());
         Ok(())
     }
 
-    async fn restart(&mut self, mut server: Server, end: End) -> Verdict<Server> {
+    fn lose_all(&mut self) {
         for flight in std::mem::take(&mut self.flights) {
             self.note(format!("#{} lost", flight.number));
             self.clients.lost(&flight.sent);
         }
+    }
+
+    async fn restart(&mut self, mut server: Server, end: End) -> Verdict<Server> {
+        self.lose_all();
         let found = match end {
             End::PowerCut => self.disk.after_power_cut(&mut self.dice),
             End::Kill => self.disk.after_kill(),
@@ -313,6 +498,13 @@ impl Run {
     fn note(&mut self, line: String) {
         self.history.push(format!("{:>4} {line}", self.clients.facts.tick));
     }
+}
+
+async fn registered(server: &mut Server, name: &str, permission: &str) -> Auth {
+    let fields = json!({"client_id": name, "permissions": [permission]});
+    let request = Request::new(Method::POST, "/v1/clients", Auth::Socket, Body::Json(fields));
+    let created = server.send(request).await.body;
+    Auth::Basic(name.into(), created["client_secret"].as_str().unwrap().into())
 }
 
 /// The history of a run, for a person.

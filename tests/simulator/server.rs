@@ -22,7 +22,7 @@ use crate::disk::Disk;
 
 const ISSUER: &str = "http://127.0.0.1:8080";
 /// Little, so that reads reach the disk, and enough for the cache of sessions to have entries.
-const OPTIONS: Options = Options { cache_bytes: 1 << 20, write_queue_max: 64 };
+pub const OPTIONS: Options = Options { cache_bytes: 1 << 20, write_queue_max: 64 };
 
 pub struct Server {
     pub store: Arc<Redb>,
@@ -35,7 +35,18 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub enum Auth {
     Socket,
+    /// A client, and its secret; a public one has none.
     Basic(String, String),
+    Bearer(String),
+    /// A session token as a cookie, sent from a page of the issuer.
+    Cookie(String),
+}
+
+impl Auth {
+    /// A person's, by a token.
+    pub fn of_person(token: String, as_cookie: bool) -> Self {
+        if as_cookie { Self::Cookie(token) } else { Self::Bearer(token) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +56,12 @@ pub struct Request {
     pub auth: Auth,
     pub key: Option<String>,
     pub body: Body,
+}
+
+impl Request {
+    pub fn new(method: Method, path: &str, auth: Auth, body: Body) -> Self {
+        Self { method, path: path.into(), auth, key: None, body }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +115,11 @@ impl Server {
         Ok(Self { store, engine, wire: Arc::new(wire), writer })
     }
 
+    /// Whether decisions are waiting for the writer.
+    pub fn is_waiting(&self) -> bool {
+        self.store.counters().waiting > 0
+    }
+
     /// Runs one batch, if decisions are waiting.
     pub fn step(&mut self) -> bool {
         self.writer.step()
@@ -132,6 +154,11 @@ pub async fn send(wire: Arc<Service>, request: Request) -> Answer {
         Auth::Basic(id, secret) => {
             let credentials = Base64::encode_string(format!("{id}:{secret}").as_bytes());
             builder = builder.header("authorization", format!("Basic {credentials}"));
+        }
+        Auth::Bearer(token) => builder = builder.header("authorization", format!("Bearer {token}")),
+        Auth::Cookie(token) => {
+            builder = builder.header("cookie", format!("__Host-keyfob={token}"));
+            builder = builder.header("sec-fetch-site", "same-origin");
         }
     }
     if let Some(key) = request.key {
