@@ -21,7 +21,8 @@ use proptest::prelude::*;
 use self::action::{Action, Answer, act, lifetimes};
 use self::history::{Step, Which, step};
 use self::state::{Everything, read};
-use crate::harness::disk::Disk;
+use crate::harness::dice::Dice;
+use crate::harness::disk::{Disk, Fault};
 use crate::harness::fixture::*;
 
 mod action;
@@ -395,7 +396,7 @@ async fn run(steps: Vec<Step>, fail: (usize, u64, u64)) {
             Step::Jump(ms) => world.wall += ms,
             Step::Reopen | Step::PowerCut { .. } => {
                 let found = if let Step::PowerCut { seed } = step {
-                    disk.after_power_cut(seed)
+                    disk.after_power_cut(&mut Dice::new(seed))
                 } else {
                     disk.clone()
                 };
@@ -409,7 +410,7 @@ async fn run(steps: Vec<Step>, fail: (usize, u64, u64)) {
         if let Some(action) = draw(&mut world, &step) {
             let now = world.now();
             if number == fail.0 {
-                disk.fail_after(fail.1);
+                disk.arm(fail.1, Fault::ReadOnly);
             }
             let answered = act(&real, action.clone(), now).await;
             let did = match answered {
@@ -423,7 +424,7 @@ async fn run(steps: Vec<Step>, fail: (usize, u64, u64)) {
                 Err(error) => panic!("{error}"),
             };
             if number == fail.0 {
-                let found = disk.after_power_cut(fail.2);
+                let found = disk.after_power_cut(&mut Dice::new(fail.2));
                 drop(real);
                 disk = found;
                 real = reopen(&disk);

@@ -3,6 +3,8 @@
 use http::Method;
 use serde_json::json;
 
+use crate::harness::dice::Dice;
+use crate::harness::disk::Fault;
 use crate::harness::server::{Answer, Auth, Client, send, text};
 use crate::harness::wired::{Wired, form};
 
@@ -44,7 +46,7 @@ async fn without_its_disk_the_server_knows_nothing() {
     let ready = send(&wired.wire, Method::GET, "/readyz", Auth::None, &[], "").await;
     assert_eq!((ready.status, ready.header("retry-after")), (503, "2"));
 
-    let again = Wired::on(wired.disk.after_power_cut(1)).await;
+    let again = Wired::on(wired.disk.after_power_cut(&mut Dice::new(1))).await;
     for token in &tokens {
         assert!(again.is_active(&app, token).await);
     }
@@ -57,7 +59,7 @@ async fn after_a_failed_commit_nothing_is_called_active() {
     let wired = Wired::start().await;
     let app = wired.application("app").await;
     let opened = wired.open(&app).await;
-    wired.disk.fail_after(0);
+    wired.disk.arm(0, Fault::ReadOnly);
     assert_unavailable(&wired.form(REVOKE, &app, &[("token", &text(&opened["refresh_token"]))]).await);
     for token in ["access_token", "refresh_token", "session_token"] {
         assert_unavailable(&wired.form(INTROSPECT, &app, &[("token", &text(&opened[token]))]).await);
@@ -75,7 +77,7 @@ async fn a_revocation_survives_the_power_cut_that_follows_its_answer() {
     assert_eq!(wired.form(REVOKE, &app, &[("token", &ended[1])]).await.status, 200);
     assert_eq!(wired.form(REVOKE, &app, &[("token", &jti)]).await.status, 200);
     for seed in 0..20 {
-        let found = Wired::on(wired.disk.after_power_cut(seed)).await;
+        let found = Wired::on(wired.disk.after_power_cut(&mut Dice::new(seed))).await;
         for token in ended.iter().chain([&jti]) {
             assert!(!found.is_active(&app, token).await, "seed {seed}");
         }

@@ -8,7 +8,8 @@ use keyfob::domain::id::Position;
 use keyfob::domain::session::{Decision, Session};
 use keyfob::store::{Lane, Store, StoreError};
 
-use crate::harness::disk::Disk;
+use crate::harness::dice::Dice;
+use crate::harness::disk::{Disk, Fault};
 use crate::harness::fixture::*;
 use crate::store::durability::{hold_the_writer, on, start};
 
@@ -22,7 +23,7 @@ async fn no_answered_rotation_is_ever_lost_to_a_power_cut() {
         let disk = Disk::default();
         let store = on(&disk);
         open(&store, 1, "alice", "app").await;
-        disk.fail_after(operations);
+        disk.arm(operations, Fault::ReadOnly);
         let mut token = Token::first(1);
         let mut asked = None;
         for n in 0..4 {
@@ -46,7 +47,7 @@ async fn no_answered_rotation_is_ever_lost_to_a_power_cut() {
             assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
         }
         for seed in 0..8 {
-            let found = on(&disk.after_power_cut(seed));
+            let found = on(&disk.after_power_cut(&mut Dice::new(seed)));
             let family = found.session(session_id(1)).await.unwrap().unwrap().families[0].clone();
             let kept = family.generation == token.generation && family.current == hash(&token.secret);
             let next = asked.as_ref().is_some_and(|next| {
@@ -85,7 +86,7 @@ async fn after_a_failed_commit_no_request_is_acknowledged() {
     while store.counters().waiting < 8 {
         tokio::task::yield_now().await;
     }
-    disk.fail_after(0);
+    disk.arm(0, Fault::ReadOnly);
     release.send(()).unwrap();
     for task in tasks {
         assert!(matches!(task.await.unwrap(), Err(StoreError::Failed(_) | StoreError::Unavailable(_))));
@@ -131,7 +132,7 @@ async fn no_repair_is_needed_after_a_power_cut() {
     let store = on(&disk);
     open(&store, 1, "alice", "app").await;
     store.update(session_id(1), Lane::Ordinary, bump).await.unwrap();
-    let found = disk.after_power_cut(1);
+    let found = disk.after_power_cut(&mut Dice::new(1));
     let mut builder = redb::Database::builder();
     builder.set_repair_callback(|_| panic!("a repair"));
     drop(builder.create_with_backend(found).unwrap());
