@@ -357,9 +357,9 @@ impl Decoder {
     }
 }
 
-/// Whether the bytes can become the first line of a backup.
+/// Whether the bytes can become the first line of a backup of some version.
 fn is_beginning(bytes: &[u8]) -> bool {
-    FIRST_LINE.starts_with(bytes) || FIRST_LINE_1.starts_with(bytes)
+    FIRST_WORDS.starts_with(bytes) || bytes.starts_with(FIRST_WORDS)
 }
 
 #[cfg(test)]

@@ -177,7 +177,10 @@ fn what_is_no_backup_or_of_a_later_form_says_so() {
     assert_eq!(read(b"SQLite format 3\0 and so on and on", 100).1, Err(Damage::NotOurs));
     assert_eq!(read(b"no", 100).1, Err(Damage::NotOurs));
     let later = [&b"keyfob backup, version 3\n"[..], &written()[FIRST_LINE.len()..]].concat();
-    assert_eq!(read(&later, 100).1, Err(Damage::UnknownVersion("3".into())));
+    // A pipe may give a part of the first line: it was then no backup of ours.
+    for piece in [100, FIRST_WORDS.len() + 1, 1] {
+        assert_eq!(read(&later, piece).1, Err(Damage::UnknownVersion("3".into())), "{piece} bytes at a time");
+    }
     let longer = [&written()[..], b"x"].concat();
     assert!(matches!(
         read(&longer, usize::MAX).1,
