@@ -31,7 +31,8 @@ pub struct Issued {
 /// A session just opened or renewed, with its tokens, which are shown once.
 pub struct Opened {
     pub session: Session,
-    pub data: Option<Data>,
+    /// Its private data: absent if the caller may not see it, `None` inside if there is none.
+    pub data: Option<Option<Data>>,
     /// The session token, for the cookie.
     pub session_token: SecretText,
     pub access: Issued,

@@ -120,7 +120,7 @@ impl<S: Store> Engine<S> {
         let refresh_token = refresh_secret
             .map(|secret| self.text(OpaqueKind::Refresh, Link::first(session.id, Some(1)), secret));
         let session_token = self.text(OpaqueKind::Session, Link::first(session.id, None), secret);
-        Ok(Opened { session, data, session_token, access, refresh_token })
+        Ok(Opened { session, data: Some(data), session_token, access, refresh_token })
     }
 
     /// The uses of the subject's other sessions at the client that are not written yet, so that a cap evicts

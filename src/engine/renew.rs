@@ -85,7 +85,7 @@ impl<S: Store> Engine<S> {
         });
         let link = Link { session: session.id, family: 0, generation: session.renewals };
         let session_token = self.text(OpaqueKind::Session, link, secret);
-        let data = if caller.owns(&session) { self.store.data(id).await? } else { None };
+        let data = if caller.owns(&session) { Some(self.store.data(id).await?) } else { None };
         Ok(Opened { session, data, session_token, access, refresh_token })
     }
 }

@@ -124,7 +124,7 @@ impl<S: Store> Engine<S> {
             self.issue_new(&session, &session, client, now.wall)?
         };
         self.counts.tokens.one(client.access_token_format);
-        let data = self.store.data(session.id).await?;
+        let data = Some(self.store.data(session.id).await?);
         Ok(Opened { session, data, session_token, access, refresh_token })
     }
 }

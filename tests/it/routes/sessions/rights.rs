@@ -42,6 +42,18 @@ fn path_of(opened: &Value) -> String {
     format!("/v1/sessions/{}", text(&opened["session"]["id"]))
 }
 
+/// The answer to a renewal by an administrator had empty data, as if the session had none.
+#[tokio::test]
+async fn a_renewal_shows_the_data_to_those_who_can_read_it() {
+    let house = House::build().await;
+    let opened = house.open(&house.backend, "app", "alice").await;
+    let path = format!("{}/renew", path_of(&opened));
+    for (caller, data) in [(&house.backend, Some(json!({"private": true}))), (&house.server.admin, None)] {
+        let renewed = house.server.json(Method::POST, &path, Auth::Basic(caller), json!({})).await;
+        assert_eq!((renewed.status, renewed.json()["session"].get("data").cloned()), (200, data));
+    }
+}
+
 /// The opener and the client it was opened for read and list it, with its data; an administrator without; to
 /// others it does not exist.
 #[tokio::test]
