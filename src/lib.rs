@@ -21,6 +21,8 @@ pub mod cli;
 pub mod config;
 pub(crate) mod files;
 pub mod first_start;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod meter;
 pub mod serve;
 pub(crate) mod telemetry;

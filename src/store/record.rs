@@ -21,6 +21,8 @@ use crate::token::seal::Sealer;
 
 mod event;
 mod fields;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod keys;
 mod packed;
 mod session;

@@ -97,7 +97,7 @@ pub(crate) fn read_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> 
 
 /// Any JSON value, with at most `depth` levels. Some keys have a meaning of their own for
 /// `serde_json::Value`, and none here.
-pub(crate) fn value(text: &[u8], depth: usize) -> serde_json::Result<Value> {
+pub fn value(text: &[u8], depth: usize) -> serde_json::Result<Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict { depth }.deserialize(&mut deserializer)?;
     deserializer.end()?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// Decodes one name or value: `+` is a space, `%` is followed by two hexadecimal digits, and the result is
 /// UTF-8. `None` if it is not so encoded.
-pub(crate) fn decode(encoded: &[u8]) -> Option<Cow<'_, str>> {
+pub fn decode(encoded: &[u8]) -> Option<Cow<'_, str>> {
     // Two searches, each many bytes at a time, are faster than one loop over the bytes.
     if !encoded.contains(&b'%') && !encoded.contains(&b'+') {
         return std::str::from_utf8(encoded).ok().map(Cow::Borrowed);

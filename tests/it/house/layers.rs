@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms from the outermost to the innermost. A room may name those after it, and none before it.
-const ROOMS: &[&str] = &["main", "cli", "serve", "http", "engine", "store", "token", "domain"];
+const ROOMS: &[&str] = &["fuzzing", "main", "cli", "serve", "http", "engine", "store", "token", "domain"];
 
 /// Rooms beside the chain, and the rooms that may name them.
 const SIDE_ROOMS: &[(&str, &[&str])] = &[

@@ -14,7 +14,7 @@ const VECTOR: usize = 100;
 fn no_line_is_wider_than_110_columns() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![];
-    ["src", "tests", "benches"].iter().for_each(|read| collect(&root.join(read), &mut files));
+    ["src", "tests", "benches", "fuzz"].iter().for_each(|read| collect(&root.join(read), &mut files));
     files.retain(|file| file.extension().is_some_and(|ending| ending == "rs"));
     assert!(files.len() > 200, "the sources were not found");
     let mut faults = vec![];

@@ -21,8 +21,18 @@ const REFUSED: [(&str, &str); 13] = [
 ];
 
 /// What is read: files, and folders with everything of these endings in them.
-const READ: [&str; 9] =
-    ["README.md", "config.toml", "docs", "src", "tests", "clients", "examples", "benches", "packaging"];
+const READ: [&str; 10] = [
+    "README.md",
+    "config.toml",
+    "docs",
+    "src",
+    "tests",
+    "clients",
+    "examples",
+    "benches",
+    "packaging",
+    "fuzz",
+];
 const ENDINGS: [&str; 14] =
     ["md", "toml", "rs", "py", "mjs", "mts", "js", "ts", "go", "java", "html", "yml", "json", "service"];
 /// What other programs write there.
