@@ -133,6 +133,10 @@ pub struct Server {
     writer: Writer,
 }
 
+static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("keyfob.toml");
+    Config::load(&Sources { file: Some(file), ..Sources::default() }).expect("keyfob.toml is valid")
+});
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::derive(&SecretKey::new([7; 32])));
 
 pub fn keys() -> &'static Keys {
@@ -158,9 +162,7 @@ impl Server {
 
     /// Starts on what is on `disk`, with random bytes that only depend on `seed`.
     pub async fn boot(disk: Memory, seed: u64) -> Self {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("keyfob.toml");
-        let sources = Sources { file: Some(file), ..Sources::default() };
-        let config = Config::load(&sources).expect("keyfob.toml is valid");
+        let config = &*CONFIG;
         let (store, mut writer) =
             Redb::open_stepped(disk, keys(), OPTIONS).expect("the store is empty, or as it was left");
         let store = Arc::new(store);
