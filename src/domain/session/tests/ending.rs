@@ -99,8 +99,8 @@ fn one_access_token_is_revoked_until_it_would_have_expired() {
     assert_eq!(session, revoked);
 }
 
-/// The clock was ahead: an expired token was revoked, nothing was recorded, and the token was valid again when
-/// the clock was set back.
+/// The clock was ahead: an expired token was revoked, nothing was recorded, and the token was valid again
+/// when the clock was set back.
 #[test]
 fn a_revocation_of_an_expired_token_is_recorded_and_ends_nothing_else() {
     let mut session = session();
