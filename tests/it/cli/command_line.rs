@@ -12,7 +12,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
-use crate::harness::process::{keyfob, run};
+use crate::harness::process::{keyfob, program_in, run};
 
 /// Every command with valid arguments, and its exit code without a store.
 const COMMANDS: &[(&str, i32)] = &[
@@ -336,8 +336,7 @@ fn readiness_is_that_of_the_server_and_never_of_the_command() {
 #[test]
 fn the_error_names_who_has_access_to_the_socket() {
     let directory = initialised();
-    let program = directory.path().join("keyfob");
-    std::fs::copy(env!("CARGO_BIN_EXE_keyfob"), &program).unwrap();
+    let program = program_in(directory.path());
     let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     mode(directory.path(), 0o755);
     mode(&directory.path().join("data"), 0o000);

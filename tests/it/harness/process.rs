@@ -27,6 +27,15 @@ pub fn keyfob(directory: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// A copy of the program that other users can run, in `directory`. Another process writes it: a file that is
+/// open for writing cannot be executed, and what tests start meanwhile inherits the open files of this one.
+pub fn program_in(directory: &Path) -> PathBuf {
+    let program = directory.join("keyfob");
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_keyfob")).arg(&program).status();
+    assert!(copied.unwrap().success());
+    program
+}
+
 /// Runs a command to its end.
 pub fn run(directory: &Path, arguments: &[&str]) -> Output {
     keyfob(directory, arguments).output().unwrap()

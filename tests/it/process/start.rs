@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
-use crate::harness::process::{Process, admin, data, free_port, keyfob, run};
+use crate::harness::process::{Process, admin, data, free_port, keyfob, program_in, run};
 use crate::harness::server::{Client, basic, text};
 
 mod commands;

@@ -47,7 +47,7 @@ fn the_manifest_has_valid_settings_and_leaves_time_for_the_stop() {
 fn mounted(volume_mode: u32) -> TempDir {
     let root = tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
-    fs::copy(env!("CARGO_BIN_EXE_keyfob"), at("keyfob")).unwrap();
+    program_in(root.path());
     fs::create_dir_all(at("run/secrets/keyfob/..2026_11_28")).unwrap();
     fs::create_dir(at("data")).unwrap();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();

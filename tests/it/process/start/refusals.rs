@@ -100,8 +100,7 @@ fn an_occupied_port_is_named_and_another_one_works() {
 #[test]
 fn a_directory_that_cannot_be_written_to_is_named() {
     let directory = tempdir().unwrap();
-    let program = directory.path().join("keyfob");
-    fs::copy(env!("CARGO_BIN_EXE_keyfob"), &program).unwrap();
+    let program = program_in(directory.path());
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let mut command = Command::new(&program);
     command.arg("serve").env_clear().current_dir(directory.path()).stdin(Stdio::null());
