@@ -132,7 +132,8 @@ impl World {
     async fn attack(&self, attacks: &mut Attacks, tokens: Vec<(String, String)>, revokes: bool) {
         let mut known = BTreeSet::new();
         for (name, token) in tokens {
-            assert!(known.insert(token.clone()), "{name} is there twice");
+            // By name: two alterations of a token, whose bytes are random, can have the same result.
+            assert!(known.insert(name.clone()), "{name} is there twice");
             assert!(self.genuine.iter().all(|(_, genuine)| *genuine != token), "{name} is genuine");
             let mut accepted = self.accepted(&token).await;
             if revokes {
