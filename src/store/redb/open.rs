@@ -53,7 +53,7 @@ pub(super) fn database(path: &Path, cache_bytes: usize) -> Result<Database, Open
 
 /// What redb may count as cached, for it to take `cache_bytes` of memory: it counts the 4096 bytes of a page,
 /// for which the allocator takes 5120. The rest is the cache's index and the cache of decoded sessions.
-fn page_bytes(cache_bytes: usize) -> usize {
+pub(super) fn page_bytes(cache_bytes: usize) -> usize {
     cache_bytes / 4 * 3
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableHandle, WriteTransaction};
 
 use super::error::{OpenError, unless_damaged};
-use super::open::{backend, database, prove, read_state, recognise_existing, upgrade};
+use super::open::{backend, database, page_bytes, prove, read_state, recognise_existing, upgrade};
 use super::tables::{ACTIVE_COUNTS, EPOCHS, HEAD, KEYS, META, NAMES, RESTORED, Tables, Visit, each};
 use super::writer::begin;
 use super::{Result, check};
@@ -81,7 +81,7 @@ impl Restoring {
         keys: &Keys,
         cache_bytes: usize,
     ) -> std::result::Result<Self, RestoreError> {
-        let db = Database::builder().set_cache_size(cache_bytes).create_with_backend(backend)?;
+        let db = Database::builder().set_cache_size(page_bytes(cache_bytes)).create_with_backend(backend)?;
         let transaction = Some(begin(&db)?);
         Ok(Self {
             db,
