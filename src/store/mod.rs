@@ -97,6 +97,10 @@ pub struct Registry {
     pub keys: Arc<Vec<KeyRecord>>,
 }
 
+/// A sweep waits in the queue, so that decisions with a later time can precede it. A window whose time is
+/// later than that of the sweep by more than this was opened by a clock that was set back since.
+pub const LATER_MAX: Duration = Duration::from_secs(60);
+
 /// The parameters of one run of the sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct Sweep {

@@ -12,6 +12,7 @@ use crate::domain::id::SessionId;
 use crate::domain::policy::RETRY_WINDOW_MAX;
 use crate::domain::session::REPEAT_WINDOW;
 use crate::domain::time::Timestamp;
+use crate::store::LATER_MAX;
 use crate::store::record::{event_time, ordered, window_key};
 
 /// The resolution of the times in session ids.
@@ -96,13 +97,13 @@ impl Batch<'_> {
     }
 
     /// Erases the salts of closed windows at the left edge, without writing a record. At the right edge it
-    /// erases windows that close later than a clock that never went back can have written. Windows that are
-    /// kept sort behind all of them.
+    /// erases windows that close later than a clock that never went back can have written, see [`LATER_MAX`].
+    /// Windows that are kept sort behind all of them.
     fn sweep_windows(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let now = sweep.now.wall;
         let closed = bound(now.millis() + 1);
         let kept = bound(Timestamp::MAX.millis());
-        let beyond = bound(now.plus(RETRY_WINDOW_MAX).millis() + 1).min(kept);
+        let beyond = bound(now.plus(LATER_MAX + RETRY_WINDOW_MAX).millis() + 1).min(kept);
         let windows = self.tables.windows.open()?;
         let edges = windows.range::<&[u8; 26]>(..&closed)?.chain(windows.range::<&[u8; 26]>(&beyond..&kept)?);
         let keys = first(edges, sweep, swept)?;
@@ -115,11 +116,11 @@ impl Batch<'_> {
     }
 
     /// Erases the salts of openings that can no longer be repeated, and of those that are later than the
-    /// clock.
+    /// clock, see [`LATER_MAX`].
     fn sweep_repeats(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
         let now = sweep.now.wall;
         let closed = SessionId::new(now.minus(REPEAT_WINDOW).plus(MILLISECOND), &[0; 10]);
-        let beyond = SessionId::new(now.plus(MILLISECOND), &[0; 10]);
+        let beyond = SessionId::new(now.plus(LATER_MAX + MILLISECOND), &[0; 10]);
         let repeats = self.tables.repeats.open()?;
         let edges = repeats.range::<&[u8; 16]>(..&closed.0)?.chain(repeats.range::<&[u8; 16]>(&beyond.0..)?);
         let ids = first(edges, sweep, swept)?;

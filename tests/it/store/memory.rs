@@ -20,7 +20,7 @@ use keyfob::domain::session::{
 use keyfob::domain::time::Timestamp;
 use keyfob::store::check::Note;
 use keyfob::store::{
-    Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept,
+    Figures, LATER_MAX, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept,
 };
 
 /// A store in memory.
@@ -239,7 +239,7 @@ impl Contents {
             .map(|family| &mut family.window)
         {
             let closes_at = window.as_ref().filter(|window| !window.kept).map(|window| window.erased_at());
-            if closes_at.is_some_and(|at| at <= now || at > now.plus(RETRY_WINDOW_MAX)) {
+            if closes_at.is_some_and(|at| at <= now || at > now.plus(LATER_MAX + RETRY_WINDOW_MAX)) {
                 if swept.windows == max {
                     swept.more = true;
                     break;
@@ -248,7 +248,8 @@ impl Contents {
                 *window = None;
             }
         }
-        let closed = |window: &RetryWindow| window.erased_at() <= now || window.opened.wall > now;
+        let closed =
+            |window: &RetryWindow| window.erased_at() <= now || window.opened.wall > now.plus(LATER_MAX);
         let mut closed: Vec<SessionId> =
             self.repeats.iter().filter(|(_, window)| closed(window)).map(|(id, _)| *id).collect();
         swept.more |= closed.len() > max;

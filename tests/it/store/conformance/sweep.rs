@@ -7,8 +7,9 @@ use crate::store::memory::Memory;
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::event::EventKind;
 use keyfob::domain::id::{Position, TokenId};
-use keyfob::domain::policy::{LateRetry, Lifetimes, Policy};
+use keyfob::domain::policy::{LateRetry, Lifetimes, Policy, RETRY_WINDOW_MAX};
 use keyfob::domain::session::{NotOpened, NotRefreshed, Renewal, RevokedToken, Session};
+use keyfob::domain::time::Moment;
 use keyfob::store::{Lane, Opening, Store, Sweep};
 
 use crate::harness::fixture::*;
@@ -22,6 +23,7 @@ every_backend! {
     the_sweep_is_bounded
     a_closed_window_is_erased_and_an_open_one_kept
     a_window_that_no_honest_clock_wrote_is_erased
+    a_sweep_erases_no_window_that_was_opened_while_it_waited
     a_rotation_erases_the_window_before_it
     the_salt_of_an_opening_is_erased_after_its_window_and_its_name_with_the_session
     a_window_that_is_kept_outlives_the_sweep_and_not_its_session
@@ -184,9 +186,25 @@ async fn a_closed_window_is_erased_and_an_open_one_kept(store: Arc<impl Store>) 
 async fn a_window_that_no_honest_clock_wrote_is_erased(store: Arc<impl Store>) {
     open(&*store, 1, "alice", "app").await;
     rotate(&*store, &Token::first(1), [1; 32], moment(1_000_000)).await.unwrap();
-    assert_eq!(store.sweep(sweep(1_010_000 - 300_000)).await.unwrap().windows, 0);
-    assert_eq!(store.sweep(sweep(1_010_000 - 300_001)).await.unwrap().windows, 1);
+    assert_eq!(store.sweep(sweep(1_010_000 - 360_000)).await.unwrap().windows, 0);
+    assert_eq!(store.sweep(sweep(1_010_000 - 360_001)).await.unwrap().windows, 1);
     assert_eq!(store.session(session_id(1)).await.unwrap().unwrap().families[0].window, None);
+}
+
+/// A sweep takes its time before it waits in the queue. What was decided meanwhile at a later time, with the
+/// longest window, is still there for a retry.
+async fn a_sweep_erases_no_window_that_was_opened_while_it_waited(store: Arc<impl Store>) {
+    store.open(repeatable(session(1, "alice", "app"), 7, 1)).await.unwrap().unwrap();
+    let early = Sweep { now: Moment { wall: at(-5), ..moment(0) }, ..sweep(0) };
+    assert_eq!(store.sweep(early).await.unwrap().windows, 0);
+    let again = store.open(repeatable(session(2, "alice", "app"), 7, 1)).await.unwrap();
+    assert!(matches!(again, Err(NotOpened::Repeated(repeated)) if repeated.window.is_some()));
+    let policy = Policy { refresh_retry_window: RETRY_WINDOW_MAX, ..Policy::default() };
+    let decide = refresh(&Token::first(1), "app", &policy, [1; 32], moment(5));
+    store.update(session_id(1), Lane::Ordinary, decide).await.unwrap().unwrap().unwrap();
+    assert_eq!(store.sweep(sweep(0)).await.unwrap().windows, 0);
+    let retry = refresh(&Token::first(1), "app", &policy, [2; 32], moment(6));
+    assert!(store.update(session_id(1), Lane::Ordinary, retry).await.unwrap().unwrap().unwrap().retried);
 }
 
 async fn a_rotation_erases_the_window_before_it(store: Arc<impl Store>) {
