@@ -31,7 +31,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 
 USERS = 40
-CANCELLATIONS = {"asyncio": 10_000, "uvloop": 2_000}
+# In less than the five minutes that the tokens are valid, on a busy machine too.
+CANCELLATIONS = {"asyncio": 4_000, "uvloop": 2_000}
 
 
 def answer(value: object, *headers: bytes, status: bytes = b"200 OK") -> bytes:
@@ -89,13 +90,13 @@ async def users(serving: Serving) -> dict[str, str]:
         return {f"u{n}": (await web.open(f"u{n}")).tokens.access_token for n in range(USERS)}
 
 
-async def test_ten_thousand_cancellations_mix_up_no_answers(server: Serving) -> None:
+async def test_thousands_of_cancellations_mix_up_no_answers(server: Serving) -> None:
     tokens = await users(server)
     async with server.client(timeout=10, connections=8) as asking:
         assert await storm(asking, tokens) > 2 * USERS
 
 
-async def test_ten_thousand_cancellations_mix_up_no_answers_in_chunks(server: Serving) -> None:
+async def test_thousands_of_cancellations_mix_up_no_answers_in_chunks(server: Serving) -> None:
     tokens = await users(server)
     secret = server.environment["KEYFOB_CLIENT_SECRET"]
     async with (
