@@ -113,7 +113,7 @@ pub enum NotRebuilt {
 /// store.
 ///
 /// # Errors
-/// Whatever is wrong with the backup; a new database that cannot be written.
+/// A backup that is invalid or damaged; a new database that cannot be written.
 pub fn rebuild(
     backup: &mut dyn Read,
     mut restoring: Restoring,

@@ -107,7 +107,7 @@ impl Shared {
         }
     }
 
-    /// `Unavailable` after a failed commit: it is unknown what the file contains, whatever can still be read.
+    /// `Unavailable` after a failed commit: what can still be read may not be what the file contains.
     pub fn intact(&self) -> Result<()> {
         if self.broken.get().is_some() { Err(self.gone()) } else { Ok(()) }
     }
