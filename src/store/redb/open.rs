@@ -46,14 +46,14 @@ pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenError> {
     Ok(FileBackend::new(opened.file)?)
 }
 
-/// Opens the file without looking into it.
-pub(super) fn database(path: &Path, cache_bytes: usize) -> Result<Database, OpenError> {
-    Ok(Database::builder().set_cache_size(page_bytes(cache_bytes)).create_with_backend(backend(path)?)?)
+/// Opens a database without looking into it.
+pub(super) fn database(backend: impl StorageBackend, cache_bytes: usize) -> Result<Database, OpenError> {
+    Ok(Database::builder().set_cache_size(page_bytes(cache_bytes)).create_with_backend(backend)?)
 }
 
 /// What redb may count as cached, for it to take `cache_bytes` of memory: it counts the 4096 bytes of a page,
 /// for which the allocator takes 5120. The rest is the cache's index and the cache of decoded sessions.
-pub(super) fn page_bytes(cache_bytes: usize) -> usize {
+fn page_bytes(cache_bytes: usize) -> usize {
     cache_bytes / 4 * 3
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableHandle, WriteTransaction};
 
 use super::error::{OpenError, unless_damaged};
-use super::open::{backend, database, page_bytes, prove, read_state, recognise_existing, upgrade};
+use super::open::{backend, database, prove, read_state, recognise_existing, upgrade};
 use super::tables::{ACTIVE_COUNTS, EPOCHS, HEAD, KEYS, META, NAMES, RESTORED, Tables, Visit, each};
 use super::writer::begin;
 use super::{Result, check};
@@ -81,7 +81,7 @@ impl Restoring {
         keys: &Keys,
         cache_bytes: usize,
     ) -> std::result::Result<Self, RestoreError> {
-        let db = Database::builder().set_cache_size(page_bytes(cache_bytes)).create_with_backend(backend)?;
+        let db = database(backend, cache_bytes)?;
         let transaction = Some(begin(&db)?);
         Ok(Self {
             db,
@@ -225,7 +225,7 @@ impl Visit for Put<'_> {
 pub fn reached(path: &Path, keys: &Keys, cache_bytes: usize) -> Option<Reached> {
     path.metadata().ok().filter(|metadata| metadata.len() > 0)?;
     let read = || {
-        let db = database(path, cache_bytes)?;
+        let db = database(backend(path)?, cache_bytes)?;
         let read = db.begin_read()?;
         recognise_existing(&read, &Codec::new(keys))?;
         let state = read_state(&read)?;
@@ -243,7 +243,7 @@ pub fn check_file(
     report: &mut dyn FnMut(Note) -> Result<()>,
 ) -> std::result::Result<(), OpenError> {
     unless_damaged(|| {
-        let mut db = database(path, cache_bytes)?;
+        let mut db = database(backend(path)?, cache_bytes)?;
         let codec = Codec::new(keys);
         if db.begin_read()?.list_tables()?.next().is_none() {
             return Err(OpenError::NotOurs("it is empty".into()));
