@@ -17,6 +17,12 @@ pub fn choose(binary: Option<PathBuf>) {
     let built = || {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--release", "--bin", "keyfob"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        // `cargo bench` sets these. ring's build script would run again because of them, and minutes of
+        // compiling would follow here and at the next build.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+            build.env_remove(name);
+        }
+        build.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_LINKS");
         assert!(build.status().expect("cargo runs").success(), "the binary does not build");
         Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release/keyfob")
     };
