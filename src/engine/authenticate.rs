@@ -11,7 +11,7 @@ use crate::domain::client::{AuthFailure, Client};
 use crate::domain::id::ClientId;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::RevokedToken;
-use crate::store::Store;
+use crate::store::{Registry, Store};
 use crate::token::client_secret::PresentedSecret;
 
 /// The credentials of a request (RFC 6749 §2.3.1).
@@ -72,6 +72,7 @@ impl<S: Store> Engine<S> {
         credentials: PresentedCredentials<'_>,
         source: Source,
     ) -> Result<Authenticated> {
+        let (registry, _) = self.store.current().await?;
         let caller = match credentials {
             PresentedCredentials::None if source.admin_socket => Caller::AdminSocket,
             PresentedCredentials::None => {
@@ -79,17 +80,18 @@ impl<S: Store> Engine<S> {
                     .because("authenticate with HTTP Basic or a bearer token")
                     .into());
             }
-            PresentedCredentials::Bearer(token) => Caller::Client(self.bearer(token).await?),
+            PresentedCredentials::Bearer(token) => Caller::Client(self.bearer(&registry, token).await?),
             PresentedCredentials::Secret { id, secret } => {
-                Caller::Client(self.by_secret(id, secret, source)?)
+                Caller::Client(self.by_secret(&registry, id, secret, source)?)
             }
             // Without a secret, the client is not authenticated here.
             PresentedCredentials::Name(id) => {
                 let now = self.clock.now().wall;
-                Caller::Client(self.checked(id, source, |client| client.check_secret(None, now))?)
+                let check = |client: &Client| client.check_secret(None, now);
+                Caller::Client(self.checked(&registry, id, source, check)?)
             }
             PresentedCredentials::Malformed => {
-                return Err(self.failed(AuthFailure::Malformed, "", source).into());
+                return Err(self.failed(&registry, AuthFailure::Malformed, "", source).into());
             }
         };
         Ok(Authenticated { caller, by_bearer: matches!(credentials, PresentedCredentials::Bearer(_)) })
@@ -100,7 +102,8 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `InvalidClient`, or `TooMany` after too many failures from one address.
-    pub fn identify(&self, credentials: PresentedCredentials<'_>, source: Source) -> Result<Caller> {
+    pub async fn identify(&self, credentials: PresentedCredentials<'_>, source: Source) -> Result<Caller> {
+        let (registry, _) = self.store.current().await?;
         match credentials {
             PresentedCredentials::None if source.admin_socket => Ok(Caller::AdminSocket),
             PresentedCredentials::None => Err(Refusal::InvalidClient
@@ -110,11 +113,13 @@ impl<S: Store> Engine<S> {
                 .because("a bearer token does not authenticate a client here")
                 .into()),
             PresentedCredentials::Secret { id, secret } => {
-                Ok(Caller::Client(self.by_secret(id, secret, source)?))
+                Ok(Caller::Client(self.by_secret(&registry, id, secret, source)?))
             }
-            PresentedCredentials::Malformed => Err(self.failed(AuthFailure::Malformed, "", source).into()),
+            PresentedCredentials::Malformed => {
+                Err(self.failed(&registry, AuthFailure::Malformed, "", source).into())
+            }
             PresentedCredentials::Name(id) => {
-                Ok(Caller::Client(self.checked(id, source, Client::check_name)?))
+                Ok(Caller::Client(self.checked(&registry, id, source, Client::check_name)?))
             }
         }
     }
@@ -123,34 +128,31 @@ impl<S: Store> Engine<S> {
     /// each of them (INT-32).
     fn by_secret(
         &self,
+        registry: &Registry,
         id: &str,
         secret: PresentedSecret,
         source: Source,
     ) -> std::result::Result<Arc<Client>, Refused> {
         let now = self.clock.now().wall;
-        self.checked(id, source, |client| client.check_secret(secret.0.as_ref(), now))
+        self.checked(registry, id, source, |client| client.check_secret(secret.0.as_ref(), now))
     }
 
     fn checked(
         &self,
+        registry: &Registry,
         id: &str,
         source: Source,
         check: impl Fn(&Client) -> std::result::Result<(), AuthFailure>,
     ) -> std::result::Result<Arc<Client>, Refused> {
-        let client = self.client_named(id).ok_or(AuthFailure::UnknownClient);
+        let client = client_named(registry, id).ok_or(AuthFailure::UnknownClient);
         let checked = client.and_then(|client| check(&client).map(|()| client));
-        checked.map_err(|why| self.failed(why, id, source))
-    }
-
-    fn client_named(&self, id: &str) -> Option<Arc<Client>> {
-        let id: ClientId = id.parse().ok()?;
-        self.store.registry().cuts.registered.get(&id).cloned()
+        checked.map_err(|why| self.failed(registry, why, id, source))
     }
 
     /// The one refusal of failed authentications; 429 after too many from one address.
-    fn failed(&self, why: AuthFailure, id: &str, source: Source) -> Refused {
+    fn failed(&self, registry: &Registry, why: AuthFailure, id: &str, source: Source) -> Refused {
         let now = self.clock.now();
-        self.counts.auth_failed(why, self.client_named(id).as_deref().map(|client| &client.id), now);
+        self.counts.auth_failed(why, client_named(registry, id).as_deref().map(|client| &client.id), now);
         match self.throttle.fail(source.address, now) {
             Some(retry_after) => {
                 self.counts.throttled.one();
@@ -166,7 +168,7 @@ impl<S: Store> Engine<S> {
 
     /// A bearer token authenticates only if it is a client's own and its audience is the issuer. The client's
     /// permissions are read from its record, not from the token.
-    async fn bearer(&self, text: &str) -> Result<Arc<Client>> {
+    async fn bearer(&self, registry: &Registry, text: &str) -> Result<Arc<Client>> {
         let refused = || {
             self.counts.auth_failed(AuthFailure::BearerToken, None, self.clock.now());
             Refusal::InvalidToken
@@ -176,13 +178,17 @@ impl<S: Store> Engine<S> {
         if !matches!(token.issued_for, IssuedFor::Client { .. }) || *token.audience != *self.rules.issuer {
             return Err(refused().into());
         }
-        let registry = self.store.registry();
         let revoked = RevokedToken { id: token.id, expires_at: token.expires_at };
         let revoked = self.store.is_revoked(revoked).await?;
-        let validity = validity(&registry, &token.client_id, self.clock.now().wall);
+        let validity = validity(registry, &token.client_id, self.clock.now().wall);
         if validity.access_token(&token, &self.rules.issuer, None, revoked).is_err() {
             return Err(refused().into());
         }
         Ok(registry.cuts.registered.get(&token.client_id).cloned().ok_or_else(refused)?)
     }
+}
+
+fn client_named(registry: &Registry, id: &str) -> Option<Arc<Client>> {
+    let id: ClientId = id.parse().ok()?;
+    registry.cuts.registered.get(&id).cloned()
 }

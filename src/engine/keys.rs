@@ -42,6 +42,15 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// The same of the keys that are stored now in the whole installation; of those last known if the store
+    /// cannot answer, because verifiers keep a copy anyway, and must not be without keys in an outage.
+    pub async fn current_keyring(&self) -> Arc<Keyring> {
+        if let Err(error) = self.store.current().await {
+            tracing::debug!(%error, "the published keys are those last known");
+        }
+        self.keyring()
+    }
+
     /// All keys, in the order in which they were generated.
     pub fn keys(&self, _: &Granted<Administer>) -> Arc<Vec<KeyRecord>> {
         self.store.registry().keys.clone()

@@ -58,6 +58,7 @@ impl<S: Store> Engine<S> {
         audience: &str,
         is_use: bool,
     ) -> Result<std::result::Result<SignedIn, NotSignedIn>> {
+        self.store.current().await?;
         let now = self.clock.now().wall;
         let Some(mut found) = self.by_token(token, now).await? else {
             return Ok(Err(NotSignedIn::Invalid));
@@ -71,7 +72,8 @@ impl<S: Store> Engine<S> {
         Ok(Ok(found))
     }
 
-    /// The subject of a valid session token, or of an access token with a session, for whatever audience.
+    /// The subject of a valid session token, or of an access token with a session, for whatever audience. The
+    /// caller has awaited the current registry.
     pub(super) async fn by_token(&self, token: &str, now: Timestamp) -> Result<Option<SignedIn>> {
         match self.verifier.opaque(token, &self.opaque) {
             Some(token) if token.kind == OpaqueKind::Session => self.by_session_token(token, now).await,

@@ -270,10 +270,16 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Position, Event)>>> + Send;
 
-    /// The clients and cut-offs of the last commit, without I/O.
+    /// The registry, and the position of the last event, as of a moment after the call: they include every
+    /// commit that any process has acknowledged before it. To be awaited before a request is judged; what
+    /// [`Self::registry`] and [`Self::head`] answer afterwards is at least as new.
+    fn current(&self) -> impl Future<Output = Result<(Arc<Registry>, Position)>> + Send;
+
+    /// The clients and cut-offs of the last commit that this process knows, without I/O.
     fn registry(&self) -> Arc<Registry>;
 
-    /// The position of the last committed event. State that is read afterwards is at least as new.
+    /// The position of the last committed event that this process knows, without I/O. State that is read
+    /// afterwards is at least as new.
     fn head(&self) -> Position;
 
     /// Waits, without polling, until the last committed event is later than `position`.

@@ -58,7 +58,7 @@ impl<S: Store> RevokeApi<S> {
         form: OAuthForm<RevokeForm>,
     ) -> Result<Revoked, OAuthError> {
         let credentials = merge(&authorization.header, &form.client)?;
-        let caller = self.0.identify(credentials, authorization.source)?;
+        let caller = self.0.identify(credentials, authorization.source).await?;
         self.0.revoke(&caller, &form.fields.token).await?;
         Ok(Revoked::Done)
     }

@@ -119,7 +119,7 @@ impl<S: Store> OAuthEndpoint for TokenApi<S> {
         form: &OAuthForm<TokenForm>,
     ) -> Result<Json<Tokens>, OAuthError> {
         let credentials = merge(&authorization.header, &form.client)?;
-        let Caller::Client(client) = self.0.identify(credentials, authorization.source)? else {
+        let Caller::Client(client) = self.0.identify(credentials, authorization.source).await? else {
             let why = "tokens are issued to clients: authenticate as a client";
             return Err(Refusal::InvalidClient.because(why).into());
         };

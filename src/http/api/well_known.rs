@@ -138,8 +138,9 @@ impl<S: Store> WellKnownApi<S> {
         operation_id = "openidConfiguration"
     )]
     async fn openid_configuration(&self) -> Cacheable<Metadata> {
+        let keyring = self.engine.current_keyring().await;
         let mut algorithms: Vec<String> =
-            self.engine.keyring().published().map(|key| key.id.algorithm().as_str().into()).collect();
+            keyring.published().map(|key| key.id.algorithm().as_str().into()).collect();
         algorithms.sort_by_key(|algorithm| algorithm != "EdDSA");
         algorithms.dedup();
         found(Metadata {
@@ -155,7 +156,7 @@ impl<S: Store> WellKnownApi<S> {
     /// also P-256 keys (RFC 7518), whose `kid` is the JWK thumbprint (RFC 7638). May be cached for five minutes.
     #[oai(path = "/.well-known/jwks.json", method = "get", tag = "Tag::Discovery", operation_id = "jwks")]
     async fn jwks(&self) -> Cacheable<JwkSet> {
-        let keyring = self.engine.keyring();
+        let keyring = self.engine.current_keyring().await;
         found(JwkSet { keys: keyring.published().map(Jwk::from).collect() })
     }
 
@@ -165,7 +166,7 @@ impl<S: Store> WellKnownApi<S> {
     /// the retired. May be cached for five minutes.
     #[oai(path = "/.well-known/paserk.json", method = "get", tag = "Tag::Discovery", operation_id = "paserk")]
     async fn paserk(&self) -> Cacheable<PaserkSet> {
-        let keyring = self.engine.keyring();
+        let keyring = self.engine.current_keyring().await;
         let keys = keyring.published().filter_map(|key| match &key.public {
             PublicKey::Ed25519(public) => Some(PaserkKey {
                 kid: key.id.to_string(),

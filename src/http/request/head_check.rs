@@ -47,7 +47,7 @@ async fn rejection<S: Store>(engine: &Engine<S>, request: &Request, access: Acce
     };
     // A public client gives only its name.
     if access == Access::Client {
-        return engine.identify(credentials, source).err().map(rejected);
+        return engine.identify(credentials, source).await.err().map(rejected);
     }
     let error = engine.authenticate(credentials, source).await.err()?;
     Some(match surface {

@@ -177,6 +177,11 @@ impl Store for Redb {
         decoded.collect()
     }
 
+    /// No other process writes to the file.
+    async fn current(&self) -> Result<(Arc<Registry>, Position)> {
+        Ok((self.registry(), self.head()))
+    }
+
     fn registry(&self) -> Arc<Registry> {
         self.shared.registry.load_full()
     }

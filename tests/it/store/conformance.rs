@@ -57,6 +57,7 @@ every_backend! {
     positions_have_no_gaps_and_appear_in_order
     a_change_is_never_seen_later_than_its_event
     a_change_that_was_answered_is_in_every_later_read
+    what_is_current_includes_every_change_that_was_answered
     decisions_see_the_head_that_their_events_follow
     logging_out_everywhere_ends_each_session_and_counts
     ending_everything_is_one_cut_off
@@ -346,6 +347,35 @@ async fn a_change_is_never_seen_later_than_its_event(store: Arc<impl Store>) {
     }));
     assert!(ended.await.into_iter().all(|ended| ended == Some(true)));
     reader.await.unwrap();
+}
+
+/// What a request is judged by: many ask while the registry changes.
+async fn what_is_current_includes_every_change_that_was_answered(store: Arc<impl Store>) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    const CHANGES: u64 = 60;
+    let answered = Arc::new(AtomicU64::new(0));
+    let ask = |_| {
+        let (store, answered) = (store.clone(), answered.clone());
+        async move {
+            let mut seen = 0;
+            while seen < CHANGES {
+                let least = answered.load(Ordering::SeqCst);
+                let (registry, head) = store.current().await.unwrap();
+                seen = registry.cuts.everything.as_ref().map_or(0, |cut| cut.position.0);
+                assert!(seen >= least && head.0 >= least, "{seen} and {head:?} after {least}");
+                assert!(store.head() >= head);
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let asking: Vec<_> = (0..4).map(ask).map(tokio::spawn).collect();
+    for n in 1..=CHANGES {
+        store.end_everything(None, event(EventKind::AllRevoked, 1)).await.unwrap().unwrap();
+        answered.store(n, Ordering::SeqCst);
+    }
+    for asks in asking {
+        asks.await.unwrap();
+    }
 }
 
 async fn decisions_see_the_head_that_their_events_follow(store: Arc<impl Store>) {

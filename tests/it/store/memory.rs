@@ -433,6 +433,10 @@ impl Store for Memory {
             .collect())
     }
 
+    async fn current(&self) -> Result<(Arc<Registry>, Position)> {
+        Ok((self.registry(), self.head()))
+    }
+
     fn registry(&self) -> Arc<Registry> {
         Arc::new(self.lock().registry.clone())
     }
