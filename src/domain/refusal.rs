@@ -95,3 +95,15 @@ impl Refused {
         Refusal::Conflict.because("the session has ended or expired")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_field_is_named_in_the_sentence_that_explains_it() {
+        let refused = Refused::invalid("scope", "must be text");
+        assert_eq!(refused.refusal, Refusal::Invalid { field: "scope" });
+        assert_eq!(refused.to_string(), "scope must be text");
+    }
+}

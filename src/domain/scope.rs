@@ -132,6 +132,7 @@ mod tests {
         ] {
             assert!(bad.parse::<ScopeSet>().is_err(), "{bad:?}");
         }
+        assert!("x".repeat(SCOPE_BYTES_MAX).parse::<ScopeSet>().is_ok());
     }
 
     #[test]

@@ -171,13 +171,13 @@ pub struct Moment {
 mod tests {
     use super::*;
 
-    /// PAS-27, PAS-28, PAS-29, PAS-33: what is and is not RFC 3339.
     #[test]
     fn seconds_are_rounded_up_where_a_deadline_must_not_be_in_the_past() {
         let up = |millis| Timestamp::from_millis(millis).ceiling_seconds();
         assert_eq!([up(0), up(1), up(999), up(1000), up(1001)], [0, 1, 1, 1, 2]);
     }
 
+    /// PAS-27, PAS-28, PAS-29, PAS-33: what is and is not RFC 3339.
     #[test]
     fn rfc_3339_is_read_strictly_and_written_in_utc() {
         for (text, millis) in [
