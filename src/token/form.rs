@@ -48,7 +48,11 @@ mod tests {
             assert!(ours(token), "{token}");
         }
         let other = jwt(r#"{"iss":"https://idp.example"}"#);
-        let long = jwt(&format!(r#"{{"iss":"https://id.example","x":"{}"}}"#, "x".repeat(TOKEN_BYTES_MAX)));
+        let filled =
+            |bytes: usize| jwt(&format!(r#"{{"iss":"https://id.example","x":"{}"}}"#, "x".repeat(bytes)));
+        let (longest, long) = (filled(6102), filled(6103));
+        assert_eq!((longest.len(), long.len()), (TOKEN_BYTES_MAX, TOKEN_BYTES_MAX + 1));
+        assert!(ours(&longest));
         for token in [
             "",
             "undefined",

@@ -98,6 +98,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::token::vectors::unhex;
 
     /// PAS-51, ASV-05: no two purposes share a key.
     #[test]
@@ -121,5 +122,14 @@ mod tests {
         assert_eq!(distinct.len(), all.len());
         assert!(!distinct.contains(&[7; 32]));
         assert_eq!(format!("{:?}", k.seal), "SecretKey(…)");
+    }
+
+    /// Computed by another program: an operator compares the hashes of events of any age.
+    #[test]
+    fn an_address_has_the_specified_hash_under_its_own_key() {
+        let keys = Keys::derive(&SecretKey::new([7; 32]));
+        let hash = |address: &str| keys.address_hash(address.parse().unwrap()).to_vec();
+        assert_eq!(hash("192.0.2.1"), unhex("ab51377cf3da8c88d8a4f4727da3df73"));
+        assert_eq!(hash("2001:db8::1"), unhex("e428ea7ce19c838108738bda46a693d8"));
     }
 }

@@ -297,11 +297,17 @@ mod tests {
         let keys = keys(7);
         assert_eq!(
             token(OpaqueKind::Refresh).encode(&keys).expose(),
-            "kfr_AQAAAQIDBAUGBwgJCgsMDQ4PAQIDBAUGqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqoAMKsFzejw9ja0SRgfnhoQ"
+            concat!(
+                "kfr_AQAAAQIDBAUGBwgJCgsMDQ4PAQIDBAUGqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqoA",
+                "MKsFzejw9ja0SRgfnhoQ"
+            )
         );
         assert_eq!(
             token(OpaqueKind::Session).encode(&keys).expose(),
-            "kfs_AQAAAQIDBAUGBwgJCgsMDQ4PAAADBAUGqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqoxaPh4MWgq7Vr7DhclzRQb"
+            concat!(
+                "kfs_AQAAAQIDBAUGBwgJCgsMDQ4PAAADBAUGqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqox",
+                "aPh4MWgq7Vr7DhclzRQb"
+            )
         );
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let secret = Secret::new([0xaa; 32]);
@@ -321,6 +327,33 @@ mod tests {
         let scope = "write read".parse().unwrap();
         let id = keys.token_id(link(), &salt, &scope, "https://api.example", TokenFormat::Paseto);
         assert_eq!(id.to_string(), "Erre6lb0n4fhpQMF1nXJjQ");
+        let key = "key-1".parse().unwrap();
+        assert_eq!(
+            hex(&keys.opened(OpaqueKind::Refresh, link(), &salt, &key).0),
+            "5431954e18ab2c3f646f5a3f2a7de1d3fd4a258b0d42c1f9870e2451e2c0d765"
+        );
+        assert_eq!(
+            hex(&keys.opened(OpaqueKind::Session, link(), &salt, &key).0),
+            "cf2b8ea584bb7b04e55fc8830b90ab7965611f4b8dc27ce993a877f7e31e900e"
+        );
+        assert_eq!(
+            hex(&keys.opening_name("app", Position(42), &key).0),
+            "27100f49ed787afe57833af88bffdb612ee146ab4b48cc5ba6a39816a1ba6aad"
+        );
+    }
+
+    #[test]
+    fn a_token_has_its_form_and_can_be_displayed_although_another_master_key_made_it() {
+        for kind in [OpaqueKind::Refresh, OpaqueKind::Session] {
+            let token = token(kind);
+            let text = token.encode(&keys(8)).expose().to_owned();
+            assert!(Opaque::has_form(&text));
+            assert_eq!(Opaque::expose_unverified(&text), Some((kind, token.link)));
+            let body = &text[4..];
+            for wrong in [format!("kfc_{body}"), format!("{text}A"), text[..text.len() - 1].to_owned()] {
+                assert!(!Opaque::has_form(&wrong) && Opaque::expose_unverified(&wrong).is_none(), "{wrong}");
+            }
+        }
     }
 
     #[test]

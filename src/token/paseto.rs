@@ -119,8 +119,7 @@ impl<'a> UnverifiedPaseto<'a> {
 
 /// PAE (PASETO, Common, "Authentication Padding"): two different lists of pieces give different bytes.
 fn pre_authentication_encoding(pieces: &[&[u8]]) -> Vec<u8> {
-    let length = 8 + pieces.iter().map(|piece| 8 + piece.len()).sum::<usize>();
-    let mut encoding = Vec::with_capacity(length);
+    let mut encoding = Vec::with_capacity(8 + pieces.iter().map(|piece| 8 + piece.len()).sum::<usize>());
     encoding.extend_from_slice(&le64(pieces.len()));
     for piece in pieces {
         encoding.extend_from_slice(&le64(piece.len()));
@@ -216,7 +215,11 @@ mod tests {
     /// VEC-05: the same signature with S + L.
     #[test]
     fn a_malleated_signature_is_rejected() {
-        let malleated = "v4.public.eyJkYXRhIjoidGhpcyBpcyBhIHNpZ25lZCBtZXNzYWdlIiwiZXhwIjoiMjAyMi0wMS0wMVQwMDowMDowMCswMDowMCJ9bg_XBBzds8lTZShVlwwKSgeKpLT3yukTw6JUz3W4h_EehfvaWaiLOw5DXNrevTWneef1QlXEFtkqxT1ciiQEHA";
+        let malleated = concat!(
+            "v4.public.eyJkYXRhIjoidGhpcyBpcyBhIHNpZ25lZCBtZXNzYWdlIiwiZXhwIjoiMjAyMi0wMS0wMV",
+            "QwMDowMDowMCswMDowMCJ9bg_XBBzds8lTZShVlwwKSgeKpLT3yukTw6JUz3W4h_EehfvaWaiLOw5DXN",
+            "revTWneef1QlXEFtkqxT1ciiQEHA"
+        );
         assert_eq!(malleated.len(), token("4-S-1").len());
         assert!(!verifies(malleated, ""));
     }

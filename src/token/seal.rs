@@ -59,4 +59,19 @@ mod tests {
         }
         assert_eq!(sealer.open(b"session/1", b""), None);
     }
+
+    /// Records that were sealed earlier must open: the nonce is fixed by the name.
+    #[test]
+    fn the_nonce_is_the_last_12_bytes_of_the_name_after_zeros() {
+        let cipher = Aes256GcmSiv::new_from_slice(&[1; 32]).unwrap();
+        for (name, nonce) in [
+            (&b""[..], b"\0\0\0\0\0\0\0\0\0\0\0\0"),
+            (b"keys", b"\0\0\0\0\0\0\0\0keys"),
+            (b"twelve bytes", b"twelve bytes"),
+            (b"more than twelve bytes", b"twelve bytes"),
+        ] {
+            let sealed = cipher.encrypt(&Nonce::from(*nonce), Payload { msg: b"alice", aad: name }).unwrap();
+            assert_eq!(Sealer::new(&SecretKey::new([1; 32])).seal(name, b"alice"), sealed, "{name:?}");
+        }
+    }
 }
