@@ -222,3 +222,13 @@ fn read_active(db: &Database, codec: &Codec, cuts: &CutOffs) -> super::Result<Ac
 fn client_id(table: &'static str, name: &str) -> super::Result<ClientId> {
     name.parse().map_err(|_| corrupt(table, name, "its client_id is malformed"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_take_three_quarters_of_the_memory_for_caches() {
+        assert_eq!(page_bytes(64 << 20), 48 << 20);
+    }
+}

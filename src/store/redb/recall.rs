@@ -104,7 +104,10 @@ impl Recall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::access::Claims;
+    use crate::domain::id::TokenId;
     use crate::domain::session::tests::session;
+    use crate::domain::session::{Revocation, RevokedToken};
 
     fn remembered() -> (Recall, Arc<Session>, ChangeCount) {
         let (recall, session) = (Recall::new(64 << 20), Arc::new(session()));
@@ -162,5 +165,25 @@ mod tests {
             recall.put(&Arc::new(Session { id, ..(*session).clone() }), at);
         }
         assert!((100..=2048).contains(&recall.sessions.len()), "{}", recall.sessions.len());
+    }
+
+    /// A thirty-second of all that is for caches, at most 8 MiB.
+    #[test]
+    fn the_cache_takes_its_share_and_a_session_counts_with_all_that_it_has() {
+        let capacity = |cache_bytes| Recall::new(cache_bytes).sessions.capacity();
+        assert_eq!([64 << 20, 256 << 20, 1 << 30].map(capacity), [2 << 20, 8 << 20, 8 << 20]);
+        let weight = |session: Session| {
+            let (session, at) = (Arc::new(session), ChangeCount(0));
+            SessionWeight.weight(&session.id, &Remembered { session: session.clone(), at })
+        };
+        let one = Session { claims: None, revoked_tokens: vec![], ..session() };
+        assert_eq!((one.families.len(), weight(one.clone())), (1, 1024 + 384));
+        let families = vec![one.families[0].clone(); 3];
+        assert_eq!(weight(Session { families, ..one.clone() }), 1024 + 3 * 384);
+        let claims = Some(Claims(format!(r#"{{"a":"{}"}}"#, "x".repeat(92)).into()));
+        assert_eq!(weight(Session { claims, ..one.clone() }), 1024 + 384 + 100);
+        let token = RevokedToken { id: TokenId([1; 16]), expires_at: 1 };
+        let revoked_tokens = vec![Revocation { token, family: None }; 10];
+        assert!(weight(Session { revoked_tokens, ..one }) >= 1024 + 384 + 10 * 24);
     }
 }

@@ -39,3 +39,38 @@ impl Space {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openings_are_admitted_while_the_reserve_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        assert!(Space::new(path.clone(), 0).admits_opening());
+        assert!(!Space::new(path.clone(), u64::MAX).admits_opening());
+        let unused = Space::new(path, u64::MAX);
+        unused.unused_bytes.store(u64::MAX, Ordering::Relaxed);
+        assert!(unused.admits_opening(), "unused space in the file counts");
+        assert!(Space::new("/nowhere/at/all".into(), u64::MAX).admits_opening());
+    }
+
+    #[test]
+    fn each_opening_takes_8_kib_of_the_allocated_bytes_without_content() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![1; 20 << 10]).unwrap();
+        let allocated = file.path().metadata().unwrap().blocks() * 512;
+        assert!(allocated >= 20 << 10);
+        let space = Space::new(file.path().to_owned(), 0);
+        space.measured(1_000).unwrap();
+        let unused = || space.unused_bytes.load(Ordering::Relaxed);
+        assert_eq!(unused(), allocated - 1_000);
+        space.admits_opening();
+        assert_eq!(unused(), allocated - 1_000 - (8 << 10));
+        (0..9).for_each(|_| _ = space.admits_opening());
+        assert_eq!(unused(), 0);
+        space.measured(u64::MAX).unwrap();
+        assert_eq!(unused(), 0);
+    }
+}

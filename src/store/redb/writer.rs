@@ -152,11 +152,15 @@ impl Shared {
         receiver.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
-    fn enqueue(&self, lane: Lane, job: Job) -> Result<()> {
-        let places = match lane {
+    /// How many writes may wait when another of this lane comes.
+    fn places_for(&self, lane: Lane) -> usize {
+        match lane {
             Lane::Opening | Lane::Ordinary => self.places,
             Lane::Revocation => self.places + (self.places / 4).max(RESERVED_MIN),
-        };
+        }
+    }
+
+    fn enqueue(&self, lane: Lane, job: Job) -> Result<()> {
         if lane == Lane::Opening && self.space.get().is_some_and(|space| !space.admits_opening()) {
             self.counts.rejected(lane);
             return Err(StoreError::Full);
@@ -166,7 +170,7 @@ impl Shared {
             drop(queue);
             return Err(self.gone());
         }
-        if queue.jobs.len() >= places {
+        if queue.jobs.len() >= self.places_for(lane) {
             self.counts.rejected(lane);
             return Err(StoreError::Busy);
         }
@@ -367,5 +371,16 @@ mod tests {
         assert!(!hangs(0, u64::MAX), "no commit is in progress");
         assert!(!hangs(1, COMMIT_NANOS_MAX + 1) && hangs(1, COMMIT_NANOS_MAX + 2));
         assert!(!hangs(9, 1), "read out of order");
+    }
+
+    #[test]
+    fn a_quarter_of_the_places_and_at_least_64_more_are_for_revocations_alone() {
+        let places = |write_queue_max| {
+            let options = Options { cache_bytes: 1 << 20, write_queue_max };
+            let shared = Shared::new(&WriterState::default(), options);
+            [Lane::Opening, Lane::Ordinary, Lane::Revocation].map(|lane| shared.places_for(lane))
+        };
+        assert_eq!(places(4096), [4096, 4096, 5120]);
+        assert_eq!(places(2), [2, 2, 66]);
     }
 }

@@ -10,7 +10,6 @@ use crate::harness::process::{Process, run};
 use crate::harness::server::{Client, text};
 
 mod backup;
-mod copy;
 mod damage;
 mod faults;
 mod lost;

@@ -115,10 +115,10 @@ fn a_panic_in_a_decision_ends_the_process() {
         });
         return;
     }
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let own = format!("{module}::a_panic_in_a_decision_ends_the_process");
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", "store::power::a_panic_in_a_decision_ends_the_process", "--nocapture"])
-        .env(CHILD, "1");
+    child.args(["--exact", &own, "--nocapture"]).env(CHILD, "1");
     let output = child.output().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(6), "aborted");
     assert!(String::from_utf8_lossy(&output.stderr).contains("the writer panicked"));

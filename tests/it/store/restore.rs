@@ -7,10 +7,12 @@ use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::id::Position;
 use keyfob::domain::key::{KeyRecord, KeyStatus};
 use keyfob::domain::session::Standing;
-use keyfob::store::backup::{Decoder, Head};
-use keyfob::store::redb::{Redb, RestoreError, Restoring};
+use keyfob::store::backup::{Decoder, Encoder, Head};
+use keyfob::store::record::Codec;
+use keyfob::store::redb::{OpenError, Redb, RestoreError, Restoring, reached};
 use keyfob::store::{Opening, Store};
 use keyfob::token::keyring;
+use keyfob::token::keys::{Keys, SecretKey};
 
 use crate::harness::fixture::*;
 
@@ -142,4 +144,99 @@ async fn a_reader_that_goes_away_ends_the_backup() {
     while place.try_open().is_err() {
         tokio::task::yield_now().await;
     }
+}
+
+/// A table's name and its entries.
+type Table<'t> = (&'t str, &'t [(&'t [u8], &'t [u8])]);
+
+/// A backup of these tables.
+fn made(keys: &Keys, tables: &[Table]) -> Vec<u8> {
+    let mut bytes = vec![];
+    let sink = |piece: bytes::Bytes| {
+        bytes.extend(piece);
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let announced = tables.iter().map(|(name, entries)| ((*name).into(), entries.len() as u64)).collect();
+    let head = Head { made_at: at(50), program: "test".into(), tables: announced };
+    let mut encoder = Encoder::begin(sink, &keys.backup, &head).unwrap();
+    for (name, entries) in tables {
+        encoder.table(name).unwrap();
+        entries.iter().for_each(|(key, value)| encoder.entry(key, value).unwrap());
+    }
+    encoder.end().unwrap();
+    bytes
+}
+
+/// What cannot be a store of this master key is refused, by its table.
+#[test]
+fn a_backup_of_another_key_and_entries_of_another_form_are_refused() {
+    let check = Codec::new(&keys()).key_check();
+    let meta: &[(&[u8], &[u8])] = &[(b"format", b"keyfob/\0\0\0\x03"), (b"key_check", &check)];
+    let of_another: &[(&[u8], &[u8])] = &[(b"format", b"keyfob/\0\0\0\x03"), (b"key_check", &[7; 32])];
+    let refused = |tables: &[Table]| {
+        let place = Place::new();
+        let mut restoring = Restoring::begin(&place.file(), &keys(), 1 << 20).unwrap();
+        fill(&mut restoring, &made(&keys(), tables)).unwrap_err()
+    };
+    let id: &[u8] = &[1; 16];
+    assert!(matches!(
+        refused(&[("meta", of_another), ("sessions", &[])]),
+        RestoreError::Open(OpenError::WrongKey)
+    ));
+    assert!(matches!(refused(&[("meta", of_another)]), RestoreError::Open(OpenError::WrongKey)));
+    assert!(matches!(
+        refused(&[("meta", &[]), ("sessions", &[])]),
+        RestoreError::Open(OpenError::NotOurs(_))
+    ));
+    let unknown = refused(&[("meta", meta), ("later", &[])]);
+    assert!(matches!(unknown, RestoreError::UnknownTable(name) if name == "later"));
+    for (table, key, value) in [
+        ("sessions", &id[..15], &b"x"[..]),
+        ("expiry", &[1; 24], b"x"),
+        ("opened_by_key", id, &[2; 31]),
+        ("clients", b"\xff", b"x"),
+        ("events", &[1; 7], b"x"),
+    ] {
+        let refusal = refused(&[("meta", meta), (table, &[(key, value)]), ("revoked", &[])]);
+        assert!(matches!(refusal, RestoreError::Malformed(named) if named == table), "{table}: {refusal}");
+    }
+}
+
+/// An interrupted attempt leaves a file, which the next one replaces.
+#[tokio::test]
+async fn a_restore_replaces_what_an_interrupted_one_left() {
+    let (place, other) = (Place::new(), Place::new());
+    let store = place.open();
+    open(&store, 1, "alice", "app").await;
+    let bytes = backup(&store).await;
+    std::fs::write(other.file(), "half of it").unwrap();
+    restore(&bytes, &other.file());
+    assert_eq!(other.open().sessions(None, None, 9).await.unwrap().len(), 1);
+}
+
+/// How far the store in place came, so that the new epoch is beyond it.
+#[tokio::test]
+async fn the_end_of_a_store_is_known_only_if_it_is_ours_and_whole() {
+    let end = |place: &Place, keys: &Keys| {
+        reached(&place.file(), keys, 1 << 20).map(|reached| (reached.head, reached.number))
+    };
+    let place = Place::new();
+    assert_eq!(end(&place, &keys()), None);
+    let store = place.open();
+    open(&store, 1, "alice", "app").await;
+    open(&store, 2, "alice", "app").await;
+    let bytes = backup(&store).await;
+    drop(store);
+    assert_eq!(end(&place, &keys()), Some((Position(2), 1)));
+    assert_eq!(end(&place, &Keys::derive(&SecretKey::new([8; 32]))), None);
+
+    let other = Place::new();
+    let began = restore(&bytes, &other.file());
+    assert_eq!(end(&other, &keys()), Some((began, 2)));
+    let whole = std::fs::read(other.file()).unwrap();
+    std::fs::write(other.file(), &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(end(&other, &keys()), None, "cut off");
+    std::fs::write(other.file(), "").unwrap();
+    assert_eq!(end(&other, &keys()), None);
+    assert_eq!(other.file().metadata().unwrap().len(), 0, "no database was made of it");
 }
