@@ -2,7 +2,7 @@
 
 use super::times::{length, when};
 use crate::domain::end::EndReason;
-use crate::domain::names::{ADMIN_SOCKET, ENGINE};
+use crate::domain::names::{ADMIN_SOCKET, CONSOLE, ENGINE};
 use crate::domain::session::State;
 use crate::domain::time::Timestamp;
 use crate::http::api::session_object::{Ended, SessionObject};
@@ -50,6 +50,7 @@ fn ended(end: &Ended, now: Timestamp) -> String {
     let by = match end.by.as_str() {
         ENGINE => "keyfob itself",
         ADMIN_SOCKET => "an operator at the admin socket",
+        CONSOLE => "an operator at the console",
         client => client,
     };
     let reason = end.reason.0;

@@ -19,6 +19,7 @@ mod admin_client;
 mod client;
 mod completions;
 mod config;
+mod console;
 mod db;
 mod dev;
 mod events;
@@ -29,6 +30,7 @@ mod listing;
 mod man;
 mod outcome;
 mod pinned;
+mod policy;
 mod print;
 mod progress;
 mod ready;
@@ -85,6 +87,8 @@ enum Command {
     /// Manages clients: the applications that may call the API, and their permissions.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Prints a link to the operator's console, a page in the browser; the link works once and for a minute.
+    Console(console::ConsoleArgs),
     /// Manages sessions: open, list, explain, end.
     #[command(subcommand)]
     Session(session::SessionCommand),
@@ -94,6 +98,9 @@ enum Command {
     /// Inspects tokens: introspect, revoke, decode.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Tries out policies.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Manages signing keys: list, rotate, revoke.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -152,6 +159,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Client(command) => {
             with_admin_client(&load(vec![])?, async |admin| command.run(admin, output).await)
         }
+        Command::Console(args) => runtime()?.block_on(args.run(&load(vec![])?, output)),
         Command::Session(command) => {
             with_admin_client(&load(vec![])?, async |admin| command.run(admin, output).await)
         }
@@ -162,6 +170,9 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
             with_admin_client(&load(vec![])?, async |admin| command.run(admin, output).await)
         }
         Command::Token(token::TokenCommand::Decode(command)) => command.run(output),
+        Command::Policy(command) => {
+            with_admin_client(&load(vec![])?, async |admin| command.run(admin, output).await)
+        }
         Command::Key(command) => {
             with_admin_client(&load(vec![])?, async |admin| command.run(admin, output).await)
         }

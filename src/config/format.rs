@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
+use crate::domain::console::CONSOLE_COOKIE_NAME;
 use crate::domain::time::parse_duration;
 
 /// The format of a setting. Errors and the reference of all settings are made from it.
@@ -207,6 +208,11 @@ pub(super) fn cookie_name() -> Format<String> {
         let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if text.is_empty() || text.len() > 256 || !text.bytes().all(token) {
             return Err(Invalid::Value);
+        }
+        if text == CONSOLE_COOKIE_NAME {
+            return Err(Invalid::Rule(format!(
+                "another name than {CONSOLE_COOKIE_NAME}, which the console has"
+            )));
         }
         for prefix in ["__Host-Http-", "__Host-", "__Http-", "__Secure-"] {
             let Some((begin, rest)) = text.split_at_checked(prefix.len()) else { continue };

@@ -122,6 +122,7 @@ fn server(sheet: &mut Sheet) -> Server {
     let authorization_endpoint = sheet.read("server.authorization_endpoint", "", &url_or_none());
     let metrics_public = sheet.read("server.metrics_public", "false", &boolean());
     let admin_socket = sheet.read("server.admin_socket", "auto", &admin_socket());
+    let console = sheet.read("server.console", "true", &boolean());
     let drain_delay = sheet.read("server.drain_delay", "0s", &duration_within("0s", "60s"));
     Server {
         listen,
@@ -132,6 +133,7 @@ fn server(sheet: &mut Sheet) -> Server {
         trusted_proxies,
         admin_socket,
         metrics_public,
+        console,
         drain_delay,
     }
 }

@@ -77,6 +77,8 @@ pub struct Server {
     pub admin_socket: AdminSocketPath,
     /// Whether `/metrics` needs no authentication.
     pub metrics_public: bool,
+    /// Whether the operator's console is served at `/console`.
+    pub console: bool,
     /// How long the server goes on accepting after a stop signal, while it is no longer ready.
     pub drain_delay: Duration,
 }

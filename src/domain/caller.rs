@@ -5,12 +5,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::client::{Client, Party, Permission};
+use super::console::Operator;
 use super::cutoff::CutOffs;
 use super::end::EndReason;
 use super::event::Reach;
 use super::family::Family;
 use super::id::{ClientId, Position};
-use super::names::ADMIN_SOCKET;
+use super::names::{ADMIN_SOCKET, CONSOLE};
 use super::refusal::{Refusal, Refused};
 use super::session::Session;
 
@@ -20,6 +21,8 @@ pub enum Caller {
     Client(Arc<Client>),
     /// The admin socket: an administrator by file permission.
     AdminSocket,
+    /// An operator at the console.
+    Operator(Operator),
 }
 
 impl Caller {
@@ -28,22 +31,27 @@ impl Caller {
         match self {
             Self::Client(client) => client.id.as_str(),
             Self::AdminSocket => ADMIN_SOCKET,
+            Self::Operator(_) => CONSOLE,
         }
     }
 
-    /// Whether the caller has `permission`; an administrator has all of them.
+    /// Whether the caller has `permission`; an administrator has all of them, and so has an operator, who may
+    /// use them for changes only if [`Operator::check_change`] says so.
     pub fn may(&self, permission: Permission) -> bool {
         match self {
             Self::Client(client) => client.may(permission),
-            Self::AdminSocket => true,
+            Self::AdminSocket | Self::Operator(_) => true,
         }
     }
 
     /// The proof that the caller has the permission that `P` needs.
     ///
     /// # Errors
-    /// `Forbidden`, naming the permission.
+    /// `Forbidden`, naming the permission; for an operator also `LinkTooOld`.
     pub fn require<P: Needs>(&self) -> Result<Granted<P>, Refused> {
+        if let (Self::Operator(operator), true) = (self, P::CHANGES) {
+            operator.check_change()?;
+        }
         if P::ANY_OF.iter().any(|permission| self.may(*permission)) {
             return Ok(Granted { caller: self.clone(), permission: PhantomData });
         }
@@ -55,11 +63,11 @@ impl Caller {
         self.may(Permission::Admin)
     }
 
-    /// The client that was authenticated; none for the admin socket.
+    /// The client that was authenticated; none for the admin socket and for operators.
     pub fn party(&self) -> Option<Party> {
         match self {
             Self::Client(client) => Some(Party { client: client.clone(), is_caller: true }),
-            Self::AdminSocket => None,
+            Self::AdminSocket | Self::Operator(_) => None,
         }
     }
 
@@ -87,6 +95,7 @@ impl Caller {
         match self {
             Self::Client(client) => client.was(&session.opened_by, session.issued),
             Self::AdminSocket => *session.opened_by == *ADMIN_SOCKET,
+            Self::Operator(_) => false,
         }
     }
 
@@ -104,8 +113,21 @@ impl Caller {
     pub fn may_open_for(&self, id: &ClientId) -> bool {
         match self {
             Self::Client(client) => client.id == *id || client.opens_for.contains(id) || self.is_admin(),
-            Self::AdminSocket => true,
+            Self::AdminSocket | Self::Operator(_) => true,
         }
+    }
+
+    /// Whether the caller may read and end `session`: an owner, or an administrator.
+    pub fn may_see(&self, session: &Session) -> bool {
+        self.is_admin() || self.owns(session)
+    }
+
+    /// Refuses a caller that may not see `session`.
+    ///
+    /// # Errors
+    /// `NotFound`, as for a session that does not exist.
+    pub fn check_see(&self, session: &Session) -> Result<(), Refused> {
+        if self.may_see(session) { Ok(()) } else { Err(Refused::no_such_session()) }
     }
 
     /// Refuses a caller that may not revoke a token that was issued to `issued_to`, in `session` if it has
@@ -171,49 +193,44 @@ impl<P> Deref for Granted<P> {
 pub trait Needs: Clone + Send + Sync + 'static {
     /// The permissions; the first is the one that a refusal names.
     const ANY_OF: &'static [Permission];
+    /// Whether it changes something, or reveals more than the console shows: then an operator needs a role
+    /// that may change things, and a young link.
+    const CHANGES: bool;
 }
 
 macro_rules! needs {
-    ($($(#[$doc:meta])* $name:ident: $($permission:ident)|+;)+) => {$(
+    ($($(#[$doc:meta])* $name:ident (changes: $changes:literal): $($permission:ident)|+;)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name;
 
         impl Needs for $name {
             const ANY_OF: &'static [Permission] = &[$(Permission::$permission),+];
+            const CHANGES: bool = $changes;
         }
     )+};
 }
 
 needs! {
-    /// To open, read, change, renew and end sessions.
-    UseSessions: Sessions;
-    IntrospectTokens: Introspect | IntrospectAny;
+    /// To open, change, renew and end sessions.
+    UseSessions (changes: true): Sessions;
+    /// To read sessions.
+    ReadSessions (changes: false): Sessions;
+    IntrospectTokens (changes: false): Introspect | IntrospectAny;
     /// To read the event log.
-    ReadEvents: Events;
-    ReadMetrics: Metrics;
-    /// To administer clients, keys and the store.
-    Administer: Admin;
+    ReadEvents (changes: false): Events;
+    ReadMetrics (changes: false): Metrics;
+    /// To administer clients and keys, and to copy the store.
+    Administer (changes: true): Admin;
+    /// To read clients, keys and the state of the store.
+    Inspect (changes: false): Admin;
 }
 
 impl Granted<UseSessions> {
-    /// Whether the caller may read and end `session`: an owner, or an administrator.
-    pub fn may_see(&self, session: &Session) -> bool {
-        self.is_admin() || self.owns(session)
-    }
-
     /// Whether the caller may change `session`, renew it and open families in it: its opener, or an
     /// administrator.
     pub fn may_change(&self, session: &Session) -> bool {
         self.is_admin() || self.opened(session)
-    }
-
-    /// Refuses a caller that may not see `session`.
-    ///
-    /// # Errors
-    /// `NotFound`, as for a session that does not exist.
-    pub fn check_see(&self, session: &Session) -> Result<(), Refused> {
-        if self.may_see(session) { Ok(()) } else { Err(Refused::no_such_session()) }
     }
 
     /// Refuses a caller that may not change `session`.
@@ -223,6 +240,9 @@ impl Granted<UseSessions> {
     /// end.
     pub fn check_change(&self, session: &Session) -> Result<(), Refused> {
         self.check_see(session)?;
+        if session.is_of_console() {
+            return Err(Refusal::Forbidden.because("a session of the console can only be read and ended"));
+        }
         if self.may_change(session) {
             return Ok(());
         }
@@ -249,7 +269,8 @@ impl Granted<UseSessions> {
     pub fn end_reason(&self, session: &Session) -> EndReason {
         match &self.caller {
             Caller::Client(_) if self.owns(session) => EndReason::Logout,
-            Caller::Client(_) | Caller::AdminSocket => EndReason::Admin,
+            Caller::Operator(operator) if operator.session == session.id => EndReason::Logout,
+            Caller::Client(_) | Caller::AdminSocket | Caller::Operator(_) => EndReason::Admin,
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::TokenFormat;
 use super::id::{ClientId, Hash, Position};
-use super::names::{ADMIN_SOCKET, ENGINE, names};
+use super::names::{ADMIN_SOCKET, CONSOLE, ENGINE, names};
 use super::refusal::{Refusal, Refused};
 use super::scope::ScopeSet;
 use super::text::TextPattern;
@@ -130,6 +130,8 @@ names! {
         Malformed = "malformed",
         /// The bearer token is invalid.
         BearerToken = "bearer_token",
+        /// The link to the console is wrong, used or too old.
+        ConsoleLink = "console_link",
     }
 }
 
@@ -347,7 +349,7 @@ impl Client {
     /// `Invalid`, naming the field.
     pub fn validate(&self) -> Result<(), Refused> {
         let refuse = |field, problem: &str| Err(Refused::invalid(field, problem));
-        if [ADMIN_SOCKET, ENGINE].contains(&self.id.as_str()) {
+        if [ADMIN_SOCKET, CONSOLE, ENGINE].contains(&self.id.as_str()) {
             return refuse("client_id", "must be another name: this one is reserved for keyfob itself");
         }
         if self.kind == ClientKind::Public {
@@ -606,7 +608,7 @@ pub(crate) mod tests {
 
     #[test]
     fn no_client_can_have_a_name_of_keyfob_itself() {
-        for reserved in [ADMIN_SOCKET, ENGINE] {
+        for reserved in [ADMIN_SOCKET, CONSOLE, ENGINE] {
             assert_eq!(
                 client(reserved).validate().unwrap_err().refusal,
                 Refusal::Invalid { field: "client_id" }

@@ -12,7 +12,7 @@ use super::time::Timestamp;
 pub struct Event {
     pub kind: EventKind,
     pub at: Timestamp,
-    /// The actor: a client's name, `admin.sock`, or `keyfob` itself.
+    /// The actor: a client's name, `admin.sock`, `console`, or `keyfob` itself.
     pub by: Box<str>,
     pub session: Option<SessionId>,
     pub subject: Option<Subject>,

@@ -5,6 +5,9 @@ pub const ENGINE: &str = "keyfob";
 /// The name of the admin socket in events and in `opened_by`. No client can have it: that client would own
 /// the sessions opened through the socket.
 pub const ADMIN_SOCKET: &str = "admin.sock";
+/// The client of the sessions of the operator's console, which is not registered; also the name under which
+/// an operator acts there.
+pub const CONSOLE: &str = "console";
 
 /// Defines an enum whose values have fixed names: `ALL`, `as_str`, `AsRef<str>` and `FromStr`.
 macro_rules! names {

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use super::names::names;
+use super::text::TextPattern;
+
+/// The name of a policy.
+pub const POLICY_NAME: TextPattern = TextPattern { min: 1, max: 64, regex: "^[A-Za-z0-9_-]*$" };
 
 /// The longest retry window of a policy.
 pub const RETRY_WINDOW_MAX: Duration = Duration::from_secs(300);

@@ -29,6 +29,8 @@ pub enum Refusal {
     InvalidTarget,
     /// The caller is authenticated and not authorized.
     Forbidden,
+    /// The operator must open a new link of the console first (RFC 9470 `insufficient_user_authentication`).
+    LinkTooOld,
     /// It does not exist, or the caller may not see it.
     NotFound,
     /// It exists already, is declared in the configuration file, or is not in a state that allows this.

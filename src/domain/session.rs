@@ -10,7 +10,7 @@ use super::end::{End, EndReason};
 use super::event::{Event, EventKind};
 use super::family::{Family, Stamp};
 use super::id::{ClientId, Hash, KeyId, Position, SessionId, Subject, TokenId};
-use super::names::{ENGINE, names};
+use super::names::{ADMIN_SOCKET, CONSOLE, ENGINE, names};
 use super::scope::ScopeSet;
 use super::time::Timestamp;
 
@@ -240,6 +240,11 @@ impl Session {
         self.end.as_ref().map_or(expired, |end| end.at.min(expired))
     }
 
+    /// Whether it is of the operator's console, and not of a client that had that name before.
+    pub fn is_of_console(&self) -> bool {
+        self.client_id.as_str() == CONSOLE && *self.opened_by == *ADMIN_SOCKET
+    }
+
     /// Whether this is its current session token.
     pub fn is_current_token(&self, renewals: u32, hash: &Hash) -> bool {
         renewals == self.renewals && *hash == self.token
@@ -289,9 +294,10 @@ impl Session {
         if self.is_active(now, cuts) { vec![self.finish(end)] } else { self.confirm_expiry(now, cuts) }
     }
 
-    /// Ends the session if this is its current session token. The answer is whether it ended.
+    /// Ends the session if this is its current session token. The answer is whether it ended. A session of
+    /// the console is ended there.
     pub fn log_out(&mut self, renewals: u32, hash: &Hash, now: Timestamp, cuts: &CutOffs) -> Decision<bool> {
-        if !self.is_current_token(renewals, hash) {
+        if !self.is_current_token(renewals, hash) || self.is_of_console() {
             return Decision::answer(false);
         }
         let end = End { at: now, reason: EndReason::Logout, by: self.client_id.as_str().into() };

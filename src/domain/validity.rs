@@ -153,6 +153,12 @@ impl Validity<'_> {
         unless(session.is_current_token(renewals, hash), || Inactive::Replaced)
     }
 
+    /// The same for a session of the operator's console, whose client is not registered.
+    pub fn console_token(&self, session: &Session, renewals: u32, hash: &Hash) -> Result<(), Inactive> {
+        self.check_session(session)?;
+        unless(session.is_current_token(renewals, hash), || Inactive::Replaced)
+    }
+
     fn check_session(&self, session: &Session) -> Result<(), Inactive> {
         match session.standing(self.now, self.cuts) {
             Standing::Active => Ok(()),

@@ -29,6 +29,12 @@ pub enum PresentedCredentials<'a> {
     /// A client's identifier alone.
     Name(&'a str),
     Bearer(&'a str),
+    /// The session token in the cookie of the operator's console.
+    Console {
+        token: &'a str,
+        /// Whether the request counts as activity.
+        is_use: bool,
+    },
 }
 
 /// Where a request came from.
@@ -81,6 +87,13 @@ impl<S: Store> Engine<S> {
                     .into());
             }
             PresentedCredentials::Bearer(token) => Caller::Client(self.bearer(&registry, token).await?),
+            PresentedCredentials::Console { token, is_use } => {
+                let operator = self.operator(token, is_use).await?.ok_or_else(|| {
+                    Refusal::InvalidToken
+                        .because("the session of the console has ended or expired: run `keyfob console`")
+                })?;
+                Caller::Operator(operator)
+            }
             PresentedCredentials::Secret { id, secret } => {
                 Caller::Client(self.by_secret(&registry, id, secret, source)?)
             }
@@ -109,9 +122,11 @@ impl<S: Store> Engine<S> {
             PresentedCredentials::None => Err(Refusal::InvalidClient
                 .because("authenticate with HTTP Basic or with client_id and client_secret")
                 .into()),
-            PresentedCredentials::Bearer(_) => Err(Refusal::InvalidClient
-                .because("a bearer token does not authenticate a client here")
-                .into()),
+            PresentedCredentials::Bearer(_) | PresentedCredentials::Console { .. } => {
+                Err(Refusal::InvalidClient
+                    .because("a bearer token does not authenticate a client here")
+                    .into())
+            }
             PresentedCredentials::Secret { id, secret } => {
                 Ok(Caller::Client(self.by_secret(&registry, id, secret, source)?))
             }
@@ -150,7 +165,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// The one refusal of failed authentications; 429 after too many from one address.
-    fn failed(&self, registry: &Registry, why: AuthFailure, id: &str, source: Source) -> Refused {
+    pub(super) fn failed(&self, registry: &Registry, why: AuthFailure, id: &str, source: Source) -> Refused {
         let now = self.clock.now();
         self.counts.auth_failed(why, client_named(registry, id).as_deref().map(|client| &client.id), now);
         match self.throttle.fail(source.address, now) {

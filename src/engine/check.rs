@@ -4,7 +4,7 @@ use super::counts::CheckOutcome;
 use super::read::View;
 use super::signed_in::SignedIn;
 use super::{Engine, Result};
-use crate::domain::caller::{Granted, IntrospectTokens, UseSessions};
+use crate::domain::caller::{Granted, IntrospectTokens, ReadSessions};
 use crate::domain::gate::{Denied, Gate};
 use crate::domain::id::Position;
 use crate::domain::scope::ScopeSet;
@@ -86,7 +86,7 @@ impl<S: Store> Engine<S> {
         caller: &Granted<IntrospectTokens>,
         session: Session,
     ) -> Result<(View, bool)> {
-        if caller.require::<UseSessions>().is_ok_and(|reader| reader.may_see(&session)) {
+        if caller.require::<ReadSessions>().is_ok_and(|reader| reader.may_see(&session)) {
             return Ok((self.view(caller, session).await?, true));
         }
         Ok((self.view_with(session, None), false))

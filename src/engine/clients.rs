@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Engine, Result};
 use crate::domain::access::TokenFormat;
-use crate::domain::caller::{Administer, Granted};
+use crate::domain::caller::{Administer, Granted, Inspect};
 use crate::domain::client::{Client, ClientKind, Grant, Permission, distinct};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::{Event, EventKind, Reach};
@@ -86,7 +86,11 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `NotFound`.
-    pub fn client(&self, _: &Granted<Administer>, id: &ClientId) -> Result<Arc<Client>> {
+    pub fn client(&self, _: &Granted<Inspect>, id: &ClientId) -> Result<Arc<Client>> {
+        self.registered(id)
+    }
+
+    fn registered(&self, id: &ClientId) -> Result<Arc<Client>> {
         Ok(self.store.registry().cuts.registered.get(id).cloned().ok_or_else(no_such_client)?)
     }
 
@@ -94,7 +98,7 @@ impl<S: Store> Engine<S> {
     /// if there are more.
     pub fn clients(
         &self,
-        _: &Granted<Administer>,
+        _: &Granted<Inspect>,
         after: Option<&ClientId>,
         limit: usize,
     ) -> Result<(Vec<Arc<Client>>, Option<ClientId>)> {
@@ -127,7 +131,7 @@ impl<S: Store> Engine<S> {
         let now = self.clock.now().wall;
         // Checked outside the transaction, where the policies are known. The transaction applies the same
         // fields to the client as it is then.
-        let current = self.client(caller, &id)?;
+        let current = self.registered(&id)?;
         if fields.kind.is_some_and(|kind| kind != current.kind) {
             return Err(Refused::invalid(
                 "kind",

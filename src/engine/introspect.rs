@@ -4,9 +4,9 @@ use super::authenticate::Authenticated;
 use super::counts::{Introspected, TokenKind};
 use super::{Engine, Result, validity};
 use crate::domain::access::IssuedFor;
-use crate::domain::caller::{Administer, Caller, Granted, IntrospectTokens};
+use crate::domain::caller::{Caller, Granted, Inspect, IntrospectTokens};
 use crate::domain::client::ClientKind;
-use crate::domain::id::{ClientId, Position};
+use crate::domain::id::{ClientId, Position, SessionId};
 use crate::domain::introspection::{Active, Judgement};
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{RevokedToken, Session};
@@ -20,6 +20,24 @@ pub struct ActiveAt {
     pub active: Active,
     /// The answer takes account of every event up to this one.
     pub as_of: Position,
+}
+
+/// What a token is, for an operator.
+pub struct Explained {
+    pub kind: TokenKind,
+    pub identity: TokenIdentity,
+    /// The answer of introspection, or why it is inactive.
+    pub answer: std::result::Result<ActiveAt, Inactive>,
+}
+
+/// What a genuine token belongs to, active or not.
+#[derive(Debug, Default)]
+pub struct TokenIdentity {
+    pub session: Option<SessionId>,
+    pub family: Option<u16>,
+    /// Of a refresh token.
+    pub generation: Option<u32>,
+    pub client: Option<ClientId>,
 }
 
 impl<S: Store> Engine<S> {
@@ -65,11 +83,63 @@ impl<S: Store> Engine<S> {
     /// cannot answer.
     pub async fn introspect_as(
         &self,
-        _: &Granted<Administer>,
+        _: &Granted<Inspect>,
         id: &str,
         token: &str,
     ) -> Result<std::result::Result<ActiveAt, Inactive>> {
         let as_of = self.store.head();
+        let (_, active) = self.look_up(&self.introspecting_client(id)?, token).await?;
+        Ok(active.map(|active| ActiveAt { active, as_of }))
+    }
+
+    /// What a token is, and the answer that the client `id` would get; without a client the answer for an
+    /// administrator.
+    ///
+    /// # Errors
+    /// As for [`Self::introspect_as`].
+    pub async fn explain(
+        &self,
+        operator: &Granted<Inspect>,
+        id: Option<&str>,
+        token: &str,
+    ) -> Result<Explained> {
+        let as_of = self.store.head();
+        let caller = match id {
+            Some(id) => self.introspecting_client(id)?,
+            None => operator.require()?,
+        };
+        let (kind, active) = self.look_up(&caller, token).await?;
+        let identity = self.identity_of(token).await?;
+        Ok(Explained { kind, identity, answer: active.map(|active| ActiveAt { active, as_of }) })
+    }
+
+    async fn identity_of(&self, token: &str) -> Result<TokenIdentity> {
+        if let Some(token) = self.verifier.opaque(token, &self.opaque) {
+            let (link, is_refresh) = (token.link, token.kind == OpaqueKind::Refresh);
+            let session = self.store.session(link.session).await?;
+            let of_family = |session: &Session| Some(session.family(link.family)?.client_id.clone());
+            let client = session.and_then(|session| {
+                if is_refresh { of_family(&session) } else { Some(session.client_id.clone()) }
+            });
+            return Ok(TokenIdentity {
+                session: Some(link.session),
+                family: is_refresh.then_some(link.family),
+                generation: is_refresh.then_some(link.generation),
+                client,
+            });
+        }
+        let Some(token) = self.verifier.access(token, &self.keyring()) else {
+            return Ok(TokenIdentity::default());
+        };
+        let (session, family) = match token.issued_for {
+            IssuedFor::Session { id, family, .. } => (Some(id), family),
+            IssuedFor::Client { .. } => (None, None),
+        };
+        Ok(TokenIdentity { session, family, generation: None, client: Some(token.client_id.clone()) })
+    }
+
+    /// A client that can introspect.
+    fn introspecting_client(&self, id: &str) -> Result<Granted<IntrospectTokens>> {
         let unknown = || Refusal::NotFound.because(format!("there is no client {id:?}"));
         let client =
             id.parse().ok().and_then(|id: ClientId| self.store.registry().cuts.registered.get(&id).cloned());
@@ -87,14 +157,13 @@ impl<S: Store> Engine<S> {
             );
             return Err(Refusal::Conflict.because(why).into());
         }
-        let caller = Caller::Client(client).require().map_err(|refused| {
+        let granted = Caller::Client(client).require().map_err(|refused| {
             Refusal::Conflict.because(format!(
                 "the client {id} gets 403: {}; add it to its permissions (`client update {id} --permission`)",
                 refused.detail
             ))
-        })?;
-        let (_, active) = self.look_up(&caller, token).await?;
-        Ok(active.map(|active| ActiveAt { active, as_of }))
+        });
+        Ok(granted?)
     }
 
     async fn look_up(

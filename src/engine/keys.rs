@@ -7,7 +7,7 @@ use super::stored_keys::{self, StoredKeyring};
 use super::{Engine, Result};
 use crate::domain::access::TokenFormat;
 use crate::domain::algorithm::Algorithm;
-use crate::domain::caller::{Administer, Granted};
+use crate::domain::caller::{Administer, Granted, Inspect};
 use crate::domain::client::Party;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::KeyId;
@@ -52,7 +52,7 @@ impl<S: Store> Engine<S> {
     }
 
     /// All keys, in the order in which they were generated.
-    pub fn keys(&self, _: &Granted<Administer>) -> Arc<Vec<KeyRecord>> {
+    pub fn keys(&self, _: &Granted<Inspect>) -> Arc<Vec<KeyRecord>> {
         self.store.registry().keys.clone()
     }
 

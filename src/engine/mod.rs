@@ -30,21 +30,27 @@ pub(crate) mod check;
 pub(crate) mod client_credentials;
 pub mod clients;
 pub mod clock;
+pub(crate) mod console;
+mod console_links;
 pub(crate) mod counts;
 pub(crate) mod end;
 pub(crate) mod events;
 pub(crate) mod families;
 pub(crate) mod feed;
+pub(crate) mod figure_series;
+mod history;
 pub(crate) mod introspect;
 pub(crate) mod issue;
 pub(crate) mod keys;
 pub mod open;
+pub(crate) mod policy_meter;
 pub(crate) mod read;
 pub(crate) mod refresh;
 pub(crate) mod renew;
 pub(crate) mod repeat;
 pub(crate) mod revoke;
 pub(crate) mod signed_in;
+pub(crate) mod simulate;
 mod stored_keys;
 pub(crate) mod sweep;
 mod throttle;
@@ -52,7 +58,10 @@ pub(crate) mod upkeep;
 
 use activity::UnwrittenUses;
 use clock::Clock;
+use console_links::ConsoleLinks;
 use counts::EngineCounters;
+use figure_series::History;
+use policy_meter::PolicyMeters;
 use throttle::Throttle;
 
 /// How many backups and checks may run at once. Each holds a snapshot, whose pages cannot be reused until it
@@ -106,6 +115,9 @@ pub struct Engine<S> {
     stopping: watch::Sender<bool>,
     draining: AtomicBool,
     pub counts: EngineCounters,
+    console: ConsoleLinks,
+    meters: PolicyMeters,
+    history: History,
     walks: Arc<Semaphore>,
 }
 
@@ -119,6 +131,7 @@ impl<S: Store> Engine<S> {
         let engine = Self {
             store,
             throttle: Throttle::new(rules.failed_auth_per_minute),
+            meters: PolicyMeters::new(&rules.policies),
             rules,
             opaque: OpaqueKeys::new(&keys),
             keys,
@@ -129,6 +142,8 @@ impl<S: Store> Engine<S> {
             stopping: watch::Sender::new(false),
             draining: AtomicBool::new(false),
             counts: EngineCounters::new(),
+            console: ConsoleLinks::default(),
+            history: History::default(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
         };
         engine.prepare_all_keys().await?;
@@ -143,6 +158,11 @@ impl<S: Store> Engine<S> {
     /// The position of the last event.
     pub fn head(&self) -> Position {
         self.store.head()
+    }
+
+    /// When this engine was started.
+    pub fn started_at(&self) -> Timestamp {
+        self.activity.began()
     }
 
     /// The figures of the store.

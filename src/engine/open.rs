@@ -125,7 +125,7 @@ impl<S: Store> Engine<S> {
 
     /// The uses of the subject's other sessions at the client that are not written yet, so that a cap evicts
     /// the session that was really used least recently.
-    async fn unwritten_uses(&self, new: &Session) -> Result<Vec<(SessionId, Timestamp)>> {
+    pub(super) async fn unwritten_uses(&self, new: &Session) -> Result<Vec<(SessionId, Timestamp)>> {
         let (subject, client) = (new.subject.clone(), Some(new.client_id.clone()));
         let written = self.store.active_sessions(subject, client, None, usize::MAX).await?;
         let uses = written.into_iter().filter_map(|mut session| {
@@ -146,7 +146,7 @@ impl<S: Store> Engine<S> {
         let Some(named) = named else {
             return match caller {
                 Caller::Client(client) => Ok(client.clone()),
-                Caller::AdminSocket => {
+                Caller::AdminSocket | Caller::Operator(_) => {
                     let problem = "is required here: through the admin socket an opening names its client";
                     Err(Refused::invalid("client_id", problem))
                 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Engine, Result};
-use crate::domain::caller::{Caller, Granted, UseSessions};
+use crate::domain::caller::{Caller, Granted, ReadSessions};
 use crate::domain::id::{ClientId, SessionId, Subject};
 use crate::domain::refusal::Refused;
 use crate::domain::session::{Data, Session, Standing, State};
@@ -37,7 +37,7 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn session(&self, caller: &Granted<UseSessions>, id: SessionId) -> Result<View> {
+    pub async fn session(&self, caller: &Granted<ReadSessions>, id: SessionId) -> Result<View> {
         let session = self.read_session(id).await?.ok_or_else(Refused::no_such_session)?;
         caller.check_see(&session)?;
         self.view(caller, Arc::unwrap_or_clone(session)).await
@@ -51,7 +51,7 @@ impl<S: Store> Engine<S> {
     /// `Invalid` for a cursor that this caller did not get; a store that cannot answer.
     pub async fn sessions(
         &self,
-        caller: &Granted<UseSessions>,
+        caller: &Granted<ReadSessions>,
         filter: SessionFilter,
         cursor: Option<&str>,
         limit: usize,

@@ -12,7 +12,7 @@ use crate::domain::client::{Client, Grant, Party};
 use crate::domain::family::PresentedToken;
 use crate::domain::id::{Salt, SessionId, TokenId};
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Decision, NotRefreshed, Refresh, Refreshed};
+use crate::domain::session::{Decision, NotRefreshed, Refresh, Refreshed, Session};
 use crate::domain::time::Timestamp;
 use crate::store::{Lane, Store};
 use crate::token::opaque::{Link, Opaque, OpaqueKind, SecretText};
@@ -21,6 +21,22 @@ use crate::token::opaque::{Link, Opaque, OpaqueKind, SecretText};
 pub struct TokenPair {
     pub access: Issued,
     pub refresh_token: SecretText,
+}
+
+/// What a refresh changes, as it was before.
+struct Before {
+    last_used_at: Timestamp,
+    remember: bool,
+    /// When the presented token was rotated, if it is the previous one of its family.
+    rotated_at: Option<Timestamp>,
+}
+
+impl Before {
+    fn of(session: &Session, next: Link) -> Self {
+        let family = session.family(next.family).filter(|family| family.generation == next.generation);
+        let rotated_at = family.map(|family| family.refreshed_at);
+        Self { last_used_at: session.last_used_at, remember: session.remember, rotated_at }
+    }
 }
 
 impl<S: Store> Engine<S> {
@@ -65,14 +81,22 @@ impl<S: Store> Engine<S> {
         let now = self.clock.now();
         let caller = Party { client: client.clone(), is_caller: true };
         let decided = self.update_session(next.session, Lane::Ordinary, move |session, cuts| {
-            match cuts.current(&caller) {
+            let before = Before::of(session, next);
+            let Decision { answer, events, data } = match cuts.current(&caller) {
                 Ok(client) if client.has_grant(Grant::RefreshToken) => {
                     session.refresh(&refresh, client, now, cuts)
                 }
                 _ => Decision::answer(Err(NotRefreshed::NotCurrent)),
-            }
+            };
+            Decision { answer: (answer, before), events, data }
         });
-        let decided = decided.await?.unwrap_or(Err(NotRefreshed::Inactive));
+        let decided = match decided.await? {
+            Some((decided, before)) => {
+                self.meter_refresh(client, &decided, &before, now.wall);
+                decided
+            }
+            None => Err(NotRefreshed::Inactive),
+        };
         self.counts.refreshes.one(match &decided {
             Ok(refreshed) if refreshed.late => RefreshOutcome::AnsweredLate,
             Ok(refreshed) if refreshed.retried => RefreshOutcome::Retried,
@@ -85,6 +109,27 @@ impl<S: Store> Engine<S> {
         self.counts.tokens.one(client.access_token_format);
         let refresh_token = self.text(OpaqueKind::Refresh, next, successor);
         Ok(TokenPair { access, refresh_token })
+    }
+
+    /// Counts the gap since the last use, or the delay of a retry, for the simulation of policies.
+    fn meter_refresh(
+        &self,
+        client: &Client,
+        decided: &std::result::Result<Refreshed, NotRefreshed>,
+        before: &Before,
+        now: Timestamp,
+    ) {
+        let meter = self.meters.of(&client.policy);
+        let (is_use, is_retry) = match decided {
+            Ok(refreshed) => (!refreshed.retried || refreshed.late, refreshed.retried),
+            Err(why) => (false, matches!(why, NotRefreshed::Reused | NotRefreshed::Late)),
+        };
+        if is_use {
+            meter.used(before.remember, now.since(before.last_used_at));
+        }
+        if let Some(rotated_at) = before.rotated_at.filter(|_| is_retry) {
+            meter.retried(now.since(rotated_at));
+        }
     }
 
     /// The access token of a generation. A retry within the window gets the same one while it could still be

@@ -84,6 +84,10 @@ impl<S: Store> Engine<S> {
 
     /// Counts the presentation of a token as activity of its session.
     pub(super) fn count_use(&self, found: &mut SignedIn, now: Timestamp) {
+        let session = &found.session;
+        if let Some(client) = self.store.registry().cuts.registered.get(&session.client_id) {
+            self.meters.of(&client.policy).used(session.remember, now.since(session.last_used_at));
+        }
         self.note_use(&found.session, found.written, now);
         found.session.touch(now);
     }
@@ -133,7 +137,10 @@ impl<S: Store> Engine<S> {
         Ok(valid.is_ok().then_some(SignedIn { session, client_id, scope, authentication, access, written }))
     }
 
-    async fn read_session_and_written_use(&self, id: SessionId) -> Result<Option<(Session, Timestamp)>> {
+    pub(super) async fn read_session_and_written_use(
+        &self,
+        id: SessionId,
+    ) -> Result<Option<(Session, Timestamp)>> {
         Ok(self.store.session(id).await?.map(|session| {
             let mut session = Arc::unwrap_or_clone(session);
             let written = session.last_used_at;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Engine, Error, Result};
-use crate::domain::caller::{Administer, Granted};
+use crate::domain::caller::{Administer, Granted, Inspect};
 use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::time::Timestamp;
 use crate::store::check::{Find, Note};
@@ -56,17 +56,16 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// `TooMany` while two others run; a store that cannot answer.
-    pub async fn stats(&self, _: &Granted<Administer>) -> Result<Stats> {
+    pub async fn stats(&self, _: &Granted<Inspect>) -> Result<Stats> {
         let _place = self.walk()?;
         Ok(self.store.stats().await?)
     }
 
-    fn walk(&self) -> Result<OwnedSemaphorePermit> {
+    pub(super) fn walk(&self) -> Result<OwnedSemaphorePermit> {
         let busy = || {
-            Error::from(
-                Refusal::TooMany { retry_after: Duration::from_secs(60) }
-                    .because("two backups or checks are in progress already; try again when one has ended"),
-            )
+            Error::from(Refusal::TooMany { retry_after: Duration::from_secs(60) }.because(
+                "two backups, checks or simulations are in progress already; try again when one has ended",
+            ))
         };
         self.walks.clone().try_acquire_owned().map_err(|_| busy())
     }

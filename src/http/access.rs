@@ -13,4 +13,10 @@ pub enum Access {
     Person,
     /// A client with this permission, or with `admin`.
     Permission(Permission),
+    /// A page of this origin, without credentials.
+    OwnPage,
+    /// An operator with a session of the console.
+    Console,
+    /// A command at the admin socket.
+    AdminSocket,
 }

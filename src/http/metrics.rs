@@ -5,7 +5,7 @@ pub(crate) mod page;
 pub(crate) mod process;
 pub(crate) mod requests;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use self::page::Page;
 use self::requests::RequestCounters;
@@ -18,7 +18,7 @@ use crate::http::net::open_connections::Connections;
 pub struct Metrics {
     /// Whether the page can be read without credentials.
     pub is_public: bool,
-    requests: OnceLock<Vec<Arc<RequestCounters>>>,
+    requests: Mutex<Vec<Arc<RequestCounters>>>,
     connections: [Arc<Connections>; 2],
     /// The memory budget of unfinished requests.
     pub buffered: Arc<Budget>,
@@ -33,7 +33,7 @@ impl Metrics {
     /// Sets the counters of all routes. They are known only when the routes are, and this page is one of
     /// them.
     pub fn watch(&self, requests: Vec<Arc<RequestCounters>>) {
-        let _ = self.requests.set(requests);
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = requests;
     }
 
     /// The counters of the connections of this channel.
@@ -43,7 +43,7 @@ impl Metrics {
 
     /// Prints the requests and connections.
     pub(crate) fn print(&self, page: &mut Page) {
-        requests::print(page, self.requests.get().map_or(&[], Vec::as_slice));
+        requests::print(page, &self.requests.lock().unwrap_or_else(PoisonError::into_inner));
         let listeners = || ["public", "admin_socket"].into_iter().zip(&self.connections);
         page.gauge("keyfob_http_connections", "Open connections.")
             .by("listener", listeners().map(|(listener, of)| (listener, of.open.get())));

@@ -18,6 +18,7 @@ use crate::token::text_names::TextNames;
 
 pub mod access;
 pub(crate) mod api;
+pub(crate) mod console;
 pub(crate) mod direct;
 pub(crate) mod document;
 pub(crate) mod fallback;
@@ -32,7 +33,7 @@ pub mod wire;
 /// Every route: method, path, and who may use it. The endpoints are in `api/`; tests send requests to each.
 #[rustfmt::skip]
 pub const ROUTES: &[(&str, &str, Access)] = {
-    use Access::{Client, Permission as Needs, Person, Public};
+    use Access::{AdminSocket, Client, Console, OwnPage, Permission as Needs, Person, Public};
     use Permission::{Admin, Events, Introspect, Metrics, Sessions};
     &[
         ("POST",   "/oauth2/token",                           Client),
@@ -67,6 +68,7 @@ pub const ROUTES: &[(&str, &str, Access)] = {
         ("POST",   "/v1/keys/rotate",                         Needs(Admin)),
         ("DELETE", "/v1/keys/{kid}",                          Needs(Admin)),
 
+        ("GET",    "/v1/policies/simulate",                   Needs(Admin)),
         ("GET",    "/v1/feed",                                Needs(Introspect)),
         ("GET",    "/v1/events",                              Needs(Events)),
         ("GET",    "/v1/db/backup",                           Needs(Admin)),
@@ -84,6 +86,16 @@ pub const ROUTES: &[(&str, &str, Access)] = {
         ("OPTIONS", "/",                                      Public),
         ("OPTIONS", "*",                                      Public),
         ("GET",    "/openapi.json",                           Public),
+        ("GET",    "/console",                                Public),
+        ("GET",    "/console/",                               Public),
+        ("GET",    "/console/{file}",                         Public),
+        ("POST",   "/console/links",                          AdminSocket),
+        ("POST",   "/console/session",                        OwnPage),
+        ("GET",    "/console/session",                        Console),
+        ("DELETE", "/console/session",                        Console),
+        ("GET",    "/console/figures",                        Console),
+        ("GET",    "/console/configuration",                  Console),
+        ("POST",   "/console/introspect",                     Console),
         ("GET",    "/docs",                                   Public),
         ("GET",    "/docs/",                                  Public),
     ]
@@ -124,7 +136,7 @@ pub fn wire<S: Store>(
             api::gates::GatesApi { engine: engine.clone(), cookie: cookie.clone(), gates: gates.clone() },
             api::subjects::SubjectsApi(engine.clone()),
             api::clients::ClientsApi(engine.clone()),
-            api::keys::KeysApi(engine.clone()),
+            (api::keys::KeysApi(engine.clone()), api::policies::PoliciesApi(engine.clone())),
             (
                 api::events::EventsApi { engine: engine.clone(), request_timeout: limits.request_timeout },
                 api::feed::FeedApi { engine: engine.clone(), request_timeout: limits.request_timeout },

@@ -120,11 +120,25 @@ impl Routes {
         route.operations.push(Operation { method, access, query, endpoint, counters });
     }
 
+    /// Answers a route, which is there already, by another endpoint.
+    pub fn replace<E: Endpoint<Output: IntoResponse> + 'static>(
+        &mut self,
+        path: &str,
+        method: &Method,
+        endpoint: E,
+    ) {
+        self.operation_at(path, method).endpoint = Handler::Described(endpoint.map_to_response().boxed());
+    }
+
     /// Calls the endpoint of a route, which is described already, without poem.
     pub fn call_directly(&mut self, path: &str, method: &Method, endpoint: impl Direct) {
+        self.operation_at(path, method).endpoint = Handler::Direct(Box::new(endpoint));
+    }
+
+    fn operation_at(&mut self, path: &str, method: &Method) -> &mut Operation {
         let operations = self.exact.get_mut(path).into_iter().flat_map(|route| &mut route.operations);
-        let operation = operations.into_iter().find(|operation| operation.method == *method);
-        operation.expect("the route is described").endpoint = Handler::Direct(Box::new(endpoint));
+        let mut operations = operations.into_iter();
+        operations.find(|operation| operation.method == *method).expect("the route is there")
     }
 
     /// The route of a request.

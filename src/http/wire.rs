@@ -67,7 +67,7 @@ impl Service {
             let page = document.clone();
             routes.add(path, Method::GET, make_sync(move |request| page.page(request.headers())));
         }
-        routes.add("/", Method::GET, make_sync(|_| Response::builder().content_type(HTML).body(ROOT)));
+        routes.add("/", Method::GET, make_sync(|_| root(false)));
         for path in ["/", "*"] {
             routes.add(path, Method::OPTIONS, make_sync(|_| StatusCode::NO_CONTENT));
         }
@@ -93,6 +93,13 @@ impl Service {
     ) -> Self {
         self.routes.add("/dev/clock", Method::POST, endpoint);
         self.dates = Some(clock);
+        self
+    }
+
+    /// Serves the routes that `add` adds for the operator's console, and the link to it.
+    pub fn with_console(mut self, add: impl FnOnce(&mut Routes)) -> Self {
+        add(&mut self.routes);
+        self.routes.replace("/", &Method::GET, make_sync(|_| root(true)));
         self
     }
 
@@ -291,9 +298,15 @@ async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Option<F
 
 const HTML: &str = "text/html; charset=utf-8";
 /// What a person finds at the address of the server.
-const ROOT: &str = "<!doctype html><html lang=\"en\"><title>keyfob</title><h1>keyfob</h1><ul>\
-    <li><a href=\"/docs\">API documentation</a>\
-    <li><a href=\"/.well-known/oauth-authorization-server\">Metadata</a></ul></html>\n";
+fn root(has_console: bool) -> Response {
+    let console = if has_console { "<li><a href=\"/console\">Console</a>" } else { "" };
+    Response::builder().content_type(HTML).body(format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><title>keyfob</title><h1>keyfob</h1><ul>{console}<li><a \
+         href=\"/docs\">API documentation</a><li><a \
+         href=\"/.well-known/oauth-authorization-server\">Metadata</a></ul></html>\n"
+    ))
+}
 
 const CROSSED: &str = "changes from pages of another origin are rejected";
 const NOT_JSON: &str = "send a body as Content-Type application/json, or neither a body nor a Content-Type";

@@ -10,7 +10,7 @@ use poem::http::{Request, StatusCode};
 
 use super::AppError;
 use super::installation::{UnfinishedRestore, lock, lock_existing, open_when_free, places, variable};
-use crate::config::{Config, MasterKeySource};
+use crate::config::{Config, MasterKeySource, Setting};
 use crate::domain::client::Client;
 use crate::domain::id::{ClientId, Position};
 use crate::engine::clock::{Clock, ClockAdvance};
@@ -21,6 +21,7 @@ use crate::first_start::{
 };
 use crate::http;
 use crate::http::api::dev_clock::DevClock;
+use crate::http::console::{Console, ShownSetting};
 use crate::http::metrics::Metrics;
 use crate::http::net::budget::Budget;
 use crate::http::net::channel::Channel;
@@ -276,5 +277,15 @@ fn service(config: &Config, engine: &Arc<Engine<Redb>>, metrics: &Arc<Metrics>) 
     };
     let authorization_endpoint = server.authorization_endpoint.as_deref().map(Into::into);
     let gates = config.gates.clone().into();
-    http::wire(engine, cookie, origins, &gates, authorization_endpoint, limits, metrics)
+    let wire = http::wire(engine, cookie, origins, &gates, authorization_endpoint, limits, metrics);
+    if !server.console {
+        return wire;
+    }
+    engine.allow_console();
+    let setting = |Setting { key, value, origin }: Setting| ShownSetting { key, value, origin };
+    let settings = config.effective().iter().cloned().map(setting).collect();
+    let console = Console { engine: engine.clone(), settings };
+    let wire = wire.with_console(|routes| console.add_to(routes));
+    metrics.watch(wire.routes().counters());
+    wire
 }

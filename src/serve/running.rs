@@ -13,6 +13,7 @@ use super::tls::Certificate;
 use super::{App, RunError};
 use crate::config::Limits;
 use crate::engine::Engine;
+use crate::engine::figure_series::RECORD_EVERY;
 use crate::http::net::connection::{ConnectionLimits, Stage};
 use crate::store::{Store, StoreError};
 
@@ -53,6 +54,7 @@ impl RunningServer {
         };
         let files = std::mem::take(&mut listeners.files);
         let sweeping = tokio::spawn(sweep(app.engine().clone(), stages.clone()));
+        tokio::spawn(record(app.engine().clone(), stages.clone()));
         let (wire, metrics) = (app.wire().clone(), app.metrics().clone());
         let serving = async move {
             listeners.serve(wire, certificate.as_deref(), limits, &metrics, stages).await;
@@ -125,6 +127,19 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stage: watch::Receiver<Stag
                 tracing::warn!(%error, "sweep failed, will retry");
                 sleep(SWEEP_EVERY).await;
             }
+        }
+    }
+}
+
+/// Records the figures that the console shows, until the server stops.
+async fn record<S: Store>(engine: Arc<Engine<S>>, mut stage: watch::Receiver<Stage>) {
+    loop {
+        if let Err(error) = engine.record_figures() {
+            tracing::debug!(%error, "the figures of the console have a gap");
+        }
+        tokio::select! {
+            () = sleep(RECORD_EVERY) => {}
+            () = stop_requested(&mut stage) => return,
         }
     }
 }

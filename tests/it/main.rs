@@ -2,6 +2,7 @@
 
 mod attacks;
 mod cli;
+mod console;
 mod failing_disk;
 mod harness;
 mod house;

@@ -13,7 +13,7 @@ use crate::engine::clients::WithSecret;
 use crate::http::api::client_object::{ClientSettings, RegisteredClient};
 use crate::http::document::Tag;
 use crate::http::request::{
-    Authorization, BasicOrBearer, JsonBody, PageSize, Parsed, Path, Query, page_default,
+    Authorization, JsonBody, Management, PageSize, Parsed, Path, Query, page_default,
 };
 use crate::http::response::{Created, Json, NoContent, Problem, ProblemOr};
 use crate::store::Store;
@@ -48,7 +48,7 @@ impl<S: Store> ClientsApi<S> {
     #[oai(path = "/v1/clients", method = "post", tag = "Tag::Clients", operation_id = "createClient")]
     async fn create(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         body: JsonBody<ClientSettings>,
     ) -> Result<Created<RegisteredClient>, ProblemOr<409>> {
         let caller = authorization.caller(&self.0).await?;
@@ -70,7 +70,7 @@ impl<S: Store> ClientsApi<S> {
     #[oai(path = "/v1/clients", method = "get", tag = "Tag::Clients", operation_id = "listClients")]
     async fn list(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The largest number of items: 1 to 200.
         #[oai(default = "page_default")]
         limit: Query<PageSize>,
@@ -90,7 +90,7 @@ impl<S: Store> ClientsApi<S> {
     #[oai(path = "/v1/clients/:id", method = "get", tag = "Tag::Clients", operation_id = "readClient")]
     async fn read(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
     ) -> Result<Json<RegisteredClient>, Problem> {
@@ -105,7 +105,7 @@ impl<S: Store> ClientsApi<S> {
     #[oai(path = "/v1/clients/:id", method = "patch", tag = "Tag::Clients", operation_id = "changeClient")]
     async fn change(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
         body: JsonBody<ClientSettings>,
@@ -128,7 +128,7 @@ impl<S: Store> ClientsApi<S> {
     #[oai(path = "/v1/clients/:id", method = "delete", tag = "Tag::Clients", operation_id = "deleteClient")]
     async fn delete(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
     ) -> Result<NoContent, ProblemOr<409>> {
@@ -149,7 +149,7 @@ impl<S: Store> ClientsApi<S> {
     )]
     async fn rotate_secret(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
         body: JsonBody<SecretRotation>,
@@ -171,7 +171,7 @@ impl<S: Store> ClientsApi<S> {
     )]
     async fn revoke_tokens(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The identifier of the client.
         id: Path<Parsed<ClientId>>,
     ) -> Result<NoContent, Problem> {

@@ -16,7 +16,9 @@ use crate::domain::time::Timestamp;
 use crate::engine::Engine;
 use crate::engine::upkeep::{FindLog, RATE_MIN};
 use crate::http::document::Tag;
-use crate::http::request::{Authorization, BasicOrBearer, DateTime, Parsed, Query, WHOLE_MAX, Whole};
+use crate::http::request::{
+    Authorization, BasicOrBearer, DateTime, Management, Parsed, Query, WHOLE_MAX, Whole,
+};
 use crate::http::response::{Json, Problem, answer::done, stream};
 use crate::store::check::{Checked, Note};
 use crate::store::{Stats, Store};
@@ -173,7 +175,7 @@ impl<S: Store> DbApi<S> {
     ///
     /// Reads the whole file, which takes seconds on a large store.
     #[oai(path = "/v1/db/stats", method = "get", tag = "Tag::Operation", operation_id = "readStats")]
-    async fn stats(&self, authorization: Authorization<BasicOrBearer>) -> Result<Json<StoreStats>, Problem> {
+    async fn stats(&self, authorization: Authorization<Management>) -> Result<Json<StoreStats>, Problem> {
         let caller = authorization.caller(&self.0).await?;
         Ok(Json(self.0.stats(&caller).await?.into()))
     }

@@ -14,7 +14,7 @@ use crate::domain::id::Position;
 use crate::engine::Engine;
 use crate::http::document::Tag;
 use crate::http::request::{
-    Authorization, BasicOrBearer, DateTime, PageSize, Parsed, Query, Whole, page_default,
+    Authorization, DateTime, Management, PageSize, Parsed, Query, Whole, page_default,
 };
 use crate::http::response::{Json, ProblemOr};
 use crate::store::Store;
@@ -38,7 +38,7 @@ pub struct EventObject {
     pub at: DateTime,
     /// The type of the event.
     pub r#type: Parsed<EventKind>,
-    /// Who caused it: a client, `admin.sock`, or `keyfob` itself.
+    /// Who caused it: a client, `admin.sock`, `console` (an operator there), or `keyfob` itself.
     pub by: String,
     /// The session.
     pub session_id: Option<String>,
@@ -81,7 +81,7 @@ impl<S: Store> EventsApi<S> {
     #[oai(path = "/v1/events", method = "get", tag = "Tag::Operation", operation_id = "readEvents")]
     async fn read(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The position to start behind. Default: before the oldest retained event.
         after: Query<Option<Parsed<Position>>>,
         /// The largest number of items: 1 to 200.

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::engine::families::OpenFamily;
 use crate::http::document::Tag;
 use crate::http::request::{
-    Audience, Authorization, BasicOrBearer, OptionalJsonBody, Parsed, Path, Text, Whole,
+    Audience, Authorization, BasicOrBearer, Management, OptionalJsonBody, Parsed, Path, Text, Whole,
 };
 use crate::http::response::{Json, NoContent, Problem, ProblemOr};
 use crate::store::Store;
@@ -106,7 +106,7 @@ impl<S: Store> FamiliesApi<S> {
     )]
     async fn end(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
         /// The number of the family in the session.

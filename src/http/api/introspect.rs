@@ -148,7 +148,7 @@ impl<S: Store> OAuthEndpoint for IntrospectApi<S> {
 }
 
 impl Introspection {
-    fn active(live: ActiveAt, issuer: &str) -> Result<Self, StoreError> {
+    pub(crate) fn active(live: ActiveAt, issuer: &str) -> Result<Self, StoreError> {
         let active = live.active;
         let (acr, amr, auth_time) = match active.authentication {
             Some(Authentication { acr, amr, at }) => (acr, amr, Some(at.seconds())),

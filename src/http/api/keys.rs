@@ -11,7 +11,7 @@ use crate::domain::id::KeyId;
 use crate::domain::key::{KeyRecord, KeyStatus};
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::{Authorization, BasicOrBearer, DateTime, Parsed, Path, Query};
+use crate::http::request::{Authorization, DateTime, Management, Parsed, Path, Query};
 use crate::http::response::{Json, NoContent, Problem, ProblemOr};
 use crate::store::Store;
 use crate::token::paserk;
@@ -62,7 +62,7 @@ impl<S: Store> KeysApi<S> {
     ///
     /// Oldest first. The public halves are also at `/.well-known/paserk.json` and `/.well-known/jwks.json`.
     #[oai(path = "/v1/keys", method = "get", tag = "Tag::Keys", operation_id = "listKeys")]
-    async fn list(&self, authorization: Authorization<BasicOrBearer>) -> Result<Json<KeyList>, Problem> {
+    async fn list(&self, authorization: Authorization<Management>) -> Result<Json<KeyList>, Problem> {
         let caller = authorization.caller(&self.0).await?;
         Ok(Json(KeyList { items: self.0.keys(&caller).iter().map(Key::from).collect() }))
     }
@@ -76,7 +76,7 @@ impl<S: Store> KeysApi<S> {
     #[oai(path = "/v1/keys/rotate", method = "post", tag = "Tag::Keys", operation_id = "rotateKey")]
     async fn rotate(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// Rotates even if cached copies of the JWKS may not have the next key yet.
         #[oai(default)]
         force: Query<bool>,
@@ -95,7 +95,7 @@ impl<S: Store> KeysApi<S> {
     #[oai(path = "/v1/keys/:kid", method = "delete", tag = "Tag::Keys", operation_id = "revokeKey")]
     async fn revoke(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The identifier of the key.
         kid: Path<Parsed<KeyId>>,
     ) -> Result<NoContent, Problem> {

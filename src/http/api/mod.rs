@@ -14,6 +14,7 @@ pub(crate) mod health;
 pub(crate) mod introspect;
 pub(crate) mod keys;
 pub(crate) mod metrics;
+pub(crate) mod policies;
 pub(crate) mod revoke;
 pub(crate) mod session;
 pub(crate) mod session_object;

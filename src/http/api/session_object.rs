@@ -100,7 +100,7 @@ pub struct Ended {
     pub at: DateTime,
     /// Why the session ended.
     pub reason: Parsed<EndReason>,
-    /// Who ended it: a client, `admin.sock`, or `keyfob` itself.
+    /// Who ended it: a client, `admin.sock`, `console` (an operator there), or `keyfob` itself.
     pub by: String,
 }
 

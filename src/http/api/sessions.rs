@@ -21,8 +21,8 @@ use crate::http::api::session_object::{DeviceObject, SessionObject};
 use crate::http::api::subjects::EndedCount;
 use crate::http::document::Tag;
 use crate::http::request::{
-    Audience, Authorization, BasicOrBearer, Cookie, DateTime, FreeObject, Header, JsonBody, NoteText,
-    OptionalJsonBody, PageSize, Parsed, Path, Query, SealedCursor, ShortText, Text, True, Versions,
+    Audience, Authorization, BasicOrBearer, Cookie, DateTime, FreeObject, Header, JsonBody, Management,
+    NoteText, OptionalJsonBody, PageSize, Parsed, Path, Query, SealedCursor, ShortText, Text, True, Versions,
     page_default,
 };
 use crate::http::response::{Created, Json, NoContent, Problem, ProblemOr};
@@ -186,7 +186,7 @@ impl<S: Store> SessionsApi<S> {
     #[oai(path = "/v1/sessions", method = "get", tag = "Tag::Sessions", operation_id = "listSessions")]
     async fn list(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// Only sessions of this subject.
         subject: Query<Option<Parsed<Subject>>>,
         /// Only sessions of this client.
@@ -221,7 +221,7 @@ impl<S: Store> SessionsApi<S> {
     #[oai(path = "/v1/sessions", method = "delete", tag = "Tag::Sessions", operation_id = "endSessions")]
     async fn end_many(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// `true`: every session ends.
         all: Query<Option<True>>,
         /// The subject whose sessions end.
@@ -257,7 +257,7 @@ impl<S: Store> SessionsApi<S> {
     #[oai(path = "/v1/sessions/:id", method = "get", tag = "Tag::Sessions", operation_id = "readSession")]
     async fn read(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
     ) -> Result<Json<SessionObject>, Problem> {
@@ -328,7 +328,7 @@ impl<S: Store> SessionsApi<S> {
     #[oai(path = "/v1/sessions/:id", method = "delete", tag = "Tag::Sessions", operation_id = "endSession")]
     async fn end(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The identifier of the session.
         id: Path<Parsed<SessionId>>,
     ) -> Result<NoContent, Problem> {

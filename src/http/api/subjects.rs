@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::id::{SessionId, Subject};
 use crate::engine::Engine;
 use crate::http::document::Tag;
-use crate::http::request::{Authorization, BasicOrBearer, NoteText, Parsed, Path, Query, Text};
+use crate::http::request::{Authorization, Management, NoteText, Parsed, Path, Query, Text};
 use crate::http::response::{Json, Problem};
 use crate::store::Store;
 
@@ -37,7 +37,7 @@ impl<S: Store> SubjectsApi<S> {
     )]
     async fn end(
         &self,
-        authorization: Authorization<BasicOrBearer>,
+        authorization: Authorization<Management>,
         /// The subject, percent-encoded.
         subject: Path<Parsed<Subject>>,
         /// A session that does not end: "sign out everywhere else".

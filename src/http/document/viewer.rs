@@ -8,6 +8,7 @@ use poem::{IntoResponse, Response};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::http::request::accept::accepts_gzip;
 use crate::http::response::error::Problem;
 
 /// Everything before our script, made by `.ci/swagger-ui`.
@@ -62,19 +63,6 @@ impl Viewer {
             .header(header::X_FRAME_OPTIONS, "DENY")
             .body(self.gzip.clone())
     }
-}
-
-/// RFC 9110, 12.5.3: without the field every coding is acceptable.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let mut fields = headers.get_all(header::ACCEPT_ENCODING).iter().peekable();
-    let accepts = |element: &str| {
-        let (coding, weight) = element.split_once(';').unwrap_or((element, ""));
-        let is_zero =
-            weight.trim().strip_prefix("q=").is_some_and(|q| q.trim_end_matches(['0', '.']).is_empty());
-        ["gzip", "x-gzip", "*"].iter().any(|known| coding.trim().eq_ignore_ascii_case(known)) && !is_zero
-    };
-    fields.peek().is_none()
-        || fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')).any(accepts)
 }
 
 /// The viewer's stream, continued with `end` in uncompressed blocks (RFC 1951, 3.2.4).

@@ -5,18 +5,21 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64ct::{Base64, Encoding};
-use poem::http::{HeaderMap, HeaderValue, header};
+use poem::http::{HeaderMap, HeaderValue, StatusCode, header};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use zeroize::Zeroizing;
 
 use crate::domain::caller::{Granted, Needs};
+use crate::domain::console::CONSOLE_COOKIE_NAME;
 use crate::domain::refusal::{Refusal, Refused};
 use crate::engine::Engine;
 use crate::engine::authenticate::{Authenticated, PresentedCredentials, Source};
 use crate::http::net::channel::Channel;
 use crate::http::net::peer::Peer;
+use crate::http::request::console_cookie::ConsoleToken;
+use crate::http::request::origin::is_same_origin;
 use crate::http::request::urlencoded::decode;
 use crate::http::response::error::Problem;
 use crate::store::Store;
@@ -187,7 +190,12 @@ pub trait Schemes: Send + Sync + 'static {
     const NAMES: &'static [&'static str] = &["basic", "bearer"];
     /// Whether the credentials may also be in the form, or absent.
     const OPTIONAL: bool = false;
+    /// Whether the cookie of the operator's console is one of them.
+    const CONSOLE: bool = false;
 }
+
+/// The schemes of the routes at `/v1` that a caller manages by.
+pub trait CallerSchemes: Schemes {}
 
 /// HTTP Basic, or the form's fields.
 pub struct BasicOrForm;
@@ -202,9 +210,18 @@ impl Schemes for BasicFormOrBearer {
     const OPTIONAL: bool = true;
 }
 
-/// HTTP Basic or a bearer token: the management routes.
+/// HTTP Basic or a bearer token.
 pub struct BasicOrBearer;
 impl Schemes for BasicOrBearer {}
+impl CallerSchemes for BasicOrBearer {}
+
+/// The same, or the cookie of the operator's console: the routes that its pages use.
+pub struct Management;
+impl Schemes for Management {
+    const NAMES: &'static [&'static str] = &["basic", "bearer", "console"];
+    const CONSOLE: bool = true;
+}
+impl CallerSchemes for Management {}
 
 /// The session cookie or a bearer token: the routes for people.
 pub struct CookieOrBearer;
@@ -218,28 +235,45 @@ pub struct Authorization<S> {
     pub header: AuthorizationHeader,
     /// Where the request came from.
     pub source: Source,
+    /// The console's cookie, where the schemes have it and the request has no `Authorization`.
+    console: Option<ConsoleToken>,
+    /// Whether a page of our own sent the request without credentials.
+    by_own_page: bool,
     schemes: PhantomData<S>,
 }
 
-impl<S> Authorization<S> {
+impl<S: Schemes> Authorization<S> {
     /// As the extractor reads it, with the `last` credentials of the connection.
     pub fn of(request: &Request, last: &LastCredentials) -> Self {
         let header = last.read(request.headers());
-        Self { header, source: source_of(request), schemes: PhantomData }
+        Self::new(request, header)
+    }
+
+    fn new(request: &Request, header: AuthorizationHeader) -> Self {
+        let may_be_page = S::CONSOLE && matches!(header, AuthorizationHeader::Absent);
+        let console = if may_be_page { ConsoleToken::of(request) } else { None };
+        let by_own_page = may_be_page && console.is_none() && is_same_origin(request.headers());
+        Self { header, source: source_of(request), console, by_own_page, schemes: PhantomData }
     }
 }
 
-impl Authorization<BasicOrBearer> {
+impl<S: CallerSchemes> Authorization<S> {
     /// The caller of a route at `/v1`, with the permission that the use case needs: a client by Basic or by
-    /// its own bearer token, or the admin socket. Both are checked before the rest of the request.
-    pub async fn caller<S: Store, P: Needs>(&self, engine: &Engine<S>) -> Result<Granted<P>, Problem> {
+    /// its own bearer token, the admin socket, or an operator where the schemes have the console. Both are
+    /// checked before the rest of the request.
+    pub async fn caller<St: Store, P: Needs>(&self, engine: &Engine<St>) -> Result<Granted<P>, Problem> {
         Ok(self.authenticate(engine).await?.require()?)
     }
 
     /// The same for a route whose permission depends on the request.
-    pub async fn authenticate<S: Store>(&self, engine: &Engine<S>) -> Result<Authenticated, Problem> {
+    pub async fn authenticate<St: Store>(&self, engine: &Engine<St>) -> Result<Authenticated, Problem> {
         let form = ClientFormFields::default();
-        let credentials = merge(&self.header, &form)?;
+        let credentials = match (&self.console, self.source.admin_socket) {
+            (Some(console), false) => console.credentials(),
+            // Browsers would ask the operator for a password if the challenge were Basic.
+            (None, false) if self.by_own_page => return Err(not_at_the_console()),
+            _ => merge(&self.header, &form)?,
+        };
         Ok(engine.authenticate(credentials, self.source).await?)
     }
 }
@@ -268,9 +302,13 @@ impl<'a, S: Schemes> ApiExtractor<'a> for Authorization<S> {
         _: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let header = AuthorizationHeader::read(request.headers());
-        Ok(Self { header, source: source_of(request), schemes: PhantomData })
+        Ok(Self::new(request, AuthorizationHeader::read(request.headers())))
     }
+}
+
+/// The 401 for a page without a session of the console.
+pub fn not_at_the_console() -> Problem {
+    Problem::challenged(StatusCode::UNAUTHORIZED, "no session of the console: run `keyfob console`", &[])
 }
 
 /// The name of the session cookie in the generated document, which is replaced by the configured one.
@@ -286,14 +324,23 @@ fn scheme(name: &'static str) -> MetaSecurityScheme {
             "A client's own access token for the issuer, as `client_credentials` gives it; at the routes for \
              people, and only there, a session token or an access token of a subject."
         }
+        "console" => {
+            "The cookie of the operator's console, which only its own pages can use. A change needs the role \
+             `admin` and a link that is at most five minutes old."
+        }
         _ => "The session cookie. Browsers send it by themselves; a page like this one cannot set it.",
     };
-    let is_cookie = name == "cookie";
+    let cookie_name = match name {
+        "cookie" => Some(COOKIE_NAME),
+        "console" => Some(CONSOLE_COOKIE_NAME),
+        _ => None,
+    };
+    let is_cookie = cookie_name.is_some();
     MetaSecurityScheme {
         ty: if is_cookie { "apiKey" } else { "http" },
         description: Some(description),
-        name: is_cookie.then_some(COOKIE_NAME),
-        key_in: is_cookie.then_some(name),
+        name: cookie_name,
+        key_in: is_cookie.then_some("cookie"),
         scheme: (!is_cookie).then_some(name),
         bearer_format: None,
         flows: None,

@@ -10,11 +10,13 @@ use super::query::REQUIREMENT;
 use super::types::{Described, TextFormat};
 use crate::domain::access::TokenFormat;
 use crate::domain::client::{AUDIENCE, ClientKind, Grant, Permission};
+use crate::domain::console::ConsoleRole;
 use crate::domain::end::EndReason;
 use crate::domain::event::EventKind;
 use crate::domain::gate::GATE_NAME;
 use crate::domain::id::{ClientId, KeyId, Position, SessionId, Subject};
 use crate::domain::key::KeyStatus;
+use crate::domain::policy::{POLICY_NAME, WhenFull};
 use crate::domain::scope::{REQUIRED_SCOPE, SCOPE_NAME, ScopeSet};
 use crate::domain::session::{OpeningKey, State, USER_AGENT_BYTES_MAX};
 use crate::domain::text::{TEXT_BYTES_MAX, TextPattern, bounded_pattern};
@@ -37,6 +39,8 @@ pub enum RequiredScope {}
 pub enum AudienceParameter {}
 /// The name of a gate of the configuration.
 pub enum GateName {}
+/// The name of a policy of the configuration.
+pub enum PolicyName {}
 /// A cursor that only the server can read.
 pub enum SealedCursor {}
 /// One name of a scope.
@@ -82,6 +86,7 @@ described! {
     RequiredScope: "scope", REQUIRED_SCOPE;
     AudienceParameter: "audience", REQUIREMENT;
     GateName: "gate", GATE_NAME;
+    PolicyName: "policy", POLICY_NAME;
     SealedCursor: "cursor", SEALED_CURSOR;
     ScopeName: "scope", SCOPE_NAME;
 }
@@ -171,6 +176,8 @@ macro_rules! words {
 
 words!(
     State: "state",
+    ConsoleRole: "role",
+    WhenFull: "when_full",
     EndReason: "reason",
     ClientKind: "kind",
     Permission: "permission",

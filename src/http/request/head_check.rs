@@ -10,6 +10,7 @@ use poem::{IntoResponse, Request, Response};
 
 use crate::engine::{self, Engine};
 use crate::http::access::Access;
+use crate::http::request::console_cookie::ConsoleToken;
 use crate::http::request::credentials::{AuthorizationHeader, ClientFormFields, merge, source_of};
 use crate::http::response::error::{OAuthError, Problem};
 use crate::http::surface::Surface;
@@ -31,7 +32,8 @@ async fn rejection<S: Store>(engine: &Engine<S>, request: &Request, access: Acce
     let (header, source) = (AuthorizationHeader::read(request.headers()), source_of(request));
     let surface = Surface::of(request.uri().path());
     // No client is authenticated, or its credentials may be in the form.
-    if matches!(access, Access::Public | Access::Person)
+    let is_client = matches!(access, Access::Client | Access::Permission(_));
+    if !is_client
         || matches!(header, AuthorizationHeader::Absent) && (source.admin_socket || surface == Surface::OAuth)
     {
         return None;
@@ -41,7 +43,9 @@ async fn rejection<S: Store>(engine: &Engine<S>, request: &Request, access: Acce
         Surface::V1 | Surface::Other => Problem::from(error).into_response(),
     };
     let form = ClientFormFields::default();
-    let credentials = match merge(&header, &form) {
+    let is_absent = matches!(header, AuthorizationHeader::Absent);
+    let console = ConsoleToken::of(request).filter(|_| is_absent && surface == Surface::V1);
+    let credentials = match console.as_ref().map_or_else(|| merge(&header, &form), |c| Ok(c.credentials())) {
         Ok(credentials) => credentials,
         Err(refused) => return Some(rejected(refused.into())),
     };

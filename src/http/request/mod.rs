@@ -1,6 +1,8 @@
 //! What is read of a request. Endpoints name this room and not its files.
 
+pub(crate) mod accept;
 pub mod admission;
+pub(crate) mod console_cookie;
 pub mod cookie;
 pub(crate) mod credentials;
 pub(crate) mod form;
@@ -17,19 +19,21 @@ pub(crate) mod session_credential;
 pub(crate) mod types;
 pub(crate) mod urlencoded;
 
+pub(crate) use self::accept::accepts_gzip;
+pub(crate) use self::console_cookie::{CONSOLE_COOKIE, ConsoleToken};
 pub(crate) use self::cookie::Cookie;
 pub(crate) use self::credentials::{
     Authorization, AuthorizationHeader, BasicFormOrBearer, BasicOrBearer, BasicOrForm, ClientFormFields,
-    CookieOrBearer, LastCredentials, Schemes, merge, source_of,
+    CookieOrBearer, LastCredentials, Management, Schemes, merge, not_at_the_console, source_of,
 };
 pub(crate) use self::form::{Form, FromForm, OAuthForm};
 pub(crate) use self::formats::{
-    AcrValues, Audience, AudienceParameter, GateName, NoteText, RequiredScope, ScopeName, SealedCursor,
-    ShortText, UserAgent,
+    AcrValues, Audience, AudienceParameter, GateName, NoteText, PolicyName, RequiredScope, ScopeName,
+    SealedCursor, ShortText, UserAgent,
 };
 pub(crate) use self::if_match::Versions;
 pub(crate) use self::json::{JsonBody, OptionalJsonBody, read_body};
-pub(crate) use self::origin::Origins;
+pub(crate) use self::origin::{Origins, is_same_origin};
 pub(crate) use self::parameters::{Header, PageSize, Path, Query, page_default};
 pub(crate) use self::query::names_nothing;
 pub(crate) use self::session_credential::SessionCredential;

@@ -30,7 +30,7 @@ impl Origins {
 
     /// Whether a change that is authenticated by cookie alone comes from a page of these origins (SES-21).
     pub fn vouch_for(&self, headers: &HeaderMap) -> bool {
-        once(headers, "sec-fetch-site") == Some("same-origin") || self.has(headers)
+        is_same_origin(headers) || self.has(headers)
     }
 
     /// Whether a page that may not do so can have sent this change. The credentials do not matter: browsers
@@ -54,6 +54,11 @@ impl Origins {
         once(headers, "origin")
             .is_some_and(|origin| self.issuer == origin || self.further.iter().any(|known| known == origin))
     }
+}
+
+/// Whether a browser says that a page of this server's origin sent the request.
+pub fn is_same_origin(headers: &HeaderMap) -> bool {
+    once(headers, "sec-fetch-site") == Some("same-origin")
 }
 
 /// Whether a request is a CORS preflight.

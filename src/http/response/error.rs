@@ -33,6 +33,10 @@ const INVALID_TOKEN: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="keyfob", error="invalid_token""#);
 const INSUFFICIENT_SCOPE: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="keyfob", error="insufficient_scope""#);
+/// The challenge for an operator whose link is too old for a change (RFC 9470 §3).
+const LINK_TOO_OLD: HeaderValue = HeaderValue::from_static(
+    r#"Bearer realm="keyfob", error="insufficient_user_authentication", max_age="300""#,
+);
 /// `Retry-After` of a 503: enough for a write queue to drain, or a restart.
 const STORE_RETRY_AFTER_S: u32 = 2;
 
@@ -77,6 +81,7 @@ fn row(refusal: &Refusal) -> (StatusCode, &'static str, StatusCode) {
         Refusal::InvalidScope => (S::BAD_REQUEST, "invalid_scope", S::BAD_REQUEST),
         Refusal::InvalidTarget => (S::BAD_REQUEST, "invalid_target", S::BAD_REQUEST),
         Refusal::Forbidden => (S::FORBIDDEN, "unauthorized_client", S::FORBIDDEN),
+        Refusal::LinkTooOld => (S::FORBIDDEN, "insufficient_user_authentication", S::FORBIDDEN),
         Refusal::NotFound => (S::BAD_REQUEST, "invalid_request", S::NOT_FOUND),
         Refusal::Conflict | Refusal::SessionsFull => (S::BAD_REQUEST, "invalid_request", S::CONFLICT),
         Refusal::Gone => (S::BAD_REQUEST, "invalid_request", S::GONE),
@@ -170,6 +175,7 @@ impl<B: ErrorBody> From<Refused> for ErrorAnswer<B> {
         let bearer = match refusal {
             Refusal::InvalidToken => Some(INVALID_TOKEN),
             Refusal::InsufficientScope => Some(INSUFFICIENT_SCOPE),
+            Refusal::LinkTooOld => Some(LINK_TOO_OLD),
             _ => (!is_oauth && status == StatusCode::UNAUTHORIZED).then_some(BEARER),
         };
         let retry_after_s = match refusal {

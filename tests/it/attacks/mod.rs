@@ -2,6 +2,7 @@
 
 mod authorisation;
 mod clock;
+mod console;
 mod cookies;
 mod files;
 mod forward_auth;

@@ -236,7 +236,7 @@ async fn no_other_page_and_no_other_route_has_leave() {
     assert!(people.is_there().await);
     let own = server.browse(Method::GET, "/v1/session", &people.cookie(), &[SAME_ORIGIN, asks]).await;
     assert_eq!((own.status, leave(&own)), (200, ["", "", ""].map(Into::into)));
-    attacks.finish(17 * 3 + 77 + 4);
+    attacks.finish(17 * 3 + 97 + 4);
 }
 
 /// The headers without which a page of another origin could frame, sniff, cache or load an answer.

@@ -28,6 +28,8 @@ const COMMANDS: &[(&str, i32)] = &[
     ("client rotate-secret app", 1),
     ("client revoke-tokens app", 1),
     ("client delete app", 1),
+    ("console", 1),
+    ("policy simulate --idle-timeout 10m", 1),
     ("session create --subject alice --client-id app", 1),
     ("session list", 1),
     ("session show 0", 1),

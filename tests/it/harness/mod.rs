@@ -7,6 +7,7 @@ pub mod dice;
 #[expect(dead_code, reason = "the simulator uses the rest")]
 pub mod disk;
 pub mod fixture;
+pub mod operator;
 pub mod people;
 pub mod process;
 pub mod server;

@@ -192,8 +192,8 @@ async fn every_example_succeeds_against_a_live_server() {
                  readClient changeClient rotateSecret revokeClientTokens openSession listSessions \
                  readSession checkSession introspect token revoke openSession whoAmI forwardAuth gate \
                  changeSession renewSession openFamily endFamily logOut openSession endSession endSubject \
-                 readEvents readFeed listKeys rotateKey revokeKey backUp checkStore readStats endSessions \
-                 deleteClient";
+                 readEvents readFeed simulatePolicy listKeys rotateKey revokeKey backUp checkStore readStats \
+                 endSessions deleteClient";
     let mut done = BTreeSet::new();
     for id in order.split_whitespace() {
         let operation = operations(&document).into_iter().find(|operation| operation.id() == id).unwrap();
@@ -206,6 +206,7 @@ async fn every_example_succeeds_against_a_live_server() {
         let query = match id {
             "endSessions" => "?all=true",
             "rotateKey" => "?force=true",
+            "simulatePolicy" => "?absolute_lifetime=8h",
             _ => "",
         };
         let path = operation.concrete_path(live) + query;

@@ -67,6 +67,23 @@ async fn a_route_admits_the_callers_that_are_listed_and_no_others() {
                 assert_eq!(status(Auth::None).await, 401, "{shown}");
                 assert_eq!(status(Auth::Basic(&impostor)).await, 401, "{shown}");
             }
+            Access::OwnPage => {
+                assert_eq!(status(Auth::None).await, 403, "{shown}");
+                let headers = [("content-type", kind), ("sec-fetch-site", "same-origin")];
+                let page = server.send(method.parse().unwrap(), &path, Auth::None, &headers, body).await;
+                assert!(is_admitted(page.status), "{shown}");
+            }
+            Access::Console => {
+                assert_eq!(status(Auth::None).await, 401, "{shown}");
+                assert_eq!(status(Auth::Basic(&server.admin)).await, 401, "{shown}");
+                assert_eq!(status(Auth::Socket).await, 401, "{shown}");
+            }
+            Access::AdminSocket => {
+                assert_eq!(status(Auth::None).await, 401, "{shown}");
+                assert_eq!(status(Auth::Basic(&impostor)).await, 401, "{shown}");
+                assert_eq!(status(Auth::Basic(&server.admin)).await, 403, "{shown}");
+                assert!(is_admitted(status(Auth::Socket).await), "{shown}");
+            }
             Access::Person => {
                 assert_eq!(status(Auth::None).await, 401, "{shown}");
                 assert_eq!(status(Auth::Basic(&server.admin)).await, 401, "{shown}");

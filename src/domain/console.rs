@@ -1,0 +1,86 @@
+//! The operator's console: what its links open, and what an operator may do.
+
+use std::time::Duration;
+
+use super::id::{Hash, SessionId};
+use super::names::names;
+use super::policy::Lifetimes;
+use super::refusal::{Refusal, Refused};
+use super::session::Session;
+use super::time::Timestamp;
+use super::validity::Validity;
+
+/// How long a link can be used after it was made.
+pub const LINK_VALID_FOR: Duration = Duration::from_secs(60);
+/// The most unused links.
+pub const LINKS_MAX: usize = 16;
+/// The most console sessions; a further one evicts the one that was used longest ago.
+pub const CONSOLE_SESSIONS_MAX: u32 = 16;
+/// The timeouts of console sessions.
+pub const CONSOLE_LIFETIMES: Lifetimes = Lifetimes {
+    idle_timeout: Duration::from_secs(30 * 60),
+    absolute_lifetime: Duration::from_secs(8 * 3600),
+};
+/// The name of the console's cookie. No session cookie of an application can have it.
+pub const CONSOLE_COOKIE_NAME: &str = "__Host-keyfob-console";
+/// The subject of console sessions.
+pub const OPERATOR: &str = "operator";
+/// How old the link of a session may be when the operator changes something.
+pub const CHANGE_MAX_AGE: Duration = Duration::from_secs(5 * 60);
+
+names! {
+    /// What a console session may do: the scope of the session.
+    pub enum ConsoleRole {
+        /// Everything that the pages do.
+        Admin = "admin",
+        /// Read, and change nothing.
+        Read = "console:read",
+    }
+}
+
+/// The caller of a request with the console's cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operator {
+    pub session: SessionId,
+    pub role: ConsoleRole,
+    /// Until when the operator may change something; `None` for a role that may not.
+    pub changes_until: Option<Timestamp>,
+    /// The time of the request.
+    pub now: Timestamp,
+}
+
+impl Operator {
+    /// The operator of a genuine session token of `session`. `None` unless the session is of the reserved
+    /// client and was opened by a link, and the token can be used now. Everywhere else the token is invalid,
+    /// because its client is not registered.
+    pub fn of(session: &Session, renewals: u32, hash: &Hash, validity: &Validity) -> Option<Self> {
+        // A client of this name can exist in a database from before the name was reserved. Its sessions must
+        // not open the console.
+        if !session.is_of_console() || validity.client.is_some() {
+            return None;
+        }
+        validity.console_token(session, renewals, hash).ok()?;
+        let role: ConsoleRole = session.scope.as_str().parse().ok()?;
+        let until = session.authentication.at.plus(CHANGE_MAX_AGE);
+        let changes_until = (role == ConsoleRole::Admin).then_some(until);
+        Some(Self { session: session.id, role, changes_until, now: validity.now })
+    }
+
+    /// Refuses a change: by a role that may only read, or when the link is too old.
+    ///
+    /// # Errors
+    /// `Forbidden`; `LinkTooOld`, which a new link cures.
+    pub fn check_change(&self) -> Result<(), Refused> {
+        match self.changes_until {
+            Some(until) if self.now < until => Ok(()),
+            Some(_) => Err(Refusal::LinkTooOld.because(
+                "a change needs a link that is at most five minutes old: run `keyfob console` and open the \
+                 new link",
+            )),
+            None => Err(Refusal::Forbidden.because(
+                "this console session may only read; `keyfob console` without --read opens one that may \
+                 change things",
+            )),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+// The figures of the last hour or day, from the memory of the server, and the latest alarms.
+
+import { fill, h } from "./dom.js";
+import { get } from "./api.js";
+import { completedItem, group } from "./event.js";
+import { pageBefore } from "./log.js";
+import { instant, length, now, when } from "./time.js";
+import { empty, facts, heading, notice, problem, section, to } from "./ui.js";
+
+export const title = "Overview";
+
+const REFRESH_MS = 10_000;
+
+const bytes = (count) => {
+  const [unit, name] = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"]].find(([unit]) => count >= unit) ?? [1, "B"];
+  return `${(count / unit).toLocaleString("en", { maximumFractionDigits: count / unit < 10 ? 1 : 0 })} ${name}`;
+};
+const number = (count) => count.toLocaleString("en", { maximumFractionDigits: 1 });
+const milliseconds = (value) => `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} ms`;
+
+/** Columns, how they are drawn, and which figure stands beside the title. */
+const FIGURES = [
+  { name: "Active sessions", columns: ["active_sessions"], kind: "line", format: number, sum: latest, href: to("subjects") },
+  { name: "Sessions opened", columns: ["openings"], kind: "bars", format: number, sum: total },
+  { name: "Refreshes", columns: ["refreshes"], kind: "bars", format: number, sum: total },
+  { name: "Introspections", columns: ["introspections"], kind: "bars", format: number, sum: total },
+  { name: "Reuse alarms", columns: ["reuse_alarms"], kind: "bars", format: number, sum: total, colour: "alarm", href: `${to("events")}?type=refresh.reused` },
+  { name: "Failed authentications", columns: ["failed_authentications"], kind: "bars", format: number, sum: total, colour: "warning" },
+  { name: "Commit latency (99 %, mean)", columns: ["commit_ms_p99", "commit_ms_mean"], labels: ["99 % within", "mean"], kind: "line", format: milliseconds, sum: latest },
+  { name: "Database file", columns: ["file_bytes"], kind: "line", format: bytes, sum: latest },
+];
+
+function latest(values) { return values.findLast((value) => value !== null) ?? null; }
+function total(values) { const known = values.filter((value) => value !== null); return known.length ? known.reduce((sum, value) => sum + value, 0) : null; }
+
+export async function show(main, { query, signal }) {
+  let span = query.get("span") === "day" ? "day" : "hour";
+  const choose = (value, text) => h("button", { type: "button", "aria-pressed": String(span === value), "data-span": value, onclick: () => choice(value) }, text);
+  const spans = h("div", { class: "segments", role: "group", "aria-label": "Time span" }, choose("hour", "Last hour"), choose("day", "Last day"));
+  const state = h("div", {});
+  const grid = h("div", { class: "figures" });
+  const alarms = h("div", {}, h("p", { class: "quiet" }, "Reading the event log…"));
+  const cards = FIGURES.map((figure) => {
+    const [value, place] = [h("p", { class: "figure" }, "–"), h("div", { class: "place" })];
+    const name = figure.href ? h("a", { href: figure.href }, figure.name) : figure.name;
+    grid.append(h("section", { class: "card" }, h("h3", {}, name), value, place));
+    return { figure, value, place, plot: null };
+  });
+  fill(main, heading(title, spans), state, h("h2", { class: "hidden" }, "Figures"), grid, section("Latest alarms", alarms));
+  let figures = await get("/console/figures", {}, signal);
+  const { plot } = await import("./plot.js");
+  draw();
+  lately(alarms, signal);
+  const timer = setInterval(async () => {
+    if (document.hidden) return;
+    try {
+      figures = await get("/console/figures", {}, signal);
+      draw();
+    } catch (error) {
+      if (!signal.aborted && error.status !== 401) fill(state, problem(error));
+    }
+  }, REFRESH_MS);
+  signal.addEventListener("abort", () => clearInterval(timer));
+
+  function choice(value) {
+    span = value;
+    spans.querySelectorAll("button").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.span === span)));
+    draw();
+  }
+
+  function draw() {
+    const columns = figures[span];
+    const current = figures.now;
+    fill(state,
+      current.ready ? null : notice("alarm", h("p", { class: "title" }, "The server is not ready"), h("p", {}, "The store cannot commit, or the server is stopping. Its log says why.")),
+      h("div", { class: "compact" }, facts(["Sessions stored", number(current.sessions_stored)], ["Events stored", number(current.events)], ["Free on the disk", current.disk_free_bytes === null ? null : bytes(current.disk_free_bytes)],
+        ["Running since", when(current.started_at)])));
+    for (const card of cards) {
+      const { figure } = card;
+      const values = figure.columns.map((column) => columns[column] ?? []);
+      const sum = figure.columns[0] === "active_sessions" ? current.active_sessions : figure.sum(values[0]);
+      const text = sum === null || sum === undefined ? "not known yet" : figure.format(sum);
+      card.value.textContent = text;
+      card.value.classList.toggle("alarm", figure.colour === "alarm" && sum > 0);
+      const label = describe(figure, text, values[0], columns);
+      if (card.plot === null) {
+        card.plot = plot(card.place, { label, x: columns.at, format: figure.format, isWhole: figure.format === number, signal,
+          series: figure.columns.map((column, index) => ({ label: figure.labels?.[index] ?? figure.name, values: values[index], kind: figure.kind, colour: index ? "quiet" : figure.colour })) });
+      } else {
+        card.plot.update(columns.at, values);
+        card.plot.describe(label);
+      }
+    }
+    const age = (now() - instant(current.started_at)) / 1000;
+    if (age < (span === "hour" ? 3600 : 86400)) append(state, age);
+  }
+
+  function append(place, age) {
+    place.append(h("p", { class: "quiet" }, `The figures are in memory since the server started, ${length(age)} ago.`));
+  }
+}
+
+/** A plot in words. */
+function describe(figure, text, values, columns) {
+  const known = values.filter((value) => value !== null);
+  if (known.length === 0) return `${figure.name}: no figures yet`;
+  return `${figure.name}: ${text}; at most ${figure.format(Math.max(...known))}, at least ${figure.format(Math.min(...known))} in one of ${known.length} intervals of ${length(columns.step_s)}`;
+}
+
+async function lately(place, signal) {
+  try {
+    const { items } = await pageBefore(undefined, signal);
+    const found = items.filter((event) => group(event.type) === "alarms").reverse().slice(0, 5);
+    fill(place, found.length ? [h("ol", { class: "events" }, found.map((event) => completedItem(event, signal))), h("p", {}, h("a", { href: `${to("events")}?type=alarms` }, "All alarms"))]
+      : empty("No alarm in the last 200 events", "Alarms are reused refresh tokens, revoked keys, restores, and the end of all sessions. ", h("a", { href: to("events") }, "See all events")));
+  } catch (error) {
+    fill(place, problem(error));
+  }
+}

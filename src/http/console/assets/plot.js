@@ -1,0 +1,73 @@
+// A plot by uPlot, with its figures as text for those who do not see it.
+
+import { fill, h } from "./dom.js";
+import uPlot from "./uplot.js";
+
+/** Steps of an axis of whole numbers. */
+const WHOLE = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
+
+/** The value of a colour of the style sheet, which a canvas needs. */
+function colour(name) {
+  const probe = h("span", { class: `probe ${name}` });
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+/**
+ * Draws a plot into `place` and again when its width or the colours change. `x`: numbers, `isTime` if they are
+ * seconds since 1970; `isWhole` if all values are whole numbers; `series`: `label`, `values`, `kind` (`line` or `bars`), `colour` (a class); `format` prints a value.
+ */
+export function plot(place, { label, x, isTime = true, labels = null, series, format = String, isWhole = false, height = 120, signal }) {
+  let drawn;
+  const canvas = h("div", { class: "plot", role: "img", "aria-label": label });
+  fill(place, canvas);
+  const axis = () => ({ stroke: colour("quiet"), grid: { stroke: colour("grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" });
+  const options = (width) => ({
+    width, height, padding: [8, 8, 0, 0], legend: { show: false }, cursor: { drag: { x: false, y: false }, points: { size: 6 } },
+    scales: { x: { time: isTime, ...(labels ? { range: [-0.6, labels.length - 0.4] } : {}) }, y: { range: (self, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    axes: [
+      { ...axis(), size: 22, space: 70, ...(labels ? { splits: () => some(labels, width), values: (self, splits) => splits.map((index) => labels[index]) } : { values: clock }) },
+      { ...axis(), size: 56, space: 30, ...(isWhole ? { incrs: WHOLE } : {}), values: (self, splits) => splits.map((value) => (value === null ? "" : format(value))) },
+    ],
+    series: [{}, ...series.map((one) => ({
+      label: one.label, stroke: colour(one.colour ?? "accent"), fill: one.kind === "bars" ? colour(one.colour ?? "accent") : undefined, width: one.kind === "bars" ? 0 : 1.5,
+      paths: one.kind === "bars" ? uPlot.paths.bars({ size: [0.8, 60] }) : undefined, points: { show: false }, spanGaps: false,
+    }))],
+    hooks: { setCursor: [read] },
+  });
+  const reading = h("output", { class: "reading", "aria-hidden": "true" });
+  canvas.after(reading);
+
+  function read(self) {
+    const index = self.cursor.idx;
+    if (index === null || index === undefined) return reading.replaceChildren();
+    const point = labels ? labels[index] : new Date(x[index] * 1000).toISOString().slice(11, 19);
+    return fill(reading, `${point}: `, series.map((one) => `${series.length > 1 ? `${one.label} ` : ""}${one.values[index] === null ? "not known" : format(one.values[index])}`).join(", "));
+  }
+
+  function draw() {
+    const width = Math.floor(canvas.clientWidth);
+    if (width < 50) return;
+    drawn?.destroy();
+    drawn = new uPlot(options(width), [x, ...series.map(({ values }) => values)], canvas);
+  }
+
+  const resized = new ResizeObserver(() => { if (drawn === undefined || Math.floor(canvas.clientWidth) !== drawn.width) draw(); });
+  resized.observe(canvas);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", draw, { signal });
+  document.addEventListener("themechange", draw, { signal });
+  signal?.addEventListener("abort", () => { resized.disconnect(); drawn?.destroy(); });
+  draw();
+  return { update: (next, values) => { x = next; series.forEach((one, index) => { one.values = values[index]; }); drawn?.setData([x, ...values]); }, describe: (text) => canvas.setAttribute("aria-label", text) };
+}
+
+/** As many labels as there is room for. */
+function some(labels, width) {
+  const step = Math.ceil((labels.length * 56) / Math.max(width - 70, 56));
+  return labels.map((_, index) => index).filter((index) => index % step === 0);
+}
+
+const clock = (self, splits) => splits.map((at) => new Date(at * 1000).toTimeString().slice(0, 5));
