@@ -10,6 +10,8 @@ import { empty, facts, heading, notice, problem, section, to } from "./ui.js";
 export const title = "Overview";
 
 const REFRESH_MS = 10_000;
+/** Seconds of the two plots. */
+const SPANS = { hour: 3600, day: 86400 };
 
 const bytes = (count) => {
   const [unit, name] = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"]].find(([unit]) => count >= unit) ?? [1, "B"];
@@ -79,20 +81,20 @@ export async function show(main, { query, signal }) {
       const { figure } = card;
       const values = figure.columns.map((column) => columns[column] ?? []);
       const sum = figure.columns[0] === "active_sessions" ? current.active_sessions : figure.sum(values[0]);
-      const text = sum === null || sum === undefined ? "not known yet" : figure.format(sum);
+      const text = sum === null || sum === undefined ? "–" : figure.format(sum);
       card.value.textContent = text;
       card.value.classList.toggle("alarm", figure.colour === "alarm" && sum > 0);
       const label = describe(figure, text, values[0], columns);
       if (card.plot === null) {
-        card.plot = plot(card.place, { label, x: columns.at, format: figure.format, isWhole: figure.format === number, signal,
+        card.plot = plot(card.place, { label, x: columns.at, span: SPANS[span], format: figure.format, isWhole: figure.format === number, signal,
           series: figure.columns.map((column, index) => ({ label: figure.labels?.[index] ?? figure.name, values: values[index], kind: figure.kind, colour: index ? "quiet" : figure.colour })) });
       } else {
-        card.plot.update(columns.at, values);
+        card.plot.update(columns.at, values, SPANS[span]);
         card.plot.describe(label);
       }
     }
     const age = (now() - instant(current.started_at)) / 1000;
-    if (age < (span === "hour" ? 3600 : 86400)) append(state, age);
+    if (age < SPANS[span]) append(state, age);
   }
 
   function append(place, age) {
@@ -103,7 +105,7 @@ export async function show(main, { query, signal }) {
 /** A plot in words. */
 function describe(figure, text, values, columns) {
   const known = values.filter((value) => value !== null);
-  if (known.length === 0) return `${figure.name}: no figures yet`;
+  if (known.length === 0) return `${figure.name}: no figures yet; the first come ${columns.step_s} s after the start of the server`;
   return `${figure.name}: ${text}; at most ${figure.format(Math.max(...known))}, at least ${figure.format(Math.min(...known))} in one of ${known.length} intervals of ${length(columns.step_s)}`;
 }
 

@@ -63,26 +63,26 @@ const count = (number, one, many) => `${number.toLocaleString("en")} ${number ==
 
 function findings(answer) {
   const { lifetime, cap, idle, remember_idle: remembered, retry } = answer;
-  return section("What it would have done",
+  return h("div", { class: "compact" }, section("What it would have done",
     h("p", {}, `${count(answer.examined, "session", "sessions")} of the policy `, foreign(answer.policy, "code"), " examined."),
     answer.complete ? null : notice("warning", `Only ${answer.examined} of ${answer.sessions} sessions were examined: the figures are lower bounds.`),
     lifetime ? section("Absolute lifetime", facts(["Would have ended earlier", count(lifetime.ended_earlier, "session", "sessions")], ["Of them active now", String(lifetime.active_among_them)],
       ["Could last longer", count(lifetime.could_live_longer, "session", "sessions")]), examples(lifetime.items)) : null,
-    cap ? section("Sessions per subject", facts(["Would have been evicted", cap.evicted === undefined ? null : count(cap.evicted, "session", "sessions")], ["Openings refused", cap.refused === undefined ? null : String(cap.refused)]), examples(cap.items)) : null,
+    cap ? section("Sessions per subject", facts(["Would have been evicted", cap.evicted === undefined ? null : count(cap.evicted, "session", "sessions")], ["Openings refused", cap.refused === undefined ? null : String(cap.refused)]), examples(cap.items, false)) : null,
     idle ? section("Idle timeout", gaps(idle), h("div", { "data-plot": "idle" })) : null,
     remembered ? section("Idle timeout of remembered sessions", gaps(remembered), h("div", { "data-plot": "remember" })) : null,
     retry ? section("Refresh retry window", facts(["Retries seen", String(retry.retries)], ["Later than the new window", atMost(retry.later, retry.later_at_most)]), h("div", { "data-plot": "retry" })) : null,
-    answer.unknown?.length ? section("What cannot be known", h("ul", {}, answer.unknown.map((sentence) => h("li", {}, sentence)))) : null);
+    answer.unknown?.length ? section("What cannot be known", h("ul", {}, answer.unknown.map((sentence) => h("li", {}, sentence)))) : null));
 }
 
 const atMost = (least, most) => (most === undefined || most === least ? String(least) : `between ${least} and ${most}`);
 const gaps = (part) => facts(["Gaps between uses", String(part.gaps)], ["Longer than the new timeout", atMost(part.longer, part.longer_at_most)]);
 
-function examples(items = []) {
+function examples(items = [], isKnown = true) {
   if (items.length === 0) return empty("No session", "None of the stored sessions would have been different.");
-  return table("Sessions that would have ended", ["Session", "Subject", "Client", "Would have ended", "What happened"], items.map((item) => [
-    sessionLink(item.session_id, true), subjectLink(item.subject), clientLink(item.client_id), [when(item.would_end_at), item.certain === false ? " (not certain)" : null],
-    [item.state ? [badge(item.state), " "] : null, item.ended_at ? ["ended ", when(item.ended_at)] : null]]));
+  return table("Sessions that would have ended", ["Session", "Subject", "Client", "Would have ended", ...(isKnown ? ["What happened"] : [])], items.map((item) => [
+    sessionLink(item.session_id, true), subjectLink(item.subject), clientLink(item.client_id), [when(item.would_end_at), item.certain === false ? h("div", { class: "quiet" }, "an assumption") : null],
+    ...(isKnown ? [[badge(item.state), " ", item.ended_at ? when(item.ended_at) : null]] : [])]));
 }
 
 async function plots(place, { idle, remember_idle: remembered, retry }, signal) {
@@ -93,6 +93,10 @@ async function plots(place, { idle, remember_idle: remembered, retry }, signal) 
     const spot = place.querySelector(`[data-plot="${name}"]`);
     if (!spot || !histogram?.length) continue;
     const counts = histogram.map((bucket) => bucket.count);
+    if (counts.every((count) => count === 0)) {
+      fill(spot, empty("None yet", "The server counts them in memory, and has counted none of this policy since it started."));
+      continue;
+    }
     const labels = histogram.map(bound);
     fill(spot, h("h3", {}, label));
     const area = h("div", {});

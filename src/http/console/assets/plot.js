@@ -1,6 +1,7 @@
 // A plot by uPlot, with its figures as text for those who do not see it.
 
 import { fill, h } from "./dom.js";
+import { now } from "./time.js";
 import uPlot from "./uplot.js";
 
 /** Steps of an axis of whole numbers. */
@@ -17,26 +18,32 @@ function colour(name) {
 
 /**
  * Draws a plot into `place` and again when its width or the colours change. `x`: numbers, `isTime` if they are
- * seconds since 1970; `isWhole` if all values are whole numbers; `series`: `label`, `values`, `kind` (`line` or `bars`), `colour` (a class); `format` prints a value.
+ * seconds since 1970; `isWhole` if all values are whole numbers; `span`: the seconds that the
+ * plot shows up to its last time; `series`: `label`, `values`, `kind` (`line` or `bars`), `colour` (a class); `format` prints a value.
  */
-export function plot(place, { label, x, isTime = true, labels = null, series, format = String, isWhole = false, height = 120, signal }) {
+export function plot(place, { label, x, isTime = true, labels = null, series, format = String, isWhole = false, span = null, height = 120, signal }) {
   let drawn;
   const canvas = h("div", { class: "plot", role: "img", "aria-label": label });
   fill(place, canvas);
   const axis = () => ({ stroke: colour("quiet"), grid: { stroke: colour("grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" });
   const options = (width) => ({
     width, height, padding: [8, 8, 0, 0], legend: { show: false }, cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-    scales: { x: { time: isTime, ...(labels ? { range: [-0.6, labels.length - 0.4] } : {}) }, y: { range: (self, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    scales: { x: { time: isTime, range }, y: { range: (self, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
       { ...axis(), size: 22, space: 70, ...(labels ? { splits: () => some(labels, width), values: (self, splits) => splits.map((index) => labels[index]) } : { values: clock }) },
       { ...axis(), size: 56, space: 30, ...(isWhole ? { incrs: WHOLE } : {}), values: (self, splits) => splits.map((value) => (value === null ? "" : format(value))) },
     ],
     series: [{}, ...series.map((one) => ({
       label: one.label, stroke: colour(one.colour ?? "accent"), fill: one.kind === "bars" ? colour(one.colour ?? "accent") : undefined, width: one.kind === "bars" ? 0 : 1.5,
-      paths: one.kind === "bars" ? uPlot.paths.bars({ size: [0.8, 60] }) : undefined, points: { show: false }, spanGaps: false,
+      paths: one.kind === "bars" ? uPlot.paths.bars({ size: [0.8, 60] }) : undefined, points: { show: one.kind === "line" && x.length < 3, size: 5 }, spanGaps: false,
     }))],
     hooks: { setCursor: [read] },
   });
+  function range(self, low, high) {
+    if (labels) return [-0.6, labels.length - 0.4];
+    const end = x.at(-1) ?? Math.floor(now() / 1000);
+    return span === null ? [low, high] : [end - span, end];
+  }
   const reading = h("output", { class: "reading", "aria-hidden": "true" });
   canvas.after(reading);
 
@@ -61,7 +68,7 @@ export function plot(place, { label, x, isTime = true, labels = null, series, fo
   document.addEventListener("themechange", draw, { signal });
   signal?.addEventListener("abort", () => { resized.disconnect(); drawn?.destroy(); });
   draw();
-  return { update: (next, values) => { x = next; series.forEach((one, index) => { one.values = values[index]; }); drawn?.setData([x, ...values]); }, describe: (text) => canvas.setAttribute("aria-label", text) };
+  return { update: (next, values, seconds) => { [x, span] = [next, seconds]; series.forEach((one, index) => { one.values = values[index]; }); drawn?.setData([x, ...values]); }, describe: (text) => canvas.setAttribute("aria-label", text) };
 }
 
 /** As many labels as there is room for. */
