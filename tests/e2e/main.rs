@@ -2,6 +2,7 @@
 //! its messages name.
 
 mod browser;
+mod console;
 mod docs;
 mod further;
 mod guide;
