@@ -88,7 +88,8 @@ impl<S: Store> Engine<S> {
             }
             PresentedCredentials::Bearer(token) => Caller::Client(self.bearer(&registry, token).await?),
             PresentedCredentials::Console { token, is_use } => {
-                let operator = self.operator(token, is_use).await?.ok_or_else(|| {
+                // Boxed, so that the future of an introspection stays small.
+                let operator = Box::pin(self.operator(token, is_use)).await?.ok_or_else(|| {
                     Refusal::InvalidToken
                         .because("the session of the console has ended or expired: run `keyfob console`")
                 })?;

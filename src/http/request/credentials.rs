@@ -236,7 +236,7 @@ pub struct Authorization<S> {
     /// Where the request came from.
     pub source: Source,
     /// The console's cookie, where the schemes have it and the request has no `Authorization`.
-    console: Option<ConsoleToken>,
+    console: Option<Box<ConsoleToken>>,
     /// Whether a page of our own sent the request without credentials.
     by_own_page: bool,
     schemes: PhantomData<S>,
@@ -251,7 +251,7 @@ impl<S: Schemes> Authorization<S> {
 
     fn new(request: &Request, header: AuthorizationHeader) -> Self {
         let may_be_page = S::CONSOLE && matches!(header, AuthorizationHeader::Absent);
-        let console = if may_be_page { ConsoleToken::of(request) } else { None };
+        let console = if may_be_page { ConsoleToken::of(request).map(Box::new) } else { None };
         let by_own_page = may_be_page && console.is_none() && is_same_origin(request.headers());
         Self { header, source: source_of(request), console, by_own_page, schemes: PhantomData }
     }

@@ -1,8 +1,14 @@
 //! Links, and the sessions that they open.
 
 use http::Method;
+use keyfob::domain::client::Client;
+use keyfob::domain::cutoff::CutOffs;
+use keyfob::domain::event::{Event, EventKind};
+use keyfob::domain::session::Decision;
+use keyfob::store::Store;
 use serde_json::json;
 
+use crate::harness::fixture::client;
 use crate::harness::people::{SAME_ORIGIN, seconds};
 use crate::harness::server::{Auth, Server, text};
 
@@ -184,6 +190,32 @@ async fn the_name_of_the_console_is_reserved() {
         }
     }
     assert_eq!(server.console_status(&cookie).await, 200);
+}
+
+/// The sessions of such a client belong to its users, whatever scope they have: they must not open the
+/// console.
+#[tokio::test]
+async fn a_client_that_had_the_name_before_gets_no_operators_rights() {
+    let server = Server::start().await;
+    let cookie = server.console("admin").await;
+    let old = Client { scopes: "admin console:read".parse().unwrap(), ..client("console") };
+    let id = old.id.clone();
+    let register = move |stored: &mut Option<Client>, _: &CutOffs| {
+        *stored = Some(old.clone());
+        Decision::with_events((), vec![Event::new(EventKind::ClientCreated, old.created_at, "keyfob")])
+    };
+    server.app().store().update_client(id, register).await.unwrap();
+    let fields = json!({"subject": "mallory", "client_id": "console", "scope": "admin"});
+    let opened = server.json(Method::POST, "/v1/sessions", Auth::Socket, fields).await.json();
+    let theirs = format!("__Host-keyfob-console={}", text(&opened["session_token"]));
+    assert_eq!(server.console_status(&theirs).await, 401);
+    assert_eq!(server.console_status(&cookie).await, 401, "the console is closed while the name is taken");
+    let link = json!({"role": "admin"});
+    let made = server.json(Method::POST, "/console/links", Auth::Socket, link).await;
+    assert!(made.status == 409 && made.text().contains("register the client under another name"), "{made:?}");
+    assert_eq!(server.delete("/v1/clients/console", Auth::Socket).await.status, 204);
+    assert_eq!(server.console_status(&server.console("admin").await).await, 200);
+    assert_eq!(server.console_status(&theirs).await, 401);
 }
 
 /// An administrator can read and end a session of the console, and nothing else: no tokens come from it.
