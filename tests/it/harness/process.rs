@@ -56,11 +56,19 @@ impl Process {
     /// The same on a port: one that starts again where it was has the same issuer, so that its tokens stay
     /// good.
     pub fn at(directory: &Path, port: u16, environment: &[(&str, &str)]) -> Self {
+        Self::try_at(directory, port, environment)
+            .unwrap_or_else(|| panic!("{}", std::fs::read_to_string(directory.join("log.txt")).unwrap()))
+    }
+
+    /// The same; `None` if it ends instead.
+    pub fn try_at(directory: &Path, port: u16, environment: &[(&str, &str)]) -> Option<Self> {
         let address = format!("127.0.0.1:{port}");
         let mut command =
             keyfob(directory, &["serve", "--listen", &address, "--issuer", &format!("http://{address}")]);
         command.envs(environment.iter().copied());
-        Self::by(directory, &mut command, address)
+        let mut server = Self::try_until(directory, &mut command, "try it")?;
+        server.address = address;
+        Some(server)
     }
 
     /// Starts a server by a command, and waits until it says that it listens. Its log goes to `log.txt`.
@@ -72,14 +80,20 @@ impl Process {
 
     /// The same, until it has printed `last`, and with no address.
     pub fn until(directory: &Path, command: &mut Command, last: &str) -> Self {
+        Self::try_until(directory, command, last)
+            .unwrap_or_else(|| panic!("{}", std::fs::read_to_string(directory.join("log.txt")).unwrap()))
+    }
+
+    fn try_until(directory: &Path, command: &mut Command, last: &str) -> Option<Self> {
         let log = std::fs::File::options().append(true).create(true).open(directory.join("log.txt")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut greeting = String::new();
         // A server that fails closes its output.
         while !greeting.contains(last) && lines.read_line(&mut greeting).unwrap() > 0 {}
-        assert!(greeting.contains(last), "{}", std::fs::read_to_string(directory.join("log.txt")).unwrap());
-        Self { child, address: String::new(), greeting }
+        let server = Self { child, address: String::new(), greeting };
+        // What has ended is waited for when it is dropped.
+        server.greeting.contains(last).then_some(server)
     }
 
     /// The process id.
