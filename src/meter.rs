@@ -50,6 +50,10 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
+    pub fn at(number: u64) -> Self {
+        Self(AtomicU64::new(number))
+    }
+
     pub fn set(&self, number: u64) {
         self.0.store(number, Relaxed);
     }

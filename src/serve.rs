@@ -1,6 +1,7 @@
 //! The composition root: configuration, files, store, engine and HTTP service become one running server.
 
 mod app;
+mod backend;
 mod check;
 mod dev;
 mod error;

@@ -61,6 +61,16 @@ pub(super) fn shown(key: &str, value: &str) -> String {
     format!("{value:?}")
 }
 
+/// The address with the password replaced. The password ends at the last `@` before the host.
+pub(super) fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+    match authority.rsplit_once('@').map(|(user, _)| (user, user.split_once(':'))) {
+        Some((user, Some((name, _)))) => format!("{scheme}://{name}:…{}", &rest[user.len()..]),
+        _ => url.to_owned(),
+    }
+}
+
 /// Whether the setting holds a secret.
 pub(super) fn is_secret(key: &str) -> bool {
     key.ends_with(".secret_sha256")

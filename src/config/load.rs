@@ -12,7 +12,7 @@ use super::sheet::{DEFAULT_ORIGIN, Sheet};
 use super::source::Sources;
 use super::{
     Config, Cookie, Keys, Limits, Log, LogFormat, MasterKeySource, SameSite, Server, Store, Tls, client,
-    gate, policy,
+    database, gate, policy,
 };
 
 /// The default for forms whose caller may authenticate by the form: it is read before that.
@@ -39,7 +39,9 @@ impl Config {
 
 pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
     let server = server(sheet);
+    let shared = database::read(sheet, sources);
     let store = Store {
+        shared,
         path: sheet.read("store.path", "data/keyfob.redb", &file_path()),
         cache_bytes: sheet.read("store.cache_bytes", "256MiB", &size_within(1 << 20, 1 << 40)),
         reserve_bytes: sheet.read("store.reserve_bytes", "64MiB", &size_within(0, 1 << 40)),
@@ -48,7 +50,7 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Config {
         master_key: master_key(sheet, sources, &store),
         rotate_every: sheet.read("keys.rotate_every", "90d", &duration_within("1h", "400d")),
     };
-    let (policies, preset_changes) = policy::read(sheet);
+    let (policies, preset_changes) = policy::read(sheet, store.shared.is_some());
     let cookie = Cookie {
         name: sheet.read("cookie.name", "__Host-keyfob", &cookie_name()),
         same_site: sheet.read("cookie.same_site", "Lax", &one_of(SameSite::ALL, SameSite::as_str)),

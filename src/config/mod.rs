@@ -13,6 +13,7 @@ use crate::files::directory_of;
 
 mod address;
 mod client;
+mod database;
 mod development;
 mod fault;
 mod format;
@@ -27,6 +28,7 @@ mod source;
 mod tests;
 
 pub use address::{AdminSocketPath, Listen};
+pub use database::DatabaseUrl;
 pub use development::DevelopmentSources;
 pub use fault::{ConfigError, Fault};
 pub use format::{Format, size_within};
@@ -99,6 +101,24 @@ pub struct Store {
     pub cache_bytes: usize,
     /// What openings leave free on its disk.
     pub reserve_bytes: usize,
+    /// A database of PostgreSQL instead of the file. The directory of `path` still has the other files.
+    pub shared: Option<SharedStore>,
+}
+
+/// A database that several replicas share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedStore {
+    pub url: DatabaseUrl,
+    /// The file with the password.
+    pub password_file: Option<PathBuf>,
+    /// The password file that `PGPASSFILE` names.
+    pub passfile: Option<PathBuf>,
+    /// How old the proof may be that the database is still the primary.
+    pub max_staleness: Duration,
+    /// Whether nothing is acknowledged that only one machine has.
+    pub require_synchronous: bool,
+    /// The name of this replica; empty for a generated one.
+    pub replica: Box<str>,
 }
 
 impl Store {

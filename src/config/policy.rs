@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use super::format::{duration, number_within, one_of};
 use super::preset::{PRESETS, Preset, PresetChange};
-use super::sheet::Sheet;
+use super::sheet::{DEFAULT_ORIGIN, Sheet};
 use crate::domain::policy::{LateRetry, Lifetimes, Policy, WhenFull};
 
 /// The policy that others inherit from, and that clients use by default.
 pub const DEFAULT_POLICY: &str = "default";
 
+/// How long a failover of the database can last.
+const FAILOVER: Duration = Duration::from_secs(60);
+
 /// Reads every policy, and what their presets changed. `default` always exists.
-pub(super) fn read(sheet: &mut Sheet) -> (BTreeMap<String, Policy>, Vec<PresetChange>) {
+pub(super) fn read(sheet: &mut Sheet, is_shared: bool) -> (BTreeMap<String, Policy>, Vec<PresetChange>) {
     let mut names = sheet.names_below("policy");
     names.remove(DEFAULT_POLICY);
     let (mut policies, mut changes) = (BTreeMap::new(), vec![]);
     for name in std::iter::once(DEFAULT_POLICY.to_owned()).chain(names) {
-        let (policy, preset) = read_one(sheet, &name, &mut changes);
+        let (policy, preset) = read_one(sheet, &name, is_shared, &mut changes);
         // A fault of the default is inherited by the others: it is reported once.
         if name == DEFAULT_POLICY || sheet.is_valid("policy.default") {
             judge(sheet, &name, &policy, preset);
@@ -30,6 +33,7 @@ pub(super) fn read(sheet: &mut Sheet) -> (BTreeMap<String, Policy>, Vec<PresetCh
 fn read_one(
     sheet: &mut Sheet,
     name: &str,
+    is_shared: bool,
     changes: &mut Vec<PresetChange>,
 ) -> (Policy, Option<&'static Preset>) {
     let table = format!("policy.{name}");
@@ -57,16 +61,21 @@ fn read_one(
     };
     let (lifetimes, remember) =
         (lifetimes(sheet, "", "30m", "24h"), lifetimes(sheet, "remember.", "14d", "30d"));
+    let refresh_retry_window = sheet.inherit(name, "refresh_retry_window", "10s", &duration());
+    let can_answer = !refresh_retry_window.is_zero() && effective.is_none_or(|preset| preset.answers_late);
+    let late_retry = late_retry(sheet, name, is_shared.then_some(can_answer));
+    if is_shared && late_retry == LateRetry::EndSession && refresh_retry_window < FAILOVER {
+        sheet.warnings.push(format!(
+            "policy.{name}.late_retry is \"end_session\", and policy.{name}.refresh_retry_window is shorter \
+             than a failover of the database can last (60s): clients that retry a refresh after one lose \
+             their sessions"
+        ));
+    }
     let policy = Policy {
         access_token_ttl: sheet.inherit(name, "access_token_ttl", "5m", &duration()),
         lifetimes,
-        refresh_retry_window: sheet.inherit(name, "refresh_retry_window", "10s", &duration()),
-        late_retry: sheet.inherit(
-            name,
-            "late_retry",
-            "end_session",
-            &one_of(LateRetry::ALL, LateRetry::as_str),
-        ),
+        refresh_retry_window,
+        late_retry,
         max_sessions_per_subject: sheet.inherit(
             name,
             "max_sessions_per_subject",
@@ -77,6 +86,21 @@ fn read_one(
         remember,
     };
     (policy, effective)
+}
+
+/// A failover of the database outlasts the retry window, so over a shared store the default is to answer late
+/// retries, where the policy permits it.
+fn late_retry(sheet: &mut Sheet, policy: &str, shared_can_answer: Option<bool>) -> LateRetry {
+    const NAME: &str = "late_retry";
+    let format = one_of(LateRetry::ALL, LateRetry::as_str);
+    let is_set = |key: &str| sheet.setting(key).is_some_and(|setting| setting.origin != DEFAULT_ORIGIN);
+    match shared_can_answer {
+        Some(can_answer) if !is_set("policy.default.late_retry") => {
+            let default = if can_answer { LateRetry::Answer } else { LateRetry::EndSession };
+            sheet.read(&format!("policy.{policy}.{NAME}"), default.as_str(), &format)
+        }
+        _ => sheet.inherit(policy, NAME, LateRetry::EndSession.as_str(), &format),
+    }
 }
 
 /// Reads a timeout that a preset sets, and records whether the preset changed it.

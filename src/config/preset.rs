@@ -37,7 +37,7 @@ pub(super) struct Preset {
     /// `None` if the level has no such limit.
     inactivity: Option<Force>,
     /// Whether `late_retry` can be `answer`.
-    answers_late: bool,
+    pub answers_late: bool,
     section: &'static str,
 }
 

@@ -7,7 +7,7 @@ use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Value};
 use figment::{Figment, Provider};
 
-use super::fault::{ConfigError, Fault, HIDDEN, is_secret, shown};
+use super::fault::{ConfigError, Fault, HIDDEN, is_secret, shown, without_password};
 use super::format::Format;
 
 /// The origin of a setting with its default value.
@@ -310,7 +310,11 @@ impl Sheet {
     }
 
     fn note(&mut self, key: &str, value: String, origin: String) {
-        let value = if is_secret(key) { HIDDEN.to_owned() } else { value };
+        let value = match key {
+            _ if is_secret(key) => HIDDEN.to_owned(),
+            "store.url" => without_password(&value),
+            _ => value,
+        };
         self.settings.push(Setting { key: key.to_owned(), value, origin });
     }
 

@@ -34,7 +34,7 @@ struct Use {
 }
 
 impl UnwrittenUses {
-    /// No uses, in a run that starts at `began`.
+    /// No uses, in a run that starts at `began`; with other runs at the same time, the end of time.
     pub fn new(began: Timestamp) -> Self {
         Self { began, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }

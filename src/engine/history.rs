@@ -9,11 +9,11 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// A store that cannot answer: then the next point covers a longer interval.
-    pub fn record_figures(&self) -> Result<()> {
+    pub async fn record_figures(&self) -> Result<()> {
         if !self.has_console() {
             return Ok(());
         }
-        let figures = self.store.figures()?;
+        let figures = self.store.figures().await?;
         let totals = Totals::of(&self.counts, &figures);
         self.history.record(self.clock.now().wall, &figures, &totals);
         Ok(())

@@ -63,7 +63,8 @@ impl<S: Store> Engine<S> {
     /// `Conflict` while a verifier that caches the published keys may not know a next key, unless `force`; a
     /// store that cannot write.
     pub async fn rotate_keys(&self, caller: &Granted<Administer>, force: bool) -> Result<Vec<KeyId>> {
-        self.rotate_by(caller.name(), caller.party(), force).await
+        let when = if force { When::Now } else { When::Known };
+        self.rotate_by(caller.name(), caller.party(), when).await
     }
 
     /// Revokes a compromised key: every token that it signed is invalid when this returns.
@@ -99,7 +100,7 @@ impl<S: Store> Engine<S> {
             self.change_keys(move |keys| key::forget_retired(keys, now)).await?;
         }
         if key::rotation_is_due(&keys, self.rules.rotate_every, now) {
-            self.rotate_by(ENGINE, None, true).await?;
+            self.rotate_by(ENGINE, None, When::Due).await?;
         }
         self.withdraw_unused_keys(now).await
     }
@@ -161,14 +162,19 @@ impl<S: Store> Engine<S> {
         registry.cuts.registered.values().any(|client| client.access_token_format.algorithm() == algorithm)
     }
 
-    async fn rotate_by(&self, by: &str, caller: Option<Party>, force: bool) -> Result<Vec<KeyId>> {
+    async fn rotate_by(&self, by: &str, caller: Option<Party>, when: When) -> Result<Vec<KeyId>> {
         let (now, fresh) = self.fresh_keys();
+        let every = self.rules.rotate_every;
         let by = by.to_owned();
         let rotated = self.store.update_keys(move |keys, cuts| {
             if let Err(refused) = cuts.check_registered(caller.as_slice()) {
                 return Decision::answer(Err(refused));
             }
-            if let Some(wait) = key::wait_before_rotation(keys, now).filter(|_| !force) {
+            // Another replica may have rotated them meanwhile.
+            if when == When::Due && !key::rotation_is_due(keys, every, now) {
+                return Decision::answer(Ok(vec![]));
+            }
+            if let Some(wait) = key::wait_before_rotation(keys, now).filter(|_| when == When::Known) {
                 return Decision::answer(Err(too_early(wait)));
             }
             let signing = key::rotate(keys, &fresh, now);
@@ -198,6 +204,16 @@ impl<S: Store> Engine<S> {
         });
         Ok(changed.await?)
     }
+}
+
+/// When keys are rotated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Now,
+    /// Unless a verifier that caches the published keys may not know a next key.
+    Known,
+    /// If it is time.
+    Due,
 }
 
 fn too_early(wait: Duration) -> Refused {

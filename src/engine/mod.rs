@@ -128,6 +128,8 @@ impl<S: Store> Engine<S> {
     /// The store cannot be read or written, or its signing keys do not open with the master key.
     pub async fn start(store: Arc<S>, keys: Keys, rules: Rules, clock: Clock) -> Result<Self> {
         let keyring = stored_keys::load_or_create(&*store, &keys, &clock).await?;
+        // Uses that other processes have not written yet are unknown at any time.
+        let began = if store.is_shared() { Timestamp::MAX } else { clock.now().wall };
         let engine = Self {
             store,
             throttle: Throttle::new(rules.failed_auth_per_minute),
@@ -137,7 +139,7 @@ impl<S: Store> Engine<S> {
             keys,
             keyring: ArcSwap::from_pointee(keyring),
             verifier: TokenVerifier::new(clock.random()),
-            activity: Arc::new(UnwrittenUses::new(clock.now().wall)),
+            activity: Arc::new(UnwrittenUses::new(began)),
             clock,
             stopping: watch::Sender::new(false),
             draining: AtomicBool::new(false),
@@ -169,8 +171,8 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// A store that cannot answer.
-    pub fn figures(&self) -> Result<Figures> {
-        Ok(self.store.figures()?)
+    pub async fn figures(&self) -> Result<Figures> {
+        Ok(self.store.figures().await?)
     }
 
     /// Records that the server is stopping. It still answers, but should get no further requests.

@@ -22,6 +22,7 @@ pub use master_key::{create_master_key, master_key_text, read_master_key};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     pub directory: PathBuf,
+    /// The file; for a shared store its address, without a password.
     pub database: PathBuf,
     /// Credentials of the administrator client.
     pub admin_json: PathBuf,
@@ -163,7 +164,10 @@ impl Places {
         let directory = store.directory().to_owned();
         let beside = |name: &str| directory.join(name);
         Self {
-            database: store.path.clone(),
+            database: match &store.shared {
+                None => store.path.clone(),
+                Some(shared) => shared.url.shown().into(),
+            },
             admin_json: beside("admin.json"),
             admin_socket: match admin_socket {
                 AdminSocketPath::Auto => Some(beside("admin.sock")),
@@ -176,7 +180,8 @@ impl Places {
     }
 
     /// Decides by the files how to start. Call it under the [`InstanceLock`], so that no other process
-    /// changes them meanwhile. `variable` reads the environment.
+    /// changes them meanwhile. `is_created` is whether a shared store exists; `None` for a file. `variable`
+    /// reads the environment.
     ///
     /// # Errors
     /// `DatabaseWithoutKey`, `DatabaseLost`, `InitFirst`, `OwnedByAnother`; `File` when the metadata of a
@@ -184,6 +189,7 @@ impl Places {
     pub fn state(
         &self,
         starter: Starter,
+        is_created: Option<bool>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<StartState, StartError> {
         let key = match &self.master_key {
@@ -192,7 +198,10 @@ impl Places {
         };
         let found = Found {
             // A crash during creation leaves an empty file, which is not yet a database.
-            database: length_of(&self.database)?.is_some_and(|length| length > 0),
+            database: match is_created {
+                Some(is_created) => is_created,
+                None => length_of(&self.database)?.is_some_and(|length| length > 0),
+            },
             key,
             admin_json: is_there(&self.admin_json)?,
             key_is_beside: self.key_is_beside(),
@@ -281,7 +290,8 @@ mod tests {
     use super::*;
 
     fn places(directory: &Path, master_key: MasterKeySource) -> Places {
-        let store = Store { path: directory.join("keyfob.redb"), cache_bytes: 1, reserve_bytes: 0 };
+        let store =
+            Store { path: directory.join("keyfob.redb"), cache_bytes: 1, reserve_bytes: 0, shared: None };
         Places::new(&store, &master_key, &AdminSocketPath::Auto)
     }
 
@@ -351,7 +361,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let key = directory.path().join("master.key");
         let beside = places(directory.path(), MasterKeySource::File(key.clone()));
-        let state = |places: &Places| places.state(Starter::Serve, |name| (name == "KEY").then(String::new));
+        let state =
+            |places: &Places| places.state(Starter::Serve, None, |name| (name == "KEY").then(String::new));
         assert!(matches!(state(&beside), Ok(StartState::Fresh)));
         fs::write(&key, "").unwrap();
         fs::write(&beside.database, "").unwrap();

@@ -9,7 +9,8 @@ use http_body_util::combinators::BoxBody;
 use poem::http::{Request, StatusCode};
 
 use super::AppError;
-use super::installation::{UnfinishedRestore, lock, lock_existing, open_when_free, places, variable};
+use super::backend::{Backend, options};
+use super::installation::{lock, lock_existing, places, variable};
 use crate::config::{Config, MasterKeySource, Setting};
 use crate::domain::client::Client;
 use crate::domain::id::{ClientId, Position};
@@ -31,6 +32,7 @@ use crate::http::request::limits::Limits;
 use crate::http::request::origin::Origins;
 use crate::http::wire::Service;
 use crate::store::Store;
+use crate::store::any::AnyStore;
 use crate::store::redb::{Options, Redb};
 use crate::token::client_secret::{client_secret, hash_client_secret};
 use crate::token::keys::{Keys, SecretKey};
@@ -40,8 +42,8 @@ const ADMINISTRATOR: &str = "admin";
 
 /// Everything between the files and the listeners.
 pub struct App {
-    engine: Arc<Engine<Redb>>,
-    store: Arc<Redb>,
+    engine: Arc<Engine<AnyStore>>,
+    store: Arc<AnyStore>,
     wire: Arc<Service>,
     metrics: Arc<Metrics>,
     /// `None` for a store in memory.
@@ -68,16 +70,18 @@ impl App {
             places.refuse_root_for_another_owner()?;
         }
         let lock = lock(&places)?;
-        let state = places.state(starter, variable)?;
+        let backend = Backend::new(config, &places, &clock);
+        let state = places.state(starter, backend.is_created().await?, variable)?;
         if let (StartState::Fresh, MasterKeySource::File(path)) = (state, &places.master_key) {
             create_master_key(path, &SecretKey::new(clock.random()))?;
         }
         let master = read_master_key(&places.master_key, &places.directory, variable)?;
         if state != StartState::Existing {
-            Redb::create(&places.database, &Keys::derive(&master))
-                .map_err(|cause| AppError::store(&places.database, cause))?;
+            backend.create(&Keys::derive(&master)).await?;
         }
-        let app = Self::open(config, &places, &master, clock, lock).await?;
+        let keys = Keys::derive(&master);
+        let store = backend.open(&keys).await?;
+        let app = Self::over(config, store, keys, clock, Some(lock)).await?;
         let first = app.store.head() == Position::default();
         if first {
             app.make_administrator(&places).await?;
@@ -94,24 +98,11 @@ impl App {
     /// # Errors
     /// `Lock` if a server is running after all; `NotInitialised`; whatever else prevents opening.
     pub async fn open_existing(config: &Config) -> Result<Self, AppError> {
-        let places = places(config);
-        let lock = lock_existing(&places)?;
-        let master = read_master_key(&places.master_key, &places.directory, variable)?;
-        Self::open(config, &places, &master, Clock::system(), lock).await
-    }
-
-    async fn open(
-        config: &Config,
-        places: &Places,
-        master: &SecretKey,
-        clock: Clock,
-        lock: InstanceLock,
-    ) -> Result<Self, AppError> {
-        drop(UnfinishedRestore::at(places));
-        let keys = Keys::derive(master);
-        let store = open_when_free(|| Redb::open(&places.database, &keys, options(config)));
-        let store = store.map_err(|cause| AppError::store(&places.database, cause))?;
-        store.reserve(config.store.reserve_bytes as u64);
+        let (places, clock) = (places(config), Clock::system());
+        let backend = Backend::new(config, &places, &clock);
+        let lock = lock_existing(&places, backend.is_created().await?)?;
+        let keys = Keys::derive(&read_master_key(&places.master_key, &places.directory, variable)?);
+        let store = backend.open(&keys).await?;
         Self::over(config, store, keys, clock, Some(lock)).await
     }
 
@@ -122,9 +113,9 @@ impl App {
     pub async fn in_memory(config: &Config, time: Option<DevTime>) -> Result<Self, AppError> {
         let clock = time.as_ref().map_or_else(Clock::system, |time| time.clock.clone());
         let keys = Keys::derive(&SecretKey::new(clock.random()));
-        let store = Redb::in_memory(&keys, options(config));
+        let store = Redb::in_memory(&keys, options(&config.store, &config.limits));
         let store = store.map_err(|cause| AppError::store(&config.store.path, cause))?;
-        let mut app = Self::over(config, store, keys, clock, None).await?;
+        let mut app = Self::over(config, AnyStore::Redb(store), keys, clock, None).await?;
         app.declare(config).await?;
         if let Some(DevTime { clock, ahead, client }) = time {
             let endpoint = DevClock { engine: app.engine.clone(), ahead, client };
@@ -136,7 +127,7 @@ impl App {
 
     async fn over(
         config: &Config,
-        store: Redb,
+        store: AnyStore,
         keys: Keys,
         clock: Clock,
         lock: Option<InstanceLock>,
@@ -180,12 +171,12 @@ impl App {
         Ok(self.engine.declare_clients(declared).await?)
     }
 
-    pub fn engine(&self) -> &Arc<Engine<Redb>> {
+    pub fn engine(&self) -> &Arc<Engine<AnyStore>> {
         &self.engine
     }
 
     /// The store below the engine.
-    pub fn store(&self) -> &Arc<Redb> {
+    pub fn store(&self) -> &Arc<AnyStore> {
         &self.store
     }
 
@@ -227,8 +218,7 @@ impl App {
     pub async fn close(self) {
         let Self { engine, store, wire, metrics, lock } = self;
         engine.write_uses(true).await;
-        // This joins the writer thread and blocks: no other task needs the runtime by now.
-        store.close();
+        store.close().await;
         // The database file is closed before the lock is released, for the next process that takes it.
         drop((wire, metrics, engine, store));
         drop(lock);
@@ -246,12 +236,8 @@ pub async fn openapi_document(config: &Config) -> Result<String, AppError> {
     let options = Options { cache_bytes: 1 << 20, write_queue_max: 16 };
     let store =
         Redb::in_memory(&keys, options).map_err(|cause| AppError::store(&config.store.path, cause))?;
-    let engine = Arc::new(Engine::start(Arc::new(store), keys, rules(config), clock).await?);
+    let engine = Arc::new(Engine::start(Arc::new(AnyStore::Redb(store)), keys, rules(config), clock).await?);
     Ok(format!("{:#}", service(config, &engine, &Arc::default()).document()))
-}
-
-fn options(config: &Config) -> Options {
-    Options { cache_bytes: config.store.cache_bytes, write_queue_max: config.limits.write_queue_max }
 }
 
 fn rules(config: &Config) -> Rules {
@@ -265,7 +251,7 @@ fn rules(config: &Config) -> Rules {
 }
 
 /// The HTTP service, as configured.
-fn service(config: &Config, engine: &Arc<Engine<Redb>>, metrics: &Arc<Metrics>) -> Service {
+fn service(config: &Config, engine: &Arc<Engine<AnyStore>>, metrics: &Arc<Metrics>) -> Service {
     let Config { server, cookie, limits, .. } = config;
     let origins = Origins::new(&server.issuer, &cookie.origins);
     let cookie = Cookie { name: cookie.name.clone(), same_site: cookie.same_site.as_str() };

@@ -1,6 +1,7 @@
 //! Checks the database of a stopped server, without an engine: it finds damage that prevents a start, too.
 
 use super::AppError;
+use super::backend::refuse_shared;
 use super::installation::{lock_existing, open_when_free, places, variable};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
@@ -20,8 +21,9 @@ pub fn check(
     now: Timestamp,
     report: &mut dyn FnMut(Note) -> Result<()>,
 ) -> std::result::Result<(), AppError> {
+    refuse_shared(config)?;
     let places = places(config);
-    let _lock = lock_existing(&places)?;
+    let _lock = lock_existing(&places, None)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, &places.directory, variable)?);
     let checked =
         open_when_free(|| check_file(&places.database, &keys, config.store.cache_bytes, now, &mut *report));

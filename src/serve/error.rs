@@ -9,6 +9,8 @@ use super::listen::ListenError;
 use super::tls::TlsError;
 use crate::first_start::{LockError, StartError};
 use crate::store::StoreError;
+#[cfg(feature = "postgres")]
+use crate::store::postgres::PostgresError;
 use crate::store::redb::OpenError;
 
 /// Why the store cannot be opened, checked or restored.
@@ -34,6 +36,22 @@ pub enum AppError {
         /// What to do, as the end of the sentence.
         fix: &'static str,
     },
+    /// The shared database cannot be opened.
+    #[cfg(feature = "postgres")]
+    #[error("{url}: {cause}{fix}")]
+    Database {
+        /// Without a password.
+        url: String,
+        cause: PostgresError,
+        /// What to do, as the end of the sentence.
+        fix: &'static str,
+    },
+    /// The command works on a file.
+    #[error(
+        "store.url names a PostgreSQL database, which is backed up, restored and checked by its own tools: \
+         see `pg_dump` and `pg_amcheck`, or the tools of its operator"
+    )]
+    NotAFile,
     /// A backup cannot be restored.
     #[error("{}: {cause}{fix}", file.display())]
     Backup {
@@ -72,6 +90,24 @@ impl AppError {
     /// The error for a backup that cannot be restored.
     pub(super) fn backup(file: &Path, cause: impl ToString, fix: &'static str) -> Self {
         Self::Backup { file: file.into(), cause: cause.to_string(), fix }
+    }
+
+    /// The error for a shared database that cannot be opened.
+    #[cfg(feature = "postgres")]
+    pub(super) fn database(url: String, cause: PostgresError) -> Self {
+        let fix = match cause {
+            PostgresError::Address(_) => "; correct store.url",
+            PostgresError::File { .. } => "; correct the file, or name another",
+            PostgresError::Connect(_) => {
+                "; check that the database runs, can be reached from here, and admits this user"
+            }
+            PostgresError::Empty => "; start the server with `keyfob serve`, or run `keyfob init`",
+            PostgresError::WrongKey => "; use the master.key of the other replicas",
+            PostgresError::UnknownSchema(_) => "; run the keyfob version that migrated it, or a newer one",
+            PostgresError::OtherStaleness { .. } => "",
+            PostgresError::Store(_) => "; fix the cause and try again",
+        };
+        Self::Database { url, cause, fix }
     }
 
     /// The error for a database that cannot be opened.

@@ -35,14 +35,14 @@ pub(super) async fn wait_for_stopping(places: &Places) {
 }
 
 /// Takes the lock of an installation that must exist. Root is refused first: a lock file of root's would lock
-/// out the owner.
-pub(super) fn lock_existing(places: &Places) -> Result<InstanceLock, AppError> {
+/// out the owner. `is_created` is whether a shared database exists.
+pub(super) fn lock_existing(places: &Places, is_created: Option<bool>) -> Result<InstanceLock, AppError> {
     if !places.directory.exists() {
         return Err(AppError::NotInitialised(places.database.clone()));
     }
     places.refuse_root_for_another_owner()?;
     let lock = lock(places)?;
-    match places.state(Starter::Serve, variable)? {
+    match places.state(Starter::Serve, is_created, variable)? {
         StartState::Existing => Ok(lock),
         StartState::Fresh | StartState::Unfinished => Err(AppError::NotInitialised(places.database.clone())),
     }

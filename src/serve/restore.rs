@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::AppError;
+use super::backend::refuse_shared;
 use super::installation::{UnfinishedRestore, lock, places, variable};
 use crate::config::Config;
 use crate::domain::algorithm::Algorithm;
@@ -73,6 +74,7 @@ pub fn restore(
     clock: &Clock,
     go_on: &mut dyn FnMut(RestoreProgress) -> bool,
 ) -> Result<Restored, AppError> {
+    refuse_shared(config)?;
     let places = places(config);
     let (mut backup, file) = open(file)?;
     let damaged = |cause: RestoreError| AppError::restore(file, &places, cause);

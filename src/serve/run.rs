@@ -21,7 +21,7 @@ use crate::files::directory_of;
 use crate::first_start::{Places, Starter, check_socket_directory};
 use crate::meter::Stopwatch;
 use crate::store::Store;
-use crate::store::redb::Redb;
+use crate::store::any::AnyStore;
 
 /// The longest path that curl takes for a socket.
 const SOCKET_PATH_BYTES: usize = 107;
@@ -71,7 +71,7 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>, json: bool) -> Result
         app.note_no_socket()?;
     }
     let addresses = listeners.addresses();
-    log_start(config, &app, &addresses, &watch);
+    log_start(config, &app, &addresses, &watch).await;
     if json {
         print_lines(&[started(config, &places, &listeners, first).to_string()]);
     } else {
@@ -121,13 +121,13 @@ fn reload(certificate: Option<&Certificate>, serves: &str) {
 }
 
 /// Logs what runs where.
-fn log_start(config: &Config, app: &App, addresses: &str, watch: &Stopwatch) {
-    let figures = app.store().figures().unwrap_or_default();
+async fn log_start(config: &Config, app: &App, addresses: &str, watch: &Stopwatch) {
+    let figures = app.store().figures().await.unwrap_or_default();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         address = addresses,
         issuer = config.server.issuer,
-        store = %config.store.path.display(),
+        store = %places(config).database.display(),
         store_bytes = figures.file_bytes,
         sessions_live = figures.active,
         clients = app.store().registry().cuts.registered.len(),
@@ -138,11 +138,12 @@ fn log_start(config: &Config, app: &App, addresses: &str, watch: &Stopwatch) {
 
 /// Measures the table sizes, which reads the whole file: rarely enough to use at most 0.1 % of the time. Its
 /// thread is not joined; it ends with the process.
-fn measure(store: &Weak<Redb>) {
+fn measure(store: &Weak<AnyStore>) {
     thread::sleep(MEASURE_FIRST);
     while let Some(store) = store.upgrade() {
+        let Some(file) = store.embedded() else { return };
         let watch = Stopwatch::start();
-        if let Err(error) = store.measure() {
+        if let Err(error) = file.measure() {
             tracing::warn!(%error, "cannot measure the table sizes");
         }
         drop(store);

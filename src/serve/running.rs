@@ -109,8 +109,8 @@ fn store_failed(broken: Result<crate::engine::Error, JoinError>) -> RunError {
 async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stage: watch::Receiver<Stage>) -> crate::engine::Error {
     loop {
         match engine.ready() {
-            // A slow disk may still recover.
-            Ok(()) | Err(crate::engine::Error::Store(StoreError::Busy)) => {}
+            // A slow disk, and a database that other machines run, may still recover.
+            Ok(()) | Err(crate::engine::Error::Store(StoreError::Busy | StoreError::Outage(_))) => {}
             Err(error) => return error,
         }
         if let Err(error) = engine.tend_keys().await {
@@ -134,7 +134,7 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stage: watch::Receiver<Stag
 /// Records the figures that the console shows, until the server stops.
 async fn record<S: Store>(engine: Arc<Engine<S>>, mut stage: watch::Receiver<Stage>) {
     loop {
-        if let Err(error) = engine.record_figures() {
+        if let Err(error) = engine.record_figures().await {
             tracing::debug!(%error, "the figures of the console have a gap");
         }
         tokio::select! {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-use crate::engine::Engine;
-use crate::store::Store;
+use crate::engine::{self, Engine};
+use crate::store::{Store, StoreError};
 
 /// A listening socket that the service manager passed (sd_listen_fds(3)).
 #[derive(Debug)]
@@ -79,7 +79,9 @@ fn notify(states: &[NotifyState<'_>]) {
 /// runtime makes progress. Does nothing without a watchdog.
 pub async fn watch<S: Store>(engine: Arc<Engine<S>>) {
     if let Some(timeout) = sd_notify::watchdog_enabled() {
-        notify_while_ready(timeout, || engine.ready().is_ok(), || notify(&[NotifyState::Watchdog])).await;
+        // A restart does not bring back a database that other machines run.
+        let is_ready = || matches!(engine.ready(), Ok(()) | Err(engine::Error::Store(StoreError::Outage(_))));
+        notify_while_ready(timeout, is_ready, || notify(&[NotifyState::Watchdog])).await;
     }
 }
 

@@ -26,8 +26,12 @@ use crate::domain::session::{Cap, Data, Decision, NotOpened, Repeatable, Revoked
 use crate::domain::time::{Moment, Timestamp};
 use crate::meter::Distribution;
 
+pub mod any;
 pub mod backup;
 pub mod check;
+pub(crate) mod counters;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod record;
 pub mod redb;
 
@@ -46,6 +50,9 @@ pub enum StoreError {
     /// The store is closing, or an earlier commit failed; nothing was done.
     #[error("the store is not available: {0}")]
     Unavailable(Arc<str>),
+    /// The database cannot be reached, or may not answer now; it may recover by itself. Nothing was done.
+    #[error("the database is not available: {0}")]
+    Outage(Arc<str>),
     /// Reading or committing failed.
     #[error("the store failed: {0}")]
     Failed(Arc<str>),
@@ -285,8 +292,13 @@ pub trait Store: Send + Sync + 'static {
     /// Waits, without polling, until the last committed event is later than `position`.
     fn head_after(&self, position: Position) -> impl Future<Output = ()> + Send;
 
+    /// Whether other processes may write to it at the same time.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// What it contains and has done, in constant time.
-    fn figures(&self) -> Result<Figures>;
+    fn figures(&self) -> impl Future<Output = Result<Figures>> + Send;
 
     /// Whether the store can commit.
     fn ready(&self) -> Result<()>;

@@ -73,7 +73,7 @@ impl Audit {
             broad.until.get_or_insert(facts.tick);
         }
         let live = stored.iter().filter(|session| session.counts_as_live(&registry.cuts)).count();
-        let counted = store.figures().map_err(failed)?.active;
+        let counted = store.figures().await.map_err(failed)?.active;
         if counted != live as u64 {
             return Err(format!("{live} sessions count as active, and the counter is {counted}"));
         }

@@ -51,7 +51,7 @@ impl<S: Store> MetricsApi<S> {
             u8::from(self.engine.ready().is_ok()),
         );
         page.one("keyfob_event_log_head", "The position of the last event.", self.engine.head().0);
-        match self.engine.figures() {
+        match self.engine.figures().await {
             Ok(figures) => {
                 figures::print_figures(&mut page, &figures);
                 let now = self.engine.clock.now().wall;

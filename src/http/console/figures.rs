@@ -56,7 +56,7 @@ impl<S: Store> Console<S> {
     pub(super) fn figures(&self, request: Request) -> Handling<'_> {
         Box::pin(async move {
             self.granted::<Inspect>(&request).await?;
-            let (history, figures) = (self.engine.figure_history(), self.engine.figures()?);
+            let (history, figures) = (self.engine.figure_history(), self.engine.figures().await?);
             let now = FiguresNow {
                 active_sessions: figures.active,
                 sessions_stored: figures.sessions,

@@ -7,7 +7,6 @@ use redb::{ReadableTable, Table, TableHandle, WriteTransaction};
 
 use super::active_counts::ActiveCounts;
 use super::error::corrupt;
-use super::figures::UncommittedCounts;
 use super::subject_updates::SubjectUpdates;
 use super::tables::{
     self, EVENTS, HEAD, Hex, KEYS, Loaded, OPENING_KEYS, REPEATS, SESSIONS, Tables, dated_key, subject_key,
@@ -27,6 +26,7 @@ use crate::domain::session::{
     Cap, Data, Decision, NotOpened, Repeatable, Repeated, RevokedToken, Session, make_room,
 };
 use crate::domain::time::Timestamp;
+use crate::store::counters::UncommittedCounts;
 use crate::store::record::{self, Codec, WindowKey, window_key};
 
 /// The writer's state in memory, ahead of what is published.

@@ -19,7 +19,6 @@ mod backend;
 mod batch;
 mod check;
 mod error;
-mod figures;
 mod open;
 mod options;
 mod port;

@@ -9,7 +9,7 @@ use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle};
 
 use super::active_counts::ActiveCounts;
 use super::error::corrupt;
-use super::figures::free_bytes;
+use super::space::free_bytes;
 use super::subject::SubjectUpdate;
 use super::tables::{
     ACTIVE, ACTIVE_COUNTS, DATA, EVENTS, EXPIRY, META, REVOKED, SESSIONS, SUBJECTS, WINDOWS,
@@ -194,7 +194,7 @@ impl Store for Redb {
         self.shared.head_after(position).await;
     }
 
-    fn figures(&self) -> Result<Figures> {
+    async fn figures(&self) -> Result<Figures> {
         let counts = &self.shared.counts;
         let read = self.db.begin_read()?;
         let due = read
@@ -202,7 +202,7 @@ impl Store for Redb {
             .first()?
             .map(|(key, _)| Timestamp::from_millis(number_at_start(key.value())));
         Ok(Figures {
-            active: counts.active.get(),
+            active: self.shared.active.get(),
             sessions: read.open_table(SESSIONS)?.len()?,
             events: read.open_table(EVENTS)?.len()?,
             active_by_client: ActiveCounts::read(&read.open_table(ACTIVE_COUNTS)?)?.numbers,

@@ -2,15 +2,19 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use super::figures::free_bytes;
 
 /// What an opening may add to the file between two measurements: more than any but one with much `data`.
 const OPENING_BYTES: u64 = 8 << 10;
 /// The unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
+
+/// Free bytes of the file system for an unprivileged process.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let system = rustix::fs::statvfs(path)?;
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
+}
 
 pub(super) struct Space {
     path: PathBuf,

@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::error::or_damaged;
-use super::figures::free_bytes;
 use super::open::read_state;
+use super::space::free_bytes;
 use super::tables::{Definition, EVENTS, META, NAMES, Visit, decode_event, each, open};
 use super::{Result, StoreError};
 use crate::domain::time::Timestamp;

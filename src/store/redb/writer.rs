@@ -10,13 +10,13 @@ use redb::{Database, Durability, WriteTransaction};
 use tokio::sync::{oneshot, watch};
 
 use super::batch::{Batch, Job, Settle, WriterState};
-use super::figures::StoreCounters;
 use super::recall::Recall;
 use super::space::Space;
 use super::{Options, Registry, Result, StoreError};
 use crate::domain::id::Position;
-use crate::meter::Stopwatch;
+use crate::meter::{Gauge, Stopwatch};
 use crate::store::Lane;
+use crate::store::counters::StoreCounters;
 use crate::store::record::Codec;
 
 /// How many decisions one transaction takes at most.
@@ -42,6 +42,8 @@ pub(super) struct Shared {
     /// The failed commit's error. Set once; then nothing is written any more.
     broken: OnceLock<Arc<str>>,
     pub counts: StoreCounters,
+    /// Active sessions.
+    pub active: Gauge,
     /// Not set for a store that is not a file, and for one that is only checked or restored.
     pub space: OnceLock<Space>,
     since: Stopwatch,
@@ -83,7 +85,8 @@ impl Shared {
             arrived: Condvar::new(),
             places: options.write_queue_max,
             broken: OnceLock::new(),
-            counts: StoreCounters::new(state.active.sum),
+            counts: StoreCounters::new(),
+            active: Gauge::at(state.active.sum),
             space: OnceLock::new(),
             since: Stopwatch::start(),
             commit_started: AtomicU64::new(0),
@@ -209,7 +212,8 @@ impl Shared {
         }
         // After the registry: a reader of this head finds every cut-off up to it.
         self.head.store(state.cuts.head.0, Ordering::Release);
-        self.counts.committed(&mut state.uncommitted, state.active.sum);
+        self.counts.committed(&mut state.uncommitted);
+        self.active.set(state.active.sum);
         self.head_changes
             .send_if_modified(|head| std::mem::replace(head, state.cuts.head.0) != state.cuts.head.0);
     }

@@ -202,9 +202,9 @@ fn mutated(original: &[u8], seed: u64) -> Vec<u8> {
 }
 
 /// What a server on a mutated file does: it refuses to start, or its answers are those of before, or it says
-/// that it cannot answer. What had ended stays ended, and no caller gets more rights. Each server is a process
-/// of its own, and is killed: where the map of free pages is wrong, redb panics while it closes the file, a
-/// second time in a destructor, and that ends a process.
+/// that it cannot answer. What had ended stays ended, and no caller gets more rights. Each server is a
+/// process of its own, and is killed: where the map of free pages is wrong, redb panics while it closes the
+/// file, a second time in a destructor, and that ends a process.
 #[test]
 fn a_mutated_database_gives_no_caller_anything() {
     const MUTATIONS: u64 = 80;

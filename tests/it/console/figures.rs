@@ -18,7 +18,7 @@ async fn figures_are_those_of_each_interval() {
     let cookie = server.console("console:read").await;
     let app = server.application("app").await;
     let engine = server.app().engine();
-    engine.record_figures().unwrap();
+    engine.record_figures().await.unwrap();
     let empty = figures(&server, &cookie).await;
     assert_eq!((&empty["hour"]["at"], &empty["hour"]["step_s"]), (&json!([]), &json!(10)));
     assert_eq!(empty["day"]["step_s"], json!(300));
@@ -31,10 +31,10 @@ async fn figures_are_those_of_each_interval() {
     let wrong = Client { secret: "wrong".into(), ..app.clone() };
     server.get("/v1/sessions", Auth::Basic(&wrong)).await;
     server.hand.advance(seconds(10));
-    engine.record_figures().unwrap();
+    engine.record_figures().await.unwrap();
     assert_eq!(server.refresh(&app, &first).await.status, 400, "reuse");
     server.hand.advance(seconds(10));
-    engine.record_figures().unwrap();
+    engine.record_figures().await.unwrap();
 
     let shown = figures(&server, &cookie).await;
     let hour = &shown["hour"];

@@ -154,7 +154,7 @@ impl Server {
     /// How many transactions were committed.
     pub async fn commits(&self) -> u64 {
         self.settle().await;
-        self.app().store().counters().commits
+        self.app().store().embedded().unwrap().counters().commits
     }
 
     /// Changes a setting; it counts from the next start.

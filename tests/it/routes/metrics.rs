@@ -311,7 +311,7 @@ async fn the_lag_of_the_sweep_and_what_it_removed_are_reported() {
 #[tokio::test]
 async fn the_documentation_lists_every_metric_and_no_other() {
     let server = Server::start().await;
-    server.app().store().measure().unwrap();
+    server.app().store().embedded().unwrap().measure().unwrap();
     let page = Page::of(&server).await;
     let rows = DOCS.lines().filter(|line| line.starts_with("| `keyfob_") || line.starts_with("| `process_"));
     let mut documented = BTreeMap::new();

@@ -266,7 +266,7 @@ async fn the_index_follows_the_sweep_and_a_restart() {
     let store: Redb = place.open();
     while store.sweep(sweep(30 * 86_400_000)).await.unwrap().more {}
     while store.sweep(sweep(60 * 86_400_000)).await.unwrap().more {}
-    assert_eq!(store.figures().unwrap().sessions, 0);
+    assert_eq!(store.figures().await.unwrap().sessions, 0);
     drop(store);
     let db = Database::open(place.file()).unwrap();
     let transaction = db.begin_write().unwrap();

@@ -411,13 +411,16 @@ async fn a_wrong_number_of_live_sessions_is_counted_anew() {
         damage(&place, |transaction| {
             _ = transaction.open_table(LIVE).unwrap().insert("app", number).unwrap()
         });
-        assert_eq!(place.open().figures().unwrap().active_by_client, [(client_id("app"), opens)].into());
+        assert_eq!(
+            place.open().figures().await.unwrap().active_by_client,
+            [(client_id("app"), opens)].into()
+        );
         damage(&place, |transaction| {
             _ = transaction.open_table(LIVE).unwrap().insert("app", number).unwrap()
         });
         assert_eq!(check(&place).unwrap().0, ["live app: not the number of active sessions"]);
         assert_eq!(check(&place).unwrap().0, [""; 0], "what does not count is gone");
-        assert_eq!(place.open().figures().unwrap().active_by_client, [(client_id("app"), 3)].into());
+        assert_eq!(place.open().figures().await.unwrap().active_by_client, [(client_id("app"), 3)].into());
     }
 }
 

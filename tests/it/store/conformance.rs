@@ -17,7 +17,7 @@ use keyfob::store::{Lane, Opening, Store};
 
 use crate::harness::fixture::*;
 
-/// Holds both backends to each clause.
+/// Holds every backend to each clause.
 macro_rules! every_backend {
     ($($clause:ident)*) => {
         mod memory {
@@ -33,6 +33,7 @@ macro_rules! every_backend {
                 super::$clause(std::sync::Arc::new(place.open())).await;
             })*
         }
+        further_backends! { $($clause)* }
     };
 }
 

@@ -451,7 +451,7 @@ impl Store for Memory {
         }
     }
 
-    fn figures(&self) -> Result<Figures> {
+    async fn figures(&self) -> Result<Figures> {
         let state = self.lock();
         let (active, sessions) = (state.active(), state.sessions.len() as u64);
         Ok(Figures {

@@ -25,9 +25,9 @@ use crate::harness::dice::Dice;
 use crate::harness::disk::{Disk, Fault};
 use crate::harness::fixture::*;
 
-mod action;
-mod history;
-mod state;
+pub mod action;
+pub mod history;
+pub mod state;
 
 const CLIENTS: [&str; 2] = ["app", "mobile"];
 const SUBJECTS: [&str; 2] = ["alice", "bob"];
@@ -35,10 +35,10 @@ const RETENTION: Duration = Duration::from_secs(600);
 
 /// What the tests know besides the stores: every token ever given out, and what must be dead.
 #[derive(Default)]
-struct World {
-    wall: i64,
-    elapsed_ms: u64,
-    boot: u64,
+pub struct World {
+    pub wall: i64,
+    pub elapsed_ms: u64,
+    pub boot: u64,
     drawn: u64,
     sessions: Vec<SessionId>,
     /// Of each family, every token from the first on.
@@ -60,7 +60,7 @@ struct World {
 }
 
 impl World {
-    fn now(&self) -> Moment {
+    pub fn now(&self) -> Moment {
         Moment { wall: at(self.wall), boot: self.boot, elapsed_ms: self.elapsed_ms }
     }
 
@@ -93,7 +93,7 @@ impl World {
 }
 
 /// Draws what the step needs; nothing if there is nothing to do it to.
-fn draw(world: &mut World, step: &Step) -> Option<Action> {
+pub fn draw(world: &mut World, step: &Step) -> Option<Action> {
     Some(match step {
         Step::Open { who, client, known, cap, remember, used, repeat } => {
             let secret = world.draw();
@@ -211,7 +211,7 @@ fn draw(world: &mut World, step: &Step) -> Option<Action> {
 }
 
 /// Takes note of what was answered, and checks what must hold of it whatever the state.
-fn note(world: &mut World, action: &Action, answer: &Answer) {
+pub fn note(world: &mut World, action: &Action, answer: &Answer) {
     match (action, answer) {
         (Action::Open(opening, secret), Answer::Opened(Ok(opened))) => {
             for Party { client: required, .. } in &opening.requires {
@@ -297,7 +297,7 @@ fn note(world: &mut World, action: &Action, answer: &Answer) {
 }
 
 /// What must hold of every state (ROT-36).
-fn check(world: &mut World, state: &Everything) {
+pub fn check(world: &mut World, state: &Everything) {
     world.registered = state.cuts.registered.clone();
     for (n, name) in CLIENTS.iter().enumerate() {
         let seen = world.incarnations.entry(n).or_default();

@@ -24,7 +24,7 @@ every_backend! {
 
 /// The names and numbers, as text that is easy to compare.
 async fn live(store: &impl Store) -> String {
-    let figures = store.figures().unwrap();
+    let figures = store.figures().await.unwrap();
     let numbers = figures.active_by_client;
     assert_eq!(numbers.values().sum::<u64>(), figures.active);
     numbers
@@ -69,7 +69,7 @@ async fn those_that_live_are_known_by_client(store: Arc<impl Store>) {
     assert_eq!(store.sweep(sweep(4_000_000)).await.unwrap().expired, 2);
     assert_eq!(live(&*store).await, "");
     while store.sweep(sweep(30 * 86_400_000)).await.unwrap().more {}
-    assert_eq!((live(&*store).await, store.figures().unwrap().sessions), (String::new(), 0));
+    assert_eq!((live(&*store).await, store.figures().await.unwrap().sessions), (String::new(), 0));
 }
 
 async fn what_a_cut_off_ended_is_never_counted_off_again(store: Arc<impl Store>) {
@@ -86,7 +86,7 @@ async fn what_a_cut_off_ended_is_never_counted_off_again(store: Arc<impl Store>)
     assert_eq!(close(&*store, 10, 3).await, Some(true));
     // The three from before are looked at only now, and go without a trace in the number.
     while store.sweep(sweep(30 * 86_400_000)).await.unwrap().more {}
-    assert_eq!((live(&*store).await, store.figures().unwrap().sessions), (String::new(), 0));
+    assert_eq!((live(&*store).await, store.figures().await.unwrap().sessions), (String::new(), 0));
 }
 
 async fn a_namesake_of_a_deleted_client_begins_at_nothing(store: Arc<impl Store>) {
@@ -149,7 +149,7 @@ async fn the_figures_tell_what_was_done_and_what_is_there() {
     store.end_everything(None, event(EventKind::AllRevoked, 2)).await.unwrap().unwrap();
     assert_eq!(store.update(session_id(2), Lane::Ordinary, nothing).await.unwrap(), Some(()));
     store.measure().unwrap();
-    let figures = store.figures().unwrap();
+    let figures = store.figures().await.unwrap();
     let reported: BTreeMap<_, _> =
         figures.events_written.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
     assert_eq!(

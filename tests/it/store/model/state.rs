@@ -51,7 +51,7 @@ pub async fn read(store: &impl Store) -> Everything {
     }
     // The registry's head may lag behind the store's: nothing but the registry's own changes makes a new one.
     let cuts = CutOffs { head: store.head(), ..registry.cuts };
-    let figures = store.figures().unwrap();
+    let figures = store.figures().await.unwrap();
     let live = figures.active_by_client;
     assert_eq!(figures.active, live.values().sum::<u64>(), "the published sum is that of the stored counts");
     Everything {

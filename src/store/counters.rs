@@ -1,31 +1,28 @@
-//! Counters of the backend's work since it was opened.
-
-use std::path::Path;
+//! Counters of a backend's work since it was opened.
 
 use crate::domain::end::EndReason;
 use crate::domain::event::{Event, EventKind};
-use crate::meter::{Counter, DURATIONS, Gauge, Histogram, Tally};
+use crate::meter::{Counter, DURATIONS, Histogram, Tally};
 use crate::store::Lane;
 
 /// Histogram bounds for decisions per commit.
 const BATCHES: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
 /// Counters since the store was opened.
-pub(super) struct StoreCounters {
+pub struct StoreCounters {
     pub commits: Counter,
     pub decisions: Counter,
     pub batches: Histogram,
     pub commit_nanos: Histogram,
     pub failures: Counter,
     pub busy: [Counter; 3],
-    pub active: Gauge,
     pub events: Tally<EventKind>,
     pub ends: Tally<EndReason>,
 }
 
 /// What the batch in progress adds to the counters when it is committed.
 #[derive(Default)]
-pub(super) struct UncommittedCounts {
+pub struct UncommittedCounts {
     events: Vec<(EventKind, Option<EndReason>)>,
     ended: Vec<(EndReason, u64)>,
 }
@@ -42,20 +39,17 @@ impl UncommittedCounts {
 }
 
 impl StoreCounters {
-    pub fn new(active: u64) -> Self {
-        let counts = Self {
+    pub fn new() -> Self {
+        Self {
             commits: Counter::default(),
             decisions: Counter::default(),
             batches: Histogram::new(BATCHES),
             commit_nanos: Histogram::new(DURATIONS),
             failures: Counter::default(),
             busy: Default::default(),
-            active: Gauge::default(),
             events: Tally::new(EventKind::ALL),
             ends: Tally::new(EndReason::ALL),
-        };
-        counts.active.set(active);
-        counts
+        }
     }
 
     /// A write was rejected because the queue or the disk was full.
@@ -63,8 +57,8 @@ impl StoreCounters {
         self.busy[lane as usize].one();
     }
 
-    /// Adds what was just committed. `active` is the number of active sessions now.
-    pub fn committed(&self, batch: &mut UncommittedCounts, active: u64) {
+    /// Adds what was just committed.
+    pub fn committed(&self, batch: &mut UncommittedCounts) {
         for (kind, reason) in batch.events.drain(..) {
             self.events.one(kind);
             if let (EventKind::SessionEnded, Some(reason)) = (kind, reason) {
@@ -72,12 +66,5 @@ impl StoreCounters {
             }
         }
         batch.ended.drain(..).for_each(|(reason, number)| self.ends.add(reason, number));
-        self.active.set(active);
     }
-}
-
-/// Free bytes of the file system for an unprivileged process.
-pub(super) fn free_bytes(path: &Path) -> std::io::Result<u64> {
-    let system = rustix::fs::statvfs(path)?;
-    Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }

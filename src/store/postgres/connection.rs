@@ -1,0 +1,149 @@
+//! Connections of our own. Each is driven here, because the notices of the server decide whether a commit
+//! counts.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_postgres::error::Severity;
+use tokio_postgres::{AsyncMessage, Client, Config, Socket};
+
+use super::error::{Undone, described};
+use super::fence::Fence;
+use super::tls::{DatabaseTls, EncryptedStream};
+use crate::store::StoreError;
+
+/// How long it may take to connect, to one of all hosts.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// How long the settings and the statements of a new connection may take.
+const PREPARE_MAX: Duration = Duration::from_secs(5);
+/// How many connections there may be. One that waits for a commit which we gave up stays until the server has
+/// answered: it counts.
+const CONNECTIONS_MAX: usize = 16;
+
+/// What every connection sets. A process that stops in the middle of a transaction, for whatever reason, does
+/// not hold its locks for long. Every statement has an index, also while a table has no statistics yet.
+const SETTINGS: &str = "SET search_path = keyfob; SET synchronous_commit = on; SET lock_timeout = '1s'; \
+                        SET idle_in_transaction_session_timeout = '5s'; SET jit = off; \
+                        SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+/// Fails on a server that follows another one.
+const TIMELINE: &str =
+    "SELECT ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint";
+const TIMELINE_AGE: &str = "SELECT extract(epoch FROM clock_timestamp() - since)::float8 FROM timelines \
+                            WHERE timeline = $1";
+const ENTER_TIMELINE: &str =
+    "INSERT INTO timelines VALUES ($1, clock_timestamp()) ON CONFLICT (timeline) DO NOTHING";
+
+/// Makes connections.
+pub(super) struct Connector {
+    config: Config,
+    tls: DatabaseTls,
+    places: Arc<Semaphore>,
+    pub fence: Arc<Fence>,
+}
+
+/// One connection.
+pub(super) struct DatabaseConnection {
+    pub client: Client,
+    /// It never changes: a promotion ends all connections that can write.
+    pub timeline: i64,
+    warned: Arc<AtomicBool>,
+}
+
+impl Connector {
+    pub fn new(config: Config, tls: DatabaseTls, fence: Arc<Fence>) -> Self {
+        Self { config, tls, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), fence }
+    }
+
+    /// A connection to the primary, in the schema. `writes` is whether it records a timeline that was not
+    /// used before.
+    pub async fn connect(&self, writes: bool) -> Result<DatabaseConnection, Undone> {
+        let connection = self.connect_bare().await?;
+        let prepared = timeout(PREPARE_MAX, async {
+            let row = connection.client.query_one(TIMELINE, &[]).await?;
+            let connection = DatabaseConnection { timeline: row.get(0), ..connection };
+            self.enter(&connection, writes).await?;
+            Ok::<_, Undone>(connection)
+        });
+        let connection = prepared.await.unwrap_or_else(|_| Err(too_slow()))?;
+        if self.fence.is_replaced(connection.timeline) {
+            return Err(Undone::Broken("the server is a primary that was replaced".into()));
+        }
+        Ok(connection)
+    }
+
+    /// A connection before the schema exists.
+    pub async fn connect_bare(&self) -> Result<DatabaseConnection, Undone> {
+        let place = self.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| Undone::Rejected(StoreError::Busy))?;
+        let connecting = timeout(CONNECT_MAX, self.config.connect(self.tls.clone()));
+        let (client, connection) = connecting.await.map_err(|_| too_slow())??;
+        let warned = Arc::new(AtomicBool::new(false));
+        tokio::spawn(drive(connection, warned.clone(), place));
+        let settings = timeout(PREPARE_MAX, client.batch_execute(SETTINGS));
+        settings.await.map_err(|_| too_slow())??;
+        // Such as that of a changed collation, which concerns no commit.
+        warned.store(false, Ordering::SeqCst);
+        Ok(DatabaseConnection { client, timeline: 0, warned })
+    }
+
+    /// Learns for how long the timeline has been in use, so that a process that starts later need not wait.
+    async fn enter(&self, connection: &DatabaseConnection, writes: bool) -> Result<(), Undone> {
+        let timeline = connection.timeline;
+        if !self.fence.is_new(timeline) {
+            return Ok(());
+        }
+        let known = connection.client.query_opt(TIMELINE_AGE, &[&timeline]).await?;
+        let age = known.map_or(0.0, |row| row.get::<_, f64>(0)).clamp(0.0, 1e9);
+        if writes {
+            connection.client.execute(ENTER_TIMELINE, &[&timeline]).await?;
+        }
+        self.fence.entered(timeline, Duration::from_secs_f64(age));
+        Ok(())
+    }
+}
+
+impl DatabaseConnection {
+    /// Whether the server has warned. A wait for the second copy that someone cancelled ends with success and
+    /// a warning.
+    pub fn has_warned(&self) -> bool {
+        self.warned.load(Ordering::SeqCst)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+}
+
+fn too_slow() -> Undone {
+    Undone::Broken("the database does not answer in time".into())
+}
+
+/// Moves the bytes, and notes warnings before the answers that follow them. Ends when the client was dropped
+/// and the server has answered everything.
+async fn drive(
+    mut connection: tokio_postgres::Connection<Socket, EncryptedStream>,
+    warned: Arc<AtomicBool>,
+    place: OwnedSemaphorePermit,
+) {
+    loop {
+        match poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notice(notice))) => {
+                if notice.parsed_severity() == Some(Severity::Warning) {
+                    warned.store(true, Ordering::SeqCst);
+                    tracing::warn!(warning = notice.message(), "the database warns");
+                }
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::debug!(error = described(&error), "a connection to the database ended");
+                break;
+            }
+            None => break,
+        }
+    }
+    drop(place);
+}

@@ -1,0 +1,216 @@
+//! The sweep: reports expired sessions and removes what is past its retention, in bounded slices. What is due
+//! is searched without a lock, and looked at again by the transaction.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::decisions::Decisions;
+use super::error::corrupt;
+use super::reads::{Reads, SweepReads};
+use super::rows::{REVOKED_UNTIL, session_id, uuid};
+use crate::domain::id::SessionId;
+use crate::domain::policy::RETRY_WINDOW_MAX;
+use crate::domain::session::REPEAT_WINDOW;
+use crate::domain::time::Timestamp;
+use crate::store::record::event_time;
+use crate::store::{LATER_MAX, Result, StoreError, Sweep, Swept};
+
+/// The resolution of the times in session ids.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// What was due when it was searched.
+#[derive(Clone, Default)]
+pub(super) struct Due {
+    pub sessions: Vec<SessionId>,
+    /// Each with the time in its row.
+    pub windows: Vec<(i64, SessionId)>,
+    pub repeats: Vec<SessionId>,
+    /// Whether an event or the revocation of a token is past its retention.
+    pub others: bool,
+    /// Whether there are more sessions, windows or repeats.
+    pub more: bool,
+}
+
+/// The limits between which times and ids are not due.
+pub(super) struct DueBounds {
+    pub now: i64,
+    /// A window that closes later was opened by a clock that was set back since, see [`LATER_MAX`].
+    pub window_beyond: i64,
+    pub repeat_closed: Uuid,
+    pub repeat_beyond: Uuid,
+    /// In seconds.
+    pub token_expired_by: i64,
+    /// One more than the sweep may touch.
+    pub limit: i64,
+}
+
+impl DueBounds {
+    pub fn of(sweep: Sweep) -> Self {
+        let now = sweep.now.wall;
+        Self {
+            now: now.millis(),
+            window_beyond: beyond(now).millis(),
+            repeat_closed: uuid(SessionId::new(now.minus(REPEAT_WINDOW).plus(MILLISECOND), &[0; 10])),
+            repeat_beyond: uuid(SessionId::new(now.plus(LATER_MAX + MILLISECOND), &[0; 10])),
+            token_expired_by: now.minus(sweep.retention).seconds(),
+            limit: i64::try_from(sweep.entries_max).unwrap_or(i64::MAX - 1) + 1,
+        }
+    }
+}
+
+fn beyond(now: Timestamp) -> Timestamp {
+    now.plus(LATER_MAX + RETRY_WINDOW_MAX)
+}
+
+/// Whether an event whose record starts with these bytes is past its retention. One whose time cannot be
+/// decoded is.
+pub(super) fn is_past(position: i64, start: &[u8], sweep: Sweep) -> bool {
+    match event_time(start) {
+        Ok(at) => at.plus(sweep.retention) <= sweep.now.wall,
+        Err(fault) => {
+            let error = corrupt("events", position, fault);
+            tracing::error!(%error, "the sweep removes an event whose time cannot be decoded");
+            true
+        }
+    }
+}
+
+impl Due {
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.windows.is_empty() && self.repeats.is_empty() && !self.others
+    }
+
+    /// Keeps what one sweep may touch.
+    pub fn truncate(&mut self, entries_max: usize) {
+        let lengths = [self.sessions.len(), self.windows.len(), self.repeats.len()];
+        self.more |= lengths.iter().any(|length| *length > entries_max);
+        self.sessions.truncate(entries_max);
+        self.windows.truncate(entries_max);
+        self.repeats.truncate(entries_max);
+    }
+
+    pub fn reads(&self, sweep: Sweep) -> Reads {
+        let DueBounds { limit, token_expired_by: expired_by, .. } = DueBounds::of(sweep);
+        Reads {
+            head: true,
+            ids: self.sessions.iter().chain(self.windows.iter().map(|(_, id)| id)).copied().collect(),
+            sweep: Some(SweepReads { limit, expired_by }),
+            ..Reads::default()
+        }
+    }
+}
+
+impl Decisions<'_> {
+    pub fn sweep(&mut self, sweep: Sweep, due: &Due) -> Result<Swept> {
+        let mut swept = Swept::default();
+        if self.is_leased {
+            return Ok(swept);
+        }
+        self.rows.takes_lease = true;
+        swept.more = due.more;
+        for id in &due.sessions {
+            self.sweep_session(*id, sweep, &mut swept)?;
+        }
+        for (closes_at, id) in &due.windows {
+            self.rows.windows_swept.push((*closes_at, uuid(*id)));
+            swept.windows += self.erase_windows(*id, sweep)?;
+        }
+        for id in &due.repeats {
+            self.erase_repeat(*id);
+            swept.windows += 1;
+        }
+        self.sweep_events(sweep, &mut swept);
+        self.sweep_tokens(sweep, &mut swept);
+        Ok(swept)
+    }
+
+    /// Reports a due session, purges it, or moves it to the time at which it is due.
+    fn sweep_session(&mut self, id: SessionId, sweep: Sweep, swept: &mut Swept) -> Result<()> {
+        let before = match self.session(id) {
+            Ok(Some(session)) => session.clone(),
+            Ok(None) => return Ok(()),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                // The record stays for inspection.
+                tracing::error!(%error, "the sweep skips a corrupt session");
+                self.rows.set_aside.push(uuid(id));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let now = sweep.now.wall;
+        if self.slot(id).is_none_or(|slot| slot > now) {
+            return Ok(());
+        }
+        let mut session = before.clone();
+        let due = session.due();
+        if due > now {
+            self.replace(&before, session, due);
+            return Ok(());
+        }
+        let reported = session.report_expiry(now, &self.registry.cuts);
+        swept.expired += usize::from(!reported.is_empty());
+        self.append(&reported);
+        match session.kept_until(sweep.retention, now, &self.registry.cuts) {
+            Some(until) if until <= now => {
+                swept.purged += 1;
+                self.purge(id);
+            }
+            kept_until => self.replace(&before, session, kept_until.unwrap_or(due)),
+        }
+        Ok(())
+    }
+
+    /// Erases the salts of the closed windows of a session, and of windows that close later than a clock that
+    /// never went back can have written. Returns their number.
+    fn erase_windows(&mut self, id: SessionId, sweep: Sweep) -> Result<usize> {
+        let now = sweep.now.wall;
+        let before = match self.session(id) {
+            Ok(Some(session)) => session.clone(),
+            Ok(None) | Err(StoreError::Corrupt { .. }) => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let (mut session, mut erased) = (before.clone(), 0);
+        for family in &mut session.families {
+            let closes_at = family.window.as_ref().map(|window| window.erased_at());
+            let is_due = |at: Timestamp| at <= now || at > beyond(now) && at < Timestamp::MAX;
+            if closes_at.is_some_and(is_due) {
+                family.window = None;
+                erased += 1;
+            }
+        }
+        if let Some(slot) = self.slot(id).filter(|_| erased > 0) {
+            self.replace(&before, session, slot);
+        }
+        Ok(erased)
+    }
+
+    fn sweep_events(&mut self, sweep: Sweep, swept: &mut Swept) {
+        let oldest = std::mem::take(&mut self.oldest_events);
+        let past = oldest.into_iter().take_while(|(position, start)| is_past(*position, start, sweep));
+        let mut past: Vec<i64> = past.map(|(position, _)| position).collect();
+        swept.more |= past.len() > sweep.entries_max;
+        past.truncate(sweep.entries_max);
+        swept.events += past.len();
+        self.rows.events_swept = past;
+    }
+
+    /// Removes a revocation a retention after the token's expiry. Tokens that expired by then count as
+    /// revoked for ever: by a clock that was ahead and went back they have not expired.
+    fn sweep_tokens(&mut self, sweep: Sweep, swept: &mut Swept) {
+        let mut expired = std::mem::take(&mut self.due_revoked);
+        swept.more |= expired.len() > sweep.entries_max;
+        expired.truncate(sweep.entries_max);
+        swept.tokens += expired.len();
+        if let Some((last, _)) = expired.last() {
+            self.revoked_until = self.revoked_until.max(*last);
+            self.rows.meta.insert(REVOKED_UNTIL, self.revoked_until.to_be_bytes().to_vec());
+        }
+        self.rows.revoked_swept = expired;
+    }
+}
+
+/// Ids of rows.
+pub(super) fn ids(rows: &[tokio_postgres::Row]) -> Vec<SessionId> {
+    rows.iter().map(|row| session_id(row.get(0))).collect()
+}

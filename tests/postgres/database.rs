@@ -1,0 +1,147 @@
+//! A PostgreSQL of the tests' own: one cluster for all tests of a run, and a database for each.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use keyfob::engine::clock::since_boot;
+use keyfob::store::postgres::{PasswordSource, Postgres, PostgresOptions};
+use tokio_postgres::NoTls;
+
+use crate::harness::fixture::keys;
+
+/// Starts a cluster and prints its directory. PostgreSQL does not run as root, so this runs as an ordinary
+/// user; and it stops when its standard input ends, which is when the tests do, however they end.
+const SCRIPT: &str = r#"
+set -eu
+bin=$1
+place=$(mktemp -d /tmp/keyfob-postgres.XXXXXX)
+trap 'rm -rf "$place"' EXIT
+"$bin/initdb" --pgdata "$place/data" --username keyfob --auth trust --encoding UTF8 --no-locale --no-sync \
+  >"$place/initdb.log" 2>&1 || { cat "$place/initdb.log" >&2; exit 1; }
+"$bin/postgres" -D "$place/data" -k "$place" -c listen_addresses= -c fsync=off -c max_connections=400 \
+  -c autovacuum_naptime=10 >"$place/log" 2>&1 &
+server=$!
+tries=0
+until "$bin/pg_isready" --quiet --host "$place" --dbname postgres --username keyfob; do
+  tries=$((tries + 1))
+  [ $tries -lt 300 ] && kill -0 $server || { cat "$place/log" >&2; exit 1; }
+  sleep 0.1
+done
+echo "$place"
+cat >/dev/null
+kill -INT $server
+wait $server || true
+"#;
+
+struct Cluster {
+    /// The directory of its socket.
+    place: String,
+    /// Its standard input is open for as long as the tests run.
+    _supervisor: Child,
+}
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let bin = programs().expect("these tests need PostgreSQL: install the Debian package `postgresql`");
+        let mut command = if rustix::process::geteuid().is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh"]);
+            command
+        } else {
+            Command::new("sh")
+        };
+        let mut supervisor = command
+            .args(["-c", SCRIPT, "sh"])
+            .arg(bin)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh and setpriv (Debian: util-linux) are there");
+        let mut place = String::new();
+        let mut output = BufReader::new(supervisor.stdout.take().unwrap());
+        output.read_line(&mut place).unwrap();
+        assert!(!place.is_empty(), "PostgreSQL did not start; its output is above");
+        Cluster { place: place.trim().to_owned(), _supervisor: supervisor }
+    })
+}
+
+/// The directory of the programs of the newest PostgreSQL.
+fn programs() -> Option<PathBuf> {
+    let mut found: Vec<(u32, PathBuf)> = vec![];
+    for entry in std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten() {
+        let version = entry.file_name().to_str()?.parse().ok()?;
+        found.push((version, entry.path().join("bin")));
+    }
+    found.into_iter().filter(|(_, bin)| bin.join("initdb").exists()).max().map(|(_, bin)| bin)
+}
+
+/// A database, without a schema at first.
+#[derive(Clone)]
+pub struct Database {
+    pub url: String,
+}
+
+impl Database {
+    pub async fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (name, place) = (format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed)), &cluster().place);
+        run(&url(place, "postgres"), &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
+        Self { url: url(place, &name) }
+    }
+
+    /// Runs SQL as an operator.
+    pub async fn run(&self, sql: &str) {
+        run(&self.url, sql).await;
+    }
+
+    /// The first column of the first row, as text.
+    pub async fn text(&self, sql: &str) -> String {
+        let client = connect(&self.url).await;
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    pub fn options(&self) -> PostgresOptions {
+        static BOOT: AtomicU32 = AtomicU32::new(1);
+        let mut boot = [0; 16];
+        boot[..4].copy_from_slice(&BOOT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        PostgresOptions {
+            url: self.url.clone(),
+            password: PasswordSource::default(),
+            max_staleness: Duration::from_secs(10),
+            require_synchronous: false,
+            replica: "test".into(),
+            boot,
+            write_queue_max: 4096,
+            elapsed: since_boot,
+        }
+    }
+
+    /// A store on it, which creates the schema if there is none.
+    pub async fn open(&self) -> Postgres {
+        let options = self.options();
+        if !Postgres::has_schema(&options).await.unwrap() {
+            Postgres::create(&options, &keys()).await.unwrap();
+        }
+        Postgres::open(&options, &keys()).await.unwrap()
+    }
+}
+
+fn url(place: &str, database: &str) -> String {
+    format!("postgres://keyfob@{}/{database}", place.replace('/', "%2F"))
+}
+
+async fn run(url: &str, sql: &str) {
+    connect(url).await.batch_execute(sql).await.unwrap();
+}
+
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}

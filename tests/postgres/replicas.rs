@@ -1,0 +1,132 @@
+//! Two servers on one database: what one has answered, the other knows at the very next question.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::database::Database;
+use crate::harness::server::{Auth, Client, NOW_S, Server, text};
+
+/// Two servers with the same master key, each with a directory of its own.
+async fn two_servers() -> [Server; 2] {
+    let database = Database::new().await;
+    let settings = [
+        ("store.url", &*database.url),
+        ("store.require_synchronous", "false"),
+        ("store.max_staleness", "10s"),
+    ];
+    let first = Server::with(&settings).await;
+    let directory = TempDir::new().unwrap();
+    std::fs::create_dir(directory.path().join("data")).unwrap();
+    for file in ["master.key", "admin.json"] {
+        std::fs::copy(first.file(file), directory.path().join("data").join(file)).unwrap();
+    }
+    let second = Server::on(directory, NOW_S, &settings).await;
+    [first, second]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_that_one_server_acknowledged_is_refused_by_the_other_at_the_very_next_question() {
+    let [first, second] = two_servers().await;
+    let app = first.application("app").await;
+    for round in 0..40 {
+        let [here, there] = if round % 2 == 0 { [&first, &second] } else { [&second, &first] };
+        let opened = here.open(&app).await;
+        let (access, refresh) = (text(&opened["access_token"]), text(&opened["refresh_token"]));
+        let session = text(&opened["session_token"]);
+        for token in [&access, &refresh, &session] {
+            assert!(there.is_active(&app, token).await, "what one server issued, the other knows");
+        }
+        assert_eq!(here.revoke(&app, &refresh).await.status, 200);
+        for token in [&access, &refresh, &session] {
+            assert!(!there.is_active(&app, token).await);
+        }
+        there.refresh(&app, &refresh).await.assert_error(400, "invalid_grant");
+        assert_eq!(there.get("/v1/session", Auth::Bearer(&session)).await.status, 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_one_server_changed_is_changed_at_the_other() {
+    let [first, second] = two_servers().await;
+    for n in 0..10 {
+        let [here, there] = if n % 2 == 0 { [&first, &second] } else { [&second, &first] };
+        let app = here.application(&format!("app{n}")).await;
+        let access = text(&there.open(&app).await["access_token"]);
+        let path = format!("/v1/clients/{}", app.id);
+        let patch = async |body| {
+            let answer = here.json(Method::PATCH, &path, Auth::Basic(&here.admin), body).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        };
+        patch(json!({"disabled": true})).await;
+        let form = [("token", &*access)];
+        there.form("/oauth2/introspect", Auth::Basic(&app), &form).await.assert_error(401, "invalid_client");
+        patch(json!({"disabled": false})).await;
+        assert!(there.is_active(&app, &access).await);
+        let secret =
+            here.json(Method::POST, &format!("{path}/secret"), Auth::Basic(&here.admin), json!({})).await;
+        there.form("/oauth2/introspect", Auth::Basic(&app), &form).await.assert_error(401, "invalid_client");
+        let app = Client { secret: text(&secret.json()["client_secret"]), ..app };
+        assert!(there.is_active(&app, &access).await);
+        assert_eq!(here.delete(&path, Auth::Basic(&here.admin)).await.status, 204);
+        there.form("/oauth2/introspect", Auth::Basic(&app), &form).await.assert_error(401, "invalid_client");
+    }
+}
+
+/// What the other server signed with a key that this one has not heard of, and a cursor beyond what it has
+/// heard of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_and_a_cursor_that_only_the_other_server_knows_are_not_refused() {
+    let [first, second] = two_servers().await;
+    let app = first.application("app").await;
+    for n in 0..10 {
+        let [here, there] = if n % 2 == 0 { [&first, &second] } else { [&second, &first] };
+        let admin = Auth::Basic(&here.admin);
+        let rotated = here.json(Method::POST, "/v1/keys/rotate?force=true", admin, json!({})).await;
+        assert_eq!(rotated.status, 200, "{}", rotated.text());
+        let access = text(&here.open(&app).await["access_token"]);
+        assert!(there.is_active(&app, &access).await);
+        let head = text(&here.get("/v1/events?limit=1", admin).await.json()["head"]);
+        let events = there.get(&format!("/v1/events?after={head}"), admin).await;
+        assert_eq!(events.status, 200, "{}", events.text());
+        let kid = text(&rotated.json()["kid"]);
+        assert_eq!(here.delete(&format!("/v1/keys/{kid}"), admin).await.status, 204);
+        assert!(!there.is_active(&app, &access).await, "a revoked key");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_an_event_hears_of_that_of_the_other_server() {
+    let [first, second] = two_servers().await;
+    let app = first.application("app").await;
+    let head = text(&second.get("/v1/events?limit=1", Auth::Basic(&second.admin)).await.json()["head"]);
+    let path = format!("/v1/events?after={head}&wait=30");
+    let waiting = second.get(&path, Auth::Basic(&second.admin));
+    let opening = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        first.open(&app).await
+    };
+    let (events, _) = tokio::join!(waiting, opening);
+    assert_eq!(events.json()["items"][0]["type"], "session.opened");
+}
+
+/// Each server opens while the other logs out everywhere; what was opened before the answer is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logging_out_everywhere_at_one_server_ends_what_the_other_opened() {
+    let [first, second] = two_servers().await;
+    let app = first.application("app").await;
+    for _ in 0..10 {
+        let mut tokens = vec![];
+        for server in [&first, &second, &first] {
+            tokens.push(text(&server.open(&app).await["access_token"]));
+        }
+        let path = "/v1/subjects/alice/sessions";
+        let ended = second.delete(path, Auth::Basic(&second.admin)).await;
+        assert_eq!(ended.json()["ended"], 3);
+        for token in &tokens {
+            assert!(!first.is_active(&app, token).await && !second.is_active(&app, token).await);
+        }
+    }
+}
