@@ -251,7 +251,10 @@ fn an_unknown_key_is_rejected_with_the_nearest_known_one() {
     for (toml, expected) in [
         ("[server]\nlevel = \"info\"\n", "did you mean log.level?"),
         ("[polcy.default]\nidle_timeout = \"5m\"\n", "did you mean policy.default.idle_timeout?"),
-        ("[store]\nquux_and_other_things = 1\n", "those of store are: cache_bytes, path, reserve_bytes"),
+        (
+            "[store]\nquux_and_other_things = 1\n",
+            "those of store are: cache_bytes, max_staleness, password_file",
+        ),
         ("[[client]]\nid = \"a\"\n", "those of client[#1] are: access_token_format, audiences, client_id"),
         ("[[gate]]\nname = \"a\"\npath = \"/\"\n", "those of gate[a] are: acr, audience, client_ids"),
         ("something_else_altogether = 1\n", "the tables are server, store"),
