@@ -238,6 +238,40 @@ await heading(page, "Subject bob");
 assert.ok((await page.innerText(".notice")).includes("a spent refresh token was presented again"));
 done("by links: why a subject was signed out; session, client, family and generation of a replayed token");
 
+// Two endings of a day: the alarm is first, though the other one is later. The events of one subject, and one event.
+const frank = { browser: await reused("frank", { label: "Frank's browser" }), desk: await open("frank", { label: "Frank's desk" }) };
+await open("frankie", { label: "Sofa" });
+await api(shop, "DELETE", `/v1/sessions/${frank.desk.session.id}`);
+await visit(page, "#/subject/frank", "Subject frank");
+const box = page.locator(".notice").first();
+assert.match(await box.innerText(), /^2 sessions ended in the last day, one by a reuse alarm/);
+assert.ok(await box.evaluate((element) => element.classList.contains("alarm")), "it looks like an alarm");
+assert.match(await box.getByRole("listitem").first().innerText(), /Reuse alarm.*The session on Frank's browser at shop ended by/s);
+await page.getByRole("link", { name: "Events of this subject" }).click();
+await heading(page, "Events");
+await page.locator("li.event", { hasText: "refresh.reused" }).waitFor();
+const subjects = await page.locator("li.event").evaluateAll((items) => items.map((item) => item.querySelector("a[href^='#/subject/']").textContent));
+assert.deepEqual(new Set(subjects), new Set(["frank"]), "the subject is matched exactly");
+assert.ok((await page.locator("li.event", { hasText: "refresh.reused" }).innerText()).replaceAll(/\s+/g, " ").includes("Detected by keyfob"));
+const position = await page.locator("li.event", { hasText: "refresh.reused" }).getAttribute("data-cursor");
+await page.getByRole("link", { name: position, exact: true }).click();
+await page.locator("li.event.linked").waitFor();
+const linked = page.locator("li.event.linked");
+assert.equal(await linked.getAttribute("data-cursor"), position);
+await page.waitForFunction(() => document.activeElement.matches(".linked"));
+assert.ok(await linked.evaluate((element) => { const { top, bottom } = element.getBoundingClientRect(); return top >= 0 && bottom <= innerHeight; }), "it is in view");
+const chosen = await linked.locator("time").getAttribute("datetime");
+const times = await page.locator("li.event .head time").evaluateAll((items) => items.map((item) => item.getAttribute("datetime")));
+assert.ok(times.length > 1 && times.every((time) => time.slice(0, 19) <= chosen.slice(0, 19)), "nothing is later than the chosen time");
+const addressBefore = page.url();
+await page.getByRole("button", { name: "Go" }).click();
+assert.equal(page.url(), addressBefore, "a time that was not touched stays");
+await page.getByLabel("Until (UTC)").fill("2020-02-03T04:05:06");
+await page.getByRole("button", { name: "Go" }).click();
+await page.getByText("No event up to this time").waitFor();
+assert.ok(page.url().includes("at=2020-02-03T04%3A05%3A06.000Z"), page.url());
+done("the alarm among the endings of a day; the events of one subject, up to a time, and one by its position");
+
 /** Answers the dialog of a change. */
 async function confirm(button, { word, fill } = {}) {
   const dialog = page.getByRole("dialog");
@@ -343,7 +377,8 @@ await visit(page, "#/token", "Token");
 await page.fill("textarea", bob.spent);
 await page.getByRole("button", { name: "Inspect" }).click();
 await page.getByText("session_ended").first().waitFor();
-assert.match((await page.innerText("main")).replaceAll(/\s+/g, " "), /Family 1 .*Generation 1 /);
+assert.match((await page.innerText("main")).replaceAll(/\s+/g, " "), /Subject bob .*Events of this session .*Family 1 .*Generation 1 /);
+assert.ok(!(await page.innerText("main")).includes("`"));
 await page.fill("textarea", (await open("erin")).access_token);
 await page.getByLabel("As seen by").selectOption("shop");
 await page.getByRole("button", { name: "Inspect" }).click();

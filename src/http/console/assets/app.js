@@ -2,7 +2,7 @@
 
 import { fill, foreign, h } from "./dom.js";
 import { identify, mayChange, onIdentity, signOut, who } from "./api.js";
-import { countdown } from "./time.js";
+import { countdown, instant } from "./time.js";
 import { announce, problem } from "./ui.js";
 
 /** The address of each page, its module, and its place in the menu. */
@@ -77,7 +77,8 @@ async function route() {
     const place = h("div", { class: "page" });
     const shown = page.show(place, { parts, query, signal, reload: route });
     document.title = `${[page.title, ...parts.slice(0, 1)].join(" ")} – keyfob console`;
-    const drawn = new Promise((resolve) => { new MutationObserver((_, observer) => { observer.disconnect(); resolve(); }).observe(place, { childList: true }); });
+    // What it drew before it waited for anything was drawn before the observer was made.
+    const drawn = place.hasChildNodes() ? Promise.resolve() : new Promise((resolve) => { new MutationObserver((_, observer) => { observer.disconnect(); resolve(); }).observe(place, { childList: true }); });
     shown.catch(() => {});
     await Promise.race([drawn, shown]);
     if (signal.aborted) return;
@@ -98,9 +99,12 @@ function frame() {
   fill(document.getElementById("who"), identity === null ? null : [
     h("span", { class: "issuer" }, foreign(identity.issuer)), h("span", { class: "quiet" }, ` ${identity.version}`),
     h("span", { class: `badge ${mayChange() ? "plain" : "expired"}`, title: role[identity.role] }, identity.role === "admin" ? "administrator" : "read only"),
-    h("span", { class: "quiet" }, "signed out ", countdown(identity.expires_at).firstChild),
+    h("span", { class: "quiet" }, `signed out after ${unusedFor(identity)} without use, and `, countdown(identity.expires_at).firstChild, " at the latest"),
     h("button", { type: "button", onclick: leave }, "Sign out")]);
 }
+
+/** How long the session lasts without use. The server records uses to the minute, so the time is rounded. */
+const unusedFor = ({ idle_expires_at: idle, now: read }) => `${Math.max(1, Math.round((instant(idle) - instant(read)) / 300_000) * 5)} min`;
 
 async function leave() {
   try {

@@ -4,7 +4,12 @@ import { foreign, h } from "./dom.js";
 import { at, get } from "./api.js";
 import { when } from "./time.js";
 import { clientLink, identifier, sessionLink, subjectLink, to } from "./ui.js";
-import { actor, EVENTS, REASONS, reusedGeneration } from "./words.js";
+import { actor, EVENTS, REASONS, reusedGeneration, timeoutOf } from "./words.js";
+
+/** What keyfob did itself when it wrote an event of these types: it noticed what others did, or what time did. */
+const DETECTED = { "refresh.reused": "Detected", "session.expired": "Recorded" };
+/** Where the event log shows an event. */
+const eventAddress = (event) => `${to("events")}?${new URLSearchParams({ at: event.at, position: event.cursor })}`;
 
 const KINDS = { alarms: "alarm" };
 
@@ -29,7 +34,9 @@ export function eventItem(event, { session = null, about = [] } = {}) {
   if (event.jti !== undefined) details.push(row("Token (jti)", identifier(event.jti, "token id")));
   if (event.kid !== undefined) details.push(row("Key", identifier(event.kid, "key id")));
   if (event.address_hash !== undefined) details.push(row("Address (keyed hash)", identifier(event.address_hash, "address hash")));
-  details.push(row("By", actor(event.by)));
+  if (event.type === "session.expired") details.push(session ? row("Expired", when(timeoutOf(session))) : row("Time", "when keyfob noticed it; the session shows when it expired"));
+  details.push(DETECTED[event.type] && event.by === "keyfob" ? row(DETECTED[event.type], "by keyfob") : row("By", actor(event.by)));
+  details.push(row("Position", h("a", { href: eventAddress(event) }, event.cursor)));
   return h("li", { class: `event ${isAlarm(event) ? "alarm" : KINDS[group(event.type)] ?? ""}`, "data-cursor": event.cursor },
     h("div", { class: "head" }, h("strong", {}, isAlarm(event) ? h("span", { "aria-hidden": "true" }, "⚠ ") : null, title(event.type)), " ",
       h("code", { class: "type" }, event.type), h("span", { class: "time" }, when(event.at))),
@@ -58,7 +65,7 @@ function generation(event, session) {
 
 /** Which token was presented, in one sentence. */
 export const reusedSentence = ({ presented, current }, event) =>
-  h("strong", {}, `generation ${presented} was presented; the current one was ${current} (${event.generations_behind} behind)`);
+  h("strong", {}, `generation ${presented} was presented; the current one was ${current} `, h("span", { class: "whole" }, `(${event.generations_behind} behind)`));
 
 /** What is known of a reuse: the session, client, family and generation of the token that was presented again. */
 export function reuse(event, session) {
@@ -75,6 +82,6 @@ export function reuse(event, session) {
       h("div", {}, h("dt", {}, "Generation"), h("dd", {}, reusedSentence(reused, event))),
       h("div", {}, h("dt", {}, "When"), h("dd", {}, when(event.at))),
       event.address_hash === undefined ? null : h("div", {}, h("dt", {}, "Address (keyed hash)"), h("dd", {}, identifier(event.address_hash, "address hash"))),
-      h("div", {}, h("dt", {}, "Event"), h("dd", {}, h("a", { href: `${to("events")}?at=${encodeURIComponent(event.at)}` }, `position ${event.cursor}`)))),
+      h("div", {}, h("dt", {}, "Event"), h("dd", {}, h("a", { href: eventAddress(event) }, `position ${event.cursor}`)))),
     h("p", { class: "quiet" }, "Generation 0 is the refresh token that the opening issued. The same hash in two events is the same address. keyfob cannot tell whether the token was stolen or an application kept an old one."));
 }

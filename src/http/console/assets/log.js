@@ -77,11 +77,10 @@ async function positionAt(time, log, signal) {
   return low;
 }
 
-/** A position for `pageBefore` with which its page ends soon after `time`. */
+/** A position for `pageBefore` with which its page ends before `time`; `undefined` if a gap hides it. */
 export async function positionAfter(time, signal) {
   const log = await ends(signal);
-  const at = log && await positionAt(time, log, signal);
-  return at === null ? undefined : at + 20n > log.head ? log.head + 1n : at + 20n;
+  return (log && await positionAt(time, log, signal)) ?? undefined;
 }
 
 /** The events around a time (milliseconds) that `wanted` accepts. */

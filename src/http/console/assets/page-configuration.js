@@ -18,8 +18,11 @@ export async function show(main, { signal }) {
   function list() {
     const wanted = text.value.trim().toLowerCase();
     const chosen = items.filter(({ key, value, origin }) => (!changed.checked || origin !== "default") && `${key} ${value} ${origin}`.toLowerCase().includes(wanted));
-    fill(place, chosen.length ? table("Settings", ["Setting", "Value", "Origin"], chosen.map(({ key, value, origin }) => [foreign(key, "code"), foreign(value, "code"),
+    fill(place, chosen.length ? table("Settings", ["Setting", "Value", "Origin"], chosen.map(({ key, value, origin }) => [setting(key), foreign(value, "code"),
       origin === "default" ? h("span", { class: "quiet" }, "default") : foreign(origin)]))
       : empty("No setting matches", wanted ? `No key, value or origin contains “${text.value.trim()}”.` : "Every setting has its default."));
   }
 }
+
+/** A key, which wraps between its words only. */
+const setting = (key) => h("code", { class: "setting" }, key.split(/(?<=[._\]])/).map((part) => [foreign(part), h("wbr")]));

@@ -3,6 +3,7 @@
 import { fill, h } from "./dom.js";
 import { completedItem, group, isAlarm } from "./event.js";
 import { follow, pageBefore, positionAfter } from "./log.js";
+import { absolute, instant } from "./time.js";
 import { announce, empty, field, heading, notice, problem } from "./ui.js";
 import { EVENTS } from "./words.js";
 
@@ -17,44 +18,70 @@ export async function show(main, { query, signal }) {
   const type = h("select", { onchange: shownAgain }, choices.map(([value, text]) => h("option", { value, selected: value === query.get("type") }, text)),
     h("optgroup", { label: "One type" }, Object.keys(EVENTS).map((value) => h("option", { value, selected: value === query.get("type") }, value))));
   const text = h("input", { type: "search", value: query.get("text") ?? "", oninput: shownAgain, autocomplete: "off", spellcheck: "false" });
-  const time = h("input", { type: "datetime-local", step: "1", value: query.get("at") ? localTime(new Date(query.get("at"))) : "" });
+  let subject = query.get("subject") ?? "";
+  const subjectInput = h("input", { type: "search", value: subject, oninput: () => { subject = subjectInput.value; shownAgain(); }, autocomplete: "off", spellcheck: "false", autocapitalize: "off" });
+  const given = Date.parse(query.get("at") ?? "");
+  // Events are shown to the second: the chosen second is part of the time.
+  const until = Number.isNaN(given) ? null : Math.floor(given / 1000) * 1000;
+  const time = h("input", { type: "datetime-local", step: "1", value: until === null ? "" : new Date(until).toISOString().slice(0, 19) });
+  const timeBefore = time.value;
+  const linked = query.get("position");
   const live = h("p", { class: "live", role: "status" });
   const list = h("ol", { class: "events" });
   const note = h("div", {});
   const older = h("button", { type: "button", onclick: earlier }, "Show earlier events");
-  const form = h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); jump(); } }, field("Type", type), field("Contains", text, "A subject, session, client, key, reason or note."),
-    field("Until", time, "Your local time; empty is now."), h("button", { type: "submit" }, "Go"));
+  const form = h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); jump(); } }, field("Type", type), field("Subject", subjectInput, "Exactly this one."),
+    field("Contains", text, "A part of a subject, session, client, key, reason or note."), field("Until (UTC)", time, "In UTC, as the events are shown; empty is now."), h("button", { type: "submit" }, "Go"));
   let events = [];
   let [oldest, moreBefore, cursor] = [undefined, false, undefined];
   const sessions = new Map();
   fill(main, heading(title), form, live, list, note, older);
 
-  const until = Date.parse(query.get("at") ?? "");
-  await start(Number.isNaN(until) ? null : until);
+  await start();
 
   /** A reload at another time: the address says it, so that it can be sent to others. */
   function jump() {
     const chosen = new URLSearchParams();
     if (type.value) chosen.set("type", type.value);
     if (text.value) chosen.set("text", text.value);
-    if (time.value) chosen.set("at", new Date(time.value).toISOString());
+    if (subject) chosen.set("subject", subject);
+    // A time that was not touched stays as exact as the link that gave it, and so does the event of that link.
+    if (time.value && time.value === timeBefore) {
+      chosen.set("at", query.get("at"));
+      if (linked !== null) chosen.set("position", linked);
+    } else if (time.value) chosen.set("at", new Date(`${time.value}Z`).toISOString());
     location.hash = `#/events?${chosen}`;
   }
 
-  async function start(until) {
-    const page = await pageBefore(until ? await positionAfter(until + 1000, signal) : undefined, signal);
+  async function start() {
+    const page = await pageBefore(until === null ? undefined : await positionAfter(until + 1000, signal), signal);
     accept(page);
     cursor = page.head;
     shownAgain();
     // A filter that matches little reads on by itself, for a while.
-    for (let pages = 0; pages < 10 && moreBefore && list.children.length < 20 && (type.value || text.value); pages += 1) await earlier();
-    if (until) fill(live, "Events up to the chosen time. ", h("a", { href: "#/events" }, "Show the newest ones, live"));
-    else watch();
+    for (let pages = 0; pages < 10 && moreBefore && (events.length === 0 || list.children.length < 20 && isFiltered() || linked !== null && !events.some(({ cursor }) => cursor === linked)); pages += 1) await earlier();
+    if (until === null) watch();
+    else fill(live, h("span", {}, `Events up to ${absolute(until)}. `, h("a", { href: "#/events" }, "Show the newest ones, live")));
+    if (linked !== null) mark();
+  }
+
+  const isFiltered = () => Boolean(type.value || text.value || subject);
+
+  /** Scrolls to the event that the address names. */
+  function mark() {
+    const element = list.querySelector(".linked");
+    if (element === null) {
+      fill(note, notice("info", `The event at position ${linked} is not among these: it is of another time, was deleted after the retention of events, or does not match the filter.`));
+      return;
+    }
+    element.setAttribute("tabindex", "-1");
+    element.focus({ preventScroll: true });
+    element.scrollIntoView({ block: "center" });
   }
 
   function accept(page) {
-    events = [...page.items, ...events];
-    oldest = events[0]?.cursor;
+    oldest = page.items[0]?.cursor ?? oldest;
+    events = [...page.items.filter((event) => until === null || instant(event.at) < until + 1000), ...events];
     moreBefore = page.more;
     older.hidden = !moreBefore;
     fill(note, page.afterGap ? notice("info", "The store was restored from a backup here: earlier events are of the time before. The command ", h("code", {}, "keyfob events tail"), " prints them.") : null);
@@ -98,6 +125,7 @@ export async function show(main, { query, signal }) {
 
   function matches(event) {
     if (type.value && event.type !== type.value && group(event.type) !== type.value && !(type.value === "alarms" && isAlarm(event))) return false;
+    if (subject && event.subject !== subject) return false;
     const wanted = text.value.trim().toLowerCase();
     return wanted === "" || Object.values(event).some((value) => String(value).toLowerCase().includes(wanted));
   }
@@ -105,17 +133,24 @@ export async function show(main, { query, signal }) {
   function shownAgain() {
     fill(list, events.filter(matches).reverse().map(item));
     if (list.children.length === 0) {
-      fill(list, h("li", {}, empty("No event matches", events.length ? `None of the ${events.length} events that were read matches. ${moreBefore ? "Earlier ones can be read." : ""}` : "The event log is empty.")));
+      fill(list, h("li", {}, nothing()));
     }
   }
 
-  function item(event) {
-    return completedItem(event, signal, sessions);
+  function nothing() {
+    const further = moreBefore ? "Earlier ones can be read." : "";
+    if (events.length) return empty("No event matches", `None of the ${events.length} events that were read matches. ${further}`);
+    if (until !== null) return empty("No event up to this time", `The log has no event of ${absolute(until)} or before${moreBefore ? " among those that were read" : ""}. ${further}`);
+    return empty("No event yet", "The event log is empty.");
   }
-}
 
-function localTime(date) {
-  const two = (number) => String(number).padStart(2, "0");
-  return Number.isNaN(date.getTime()) ? "" : `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}T${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+  function item(event) {
+    const element = completedItem(event, signal, sessions);
+    if (event.cursor === linked) {
+      element.classList.add("linked");
+      element.setAttribute("aria-current", "true");
+    }
+    return element;
+  }
 }
 

@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { completedItem, group } from "./event.js";
 import { pageBefore } from "./log.js";
 import { instant, length, now, when } from "./time.js";
-import { empty, facts, heading, notice, problem, section, to } from "./ui.js";
+import { facts, heading, notice, problem, section, to } from "./ui.js";
 
 export const title = "Overview";
 
@@ -45,10 +45,12 @@ export async function show(main, { query, signal }) {
   const cards = FIGURES.map((figure) => {
     const [value, place] = [h("p", { class: "figure" }, "–"), h("div", { class: "place" })];
     const name = figure.href ? h("a", { href: figure.href }, figure.name) : figure.name;
-    grid.append(h("section", { class: "card" }, h("h3", {}, name), value, place));
-    return { figure, value, place, plot: null };
+    const none = h("p", { class: "quiet none" });
+    const element = h("section", { class: "card" }, h("h3", {}, name), value, place, none);
+    grid.append(element);
+    return { figure, element, value, place, none, plot: null };
   });
-  fill(main, heading(title, spans), state, h("h2", { class: "hidden" }, "Figures"), grid, section("Latest alarms", alarms));
+  fill(main, heading(title, spans), state, section("Latest alarms", alarms), h("h2", {}, "Figures"), grid);
   let figures = await get("/console/figures", {}, signal);
   const { plot } = await import("./plot.js");
   draw();
@@ -79,17 +81,26 @@ export async function show(main, { query, signal }) {
         ["Running since", when(current.started_at)])));
     for (const card of cards) {
       const { figure } = card;
-      const values = figure.columns.map((column) => columns[column] ?? []);
-      const sum = figure.columns[0] === "active_sessions" ? current.active_sessions : figure.sum(values[0]);
+      let [x, values] = [columns.at, figure.columns.map((column) => columns[column] ?? [])];
+      const isNow = figure.columns[0] === "active_sessions";
+      // The line ends with the figure above it, not with the last interval.
+      if (isNow) [x, values] = [[...x, Math.floor(now() / 1000)], [[...values[0], current.active_sessions]]];
+      const sum = isNow ? current.active_sessions : figure.sum(values[0]);
       const text = sum === null || sum === undefined ? "–" : figure.format(sum);
       card.value.textContent = text;
       card.value.classList.toggle("alarm", figure.colour === "alarm" && sum > 0);
       const label = describe(figure, text, values[0], columns);
+      const isEmpty = !values.flat().some((value) => value !== null && value > 0);
+      card.element.classList.toggle("none", isEmpty);
+      card.place.hidden = isEmpty;
+      fill(card.none, isEmpty ? (values.flat().every((value) => value === null) ? "No figures yet." : `None in the last ${span}.`) : null);
+      card.none.hidden = !isEmpty;
+      if (isEmpty) continue;
       if (card.plot === null) {
-        card.plot = plot(card.place, { label, x: columns.at, span: SPANS[span], format: figure.format, isWhole: figure.format === number, signal,
+        card.plot = plot(card.place, { label, x, span: SPANS[span], format: figure.format, isWhole: figure.format === number, signal,
           series: figure.columns.map((column, index) => ({ label: figure.labels?.[index] ?? figure.name, values: values[index], kind: figure.kind, colour: index ? "quiet" : figure.colour })) });
       } else {
-        card.plot.update(columns.at, values, SPANS[span]);
+        card.plot.update(x, values, SPANS[span]);
         card.plot.describe(label);
       }
     }
@@ -112,9 +123,9 @@ function describe(figure, text, values, columns) {
 async function lately(place, signal) {
   try {
     const { items } = await pageBefore(undefined, signal);
-    const found = items.filter((event) => group(event.type) === "alarms").reverse().slice(0, 5);
+    const found = items.filter((event) => group(event.type) === "alarms").reverse().slice(0, 3);
     fill(place, found.length ? [h("ol", { class: "events" }, found.map((event) => completedItem(event, signal))), h("p", {}, h("a", { href: `${to("events")}?type=alarms` }, "All alarms"))]
-      : empty("No alarm in the last 200 events", "Alarms are reused refresh tokens, revoked keys, restores, and the end of all sessions. ", h("a", { href: to("events") }, "See all events")));
+      : h("p", { class: "quiet" }, "No alarm in the last 200 events: no reused refresh token, revoked key, restore, or end of all sessions. ", h("a", { href: to("events") }, "See all events")));
   } catch (error) {
     fill(place, problem(error));
   }

@@ -2,12 +2,12 @@
 
 import { fill, foreign, h } from "./dom.js";
 import { at, get } from "./api.js";
-import { eventItem, reuse, title as eventTitle } from "./event.js";
+import { eventItem, reuse } from "./event.js";
 import { between } from "./log.js";
-import { device, endButton, endedAt, families } from "./sessions.js";
+import { device, endButton, endedAt, families, used } from "./sessions.js";
 import { countdown, instant, now, when } from "./time.js";
 import { badge, clientLink, empty, facts, heading, identifier, notice, problem, section, subjectLink, to } from "./ui.js";
-import { actor, explain, lastUsed, stateNow } from "./words.js";
+import { actor, explain, stateNow, timeoutOf } from "./words.js";
 
 export const title = "Session";
 
@@ -18,7 +18,7 @@ export async function show(main, { parts, signal, reload }) {
     session = await get(at`/v1/sessions/${id}`, {}, signal);
   } catch (error) {
     if (error.status !== 404) throw error;
-    fill(main, heading("Session"), empty("There is no session with this id", "It may have ended longer ago than [events] retention, or the id is not complete. ",
+    fill(main, heading("Session"), empty("There is no session with this id", "It may have ended so long ago that it was deleted, or the id is not complete. ",
       h("a", { href: to("subjects") }, "Search")));
     return;
   }
@@ -30,9 +30,9 @@ export async function show(main, { parts, signal, reload }) {
     h("div", { class: `verdict ${state}` }, badge(state), h("p", { class: "explain" }, explain(session))), why,
     facts(["Session", identifier(session.id, "session id")], ["Subject", subjectLink(session.subject)], ["Client", clientLink(session.client_id)],
       ["Opened by", actor(session.opened_by)], ["Device", device(session.device)], ["Opened", when(session.created_at)],
-      ["Subject authenticated", when(session.authenticated_at)], ["Last used (to the minute)", when(lastUsed(session))],
-      ["Expires if unused", session.ended ? null : state === "active" ? countdown(session.idle_expires_at) : when(session.idle_expires_at)],
-      ["Expires in any case", session.ended ? null : state === "active" ? countdown(session.expires_at) : when(session.expires_at)],
+      ["Subject authenticated", when(session.authenticated_at)], ["Last used", used(session)],
+      ...(state === "active" ? [["Expires if unused", countdown(session.idle_expires_at)], ["Expires in any case", countdown(session.expires_at)]]
+        : [[session.ended ? "Ended" : "Expired", when(new Date(endedAt(session)).toISOString())]]),
       ["Methods (amr)", session.amr.length ? session.amr.flatMap((method) => [foreign(method, "code"), " "]) : null],
       ["Context class (acr)", session.acr ? foreign(session.acr, "code") : null],
       ["Scope", session.scope ? foreign(session.scope, "code") : null], ["Remembered", session.remember ? "yes: the timeouts of the policy's remember table apply" : null],
@@ -53,8 +53,8 @@ async function life(place, why, chains, session, signal, all) {
     if (reused) fill(why, reuse(reused, session));
     if (reused) fill(chains, families(session, reused));
     fill(place,
-      items.length ? h("ol", { class: "line" }, items.map((event) => eventItem(event, { session, about: ["session", "subject"] })), outlook(session)) : empty("The event log has no event of this session", "They are older than [events] retention."),
-      isWhole || items.some(({ type }) => type === "session.opened") ? null : h("p", { class: "quiet" }, "The log does not reach back to the opening: earlier events were deleted after [events] retention."),
+      items.length ? h("ol", { class: "line" }, withOutlook(items, session)) : empty("The event log has no event of this session", "They are so old that they were deleted."),
+      isWhole || items.some(({ type }) => type === "session.opened") ? null : h("p", { class: "quiet" }, "The log does not reach back to the opening: earlier events were deleted after their retention."),
       skipped ? notice("info", `${skipped} events between the first and the last of this time were not read. `, h("button", { type: "button", onclick: () => life(place, why, chains, session, signal, true) }, "Read all of them")) : null,
       h("p", { class: "quiet" }, "Single refreshes, retries and uses are not recorded as events; the families show how many refreshes there were, and when the last one was."));
   } catch (error) {
@@ -71,11 +71,19 @@ function covers(event, session) {
     : event.type === "client.deleted" ? event.client_id === session.client_id : true;
 }
 
-/** What comes, for an active session; what came without an event, for an expired one. */
+/** The events, and the timeouts of a session that was not ended: an expiry is recorded later than it comes. */
+function withOutlook(items, session) {
+  const shown = (event) => eventItem(event, { session, about: ["session", "subject"] });
+  const isExpired = !session.ended && stateNow(session) === "expired";
+  const isBefore = (event) => !isExpired || instant(event.at) <= instant(timeoutOf(session)) && event.type !== "session.expired";
+  return [items.filter(isBefore).map(shown), outlook(session), items.filter((event) => !isBefore(event)).map(shown)];
+}
+
+/** What comes, for an active session; when an expired one expired. */
 function outlook(session) {
   if (session.ended) return null;
   const idle = session.idle_expires_at < session.expires_at;
   const head = (text, time) => h("li", { class: "event future" }, h("div", { class: "head" }, h("strong", {}, text), h("span", { class: "time" }, time)));
   if (stateNow(session) === "active") return [idle ? head("Expires if it is not used", countdown(session.idle_expires_at)) : null, head("Expires in any case", countdown(session.expires_at))];
-  return head(`${eventTitle("session.expired")}: ${idle ? "it was not used (idle_timeout)" : "absolute_lifetime passed"}`, when(idle ? session.idle_expires_at : session.expires_at));
+  return head(`Expired: ${idle ? "it was not used (idle_timeout)" : "absolute_lifetime passed"}`, when(idle ? session.idle_expires_at : session.expires_at));
 }

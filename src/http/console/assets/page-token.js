@@ -2,9 +2,9 @@
 // into an address.
 
 import { fill, foreign, h } from "./dom.js";
-import { get, post } from "./api.js";
+import { at, get, post } from "./api.js";
 import { when } from "./time.js";
-import { badge, clientLink, facts, field, heading, identifier, notice, problem, section, sessionLink, subjectLink } from "./ui.js";
+import { badge, clientLink, facts, field, heading, identifier, notice, problem, section, sessionLink, subjectLink, to } from "./ui.js";
 
 export const title = "Token";
 
@@ -38,21 +38,25 @@ export async function show(main, { signal }) {
       return;
     }
     try {
-      fill(answer, result(await post("/console/introspect", { token, as: client.value || undefined }), unverified(token)));
+      const found = await post("/console/introspect", { token, as: client.value || undefined });
+      // The answer about an inactive token names its session, and the session its subject.
+      const session = found.session_id ? await get(at`/v1/sessions/${found.session_id}`, {}, signal).catch(() => null) : null;
+      fill(answer, result(found, session, unverified(token)));
     } catch (error) {
       fill(answer, problem(error));
     }
   }
 }
 
-function result(found, content) {
+function result(found, session, content) {
   const { introspection = {}, active } = found;
   const time = (name) => (introspection[name] === undefined ? null : when(introspection[name]));
-  const subject = introspection.sub ?? null;
+  const subject = session?.subject ?? introspection.sub ?? null;
   return section("The token",
     h("div", { class: `verdict ${active ? "active" : "ended"}` }, badge(active ? "active" : "inactive", active ? "active" : "ended"),
-      h("p", { class: "explain" }, `It is ${KINDS[found.kind] ?? found.kind}. `, active ? "It is active." : [found.reason ? [h("code", {}, found.reason), ": "] : "", found.explanation ? foreign(sentence(found.explanation)) : "It is inactive."])),
+      h("p", { class: "explain" }, `It is ${KINDS[found.kind] ?? found.kind}. `, active ? "It is active." : [found.reason ? [h("code", {}, found.reason), ": "] : "", found.explanation ? foreign(sentence(here(found.explanation))) : "It is inactive."])),
     facts(["Session", found.session_id ? sessionLink(found.session_id) : null], ["Subject", subject && found.session_id ? subjectLink(subject) : subject && foreign(subject)],
+      ["Events", found.session_id ? h("a", { href: `${to("events")}?text=${encodeURIComponent(found.session_id)}` }, "Events of this session") : null],
       ["Client", found.client_id ? clientLink(found.client_id) : null], ["Family", found.family === undefined ? null : String(found.family)],
       ["Generation", found.generation === undefined ? null : `${found.generation} (${found.kind === "session" ? "counts renewals" : "0 is the one that the opening issued"})`],
       ["Audience", introspection.aud ? foreign(introspection.aud, "code") : null], ["Scope", introspection.scope ? foreign(introspection.scope, "code") : null],
@@ -61,6 +65,8 @@ function result(found, content) {
     content ? h("details", {}, h("summary", {}, "What is written in it (read without verifying it)"), h("pre", { tabindex: "0" }, JSON.stringify(content, null, 2))) : null);
 }
 
+/** An explanation that the command line gives too, for this page. */
+const here = (text) => text.replace("; `keyfob session show` has the details", "; the page of the session, linked below, says when and by whom").replaceAll("`", "");
 const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
 
 /** The readable part of an access token, of either format. */

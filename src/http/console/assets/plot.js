@@ -77,4 +77,4 @@ function some(labels, width) {
   return labels.map((_, index) => index).filter((index) => index % step === 0);
 }
 
-const clock = (self, splits) => splits.map((at) => new Date(at * 1000).toTimeString().slice(0, 5));
+const clock = (self, splits) => splits.map((at) => new Date(at * 1000).toISOString().slice(11, 16));

@@ -5,7 +5,7 @@ import { at, get, remove } from "./api.js";
 import { near } from "./log.js";
 import { countdown, instant, when } from "./time.js";
 import { badge, changeButton, clientLink, facts, field, sessionLink, table } from "./ui.js";
-import { explain, lastUsed, stateNow } from "./words.js";
+import { explain, lastUsed, stateNow, timeoutOf } from "./words.js";
 
 /** All sessions of a subject that are retained, at most 2000: active ones first, then the newest ends. */
 export async function sessionsOf(subject, signal) {
@@ -22,7 +22,16 @@ export async function sessionsOf(subject, signal) {
 }
 
 /** When a session ended or expired, or will. */
-export const endedAt = (session) => instant(session.ended?.at ?? (session.idle_expires_at < session.expires_at ? session.idle_expires_at : session.expires_at));
+export const endedAt = (session) => instant(session.ended?.at ?? timeoutOf(session));
+
+/** How long ended sessions and events are kept, as the configuration says it; `null` if that cannot be read. */
+export async function retention(signal) {
+  const { items } = await get("/console/configuration", {}, signal).catch(() => ({ items: [] }));
+  return items.find(({ key }) => key === "events.retention")?.value.replaceAll('"', "") ?? null;
+}
+
+/** When a session was last used, which is recorded to the minute. */
+export const used = (session) => [when(lastUsed(session)), h("span", { class: "quiet" }, " (recorded to the minute)")];
 
 /** The device, in a few words. */
 export function device({ label, user_agent: agent, ip }) {
@@ -87,8 +96,8 @@ export function card(session, done) {
       h("header", {}, badge(state), h("h3", {}, device(session.device)), h("div", { class: "actions" }, endButton(session, done))),
       h("p", { class: "explain" }, explain(session)), why,
       facts(["Session", sessionLink(session.id)], ["Client", clientLink(session.client_id)], ["Opened", when(session.created_at)],
-        ["Last used (to the minute)", when(lastUsed(session))], state === "active" ? ["Expires if unused", countdown(session.idle_expires_at)] : null,
-        state === "active" ? ["Expires in any case", countdown(session.expires_at)] : null),
+        ["Last used", used(session)], state === "active" ? ["Expires if unused", countdown(session.idle_expires_at)] : null,
+        state === "active" ? ["Expires in any case", countdown(session.expires_at)] : [session.ended ? "Ended" : "Expired", when(new Date(endedAt(session)).toISOString())]),
       h("details", {}, h("summary", {}, `Refresh-token families (${session.families.length})`), families(session))),
   };
 }

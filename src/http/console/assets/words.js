@@ -46,6 +46,17 @@ export function actor(by) {
 
 const at = (milliseconds) => `${absolute(milliseconds)} (${distance(milliseconds)})`;
 
+/** Which timeout of a session passes first, and when. */
+export const timeoutOf = (session) => (instant(session.idle_expires_at) < instant(session.expires_at) ? session.idle_expires_at : session.expires_at);
+
+/** Why a session ended or expired, without the time: parts of a sentence that begins with the session. */
+export function ending(session) {
+  const [idle, expires] = [instant(session.idle_expires_at), instant(session.expires_at)];
+  if (session.ended) return ["ended by ", actor(session.ended.by), `: ${session.ended.reason} – ${REASONS[session.ended.reason] ?? "a reason that this console does not know"}`];
+  return [idle < expires ? `expired: it was not used for ${length((idle - instant(session.last_used_at)) / 1000)} (idle_timeout)`
+    : `expired: the subject had authenticated ${length((expires - instant(session.authenticated_at)) / 1000)} before (absolute_lifetime)`];
+}
+
 /** Why a session is active, expired or ended: parts of a sentence. */
 export function explain(session) {
   const [idle, expires] = [instant(session.idle_expires_at), instant(session.expires_at)];
@@ -97,7 +108,7 @@ export const EVENTS = {
   "session.opened": ["Session opened", "sessions"],
   "session.updated": ["Session changed", "sessions"],
   "session.renewed": ["Session renewed", "sessions"],
-  "session.expired": ["Session expired", "sessions"],
+  "session.expired": ["Session expiry recorded", "sessions"],
   "session.ended": ["Session ended", "sessions"],
   "family.opened": ["Family opened", "sessions"],
   "family.ended": ["Family ended", "sessions"],
