@@ -108,12 +108,13 @@ def before_call(context, case, kwargs):
     turns[operation] += 1
     if case.path_parameters and good(ParameterLocation.PATH):
         # Links and what was learnt lead to things that exist; but what the run itself needs is not deleted.
-        learnt = case.meta.phase.name == TestPhase.STATEFUL and case.path_parameters.get("id") not in SECRETS
+        # A public client that it learnt of has no secret to rotate.
+        learnt = case.meta.phase.name == TestPhase.STATEFUL and case.path_parameters.get("id") not in SECRETS and operation != "rotateSecret"
         case.path_parameters = case.path_parameters if learnt else {**case.path_parameters, **live_names(case.path, turns[operation])}
     if case.headers and "If-Match" in case.headers and good(ParameterLocation.HEADER):
         case.headers["If-Match"] = '"1"' if turns[operation] % 2 else case.headers["If-Match"]
-    # Without a query nothing says what to end.
-    if (case.query or operation == "endSessions") and good(ParameterLocation.QUERY):
+    # Without a query nothing says what to end, or what to change.
+    if (case.query or operation in ("endSessions", "simulatePolicy")) and good(ParameterLocation.QUERY):
         case.query = put_right(operation, case.query or {}, case)
     if isinstance(case.body, dict) and good(ParameterLocation.BODY):
         case.body = put_right(operation, {name: shortened(name, value) for name, value in case.body.items()}, case)
@@ -144,7 +145,8 @@ def shortened(name, value):
     """Limits are in bytes, and a schema counts characters."""
     limit = BYTES_MAX.get(name, 256)
     if name in ("claims", "data"):
-        return value if len(json.dumps(value, ensure_ascii=False).encode()) < limit and depth(value) < 30 else {}
+        fits = len(json.dumps(value, ensure_ascii=False).encode()) < limit and depth(value) < 30 and is_exact(value)
+        return value if fits else {}
     if name == "scopes" and isinstance(value, list):
         return [scope for scope in value if len(scope) * len(value) < limit]
     if isinstance(value, str) and name not in ("token", "refresh_token"):
@@ -159,6 +161,15 @@ def shortened(name, value):
 def depth(value):
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return 1 + max(map(depth, items), default=0)
+
+
+def is_exact(value):
+    """Whether every number can be kept as it is written: an integer of 64 bits, or 15 digits."""
+    if isinstance(value, (dict, list)):
+        return all(map(is_exact, value.values() if isinstance(value, dict) else value))
+    if isinstance(value, float):
+        return float(f"{value:.15g}") == value
+    return not isinstance(value, int) or -(2**63) <= value < 2**64
 
 
 def put_right(operation, fields, case):
@@ -237,6 +248,12 @@ def asked_by_a_proxy(fields, _):
     return in_place_of(fields, scope="read", audience=URL, acr="aal1", client_id=["web"])
 
 
+def rehearsed(fields, _):
+    """At least one change, and no idle timeout beyond its lifetime."""
+    timeouts = in_place_of(fields, remember_absolute_lifetime="7d", idle_timeout="10m", remember_idle_timeout="1d", refresh_retry_window="5s")
+    return {"absolute_lifetime": "7h"} | timeouts | in_place_of(fields, policy="default")
+
+
 def ended(fields, _):
     """Exactly one of all and a subject."""
     if fields.get("all") is None and fields.get("subject"):
@@ -259,6 +276,7 @@ RIGHT = {
     "introspect": of_the_caller,
     "revoke": revocable,
     "forwardAuth": asked_by_a_proxy,
+    "simulatePolicy": rehearsed,
     # From the start, which the log has reached; and without waiting.
     "readFeed": lambda fields, _: in_place_of(fields, after="0", since=60 if fields.get("after") is None else LEFT_OUT, wait=0),
     "readEvents": lambda fields, _: in_place_of(fields, after="0", wait=0),
