@@ -29,9 +29,8 @@ pub struct SimulateArgs {
     change: ChangedSettings,
 }
 
-/// At least one of these.
+/// At least one of these; the server refuses a request without a change.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
 struct ChangedSettings {
     /// Another absolute lifetime, such as 8h.
     #[arg(long, value_name = "DURATION")]
