@@ -72,8 +72,8 @@ impl<S: Store> Engine<S> {
         Ok(MadeLink { secret, expires_at: now.wall.plus(LINK_VALID_FOR) })
     }
 
-    /// Opens a console session by a link, which is used up whatever comes of it, and ends the console session
-    /// `before` of the same browser.
+    /// Opens a console session by a link, and ends the console session `before` of the same browser. The link
+    /// cannot be used again, even if this fails.
     ///
     /// # Errors
     /// `InvalidToken` for a link that is unknown, used or too old; `TooMany` after too many of those from one

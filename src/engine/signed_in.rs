@@ -72,7 +72,7 @@ impl<S: Store> Engine<S> {
         Ok(Ok(found))
     }
 
-    /// The subject of a valid session token, or of an access token with a session, for whatever audience. The
+    /// The subject of a valid session token, or of an access token with a session, for any audience. The
     /// caller has awaited the current registry.
     pub(super) async fn by_token(&self, token: &str, now: Timestamp) -> Result<Option<SignedIn>> {
         match self.verifier.opaque(token, &self.opaque) {

@@ -68,7 +68,7 @@ impl RowChanges {
         Self { position, ..Self::default() }
     }
 
-    /// Whether there is something that only who holds the head may write.
+    /// Whether there is something that can only be written with the lock on the head.
     pub fn need_head(&self) -> bool {
         self.moves_head() || !self.opening_keys.is_empty() || !self.repeats.is_empty() || self.takes_lease
     }

@@ -24,8 +24,8 @@ const PREPARE_MAX: Duration = Duration::from_secs(5);
 /// answered: it counts.
 const CONNECTIONS_MAX: usize = 16;
 
-/// What every connection sets. A process that stops in the middle of a transaction, for whatever reason, does
-/// not hold its locks for long. Every statement has an index, also while a table has no statistics yet.
+/// What every connection sets. A process that stops in the middle of a transaction does not hold its locks
+/// for long. Every statement has an index, also while a table has no statistics yet.
 const SETTINGS: &str = "SET search_path = keyfob; SET synchronous_commit = on; SET lock_timeout = '1s'; \
                         SET idle_in_transaction_session_timeout = '5s'; SET jit = off; \
                         SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";

@@ -102,7 +102,7 @@ impl<'a> Decisions<'a> {
         }
     }
 
-    /// Whether what was decided can only be written by who holds the head.
+    /// Whether what was decided can only be written with the lock on the head, which is not held.
     pub fn needs_head(&self) -> bool {
         !self.holds_head && (self.rows.need_head() || !self.live_changes.is_empty())
     }

@@ -40,7 +40,7 @@ struct WriteLink {
 /// What became of one try.
 enum Tried {
     Committed,
-    /// It was rolled back, because a decision writes what only who holds the head may write.
+    /// It was rolled back, because a decision needs the lock on the head.
     NeedsHead,
 }
 

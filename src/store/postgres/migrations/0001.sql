@@ -4,8 +4,8 @@
 -- Single values: the format, the proof of the master key, the signing keys, the epochs.
 CREATE TABLE meta (name text COLLATE "C" PRIMARY KEY, value bytea NOT NULL);
 
--- One row. Whoever writes events, openings or administration locks it first, so positions have no gaps and
--- the order of the commits is their order. The version counts the changes of clients, cut-offs and keys.
+-- One row. A transaction that writes events, openings or administration locks it first, so positions have no
+-- gaps, and transactions commit in the order of their positions. The version counts the changes of clients, cut-offs and keys.
 CREATE TABLE head (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),
     position bigint NOT NULL,
