@@ -139,12 +139,12 @@ fn main() -> ExitCode {
         start::measure(&mut table);
     }
     if ["introspection", "rotation", "openings", "peers", "backup"].iter().any(|part| plan.has(part)) {
-        let filled = store::Filled::make(plan.sessions);
+        let mut filled = store::Filled::make(plan.sessions);
         if plan.has("introspection") {
             introspection::measure(&filled, &mut table);
         }
         if plan.has("rotation") {
-            rotation::measure(&filled, &mut table);
+            rotation::measure(&mut filled, &mut table);
         }
         start::measure_again(&filled, &mut table);
         if plan.has("openings") {

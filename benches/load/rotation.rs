@@ -71,8 +71,8 @@ impl Talk for Rotate {
     }
 }
 
-/// Measures, and adds the rows.
-pub fn measure(filled: &Filled, table: &mut Report) {
+/// Measures, and adds the rows. The samples have their present refresh tokens afterwards.
+pub fn measure(filled: &mut Filled, table: &mut Report) {
     let (server, _) = Server::start(filled.path());
     let place = directory();
     let redis = Redis::start(place.path());
@@ -127,7 +127,11 @@ pub fn measure(filled: &Filled, table: &mut Report) {
     table.row("P6", &what, Unit::Micros, each(&ours, Run::median_us), against, "≤ 2, then ≤ 1.5");
 
     talks.extend(alone);
-    syncs(&server, talks, place.path(), table);
+    let talks = syncs(&server, talks, place.path(), table);
+    let current = talks.into_iter().flat_map(|talk| talk.tokens);
+    for (sample, refresh) in filled.samples.iter_mut().zip(current) {
+        sample.refresh = refresh;
+    }
 }
 
 /// The body of one answer; its token is the next of its session.
@@ -140,19 +144,19 @@ fn answer_once(server: &Server, talk: &mut Rotate) -> Vec<u8> {
 }
 
 /// Counts what the server syncs while it rotates, if `strace` is installed.
-fn syncs(server: &Server, talks: Vec<Rotate>, place: &std::path::Path, table: &mut Report) {
+fn syncs(server: &Server, talks: Vec<Rotate>, place: &std::path::Path, table: &mut Report) -> Vec<Rotate> {
     let counts = place.join("strace");
     let mut command = Command::new("strace");
     command
         .args(["-f", "-c", "-e", "trace=fsync,fdatasync", "-p", &server.pid().to_string(), "-o"])
         .arg(&counts);
-    let Ok(mut tracing) = command.stderr(Stdio::null()).spawn() else { return };
+    let Ok(mut tracing) = command.stderr(Stdio::null()).spawn() else { return talks };
     // strace says nowhere that it has begun; a traced process says so itself.
     let status = format!("/proc/{}/status", server.pid());
     while std::fs::read_to_string(&status).is_ok_and(|status| status.contains("TracerPid:\t0")) {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    run(server.pid(), server.port, talks, COUNT);
+    let talks = run(server.pid(), server.port, talks, COUNT).talks;
     let pid = rustix::process::Pid::from_child(&tracing);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
     tracing.wait().expect("it ends");
@@ -164,4 +168,5 @@ fn syncs(server: &Server, talks: Vec<Rotate>, place: &std::path::Path, table: &m
     let syncs = calls.sum::<f64>() / COUNT as f64;
     let what = format!("fsyncs per rotation, {CONNECTIONS} connections (strace)");
     table.row("P7", &what, Unit::Count, vec![syncs], Against::Rounds(vec![1.0]), "≤ 0.07, then ≤ 0.05");
+    talks
 }
