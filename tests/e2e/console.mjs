@@ -1,15 +1,15 @@
 // node console.mjs KEYFOB PORT CHROMIUM DIRECTORY PICTURES: does in the console what an operator does, with a server of its own.
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { consoleServer, pause } from "./console-server.mjs";
 
 const [keyfob, port, executablePath, directory, pictures] = process.argv.slice(2);
-const url = `http://127.0.0.1:${port}`;
+const { url, start, stop, link, api, administrator } = consoleServer(keyfob, port, directory);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const HOSTILE = {
   markup: `<img src=x onerror="window.hit=1"><script>window.hit=1</script>`,
@@ -21,43 +21,11 @@ mkdirSync(pictures, { recursive: true });
 /** The pictures of docs/console.md; the others are for those who look. */
 const DOCUMENTED = new Set(["overview-light-wide", "subject-reuse-light-wide", "session-light-wide", "token-light-wide", "events-dark-wide", "policies-light-wide", "client-dark-narrow"]);
 const picture = (page, name) => page.screenshot({ path: join(DOCUMENTED.has(name) ? pictures : directory, `${name}.png`), ...(page.url ? { fullPage: !DOCUMENTED.has(name) || name.startsWith("session") } : {}) });
-setTimeout(() => { console.error("it hangs"); server?.kill("SIGKILL"); process.exit(1); }, 600_000).unref();
+setTimeout(() => { console.error("it hangs"); process.exit(1); }, 600_000).unref();
 const done = (what) => console.log(`done: ${what}`);
 
-let server;
-/** Starts the server, and waits until it serves. */
-async function start() {
-  server = spawn(keyfob, ["serve", "--listen", `127.0.0.1:${port}`, "--issuer", url], { cwd: directory, env: {}, stdio: "ignore" });
-  for (let tries = 0; tries < 400; tries += 1) {
-    if (await fetch(`${url}/readyz`).then((answer) => answer.ok, () => false)) return;
-    await pause(50);
-  }
-  assert.fail("keyfob did not start");
-}
-async function stop() {
-  const ended = new Promise((resolve) => server.once("exit", resolve));
-  server.kill("SIGTERM");
-  await ended;
-}
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-process.on("exit", () => server?.kill("SIGKILL"));
-
-/** A one-time link, as an operator gets it. */
-const link = (...options) => /\S+\/console#kfl_\S+/.exec(execFileSync(keyfob, ["console", ...options], { cwd: directory, env: {}, encoding: "utf8" }))[0];
-
-/** A request with the secret of a client. */
-async function api(client, method, path, body) {
-  const headers = { authorization: `Basic ${btoa(client)}` };
-  const isForm = typeof body === "object" && path.startsWith("/oauth2/");
-  if (body !== undefined && !isForm) headers["content-type"] = "application/json";
-  const answer = await fetch(url + path, { method, headers, body: isForm ? new URLSearchParams(body) : body === undefined ? undefined : JSON.stringify(body) });
-  const text = await answer.text();
-  return { status: answer.status, body: text === "" ? null : JSON.parse(text) };
-}
-
 await start();
-const { client_secret: adminSecret } = JSON.parse(readFileSync(join(directory, "data/admin.json"), "utf8"));
-const admin = `admin:${adminSecret}`;
+const admin = administrator();
 const registered = await api(admin, "POST", "/v1/clients", {
   client_id: "shop", permissions: ["sessions", "introspect"], grants: ["refresh_token", "client_credentials"], scopes: ["read", "write"],
 });
@@ -310,20 +278,6 @@ await closed();
 await page.getByText("0 active sessions").waitFor();
 done("end one session, all but one, all");
 
-// A change with an old link. The status and header are those of the server's own test of the five minutes.
-operator.expected.push("403");
-await visit(page, "#/subject/alice", "Subject alice");
-await page.route("**/v1/sessions/*", (route) => route.fulfill({ status: 403, contentType: "application/problem+json", headers: { "www-authenticate": 'Bearer error="insufficient_user_authentication", max_age="300"' }, body: '{"detail":"needs a younger link"}' }), { times: 1 });
-await page.getByRole("button", { name: "End session…" }).first().click();
-await confirm("End session");
-await page.getByText("A change needs a new link").waitFor();
-await picture(page.getByRole("dialog"), "step-up");
-await page.getByRole("dialog").getByLabel("Link").fill(link());
-await page.getByRole("button", { name: "Sign in again and go on" }).click();
-await closed();
-await page.getByText("1 active session,").waitFor();
-done("a change that needs a younger link explains how to get one, and goes on with it");
-
 // Clients.
 await visit(page, "#/clients", "Clients");
 await page.getByRole("button", { name: "Register a client…" }).click();
@@ -427,17 +381,35 @@ await page.getByRole("button", { name: "Last day" }).click();
 await page.getByRole("button", { name: "Last day", pressed: true }).waitFor();
 done("by keyboard to the content; dark by choice");
 
-// The weight, and the first view.
-const weighed = await person();
-await weighed.context.addCookies(await operator.context.cookies());
-const cdp = await weighed.context.newCDPSession(weighed.page);
-await cdp.send("Network.enable");
-let weight = 0;
-cdp.on("Network.loadingFinished", ({ encodedDataLength }) => { weight += encodedDataLength; });
-await visit(weighed.page, "#/overview", "Overview");
-await weighed.page.waitForSelector(".uplot canvas");
-const paint = await weighed.page.evaluate(() => performance.getEntriesByType("paint").at(-1).startTime);
-console.log(`first contentful paint ${Math.round(paint)} ms, overview ${Math.round(weight / 1000)} kB received`);
+// A change with an old link: six minutes later by the clock of the server.
+await page.goto("about:blank");
+await stop();
+await start("+6m");
+operator.expected.push("403");
+await visit(page, "#/subject/alice", "Subject alice");
+await page.getByRole("button", { name: "End session…" }).first().click();
+await confirm("End session");
+await page.getByText("A change needs a new link").waitFor();
+await picture(page.getByRole("dialog"), "step-up");
+await page.getByRole("dialog").getByLabel("Link").fill(link());
+await page.getByRole("button", { name: "Sign in again and go on" }).click();
+await closed();
+await page.getByText("1 active session,").waitFor();
+done("a change that needs a younger link explains how to get one, and goes on with it");
+
+// Sessions expire while the server is stopped. Their expiry is recorded when it starts, hours later.
+const late = await open("grace", { label: "Grace's desk" });
+await page.goto("about:blank");
+await stop();
+await start("+10h");
+await signIn(operator);
+await visit(page, `#/session/${late.session.id}`, "Session of grace");
+const life = page.locator(".line li");
+assert.deepEqual(await life.locator("strong").allInnerTexts(), ["Session opened", "Expired: it was not used (idle_timeout)", "Session expiry recorded"]);
+const [expired, recorded] = await life.locator(".head time").evaluateAll((items) => items.slice(1).map((item) => Date.parse(item.getAttribute("datetime"))));
+assert.ok(recorded - expired > 9 * 3_600_000, "it was recorded late");
+await picture(page, "session-late-expiry");
+done("the life of a session has an expiry that was recorded late");
 
 // Everything ends.
 await visit(page, "#/subjects", "Subjects and sessions");

@@ -84,6 +84,15 @@ mod tests {
         }
     }
 
+    /// What the console may weigh in all, in bytes as they are sent.
+    const WEIGHT_MAX: usize = 150_000;
+
+    #[test]
+    fn the_files_weigh_little() {
+        let weight: usize = FILES.iter().map(|asset| asset.gzip.len()).sum();
+        assert!(weight < WEIGHT_MAX, "{weight} bytes");
+    }
+
     #[test]
     fn a_file_is_sent_once_and_then_only_confirmed() {
         let empty = HeaderMap::new();

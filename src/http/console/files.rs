@@ -131,11 +131,6 @@ pub const FILES: &[Asset] = &[
         gzip: include_bytes!("assets/ui.js.gz"),
     },
     Asset {
-        name: "uplot.css",
-        media_type: "text/css; charset=utf-8",
-        gzip: include_bytes!("assets/uplot.css.gz"),
-    },
-    Asset {
         name: "uplot.js",
         media_type: "text/javascript; charset=utf-8",
         gzip: include_bytes!("assets/uplot.js.gz"),

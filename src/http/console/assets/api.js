@@ -35,14 +35,13 @@ const listeners = [];
 export const who = () => identity;
 /** Whether the signed-in operator may change anything. */
 export const mayChange = () => identity?.role === "admin";
-/** Calls `listener` with whether it is another session, when the operator signs in or out. */
+/** Calls `listener` when the operator signs in or out. */
 export const onIdentity = (listener) => listeners.push(listener);
 
 function become(next) {
   if (next !== null) learnTime(next.now);
-  const isOther = next?.session_id !== identity?.session_id;
   identity = next;
-  listeners.forEach((listener) => listener(isOther));
+  listeners.forEach((listener) => listener());
 }
 
 /** Reads who is signed in. */
@@ -68,13 +67,12 @@ export async function signOut() {
   become(null);
 }
 
-async function send(method, path, { query = {}, json, form, signal } = {}) {
+async function send(method, path, { query = {}, json, signal } = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const search = new URLSearchParams(given).toString();
   const headers = { Accept: "application/json" };
   let body;
   if (json !== undefined) [headers["Content-Type"], body] = ["application/json", JSON.stringify(json)];
-  if (form !== undefined) body = new URLSearchParams(form);
   let response;
   try {
     response = await fetch(search ? `${path}?${search}` : path, { method, headers, body, signal, credentials: "same-origin", cache: "no-store", redirect: "error" });
@@ -111,9 +109,19 @@ async function request(method, path, options) {
 }
 
 export const get = (path, query, signal) => request("GET", path, { query, signal });
+/** All items of a list that has pages, at most 2000; `isCut` if there are more. */
+export async function all(path, query, signal) {
+  const items = [];
+  let cursor;
+  do {
+    const page = await get(path, { ...query, limit: 200, cursor }, signal);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor && items.length < 2000);
+  return { items, isCut: Boolean(cursor) };
+}
 export const post = (path, json, query) => request("POST", path, { json, query });
 export const patch = (path, json) => request("PATCH", path, { json });
 export const remove = (path, query) => request("DELETE", path, { query });
-export const postForm = (path, form) => request("POST", path, { form });
 /** A path with values in it. */
 export const at = (strings, ...values) => String.raw({ raw: strings }, ...values.map(encodeURIComponent));

@@ -151,6 +151,8 @@ onIdentity(() => {
 });
 
 takeLink();
+// The page loads while the server says who is signed in.
+(PAGES[address().name] ?? PAGES.overview)[0]().catch(() => {});
 try {
   if (link === null) await identify();
   route();

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { field } from "./ui.js";
-import { PERMISSIONS } from "./words.js";
+import { GRANTS, PERMISSIONS } from "./words.js";
 
 const words = (input) => input.value.split(/[\s,]+/).filter(Boolean);
 
@@ -19,7 +19,7 @@ export function clientFields(client, policies) {
   const id = h("input", { type: "text", autocomplete: "off", spellcheck: "false", autocapitalize: "off", maxlength: "64", pattern: "[A-Za-z0-9._~\\-]*" });
   const kind = select(["confidential", "public"], "confidential");
   const permissions = boxes("Permissions", PERMISSIONS, client?.permissions ?? []);
-  const grants = boxes("Grants", { refresh_token: "gets refresh tokens", client_credentials: "gets access tokens of its own" }, client?.grants ?? []);
+  const grants = boxes("Grants", GRANTS, client?.grants ?? []);
   const [scopes, audiences, serves, opensFor] = ["scopes", "audiences", "serves", "opens_for"].map(text);
   const policy = select([...new Set([...policies, client?.policy ?? "default"])], client?.policy ?? "default");
   const format = select(["paseto", "jwt", "jwt_es256"], client?.access_token_format ?? "paseto");

@@ -3,13 +3,13 @@
 import { foreign, h } from "./dom.js";
 import { at, get } from "./api.js";
 import { when } from "./time.js";
-import { clientLink, identifier, sessionLink, subjectLink, to } from "./ui.js";
+import { clientLink, identifier, sessionLink, subjectLink, toQuery } from "./ui.js";
 import { actor, EVENTS, REASONS, reusedGeneration, timeoutOf } from "./words.js";
 
 /** What keyfob did itself when it wrote an event of these types: it noticed what others did, or what time did. */
 const DETECTED = { "refresh.reused": "Detected", "session.expired": "Recorded" };
 /** Where the event log shows an event. */
-const eventAddress = (event) => `${to("events")}?${new URLSearchParams({ at: event.at, position: event.cursor })}`;
+const eventAddress = (event) => toQuery("events", { at: event.at, position: event.cursor });
 
 const KINDS = { alarms: "alarm" };
 
@@ -36,7 +36,7 @@ export function eventItem(event, { session = null, about = [] } = {}) {
   if (event.address_hash !== undefined) details.push(row("Address (keyed hash)", identifier(event.address_hash, "address hash")));
   if (event.type === "session.expired") details.push(session ? row("Expired", when(timeoutOf(session))) : row("Time", "when keyfob noticed it; the session shows when it expired"));
   details.push(DETECTED[event.type] && event.by === "keyfob" ? row(DETECTED[event.type], "by keyfob") : row("By", actor(event.by)));
-  details.push(row("Position", h("a", { href: eventAddress(event) }, event.cursor)));
+  details.push(row("Position", h("a", { href: eventAddress(event), title: "Its place in the event log, as a link to it" }, event.cursor)));
   return h("li", { class: `event ${isAlarm(event) ? "alarm" : KINDS[group(event.type)] ?? ""}`, "data-cursor": event.cursor },
     h("div", { class: "head" }, h("strong", {}, isAlarm(event) ? h("span", { "aria-hidden": "true" }, "⚠ ") : null, title(event.type)), " ",
       h("code", { class: "type" }, event.type), h("span", { class: "time" }, when(event.at))),
@@ -64,7 +64,7 @@ function generation(event, session) {
 }
 
 /** Which token was presented, in one sentence. */
-export const reusedSentence = ({ presented, current }, event) =>
+const reusedSentence = ({ presented, current }, event) =>
   h("strong", {}, `generation ${presented} was presented; the current one was ${current} `, h("span", { class: "whole" }, `(${event.generations_behind} behind)`));
 
 /** What is known of a reuse: the session, client, family and generation of the token that was presented again. */

@@ -6,8 +6,8 @@ import { get } from "./api.js";
 import { instant } from "./time.js";
 
 const PAGE = 200n;
-/** How many pages are read without asking. */
-const PAGES_MAX = 15n;
+/** How many events are read without asking. */
+const READ_MAX = 15n * PAGE;
 
 const page = (after, limit, signal, wait) =>
   get("/v1/events", { after: after?.toString(), limit: String(limit), wait }, signal);
@@ -51,15 +51,19 @@ async function endOfGap(low, high, signal) {
   return high - 1n;
 }
 
-/** The events behind `after`, up to `last`, at most so many pages. */
-async function collect(after, last, signal, pages = 1000000n) {
-  const items = [];
-  for (let from = after; from < last && pages > 0n; pages -= 1n) {
+/** The events behind `after`, up to `last`, at most `most` of them: page by page. */
+async function* pages(after, last, signal, most = last) {
+  for (let from = after; from < last && from - after < most;) {
     const read = await pageOrGap(from, PAGE, signal);
-    if (!read?.items.length) break;
-    items.push(...read.items.filter(({ cursor }) => BigInt(cursor) <= last));
+    if (!read?.items.length) return;
+    yield read.items.filter(({ cursor }) => BigInt(cursor) <= last);
     from = BigInt(read.items.at(-1).cursor);
   }
+}
+
+async function collect(after, last, signal, most) {
+  const items = [];
+  for await (const some of pages(after, last, signal, most)) items.push(...some);
   return items;
 }
 
@@ -87,7 +91,22 @@ export async function positionAfter(time, signal) {
 export async function near(time, wanted, signal) {
   const log = await ends(signal);
   const first = log && await positionAt(time - 2000, log, signal);
-  return first === null ? [] : (await collect(first - 1n, log.head, signal, 2n)).filter(wanted);
+  return first === null ? [] : (await collect(first - 1n, log.head, signal, 2n * PAGE)).filter(wanted);
+}
+
+/**
+ * The first event from a time (milliseconds) on that `wanted` accepts; `null` if there is none, or none among those that
+ * are read unless `all`: `isWhole` says which.
+ */
+export async function firstFrom(time, wanted, { signal, all = false }) {
+  const log = await ends(signal);
+  if (!log) return { event: null, isWhole: true };
+  const first = await positionAt(time, log, signal) ?? log.oldest;
+  for await (const some of pages(first - 1n, log.head, signal, all ? undefined : READ_MAX)) {
+    const event = some.find(wanted);
+    if (event !== undefined) return { event, isWhole: true };
+  }
+  return { event: null, isWhole: all || log.head - first < READ_MAX };
 }
 
 /**
@@ -100,12 +119,11 @@ export async function between(from, until, wanted, { signal, all = false } = {})
   const found = [await positionAt(from - 2000, log, signal), await positionAt(until + 2000, log, signal)];
   const [first, last] = found.includes(null) ? [log.oldest, log.head] : [found[0], found[1] - 1n];
   const isWhole = first > log.oldest || log.oldest === 1n;
-  const limit = PAGE * PAGES_MAX;
-  if (all || found.includes(null) || last - first < limit) {
-    const items = await collect(first - 1n, last, signal, all ? undefined : PAGES_MAX);
+  if (all || found.includes(null) || last - first < READ_MAX) {
+    const items = await collect(first - 1n, last, signal, all ? undefined : READ_MAX);
     return { items: items.filter(wanted), skipped: 0, isWhole };
   }
-  const half = limit / 2n;
+  const half = READ_MAX / 2n;
   const items = [...await collect(first - 1n, first + half, signal), ...await collect(last - half, last, signal)];
-  return { items: items.filter(wanted), skipped: Number(last - first - limit), isWhole };
+  return { items: items.filter(wanted), skipped: Number(last - first - READ_MAX), isWhole };
 }

@@ -4,7 +4,7 @@ import { fill, foreign, h } from "./dom.js";
 import { at, get, patch, post, remove } from "./api.js";
 import { clientFields, policyNames } from "./client-form.js";
 import { when } from "./time.js";
-import { badge, changeButton, empty, facts, field, heading, identifier, notice, section, showSecret, to } from "./ui.js";
+import { badge, changeButton, empty, facts, field, heading, identifier, notice, section, showSecret, to, toQuery } from "./ui.js";
 import { clientSentences } from "./words.js";
 
 export const title = "Client";
@@ -14,7 +14,7 @@ export async function show(main, { parts, signal, reload }) {
   const name = h("span", {}, "Client ", foreign(id));
   if (id === "console") {
     fill(main, heading(name), empty("This console", "Sessions of the console belong to this reserved name. It is not registered, and can do nothing elsewhere. ",
-      h("a", { href: `${to("subjects")}?${new URLSearchParams({ state: "active", client: id })}` }, "Its active sessions")));
+      h("a", { href: toQuery("subjects", { state: "active", client: id }) }, "Its active sessions")));
     return;
   }
   let client;
@@ -23,15 +23,14 @@ export async function show(main, { parts, signal, reload }) {
   } catch (error) {
     if (error.status !== 404 && error.status !== 400) throw error;
     fill(main, heading(name), empty("No client of this name is registered", "It may have been deleted: then everything that was issued to it has ended. ",
-      h("a", { href: `${to("events")}?${new URLSearchParams({ text: id })}` }, "Events that name it"), " or ", h("a", { href: to("clients") }, "all clients")));
+      h("a", { href: toQuery("events", { text: id }) }, "Events that name it"), " or ", h("a", { href: to("clients") }, "all clients")));
     return;
   }
   const { items } = await get("/console/configuration", {}, signal);
-  const sessions = `${to("subjects")}?${new URLSearchParams({ state: "active", client: id })}`;
   fill(main, heading(name, badge(client.disabled ? "disabled" : "enabled", client.disabled ? "ended" : "active")),
     section("What it may do", h("ul", {}, clientSentences(client))),
     facts(["Client id", identifier(id, "client id")], ["Kind", client.kind], ["Registered", when(client.created_at)], ["Last changed", when(client.updated_at)],
-      ["More", [h("a", { href: sessions }, "its active sessions"), ", ", h("a", { href: `${to("events")}?${new URLSearchParams({ text: id })}` }, "its events")]]),
+      ["More", [h("a", { href: toQuery("subjects", { state: "active", client: id }) }, "its active sessions"), ", ", h("a", { href: toQuery("events", { text: id }) }, "its events")]]),
     client.declared ? notice("info", "This client is declared in the configuration: change it there and restart the server.") : changes(client, policyNames(items), reload));
 }
 

@@ -1,7 +1,7 @@
 // The registered clients, and registering one.
 
 import { fill, foreign, h } from "./dom.js";
-import { get, post } from "./api.js";
+import { all, get, post } from "./api.js";
 import { clientFields, policyNames } from "./client-form.js";
 import { when } from "./time.js";
 import { badge, changeButton, clientLink, empty, heading, showSecret, table, to } from "./ui.js";
@@ -9,14 +9,7 @@ import { badge, changeButton, clientLink, empty, heading, showSecret, table, to 
 export const title = "Clients";
 
 export async function show(main, { signal }) {
-  const items = [];
-  let cursor;
-  do {
-    const page = await get("/v1/clients", { limit: 200, cursor }, signal);
-    items.push(...page.items);
-    cursor = page.next_cursor;
-  } while (cursor && items.length < 2000);
-  const { items: settings } = await get("/console/configuration", {}, signal);
+  const [{ items, isCut }, { items: settings }] = await Promise.all([all("/v1/clients", {}, signal), get("/console/configuration", {}, signal)]);
   const codes = (values) => (values.length ? values.flatMap((value) => [foreign(value, "code"), " "]) : h("span", { class: "quiet" }, "none"));
   const state = (client) => [client.disabled ? badge("disabled", "ended") : badge("enabled", "active"), client.declared ? [" ", badge("declared", "plain")] : null];
   fill(main, heading(title, register(settings)),
@@ -24,7 +17,7 @@ export async function show(main, { signal }) {
     items.length ? table("Registered clients", ["Client", "Kind", "State", "Permissions", "Grants", "Policy", "Changed"],
       items.map((client) => [clientLink(client.client_id), client.kind, state(client), codes(client.permissions), codes(client.grants), foreign(client.policy, "code"), when(client.updated_at)]))
       : empty("No client", "Register the application that signs users in."),
-    cursor ? h("p", { class: "quiet" }, "Only the first 2000 clients are shown.") : null);
+    isCut ? h("p", { class: "quiet" }, "Only the first 2000 clients are shown.") : null);
 }
 
 function register(settings) {

@@ -4,8 +4,9 @@ import { fill, h } from "./dom.js";
 import { get } from "./api.js";
 import { completedItem, group } from "./event.js";
 import { pageBefore } from "./log.js";
+import { plot } from "./plot.js";
 import { instant, length, now, when } from "./time.js";
-import { facts, heading, notice, problem, section, to } from "./ui.js";
+import { facts, heading, notice, problem, section, to, toQuery } from "./ui.js";
 
 export const title = "Overview";
 
@@ -20,16 +21,16 @@ const bytes = (count) => {
 const number = (count) => count.toLocaleString("en", { maximumFractionDigits: 1 });
 const milliseconds = (value) => `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} ms`;
 
-/** Columns, how they are drawn, and which figure stands beside the title. */
+/** Columns, how they are drawn, which figure stands below the title, and what it is. */
 const FIGURES = [
-  { name: "Active sessions", columns: ["active_sessions"], kind: "line", format: number, sum: latest, href: to("subjects") },
-  { name: "Sessions opened", columns: ["openings"], kind: "bars", format: number, sum: total },
-  { name: "Refreshes", columns: ["refreshes"], kind: "bars", format: number, sum: total },
-  { name: "Introspections", columns: ["introspections"], kind: "bars", format: number, sum: total },
-  { name: "Reuse alarms", columns: ["reuse_alarms"], kind: "bars", format: number, sum: total, colour: "alarm", href: `${to("events")}?type=refresh.reused` },
-  { name: "Failed authentications", columns: ["failed_authentications"], kind: "bars", format: number, sum: total, colour: "warning" },
-  { name: "Commit latency (99 %, mean)", columns: ["commit_ms_p99", "commit_ms_mean"], labels: ["99 % within", "mean"], kind: "line", format: milliseconds, sum: latest },
-  { name: "Database file", columns: ["file_bytes"], kind: "line", format: bytes, sum: latest },
+  { name: "Active sessions", about: "now", columns: ["active_sessions"], kind: "line", format: number, sum: latest, href: to("subjects") },
+  { name: "Sessions opened", about: "sign-ins", columns: ["openings"], kind: "bars", format: number, sum: total },
+  { name: "Refreshes", about: "refresh tokens exchanged, retries included", columns: ["refreshes"], kind: "bars", format: number, sum: total },
+  { name: "Introspections", about: "answers to APIs whether a token is active", columns: ["introspections"], kind: "bars", format: number, sum: total },
+  { name: "Reuse alarms", about: "spent refresh tokens presented again; each ended its session", columns: ["reuse_alarms"], kind: "bars", format: number, sum: total, colour: "alarm", href: toQuery("events", { type: "refresh.reused" }) },
+  { name: "Failed authentications", about: "of clients, by a wrong secret or token, and of links to this console", columns: ["failed_authentications"], kind: "bars", format: number, sum: total, colour: "warning" },
+  { name: "Commit latency", about: "99 % of the last writes were on the disk within this time; the grey line is the mean", columns: ["commit_ms_p99", "commit_ms_mean"], labels: ["99 % within", "mean"], kind: "line", format: milliseconds, sum: latest },
+  { name: "Database file", about: "its size now", columns: ["file_bytes"], kind: "line", format: bytes, sum: latest },
 ];
 
 function latest(values) { return values.findLast((value) => value !== null) ?? null; }
@@ -40,21 +41,21 @@ export async function show(main, { query, signal }) {
   const choose = (value, text) => h("button", { type: "button", "aria-pressed": String(span === value), "data-span": value, onclick: () => choice(value) }, text);
   const spans = h("div", { class: "segments", role: "group", "aria-label": "Time span" }, choose("hour", "Last hour"), choose("day", "Last day"));
   const state = h("div", {});
+  const intervals = h("p", { class: "quiet" });
   const grid = h("div", { class: "figures" });
   const alarms = h("div", {}, h("p", { class: "quiet" }, "Reading the event log…"));
   const cards = FIGURES.map((figure) => {
     const [value, place] = [h("p", { class: "figure" }, "–"), h("div", { class: "place" })];
     const name = figure.href ? h("a", { href: figure.href }, figure.name) : figure.name;
     const none = h("p", { class: "quiet none" });
-    const element = h("section", { class: "card" }, h("h3", {}, name), value, place, none);
+    const element = h("section", { class: "card" }, h("h3", {}, name), value, h("p", { class: "hint" }, figure.about), place, none);
     grid.append(element);
     return { figure, element, value, place, none, plot: null };
   });
-  fill(main, heading(title, spans), state, section("Latest alarms", alarms), h("h2", {}, "Figures"), grid);
+  fill(main, heading(title, spans), state, section("Latest alarms", alarms), h("h2", {}, "Figures"), intervals, grid);
+  const alarming = lately(alarms, signal);
   let figures = await get("/console/figures", {}, signal);
-  const { plot } = await import("./plot.js");
   draw();
-  lately(alarms, signal);
   const timer = setInterval(async () => {
     if (document.hidden) return;
     try {
@@ -65,6 +66,7 @@ export async function show(main, { query, signal }) {
     }
   }, REFRESH_MS);
   signal.addEventListener("abort", () => clearInterval(timer));
+  await alarming;
 
   function choice(value) {
     span = value;
@@ -75,6 +77,7 @@ export async function show(main, { query, signal }) {
   function draw() {
     const columns = figures[span];
     const current = figures.now;
+    fill(intervals, `Counts of the last ${span}; each bar is an interval of ${length(columns.step_s)}. Times are UTC.`);
     fill(state,
       current.ready ? null : notice("alarm", h("p", { class: "title" }, "The server is not ready"), h("p", {}, "The store cannot commit, or the server is stopping. Its log says why.")),
       h("div", { class: "compact" }, facts(["Sessions stored", number(current.sessions_stored)], ["Events stored", number(current.events)], ["Free on the disk", current.disk_free_bytes === null ? null : bytes(current.disk_free_bytes)],
@@ -93,7 +96,7 @@ export async function show(main, { query, signal }) {
       const isEmpty = !values.flat().some((value) => value !== null && value > 0);
       card.element.classList.toggle("none", isEmpty);
       card.place.hidden = isEmpty;
-      fill(card.none, isEmpty ? (values.flat().every((value) => value === null) ? "No figures yet." : `None in the last ${span}.`) : null);
+      fill(card.none, isEmpty ? (values.flat().every((value) => value === null) ? `The first figure comes ${length(columns.step_s)} after the start of the server.` : `None in the last ${span}.`) : null);
       card.none.hidden = !isEmpty;
       if (isEmpty) continue;
       if (card.plot === null) {
@@ -105,11 +108,7 @@ export async function show(main, { query, signal }) {
       }
     }
     const age = (now() - instant(current.started_at)) / 1000;
-    if (age < SPANS[span]) append(state, age);
-  }
-
-  function append(place, age) {
-    place.append(h("p", { class: "quiet" }, `The figures are in memory since the server started, ${length(age)} ago.`));
+    if (age < SPANS[span]) state.append(h("p", { class: "quiet" }, `The figures are in memory since the server started, ${length(age)} ago.`));
   }
 }
 
@@ -124,7 +123,7 @@ async function lately(place, signal) {
   try {
     const { items } = await pageBefore(undefined, signal);
     const found = items.filter((event) => group(event.type) === "alarms").reverse().slice(0, 3);
-    fill(place, found.length ? [h("ol", { class: "events" }, found.map((event) => completedItem(event, signal))), h("p", {}, h("a", { href: `${to("events")}?type=alarms` }, "All alarms"))]
+    fill(place, found.length ? [h("ol", { class: "events" }, found.map((event) => completedItem(event, signal))), h("p", {}, h("a", { href: toQuery("events", { type: "alarms" }) }, "All alarms"))]
       : h("p", { class: "quiet" }, "No alarm in the last 200 events: no reused refresh token, revoked key, restore, or end of all sessions. ", h("a", { href: to("events") }, "See all events")));
   } catch (error) {
     fill(place, problem(error));

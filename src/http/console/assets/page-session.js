@@ -3,11 +3,11 @@
 import { fill, foreign, h } from "./dom.js";
 import { at, get } from "./api.js";
 import { eventItem, reuse } from "./event.js";
-import { between } from "./log.js";
-import { device, endButton, endedAt, families, used } from "./sessions.js";
+import { between, firstFrom } from "./log.js";
+import { device, endButton, families, used } from "./sessions.js";
 import { countdown, instant, now, when } from "./time.js";
 import { badge, clientLink, empty, facts, heading, identifier, notice, problem, section, subjectLink, to } from "./ui.js";
-import { actor, explain, stateNow, timeoutOf } from "./words.js";
+import { actor, endedAt, explain, stateNow, timeoutOf } from "./words.js";
 
 export const title = "Session";
 
@@ -37,7 +37,7 @@ export async function show(main, { parts, signal, reload }) {
       ["Context class (acr)", session.acr ? foreign(session.acr, "code") : null],
       ["Scope", session.scope ? foreign(session.scope, "code") : null], ["Remembered", session.remember ? "yes: the timeouts of the policy's remember table apply" : null],
       ["Version", `${session.version} (counts changes and renewals, not refreshes)`]),
-    section("Refresh-token families", chains),
+    section("Refresh-token families", session.families.length ? h("p", { class: "quiet" }, "A family is the chain of refresh tokens that one client got in this session. Each refresh replaces its token and adds one to its generation.") : null, chains),
     section("Life", line),
     Object.keys(session.claims).length ? section("Claims", h("pre", { tabindex: "0" }, JSON.stringify(session.claims, null, 2))) : null);
   await life(line, why, chains, session, signal, false);
@@ -49,6 +49,8 @@ async function life(place, why, chains, session, signal, all) {
     const until = session.state === "active" ? now() : Math.max(endedAt(session), instant(session.last_used_at)) + 600_000;
     const wanted = (event) => event.session_id === session.id || ENDS_ALL.has(event.type) && covers(event, session);
     const { items, skipped, isWhole } = await between(instant(session.created_at), Math.min(until, now()), wanted, { signal, all });
+    const late = await lateExpiry(items, session, until, { signal, all });
+    if (late.event !== null) items.push(late.event);
     const reused = items.findLast((event) => event.type === "refresh.reused");
     if (reused) fill(why, reuse(reused, session));
     if (reused) fill(chains, families(session, reused));
@@ -56,11 +58,19 @@ async function life(place, why, chains, session, signal, all) {
       items.length ? h("ol", { class: "line" }, withOutlook(items, session)) : empty("The event log has no event of this session", "They are so old that they were deleted."),
       isWhole || items.some(({ type }) => type === "session.opened") ? null : h("p", { class: "quiet" }, "The log does not reach back to the opening: earlier events were deleted after their retention."),
       skipped ? notice("info", `${skipped} events between the first and the last of this time were not read. `, h("button", { type: "button", onclick: () => life(place, why, chains, session, signal, true) }, "Read all of them")) : null,
+      late.isWhole ? null : notice("info", "The record of the expiry is not among the first events after it. ", h("button", { type: "button", onclick: () => life(place, why, chains, session, signal, true) }, "Search all of them")),
       h("p", { class: "quiet" }, "Single refreshes, retries and uses are not recorded as events; the families show how many refreshes there were, and when the last one was."));
   } catch (error) {
     fill(place, problem(error, () => life(place, why, chains, session, signal, all)));
   }
   place.removeAttribute("aria-busy");
+}
+
+/** The record of an expiry is written when the server notices it: after the next start, if it was stopped. */
+async function lateExpiry(items, session, from, options) {
+  const isExpiry = (event) => event.type === "session.expired" && event.session_id === session.id;
+  if (session.ended || stateNow(session) !== "expired" || items.some(isExpiry)) return { event: null, isWhole: true };
+  return firstFrom(from, isExpiry, options);
 }
 
 /** Events that end a session without one of its own. */

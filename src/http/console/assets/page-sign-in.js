@@ -28,7 +28,7 @@ export function show(main, { link, done }) {
       submit.disabled = false;
       if (pasted) pasted.value = "";
       fill(outcome, error.status === 401 ? h("div", { class: "notice alarm", role: "alert" }, h("p", { class: "title" }, "This link does not sign in"),
-        h("p", {}, "It was used before, is older than a minute, or the server was restarted since. Run ", h("code", {}, "keyfob console"), " again. If you did not use it, someone else did: end the session of the client ", h("code", {}, "console"), " that it opened."))
+        h("p", {}, "It was used before, is older than a minute, or the server was restarted since. Run ", h("code", {}, "keyfob console"), " again. If it was used and not by you, someone else is signed in: ", h("code", {}, "keyfob session list --client-id console"), " shows the session, and ", h("code", {}, "keyfob session revoke"), " ends it."))
         : problem(error));
     }
   }

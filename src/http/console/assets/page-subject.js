@@ -3,9 +3,9 @@
 import { fill, foreign, h } from "./dom.js";
 import { reuse } from "./event.js";
 import { now, when } from "./time.js";
-import { card, device, endAllButtons, endedAt, retention, reuseOf, sessionsOf } from "./sessions.js";
-import { clientLink, empty, heading, identifier, notice, problem, section, to } from "./ui.js";
-import { ending, stateNow } from "./words.js";
+import { card, device, endAllButtons, retention, reuseOf, sessionsOf } from "./sessions.js";
+import { clientLink, empty, heading, identifier, notice, problem, section, to, toQuery } from "./ui.js";
+import { endedAt, ending, stateNow } from "./words.js";
 
 export const title = "Subject";
 
@@ -29,7 +29,7 @@ export async function show(main, { parts, signal, reload }) {
     isCut || items.length > 100 ? notice("info", `Only ${cards.size} of the ${isCut ? "first 2000" : items.length} sessions are shown.`) : null,
     section("Active sessions", active.length ? shown(active) : empty("No active session", "This subject is not signed in anywhere.")),
     past.length ? section("Expired and ended sessions", shown(past)) : null,
-    h("p", {}, h("a", { href: `${to("events")}?subject=${encodeURIComponent(subject)}` }, "Events of this subject")));
+    h("p", {}, h("a", { href: toQuery("events", { subject }) }, "Events of this subject")));
   await Promise.all(past.slice(0, 20).map(async (session) => {
     const event = await reuseOf(session, signal).catch((error) => problem(error));
     if (event instanceof Node) fill(cards.get(session).why, event);

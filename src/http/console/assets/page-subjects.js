@@ -4,8 +4,8 @@ import { append, fill, h } from "./dom.js";
 import { get, remove } from "./api.js";
 import { pageBefore } from "./log.js";
 import { countdown, when } from "./time.js";
-import { badge, changeButton, clientLink, empty, field, heading, problem, section, sessionLink, subjectLink, table, to } from "./ui.js";
-import { stateNow } from "./words.js";
+import { badge, changeButton, clientLink, empty, field, heading, problem, section, sessionLink, subjectLink, table, to, toQuery } from "./ui.js";
+import { stateNow, timeoutOf } from "./words.js";
 import { handOver } from "./page-token.js";
 
 const SESSION_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
@@ -19,7 +19,7 @@ export async function show(main, { query, signal }) {
     h("button", { type: "submit", class: "primary" }, "Search"));
   const lately = h("div", {}, h("p", { class: "quiet" }, "Loading…"));
   const list = h("div", {});
-  fill(main, heading(title), find, section("Recently in the event log", lately), section("Sessions", filters(), list), everything());
+  fill(main, heading(title), find, section("Recently in the event log", lately), section("Sessions", h("p", { class: "quiet" }, "The oldest is first. A client is found by its whole id."), filters(), list), everything());
 
   function onsubmit(event) {
     event.preventDefault();
@@ -35,7 +35,7 @@ export async function show(main, { query, signal }) {
     const client = h("input", { type: "text", name: "client", value: query.get("client") ?? "", autocomplete: "off", spellcheck: "false" });
     const form = h("form", { class: "row", onsubmit: (event) => {
       event.preventDefault();
-      location.hash = `${to("subjects")}?${new URLSearchParams({ state: state.value, client: client.value })}`;
+      location.hash = toQuery("subjects", { state: state.value, client: client.value });
     } }, field("State", state), field("Client", client), h("button", { type: "submit" }, "Show"));
     return form;
   }
@@ -66,7 +66,7 @@ async function sessions(place, filter, signal) {
       items.push(...page.items);
       cursor = page.next_cursor;
       const rows = items.map((session) => [sessionLink(session.id, true), subjectLink(session.subject), clientLink(session.client_id), badge(stateNow(session)),
-        when(session.created_at), session.state === "active" ? countdown(earlier(session)) : when(session.ended?.at ?? earlier(session))]);
+        when(session.created_at), session.state === "active" ? countdown(timeoutOf(session)) : when(session.ended?.at ?? timeoutOf(session))]);
       fill(place, items.length ? table("Sessions, oldest first", ["Session", "Subject", "Client", "State", "Opened", "Ends or ended"], rows)
         : cursor ? null : empty("No session", filter.state ? `There is no session in the state “${filter.state}”${filter.client_id ? " of this client" : ""}.` : "No application has opened a session yet."));
       if (cursor) append(place, [more]);
@@ -78,8 +78,6 @@ async function sessions(place, filter, signal) {
   await load();
 }
 
-const earlier = (session) => (session.idle_expires_at < session.expires_at ? session.idle_expires_at : session.expires_at);
-
 function everything() {
   const button = changeButton("End every session…", {
     title: "End every session of every subject",
@@ -89,5 +87,5 @@ function everything() {
     said: "every session has ended",
     done: () => location.reload(),
   }, "danger");
-  return button && section("In an emergency", h("p", {}, "If tokens of unknown extent have leaked, end everything: it takes the same time for any number of sessions."), button);
+  return button && section("In an emergency", h("p", {}, "If you cannot tell which tokens have leaked, end everything. It takes the same short time for any number of sessions."), button);
 }

@@ -2,9 +2,9 @@
 // into an address.
 
 import { fill, foreign, h } from "./dom.js";
-import { at, get, post } from "./api.js";
+import { all, at, get, post } from "./api.js";
 import { when } from "./time.js";
-import { badge, clientLink, facts, field, heading, identifier, notice, problem, section, sessionLink, subjectLink, to } from "./ui.js";
+import { badge, clientLink, facts, field, heading, identifier, notice, problem, section, sessionLink, subjectLink, toQuery } from "./ui.js";
 
 export const title = "Token";
 
@@ -19,15 +19,15 @@ export async function show(main, { signal }) {
   const client = h("select", {}, h("option", { value: "" }, "an administrator (sees every token)"));
   const answer = h("div", { "aria-live": "polite" });
   const form = h("form", { onsubmit }, field("Token", text, "An access, refresh or session token. It is sent to this server and to no other place, and is not stored. A person who sees an active token can use it."),
-    field("As seen by", client, "The answer differs between clients: one that neither got the token nor serves its audience gets “inactive”."),
+    field("As seen by", client, "Clients that may introspect. One that neither got the token nor serves its audience is answered “inactive”."),
     h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, "Inspect"),
       h("button", { type: "button", onclick: () => { text.value = ""; answer.replaceChildren(); text.focus(); } }, "Clear")));
   fill(main, heading(title), form, answer);
   text.value = handed;
   if (handed) onsubmit();
   handed = "";
-  const { items } = await get("/v1/clients", { limit: 200 }, signal);
-  client.append(...items.map(({ client_id: id }) => h("option", { value: id }, id)));
+  const { items } = await all("/v1/clients", {}, signal);
+  client.append(...items.filter(mayIntrospect).map(({ client_id: id }) => h("option", { value: id }, id)));
 
   async function onsubmit(event) {
     event?.preventDefault();
@@ -48,6 +48,9 @@ export async function show(main, { signal }) {
   }
 }
 
+/** The others are answered 401 or 403, whatever the token is. */
+const mayIntrospect = ({ disabled, permissions }) => !disabled && permissions.some((name) => ["introspect", "introspect:any", "admin"].includes(name));
+
 function result(found, session, content) {
   const { introspection = {}, active } = found;
   const time = (name) => (introspection[name] === undefined ? null : when(introspection[name]));
@@ -56,7 +59,7 @@ function result(found, session, content) {
     h("div", { class: `verdict ${active ? "active" : "ended"}` }, badge(active ? "active" : "inactive", active ? "active" : "ended"),
       h("p", { class: "explain" }, `It is ${KINDS[found.kind] ?? found.kind}. `, active ? "It is active." : [found.reason ? [h("code", {}, found.reason), ": "] : "", found.explanation ? foreign(sentence(here(found.explanation))) : "It is inactive."])),
     facts(["Session", found.session_id ? sessionLink(found.session_id) : null], ["Subject", subject && found.session_id ? subjectLink(subject) : subject && foreign(subject)],
-      ["Events", found.session_id ? h("a", { href: `${to("events")}?text=${encodeURIComponent(found.session_id)}` }, "Events of this session") : null],
+      ["Events", found.session_id ? h("a", { href: toQuery("events", { text: found.session_id }) }, "Events of this session") : null],
       ["Client", found.client_id ? clientLink(found.client_id) : null], ["Family", found.family === undefined ? null : String(found.family)],
       ["Generation", found.generation === undefined ? null : `${found.generation} (${found.kind === "session" ? "counts renewals" : "0 is the one that the opening issued"})`],
       ["Audience", introspection.aud ? foreign(introspection.aud, "code") : null], ["Scope", introspection.scope ? foreign(introspection.scope, "code") : null],

@@ -17,25 +17,25 @@ function colour(name) {
 }
 
 /**
- * Draws a plot into `place` and again when its width or the colours change. `x`: numbers, `isTime` if they are
- * seconds since 1970; `isWhole` if all values are whole numbers; `span`: the seconds that the
- * plot shows up to its last time; `series`: `label`, `values`, `kind` (`line` or `bars`), `colour` (a class); `format` prints a value.
+ * Draws a plot into `place` and again when its width or the colours change. `x`: seconds since 1970, or the numbers of
+ * `labels`; `isWhole` if all values are whole numbers; `span`: the seconds that the plot shows up to its last
+ * time; `series`: `label`, `values`, `kind` (`line` or `bars`), `colour` (a class); `format` prints a value.
  */
-export function plot(place, { label, x, isTime = true, labels = null, series, format = String, isWhole = false, span = null, height = 120, signal }) {
+export function plot(place, { label, x, labels = null, series, format = String, isWhole = false, span = null, height = 120, signal }) {
   let drawn;
   const canvas = h("div", { class: "plot", role: "img", "aria-label": label });
   fill(place, canvas);
   const axis = () => ({ stroke: colour("quiet"), grid: { stroke: colour("grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" });
   const options = (width) => ({
-    width, height, padding: [8, 8, 0, 0], legend: { show: false }, cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-    scales: { x: { time: isTime, range }, y: { range: (self, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+    width, height, padding: [8, 18, 0, 0], legend: { show: false }, select: { show: false }, cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
+    scales: { x: { time: labels === null, range }, y: { range: (self, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
       { ...axis(), size: 22, space: 70, ...(labels ? { splits: () => some(labels, width), values: (self, splits) => splits.map((index) => labels[index]) } : { values: clock }) },
       { ...axis(), size: 56, space: 30, ...(isWhole ? { incrs: WHOLE } : {}), values: (self, splits) => splits.map((value) => (value === null ? "" : format(value))) },
     ],
     series: [{}, ...series.map((one) => ({
       label: one.label, stroke: colour(one.colour ?? "accent"), fill: one.kind === "bars" ? colour(one.colour ?? "accent") : undefined, width: one.kind === "bars" ? 0 : 1.5,
-      paths: one.kind === "bars" ? uPlot.paths.bars({ size: [0.8, 60] }) : undefined, points: { show: one.kind === "line" && x.length < 3, size: 5 }, spanGaps: false,
+      paths: one.kind === "bars" ? uPlot.paths.bars({ size: [0.8, 60, 2] }) : undefined, points: { show: false, filter: one.kind === "line" ? alone : null, size: 6, fill: colour(one.colour ?? "accent") }, spanGaps: false,
     }))],
     hooks: { setCursor: [read] },
   });
@@ -51,7 +51,8 @@ export function plot(place, { label, x, isTime = true, labels = null, series, fo
     const index = self.cursor.idx;
     if (index === null || index === undefined) return reading.replaceChildren();
     const point = labels ? labels[index] : new Date(x[index] * 1000).toISOString().slice(11, 19);
-    return fill(reading, `${point}: `, series.map((one) => `${series.length > 1 ? `${one.label} ` : ""}${one.values[index] === null ? "not known" : format(one.values[index])}`).join(", "));
+    const known = series.filter(({ values }) => values[index] !== null);
+    return fill(reading, `${point}: `, known.map(({ label: name, values }) => `${known.length > 1 ? `${name} ` : ""}${format(values[index])}`).join(", ") || "none");
   }
 
   function draw() {
@@ -75,6 +76,13 @@ export function plot(place, { label, x, isTime = true, labels = null, series, fo
 function some(labels, width) {
   const step = Math.ceil((labels.length * 56) / Math.max(width - 70, 56));
   return labels.map((_, index) => index).filter((index) => index % step === 0);
+}
+
+/** The values without a neighbour: no line shows them. */
+function alone(self, index) {
+  const values = self.data[index];
+  const isKnown = (at) => values[at] !== null && values[at] !== undefined;
+  return values.flatMap((_, at) => (isKnown(at) && !isKnown(at - 1) && !isKnown(at + 1) ? [at] : []));
 }
 
 const clock = (self, splits) => splits.map((at) => new Date(at * 1000).toISOString().slice(11, 16));

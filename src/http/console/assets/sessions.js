@@ -1,28 +1,19 @@
 // A session as a card, and the changes to sessions.
 
 import { foreign, h } from "./dom.js";
-import { at, get, remove } from "./api.js";
+import { all, at, get, remove } from "./api.js";
 import { near } from "./log.js";
 import { countdown, instant, when } from "./time.js";
 import { badge, changeButton, clientLink, facts, field, sessionLink, table } from "./ui.js";
-import { explain, lastUsed, stateNow, timeoutOf } from "./words.js";
+import { endedAt, explain, lastUsed, stateNow } from "./words.js";
 
 /** All sessions of a subject that are retained, at most 2000: active ones first, then the newest ends. */
 export async function sessionsOf(subject, signal) {
-  const items = [];
-  let cursor;
-  do {
-    const page = await get("/v1/sessions", { subject, limit: 200, cursor }, signal);
-    items.push(...page.items);
-    cursor = page.next_cursor;
-  } while (cursor && items.length < 2000);
+  const { items, isCut } = await all("/v1/sessions", { subject }, signal);
   const rank = (session) => (session.state === "active" ? [0, -instant(session.last_used_at)] : [1, -endedAt(session)]);
   items.sort((a, b) => { const [x, y] = [rank(a), rank(b)]; return x[0] - y[0] || x[1] - y[1]; });
-  return { items, isCut: Boolean(cursor) };
+  return { items, isCut };
 }
-
-/** When a session ended or expired, or will. */
-export const endedAt = (session) => instant(session.ended?.at ?? timeoutOf(session));
 
 /** How long ended sessions and events are kept, as the configuration says it; `null` if that cannot be read. */
 export async function retention(signal) {

@@ -5,6 +5,8 @@ import { ApiError, StepUpNeeded, mayChange, signIn } from "./api.js";
 
 /** The address of a page of the console. */
 export const to = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
+/** The same with a query. */
+export const toQuery = (page, query) => `#/${page}?${new URLSearchParams(query)}`;
 
 export const subjectLink = (subject) => h("a", { href: to("subject", subject) }, foreign(subject));
 export const clientLink = (id) => h("a", { href: to("client", id) }, foreign(id));
@@ -16,17 +18,17 @@ export const sessionLink = (id, short = false) =>
 export const identifier = (text, what) => h("span", { class: "id" }, foreign(text, "code"), copyButton(text, what));
 
 /** Copies a text to the clipboard, and reports it to screen readers. */
-export function copyButton(text, what) {
-  const button = h("button", { type: "button", class: "copy", "aria-label": `Copy ${what}`, title: `Copy ${what}`, onclick: copy }, "⧉");
+function copyButton(text, what) {
+  const button = h("button", { type: "button", class: "copy", "aria-label": `Copy ${what}`, title: `Copy ${what}`, onclick: copy });
   async function copy() {
     try {
       await navigator.clipboard.writeText(text);
-      button.textContent = "✓";
+      button.classList.add("copied");
       announce(`${what} copied`);
     } catch {
       announce(`this browser did not allow copying; select the ${what} and copy it`, true);
     }
-    setTimeout(() => { button.textContent = "⧉"; }, 1500);
+    setTimeout(() => button.classList.remove("copied"), 1500);
   }
   return button;
 }
@@ -96,7 +98,7 @@ export const changeButton = (label, change, kind = "") => (mayChange() ? h("butt
  * Asks before a change, runs it, and explains how to get a younger link if the server asks for one.
  * `change`: `title`, `text` (an array), `button`, `run`, `word` (to be typed), `fields`, `done` (after it succeeded), `isDangerous`.
  */
-export function confirmChange(change) {
+function confirmChange(change) {
   const opener = document.activeElement;
   const id = `dialog-${counter += 1}`;
   const outcome = h("div", { "aria-live": "assertive" });
@@ -155,7 +157,7 @@ function stepUp(signedIn) {
     h("p", { class: "title" }, "A change needs a new link"),
     h("p", {}, "You signed in more than five minutes ago. To show that it is still you:"),
     h("ol", {}, h("li", {}, "On the machine of the server, run ", h("code", {}, "keyfob console"), "."),
-      h("li", {}, "Paste the link that it prints here within a minute, or open it in another tab and sign in there.")),
+      h("li", {}, "Paste the link that it prints here within a minute, or open it in another tab, sign in there, and confirm the change here again.")),
     field("Link", link), h("button", { type: "button", onclick: submit }, "Sign in again and go on"), outcome);
 }
 

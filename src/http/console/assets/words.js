@@ -25,7 +25,7 @@ export const PERMISSIONS = {
   admin: "administers keyfob: it may do everything",
 };
 
-const GRANTS = {
+export const GRANTS = {
   refresh_token: "gets refresh tokens and exchanges them",
   client_credentials: "gets access tokens of its own, without a subject",
 };
@@ -49,26 +49,21 @@ const at = (milliseconds) => `${absolute(milliseconds)} (${distance(milliseconds
 /** Which timeout of a session passes first, and when. */
 export const timeoutOf = (session) => (instant(session.idle_expires_at) < instant(session.expires_at) ? session.idle_expires_at : session.expires_at);
 
-/** Why a session ended or expired, without the time: parts of a sentence that begins with the session. */
-export function ending(session) {
+/** When a session ended or expired, or will. */
+export const endedAt = (session) => instant(session.ended?.at ?? timeoutOf(session));
+
+/** Why a session ended or expired: parts of a sentence that begins with the session. `time` is put into it. */
+export function ending(session, time = "") {
   const [idle, expires] = [instant(session.idle_expires_at), instant(session.expires_at)];
-  if (session.ended) return ["ended by ", actor(session.ended.by), `: ${session.ended.reason} – ${REASONS[session.ended.reason] ?? "a reason that this console does not know"}`];
-  return [idle < expires ? `expired: it was not used for ${length((idle - instant(session.last_used_at)) / 1000)} (idle_timeout)`
-    : `expired: the subject had authenticated ${length((expires - instant(session.authenticated_at)) / 1000)} before (absolute_lifetime)`];
+  if (session.ended) return [`ended${time} by `, actor(session.ended.by), `: ${session.ended.reason} – ${REASONS[session.ended.reason] ?? "a reason that this console does not know"}`];
+  return [idle < expires ? `expired${time}: it was not used for ${length((idle - instant(session.last_used_at)) / 1000)} (idle_timeout)`
+    : `expired${time}: the subject had authenticated ${length((expires - instant(session.authenticated_at)) / 1000)} before (absolute_lifetime)`];
 }
 
 /** Why a session is active, expired or ended: parts of a sentence. */
 export function explain(session) {
+  if (stateNow(session) !== "active") return ["It ", ending(session, ` ${at(endedAt(session))}`), "."];
   const [idle, expires] = [instant(session.idle_expires_at), instant(session.expires_at)];
-  if (session.ended) {
-    const { reason, by } = session.ended;
-    return [`It ended ${at(instant(session.ended.at))} by `, actor(by), `: ${reason} – ${REASONS[reason] ?? "a reason that this console does not know"}.`];
-  }
-  if (session.state === "expired") {
-    return idle < expires
-      ? [`It expired ${at(idle)}: it was not used for ${length((idle - instant(session.last_used_at)) / 1000)} (idle_timeout).`]
-      : [`It expired ${at(expires)}: the subject had authenticated ${length((expires - instant(session.authenticated_at)) / 1000)} before (absolute_lifetime).`];
-  }
   return idle < expires
     ? [`It is active. It expires ${at(idle)} unless it is used before, and ${at(expires)} in any case, unless the subject authenticates again.`]
     : [`It is active. It expires ${at(expires)} unless the subject authenticates again.`];
