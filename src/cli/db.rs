@@ -15,6 +15,8 @@ use crate::serve::Accept;
 mod backup;
 mod check;
 mod interrupt;
+#[cfg(feature = "postgres")]
+mod moving;
 mod restore;
 
 /// Commands for the store.
@@ -38,6 +40,14 @@ pub enum DbCommand {
         #[arg(long)]
         accept_unauthenticated: bool,
     },
+    /// Moves the embedded store into an empty PostgreSQL database, or back. The server and all replicas must
+    /// be stopped. Everything stays valid, and no user is logged out.
+    #[cfg(feature = "postgres")]
+    Move(moving::Move),
+    /// Ends all sessions after PostgreSQL was recovered to an earlier state: nothing that was issued or
+    /// revoked after it is known any more. Run it once, before the replicas start.
+    #[cfg(feature = "postgres")]
+    Recovered,
 }
 
 impl DbCommand {
@@ -51,6 +61,10 @@ impl DbCommand {
                 let accept = Accept { damage: accept_damage, unauthenticated: accept_unauthenticated };
                 restore::run(config, &file, accept, output)
             }
+            #[cfg(feature = "postgres")]
+            Self::Move(moving) => moving.run(config, output),
+            #[cfg(feature = "postgres")]
+            Self::Recovered => moving::recovered(config, output),
         }
     }
 }

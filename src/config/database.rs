@@ -16,6 +16,14 @@ pub struct DatabaseUrl(pub String);
 hidden!(DatabaseUrl);
 
 impl DatabaseUrl {
+    /// An address from the command line.
+    ///
+    /// # Errors
+    /// What would be valid.
+    pub fn read(text: &str) -> Result<Self, String> {
+        database_url().parse(text)
+    }
+
     /// The address without a password.
     pub fn shown(&self) -> String {
         without_password(&self.0)

@@ -39,11 +39,6 @@ impl UnwrittenUses {
         Self { began, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
-    /// When this run began.
-    pub fn began(&self) -> Timestamp {
-        self.began
-    }
-
     /// Whether this run knows a use of the session that is not written yet.
     pub fn knows(&self, id: &SessionId) -> bool {
         self.shard(id).contains_key(id)

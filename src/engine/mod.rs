@@ -18,7 +18,7 @@ use crate::domain::refusal::{Refusal, Refused};
 use crate::domain::session::{Decision, Session};
 use crate::domain::time::Timestamp;
 use crate::domain::validity::Validity;
-use crate::store::{Figures, Lane, Registry, Store, StoreError};
+use crate::store::{Figures, Lane, Registry, ReplicaFigures, Store, StoreError};
 use crate::token::keys::Keys;
 use crate::token::opaque::OpaqueKeys;
 use crate::token::verifier::TokenVerifier;
@@ -110,6 +110,7 @@ pub struct Engine<S> {
     keyring: ArcSwap<StoredKeyring>,
     verifier: TokenVerifier,
     pub clock: Clock,
+    started_at: Timestamp,
     throttle: Throttle,
     activity: Arc<UnwrittenUses>,
     stopping: watch::Sender<bool>,
@@ -128,8 +129,9 @@ impl<S: Store> Engine<S> {
     /// The store cannot be read or written, or its signing keys do not open with the master key.
     pub async fn start(store: Arc<S>, keys: Keys, rules: Rules, clock: Clock) -> Result<Self> {
         let keyring = stored_keys::load_or_create(&*store, &keys, &clock).await?;
+        let started_at = clock.now().wall;
         // Uses that other processes have not written yet are unknown at any time.
-        let began = if store.is_shared() { Timestamp::MAX } else { clock.now().wall };
+        let began = if store.is_shared() { Timestamp::MAX } else { started_at };
         let engine = Self {
             store,
             throttle: Throttle::new(rules.failed_auth_per_minute),
@@ -141,6 +143,7 @@ impl<S: Store> Engine<S> {
             verifier: TokenVerifier::new(clock.random()),
             activity: Arc::new(UnwrittenUses::new(began)),
             clock,
+            started_at,
             stopping: watch::Sender::new(false),
             draining: AtomicBool::new(false),
             counts: EngineCounters::new(),
@@ -164,7 +167,7 @@ impl<S: Store> Engine<S> {
 
     /// When this engine was started.
     pub fn started_at(&self) -> Timestamp {
-        self.activity.began()
+        self.started_at
     }
 
     /// The figures of the store.
@@ -173,6 +176,11 @@ impl<S: Store> Engine<S> {
     /// A store that cannot answer.
     pub async fn figures(&self) -> Result<Figures> {
         Ok(self.store.figures().await?)
+    }
+
+    /// What this process knows of a shared store, without asking it.
+    pub fn replica_figures(&self) -> Option<ReplicaFigures> {
+        self.store.replica_figures()
     }
 
     /// Records that the server is stopping. It still answers, but should get no further requests.

@@ -32,13 +32,12 @@ impl<S: Store> Engine<S> {
     /// A backup of the store as it is now, at no more than `rate` bytes per second. Writes continue.
     ///
     /// # Errors
-    /// `Invalid` for a rate below 1 MiB; `TooMany` while two others run; `InvalidRequest` for a shared store.
+    /// `Invalid` for a rate below 1 MiB; `TooMany` while two others run.
     pub fn backup(&self, caller: &Granted<Administer>, rate: Option<u64>) -> Result<StoreScan<Bytes>> {
         let rate = rate.unwrap_or(RATE_DEFAULT);
         if rate < RATE_MIN {
             return Err(Refused::invalid("rate", "must be at least 1048576 bytes per second").into());
         }
-        self.check_is_file()?;
         let (at, place) = (self.clock.now().wall, self.walk()?);
         tracing::info!(by = caller.name(), "backup started");
         Ok(StoreScan { pieces: self.store.backup(at)?, rate: Some(rate), at, place })
@@ -47,9 +46,8 @@ impl<S: Store> Engine<S> {
     /// Compares every record of the store as it is now with every index. Writes continue.
     ///
     /// # Errors
-    /// `TooMany` while two others run; `InvalidRequest` for a shared store.
+    /// `TooMany` while two others run.
     pub fn check_store(&self, _: &Granted<Administer>) -> Result<StoreScan<Note>> {
-        self.check_is_file()?;
         let (at, place) = (self.clock.now().wall, self.walk()?);
         Ok(StoreScan { pieces: self.store.check(at)?, rate: None, at, place })
     }
@@ -61,16 +59,6 @@ impl<S: Store> Engine<S> {
     pub async fn stats(&self, _: &Granted<Inspect>) -> Result<Stats> {
         let _place = self.walk()?;
         Ok(self.store.stats().await?)
-    }
-
-    /// Refuses what only the embedded store can do.
-    fn check_is_file(&self) -> Result<()> {
-        if !self.store.is_shared() {
-            return Ok(());
-        }
-        let why = "the store is a PostgreSQL database, which is backed up and checked by its own tools, \
-                   such as pg_dump and pg_amcheck";
-        Err(Refusal::InvalidRequest.because(why).into())
     }
 
     pub(super) fn walk(&self) -> Result<OwnedSemaphorePermit> {

@@ -117,6 +117,18 @@ pub enum StartError {
         /// Where the key is expected.
         key: String,
     },
+    /// A shared database exists, but this replica has no key.
+    #[error(
+        "the database {database} exists, but the master key {key} does not, and without the key the database \
+         cannot be read: copy the master key of another replica, or of the installation that created the \
+         database, to there"
+    )]
+    SharedWithoutKey {
+        /// The address of the database.
+        database: String,
+        /// Where the key is expected.
+        key: String,
+    },
     /// Root would create files beside the database that its owner, the server's user, cannot write to.
     #[error(
         "{} belongs to user {owner}, but this command runs as root, and the server of that user could not \
@@ -156,6 +168,7 @@ struct Found {
     key: bool,
     admin_json: bool,
     key_is_beside: bool,
+    is_shared: bool,
 }
 
 impl Places {
@@ -184,8 +197,8 @@ impl Places {
     /// reads the environment.
     ///
     /// # Errors
-    /// `DatabaseWithoutKey`, `DatabaseLost`, `InitFirst`, `OwnedByAnother`; `File` when the metadata of a
-    /// file cannot be read.
+    /// `DatabaseWithoutKey`, `SharedWithoutKey`, `DatabaseLost`, `InitFirst`, `OwnedByAnother`; `File` when
+    /// the metadata of a file cannot be read.
     pub fn state(
         &self,
         starter: Starter,
@@ -205,6 +218,7 @@ impl Places {
             key,
             admin_json: is_there(&self.admin_json)?,
             key_is_beside: self.key_is_beside(),
+            is_shared: is_created.is_some(),
         };
         let state = self.judge(found, starter)?;
         match starter {
@@ -243,6 +257,10 @@ impl Places {
         let database = self.database.clone();
         match (found.database, found.key) {
             (true, true) => Ok(StartState::Existing),
+            (true, false) if found.is_shared => {
+                let database = database.display().to_string();
+                Err(StartError::SharedWithoutKey { database, key: self.key_name() })
+            }
             (true, false) => Err(StartError::DatabaseWithoutKey { database, key: self.key_name() }),
             (false, _) if found.admin_json => {
                 Err(StartError::DatabaseLost { database, admin_json: self.admin_json.clone() })
@@ -296,7 +314,7 @@ mod tests {
     }
 
     fn found(database: bool, key: bool, admin_json: bool) -> Found {
-        Found { database, key, admin_json, key_is_beside: true }
+        Found { database, key, admin_json, key_is_beside: true, is_shared: false }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use super::AppError;
 use super::installation::{UnfinishedRestore, open_when_free};
+#[cfg(feature = "postgres")]
+use crate::config::SharedStore;
 use crate::config::{Config, Limits, Store};
 use crate::engine::clock::Clock;
 #[cfg(feature = "postgres")]
@@ -78,8 +80,13 @@ pub(super) fn options(store: &Store, limits: &Limits) -> Options {
 }
 
 #[cfg(feature = "postgres")]
-fn shared_options(config: &Config, clock: &Clock) -> Option<PostgresOptions> {
-    let shared = config.store.shared.as_ref()?;
+pub(super) fn shared_options(config: &Config, clock: &Clock) -> Option<PostgresOptions> {
+    Some(postgres_options(config, config.store.shared.as_ref()?, clock))
+}
+
+/// The options of a shared store, which need not be the configured one.
+#[cfg(feature = "postgres")]
+pub(super) fn postgres_options(config: &Config, shared: &SharedStore, clock: &Clock) -> PostgresOptions {
     let boot: [u8; 16] = clock.random();
     let replica = if shared.replica.is_empty() {
         format!("replica-{:08x}", u32::from_be_bytes([boot[0], boot[1], boot[2], boot[3]])).into()
@@ -87,7 +94,7 @@ fn shared_options(config: &Config, clock: &Clock) -> Option<PostgresOptions> {
         shared.replica.clone()
     };
     let password = PasswordSource { file: shared.password_file.clone(), passfile: shared.passfile.clone() };
-    Some(PostgresOptions {
+    PostgresOptions {
         url: shared.url.0.clone(),
         password,
         max_staleness: shared.max_staleness,
@@ -96,10 +103,5 @@ fn shared_options(config: &Config, clock: &Clock) -> Option<PostgresOptions> {
         boot,
         write_queue_max: config.limits.write_queue_max,
         elapsed: since_boot,
-    })
-}
-
-/// Refuses a command that works on the database file.
-pub(super) fn refuse_shared(config: &Config) -> Result<(), AppError> {
-    if config.store.shared.is_some() { Err(AppError::NotAFile) } else { Ok(()) }
+    }
 }

@@ -1,10 +1,14 @@
-//! Checks the database of a stopped server, without an engine: it finds damage that prevents a start, too.
+//! Checks the database without a running server and without an engine: it finds damage that prevents a start,
+//! too.
 
 use super::AppError;
-use super::backend::refuse_shared;
 use super::installation::{lock_existing, open_when_free, places, variable};
+#[cfg(feature = "postgres")]
+use super::{backend::shared_options, shared};
 use crate::config::Config;
 use crate::domain::time::Timestamp;
+#[cfg(feature = "postgres")]
+use crate::engine::clock::Clock;
 use crate::first_start::read_master_key;
 use crate::store::check::Note;
 use crate::store::redb::{OpenError, check_file};
@@ -21,8 +25,12 @@ pub fn check(
     now: Timestamp,
     report: &mut dyn FnMut(Note) -> Result<()>,
 ) -> std::result::Result<(), AppError> {
-    refuse_shared(config)?;
     let places = places(config);
+    #[cfg(feature = "postgres")]
+    if let Some(options) = shared_options(config, &Clock::system()) {
+        let keys = Keys::derive(&read_master_key(&places.master_key, &places.directory, variable)?);
+        return shared::check(&options, &keys, &places, now, report);
+    }
     let _lock = lock_existing(&places, None)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, &places.directory, variable)?);
     let checked =

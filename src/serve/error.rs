@@ -10,6 +10,8 @@ use super::tls::TlsError;
 use crate::first_start::{LockError, StartError};
 use crate::store::StoreError;
 #[cfg(feature = "postgres")]
+use crate::store::check::Find;
+#[cfg(feature = "postgres")]
 use crate::store::postgres::PostgresError;
 use crate::store::redb::OpenError;
 
@@ -46,12 +48,12 @@ pub enum AppError {
         /// What to do, as the end of the sentence.
         fix: &'static str,
     },
-    /// The command works on a file.
+    /// The command is for a shared database.
     #[error(
-        "store.url names a PostgreSQL database, which is backed up, restored and checked by its own tools: \
-         see `pg_dump` and `pg_amcheck`, or the tools of its operator"
+        "the store is a file, which no database has recovered: restore a backup with `keyfob db restore`, or \
+         set store.url"
     )]
-    NotAFile,
+    NotShared,
     /// A backup cannot be restored.
     #[error("{}: {cause}{fix}", file.display())]
     Backup {
@@ -81,6 +83,9 @@ pub enum RunError {
     /// Another call to the operating system failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// The database was recovered to an earlier state.
+    #[error("{0}")]
+    GoneBack(crate::engine::Error),
     /// The store failed while running. Acknowledged writes are on disk, so a restart is safe.
     #[error("{0}; every acknowledged write is on disk, so fix the cause and start again")]
     StoreFailed(crate::engine::Error),
@@ -92,6 +97,20 @@ impl AppError {
         Self::Backup { file: file.into(), cause: cause.to_string(), fix }
     }
 
+    /// The error for a backup with damaged records.
+    #[cfg(feature = "postgres")]
+    pub(super) fn damaged_backup(file: &Path, finds: u64, first: &Find) -> Self {
+        let fix = "; use another backup, or restore this one with --accept-damage";
+        Self::backup(file, damage(finds, first), fix)
+    }
+
+    /// The error for a store with damaged records that is to be moved.
+    #[cfg(feature = "postgres")]
+    pub(super) fn damaged_store(store: &Path, finds: u64, first: &Find) -> Self {
+        let fix = "; nothing was changed: see `keyfob db check`, and restore a backup";
+        Self::backup(store, damage(finds, first), fix)
+    }
+
     /// The error for a shared database that cannot be opened.
     #[cfg(feature = "postgres")]
     pub(super) fn database(url: String, cause: PostgresError) -> Self {
@@ -99,12 +118,19 @@ impl AppError {
             PostgresError::Address(_) => "; correct store.url",
             PostgresError::File { .. } => "; correct the file, or name another",
             PostgresError::Connect(_) => {
-                "; check that the database runs, can be reached from here, and admits this user"
+                "; check that it runs, can be reached, admits this user, and lets it create a schema"
             }
             PostgresError::Empty => "; start the server with `keyfob serve`, or run `keyfob init`",
             PostgresError::WrongKey => "; use the master.key of the other replicas",
             PostgresError::UnknownSchema(_) => "; run the keyfob version that migrated it, or a newer one",
             PostgresError::OtherStaleness { .. } => "",
+            PostgresError::Replicas(_) => "; stop them first, and wait 10 seconds if one was killed",
+            PostgresError::NotEmpty => {
+                "; name an empty one, or drop its schema: `DROP SCHEMA keyfob CASCADE`"
+            }
+            PostgresError::GoneBack(_) => {
+                "; stop all replicas, run `keyfob db recovered`, and start them again"
+            }
             PostgresError::Store(_) => "; fix the cause and try again",
         };
         Self::Database { url, cause, fix }
@@ -131,4 +157,10 @@ impl AppError {
         };
         Self::Store { path: path.into(), cause, fix }
     }
+}
+
+#[cfg(feature = "postgres")]
+fn damage(finds: u64, first: &Find) -> String {
+    let Find { table, key, cause } = first;
+    format!("{finds} records in it are damaged; the first is {key} in table {table}: {cause}")
 }

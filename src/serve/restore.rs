@@ -7,15 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::AppError;
-use super::backend::refuse_shared;
 use super::installation::{UnfinishedRestore, lock, places, variable};
+use super::restored::{Accept, Kept, READ_BYTES, RestoreProgress, Restored, restored, signing_keys, stopped};
+#[cfg(feature = "postgres")]
+use super::{backend::shared_options, shared};
 use crate::config::Config;
-use crate::domain::algorithm::Algorithm;
 use crate::domain::epoch::Reached;
-use crate::domain::event::{Event, EventKind};
-use crate::domain::id::Position;
-use crate::domain::key::{KeyRecord, KeyStatus};
-use crate::domain::names::ADMIN_SOCKET;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::files::{directory_of, if_present, sync_directory_of};
@@ -24,42 +21,7 @@ use crate::store::StoreError;
 use crate::store::backup::{Decoder, Head, Piece};
 use crate::store::check::{Checked, Find, Note};
 use crate::store::redb::{OpenError, RestoreError, Restoring, reached};
-use crate::token::keyring;
 use crate::token::keys::Keys;
-
-const READ_BYTES: usize = 256 * 1024;
-
-/// The result of a restore.
-#[derive(Debug)]
-pub struct Restored {
-    /// The header of the backup.
-    pub head: Head,
-    /// The size of the backup.
-    pub bytes: u64,
-    /// The contents; `live` counts the sessions that were active at the backup, and have now ended.
-    pub checked: Checked,
-    /// The first position of the new epoch.
-    pub began: Position,
-    /// The new path of the database that was replaced.
-    pub kept: Option<PathBuf>,
-}
-
-/// What a restore accepts in spite of a doubt.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Accept {
-    pub damage: bool,
-    /// A backup of an earlier keyfob, which has no MAC.
-    pub unauthenticated: bool,
-}
-
-/// How far a restore is.
-#[derive(Debug)]
-pub enum RestoreProgress {
-    /// Bytes of the backup read so far.
-    Read(u64),
-    /// The new database is being checked.
-    Check(Note),
-}
 
 /// Restores the backup at `file`; `-` is standard input. The old database stays unchanged until the final
 /// rename. `go_on` gets the progress, and stops the restore by returning false. `accept` names what
@@ -74,7 +36,6 @@ pub fn restore(
     clock: &Clock,
     go_on: &mut dyn FnMut(RestoreProgress) -> bool,
 ) -> Result<Restored, AppError> {
-    refuse_shared(config)?;
     let places = places(config);
     let (mut backup, file) = open(file)?;
     let damaged = |cause: RestoreError| AppError::restore(file, &places, cause);
@@ -82,6 +43,10 @@ pub fn restore(
     places.refuse_root_for_another_owner()?;
     let _lock = lock(&places)?;
     let keys = Keys::derive(&read_master_key(&places.master_key, &places.directory, variable)?);
+    #[cfg(feature = "postgres")]
+    if let Some(options) = shared_options(config, clock) {
+        return shared::restore(&options, (&mut backup, file), &keys, accept, &places, clock, go_on);
+    }
     let unfinished = UnfinishedRestore::at(&places);
     let restoring = Restoring::begin(&unfinished.0, &keys, config.store.cache_bytes).map_err(damaged)?;
     let lost = || reached(&places.database, &keys, config.store.cache_bytes);
@@ -96,7 +61,7 @@ pub fn restore(
     let kept = replace(&unfinished.0, &places.database, clock.now().wall)
         .map_err(|error| not_replaced(&places, &error))?;
     sync_directory_of(&places.database).map_err(|error| not_durable(&places, &error))?;
-    Ok(Restored { kept, ..restored })
+    Ok(Restored { kept: kept.map(Kept::File), ..restored })
 }
 
 /// Why a backup does not become a database.
@@ -210,23 +175,6 @@ fn checked(
     Ok((done, first))
 }
 
-fn stopped() -> StoreError {
-    StoreError::Unavailable("interrupted".into())
-}
-
-fn restored(head: &Head, live: u64, now: Timestamp) -> Event {
-    let made_at = head.made_at.floor();
-    let note = format!("from the backup made at {made_at}; {live} sessions that were active then have ended");
-    Event { note: Some(note.into()), ..Event::new(EventKind::StoreRestored, now, ADMIN_SOCKET) }
-}
-
-/// A key that was revoked after the backup must not return, and the backup cannot say which: all are
-/// replaced. Keys of another algorithm are generated at the next start if a client needs them.
-fn signing_keys(keys: &Keys, now: Timestamp, clock: &Clock) -> [KeyRecord; 2] {
-    let fresh = |status| keyring::generate(Algorithm::EdDsa, clock.random(), keys, status, now);
-    [fresh(KeyStatus::Active), fresh(KeyStatus::Next)]
-}
-
 /// Renames the new database over the old one, which gets a second name first: at every moment there is a
 /// whole database under the configured name. On an error the old one has it. The caller syncs the directory.
 fn replace(new: &Path, database: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
@@ -289,7 +237,7 @@ fn not_durable(places: &Places, error: &io::Error) -> AppError {
 }
 
 impl AppError {
-    fn restore(file: &Path, places: &Places, cause: RestoreError) -> Self {
+    pub(super) fn restore(file: &Path, places: &Places, cause: RestoreError) -> Self {
         match cause {
             RestoreError::Open(OpenError::WrongKey) => Self::backup(
                 file,

@@ -102,7 +102,11 @@ impl RunningServer {
 }
 
 fn store_failed(broken: Result<crate::engine::Error, JoinError>) -> RunError {
-    broken.map_or_else(|error| RunError::Io(io::Error::other(error)), RunError::StoreFailed)
+    match broken {
+        Ok(error @ crate::engine::Error::Store(StoreError::GoneBack(_))) => RunError::GoneBack(error),
+        Ok(error) => RunError::StoreFailed(error),
+        Err(error) => RunError::Io(io::Error::other(error)),
+    }
 }
 
 /// Sweeps while the server runs. Returns only when the store has failed.

@@ -8,7 +8,7 @@ use super::check::Note;
 #[cfg(feature = "postgres")]
 use super::postgres::Postgres;
 use super::redb::Redb;
-use super::{Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, Sweep, Swept};
+use super::{Figures, Lane, Opening, Pieces, Registry, ReplicaFigures, Result, Stats, Store, Sweep, Swept};
 use crate::domain::client::{Client, Party};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::event::Event;
@@ -175,6 +175,10 @@ impl Store for AnyStore {
 
     async fn figures(&self) -> Result<Figures> {
         with!(self, store => store.figures().await)
+    }
+
+    fn replica_figures(&self) -> Option<ReplicaFigures> {
+        with!(self, store => store.replica_figures())
     }
 
     fn ready(&self) -> Result<()> {

@@ -30,6 +30,7 @@ pub mod any;
 pub mod backup;
 pub mod check;
 pub(crate) mod counters;
+pub mod layout;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod record;
@@ -53,6 +54,13 @@ pub enum StoreError {
     /// The database cannot be reached, or may not answer now; it may recover by itself. Nothing was done.
     #[error("the database is not available: {0}")]
     Outage(Arc<str>),
+    /// The database is at an earlier state than it has acknowledged. Nothing was done, and only an operator
+    /// can go on.
+    #[error(
+        "the database has gone back to an earlier state: {0}; stop all replicas, run `keyfob db recovered`, \
+         and start them again"
+    )]
+    GoneBack(Arc<str>),
     /// Reading or committing failed.
     #[error("the store failed: {0}")]
     Failed(Arc<str>),
@@ -146,6 +154,8 @@ pub struct Figures {
     /// Stored sessions, including the ended and expired ones that are still kept.
     pub sessions: u64,
     pub events: u64,
+    /// Replicas with a young heartbeat; `None` for a store that is not shared.
+    pub replicas: Option<u64>,
     /// Bytes of each table at the last measurement.
     pub table_bytes: BTreeMap<&'static str, u64>,
     pub file_bytes: Option<u64>,
@@ -170,6 +180,30 @@ pub struct Figures {
     pub busy: [u64; 3],
     pub events_written: Vec<(EventKind, u64)>,
     pub sessions_ended: Vec<(EndReason, u64)>,
+}
+
+/// What a replica knows of the database that it shares, without asking it.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaFigures {
+    /// Open connections, and how many there may be.
+    pub connections: u64,
+    pub connections_max: u64,
+    /// Connections made, and attempts that failed.
+    pub connected: u64,
+    pub connections_failed: u64,
+    /// Round trips by their kind.
+    pub round_trips: Vec<(&'static str, u64)>,
+    /// Questions per round trip that reads.
+    pub questions: Distribution,
+    /// Duration of each of them in nanoseconds.
+    pub read_nanos: Distribution,
+    pub transactions_retried: u64,
+    pub heartbeats_failed: u64,
+    /// The time since the last acknowledged heartbeat was sent.
+    pub heartbeat_age: Option<Duration>,
+    /// Whether the database waits for a second copy.
+    pub is_synchronous: bool,
+    pub timeline: u64,
 }
 
 /// A backend.
@@ -299,6 +333,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// What it contains and has done, in constant time.
     fn figures(&self) -> impl Future<Output = Result<Figures>> + Send;
+
+    /// What this process knows of a shared store; `None` for one that is not shared.
+    fn replica_figures(&self) -> Option<ReplicaFigures> {
+        None
+    }
 
     /// Whether the store can commit.
     fn ready(&self) -> Result<()>;

@@ -1,8 +1,8 @@
 //! A PostgreSQL of the tests' own: one cluster for all tests of a run, and a database for each.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,7 +14,8 @@ use tokio_postgres::NoTls;
 use crate::harness::fixture::keys;
 
 /// Starts a cluster and prints its directory. PostgreSQL does not run as root, so this runs as an ordinary
-/// user; and it stops when its standard input ends, which is when the tests do, however they end.
+/// user; and it stops when its standard input ends, which is when the tests do, however they end. Until then
+/// each line names a signal to stop the server with, or is `start`.
 const SCRIPT: &str = r#"
 set -eu
 bin=$1
@@ -22,31 +23,49 @@ place=$(mktemp -d /tmp/keyfob-postgres.XXXXXX)
 trap 'rm -rf "$place"' EXIT
 "$bin/initdb" --pgdata "$place/data" --username keyfob --auth trust --encoding UTF8 --no-locale --no-sync \
   >"$place/initdb.log" 2>&1 || { cat "$place/initdb.log" >&2; exit 1; }
-"$bin/postgres" -D "$place/data" -k "$place" -c listen_addresses= -c fsync=off -c max_connections=400 \
-  -c autovacuum_naptime=10 >"$place/log" 2>&1 &
-server=$!
-tries=0
-until "$bin/pg_isready" --quiet --host "$place" --dbname postgres --username keyfob; do
-  tries=$((tries + 1))
-  [ $tries -lt 300 ] && kill -0 $server || { cat "$place/log" >&2; exit 1; }
-  sleep 0.1
-done
+start() {
+  "$bin/postgres" -D "$place/data" -k "$place" -c listen_addresses= -c fsync=off -c max_connections=400 \
+    -c autovacuum_naptime=10 >>"$place/log" 2>&1 &
+  server=$!
+  tries=0
+  until "$bin/pg_isready" --quiet --host "$place" --dbname postgres --username keyfob; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] && kill -0 $server || { cat "$place/log" >&2; exit 1; }
+    sleep 0.1
+  done
+}
+stop() {
+  kill -"$1" $server || true
+  wait $server || true
+}
+start
 echo "$place"
-cat >/dev/null
-kill -INT $server
-wait $server || true
+while read -r command; do
+  case $command in
+    start) start ;;
+    *) stop "$command" ;;
+  esac
+  echo "$command"
+done
+stop INT
 "#;
 
-struct Cluster {
+/// A PostgreSQL of its own.
+pub struct Cluster {
     /// The directory of its socket.
     place: String,
     /// Its standard input is open for as long as the tests run.
-    _supervisor: Child,
+    supervisor: Child,
+    output: BufReader<ChildStdout>,
 }
 
 fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(|| {
+    CLUSTER.get_or_init(Cluster::start)
+}
+
+impl Cluster {
+    pub fn start() -> Self {
         let bin = programs().expect("these tests need PostgreSQL: install the Debian package `postgresql`");
         let mut command = if rustix::process::geteuid().is_root() {
             let mut command = Command::new("setpriv");
@@ -67,8 +86,37 @@ fn cluster() -> &'static Cluster {
         let mut output = BufReader::new(supervisor.stdout.take().unwrap());
         output.read_line(&mut place).unwrap();
         assert!(!place.is_empty(), "PostgreSQL did not start; its output is above");
-        Cluster { place: place.trim().to_owned(), _supervisor: supervisor }
-    })
+        Self { place: place.trim().to_owned(), supervisor, output }
+    }
+
+    /// The address of the database that each cluster has.
+    pub fn url(&self) -> String {
+        url(&self.place, "postgres")
+    }
+
+    /// Sends a signal to the server and waits until it has ended: INT is an ordinary stop, QUIT a crash.
+    pub fn stop(&mut self, signal: &str) {
+        self.command(signal);
+    }
+
+    /// Starts the server again.
+    pub fn resume(&mut self) {
+        self.command("start");
+    }
+
+    fn command(&mut self, command: &str) {
+        writeln!(self.supervisor.stdin.as_mut().unwrap(), "{command}").unwrap();
+        let mut done = String::new();
+        self.output.read_line(&mut done).unwrap();
+        assert_eq!(done.trim(), command, "PostgreSQL did not start again; its output is above");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.supervisor.stdin.take());
+        let _ = self.supervisor.wait();
+    }
 }
 
 /// The directory of the programs of the newest PostgreSQL.

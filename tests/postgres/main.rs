@@ -22,11 +22,13 @@ macro_rules! further_backends {
     };
 }
 
+mod binary;
 mod database;
 mod histories;
 mod pair;
 mod replicas;
 mod unsafe_answers;
+mod whole;
 
 /// What these tests share with those of the other backends.
 #[path = "../it/harness"]
@@ -38,6 +40,11 @@ mod harness {
     #[expect(dead_code, reason = "other tests use the rest")]
     pub mod disk;
     pub mod fixture;
+    pub mod operator;
+    #[expect(dead_code, reason = "other tests use the rest")]
+    pub mod people;
+    #[expect(dead_code, reason = "other tests use the rest")]
+    pub mod process;
     #[expect(dead_code, reason = "other tests use the rest")]
     pub mod server;
 }

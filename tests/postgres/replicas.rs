@@ -130,3 +130,24 @@ async fn logging_out_everywhere_at_one_server_ends_what_the_other_opened() {
         }
     }
 }
+
+/// A session of the console is judged as any other: by what every server has acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_of_the_console_that_one_server_ended_is_refused_by_the_other() {
+    let [first, second] = two_servers().await;
+    for round in 0..4 {
+        let [here, there] = if round % 2 == 0 { [&first, &second] } else { [&second, &first] };
+        let cookie = here.console("admin").await;
+        assert_eq!((here.console_status(&cookie).await, there.console_status(&cookie).await), (200, 200));
+        let out = here.operate(Method::DELETE, "/console/session", &cookie, None).await;
+        assert_eq!(out.status, 204, "{}", out.text());
+        assert_eq!(there.console_status(&cookie).await, 401);
+        let [one, other] = [here.console("admin").await, there.console("admin").await];
+        let path = "/v1/sessions?all=true";
+        let ended = here.delete(path, Auth::Basic(&here.admin)).await;
+        assert!(ended.status < 300, "{}", ended.text());
+        for cookie in [one, other] {
+            assert_eq!(there.console_status(&cookie).await, 401);
+        }
+    }
+}

@@ -181,3 +181,22 @@ async fn a_database_that_is_not_ours_is_not_opened() {
     database.run("INSERT INTO keyfob.migrations VALUES (99)").await;
     assert!(matches!(Postgres::open(&impatient, &keys()).await, Err(PostgresError::UnknownSchema(99))));
 }
+
+/// A decision must not panic; one that does costs its own transaction, and neither the writer nor readiness.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_panics_is_started_again() {
+    let database = Database::new().await;
+    let store = database.open().await;
+    open(&store, 1, "alice", "app").await;
+    for lane in [Lane::Ordinary, Lane::Revocation] {
+        // Each of the writers that take rotations panics.
+        for _ in 0..8 {
+            let lost = store.update(session_id(1), lane, |_, _| -> Decision<()> { panic!("a bug") }).await;
+            assert!(matches!(lost, Err(StoreError::Failed(_))), "{lost:?}");
+        }
+        assert!(store.update(session_id(1), lane, bump).await.unwrap().is_some());
+    }
+    assert!(store.ready().is_ok());
+    assert_eq!(store.session(session_id(1)).await.unwrap().unwrap().version, 3);
+    store.close().await;
+}

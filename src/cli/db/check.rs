@@ -1,4 +1,4 @@
-//! `keyfob db check`: by the running server, or on the file itself if none is running.
+//! `keyfob db check`: by the running server, or on the database itself if none is running.
 
 use std::sync::atomic::Ordering;
 
@@ -30,7 +30,7 @@ pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
     if !online {
         report.check_file(config)?;
     }
-    report.print(output, online)
+    report.print(config, output, online)
 }
 
 impl CheckReport {
@@ -67,17 +67,20 @@ impl CheckReport {
         self.done = line.done.or(self.done.take());
     }
 
-    fn print(mut self, output: Output, online: bool) -> Result<(), Failure> {
+    fn print(mut self, config: &Config, output: Output, online: bool) -> Result<(), Failure> {
         self.progress.clear();
+        let (is_shared, file_checked) =
+            (config.store.shared.is_some(), !online && config.store.shared.is_none());
         let Some(done) = self.done else {
             return Err(Failure::refused("the check did not finish; see the server log"));
         };
         let finds = self.finds.len();
+        let repair = if is_shared { REPAIR_SHARED } else { REPAIR };
         let counts = self.finds.iter().filter(|find| find.table == COUNTS).count();
         let json = json!({
             "sound": finds == 0, "finds": self.finds, "entries": done.entries, "sessions": done.sessions,
             "live": done.live,
-            "clients": done.clients, "file_checked": !online,
+            "clients": done.clients, "file_checked": file_checked,
         });
         let printed = print_result(output, &json, || {
             let mut lines = vec![];
@@ -85,7 +88,7 @@ impl CheckReport {
                 let rows = self.finds.into_iter().map(|find| [find.table, find.key, find.cause]);
                 lines = table_lines(["TABLE", "KEY", "WHAT IS WRONG"], rows);
             }
-            let pages = if online { "" } else { ", and the pages of the file" };
+            let pages = if file_checked { ", and the pages of the file" } else { "" };
             let CheckDone { entries, sessions, live, .. } = done;
             lines.push(format!(
                 "checked {entries} entries ({sessions} sessions, {live} of them active){pages}"
@@ -97,10 +100,14 @@ impl CheckReport {
             0 if finds == 0 => printed,
             0 => Err(Failure::refused(format!(
                 "only the count of active sessions is wrong: {}",
-                if online { RECOUNT_BY_STOPPING } else { RECOUNT }
+                match (is_shared, online) {
+                    (true, _) => ONLY_METRICS,
+                    (false, true) => RECOUNT_BY_STOPPING,
+                    (false, false) => RECOUNT,
+                }
             ))),
-            1 => Err(Failure::refused(format!("1 entry is damaged: {REPAIR}"))),
-            more => Err(Failure::refused(format!("{more} entries are damaged: {REPAIR}"))),
+            1 => Err(Failure::refused(format!("1 entry is damaged: {repair}"))),
+            more => Err(Failure::refused(format!("{more} entries are damaged: {repair}"))),
         }
     }
 }
@@ -108,5 +115,9 @@ impl CheckReport {
 const RECOUNT_BY_STOPPING: &str =
     "stop the server and run `keyfob db check`, so that the next start counts again; nothing else is damaged";
 const RECOUNT: &str = "the next start counts again; nothing else is damaged";
+const ONLY_METRICS: &str =
+    "only metrics show it, and a restore of the latest backup corrects it; nothing else is damaged";
+const REPAIR_SHARED: &str = "check the disks of the database and run `pg_amcheck`, and restore the latest \
+                             valid backup with `keyfob db restore FILE` (docs/backup.md)";
 const REPAIR: &str = "copy the database file to a safe place, check the disk, and restore the latest valid \
                       backup with `keyfob db restore FILE` (docs/backup.md)";

@@ -54,10 +54,7 @@ fn lines(restored: &Restored, places: &Places, now: Timestamp) -> Vec<String> {
         ));
     }
     if let Some(kept) = kept {
-        lines.push(format!(
-            "The previous database is now {}; remove it when you no longer need it.",
-            kept.display()
-        ));
+        lines.push(format!("The previous database is now {}; remove it when you no longer need it.", kept));
     }
     lines.extend([
         String::new(),
@@ -117,6 +114,6 @@ fn object(restored: &Restored) -> Value {
         "made_at": head.made_at.to_string(), "bytes": bytes, "sessions": checked.sessions,
         "sessions_ended": checked.active, "damaged": checked.finds,
         "clients": checked.clients.iter().map(client).collect::<Vec<_>>(), "cursor": began.to_string(),
-        "kept": kept.as_ref().map(|kept| kept.display().to_string()),
+        "kept": kept.as_ref().map(ToString::to_string),
     })
 }

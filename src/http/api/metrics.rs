@@ -51,6 +51,9 @@ impl<S: Store> MetricsApi<S> {
             u8::from(self.engine.ready().is_ok()),
         );
         page.one("keyfob_event_log_head", "The position of the last event.", self.engine.head().0);
+        if let Some(replica) = self.engine.replica_figures() {
+            figures::print_replica(&mut page, &replica);
+        }
         match self.engine.figures().await {
             Ok(figures) => {
                 figures::print_figures(&mut page, &figures);

@@ -2,7 +2,7 @@
 
 use super::page::Page;
 use crate::engine::counts::EngineCounters;
-use crate::store::Figures;
+use crate::store::{Figures, ReplicaFigures};
 
 /// The clients with the most sessions have their own sample; the others share one with an empty name.
 const CLIENTS_MAX: usize = 100;
@@ -69,7 +69,7 @@ fn print_store(page: &mut Page, figures: &Figures) {
     page.counter("keyfob_store_commits_total", "Transactions committed.").sample(&[], figures.commits);
     page.counter(
         "keyfob_store_commit_failures_total",
-        "Failed commits. The process exits after the first one.",
+        "Failed commits. With the embedded store the process exits after the first one.",
     )
     .sample(&[], figures.failures);
     page.counter("keyfob_store_decisions_total", "Decisions run in transactions, with or without a change.")
@@ -95,6 +95,13 @@ fn print_store(page: &mut Page, figures: &Figures) {
         "Writes rejected with 503 because the queue was full, or for an opening the disk.",
     )
     .by("lane", ["opening", "ordinary", "revocation"].into_iter().zip(figures.busy));
+    if let Some(replicas) = figures.replicas {
+        page.one(
+            "keyfob_database_replicas",
+            "Replicas whose heartbeat is at most ten seconds old; the same at each.",
+            replicas,
+        );
+    }
     if let Some(bytes) = figures.file_bytes {
         page.one("keyfob_store_file_bytes", "Size of the database file.", bytes);
     }
@@ -103,4 +110,56 @@ fn print_store(page: &mut Page, figures: &Figures) {
     }
     page.gauge("keyfob_store_table_bytes", "Size of each table, measured at intervals of minutes.")
         .by("table", figures.table_bytes.iter().map(|(table, bytes)| (*table, *bytes)));
+}
+
+/// Prints what a replica knows of a shared database.
+pub(crate) fn print_replica(page: &mut Page, figures: &ReplicaFigures) {
+    page.one("keyfob_database_connections", "Open connections to the database.", figures.connections);
+    page.one(
+        "keyfob_database_connections_max",
+        "Maximum of open connections to the database.",
+        figures.connections_max,
+    );
+    let connects = [("made", figures.connected), ("failed", figures.connections_failed)];
+    page.counter("keyfob_database_connects_total", "Attempts to connect to the database, by result.")
+        .by("outcome", connects);
+    page.counter("keyfob_database_round_trips_total", "Round trips to the database, by what they do.")
+        .by("kind", figures.round_trips.iter().copied());
+    page.histogram("keyfob_database_read_questions", "Questions that one round trip answers.").distribution(
+        &[],
+        &figures.questions,
+        1.0,
+    );
+    page.histogram(
+        "keyfob_database_read_duration_seconds",
+        "Duration of the round trips that answer questions.",
+    )
+    .distribution(&[], &figures.read_nanos, 1e9);
+    page.counter(
+        "keyfob_database_transactions_retried_total",
+        "Transactions that were rolled back and tried again.",
+    )
+    .sample(&[], figures.transactions_retried);
+    page.counter(
+        "keyfob_database_heartbeats_failed_total",
+        "Heartbeats that the database has not confirmed.",
+    )
+    .sample(&[], figures.heartbeats_failed);
+    if let Some(age) = figures.heartbeat_age {
+        page.one(
+            "keyfob_database_heartbeat_age_seconds",
+            "Time since the last confirmed heartbeat was sent; answers count below max_staleness.",
+            age.as_secs_f64(),
+        );
+    }
+    page.one(
+        "keyfob_database_synchronous",
+        "1 if the database waits for a second copy of each commit, else 0.",
+        u8::from(figures.is_synchronous),
+    );
+    page.one(
+        "keyfob_database_timeline",
+        "Timeline of the database; each failover begins one.",
+        figures.timeline,
+    );
 }

@@ -127,7 +127,10 @@ fn log(error: &StoreError) {
                 tracing::warn!(%error, requests, "requests were rejected; at most one line a minute");
             }
         }
-        StoreError::Unavailable(_) | StoreError::Outage(_) | StoreError::Failed(_) => {
+        StoreError::Unavailable(_)
+        | StoreError::Outage(_)
+        | StoreError::GoneBack(_)
+        | StoreError::Failed(_) => {
             if let Some(requests) = BROKEN.record_now() {
                 tracing::error!(%error, requests, "requests failed; at most one line a minute");
             }

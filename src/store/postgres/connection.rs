@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, Config, Socket};
 
+use super::counts::DatabaseCounters;
 use super::error::{Undone, described};
 use super::fence::Fence;
 use super::tls::{DatabaseTls, EncryptedStream};
@@ -43,6 +44,7 @@ pub(super) struct Connector {
     tls: DatabaseTls,
     places: Arc<Semaphore>,
     pub fence: Arc<Fence>,
+    pub counts: DatabaseCounters,
 }
 
 /// One connection.
@@ -55,12 +57,32 @@ pub(super) struct DatabaseConnection {
 
 impl Connector {
     pub fn new(config: Config, tls: DatabaseTls, fence: Arc<Fence>) -> Self {
-        Self { config, tls, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), fence }
+        Self {
+            config,
+            tls,
+            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            fence,
+            counts: DatabaseCounters::new(),
+        }
     }
 
     /// A connection to the primary, in the schema. `writes` is whether it records a timeline that was not
     /// used before.
     pub async fn connect(&self, writes: bool) -> Result<DatabaseConnection, Undone> {
+        let connected = self.try_connect(writes).await;
+        match &connected {
+            Ok(_) => self.counts.connections.one(),
+            Err(_) => self.counts.connections_failed.one(),
+        }
+        connected
+    }
+
+    /// Open connections, and how many there may be.
+    pub fn open(&self) -> (usize, usize) {
+        (CONNECTIONS_MAX - self.places.available_permits(), CONNECTIONS_MAX)
+    }
+
+    async fn try_connect(&self, writes: bool) -> Result<DatabaseConnection, Undone> {
         let connection = self.connect_bare().await?;
         let prepared = timeout(PREPARE_MAX, async {
             let row = connection.client.query_one(TIMELINE, &[]).await?;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::changes::{RowChanges, SessionRow};
 use super::error::corrupt;
-use super::known::{KEYS, WriterRegistry, number_of};
+use super::known::{WriterRegistry, number_of};
 use super::reads::FoundRows;
 use super::rows::{KeyedIndex, StoredSession, encode_windows, uuid};
 use crate::domain::client::{Client, Party};
@@ -24,6 +24,7 @@ use crate::domain::session::{
 };
 use crate::domain::time::Timestamp;
 use crate::store::counters::UncommittedCounts;
+use crate::store::layout::KEYS;
 use crate::store::record::{self, Codec};
 use crate::store::{Opening, Result, StoreError};
 

@@ -22,7 +22,7 @@ pub enum PostgresError {
         cause: String,
     },
     /// It cannot be reached, or it refused.
-    #[error("the database does not answer: {0}")]
+    #[error("the database cannot be used: {0}")]
     Connect(String),
     /// The schema is not there.
     #[error("the database has no keyfob schema yet")]
@@ -41,6 +41,13 @@ pub enum PostgresError {
         /// What they run with.
         running_ms: u64,
     },
+    #[error("replicas use the database: {0}")]
+    Replicas(String),
+    #[error("the database already has a keyfob schema")]
+    NotEmpty,
+    /// A replica has found that an acknowledged change is missing.
+    #[error("the database has gone back to an earlier state: {0}")]
+    GoneBack(String),
     /// A record cannot be read, or a statement failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -27,8 +27,8 @@ pub(super) struct Fence {
 struct Proofs {
     /// The heartbeats by their numbers, with the time at which each was sent.
     sent: VecDeque<(i64, Duration)>,
-    /// When the last acknowledged heartbeat was sent.
-    acknowledged: Option<Duration>,
+    /// When the last acknowledged heartbeat was sent, and its number.
+    acknowledged: Option<(Duration, i64)>,
     /// The highest timeline that was seen, and the time from which it may acknowledge.
     timeline: i64,
     acknowledges_from: Duration,
@@ -41,22 +41,29 @@ impl Fence {
         Self { elapsed, max_staleness, require_synchronous, state: Mutex::default() }
     }
 
-    /// A heartbeat is about to be sent.
-    pub fn sending(&self, beat: i64) {
+    /// A heartbeat is about to be sent. Returns its number, which none before it had.
+    pub fn sending(&self) -> i64 {
         let now = (self.elapsed)();
         let mut state = self.state();
+        let beat = state.sent.back().map_or(1, |(last, _)| last + 1);
         state.sent.push_back((beat, now));
         if state.sent.len() > BEATS_MAX {
             state.sent.pop_front();
         }
+        beat
     }
 
     /// The database has committed a heartbeat; `is_synchronous` is whether it waits for a second copy.
     pub fn acknowledged(&self, beat: i64, is_synchronous: bool) {
         let mut state = self.state();
         state.is_synchronous = is_synchronous;
-        let sent = state.sent_at(beat);
+        let sent = state.sent_at(beat).map(|sent| (sent, beat));
         state.acknowledged = state.acknowledged.max(sent);
+    }
+
+    /// The number of the last heartbeat that the database has committed.
+    pub fn last_acknowledged(&self) -> Option<i64> {
+        self.state().acknowledged.map(|(_, beat)| beat)
     }
 
     /// Checks an answer that has just arrived together with this heartbeat.
@@ -94,9 +101,18 @@ impl Fence {
         let (now, timeline) = ((self.elapsed)(), self.state().timeline);
         self.check_write(timeline)?;
         match self.state().acknowledged {
-            Some(sent) if now.saturating_sub(sent) < self.max_staleness => Ok(()),
+            Some((sent, _)) if now.saturating_sub(sent) < self.max_staleness => Ok(()),
             _ => Err(outage("the database does not acknowledge heartbeats")),
         }
+    }
+
+    /// How old the last acknowledged heartbeat is, whether the database waits for a second copy, and the
+    /// highest timeline that was seen.
+    pub fn proofs(&self) -> (Option<Duration>, bool, i64) {
+        let now = (self.elapsed)();
+        let state = self.state();
+        let age = state.acknowledged.map(|(sent, _)| now.saturating_sub(sent));
+        (age, state.is_synchronous, state.timeline)
     }
 
     /// Whether nothing is known of this timeline yet.
@@ -164,7 +180,7 @@ mod tests {
         clock!(TIME, elapsed);
         let fence = fence(elapsed, false);
         assert!(fence.check_read(None, 1).is_err() && fence.check_read(Some(1), 1).is_err());
-        fence.sending(1);
+        assert_eq!(fence.sending(), 1);
         TIME.fetch_add(1_999, Ordering::SeqCst);
         assert!(fence.check_read(Some(1), 1).is_ok());
         assert!(fence.ready().is_err(), "no heartbeat was acknowledged");
@@ -172,7 +188,7 @@ mod tests {
         assert!(fence.ready().is_ok());
         TIME.fetch_add(1, Ordering::SeqCst);
         assert!(fence.check_read(Some(1), 1).is_err() && fence.ready().is_err());
-        fence.sending(2);
+        assert_eq!(fence.sending(), 2);
         assert!(fence.check_read(Some(1), 1).is_err(), "what was read is older than the new heartbeat");
         assert!(fence.check_read(Some(2), 1).is_ok());
     }
@@ -185,7 +201,7 @@ mod tests {
         assert!(fence.check_write(1).is_ok());
         fence.entered(2, Duration::from_millis(500));
         assert!(fence.check_write(1).is_err() && fence.check_write(2).is_err());
-        fence.sending(1);
+        assert_eq!(fence.sending(), 1);
         assert!(fence.check_read(Some(1), 1).is_err() && fence.check_read(Some(1), 2).is_ok());
         TIME.fetch_add(1_499, Ordering::SeqCst);
         fence.entered(2, Duration::ZERO);
@@ -199,10 +215,10 @@ mod tests {
         clock!(TIME, elapsed);
         let fence = fence(elapsed, true);
         fence.entered(1, Duration::from_secs(60));
-        fence.sending(1);
+        assert_eq!(fence.sending(), 1);
         fence.acknowledged(1, false);
         assert!(fence.check_write(1).is_err() && fence.ready().is_err());
-        fence.sending(2);
+        assert_eq!(fence.sending(), 2);
         fence.acknowledged(2, true);
         assert!(fence.check_write(1).is_ok() && fence.ready().is_ok());
         TIME.fetch_add(0, Ordering::SeqCst);

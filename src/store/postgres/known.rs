@@ -13,19 +13,12 @@ use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
 use crate::domain::id::Position;
 use crate::domain::key::KeyRecord;
+use crate::store::layout::{EPOCHS, KEYS, RESTORED};
 use crate::store::record::{self, RecordFault};
 use crate::store::{Registry, Result};
 
-/// The signing keys, in the table `meta`.
-pub(super) const KEYS: &str = "keys";
-/// Identifies the master key, in the table `meta`.
-pub(super) const KEY_CHECK: &str = "key_check";
 /// `max_staleness` of all replicas in milliseconds, in the table `meta`.
 pub(super) const MAX_STALENESS: &str = "max_staleness_ms";
-/// The epochs that restores started; absent in a database that was never restored.
-pub(super) const EPOCHS: &str = "epochs";
-/// The name of the cut-off of the last restore. No client can have it.
-pub(super) const RESTORED: &str = "/restored";
 
 /// The registry as a writer has it while it decides, ahead of what is published.
 #[derive(Clone, Default)]

@@ -15,13 +15,21 @@ use crate::token::keys::Keys;
 
 mod address;
 mod changes;
+mod check;
 mod connection;
+mod counts;
 mod decisions;
+mod dump;
+mod epoch;
 mod error;
 mod fence;
 mod heartbeat;
+mod import;
 mod known;
+mod lasting;
+mod lost;
 mod open;
+mod outlet;
 mod port;
 mod queue;
 mod reader;
@@ -29,14 +37,19 @@ mod reads;
 mod replica;
 mod rows;
 mod schema;
+mod snapshot;
 mod statements;
+mod stopped;
 mod sweep;
 mod tls;
 mod writer;
 
 pub use address::PasswordSource;
+pub use epoch::EpochStart;
 pub use error::PostgresError;
+pub use import::{Import, ImportError, ImportTarget};
 pub use open::PostgresOptions;
+pub use stopped::{DatabaseSource, begin_epoch, check_stopped};
 
 /// How long the writes that wait may take when the store is closed.
 const CLOSE_MAX: Duration = Duration::from_secs(15);

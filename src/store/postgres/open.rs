@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_postgres::Client;
@@ -12,10 +12,13 @@ use uuid::Uuid;
 
 use super::address::{DatabaseAddress, PasswordSource};
 use super::connection::Connector;
+use super::epoch::GONE_BACK;
 use super::error::{PostgresError, Undone};
 use super::fence::Fence;
 use super::heartbeat::{self, Heart};
-use super::known::{KEY_CHECK, Known, MAX_STALENESS, WriterRegistry};
+use super::known::{Known, MAX_STALENESS, WriterRegistry};
+use super::lasting::lasting;
+use super::lost::LostHistory;
 use super::queue::{WriteQueue, WriterKind};
 use super::reader::{self, Question};
 use super::replica::Replica;
@@ -23,6 +26,7 @@ use super::schema;
 use super::statements::REGISTRY;
 use super::writer::WriterTask;
 use crate::store::counters::StoreCounters;
+use crate::store::layout::KEY_CHECK;
 use crate::store::record::Codec;
 use crate::token::keys::Keys;
 
@@ -85,10 +89,14 @@ pub(super) async fn open(options: &PostgresOptions, keys: &Keys) -> Result<Runni
     prove(&bare.client, &codec).await?;
     schema::migrate(&bare.client, &codec, options.max_staleness).await?;
     agree(&bare.client, options.max_staleness).await?;
+    let gone_back = bare.client.query_opt("SELECT value FROM meta WHERE name = $1", &[&GONE_BACK]).await;
+    if let Some(row) = gone_back.map_err(Undone::from)? {
+        return Err(PostgresError::GoneBack(String::from_utf8_lossy(row.get(0)).into_owned()));
+    }
     drop(bare);
     let boot = Uuid::from_bytes(options.boot);
-    let mut heart = Heart::connect(&connector, 0).await?;
-    heart.beat(&connector, &boot, &options.replica).await?;
+    let heart = Heart::connect(&connector).await?;
+    heart.beat(&connector, &boot, &options.replica, None).await?;
     let rows = heart.connection.client.query(REGISTRY, &[]).await.map_err(Undone::from)?;
     let known = Known::new(&WriterRegistry::of_rows(&rows)?);
     let replica = Arc::new(Replica {
@@ -97,6 +105,7 @@ pub(super) async fn open(options: &PostgresOptions, keys: &Keys) -> Result<Runni
         boot,
         name: options.replica.clone(),
         known,
+        lost: LostHistory::default(),
         queue: WriteQueue::new(options.write_queue_max),
         counts: StoreCounters::new(),
     });
@@ -105,16 +114,24 @@ pub(super) async fn open(options: &PostgresOptions, keys: &Keys) -> Result<Runni
 
 fn start(replica: Arc<Replica>, heart: Heart) -> Running {
     let shares = std::iter::once(WriterKind::Head).chain([WriterKind::Sessions; SESSION_WRITERS]);
-    let writers = shares.map(|share| tokio::spawn(WriterTask::new(replica.clone(), share).run()));
-    let mut closing: Vec<_> = writers.collect();
-    closing.push(tokio::spawn(heartbeat::beat(replica.clone(), heart)));
+    let writer = |share| {
+        let replica = replica.clone();
+        tokio::spawn(lasting("writer", move || WriterTask::new(replica.clone(), share).run()))
+    };
+    let mut closing: Vec<_> = shares.map(writer).collect();
+    let (beating, mut first) = (replica.clone(), Some(heart));
+    let beat = move || heartbeat::beat(beating.clone(), first.take());
+    closing.push(tokio::spawn(lasting("heartbeat", beat)));
     let (mut questions, mut others) = (vec![], vec![]);
     for _ in 0..READERS {
         let (sender, receiver) = mpsc::unbounded_channel();
-        others.push(tokio::spawn(reader::answer(replica.clone(), receiver)));
+        let (reading, receiver) = (replica.clone(), Arc::new(Mutex::new(receiver)));
+        let answer = move || reader::answer(reading.clone(), receiver.clone());
+        others.push(tokio::spawn(lasting("reader", answer)));
         questions.push(sender);
     }
-    others.push(tokio::spawn(poll(replica.clone(), questions[0].clone())));
+    let (polling, asked) = (replica.clone(), questions[0].clone());
+    others.push(tokio::spawn(lasting("poll", move || poll(polling.clone(), asked.clone()))));
     Running { replica, questions, closing, others }
 }
 
@@ -128,14 +145,14 @@ async fn poll(replica: Arc<Replica>, questions: mpsc::UnboundedSender<Question>)
     }
 }
 
-fn connector(options: &PostgresOptions) -> Result<Connector, PostgresError> {
+pub(super) fn connector(options: &PostgresOptions) -> Result<Connector, PostgresError> {
     let DatabaseAddress { config, tls } = DatabaseAddress::read(&options.url, &options.password)?;
     let fence = Fence::new(options.elapsed, options.max_staleness, options.require_synchronous);
     Ok(Connector::new(config, tls, Arc::new(fence)))
 }
 
 /// Checks that the database belongs to this master key.
-async fn prove(client: &Client, codec: &Codec) -> Result<(), PostgresError> {
+pub(super) async fn prove(client: &Client, codec: &Codec) -> Result<(), PostgresError> {
     let row = client.query_opt("SELECT value FROM meta WHERE name = $1", &[&KEY_CHECK]).await;
     let row = row.map_err(Undone::from)?;
     let proven = row.is_some_and(|row| row.get::<_, &[u8]>(0).ct_eq(&codec.key_check()).into());

@@ -6,8 +6,11 @@ use bytes::Bytes;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::check::check;
+use super::dump::dump;
 use super::error::corrupt;
 use super::known::position_of;
+use super::outlet::pieces;
 use super::reads::Reads;
 use super::rows::{StoredSession, client_id, revoked_until, session_id, uuid};
 use super::sweep::{Due, DueBounds, ids, is_past};
@@ -23,7 +26,7 @@ use crate::domain::time::Timestamp;
 use crate::meter::Counter;
 use crate::store::check::Note;
 use crate::store::{
-    Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept,
+    Figures, Lane, Opening, Pieces, Registry, ReplicaFigures, Result, Stats, Store, StoreError, Sweep, Swept,
 };
 
 /// The tables, for the figures.
@@ -63,6 +66,7 @@ impl Postgres {
         reads: Reads,
         decide: impl FnMut(&mut super::decisions::Decisions<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.replica.lost.check()?;
         let done = self.replica.queue.submit(lane, reads, decide).await;
         if matches!(done, Err(StoreError::Busy)) {
             self.replica.counts.rejected(lane);
@@ -308,6 +312,7 @@ impl Store for Postgres {
             sessions: count(totals.get(0)),
             events: count(totals.get(1)),
             due: totals.get::<_, Option<i64>>(2).map(Timestamp::from_millis),
+            replicas: Some(count(totals.get(3))),
             ..self.counted()
         };
         for row in &live {
@@ -322,19 +327,48 @@ impl Store for Postgres {
         Ok(figures)
     }
 
+    fn replica_figures(&self) -> Option<ReplicaFigures> {
+        let (connector, fence) = (&self.replica.connector, self.replica.fence());
+        let ((open, max), (heartbeat_age, is_synchronous, timeline)) = (connector.open(), fence.proofs());
+        let counts = &connector.counts;
+        Some(ReplicaFigures {
+            connections: open as u64,
+            connections_max: max as u64,
+            connected: counts.connections.get(),
+            connections_failed: counts.connections_failed.get(),
+            round_trips: counts.round_trips.read().into_iter().map(|(kind, n)| (kind.name(), n)).collect(),
+            questions: counts.questions.read(),
+            read_nanos: counts.read_nanos.read(),
+            transactions_retried: counts.retried.get(),
+            heartbeats_failed: counts.heartbeats_failed.get(),
+            heartbeat_age,
+            is_synchronous,
+            timeline: count(timeline),
+        })
+    }
+
     fn ready(&self) -> Result<()> {
         if self.replica.queue.is_closed() {
             return Err(StoreError::Unavailable("it is closed".into()));
         }
+        self.replica.lost.check()?;
         self.replica.fence().ready()
     }
 
-    fn backup(&self, _: Timestamp) -> Result<Pieces<Bytes>> {
-        Err(of_database())
+    fn backup(&self, made_at: Timestamp) -> Result<Pieces<Bytes>> {
+        let replica = self.replica.clone();
+        Ok(pieces(|mut outlet| async move {
+            let snapshot = replica.snapshot().await?;
+            dump(&snapshot.client, &replica.codec.keys.backup, made_at, &mut outlet).await
+        }))
     }
 
-    fn check(&self, _: Timestamp) -> Result<Pieces<Note>> {
-        Err(of_database())
+    fn check(&self, now: Timestamp) -> Result<Pieces<Note>> {
+        let replica = self.replica.clone();
+        Ok(pieces(|mut outlet| async move {
+            let snapshot = replica.snapshot().await?;
+            check(&snapshot.client, &replica.codec, now, &mut outlet).await
+        }))
     }
 
     async fn stats(&self) -> Result<Stats> {
@@ -393,11 +427,6 @@ impl Postgres {
             ..Figures::default()
         }
     }
-}
-
-/// The engine does not ask for them over a shared store.
-fn of_database() -> StoreError {
-    StoreError::Unavailable("a PostgreSQL database is backed up and checked by its own tools".into())
 }
 
 /// The id after which a list starts. No session has the lowest one.

@@ -58,6 +58,7 @@ pub(super) struct WriteQueue {
     queued: Mutex<QueuedWrites>,
     head_arrived: Notify,
     sessions_arrived: Notify,
+    closing: Notify,
     /// How many ordinary writes may wait.
     pub places: usize,
 }
@@ -75,6 +76,7 @@ impl WriteQueue {
             queued: Mutex::default(),
             head_arrived: Notify::new(),
             sessions_arrived: Notify::new(),
+            closing: Notify::new(),
             places,
         }
     }
@@ -89,7 +91,7 @@ impl WriteQueue {
         let (sender, receiver) = oneshot::channel();
         let share = if reads.head { WriterKind::Head } else { WriterKind::Sessions };
         self.enqueue(lane, share, Box::new(Submitted { reads, decide, outcome: None, sender }))?;
-        receiver.await.unwrap_or_else(|_| Err(closed()))
+        receiver.await.unwrap_or_else(|_| Err(lost()))
     }
 
     fn enqueue(&self, lane: Lane, share: WriterKind, write: Box<dyn PendingWrite>) -> Result<()> {
@@ -139,6 +141,16 @@ impl WriteQueue {
             arrived.notify_waiters();
             arrived.notify_one();
         }
+        self.closing.notify_waiters();
+    }
+
+    /// Waits until the queue is closed.
+    pub async fn closed(&self) {
+        // Registered before the queue is looked at.
+        let closing = self.closing.notified();
+        if !self.is_closed() {
+            closing.await;
+        }
     }
 
     pub fn is_closed(&self) -> bool {
@@ -170,6 +182,11 @@ impl QueuedWrites {
             WriterKind::Sessions => &mut self.sessions,
         }
     }
+}
+
+/// The writer panicked, or was stopped, while it had the write.
+fn lost() -> StoreError {
+    StoreError::Failed("internal error: a write was given up; whether it was made is unknown".into())
 }
 
 fn closed() -> StoreError {

@@ -11,12 +11,15 @@ use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::connection::DatabaseConnection;
+use super::counts::RoundTrip;
 use super::error::Undone;
 use super::known::{WriterRegistry, position_of};
 use super::replica::Replica;
 use super::rows::session_id;
-use super::statements::ReadStatements;
-use crate::domain::id::SessionId;
+use super::snapshot::{self, within};
+use super::statements::{PROOF, ReadStatements};
+use crate::domain::id::{Position, SessionId};
+use crate::meter::Stopwatch;
 use crate::store::{Result, StoreError};
 
 /// How long a read may take.
@@ -61,6 +64,16 @@ impl ReadSlot {
 }
 
 impl Replica {
+    /// A connection in a transaction that sees the state of now.
+    pub async fn snapshot(&self) -> Result<DatabaseConnection> {
+        self.lost.check()?;
+        let connection = self.connector.connect(false).await?;
+        within(connection.client.batch_execute(snapshot::BEGIN)).await?;
+        let proof = within(connection.client.query_one(PROOF, &[&self.boot])).await?;
+        self.fence().check_read(proof.get(2), connection.timeline)?;
+        Ok(connection)
+    }
+
     /// Runs a query on a connection for reading, again on a new one if that breaks.
     pub async fn read<T, F>(&self, slot: &ReadSlot, query: impl Fn(Arc<ReadLink>) -> F) -> Result<T>
     where
@@ -85,12 +98,14 @@ impl Replica {
     {
         let link = timeout(READ_MAX, slot.get(self)).await;
         let link = link.unwrap_or_else(|_| Err(Undone::Broken(too_slow())))?;
+        let known = self.known.head();
+        self.connector.counts.round_trips.one(RoundTrip::Read);
         let read = async {
             // In this order: what proves the answer is newer than the answer.
             let (answer, proof) = tokio::try_join!(query(link.clone()), async {
                 link.client().query_one(&link.sql.proof, &[&self.boot]).await
             })?;
-            self.accept(&link, &proof).await?;
+            self.accept(&link, &proof, known).await?;
             Ok(answer)
         };
         match timeout(READ_MAX, read).await {
@@ -103,8 +118,13 @@ impl Replica {
     }
 
     /// Checks that an answer counts, and takes over the registry and the head that came with it.
-    async fn accept(&self, link: &ReadLink, proof: &Row) -> std::result::Result<(), Undone> {
+    /// `known` is the head that was known before.
+    async fn accept(&self, link: &ReadLink, proof: &Row, known: Position) -> std::result::Result<(), Undone> {
         self.fence().check_read(proof.get(2), link.connection.timeline)?;
+        if position_of(proof.get(0)) < known {
+            self.lost.found("its event log ends before an event that was acknowledged");
+        }
+        self.lost.check()?;
         if proof.get::<_, i64>(1) > self.known.version() {
             let (rows, proof) =
                 tokio::try_join!(async { link.client().query(&link.sql.registry, &[]).await }, async {
@@ -155,7 +175,8 @@ async fn ask<T>(
 }
 
 /// Answers questions until the store is dropped.
-pub(super) async fn answer(replica: Arc<Replica>, mut questions: mpsc::UnboundedReceiver<Question>) {
+pub(super) async fn answer(replica: Arc<Replica>, questions: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>) {
+    let mut questions = questions.lock().await;
     let slot = ReadSlot::default();
     let mut batch = vec![];
     while questions.recv_many(&mut batch, QUESTIONS_MAX).await > 0 {
@@ -164,6 +185,9 @@ pub(super) async fn answer(replica: Arc<Replica>, mut questions: mpsc::Unbounded
             Question::Current(_) => None,
         });
         let ids: Arc<Vec<Uuid>> = Arc::new(ids.collect());
+        let counts = &replica.connector.counts;
+        counts.questions.observe(batch.len() as u64);
+        let watch = Stopwatch::start();
         let read = replica.read(&slot, |link| {
             let ids = ids.clone();
             async move {
@@ -176,6 +200,7 @@ pub(super) async fn answer(replica: Arc<Replica>, mut questions: mpsc::Unbounded
         let found: Result<HashMap<SessionId, Arc<Row>>> = read
             .await
             .map(|rows| rows.into_iter().map(|row| (session_id(row.get(0)), Arc::new(row))).collect());
+        counts.read_nanos.observe(watch.nanos());
         for question in batch.drain(..) {
             // A caller may be gone.
             match question {

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::connection::{Connector, DatabaseConnection};
 use super::fence::Fence;
 use super::known::Known;
+use super::lost::LostHistory;
 use super::queue::WriteQueue;
 use crate::store::counters::StoreCounters;
 use crate::store::record::Codec;
@@ -17,6 +18,7 @@ pub(super) struct Replica {
     /// For operators.
     pub name: Box<str>,
     pub known: Known,
+    pub lost: LostHistory,
     pub queue: WriteQueue,
     pub counts: StoreCounters,
 }

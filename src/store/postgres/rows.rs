@@ -3,11 +3,11 @@
 use uuid::Uuid;
 
 use super::error::corrupt;
-use crate::domain::family::RetryWindow;
 use crate::domain::id::{ClientId, SessionId};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::store::Result;
+use crate::store::layout::REVOKED_UNTIL;
 use crate::store::record::{Codec, Decoded, WindowKey, window_key};
 
 /// The length of a key and of the length of a sealed window.
@@ -44,7 +44,8 @@ impl StoredSession {
 fn decode(codec: &Codec, id: SessionId, record: &[u8], windows: &[u8]) -> Decoded<StoredSession> {
     let record = codec.decode_session(id, record)?;
     let mut session = record.session;
-    for (key, window) in decode_windows(codec, windows)? {
+    for (key, sealed) in split_windows(windows)? {
+        let window = codec.decode_window(&key, sealed)?;
         let number = u16::from_be_bytes([key[24], key[25]]);
         let family = session.families.iter_mut().find(|family| family.number == number);
         family.ok_or("it has a retry window of a family that it has not")?.window = Some(window);
@@ -58,23 +59,28 @@ pub(super) fn encode_windows(codec: &Codec, session: &Session) -> Vec<u8> {
     for family in &session.families {
         let Some(window) = &family.window else { continue };
         let key = window_key(window.erased_at(), session.id, family.number);
-        let sealed = codec.encode_window(&key, window);
-        let length = u16::try_from(sealed.len()).expect("a window has a few hundred bytes");
-        bytes.extend(key);
-        bytes.extend(length.to_be_bytes());
-        bytes.extend(sealed);
+        append_window(&mut bytes, &key, &codec.encode_window(&key, window));
     }
     bytes
 }
 
-fn decode_windows(codec: &Codec, mut bytes: &[u8]) -> Decoded<Vec<(WindowKey, RetryWindow)>> {
+/// Adds a sealed window to those of its session.
+pub(super) fn append_window(bytes: &mut Vec<u8>, key: &WindowKey, sealed: &[u8]) {
+    let length = u16::try_from(sealed.len()).expect("a window has a few hundred bytes");
+    bytes.extend(key);
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(sealed);
+}
+
+/// The windows of a session, still sealed.
+pub(super) fn split_windows(mut bytes: &[u8]) -> Decoded<Vec<(WindowKey, &[u8])>> {
     let mut windows = vec![];
     while !bytes.is_empty() {
         let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or("its windows are too short")?;
         let (key, length) = head.split_first_chunk::<26>().expect("the head begins with a key");
         let length = u16::from_be_bytes([length[0], length[1]]);
         let (sealed, rest) = rest.split_at_checked(length.into()).ok_or("its windows are too short")?;
-        windows.push((*key, codec.decode_window(key, sealed)?));
+        windows.push((*key, sealed));
         bytes = rest;
     }
     Ok(windows)
@@ -91,9 +97,6 @@ pub(super) fn session_id(id: Uuid) -> SessionId {
 
 /// The name of the lease of the sweep.
 pub(super) const SWEEP_LEASE: &str = "sweep";
-/// The latest expiry, in seconds, of the revocations of clients' own tokens that the sweep removed.
-pub(super) const REVOKED_UNTIL: &str = "revoked_until";
-
 /// The number under [`REVOKED_UNTIL`].
 pub(super) fn revoked_until(bytes: &[u8]) -> Result<i64> {
     bytes.try_into().map(i64::from_be_bytes).map_err(|_| corrupt("meta", REVOKED_UNTIL, "not a number"))

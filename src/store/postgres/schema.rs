@@ -5,14 +5,17 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::error::{PostgresError, Undone};
-use super::known::{KEY_CHECK, MAX_STALENESS};
+use super::known::MAX_STALENESS;
+use crate::store::layout::KEY_CHECK;
 use crate::store::record::Codec;
 
 /// The migrations in their order; the number of the last one is the version of the schema.
 const MIGRATIONS: &[(i32, &str)] = &[(1, include_str!("migrations/0001.sql"))];
 
 /// Excludes another process that migrates. The table that could be locked may not exist yet.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(7089313642)";
+pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(7089313642)";
+/// The same until the connection ends.
+pub(super) const LOCK_SESSION: &str = "SELECT pg_advisory_lock(7089313642)";
 const EXISTS: &str = "SELECT to_regclass('keyfob.migrations') IS NOT NULL";
 const BEGIN: &str = "CREATE SCHEMA IF NOT EXISTS keyfob; CREATE TABLE IF NOT EXISTS migrations \
                      (number integer PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())";
@@ -58,6 +61,17 @@ async fn migrate_or_fail(
     let run = async |sql: &'static str| client.batch_execute(sql).await.map_err(Undone::from);
     run("BEGIN").await?;
     run(LOCK).await?;
+    fill(client, codec, max_staleness).await?;
+    Ok(run("COMMIT").await?)
+}
+
+/// The same in a transaction that has the lock.
+pub(super) async fn fill(
+    client: &Client,
+    codec: &Codec,
+    max_staleness: Duration,
+) -> Result<(), PostgresError> {
+    let run = async |sql: &'static str| client.batch_execute(sql).await.map_err(Undone::from);
     run(BEGIN).await?;
     let before = version(client).await?;
     for (number, sql) in MIGRATIONS.iter().filter(|(number, _)| before.is_none_or(|before| *number > before))
@@ -74,7 +88,15 @@ async fn migrate_or_fail(
             inserted.map_err(Undone::from)?;
         }
     }
-    Ok(run("COMMIT").await?)
+    Ok(())
+}
+
+/// Refuses to go on while a replica runs: its heartbeat is young.
+pub(super) async fn refuse_replicas(client: &Client) -> Result<(), PostgresError> {
+    let running = "SELECT coalesce(string_agg(name, ', ' ORDER BY name), '') FROM replicas \
+                   WHERE seen > clock_timestamp() - interval '10 s'";
+    let names: String = client.query_one(running, &[]).await.map_err(Undone::from)?.get(0);
+    if names.is_empty() { Ok(()) } else { Err(PostgresError::Replicas(names)) }
 }
 
 /// A duration as it is stored in `meta`.

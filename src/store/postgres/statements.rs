@@ -22,6 +22,10 @@ pub(super) const REGISTRY: &str = "\
     UNION ALL SELECT 2, name, record, 0, 0 FROM cut_offs \
     UNION ALL SELECT 3, name, value, 0, 0 FROM meta";
 
+/// What shows that the answers of the same pipeline or transaction count.
+pub(super) const PROOF: &str =
+    "SELECT position, version, (SELECT beat FROM replicas WHERE boot = $1) FROM head";
+
 statements! {
     /// Those of a transaction that writes.
     WriteStatements {
@@ -107,12 +111,14 @@ statements! {
 statements! {
     /// Those of the heartbeat.
     BeatStatements {
-        beat = "INSERT INTO replicas (boot, name, beat, seen) VALUES ($1, $2, $3, clock_timestamp()) \
+        first_beat = "INSERT INTO replicas (boot, name, beat, seen) VALUES ($1, $2, $3, clock_timestamp()) \
             ON CONFLICT (boot) DO UPDATE SET beat = excluded.beat, seen = excluded.seen";
+        /// Changes no row if the database does not have the acknowledged heartbeat $3.
+        beat = "UPDATE replicas SET beat = $2, seen = clock_timestamp() WHERE boot = $1 AND beat >= $3";
         is_synchronous = "SELECT current_setting('synchronous_standby_names') <> '' \
             AND current_setting('synchronous_commit') IN ('on', 'remote_apply')";
         release = "DELETE FROM leases WHERE holder = $1";
-        forget = "DELETE FROM replicas WHERE boot = $1 OR seen < clock_timestamp() - interval '1 day'";
+        forget = "DELETE FROM replicas WHERE boot = $1 OR seen < clock_timestamp() - interval '30 days'";
     }
 }
 
@@ -120,7 +126,7 @@ statements! {
     /// Those of a connection that reads.
     ReadStatements {
         /// What shows that the answers of the same pipeline count.
-        proof = "SELECT position, version, (SELECT beat FROM replicas WHERE boot = $1) FROM head";
+        proof = PROOF;
         registry = REGISTRY;
         sessions = "SELECT id, record, windows FROM sessions WHERE id = ANY ($1::uuid[])";
         data = "SELECT record FROM data WHERE id = $1";
@@ -135,7 +141,8 @@ statements! {
             (SELECT value FROM meta WHERE name = 'revoked_until')";
         events = "SELECT position, record FROM events WHERE position > $1 ORDER BY position LIMIT $2";
         live = "SELECT client, sessions FROM live WHERE sessions > 0";
-        totals = "SELECT sessions, events, (SELECT min(due) FROM sessions) FROM head";
+        totals = "SELECT sessions, events, (SELECT min(due) FROM sessions), \
+            (SELECT count(*) FROM replicas WHERE seen > clock_timestamp() - interval '10 s') FROM head";
         bytes = "SELECT relname::text, pg_table_size(oid), pg_total_relation_size(oid), \
             greatest(reltuples, 0)::bigint FROM pg_class \
             WHERE relnamespace = 'keyfob'::regnamespace AND relkind = 'r'";

@@ -8,11 +8,12 @@ use uuid::Uuid;
 use super::decisions::Decisions;
 use super::error::corrupt;
 use super::reads::{Reads, SweepReads};
-use super::rows::{REVOKED_UNTIL, session_id, uuid};
+use super::rows::{session_id, uuid};
 use crate::domain::id::SessionId;
 use crate::domain::policy::RETRY_WINDOW_MAX;
 use crate::domain::session::REPEAT_WINDOW;
 use crate::domain::time::Timestamp;
+use crate::store::layout::REVOKED_UNTIL;
 use crate::store::record::event_time;
 use crate::store::{LATER_MAX, Result, StoreError, Sweep, Swept};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::connection::DatabaseConnection;
+use super::counts::RoundTrip;
 use super::decisions::Decisions;
 use super::error::{Undone, described};
 use super::known::{WriterRegistry, position_of};
@@ -100,6 +101,7 @@ impl WriterTask {
                     break Some(StoreError::Outage(why.into()));
                 }
                 Undone::Again(why) | Undone::Broken(why) => {
+                    self.replica.connector.counts.retried.one();
                     tracing::debug!(why, "a transaction was rolled back and is tried again");
                     sleep(RETRY_AFTER).await;
                 }
@@ -132,6 +134,8 @@ impl WriterTask {
         };
         let (connection, sql) = (&link.connection, &link.sql);
         replica.fence().check_write(connection.timeline)?;
+        let trips = &replica.connector.counts.round_trips;
+        trips.one(RoundTrip::Lock);
         let first = within(reads.run(&connection.client, sql, &replica.codec, &replica.boot)).await?;
         let FirstRound { position, version, .. } = first;
         if version != self.registry.version {
@@ -155,12 +159,15 @@ impl WriterTask {
             return Ok(Tried::NeedsHead);
         }
         let (rows, mut counts) = decisions.finish();
+        trips.one(RoundTrip::Write);
         within(rows.write(&connection.client, sql, &replica.boot)).await?;
         // A newer primary may have been seen since.
         replica.fence().check_write(connection.timeline)?;
+        replica.lost.check()?;
         if connection.has_warned() {
             return Err(Undone::Broken("the database has warned before the commit".into()).into());
         }
+        trips.one(RoundTrip::Commit);
         let watch = Stopwatch::start();
         commit(connection).await.map_err(Failed::Unknown)?;
         replica.known.publish(Some(&self.registry), self.registry.cuts.head);

@@ -16,6 +16,7 @@ use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Hash, Position, SessionId};
 use crate::domain::time::Timestamp;
 use crate::store::check::{Checked, Find, Note, TableProgress};
+use crate::store::layout::position;
 use crate::store::record::{self, Codec, RecordFault, SessionRecord, window_key};
 
 /// Entries between two reports of progress.
@@ -101,10 +102,6 @@ fn state(read: &ReadTransaction) -> Result<(CutOffs, Epochs)> {
         }
         Err(error) => Err(error),
     }
-}
-
-fn position(bytes: &[u8]) -> Option<Position> {
-    bytes.try_into().ok().map(|bytes| Position(u64::from_be_bytes(bytes)))
 }
 
 /// An index of the sessions.

@@ -23,12 +23,8 @@ use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Position};
 use crate::files::{self, FileRule, OpenMode, sync_directory_of};
+use crate::store::layout::{FORMAT_VERSION, format_of, version_of};
 use crate::store::record::{self, Codec};
-
-/// Format 2 added the index of active sessions. In format 3 the index of subjects omits those.
-const FORMAT_VERSION: u32 = 3;
-/// Identifies a keyfob database; the version follows.
-const FORMAT_NAME: &[u8] = b"keyfob/";
 
 /// Opens the file, or creates it durably with mode 0600.
 pub(super) fn backend(path: &Path) -> Result<FileBackend, OpenError> {
@@ -111,8 +107,7 @@ pub(super) fn prove(
     codec: &Codec,
 ) -> Result<u32, OpenError> {
     let format = meta.get(FORMAT)?.ok_or(OpenError::NotOurs("it names no format".into()))?;
-    let version = format.value().strip_prefix(FORMAT_NAME).and_then(|version| version.try_into().ok());
-    let version = match version.map(u32::from_be_bytes) {
+    let version = match version_of(format.value()) {
         Some(version @ 1..=FORMAT_VERSION) => version,
         Some(other) => return Err(OpenError::UnknownFormat(other)),
         None => return Err(OpenError::NotOurs("it names another format".into())),
@@ -139,10 +134,6 @@ pub(super) fn has_active_index(read: &ReadTransaction) -> super::Result<bool> {
     let meta = read.open_table(META)?;
     let format = meta.get(FORMAT)?;
     Ok(format.is_none_or(|format| *format.value() != *format_of(1)))
-}
-
-fn format_of(version: u32) -> Vec<u8> {
-    [FORMAT_NAME, &version.to_be_bytes()].concat()
 }
 
 fn mark(db: &Database, codec: &Codec) -> super::Result<()> {

@@ -153,6 +153,25 @@ impl Restoring {
         check::check(&self.db.begin_read()?, &self.codec, made_at, report)
     }
 
+    /// Closes the database durably, in the epoch of the backup: it is a copy, and the other one is not used
+    /// any more. Returns the position of its last event.
+    pub fn close(self) -> std::result::Result<Position, RestoreError> {
+        let head = read_state(&self.db.begin_read()?)?.cuts.head;
+        // The next opening is quick only if the last commit stored the allocator's state.
+        begin(&self.db)?.commit()?;
+        self.sync()?;
+        Ok(head)
+    }
+
+    fn sync(self) -> std::result::Result<(), RestoreError> {
+        drop(self.db);
+        if let Some(path) = self.path {
+            std::fs::File::open(&path)?.sync_all()?;
+            sync_directory_of(&path)?;
+        }
+        Ok(())
+    }
+
     /// Starts the new epoch: cuts off all that was issued before, replaces the signing keys by `keys`, and
     /// writes `event`. Closes the database durably. Returns the epoch's first position, which is after what
     /// the `lost` store reached.
@@ -163,9 +182,9 @@ impl Restoring {
         lost: Option<Reached>,
         chance: u32,
     ) -> std::result::Result<Position, RestoreError> {
-        let Self { db, path, codec, .. } = self;
+        let (db, codec) = (&self.db, &self.codec);
         let mut state = read_state(&db.begin_read()?)?;
-        let transaction = begin(&db)?;
+        let transaction = begin(db)?;
         let mut tables = Tables::of(&transaction);
         let oldest = tables
             .events
@@ -182,11 +201,7 @@ impl Restoring {
         tables.events.open()?.insert(began.0, &*codec.encode_event(began.0, event))?;
         drop(tables);
         transaction.commit()?;
-        drop(db);
-        if let Some(path) = path {
-            std::fs::File::open(&path)?.sync_all()?;
-            sync_directory_of(&path)?;
-        }
+        self.sync()?;
         Ok(began)
     }
 }

@@ -15,7 +15,10 @@ use crate::domain::key::KeyRecord;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::store::check::COUNTS;
-use crate::store::record::{self, Codec, WindowRef, ordered, window_key};
+pub(super) use crate::store::layout::{
+    EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, RESTORED, REVOKED_UNTIL, active_key, dated_key, subject_key,
+};
+use crate::store::record::{self, Codec, WindowRef, window_key};
 
 type Fixed<const N: usize> = &'static [u8; N];
 type Bytes = &'static [u8];
@@ -89,22 +92,6 @@ tables! {
     /// Single values, under the keys below.
     META meta "meta", Name => Bytes;
 }
-
-/// The file's format and its version.
-pub(super) const FORMAT: &str = "format";
-/// Identifies the master key.
-pub(super) const KEY_CHECK: &str = "key_check";
-/// The position of the last event ever written.
-pub(super) const HEAD: &str = "head";
-pub(super) const KEYS: &str = "keys";
-/// The latest expiry, in seconds, of the revocations of clients' own tokens that the sweep removed. Every
-/// such token that expires no later counts as revoked.
-pub(super) const REVOKED_UNTIL: &str = "revoked_until";
-/// The epochs that restores started; absent in a store that was never restored.
-pub(super) const EPOCHS: &str = "epochs";
-
-/// The name of the cut-off of the last restore. No client can have it.
-pub(super) const RESTORED: &str = "/restored";
 
 /// A table that is opened when it is first used: most transactions need only a few.
 pub(super) struct OnUse<'t, K: redb::Key + 'static, V: redb::Value + 'static> {
@@ -243,13 +230,6 @@ pub(super) fn revoked_until(meta: &impl ReadableTable<Name, Bytes>) -> Result<i6
     number.map_err(|_| corrupt(META.name(), REVOKED_UNTIL, "not a number"))
 }
 
-pub(super) fn subject_key(index: [u8; 16], id: SessionId) -> [u8; 32] {
-    let mut key = [0; 32];
-    key[..16].copy_from_slice(&index);
-    key[16..].copy_from_slice(&id.0);
-    key
-}
-
 /// The ids in the index of active sessions of a subject, and of a client if one is given, after `after`, in
 /// order.
 pub(super) fn active_of_subject(
@@ -284,25 +264,9 @@ pub(super) fn active_of_subject(
     Ok(ids)
 }
 
-pub(super) fn active_key(subject: [u8; 16], client: [u8; 16], id: SessionId) -> [u8; 48] {
-    let mut key = [0; 48];
-    key[..16].copy_from_slice(&subject);
-    key[16..32].copy_from_slice(&client);
-    key[32..].copy_from_slice(&id.0);
-    key
-}
-
 /// The key of a session in the index of active sessions.
 pub(super) fn active_key_of(codec: &Codec, session: &Session) -> [u8; 48] {
     active_key(codec.subject_index(&session.subject), codec.client_index(&session.client_id), session.id)
-}
-
-/// A number that sorts, then 16 bytes: the keys of the expiry index and of revoked tokens.
-pub(super) fn dated_key(number: i64, name: [u8; 16]) -> [u8; 24] {
-    let mut key = [0; 24];
-    key[..8].copy_from_slice(&ordered(number));
-    key[8..].copy_from_slice(&name);
-    key
 }
 
 /// The number at the start of a [`dated_key`].
@@ -318,6 +282,7 @@ pub(super) fn id_at_end(key: &[u8]) -> SessionId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::layout::BACKUP_TABLES;
 
     struct Seen(Vec<String>);
 
@@ -340,5 +305,8 @@ mod tests {
         seen.0.sort();
         names.sort();
         assert_eq!(seen.0, names);
+        let mut of_backups = BACKUP_TABLES.to_vec();
+        of_backups.sort_unstable();
+        assert_eq!(of_backups, names, "other backends write and read the same tables");
     }
 }

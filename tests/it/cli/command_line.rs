@@ -46,6 +46,8 @@ const COMMANDS: &[(&str, i32)] = &[
     ("db stats", 1),
     ("db backup nowhere/copy.backup", 1),
     ("db restore nowhere/copy.backup", 1),
+    ("db move --to postgres://localhost/keyfob", 1),
+    ("db recovered", 1),
     ("dev --clients nowhere.toml -- true", 1),
     ("dev-exec 1 -- true", 1),
     ("openapi", 0),

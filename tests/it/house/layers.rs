@@ -164,6 +164,7 @@ const CHECKS: &[&str] = &[
 const CHECKERS: &[(&str, &str)] = &[
     ("cli/client.rs", "prints whether a client is disabled"),
     ("engine/read.rs", "shows the state of each family"),
+    ("store/postgres/check.rs", "counts the active sessions of the database that it checks"),
     ("store/postgres/decisions.rs", "keeps the number of active sessions of each client"),
     ("store/postgres/statements.rs", "selects the revocations that the sweep removes"),
     ("store/redb/check.rs", "counts the active sessions of the file that it checks"),

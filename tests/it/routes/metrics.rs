@@ -340,6 +340,8 @@ async fn the_documentation_lists_every_metric_and_no_other() {
             assert_eq!(*labels, has, "{name}");
         }
     }
+    // Those of PostgreSQL are compared in tests/postgres.
+    documented.retain(|name, _| !name.starts_with("keyfob_database_"));
     assert_eq!(documented.keys().collect::<Vec<_>>(), page.families.keys().collect::<Vec<_>>());
 }
 
