@@ -12,6 +12,8 @@ use super::policy::{LateRetry, Policy};
 use super::scope::ScopeSet;
 use super::time::{Moment, Timestamp};
 
+/// By how much the clock of another process can be ahead: replicas share their windows.
+pub const SKEW_MAX: Duration = Duration::from_secs(2);
 /// How often one spent token is answered again, within its window and after it.
 pub const RETRIES_MAX: u8 = 64;
 
@@ -124,14 +126,14 @@ pub enum ChainPosition {
 }
 
 impl RetryWindow {
-    /// Whether the window is open. In the run that opened it the monotonic clock decides; after a restart
-    /// wall time does, and a clock that was set back closes the window.
+    /// Whether the window is open. In the run that opened it the monotonic clock decides. After a restart and
+    /// at another replica wall time does, and a clock that was set back by more than its skew closes it.
     pub fn is_open(&self, now: Moment) -> bool {
         if now.boot == self.opened.boot {
             let elapsed = now.elapsed_ms.saturating_sub(self.opened.elapsed_ms);
             Duration::from_millis(elapsed) < self.length
         } else {
-            self.opened.wall <= now.wall && now.wall < self.opened.wall.plus(self.length)
+            self.opened.wall <= now.wall.plus(SKEW_MAX) && now.wall < self.opened.wall.plus(self.length)
         }
     }
 
