@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use keyfob::domain::session::Decision;
-use keyfob::store::postgres::{Postgres, PostgresError};
+use keyfob::store::postgres::{Postgres, PostgresError, PostgresOptions};
 use keyfob::store::{Lane, Store, StoreError};
 use keyfob::token::keys::{Keys, SecretKey};
+use tokio::time::timeout;
 
 use crate::database::Database;
 use crate::harness::fixture::*;
@@ -199,4 +200,19 @@ async fn a_writer_that_panics_is_started_again() {
     assert!(store.ready().is_ok());
     assert_eq!(store.session(session_id(1)).await.unwrap().unwrap().version, 3);
     store.close().await;
+}
+
+/// A frozen server accepts connections, and says nothing. Hosts were asked one after the other, in random
+/// order, and half of all new connections waited ten seconds for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_says_nothing_delays_no_other() {
+    let database = Database::new().await;
+    database.open().await.close().await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = format!("@{},", silent.local_addr().unwrap());
+    let options = PostgresOptions { url: database.url.replacen('@', &first, 1), ..database.options() };
+    for _ in 0..4 {
+        let opened = timeout(Duration::from_secs(5), Postgres::open(&options, &keys())).await;
+        opened.expect("the other host answers").unwrap().close().await;
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use zeroize::Zeroizing;
 
 use super::error::PostgresError;
@@ -52,9 +52,7 @@ impl DatabaseAddress {
             .tcp_user_timeout(unconfirmed_max)
             .keepalives_idle(KEEPALIVE)
             .keepalives_interval(KEEPALIVE)
-            .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            // Else all connections would be to the first host, also to a primary without its cluster.
-            .load_balance_hosts(LoadBalanceHosts::Random);
+            .target_session_attrs(TargetSessionAttrs::ReadWrite);
         let tls = match options.is_disabled.unwrap_or_else(|| config.get_hosts().iter().all(is_local)) {
             true => {
                 config.ssl_mode(SslMode::Disable);
@@ -72,6 +70,38 @@ impl DatabaseAddress {
         }
         Ok(Self { config, tls })
     }
+}
+
+/// The address of each host alone.
+pub(super) fn each_host(all: &Config) -> Vec<Config> {
+    let (hosts, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
+    let one = |(at, host): (usize, &Host)| {
+        let mut config = Config::new();
+        match host {
+            Host::Tcp(name) => config.host(name),
+            Host::Unix(path) => config.host_path(path),
+        };
+        addresses.get(at).map(|address| config.hostaddr(*address));
+        ports.get(at).or(ports.first()).map(|port| config.port(*port));
+        all.get_user().map(|user| config.user(user));
+        all.get_password().map(|password| config.password(password));
+        all.get_dbname().map(|name| config.dbname(name));
+        all.get_options().map(|options| config.options(options));
+        all.get_application_name().map(|name| config.application_name(name));
+        all.get_connect_timeout().map(|timeout| config.connect_timeout(*timeout));
+        all.get_tcp_user_timeout().map(|timeout| config.tcp_user_timeout(*timeout));
+        all.get_keepalives_interval().map(|interval| config.keepalives_interval(interval));
+        all.get_keepalives_retries().map(|retries| config.keepalives_retries(retries));
+        config
+            .keepalives(all.get_keepalives())
+            .keepalives_idle(all.get_keepalives_idle())
+            .ssl_mode(all.get_ssl_mode())
+            .ssl_negotiation(all.get_ssl_negotiation())
+            .channel_binding(all.get_channel_binding())
+            .target_session_attrs(all.get_target_session_attrs());
+        config
+    };
+    hosts.iter().enumerate().map(one).collect()
 }
 
 #[derive(Default)]
@@ -190,6 +220,22 @@ mod tests {
         assert!(unknown.contains("colour") && !unknown.contains("secret"), "{unknown}");
         let missing = read("postgres://db1/keyfob?sslrootcert=%2Fnowhere%2Froot.crt").unwrap_err();
         assert!(missing.starts_with("/nowhere/root.crt: "), "{missing}");
+    }
+
+    #[test]
+    fn each_host_alone_has_everything_but_the_other_hosts() {
+        let ports = "postgres://keyfob:secret@db1:5433,db2:5434/sessions?sslmode=disable&connect_timeout=7";
+        let all = read(ports).unwrap();
+        let alone = each_host(&all);
+        let expected = [("db1", 5433), ("db2", 5434)];
+        for (one, (host, port)) in alone.iter().zip(expected) {
+            let url =
+                format!("postgres://keyfob:secret@{host}:{port}/sessions?sslmode=disable&connect_timeout=7");
+            assert_eq!(*one, read(&url).unwrap());
+        }
+        assert_eq!(alone.len(), 2);
+        let one_port = each_host(&read("postgres://keyfob@%2Frun,db2:5434/sessions").unwrap());
+        assert_eq!(one_port[0].get_hosts(), [Host::Unix("/run".into())]);
     }
 
     #[test]

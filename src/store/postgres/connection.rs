@@ -3,26 +3,34 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, Config, Socket};
 
+use super::address::each_host;
 use super::counts::DatabaseCounters;
 use super::error::{Undone, described};
 use super::fence::Fence;
 use super::tls::{DatabaseTls, EncryptedStream};
 use crate::store::StoreError;
 
-/// How long it may take to connect, to one of all hosts.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// How long the settings and the statements of a new connection may take.
+/// How long it may take to connect to a host, with the settings of the connection. One that is frozen accepts
+/// connections, and says nothing.
+const HOST_MAX: Duration = Duration::from_secs(3);
+/// How long the other hosts are waited for when one has answered: of two primaries the newer one counts.
+const OTHERS_MAX: Duration = Duration::from_millis(200);
+/// How long the statements of a new connection may take.
 const PREPARE_MAX: Duration = Duration::from_secs(5);
+/// How often a connection that was given up is looked at.
+const ABANDONED_EVERY: Duration = Duration::from_secs(1);
 /// How many connections there may be. One that waits for a commit which we gave up stays until the server has
-/// answered: it counts.
+/// answered or was replaced: it counts.
 const CONNECTIONS_MAX: usize = 16;
 
 /// What every connection sets. A process that stops in the middle of a transaction does not hold its locks
@@ -40,7 +48,7 @@ const ENTER_TIMELINE: &str =
 
 /// Makes connections.
 pub(super) struct Connector {
-    config: Config,
+    hosts: Vec<Config>,
     tls: DatabaseTls,
     places: Arc<Semaphore>,
     pub fence: Arc<Fence>,
@@ -52,13 +60,20 @@ pub(super) struct DatabaseConnection {
     pub client: Client,
     /// It never changes: a promotion ends all connections that can write.
     pub timeline: i64,
-    warned: Arc<AtomicBool>,
+    state: Arc<ConnectionState>,
+}
+
+/// What the task that moves the bytes shares with the connection. It has this alone when that was given up.
+#[derive(Default)]
+struct ConnectionState {
+    warned: AtomicBool,
+    timeline: AtomicI64,
 }
 
 impl Connector {
     pub fn new(config: Config, tls: DatabaseTls, fence: Arc<Fence>) -> Self {
         Self {
-            config,
+            hosts: each_host(&config),
             tls,
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             fence,
@@ -84,32 +99,61 @@ impl Connector {
 
     async fn try_connect(&self, writes: bool) -> Result<DatabaseConnection, Undone> {
         let connection = self.connect_bare().await?;
-        let prepared = timeout(PREPARE_MAX, async {
-            let row = connection.client.query_one(TIMELINE, &[]).await?;
-            let connection = DatabaseConnection { timeline: row.get(0), ..connection };
-            self.enter(&connection, writes).await?;
-            Ok::<_, Undone>(connection)
-        });
-        let connection = prepared.await.unwrap_or_else(|_| Err(too_slow()))?;
+        let entered = timeout(PREPARE_MAX, self.enter(&connection, writes));
+        entered.await.unwrap_or_else(|_| Err(too_slow()))?;
         if self.fence.is_replaced(connection.timeline) {
             return Err(Undone::Broken("the server is a primary that was replaced".into()));
         }
         Ok(connection)
     }
 
-    /// A connection before the schema exists.
+    /// A connection before the schema exists. All hosts are asked at once: one that says nothing delays no
+    /// other, and a primary that has lost its cluster is not preferred to its successor.
     pub async fn connect_bare(&self) -> Result<DatabaseConnection, Undone> {
         let place = self.places.clone().try_acquire_owned();
-        let place = place.map_err(|_| Undone::Rejected(StoreError::Busy))?;
-        let connecting = timeout(CONNECT_MAX, self.config.connect(self.tls.clone()));
-        let (client, connection) = connecting.await.map_err(|_| too_slow())??;
-        let warned = Arc::new(AtomicBool::new(false));
-        tokio::spawn(drive(connection, warned.clone(), place));
-        let settings = timeout(PREPARE_MAX, client.batch_execute(SETTINGS));
-        settings.await.map_err(|_| too_slow())??;
+        let place = Arc::new(place.map_err(|_| Undone::Rejected(StoreError::Busy))?);
+        let mut attempts: FuturesUnordered<_> =
+            self.hosts.iter().map(|host| timeout(HOST_MAX, self.connect_to(host, place.clone()))).collect();
+        let mut newest: Option<DatabaseConnection> = None;
+        let mut failure = Undone::Broken("the database does not answer in time".into());
+        loop {
+            let next = match newest {
+                None => attempts.next().await,
+                Some(_) => timeout(OTHERS_MAX, attempts.next()).await.ok().flatten(),
+            };
+            match next {
+                None => return newest.ok_or(failure),
+                Some(Ok(Ok(found))) => {
+                    if newest.as_ref().is_none_or(|newest| newest.timeline < found.timeline) {
+                        newest = Some(found);
+                    }
+                }
+                Some(Ok(Err(fault))) => {
+                    // That of a standby says less.
+                    if !matches!(failure, Undone::Rejected(_)) {
+                        failure = fault;
+                    }
+                }
+                Some(Err(_)) => {}
+            }
+        }
+    }
+
+    /// A connection to this host, if it can write.
+    async fn connect_to(
+        &self,
+        host: &Config,
+        place: Arc<OwnedSemaphorePermit>,
+    ) -> Result<DatabaseConnection, Undone> {
+        let (client, connection) = host.connect(self.tls.clone()).await?;
+        let state = Arc::new(ConnectionState::default());
+        tokio::spawn(drive(connection, state.clone(), self.fence.clone(), place));
+        client.batch_execute(SETTINGS).await?;
+        let timeline = client.query_one(TIMELINE, &[]).await?.get(0);
+        state.timeline.store(timeline, Ordering::SeqCst);
         // Such as that of a changed collation, which concerns no commit.
-        warned.store(false, Ordering::SeqCst);
-        Ok(DatabaseConnection { client, timeline: 0, warned })
+        state.warned.store(false, Ordering::SeqCst);
+        Ok(DatabaseConnection { client, timeline, state })
     }
 
     /// Learns for how long the timeline has been in use, so that a process that starts later need not wait.
@@ -132,7 +176,7 @@ impl DatabaseConnection {
     /// Whether the server has warned. A wait for the second copy that someone cancelled ends with success and
     /// a warning.
     pub fn has_warned(&self) -> bool {
-        self.warned.load(Ordering::SeqCst)
+        self.state.warned.load(Ordering::SeqCst)
     }
 
     pub fn is_closed(&self) -> bool {
@@ -145,17 +189,25 @@ fn too_slow() -> Undone {
 }
 
 /// Moves the bytes, and notes warnings before the answers that follow them. Ends when the client was dropped
-/// and the server has answered everything.
+/// and the server has answered everything, or was replaced and says nothing: its answer would count no more.
 async fn drive(
     mut connection: tokio_postgres::Connection<Socket, EncryptedStream>,
-    warned: Arc<AtomicBool>,
-    place: OwnedSemaphorePermit,
+    state: Arc<ConnectionState>,
+    fence: Arc<Fence>,
+    place: Arc<OwnedSemaphorePermit>,
 ) {
     loop {
-        match poll_fn(|cx| connection.poll_message(cx)).await {
+        let Ok(message) = timeout(ABANDONED_EVERY, poll_fn(|cx| connection.poll_message(cx))).await else {
+            let is_abandoned = Arc::strong_count(&state) == 1;
+            if is_abandoned && fence.is_replaced(state.timeline.load(Ordering::SeqCst)) {
+                break;
+            }
+            continue;
+        };
+        match message {
             Some(Ok(AsyncMessage::Notice(notice))) => {
                 if notice.parsed_severity() == Some(Severity::Warning) {
-                    warned.store(true, Ordering::SeqCst);
+                    state.warned.store(true, Ordering::SeqCst);
                     tracing::warn!(warning = notice.message(), "the database warns");
                 }
             }
