@@ -1,0 +1,226 @@
+"""The database: three etcd, and three PostgreSQL under Patroni."""
+
+import asyncio
+import json
+import signal
+
+from connection import NotSentError, Peer
+from programs import Program, children, etcd_program, free_port, postgres_programs, python_program, send
+
+BOOTSTRAP_S = 90
+# What docs/scale.md says; the controls change it.
+PATRONI = {
+    "ttl": 20,
+    "loop_wait": 2,
+    "retry_timeout": 5,
+    "maximum_lag_on_failover": 100 << 20,
+    "synchronous_mode": True,
+    "synchronous_mode_strict": True,
+    "synchronous_node_count": 1,
+}
+PARAMETERS = {
+    "max_connections": 150,
+    "wal_keep_size": "256MB",
+    "shared_buffers": "64MB",
+    "autovacuum_naptime": "10s",
+}
+
+
+class Etcd:
+    """The three processes of etcd."""
+
+    def __init__(self, place):
+        names = ["e1", "e2", "e3"]
+        self.ports = {name: free_port() for name in names}
+        peers = {name: f"http://127.0.0.1:{free_port()}" for name in names}
+        self.programs = {}
+        for name in names:
+            directory, url = place.directory(name), f"http://127.0.0.1:{self.ports[name]}"
+            command = [
+                etcd_program(),
+                "--name",
+                name,
+                "--data-dir",
+                directory / "data",
+                "--initial-cluster-state",
+                "new",
+            ]
+            command += ["--listen-client-urls", url, "--advertise-client-urls", url]
+            command += ["--listen-peer-urls", peers[name], "--initial-advertise-peer-urls", peers[name]]
+            command += ["--initial-cluster", ",".join(f"{other}={peers[other]}" for other in names)]
+            self.programs[name] = Program(place, name, command, directory)
+        self.clients = {name: Peer(port) for name, port in self.ports.items()}
+
+    async def leader(self):
+        """The name of the leader; None while there is none."""
+        for name, peer in self.clients.items():
+            try:
+                body = json.dumps({}).encode()
+                status = (await peer.send("POST", "/v3/maintenance/status", body, patience=3)).json()
+            except (NotSentError, ConnectionError, ValueError):
+                continue
+            if status.get("leader") and status["leader"] == status["header"]["member_id"]:
+                return name
+        return None
+
+
+class Member:
+    """One PostgreSQL with its Patroni."""
+
+    def __init__(self, place, name, etcd, options):
+        self.place, self.name = place, name
+        self.directory, self.port, self.api = place.directory(name), free_port(), Peer(free_port())
+        config = {
+            "scope": "keyfob",
+            "name": name,
+            "restapi": {
+                "listen": f"127.0.0.1:{self.api.port}",
+                "connect_address": f"127.0.0.1:{self.api.port}",
+            },
+            "etcd3": {"hosts": [f"127.0.0.1:{port}" for port in etcd.ports.values()]},
+            "bootstrap": {
+                "dcs": {
+                    **PATRONI,
+                    **options,
+                    "postgresql": {"use_pg_rewind": True, "parameters": PARAMETERS},
+                },
+                "initdb": [{"encoding": "UTF8"}, "no-locale", "data-checksums"],
+            },
+            "postgresql": {
+                "listen": f"127.0.0.1:{self.port}",
+                "connect_address": f"127.0.0.1:{self.port}",
+                "data_dir": str(self.directory / "data"),
+                "bin_dir": str(postgres_programs()),
+                "pgpass": str(self.directory / "pgpass"),
+                "parameters": {"unix_socket_directories": str(self.directory)},
+                "pg_hba": [
+                    "local all all trust",
+                    "host all all 127.0.0.1/32 trust",
+                    "host replication all 127.0.0.1/32 trust",
+                ],
+                "authentication": {
+                    "superuser": {"username": "postgres"},
+                    "replication": {"username": "replicator"},
+                },
+            },
+            "watchdog": {"mode": "off"},
+        }
+        # JSON is YAML.
+        path = self.directory / "patroni.yml"
+        path.write_text(json.dumps(config, indent=1))
+        place.give(path)
+        command = [python_program(), "-m", "patroni", path]
+        self.patroni = Program(place, name, command, self.directory, {"PYTHONPATH": str(place.modules)})
+
+    def postmaster(self):
+        """The process id of PostgreSQL; None if it does not run."""
+        try:
+            pid = int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+        except (OSError, IndexError, ValueError):
+            return None
+        return pid if children(pid) else None
+
+    def processes(self):
+        """The processes of PostgreSQL, each with its title."""
+        pid = self.postmaster()
+        return {} if pid is None else {pid: "postmaster", **children(pid)}
+
+    def signal_postgres(self, number, title=""):
+        """Sends a signal to all processes of PostgreSQL, or to those whose title contains a word."""
+        chosen = [pid for pid, found in self.processes().items() if title in found]
+        send(chosen, number)
+        return chosen
+
+    def thaw(self):
+        """Lets all of it go on."""
+        self.patroni.thaw()
+        self.signal_postgres(signal.SIGCONT)
+
+    def sql(self, text, database="postgres"):
+        """Runs SQL as an operator; answers the rows as lines."""
+        command = [
+            postgres_programs() / "psql",
+            "-XAtq",
+            "-h",
+            self.directory,
+            "-p",
+            self.port,
+            "-U",
+            "postgres",
+        ]
+        return self.place.run(*map(str, command), "-v", "ON_ERROR_STOP=1", "-d", database, "-c", text)
+
+
+class Database:
+    """The cluster."""
+
+    def __init__(self, place, options):
+        self.etcd = Etcd(place)
+        self.members = {name: Member(place, name, self.etcd, options) for name in ["n1", "n2", "n3"]}
+        self.is_synchronous = options.get("synchronous_mode", True)
+
+    def url(self):
+        """The address for keyfob."""
+        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members.values())
+        return f"postgres://keyfob@{hosts}/keyfob"
+
+    async def start(self):
+        """Starts all of it, and creates the database."""
+        for program in self.etcd.programs.values():
+            program.start()
+        await until(self.etcd.leader, "etcd has no leader")
+        for member in self.members.values():
+            member.patroni.start()
+        await until(self.is_healthy, "the database is not ready", BOOTSTRAP_S)
+        primary = self.members[await self.primary()]
+        primary.sql("CREATE ROLE keyfob LOGIN CONNECTION LIMIT 60")
+        primary.sql("CREATE DATABASE keyfob OWNER keyfob TEMPLATE template0")
+
+    def stop(self):
+        """Ends every process."""
+        for member in self.members.values():
+            member.thaw()
+            member.patroni.kill()
+            member.signal_postgres(signal.SIGKILL)
+        for program in self.etcd.programs.values():
+            program.thaw()
+            program.kill()
+
+    async def view(self):
+        """The members as Patroni sees them: name to role, state and timeline."""
+        for member in self.members.values():
+            try:
+                seen = (await member.api.send("GET", "/cluster", patience=2)).json()
+            except (NotSentError, ConnectionError, ValueError):
+                continue
+            return {found["name"]: found for found in seen.get("members", [])}
+        return {}
+
+    async def primary(self):
+        """The name of the member that is the primary by Patroni; None while there is none."""
+        for name, seen in (await self.view()).items():
+            if seen["role"] == "leader" and seen["state"] == "running":
+                return name
+        return None
+
+    async def is_healthy(self):
+        """Whether there is a primary, and two standbys stream from it, one of them synchronously."""
+        seen = await self.view()
+        states = sorted(found["state"] for found in seen.values())
+        roles = [found["role"] for found in seen.values()]
+        is_copied = not self.is_synchronous or "sync_standby" in roles
+        is_one_history = len({found.get("timeline") for found in seen.values()}) == 1
+        return states == ["running", "streaming", "streaming"] and is_copied and is_one_history
+
+
+async def until(check, otherwise, seconds=60):
+    """Waits until a check answers something that is true, and answers it."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                found = await check()
+                if found:
+                    return found
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise RuntimeError(f"{otherwise} after {seconds} s") from None

@@ -1,0 +1,99 @@
+"""The three replicas of keyfob."""
+
+import asyncio
+import hashlib
+import secrets
+import shutil
+import signal
+
+from connection import NotSentError, Peer, basic
+from database import until
+from programs import Program, free_port
+
+CLIENT = "ledger"
+CONFIGURATION = """
+[server]
+listen = "127.0.0.1:{port}"
+issuer = "http://127.0.0.1:{issuer_port}"
+console = false
+[store]
+url = "{url}"
+replica = "{name}"
+require_synchronous = {require_synchronous}
+[log]
+level = "warn"
+[policy.default]
+access_token_ttl = "2h"
+[[client]]
+client_id = "{client}"
+secret_sha256 = "{digest}"
+permissions = ["sessions", "introspect", "events"]
+grants = ["refresh_token"]
+scopes = ["read"]
+"""
+
+
+class Replica:
+    """A keyfob with a directory of its own."""
+
+    def __init__(self, place, name, settings):
+        self.name, self.peer = name, Peer(settings["port"])
+        self.directory = place.directory(name)
+        config = self.directory / "config.toml"
+        config.write_text(CONFIGURATION.format(name=name, **settings))
+        place.give(config)
+        self.program = Program(place, name, [place.binary, "serve"], self.directory)
+
+    async def is_ready(self):
+        """Whether it would acknowledge a write now."""
+        try:
+            return (await self.peer.send("GET", "/readyz", patience=3)).status == 200
+        except (NotSentError, ConnectionError):
+            return False
+
+    async def stop(self):
+        """A clean stop."""
+        self.program.signal(signal.SIGTERM)
+        await asyncio.to_thread(self.program.process.wait, 60)
+
+
+class Replicas:
+    """All of them, with the credentials of the client that the load is."""
+
+    def __init__(self, place, url, require_synchronous):
+        secret = "kfc_" + secrets.token_urlsafe(32)
+        self.place, self.authorization = place, basic(CLIENT, secret)
+        ports = [free_port() for _ in range(3)]
+        settings = {
+            "issuer_port": ports[0],
+            "url": url,
+            "require_synchronous": "true" if require_synchronous else "false",
+            "client": CLIENT,
+            "digest": hashlib.sha256(secret.encode()).hexdigest(),
+        }
+        self.all = [Replica(place, f"k{n + 1}", {**settings, "port": port}) for n, port in enumerate(ports)]
+
+    async def start(self):
+        """The first one creates the schema and the master key, which the others get."""
+        first, *others = self.all
+        await asyncio.to_thread(self.place.run, self.place.binary, "init", cwd=first.directory)
+        for other in others:
+            data = other.directory / "data"
+            data.mkdir(mode=0o700)
+            self.place.give(data)
+            for name in ["master.key", "admin.json"]:
+                shutil.copy(first.directory / "data" / name, data / name)
+                self.place.give(data / name)
+        for replica in self.all:
+            replica.program.start()
+            await until(replica.is_ready, f"{replica.name} is not ready")
+
+    async def are_ready(self):
+        """Whether each of them would acknowledge a write now."""
+        return all(await asyncio.gather(*(replica.is_ready() for replica in self.all)))
+
+    def stop(self):
+        """Ends every process."""
+        for replica in self.all:
+            replica.program.thaw()
+            replica.program.kill()
