@@ -314,7 +314,7 @@ fn a_load_meets_503_while_the_database_restarts_and_loses_nothing() {
                     let token = opened["refresh_token"].clone();
                     let rotated = refresh(server, app, &token);
                     assert!([200, 503].contains(&rotated.status), "{}", rotated.text());
-                    let end = kept.len() % 2 == 0;
+                    let end = kept.len().is_multiple_of(2);
                     let ended = end && {
                         let form = [("token", &*text(&token))];
                         let answer = server.form("/oauth2/revoke", Some(app), &form);

@@ -25,7 +25,7 @@ pub(super) struct ToReceiver<T> {
 
 impl<T: Send> Outlet<T> for ToReceiver<T> {
     fn give(&mut self, piece: T) -> impl Future<Output = Result<()>> + Send {
-        async move { send(&self.sender, Ok(Some(piece))).await }
+        send(&self.sender, Ok(Some(piece)))
     }
 }
 
