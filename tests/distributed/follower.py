@@ -21,6 +21,10 @@ class Follower:
             return None
         if response.status == 503:
             return None
+        if response.status == 410:
+            # The events up to this cursor were acknowledged, and are lost.
+            self.ledger.histories[f"{replica.name} after {after}"] = None
+            return {"items": []}
         if response.status != 200:
             raise RuntimeError(f"{replica.name} answers {response.status} to the follower: {response.body}")
         return response.json()

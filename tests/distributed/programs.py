@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,7 +15,8 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 # PostgreSQL refuses to run as root. This user exists everywhere, without rights.
 ORDINARY_USER = 65534
 
-_ports = itertools.count(20000 + os.getpid() % 4000)
+# Two runs at the same time do not get the same ports.
+_ports = itertools.count(random.randrange(20000, 31000))
 
 
 def free_port():
