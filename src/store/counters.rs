@@ -3,7 +3,7 @@
 use crate::domain::end::EndReason;
 use crate::domain::event::{Event, EventKind};
 use crate::meter::{Counter, DURATIONS, Histogram, Tally};
-use crate::store::Lane;
+use crate::store::{Figures, Lane};
 
 /// Histogram bounds for decisions per commit.
 const BATCHES: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
@@ -55,6 +55,23 @@ impl StoreCounters {
     /// A write was rejected because the queue or the disk was full.
     pub fn rejected(&self, lane: Lane) {
         self.busy[lane as usize].one();
+    }
+
+    /// What was counted, with the state of a queue of `places`.
+    pub fn figures(&self, waiting: usize, places: usize) -> Figures {
+        Figures {
+            commits: self.commits.get(),
+            decisions: self.decisions.get(),
+            failures: self.failures.get(),
+            batches: self.batches.read(),
+            commit_nanos: self.commit_nanos.read(),
+            waiting: waiting as u64,
+            places: places as u64,
+            busy: self.busy.each_ref().map(Counter::get),
+            events_written: self.events.read(),
+            sessions_ended: self.ends.read(),
+            ..Figures::default()
+        }
     }
 
     /// Adds what was just committed.

@@ -9,6 +9,7 @@
 //! and readiness turns false.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ pub mod layout;
 pub mod postgres;
 pub mod record;
 pub mod redb;
+mod sweep;
+
+pub use sweep::LATER_MAX;
 
 /// The result of a backend's operation.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -75,6 +79,25 @@ pub enum StoreError {
     },
 }
 
+/// The error of a record that cannot be decoded.
+pub(crate) fn corrupt(table: &'static str, key: impl fmt::Display, cause: &'static str) -> StoreError {
+    StoreError::Corrupt { table, key: key.to_string().into(), cause }
+}
+
+/// A binary key in hexadecimal, for messages.
+pub(crate) struct Hex<'b>(pub &'b [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// How many decisions one transaction takes at most.
+const BATCH_MAX: usize = 1024;
+/// The minimum number of places in the queue that are reserved for revocations.
+const RESERVED_MIN: usize = 64;
+
 /// Which part of the write queue a write may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
@@ -84,6 +107,16 @@ pub enum Lane {
     Ordinary,
     /// Revocations: rejected only when the places reserved for them are taken as well.
     Revocation,
+}
+
+impl Lane {
+    /// How many writes may wait when another of this lane comes, if `places` ordinary ones may.
+    fn places(self, places: usize) -> usize {
+        match self {
+            Self::Opening | Self::Ordinary => places,
+            Self::Revocation => places + (places / 4).max(RESERVED_MIN),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -111,10 +144,6 @@ pub struct Registry {
     /// The signing keys, in the order in which they were generated. Another allocation after each change.
     pub keys: Arc<Vec<KeyRecord>>,
 }
-
-/// A sweep waits in the queue, so that decisions with a later time can precede it. A window whose time is
-/// later than that of the sweep by more than this was opened by a clock that was set back since.
-pub const LATER_MAX: Duration = Duration::from_secs(60);
 
 /// The parameters of one run of the sweep.
 #[derive(Clone, Copy, Debug)]

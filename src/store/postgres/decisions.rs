@@ -7,7 +7,6 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::changes::{RowChanges, SessionRow};
-use super::error::corrupt;
 use super::known::{WriterRegistry, number_of};
 use super::reads::FoundRows;
 use super::rows::{KeyedIndex, StoredSession, encode_windows, uuid};
@@ -26,7 +25,7 @@ use crate::domain::time::Timestamp;
 use crate::store::counters::UncommittedCounts;
 use crate::store::layout::KEYS;
 use crate::store::record::{self, Codec};
-use crate::store::{Opening, Result, StoreError};
+use crate::store::{Hex, Opening, Result, StoreError, corrupt};
 
 /// A session, as it was read and as it is decided to be.
 struct DecidedSession {
@@ -173,7 +172,7 @@ impl<'a> Decisions<'a> {
     fn repeated(&self, name: &Hash) -> Result<Option<Repeated>> {
         let used =
             self.opening_keys.get(&name.0).map(|bytes| record::decode_key_use(name, bytes)).transpose();
-        let used = used.map_err(|fault| corrupt("opening_keys", hex(&name.0), fault))?;
+        let used = used.map_err(|fault| corrupt("opening_keys", Hex(&name.0), fault))?;
         let Some((id, request)) = used else { return Ok(None) };
         let Some(session) = self.session(id)?.cloned() else { return Ok(None) };
         let window = self.repeats.get(&id).and_then(Option::as_ref);
@@ -444,8 +443,4 @@ fn new_windows(before: &[crate::domain::family::Family], after: &Session) -> Vec
         (closes_at < Timestamp::MAX && known(family.number) != Some(closes_at)).then_some(closes_at)
     });
     windows.collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,7 +5,6 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
-use super::error::corrupt;
 use super::outlet::Outlet;
 use super::rows::{session_id, split_windows};
 use super::snapshot::{Cursor, within};
@@ -15,7 +14,7 @@ use crate::store::layout::{
     BACKUP_TABLES, EPOCHS, FORMAT, FORMAT_VERSION, HEAD, KEY_CHECK, KEYS, REVOKED_UNTIL, active_key,
     dated_key, format_of, subject_key,
 };
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, corrupt};
 use crate::token::keys::SecretKey;
 
 /// The entries of one row: usually one.

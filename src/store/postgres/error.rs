@@ -1,8 +1,6 @@
 //! What an error of the database means for the caller: nothing was done and it may be tried again, or the
 //! outcome is unknown.
 
-use std::fmt;
-
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
@@ -132,8 +130,4 @@ pub(super) fn described(error: &Error) -> String {
         (None, Some(source)) => format!("{error}: {source}"),
         (None, None) => error.to_string(),
     }
-}
-
-pub(super) fn corrupt(table: &'static str, key: impl fmt::Display, cause: &'static str) -> StoreError {
-    StoreError::Corrupt { table, key: key.to_string().into(), cause }
 }

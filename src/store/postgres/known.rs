@@ -7,12 +7,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_postgres::Row;
 
-use super::error::corrupt;
 use super::rows::client_id;
 use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
 use crate::domain::id::Position;
 use crate::domain::key::KeyRecord;
+use crate::store::corrupt;
 use crate::store::layout::{EPOCHS, KEYS, RESTORED};
 use crate::store::record::{self, RecordFault};
 use crate::store::{Registry, Result};

@@ -8,12 +8,11 @@ use uuid::Uuid;
 
 use super::check::check;
 use super::dump::dump;
-use super::error::corrupt;
 use super::known::position_of;
 use super::outlet::pieces;
 use super::reads::Reads;
 use super::rows::{StoredSession, client_id, revoked_until, session_id, uuid};
-use super::sweep::{Due, DueBounds, ids, is_past};
+use super::sweep::{Due, DueBounds, ids};
 use super::{Postgres, reader};
 use crate::domain::client::{Client, Party};
 use crate::domain::cutoff::CutOffs;
@@ -23,8 +22,8 @@ use crate::domain::key::KeyRecord;
 use crate::domain::refusal::Refused;
 use crate::domain::session::{Data, Decision, NotOpened, RevokedToken, Session};
 use crate::domain::time::Timestamp;
-use crate::meter::Counter;
 use crate::store::check::Note;
+use crate::store::corrupt;
 use crate::store::{
     Figures, Lane, Opening, Pieces, Registry, ReplicaFigures, Result, Stats, Store, StoreError, Sweep, Swept,
 };
@@ -101,7 +100,8 @@ impl Postgres {
             sessions: ids(&sessions),
             windows: windows.iter().map(|row| (row.get(0), session_id(row.get(1)))).collect(),
             repeats: ids(&repeats),
-            others: events.iter().any(|row| is_past(row.get(0), row.get(1), sweep)) || revoked.get(0),
+            others: events.iter().any(|row| sweep.is_past(position_of(row.get(0)).0, row.get(1)))
+                || revoked.get(0),
             more: false,
         };
         due.truncate(sweep.entries_max);
@@ -308,12 +308,13 @@ impl Store for Postgres {
             )
         });
         let (live, totals, bytes) = found.await?;
+        let queue = &self.replica.queue;
         let mut figures = Figures {
             sessions: count(totals.get(0)),
             events: count(totals.get(1)),
             due: totals.get::<_, Option<i64>>(2).map(Timestamp::from_millis),
             replicas: Some(count(totals.get(3))),
-            ..self.counted()
+            ..self.replica.counts.figures(queue.waiting(), queue.places)
         };
         for row in &live {
             let number = count(row.get(1));
@@ -406,26 +407,6 @@ impl Store for Postgres {
             head: self.head(),
             epoch: registry.epochs.number(),
         })
-    }
-}
-
-impl Postgres {
-    /// What this process has done.
-    fn counted(&self) -> Figures {
-        let counts = &self.replica.counts;
-        Figures {
-            commits: counts.commits.get(),
-            decisions: counts.decisions.get(),
-            failures: counts.failures.get(),
-            batches: counts.batches.read(),
-            commit_nanos: counts.commit_nanos.read(),
-            waiting: self.replica.queue.waiting() as u64,
-            places: self.replica.queue.places as u64,
-            busy: counts.busy.each_ref().map(Counter::get),
-            events_written: counts.events.read(),
-            sessions_ended: counts.ends.read(),
-            ..Figures::default()
-        }
     }
 }
 

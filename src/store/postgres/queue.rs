@@ -7,12 +7,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::decisions::Decisions;
 use super::reads::Reads;
-use crate::store::{Lane, Result, StoreError};
-
-/// How many writes one transaction takes at most.
-const BATCH_MAX: usize = 1024;
-/// The minimum number of places in the queue that are reserved for revocations.
-const RESERVED_MIN: usize = 64;
+use crate::store::{BATCH_MAX, Lane, Result, StoreError};
 
 /// One write. It can be decided again, on another state.
 pub(super) trait PendingWrite: Send {
@@ -95,15 +90,11 @@ impl WriteQueue {
     }
 
     fn enqueue(&self, lane: Lane, share: WriterKind, write: Box<dyn PendingWrite>) -> Result<()> {
-        let places = match lane {
-            Lane::Opening | Lane::Ordinary => self.places,
-            Lane::Revocation => self.places + (self.places / 4).max(RESERVED_MIN),
-        };
         let mut queued = self.queued();
         if queued.is_closed {
             return Err(closed());
         }
-        if queued.head.len() + queued.sessions.len() >= places {
+        if queued.head.len() + queued.sessions.len() >= lane.places(self.places) {
             return Err(StoreError::Busy);
         }
         queued.of(share).push_back(write);

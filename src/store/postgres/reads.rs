@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::error::{Undone, corrupt};
+use super::error::Undone;
 use super::rows::{KeyedIndex, SWEEP_LEASE, StoredSession, client_id, revoked_until, session_id};
 use super::statements::WriteStatements;
 use crate::domain::id::{ClientId, Hash, SessionId};
 use crate::domain::session::RevokedToken;
 use crate::store::StoreError;
+use crate::store::corrupt;
 use crate::store::layout::REVOKED_UNTIL;
 use crate::store::record::Codec;
 

@@ -2,11 +2,11 @@
 
 use uuid::Uuid;
 
-use super::error::corrupt;
 use crate::domain::id::{ClientId, SessionId};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::store::Result;
+use crate::store::corrupt;
 use crate::store::layout::REVOKED_UNTIL;
 use crate::store::record::{Codec, Decoded, WindowKey, window_key};
 

@@ -1,24 +1,16 @@
 //! The sweep: reports expired sessions and removes what is past its retention, in bounded slices. What is due
 //! is searched without a lock, and looked at again by the transaction.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
 use super::decisions::Decisions;
-use super::error::corrupt;
+use super::known::position_of;
 use super::reads::{Reads, SweepReads};
 use super::rows::{session_id, uuid};
 use crate::domain::id::SessionId;
-use crate::domain::policy::RETRY_WINDOW_MAX;
-use crate::domain::session::REPEAT_WINDOW;
 use crate::domain::time::Timestamp;
 use crate::store::layout::REVOKED_UNTIL;
-use crate::store::record::event_time;
-use crate::store::{LATER_MAX, Result, StoreError, Sweep, Swept};
-
-/// The resolution of the times in session ids.
-const MILLISECOND: Duration = Duration::from_millis(1);
+use crate::store::{Result, StoreError, Sweep, Swept};
 
 /// What was due when it was searched.
 #[derive(Clone, Default)]
@@ -36,7 +28,6 @@ pub(super) struct Due {
 /// The limits between which times and ids are not due.
 pub(super) struct DueBounds {
     pub now: i64,
-    /// A window that closes later was opened by a clock that was set back since, see [`LATER_MAX`].
     pub window_beyond: i64,
     pub repeat_closed: Uuid,
     pub repeat_beyond: Uuid,
@@ -48,31 +39,13 @@ pub(super) struct DueBounds {
 
 impl DueBounds {
     pub fn of(sweep: Sweep) -> Self {
-        let now = sweep.now.wall;
         Self {
-            now: now.millis(),
-            window_beyond: beyond(now).millis(),
-            repeat_closed: uuid(SessionId::new(now.minus(REPEAT_WINDOW).plus(MILLISECOND), &[0; 10])),
-            repeat_beyond: uuid(SessionId::new(now.plus(LATER_MAX + MILLISECOND), &[0; 10])),
-            token_expired_by: now.minus(sweep.retention).seconds(),
+            now: sweep.now.wall.millis(),
+            window_beyond: sweep.window_beyond().millis(),
+            repeat_closed: uuid(sweep.repeat_closed()),
+            repeat_beyond: uuid(sweep.repeat_beyond()),
+            token_expired_by: sweep.token_expired_by(),
             limit: i64::try_from(sweep.entries_max).unwrap_or(i64::MAX - 1) + 1,
-        }
-    }
-}
-
-fn beyond(now: Timestamp) -> Timestamp {
-    now.plus(LATER_MAX + RETRY_WINDOW_MAX)
-}
-
-/// Whether an event whose record starts with these bytes is past its retention. One whose time cannot be
-/// decoded is.
-pub(super) fn is_past(position: i64, start: &[u8], sweep: Sweep) -> bool {
-    match event_time(start) {
-        Ok(at) => at.plus(sweep.retention) <= sweep.now.wall,
-        Err(fault) => {
-            let error = corrupt("events", position, fault);
-            tracing::error!(%error, "the sweep removes an event whose time cannot be decoded");
-            true
         }
     }
 }
@@ -139,25 +112,15 @@ impl Decisions<'_> {
             }
             Err(error) => return Err(error),
         };
-        let now = sweep.now.wall;
-        if self.slot(id).is_none_or(|slot| slot > now) {
+        if self.slot(id).is_none_or(|slot| slot > sweep.now.wall) {
             return Ok(());
         }
         let mut session = before.clone();
-        let due = session.due();
-        if due > now {
-            self.replace(&before, session, due);
-            return Ok(());
-        }
-        let reported = session.report_expiry(now, &self.registry.cuts);
-        swept.expired += usize::from(!reported.is_empty());
+        let (reported, due) = sweep.report(&mut session, &self.registry.cuts, swept);
         self.append(&reported);
-        match session.kept_until(sweep.retention, now, &self.registry.cuts) {
-            Some(until) if until <= now => {
-                swept.purged += 1;
-                self.purge(id);
-            }
-            kept_until => self.replace(&before, session, kept_until.unwrap_or(due)),
+        match due {
+            None => self.purge(id),
+            Some(due) => self.replace(&before, session, due),
         }
         Ok(())
     }
@@ -174,7 +137,7 @@ impl Decisions<'_> {
         let (mut session, mut erased) = (before.clone(), 0);
         for family in &mut session.families {
             let closes_at = family.window.as_ref().map(|window| window.erased_at());
-            let is_due = |at: Timestamp| at <= now || at > beyond(now) && at < Timestamp::MAX;
+            let is_due = |at: Timestamp| at <= now || at > sweep.window_beyond() && at < Timestamp::MAX;
             if closes_at.is_some_and(is_due) {
                 family.window = None;
                 erased += 1;
@@ -188,7 +151,8 @@ impl Decisions<'_> {
 
     fn sweep_events(&mut self, sweep: Sweep, swept: &mut Swept) {
         let oldest = std::mem::take(&mut self.oldest_events);
-        let past = oldest.into_iter().take_while(|(position, start)| is_past(*position, start, sweep));
+        let past =
+            oldest.into_iter().take_while(|(position, start)| sweep.is_past(position_of(*position).0, start));
         let mut past: Vec<i64> = past.map(|(position, _)| position).collect();
         swept.more |= past.len() > sweep.entries_max;
         past.truncate(sweep.entries_max);

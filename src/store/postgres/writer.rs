@@ -41,7 +41,7 @@ struct WriteLink {
 /// What became of one try.
 enum Tried {
     Committed,
-    /// It was rolled back, because a decision needs the lock on the head.
+    /// A decision needs the lock on the head: it is to be rolled back.
     NeedsHead,
 }
 
@@ -84,6 +84,7 @@ impl WriterTask {
             let fault = match self.attempt(&mut writes, &reads).await {
                 Ok(Tried::Committed) => break None,
                 Ok(Tried::NeedsHead) => {
+                    self.undo(false).await;
                     reads.head = true;
                     continue;
                 }
@@ -94,7 +95,7 @@ impl WriterTask {
                 }
                 Err(Failed::Nothing(fault)) => fault,
             };
-            self.undo(&fault).await;
+            self.undo(matches!(fault, Undone::Broken(_))).await;
             match fault {
                 Undone::Rejected(error) => break Some(error),
                 Undone::Again(why) | Undone::Broken(why) if watch.nanos() > RETRY_NANOS_MAX => {
@@ -113,10 +114,9 @@ impl WriterTask {
     }
 
     /// Leaves no transaction open, and forgets what was decided.
-    async fn undo(&mut self, fault: &Undone) {
+    async fn undo(&mut self, is_broken: bool) {
         self.registry.version = 0;
-        let is_usable =
-            |link: &WriteLink| !link.connection.is_closed() && !matches!(fault, Undone::Broken(_));
+        let is_usable = |link: &WriteLink| !is_broken && !link.connection.is_closed();
         if let Some(link) = self.link.take().filter(is_usable) {
             self.link = rolled_back(link).await;
         }
@@ -151,11 +151,6 @@ impl WriterTask {
         let mut decisions = Decisions::new(&replica.codec, &mut self.registry, first.found, reads.head);
         writes.iter_mut().for_each(|write| write.decide(&mut decisions));
         if decisions.needs_head() {
-            drop(decisions);
-            self.registry.version = 0;
-            if let Some(link) = self.link.take() {
-                self.link = rolled_back(link).await;
-            }
             return Ok(Tried::NeedsHead);
         }
         let (rows, mut counts) = decisions.finish();

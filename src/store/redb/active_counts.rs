@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use redb::{ReadableTable, Table, TableHandle};
 
 use super::Result;
-use super::error::corrupt;
 use super::tables::{self, ACTIVE_COUNTS};
 use crate::domain::cutoff::CutOffs;
 use crate::domain::id::{ClientId, SessionId};
 use crate::domain::session::Session;
+use crate::store::corrupt;
 use crate::store::record::Codec;
 
 /// The counts in memory, and the clients whose counts are not written yet.

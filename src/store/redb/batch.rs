@@ -6,10 +6,9 @@ use std::sync::Arc;
 use redb::{ReadableTable, Table, TableHandle, WriteTransaction};
 
 use super::active_counts::ActiveCounts;
-use super::error::corrupt;
 use super::subject_updates::SubjectUpdates;
 use super::tables::{
-    self, EVENTS, HEAD, Hex, KEYS, Loaded, OPENING_KEYS, REPEATS, SESSIONS, Tables, dated_key, subject_key,
+    self, EVENTS, HEAD, KEYS, Loaded, OPENING_KEYS, REPEATS, SESSIONS, Tables, dated_key, subject_key,
 };
 use super::{Opening, Registry, Result, StoreError};
 use crate::domain::client::{Client, Party};
@@ -28,6 +27,7 @@ use crate::domain::session::{
 use crate::domain::time::Timestamp;
 use crate::store::counters::UncommittedCounts;
 use crate::store::record::{self, Codec, WindowKey, window_key};
+use crate::store::{Hex, corrupt};
 
 /// The writer's state in memory, ahead of what is published.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata,
 
 use super::open::{has_active_index, read_state};
 use super::tables::{
-    ACTIVE, ACTIVE_COUNTS, CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD, Hex,
+    ACTIVE, ACTIVE_COUNTS, CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD,
     KEY_CHECK, KEYS, META, OPENED_BY_KEY, OPENING_KEYS, REPEATS, RESTORED, REVOKED, REVOKED_UNTIL, SESSIONS,
     SUBJECTS, WINDOWS, active_key_of, dated_key, id_at_end, open, subject_key,
 };
@@ -15,6 +15,7 @@ use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Hash, Position, SessionId};
 use crate::domain::time::Timestamp;
+use crate::store::Hex;
 use crate::store::check::{Checked, Find, Note, TableProgress};
 use crate::store::layout::position;
 use crate::store::record::{self, Codec, RecordFault, SessionRecord, window_key};

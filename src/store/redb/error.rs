@@ -1,7 +1,6 @@
 //! Errors of the database library as errors of the port.
 
 use std::cell::Cell;
-use std::fmt;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
@@ -121,8 +120,4 @@ fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
 
 fn failed(error: impl Into<redb::Error>) -> StoreError {
     StoreError::Failed(error.into().to_string().into())
-}
-
-pub(super) fn corrupt(table: &'static str, key: impl fmt::Display, cause: &'static str) -> StoreError {
-    StoreError::Corrupt { table, key: key.to_string().into(), cause }
 }

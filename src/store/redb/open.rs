@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 use super::StoreError;
 use super::active_counts::ActiveCounts;
 use super::batch::WriterState;
-use super::error::{OpenError, corrupt};
+use super::error::OpenError;
 use super::tables::{
     ACTIVE_COUNTS, CLIENTS, CUT_OFFS, EPOCHS, EVENTS, FORMAT, HEAD, KEY_CHECK, META, RESTORED, SESSIONS,
     Tables, WINDOWS, signing_keys,
@@ -23,6 +23,7 @@ use crate::domain::cutoff::CutOffs;
 use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Position};
 use crate::files::{self, FileRule, OpenMode, sync_directory_of};
+use crate::store::corrupt;
 use crate::store::layout::{FORMAT_VERSION, format_of, version_of};
 use crate::store::record::{self, Codec};
 

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle};
 
 use super::active_counts::ActiveCounts;
-use super::error::corrupt;
 use super::space::free_bytes;
 use super::subject::SubjectUpdate;
 use super::tables::{
@@ -24,8 +23,8 @@ use crate::domain::key::KeyRecord;
 use crate::domain::refusal::Refused;
 use crate::domain::session::{Data, Decision, NotOpened, RevokedToken, Session};
 use crate::domain::time::Timestamp;
-use crate::meter::Counter;
 use crate::store::check::Note;
+use crate::store::corrupt;
 use crate::store::{
     Figures, Lane, Opening, Pieces, Registry, Result, Stats, Store, StoreError, Sweep, Swept,
 };
@@ -195,7 +194,6 @@ impl Store for Redb {
     }
 
     async fn figures(&self) -> Result<Figures> {
-        let counts = &self.shared.counts;
         let read = self.db.begin_read()?;
         let due = read
             .open_table(EXPIRY)?
@@ -211,16 +209,7 @@ impl Store for Redb {
             file_bytes: self.path.as_deref().and_then(|path| path.metadata().ok()).map(|file| file.len()),
             free_bytes: self.path.as_deref().and_then(|path| free_bytes(path).ok()),
             due,
-            commits: counts.commits.get(),
-            decisions: counts.decisions.get(),
-            failures: counts.failures.get(),
-            batches: counts.batches.read(),
-            commit_nanos: counts.commit_nanos.read(),
-            waiting: self.shared.counters().waiting as u64,
-            places: self.shared.places as u64,
-            busy: counts.busy.each_ref().map(Counter::get),
-            events_written: counts.events.read(),
-            sessions_ended: counts.ends.read(),
+            ..self.shared.counts.figures(self.shared.counters().waiting, self.shared.places)
         })
     }
 

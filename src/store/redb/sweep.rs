@@ -1,22 +1,13 @@
 //! Reports expired sessions and removes what is past its retention, in bounded slices.
 
-use std::time::Duration;
-
-use redb::{AccessGuard, ReadableTable, TableHandle};
+use redb::{AccessGuard, ReadableTable};
 
 use super::batch::Batch;
-use super::error::corrupt;
-use super::tables::{EVENTS, Loaded, REVOKED_UNTIL, dated_key, id_at_end, number_at_start, revoked_until};
+use super::tables::{Loaded, REVOKED_UNTIL, dated_key, id_at_end, number_at_start, revoked_until};
 use super::{Result, StoreError, Sweep, Swept};
 use crate::domain::id::SessionId;
-use crate::domain::policy::RETRY_WINDOW_MAX;
-use crate::domain::session::REPEAT_WINDOW;
 use crate::domain::time::Timestamp;
-use crate::store::LATER_MAX;
-use crate::store::record::{event_time, ordered, window_key};
-
-/// The resolution of the times in session ids.
-const MILLISECOND: Duration = Duration::from_millis(1);
+use crate::store::record::{ordered, window_key};
 
 type SweepEntry<'t, const N: usize, V> = (AccessGuard<'t, &'static [u8; N]>, AccessGuard<'t, V>);
 
@@ -52,21 +43,12 @@ impl Batch<'_> {
             }
             Err(error) => return Err(error),
         };
-        let now = sweep.now.wall;
         let mut session = loaded.session.clone();
-        let due = session.due();
-        if due > now {
-            return self.replace(&loaded, &session, due);
-        }
-        let reported = session.report_expiry(now, &self.state.cuts);
-        swept.expired += usize::from(!reported.is_empty());
+        let (reported, due) = sweep.report(&mut session, &self.state.cuts, swept);
         self.append(&reported)?;
-        match session.kept_until(sweep.retention, now, &self.state.cuts) {
-            Some(until) if until <= now => {
-                swept.purged += 1;
-                self.purge(&loaded)
-            }
-            kept_until => self.replace(&loaded, &session, kept_until.unwrap_or(due)),
+        match due {
+            None => self.purge(&loaded),
+            Some(due) => self.replace(&loaded, &session, due),
         }
     }
 
@@ -97,13 +79,12 @@ impl Batch<'_> {
     }
 
     /// Erases the salts of closed windows at the left edge, without writing a record. At the right edge it
-    /// erases windows that close later than a clock that never went back can have written, see [`LATER_MAX`].
-    /// Windows that are kept sort behind all of them.
+    /// erases windows that close later than a clock that never went back can have written, see
+    /// [`Sweep::window_beyond`]. Windows that are kept sort behind all of them.
     fn sweep_windows(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
-        let now = sweep.now.wall;
-        let closed = bound(now.millis() + 1);
+        let closed = bound(sweep.now.wall.millis() + 1);
         let kept = bound(Timestamp::MAX.millis());
-        let beyond = bound(now.plus(LATER_MAX + RETRY_WINDOW_MAX).millis() + 1).min(kept);
+        let beyond = bound(sweep.window_beyond().millis() + 1).min(kept);
         let windows = self.tables.windows.open()?;
         let edges = windows.range::<&[u8; 26]>(..&closed)?.chain(windows.range::<&[u8; 26]>(&beyond..&kept)?);
         let keys = first(edges, sweep, swept)?;
@@ -116,11 +97,9 @@ impl Batch<'_> {
     }
 
     /// Erases the salts of openings that can no longer be repeated, and of those that are later than the
-    /// clock, see [`LATER_MAX`].
+    /// clock, see [`Sweep::repeat_beyond`].
     fn sweep_repeats(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
-        let now = sweep.now.wall;
-        let closed = SessionId::new(now.minus(REPEAT_WINDOW).plus(MILLISECOND), &[0; 10]);
-        let beyond = SessionId::new(now.plus(LATER_MAX + MILLISECOND), &[0; 10]);
+        let (closed, beyond) = (sweep.repeat_closed(), sweep.repeat_beyond());
         let repeats = self.tables.repeats.open()?;
         let edges = repeats.range::<&[u8; 16]>(..&closed.0)?.chain(repeats.range::<&[u8; 16]>(&beyond.0..)?);
         let ids = first(edges, sweep, swept)?;
@@ -136,13 +115,8 @@ impl Batch<'_> {
         let mut old = vec![];
         for entry in self.tables.events.open()?.iter()?.take(sweep.entries_max + 1) {
             let (position, bytes) = entry?;
-            match event_time(bytes.value()) {
-                Ok(at) if at.plus(sweep.retention) > sweep.now.wall => break,
-                Ok(_) => {}
-                Err(fault) => {
-                    let error = corrupt(EVENTS.name(), position.value(), fault);
-                    tracing::error!(%error, "the sweep removes an event whose time cannot be decoded");
-                }
+            if !sweep.is_past(position.value(), bytes.value()) {
+                break;
             }
             old.push(position.value());
         }
@@ -159,7 +133,7 @@ impl Batch<'_> {
     /// Removes a revocation a retention after the token's expiry. Tokens that expired by then count as
     /// revoked for ever: by a clock that was ahead and went back they have not expired.
     fn sweep_tokens(&mut self, sweep: Sweep, swept: &mut Swept) -> Result<()> {
-        let end = dated_key(sweep.now.wall.minus(sweep.retention).seconds(), [0xff; 16]);
+        let end = dated_key(sweep.token_expired_by(), [0xff; 16]);
         let expired = first(self.tables.revoked.open()?.range::<&[u8; 24]>(..=&end)?, sweep, swept)?;
         swept.tokens += expired.len();
         if let Some(key) = expired.last() {

@@ -1,6 +1,5 @@
 //! The tables, and what reads and writes have in common. Keys and values are bytes that `record` encodes.
 
-use std::fmt;
 use std::ops::Bound;
 
 use redb::{
@@ -8,13 +7,13 @@ use redb::{
 };
 
 use super::Result;
-use super::error::corrupt;
 use crate::domain::event::Event;
 use crate::domain::id::{Position, SessionId};
 use crate::domain::key::KeyRecord;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::store::check::COUNTS;
+use crate::store::corrupt;
 pub(super) use crate::store::layout::{
     EPOCHS, FORMAT, HEAD, KEY_CHECK, KEYS, RESTORED, REVOKED_UNTIL, active_key, dated_key, subject_key,
 };
@@ -125,15 +124,6 @@ pub(super) fn open<K: redb::Key + 'static, V: redb::Value + 'static>(
     match read.open_table(*table) {
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         opened => Ok(Some(opened?)),
-    }
-}
-
-/// A binary key in hexadecimal, for messages.
-pub(super) struct Hex<'b>(pub &'b [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

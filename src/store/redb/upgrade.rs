@@ -5,10 +5,10 @@ use std::ops::Bound;
 use redb::{Database, ReadableTable, TableHandle};
 
 use super::Result;
-use super::error::corrupt;
 use super::tables::{ACTIVE, FORMAT, SESSIONS, Tables, active_key_of};
 use super::writer::begin;
 use crate::domain::id::SessionId;
+use crate::store::corrupt;
 use crate::store::record::Codec;
 
 /// How many sessions one transaction adds to the index.

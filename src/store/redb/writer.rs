@@ -15,14 +15,9 @@ use super::space::Space;
 use super::{Options, Registry, Result, StoreError};
 use crate::domain::id::Position;
 use crate::meter::{Gauge, Stopwatch};
-use crate::store::Lane;
 use crate::store::counters::StoreCounters;
 use crate::store::record::Codec;
-
-/// How many decisions one transaction takes at most.
-const BATCH_MAX: usize = 1024;
-/// The minimum number of places in the queue that are reserved for revocations.
-const RESERVED_MIN: usize = 64;
+use crate::store::{BATCH_MAX, Lane};
 
 /// A commit that takes longer makes the store not ready. Less than `request_timeout`, so that a load balancer
 /// notices first.
@@ -155,14 +150,6 @@ impl Shared {
         receiver.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
-    /// How many writes may wait when another of this lane comes.
-    fn places_for(&self, lane: Lane) -> usize {
-        match lane {
-            Lane::Opening | Lane::Ordinary => self.places,
-            Lane::Revocation => self.places + (self.places / 4).max(RESERVED_MIN),
-        }
-    }
-
     fn enqueue(&self, lane: Lane, job: Job) -> Result<()> {
         if lane == Lane::Opening && self.space.get().is_some_and(|space| !space.admits_opening()) {
             self.counts.rejected(lane);
@@ -173,7 +160,7 @@ impl Shared {
             drop(queue);
             return Err(self.gone());
         }
-        if queue.jobs.len() >= self.places_for(lane) {
+        if queue.jobs.len() >= lane.places(self.places) {
             self.counts.rejected(lane);
             return Err(StoreError::Busy);
         }
@@ -382,7 +369,7 @@ mod tests {
         let places = |write_queue_max| {
             let options = Options { cache_bytes: 1 << 20, write_queue_max };
             let shared = Shared::new(&WriterState::default(), options);
-            [Lane::Opening, Lane::Ordinary, Lane::Revocation].map(|lane| shared.places_for(lane))
+            [Lane::Opening, Lane::Ordinary, Lane::Revocation].map(|lane| lane.places(shared.places))
         };
         assert_eq!(places(4096), [4096, 4096, 5120]);
         assert_eq!(places(2), [2, 2, 66]);
