@@ -1,4 +1,4 @@
-//! keyfob behind the real proxies and in a real browser: `cargo test --features e2e --test e2e`. Needs what
+//! keyfob behind the real proxies and in a real browser: `cargo test --test e2e`. Needs what
 //! its messages name.
 
 mod browser;

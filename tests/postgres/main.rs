@@ -1,6 +1,6 @@
 //! The store over PostgreSQL: the conformance suite and the random histories of every backend, several
 //! processes on one database, and what becomes of an answer when the database does not do as it should.
-//! Needs PostgreSQL (Debian: `postgresql`), and the feature `test-postgres`.
+//! Needs PostgreSQL (Debian: `postgresql`): `cargo test --test postgres`.
 
 /// The backends that these tests hold to each clause besides redb and the model.
 macro_rules! further_backends {
