@@ -34,6 +34,9 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// No timeout fits a backup that comes through a pipe.
 const PATIENT: &str = "SET idle_in_transaction_session_timeout = 0; BEGIN";
 
+/// The key and the sealed value of a retry window.
+type WindowEntry = ([u8; 26], Vec<u8>);
+
 /// Why a backup cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -306,7 +309,7 @@ impl Import {
     /// Adds retry windows to their sessions. Those that a session does not name belong to none.
     async fn insert_windows(&self, rows: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), ImportError> {
         let invalid = || ImportError::InvalidEntry("windows");
-        let mut windows: BTreeMap<SessionId, Vec<([u8; 26], Vec<u8>)>> = BTreeMap::new();
+        let mut windows = BTreeMap::<SessionId, Vec<WindowEntry>>::new();
         for (key, sealed) in rows {
             let key: [u8; 26] = key.try_into().map_err(|_| invalid())?;
             if sealed.len() > usize::from(u16::MAX) {
