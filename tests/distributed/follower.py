@@ -21,7 +21,7 @@ class Follower:
             return None
         if response.status == 503:
             return None
-        if response.status == 410:
+        if response.status == 410 or b"position that the log has not reached" in response.body:
             # The events up to this cursor were acknowledged, and are lost.
             self.ledger.histories[f"{replica.name} after {after}"] = None
             return {"items": []}
