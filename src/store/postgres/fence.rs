@@ -96,6 +96,11 @@ impl Fence {
         Ok(())
     }
 
+    /// For how long the present timeline is too new for acknowledgements.
+    pub fn new_for(&self) -> Duration {
+        self.state().acknowledges_from.saturating_sub((self.elapsed)())
+    }
+
     /// Whether writes would be acknowledged now.
     pub fn ready(&self) -> Result<()> {
         let (now, timeline) = ((self.elapsed)(), self.state().timeline);
@@ -201,6 +206,7 @@ mod tests {
         assert!(fence.check_write(1).is_ok());
         fence.entered(2, Duration::from_millis(500));
         assert!(fence.check_write(1).is_err() && fence.check_write(2).is_err());
+        assert_eq!(fence.new_for(), Duration::from_millis(1_500));
         assert_eq!(fence.sending(), 1);
         assert!(fence.check_read(Some(1), 1).is_err() && fence.check_read(Some(1), 2).is_ok());
         TIME.fetch_add(1_499, Ordering::SeqCst);
@@ -208,6 +214,7 @@ mod tests {
         assert!(fence.check_write(2).is_err());
         TIME.fetch_add(1, Ordering::SeqCst);
         assert!(fence.check_write(2).is_ok() && fence.check_write(1).is_err());
+        assert_eq!(fence.new_for(), Duration::ZERO);
     }
 
     #[test]

@@ -96,6 +96,8 @@ pub(super) async fn open(options: &PostgresOptions, keys: &Keys) -> Result<Runni
     drop(bare);
     let boot = Uuid::from_bytes(options.boot);
     let heart = Heart::connect(&connector).await?;
+    // After a failover, the first writes of the engine would be refused, and the start would fail.
+    sleep(connector.fence.new_for()).await;
     heart.beat(&connector, &boot, &options.replica, None).await?;
     let rows = heart.connection.client.query(REGISTRY, &[]).await.map_err(Undone::from)?;
     let known = Known::new(&WriterRegistry::of_rows(&rows)?);
