@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::AppError;
 use super::installation::{UnfinishedRestore, lock, places, variable};
-use super::restored::{Accept, Kept, READ_BYTES, RestoreProgress, Restored, restored, signing_keys, stopped};
+use super::restored::{
+    Accept, CheckedContents, Kept, READ_BYTES, RestoreProgress, Restored, restored, signing_keys, stopped,
+};
 #[cfg(feature = "postgres")]
 use super::{backend::shared_options, shared};
 use crate::config::Config;
@@ -19,7 +21,7 @@ use crate::files::{directory_of, if_present, sync_directory_of};
 use crate::first_start::{Places, prepare_directory, read_master_key};
 use crate::store::StoreError;
 use crate::store::backup::{Decoder, Head, Piece};
-use crate::store::check::{Checked, Find, Note};
+use crate::store::check::{Checked, Find};
 use crate::store::redb::{OpenError, RestoreError, Restoring, reached};
 use crate::token::keys::Keys;
 
@@ -160,19 +162,9 @@ fn checked(
     made_at: Timestamp,
     go_on: &mut dyn FnMut(RestoreProgress) -> bool,
 ) -> Result<(Checked, Option<Find>), StoreError> {
-    let (mut done, mut first, mut counts) = (Checked::default(), None, 0);
-    restoring.check(made_at, &mut |note| {
-        match &note {
-            // The new epoch starts these counts at zero.
-            Note::Find(find) if find.is_count() => counts += 1,
-            Note::Find(find) => _ = first.get_or_insert_with(|| find.clone()),
-            Note::Done(checked) => done = checked.clone(),
-            Note::Progress(_) => {}
-        }
-        if go_on(RestoreProgress::Check(note)) { Ok(()) } else { Err(stopped()) }
-    })?;
-    done.finds -= counts;
-    Ok((done, first))
+    let mut contents = CheckedContents::default();
+    restoring.check(made_at, &mut |note| contents.take(note, go_on))?;
+    Ok(contents.finish())
 }
 
 /// Renames the new database over the old one, which gets a second name first: at every moment there is a

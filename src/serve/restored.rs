@@ -1,4 +1,4 @@
-//! What a restore starts with and results in, whatever the backend.
+//! What a restore starts with and results in, over either backend.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::store::StoreError;
 use crate::store::backup::Head;
-use crate::store::check::{Checked, Note};
+use crate::store::check::{Checked, Find, Note};
 use crate::token::keyring;
 use crate::token::keys::Keys;
 
@@ -65,6 +65,38 @@ pub enum RestoreProgress {
     Read(u64),
     /// The new database is being checked.
     Check(Note),
+}
+
+/// What the check of a new database has reported.
+#[derive(Default)]
+pub(super) struct CheckedContents {
+    checked: Checked,
+    first: Option<Find>,
+    counts: u64,
+}
+
+impl CheckedContents {
+    /// Takes a message of the check and passes it on. An error ends the check.
+    pub fn take(
+        &mut self,
+        note: Note,
+        go_on: &mut dyn FnMut(RestoreProgress) -> bool,
+    ) -> Result<(), StoreError> {
+        match &note {
+            // These are counted again.
+            Note::Find(find) if find.is_count() => self.counts += 1,
+            Note::Find(find) => _ = self.first.get_or_insert_with(|| find.clone()),
+            Note::Done(checked) => self.checked = checked.clone(),
+            Note::Progress(_) => {}
+        }
+        if go_on(RestoreProgress::Check(note)) { Ok(()) } else { Err(stopped()) }
+    }
+
+    /// The contents, without wrong counts among the finds, and the first damaged record.
+    pub fn finish(mut self) -> (Checked, Option<Find>) {
+        self.checked.finds -= self.counts;
+        (self.checked, self.first)
+    }
 }
 
 pub(super) fn stopped() -> StoreError {

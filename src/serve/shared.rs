@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use super::AppError;
 use super::backend::{options, postgres_options, shared_options};
 use super::installation::{UnfinishedRestore, lock, lock_existing, open_when_free, variable};
-use super::restored::{Accept, Kept, READ_BYTES, RestoreProgress, Restored, restored, signing_keys, stopped};
+use super::restored::{
+    Accept, CheckedContents, Kept, READ_BYTES, RestoreProgress, Restored, restored, signing_keys, stopped,
+};
 use crate::config::{Config, DatabaseUrl, SharedStore, Store as StoreSettings};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::Position;
@@ -111,19 +113,9 @@ async fn checked(
     made_at: Timestamp,
     go_on: &mut dyn FnMut(RestoreProgress) -> bool,
 ) -> Result<(Checked, Option<Find>), ImportError> {
-    let (mut done, mut first, mut counts) = (Checked::default(), None, 0);
-    let report = |note: Note| {
-        match &note {
-            Note::Find(find) if find.is_count() => counts += 1,
-            Note::Find(find) => _ = first.get_or_insert_with(|| find.clone()),
-            Note::Done(checked) => done = checked.clone(),
-            Note::Progress(_) => {}
-        }
-        if go_on(RestoreProgress::Check(note)) { Ok(()) } else { Err(stopped()) }
-    };
-    import.check(made_at, report).await?;
-    done.finds -= counts;
-    Ok((done, first))
+    let mut contents = CheckedContents::default();
+    import.check(made_at, |note| contents.take(note, go_on)).await?;
+    Ok(contents.finish())
 }
 
 /// What was moved.
@@ -231,16 +223,10 @@ pub fn move_from(
         dumped.map_err(|cause| fault(&shown, cause.into()))?;
         decoder.finish().map_err(|damage| damaged(damage.into()))?;
         restoring.filled().map_err(damaged)?;
-        let (mut checked, mut first) = (Checked::default(), None);
-        let report = &mut |note: Note| {
-            match &note {
-                Note::Find(find) if !find.is_count() => _ = first.get_or_insert_with(|| find.clone()),
-                Note::Done(done) => checked = done.clone(),
-                Note::Find(_) | Note::Progress(_) => {}
-            }
-            if go_on(RestoreProgress::Check(note)) { Ok(()) } else { Err(stopped()) }
-        };
+        let mut contents = CheckedContents::default();
+        let report = &mut |note| contents.take(note, go_on);
         restoring.check(now, report).map_err(|cause| fault(&shown, cause.into()))?;
+        let (checked, first) = contents.finish();
         if let Some(first) = first {
             return Err(AppError::damaged_store(&shown, checked.finds, &first));
         }

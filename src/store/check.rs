@@ -1,6 +1,8 @@
 //! The messages of a check of a whole store.
 
-use crate::domain::id::ClientId;
+use super::layout::RESTORED;
+use super::record::{self, RecordFault};
+use crate::domain::id::{ClientId, Position};
 use crate::domain::time::Timestamp;
 
 /// A message of a check.
@@ -51,4 +53,36 @@ pub struct Checked {
     pub active: u64,
     /// Every client with the time of its last change; the latest first.
     pub clients: Vec<(ClientId, Timestamp)>,
+}
+
+/// What is wrong with the record of a client. A valid one is added to `checked`.
+pub(super) fn client_fault(
+    name: &str,
+    bytes: &[u8],
+    head: Position,
+    checked: &mut Checked,
+) -> Option<RecordFault> {
+    match record::decode_client(name, bytes, Position(0)) {
+        Ok(client) if client.incarnation > head => {
+            Some("created at a position after the end of the event log")
+        }
+        Ok(client) if client.id.as_str() == name => {
+            checked.clients.push((client.id, client.updated_at));
+            None
+        }
+        Ok(_) => Some("it is the record of another client"),
+        Err(fault) => Some(fault),
+    }
+}
+
+/// What is wrong with the record of a cut-off.
+pub(super) fn cut_off_fault(name: &str, bytes: &[u8], head: Position) -> Option<RecordFault> {
+    match record::decode_cut_off(name, bytes) {
+        Ok(cut) if cut.position > head => Some("at a position after the end of the event log"),
+        Ok(_) if !["", RESTORED].contains(&name) && name.parse::<ClientId>().is_err() => {
+            Some("its client_id is malformed")
+        }
+        Ok(_) => None,
+        Err(fault) => Some(fault),
+    }
 }

@@ -15,10 +15,10 @@ use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Hash, Position, SessionId};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
-use crate::store::Result;
-use crate::store::check::{COUNTS, Checked, Find, Note, TableProgress};
-use crate::store::layout::{EPOCHS, KEY_CHECK, KEYS, RESTORED, REVOKED_UNTIL};
+use crate::store::check::{COUNTS, Checked, Find, Note, TableProgress, client_fault, cut_off_fault};
+use crate::store::layout::{EPOCHS, KEY_CHECK, KEYS, REVOKED_UNTIL};
 use crate::store::record::{self, Codec, RecordFault};
+use crate::store::{Hex, Result};
 
 /// Checks the state that the transaction of `client` sees. `now` matters only for the number of active
 /// sessions.
@@ -215,8 +215,7 @@ impl DatabaseChecker<'_> {
                     Err(fault) => Some(fault),
                 },
             };
-            let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-            checker.find("opening_keys", name, fault.or(stray(row, 3)));
+            checker.find("opening_keys", Hex(name), fault.or(stray(row, 3)));
         };
         self.each(outlet, "opening_keys", query, judge).await?;
         let query = "SELECT r.id, r.record, s.id IS NOT NULL FROM repeats AS r \
@@ -250,17 +249,7 @@ impl DatabaseChecker<'_> {
     async fn clients(&mut self, outlet: &mut impl Outlet<Note>) -> Result<()> {
         let judge = |checker: &mut Self, row: &Row| {
             let name: &str = row.get(0);
-            let fault = match record::decode_client(name, row.get(1), Position(0)) {
-                Ok(client) if client.incarnation > checker.cuts.head => {
-                    Some("created at a position after the end of the event log")
-                }
-                Ok(client) if client.id.as_str() == name => {
-                    checker.done.clients.push((client.id, client.updated_at));
-                    None
-                }
-                Ok(_) => Some("it is the record of another client"),
-                Err(fault) => Some(fault),
-            };
+            let fault = client_fault(name, row.get(1), checker.cuts.head, &mut checker.done);
             checker.find("clients", name, fault);
         };
         self.each(outlet, "clients", "SELECT id, record FROM clients ORDER BY id", judge).await.map(drop)
@@ -269,16 +258,7 @@ impl DatabaseChecker<'_> {
     async fn cut_offs(&mut self, outlet: &mut impl Outlet<Note>) -> Result<()> {
         let judge = |checker: &mut Self, row: &Row| {
             let name: &str = row.get(0);
-            let fault = match record::decode_cut_off(name, row.get(1)) {
-                Ok(cut) if cut.position > checker.cuts.head => {
-                    Some("at a position after the end of the event log")
-                }
-                Ok(_) if !["", RESTORED].contains(&name) && name.parse::<ClientId>().is_err() => {
-                    Some("its client_id is malformed")
-                }
-                Ok(_) => None,
-                Err(fault) => Some(fault),
-            };
+            let fault = cut_off_fault(name, row.get(1), checker.cuts.head);
             checker.find("cut_offs", name, fault);
         };
         self.each(outlet, "cut_offs", "SELECT name, record FROM cut_offs ORDER BY name", judge)

@@ -7,8 +7,8 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata,
 use super::open::{has_active_index, read_state};
 use super::tables::{
     ACTIVE, ACTIVE_COUNTS, CLIENTS, CUT_OFFS, DATA, Definition, EPOCHS, EVENTS, EXPIRY, FORMAT, HEAD,
-    KEY_CHECK, KEYS, META, OPENED_BY_KEY, OPENING_KEYS, REPEATS, RESTORED, REVOKED, REVOKED_UNTIL, SESSIONS,
-    SUBJECTS, WINDOWS, active_key_of, dated_key, id_at_end, open, subject_key,
+    KEY_CHECK, KEYS, META, OPENED_BY_KEY, OPENING_KEYS, REPEATS, REVOKED, REVOKED_UNTIL, SESSIONS, SUBJECTS,
+    WINDOWS, active_key_of, dated_key, id_at_end, open, subject_key,
 };
 use super::{Result, StoreError};
 use crate::domain::cutoff::CutOffs;
@@ -16,7 +16,7 @@ use crate::domain::epoch::Epochs;
 use crate::domain::id::{ClientId, Hash, Position, SessionId};
 use crate::domain::time::Timestamp;
 use crate::store::Hex;
-use crate::store::check::{Checked, Find, Note, TableProgress};
+use crate::store::check::{Checked, Find, Note, TableProgress, client_fault, cut_off_fault};
 use crate::store::layout::position;
 use crate::store::record::{self, Codec, RecordFault, SessionRecord, window_key};
 
@@ -312,33 +312,14 @@ impl Checker<'_, '_> {
 
     fn clients(&mut self) -> Result<()> {
         self.each(&CLIENTS, |checker, name, bytes| {
-            let fault = match record::decode_client(name, bytes, Position(0)) {
-                Ok(client) if client.incarnation > checker.cuts.head => {
-                    Some("created at a position after the end of the event log")
-                }
-                Ok(client) if client.id.as_str() == name => {
-                    checker.done.clients.push((client.id, client.updated_at));
-                    None
-                }
-                Ok(_) => Some("it is the record of another client"),
-                Err(fault) => Some(fault),
-            };
+            let fault = client_fault(name, bytes, checker.cuts.head, &mut checker.done);
             checker.find(CLIENTS.name(), name, fault)
         })
     }
 
     fn cut_offs(&mut self) -> Result<()> {
         self.each(&CUT_OFFS, |checker, name, bytes| {
-            let fault = match record::decode_cut_off(name, bytes) {
-                Ok(cut) if cut.position > checker.cuts.head => {
-                    Some("at a position after the end of the event log")
-                }
-                Ok(_) if !["", RESTORED].contains(&name) && name.parse::<ClientId>().is_err() => {
-                    Some("its client_id is malformed")
-                }
-                Ok(_) => None,
-                Err(fault) => Some(fault),
-            };
+            let fault = cut_off_fault(name, bytes, checker.cuts.head);
             checker.find(CUT_OFFS.name(), name, fault)
         })
     }
