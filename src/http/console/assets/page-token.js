@@ -48,7 +48,7 @@ export async function show(main, { signal }) {
   }
 }
 
-/** The others are answered 401 or 403, whatever the token is. */
+/** The others are answered 401 or 403 for every token. */
 const mayIntrospect = ({ disabled, permissions }) => !disabled && permissions.some((name) => ["introspect", "introspect:any", "admin"].includes(name));
 
 function result(found, session, content) {
