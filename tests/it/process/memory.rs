@@ -61,6 +61,7 @@ fn metric(server: &Process, name: &str) -> usize {
 
 /// The short form of the attack: 300 connections against a budget of 1 MiB took 60 MB before there was one.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the server reads what was sent some time after it was sent")]
 fn unfinished_requests_hold_no_more_than_their_budget_and_others_are_served() {
     let directory = tempdir().unwrap();
     let settings = [("KEYFOB_LIMITS__BUFFERED_BYTES_MAX", "1MiB"), ("KEYFOB_SERVER__METRICS_PUBLIC", "true")];
@@ -69,7 +70,13 @@ fn unfinished_requests_hold_no_more_than_their_budget_and_others_are_served() {
     let before = resident_kib(&server);
     let connections: Vec<TcpStream> =
         (0..300).map(|number| attack(&server.address, &large(number))).collect();
-    assert!(metric(&server, "keyfob_http_buffered_bytes") <= 1 << 20);
+    // The sum is over the budget between a read and the closing that the read causes.
+    let end = Instant::now() + Duration::from_secs(30);
+    let held = || metric(&server, "keyfob_http_buffered_bytes");
+    while held() > 1 << 20 {
+        assert!(Instant::now() < end, "{} bytes", held());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert!(metric(&server, "keyfob_http_connections_over_budget_total") > 50);
     let grown = resident_kib(&server).saturating_sub(before);
     assert!(grown < 24 * 1024, "{grown} KiB for 300 connections");
