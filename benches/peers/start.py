@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Starts another product for the load program: `start.py oidc-provider`, `start.py hydra-memory` or `start.py hydra-postgresql`.
+"""Starts another product for the load program: `start.py oidc-provider`, `start.py hydra-memory` or `start.py hydra-postgresql`; or
+`start.py keyfob-postgresql BINARY PORT`, which is keyfob over the PostgreSQL of the last one.
 
 Builds what is missing in target/peers: oidc-provider from npm, Ory Hydra from Go modules (some minutes, once). Prints one line of JSON when the
 product answers: [port, path] of introspection and refresh, what a refresh sends besides its token, credentials and tokens. Stops it when standard
 input ends. If something that it needs is not installed, it exits with 3.
 """
 
+import base64
 import json
 import os
 import pwd
@@ -35,6 +37,8 @@ def main():
         try:
             if name == "oidc-provider":
                 oidc_provider(started)
+            elif name == "keyfob-postgresql":
+                keyfob(Path(place), started, *sys.argv[2:])
             else:
                 hydra(Path(place), started, postgresql=name == "hydra-postgresql")
             sys.stdin.read()
@@ -70,9 +74,10 @@ def hydra(place, started, postgresql):
         build = ["go", "build", "-tags", "sqlite,sqlite_omit_load_extension", "-o", binary, "."]
         subprocess.run(build, cwd=HERE / "hydra", check=True, stdout=sys.stderr)
     public, admin = free_port(), free_port()
+    database_port = database(place, started) if postgresql else None
     environment = {
         **os.environ,
-        "DSN": database(place, started) if postgresql else "memory",
+        "DSN": f"postgres://hydra@127.0.0.1:{database_port}/hydra?sslmode=disable&max_conns=20" if postgresql else "memory",
         "LOG_LEVEL": "error",
         "SECRETS_SYSTEM": "a secret of the measurement alone",
         "SERVE_ADMIN_HOST": "127.0.0.1",
@@ -93,24 +98,56 @@ def hydra(place, started, postgresql):
     client = {"scope": "offline read", "redirect_uris": ["http://127.0.0.1:1/callback"], "token_endpoint_auth_method": "none"}
     client |= {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"]}
     client = ask(f"http://127.0.0.1:{admin}/admin/clients", json.dumps(client), "POST")["client_id"]
-    made = [sign_in(public, admin, client, f"user-{number}") for number in range(TOKENS)]
+    # A refresh revokes the access token of before, so each has sign-ins of its own.
+    made = [sign_in(public, admin, client, f"user-{number}") for number in range(2 * TOKENS)]
     answer = {
         "introspect": [admin, "/admin/oauth2/introspect"],
         "token": [public, "/oauth2/token"],
         "form": f"&client_id={client}",
         "authorization": "",
-        "access": [tokens["access_token"] for tokens in made],
-        "refresh": [tokens["refresh_token"] for tokens in made],
+        "access": [tokens["access_token"] for tokens in made[TOKENS:]],
+        "refresh": [tokens["refresh_token"] for tokens in made[:TOKENS]],
+        "postgresql": database_port,
     }
     print(json.dumps(answer), flush=True)
 
 
+def keyfob(place, started, binary, database_port):
+    """keyfob with its defaults in a database of its own, which has no standby."""
+    create_database(database_port, "keyfob")
+    port = free_port()
+    (place / "config.toml").write_text(
+        f'[server]\nlisten = "127.0.0.1:{port}"\nissuer = "http://127.0.0.1:{port}"\n[log]\nlevel = "error"\n'
+        f'[store]\nurl = "postgres://hydra@127.0.0.1:{database_port}/keyfob"\nrequire_synchronous = false\n'
+    )
+    subprocess.run([binary, "init"], cwd=place, check=True, stdout=subprocess.DEVNULL)
+    started.append(subprocess.Popen([binary, "serve"], cwd=place, stdin=subprocess.DEVNULL, stdout=sys.stderr))
+    url = f"http://127.0.0.1:{port}"
+    wait(f"{url}/readyz", started[-1])
+    admin = json.loads((place / "data" / "admin.json").read_text())
+    client = {"client_id": "load", "permissions": ["sessions", "introspect"], "grants": ["refresh_token"], "scopes": ["read"]}
+    secret = ask(f"{url}/v1/clients", json.dumps(client), "POST", basic(admin["client_id"], admin["client_secret"]))["client_secret"]
+    load = basic("load", secret)
+    made = [ask(f"{url}/v1/sessions", json.dumps({"subject": f"user-{number}"}), "POST", load) for number in range(TOKENS)]
+    answer = {
+        "introspect": [port, "/oauth2/introspect"],
+        "token": [port, "/oauth2/token"],
+        "form": "",
+        "authorization": load,
+        "access": [tokens["session_token"] for tokens in made],
+        "refresh": [tokens["refresh_token"] for tokens in made],
+        "postgresql": None,
+    }
+    print(json.dumps(answer), flush=True)
+
+
+def basic(name, secret):
+    return "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()
+
+
 def database(place, started):
-    """A new PostgreSQL with its defaults, every commit synced. Answers its address."""
-    found = [folder for folder in POSTGRESQL if (folder / "initdb").exists()]
-    if not found:
-        print("PostgreSQL is not installed", file=sys.stderr)
-        sys.exit(3)
+    """A new PostgreSQL with its defaults, every commit synced. Answers its port."""
+    programs = postgresql_programs()
     user = {}
     if os.geteuid() == 0:
         # It refuses to run as root.
@@ -123,14 +160,29 @@ def database(place, started):
         os.chown(data, user["user"], user["group"])
     port = free_port()
     quiet = {"stdout": subprocess.DEVNULL, "cwd": "/", **user}
-    subprocess.run([found[0] / "initdb", "--auth=trust", "--username=hydra", "-D", data], check=True, **quiet)
-    command = [found[0] / "postgres", "-D", data, "-p", str(port), "-c", f"unix_socket_directories={data}", "-c", "listen_addresses=127.0.0.1"]
+    subprocess.run([programs / "initdb", "--auth=trust", "--username=hydra", "-D", data], check=True, **quiet)
+    command = [programs / "postgres", "-D", data, "-p", str(port), "-c", f"unix_socket_directories={data}", "-c", "listen_addresses=127.0.0.1"]
     started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, **quiet))
+    create_database(port, "hydra")
+    return port
+
+
+def create_database(port, name):
+    """Creates a database, as soon as the server answers."""
+    command = [postgresql_programs() / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "hydra", name]
     for _ in range(200):
-        if subprocess.run([found[0] / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "hydra", "hydra"], stderr=subprocess.DEVNULL).returncode == 0:
-            return f"postgres://hydra@127.0.0.1:{port}/hydra?sslmode=disable&max_conns=20"
+        if subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0:
+            return
         time.sleep(0.1)
     sys.exit("PostgreSQL did not start")
+
+
+def postgresql_programs():
+    found = [folder for folder in POSTGRESQL if (folder / "initdb").exists()]
+    if not found:
+        print("PostgreSQL is not installed", file=sys.stderr)
+        sys.exit(3)
+    return found[0]
 
 
 def sign_in(public, admin, client, subject):
@@ -166,9 +218,10 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def ask(url, body, method):
-    kind = "application/json" if body.startswith("{") else "application/x-www-form-urlencoded"
-    request = urllib.request.Request(url, body.encode(), {"Content-Type": kind}, method=method)
+def ask(url, body, method, authorization=None):
+    headers = {"Content-Type": "application/json" if body.startswith("{") else "application/x-www-form-urlencoded"}
+    headers |= {"Authorization": authorization} if authorization else {}
+    request = urllib.request.Request(url, body.encode(), headers, method=method)
     with urllib.request.urlopen(request) as answer:
         return json.loads(answer.read())
 
