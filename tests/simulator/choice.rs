@@ -26,6 +26,15 @@ impl Clients {
         Some((operation, caller))
     }
 
+    /// A token to be introspected in the middle of a commit: often one whose end may be part of it.
+    pub fn token_to_ask(&self, dice: &mut Dice) -> usize {
+        let tokens = &self.facts.tokens;
+        let in_doubt: Vec<usize> =
+            (0..tokens.len()).filter(|index| self.facts.may_be_ended(&tokens[*index])).collect();
+        let chosen = if dice.one_in(2) { dice.pick(&in_doubt) } else { None };
+        chosen.unwrap_or_else(|| dice.below(tokens.len()))
+    }
+
     fn operation(&mut self, dice: &mut Dice) -> Option<Operation> {
         let facts = &self.facts;
         let live: Vec<usize> = (0..facts.incarnations.len())

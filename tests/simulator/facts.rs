@@ -205,15 +205,23 @@ impl Facts {
 
     /// Why a token certainly cannot be active; for ever, whatever the clock.
     pub fn certainly_ended(&self, token: &Token) -> Option<&'static str> {
-        let facts = [
+        self.ends(token).into_iter().find(|(fact, _)| *fact == Fact::Yes).map(|(_, why)| why)
+    }
+
+    /// Whether an end of a token was requested, and not answered.
+    pub fn may_be_ended(&self, token: &Token) -> bool {
+        self.certainly_ended(token).is_none() && self.ends(token).iter().any(|(fact, _)| *fact == Fact::Maybe)
+    }
+
+    fn ends(&self, token: &Token) -> [(Fact, &'static str); 6] {
+        [
             (self.incarnations[token.incarnation].deleted, "its client was deleted"),
             (token.revoked, "it was revoked"),
             (self.session_of(token).map_or(Fact::No, |session| session.ended), "its session was ended"),
             (self.owner_deleted(token), "the client of its session was deleted"),
             (self.family_of(token).map_or(Fact::No, |family| family.ended), "its family was ended"),
             (self.key_fact(token), "its key was revoked"),
-        ];
-        facts.into_iter().find(|(fact, _)| *fact == Fact::Yes).map(|(_, why)| why)
+        ]
     }
 
     /// Why a token cannot be active at this time.

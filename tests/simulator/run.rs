@@ -66,6 +66,8 @@ struct Run {
     flights: Vec<Flight>,
     backups: Vec<Backup>,
     requests: usize,
+    /// Tokens that were introspected in the middle of the last commit.
+    asked_in_commit: Vec<usize>,
     /// Whether something that fails excuses answers of 503.
     troubled: bool,
     history: Vec<String>,
@@ -107,6 +109,7 @@ impl Run {
             flights: vec![],
             backups: vec![],
             requests: 0,
+            asked_in_commit: vec![],
             troubled: false,
             history: vec![format!("late_retry = {late}, {limit:?}")],
             config,
@@ -203,27 +206,33 @@ impl Run {
         answered.map_err(|why| format!("#{number} {:?}: {why}", sent.operation))
     }
 
-    /// Runs a batch of the writer. Tokens are introspected in the middle of its commit.
+    /// Runs a batch of the writer. Tokens are introspected in the middle of its commit, and sometimes the
+    /// power fails after that.
     fn commit(&mut self, server: &mut Server) -> Verdict {
         let tokens = self.clients.facts.tokens.len();
         let reads = if tokens > 0 && server.is_waiting() { self.dice.below(3) } else { 0 };
+        let cut = (reads > 0 && self.dice.one_in(4)).then(|| self.dice.below(4) as u64);
+        self.asked_in_commit = (0..reads).map(|_| self.clients.token_to_ask(&mut self.dice)).collect();
         let mut requests = vec![];
         let mut flights = vec![];
-        for _ in 0..reads {
-            let token = self.dice.below(tokens);
+        for token in self.asked_in_commit.clone() {
             let (sent, number, request) = self.sent(Operation::Introspect(token), None);
             requests.push(request);
             flights.push((sent, number));
         }
         let answers = Arc::new(Mutex::new(vec![]));
-        let (wire, given) = (server.wire.clone(), answers.clone());
+        let (wire, given, disk) = (server.wire.clone(), answers.clone(), self.disk.clone());
         self.disk.during_sync(self.dice.below(2) as u64, move || {
             for request in &requests {
                 let mut answering = pin!(unconstrained(send(wire.clone(), request.clone())));
                 let polled = answering.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 given.lock().unwrap().push(polled);
             }
+            if let Some(after) = cut {
+                disk.arm(after, Fault::PowerCut);
+            }
         });
+        self.troubled |= cut.is_some();
         if server.step() {
             self.note(format!("the writer committed; {} syncs so far", self.disk.syncs()));
         }
@@ -231,6 +240,16 @@ impl Run {
         let answers = std::mem::take(&mut *answers.lock().unwrap());
         for ((sent, number), answer) in flights.into_iter().zip(answers) {
             let Poll::Ready(answer) = answer else { return Err("a read waits for the writer".into()) };
+            self.answered(number, &sent, &answer)?;
+        }
+        Ok(())
+    }
+
+    /// What an answer said in the middle of a commit is true although the commit was lost.
+    async fn ask_again(&mut self, server: &mut Server) -> Verdict {
+        for token in std::mem::take(&mut self.asked_in_commit) {
+            let (sent, number, request) = self.sent(Operation::Introspect(token), None);
+            let answer = server.send(request).await;
             self.answered(number, &sent, &answer)?;
         }
         Ok(())
@@ -472,6 +491,7 @@ impl Run {
         let mut server = self.boot().await?;
         while server.step() {}
         self.check(&mut server).await?;
+        self.ask_again(&mut server).await?;
         Ok(server)
     }
 
