@@ -88,7 +88,12 @@ impl PolicyCommand {
 
 fn lines(answer: &PolicySimulation, now: Timestamp) -> Vec<String> {
     let PolicySimulation { policy, sessions, examined, .. } = answer;
-    let mut lines = vec![format!("policy {policy}: {sessions} kept sessions of {examined} examined")];
+    // Idle timeouts and retry windows are judged by counts alone.
+    let examined = match (&answer.lifetime, &answer.cap) {
+        (None, None) => String::new(),
+        _ => format!(": {sessions} kept sessions of {examined} examined"),
+    };
+    let mut lines = vec![format!("policy {policy}{examined}")];
     let parts = [
         answer.lifetime.as_ref().map(|part| lifetime_lines(part, now)),
         answer.cap.as_ref().map(|part| cap_lines(part, now)),
