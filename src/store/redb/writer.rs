@@ -253,6 +253,7 @@ impl Writer {
     /// Runs until the store is closed or a commit fails.
     pub(super) fn run(mut self) {
         let _guard = AbortOnPanic;
+        lower_priority();
         while let Some(jobs) = self.shared.next_batch() {
             if !self.run_batch(jobs) {
                 return;
@@ -321,6 +322,16 @@ fn write(
     shared.counts.commits.one();
     shared.counts.batches.observe(size);
     Ok(())
+}
+
+/// Gives the threads that answer precedence over this one where there are too few cores for both: a batch
+/// computes for milliseconds, an introspection for microseconds (docs/decisions/0040).
+fn lower_priority() {
+    // Elsewhere it would be the niceness of the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(5) {
+        tracing::debug!("the priority of the writer is not lowered: {error}");
+    }
 }
 
 /// Whether a commit that started at `began` (0: none is in progress) has taken longer than allowed.
