@@ -1,4 +1,5 @@
-// node first-view.mjs KEYFOB [CHROMIUM]: how long the first view of the console takes, and what each page weighs.
+// node first-view.mjs KEYFOB [CHROMIUM]: how long the first view of the console takes, beside a page without a script, and
+// what each page weighs.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
@@ -43,11 +44,13 @@ await first.getByRole("heading", { name: "Overview" }).waitFor();
 const cookies = await signedIn.cookies();
 await signedIn.close();
 
-/** Loads a page without a cache. `complete`: when its last data were drawn, measured by the changes of the page. */
-async function load(hash) {
+/** A tab that is signed in. */
+async function openTab() {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
   await context.addCookies(cookies);
   const page = await context.newPage();
+  const devtools = await context.newCDPSession(page);
+  await devtools.send("Network.setCacheDisabled", { cacheDisabled: true });
   await page.addInitScript(() => {
     // The alarm of the overview is complete when its session was read too.
     const isComplete = () => document.querySelector("main h1") !== null && document.querySelector("[aria-busy]") === null
@@ -58,26 +61,47 @@ async function load(hash) {
       requestAnimationFrame(() => { window.complete = performance.now(); });
     }).observe(document, { subtree: true, childList: true, attributes: true });
   });
-  await page.goto(`${url}/console${hash}`);
-  await page.waitForFunction(() => window.complete !== undefined && performance.getEntriesByName("first-contentful-paint").length > 0);
-  const seen = await page.evaluate(() => {
+  return page;
+}
+
+/** Loads a page without a cache. `complete`: when its last data were drawn, measured by the changes of the page. */
+async function load(page, path) {
+  await page.goto("about:blank");
+  await page.goto(url + path);
+  const isConsole = path !== "/";
+  await page.waitForFunction((console) => (!console || window.complete !== undefined) && performance.getEntriesByName("first-contentful-paint").length > 0, isConsole);
+  return page.evaluate(() => {
     const files = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
       .filter(({ name }) => /\/console(#|$)|\.(js|css|svg)$/.test(name));
     const sum = (member) => files.reduce((total, file) => total + file[member], 0);
     return { paint: performance.getEntriesByName("first-contentful-paint")[0].startTime, complete: window.complete, files: files.length, sent: sum("encodedBodySize"), size: sum("decodedBodySize") };
   });
-  await context.close();
-  return seen;
 }
 
 const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
-await load("#/overview");
-const views = [];
-for (let run = 0; run < RUNS; run += 1) views.push(await load("#/overview"));
-const [paint, complete] = ["paint", "complete"].map((name) => median(views.map((view) => view[name])));
-console.log(`first view without a cache, median of ${RUNS}: first contentful paint ${paint.toFixed(0)} ms, all data drawn ${complete.toFixed(0)} ms (load average ${loadavg()[0].toFixed(1)})`);
+// In turn, in the same tab and in a new one, for which the browser starts a process.
+const tab = await openTab();
+const views = new Map();
+for (let run = 0; run <= RUNS; run += 1) {
+  for (const path of ["/", "/console#/overview"]) {
+    const other = await openTab();
+    for (const [name, page] of [["a new tab", other], ["a used tab", tab]]) {
+      const view = await load(page, path);
+      // The first run fills the caches of the system.
+      if (run > 0) views.set(`${path} in ${name}`, [...views.get(`${path} in ${name}`) ?? [], view]);
+    }
+    await other.context().close();
+  }
+}
+console.log(`without a cache, medians of ${RUNS} (load average ${loadavg()[0].toFixed(1)}):`);
+for (const [name, seen] of views) {
+  const [paint, complete] = ["paint", "complete"].map((member) => median(seen.map((view) => view[member])));
+  console.log(`${name.padEnd(48)} first contentful paint ${paint.toFixed(0)} ms${complete === undefined ? "" : `, all data drawn ${complete.toFixed(0)} ms`}`);
+}
 for (const hash of ["", "#/overview", "#/subjects", `#/subject/alice`, `#/session/${active.session.id}`, "#/events", "#/token", "#/clients", "#/client/shop", "#/keys", "#/policies", "#/configuration"]) {
-  const { files, sent, size } = await load(hash);
+  const page = await openTab();
+  const { files, sent, size } = await load(page, `/console${hash}`);
+  await page.context().close();
   console.log(`${(hash || "/console").padEnd(48)} ${files} files, ${sent} bytes as sent, ${size} bytes`);
 }
 await Promise.race([browser.close(), new Promise((resolved) => setTimeout(resolved, 2000))]);

@@ -16,6 +16,11 @@ pub const FILES: &[Asset] = &[
         gzip: include_bytes!("assets/app.js.gz"),
     },
     Asset {
+        name: "boot.js",
+        media_type: "text/javascript; charset=utf-8",
+        gzip: include_bytes!("assets/boot.js.gz"),
+    },
+    Asset {
         name: "client-form.js",
         media_type: "text/javascript; charset=utf-8",
         gzip: include_bytes!("assets/client-form.js.gz"),

@@ -33,12 +33,13 @@ export async function pageBefore(before, signal) {
   if (!log) return { items: [], head: "0", more: false };
   const last = before === undefined ? log.head : BigInt(before) - 1n;
   let after = last - PAGE >= log.oldest ? last - PAGE : log.oldest - 1n;
-  let afterGap = false;
-  if (after >= log.oldest && await pageOrGap(after, 1, signal) === null) {
+  let items = await collect(after, last, signal);
+  const afterGap = items.length === 0 && after >= log.oldest && after < last;
+  if (afterGap) {
     after = await endOfGap(after, last, signal);
-    afterGap = true;
+    items = await collect(after, last, signal);
   }
-  return { items: await collect(after, last, signal), head: log.head.toString(), more: after >= log.oldest && !afterGap, afterGap };
+  return { items, head: log.head.toString(), more: after >= log.oldest && !afterGap, afterGap };
 }
 
 /** The last position of the gap that `low` is in. */

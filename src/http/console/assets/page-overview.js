@@ -4,7 +4,6 @@ import { fill, h } from "./dom.js";
 import { get } from "./api.js";
 import { completedItem, group } from "./event.js";
 import { pageBefore } from "./log.js";
-import { plot } from "./plot.js";
 import { instant, length, now, when } from "./time.js";
 import { facts, heading, notice, problem, section, to, toQuery } from "./ui.js";
 
@@ -14,12 +13,13 @@ const REFRESH_MS = 10_000;
 /** Seconds of the two plots. */
 const SPANS = { hour: 3600, day: 86400 };
 
+const [tenths, whole, digits] = [{ maximumFractionDigits: 1 }, { maximumFractionDigits: 0 }, { maximumSignificantDigits: 3 }].map((options) => new Intl.NumberFormat("en", options));
 const bytes = (count) => {
   const [unit, name] = [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"]].find(([unit]) => count >= unit) ?? [1, "B"];
-  return `${(count / unit).toLocaleString("en", { maximumFractionDigits: count / unit < 10 ? 1 : 0 })} ${name}`;
+  return `${(count / unit < 10 ? tenths : whole).format(count / unit)} ${name}`;
 };
-const number = (count) => count.toLocaleString("en", { maximumFractionDigits: 1 });
-const milliseconds = (value) => `${value.toLocaleString("en", { maximumSignificantDigits: 3 })} ms`;
+const number = (count) => tenths.format(count);
+const milliseconds = (value) => `${digits.format(value)} ms`;
 
 /** Columns, how they are drawn, which figure stands below the title, and what it is. */
 const FIGURES = [
@@ -54,7 +54,11 @@ export async function show(main, { query, signal }) {
   });
   fill(main, heading(title, spans), state, section("Latest alarms", alarms), h("h2", {}, "Figures"), intervals, grid);
   const alarming = lately(alarms, signal);
-  let figures = await get("/console/figures", {}, signal);
+  const reading = get("/console/figures", {}, signal);
+  // Evaluated while the server answers: the library takes longer than all the rest of the page.
+  const drawing = import("./plot.js");
+  let figures = await reading;
+  const { plot } = await drawing;
   draw();
   const timer = setInterval(async () => {
     if (document.hidden) return;

@@ -7,13 +7,21 @@ import uPlot from "./uplot.js";
 /** Steps of an axis of whole numbers. */
 const WHOLE = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((step) => step * 10 ** power)).flat();
 
-/** The value of a colour of the style sheet, which a canvas needs. */
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const colours = new Map();
+// Before the plots do, which draw themselves again then.
+dark.addEventListener("change", () => colours.clear());
+document.addEventListener("themechange", () => colours.clear());
+
+/** The value of a colour of the style sheet, which a canvas needs. Computed once: it makes the browser style the whole page. */
 function colour(name) {
-  const probe = h("span", { class: `probe ${name}` });
-  document.body.append(probe);
-  const value = getComputedStyle(probe).color;
-  probe.remove();
-  return value;
+  if (!colours.has(name)) {
+    const probe = h("span", { class: `probe ${name}` });
+    document.body.append(probe);
+    colours.set(name, getComputedStyle(probe).color);
+    probe.remove();
+  }
+  return colours.get(name);
 }
 
 /**
@@ -22,11 +30,11 @@ function colour(name) {
  * time; `series`: `label`, `values`, `kind` (`line` or `bars`), `colour` (a class); `format` prints a value.
  */
 export function plot(place, { label, x, labels = null, series, format = String, isWhole = false, span = null, height = 120, signal }) {
-  let drawn;
+  let [drawn, width] = [undefined, 0];
   const canvas = h("div", { class: "plot", role: "img", "aria-label": label });
   fill(place, canvas);
   const axis = () => ({ stroke: colour("quiet"), grid: { stroke: colour("grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" });
-  const options = (width) => ({
+  const options = () => ({
     width, height, padding: [8, 18, 0, 0], legend: { show: false }, select: { show: false }, cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: { x: { time: labels === null, range }, y: { range: (self, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
@@ -56,19 +64,21 @@ export function plot(place, { label, x, labels = null, series, format = String, 
   }
 
   function draw() {
-    const width = Math.floor(canvas.clientWidth);
     if (width < 50) return;
     drawn?.destroy();
-    drawn = new uPlot(options(width), [x, ...series.map(({ values }) => values)], canvas);
+    drawn = new uPlot(options(), [x, ...series.map(({ values }) => values)], canvas);
   }
 
-  const resized = new ResizeObserver(() => { if (drawn === undefined || Math.floor(canvas.clientWidth) !== drawn.width) draw(); });
+  // It also reports the width at first, when all plots are in the page: asking each for it would lay out the page each time.
+  const resized = new ResizeObserver(([{ contentRect }]) => {
+    if (Math.floor(contentRect.width) === width) return;
+    width = Math.floor(contentRect.width);
+    draw();
+  });
   resized.observe(canvas);
-  const dark = matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", draw, { signal });
   document.addEventListener("themechange", draw, { signal });
   signal?.addEventListener("abort", () => { resized.disconnect(); drawn?.destroy(); });
-  draw();
   return { update: (next, values, seconds) => { [x, span] = [next, seconds]; series.forEach((one, index) => { one.values = values[index]; }); drawn?.setData([x, ...values]); }, describe: (text) => canvas.setAttribute("aria-label", text) };
 }
 

@@ -35,12 +35,18 @@ export const absolute = (at) => `${new Date(at).toISOString().slice(0, 19).repla
 /** A time of an answer: RFC 3339, or seconds since 1970. */
 export const instant = (time) => (typeof time === "number" ? time * 1000 : Date.parse(time));
 
+// Made once, and not before a page needs it: that takes milliseconds.
+let format = null;
+function local(at) {
+  format ??= new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+  return format.format(at);
+}
+
 /** A time as an element: relative, and absolute behind it. */
 export function when(time) {
   const at = instant(time);
   if (Number.isNaN(at)) return h("span", {}, String(time));
-  const local = new Date(at).toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
-  return h("time", { datetime: new Date(at).toISOString(), title: `here: ${local}` },
+  return h("time", { datetime: new Date(at).toISOString(), title: `here: ${local(at)}` },
     h("span", { class: "relative", "data-at": at }, distance(at)), " ",
     h("span", { class: "absolute" }, absolute(at)));
 }
