@@ -281,6 +281,9 @@ fn a_database_that_is_down_stops_the_start_and_its_return_needs_none() {
             assert!(answer.headers.contains_key("retry-after"), "{path}");
         }
         assert_eq!(server.send("GET", "/healthz", None, "text/plain", "").unwrap().status, 200);
+        // Who watches the outage needs the figures then.
+        let page = through_socket(replica.path(), "GET", "/metrics", &Value::Null);
+        assert!(page.status == 200 && page.text().contains("\nkeyfob_store_ready 0\n"), "{}", page.text());
         cluster.resume();
         await_readiness(&server, 200);
         assert!(is_active(&server, &app, &opened["access_token"]));
