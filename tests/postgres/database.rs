@@ -15,17 +15,19 @@ use crate::harness::fixture::keys;
 
 /// Starts a cluster and prints its directory. PostgreSQL does not run as root, so this runs as an ordinary
 /// user; and it stops when its standard input ends, which is when the tests do, however they end. Until then
-/// each line names a signal to stop the server with, or is `start`.
+/// each line names a signal to stop the server with, or is `start`. Its arguments are the directory of the
+/// programs and settings of the server.
 const SCRIPT: &str = r#"
 set -eu
 bin=$1
+shift
 place=$(mktemp -d /tmp/keyfob-postgres.XXXXXX)
 trap 'rm -rf "$place"' EXIT
 "$bin/initdb" --pgdata "$place/data" --username keyfob --auth trust --encoding UTF8 --no-locale --no-sync \
   >"$place/initdb.log" 2>&1 || { cat "$place/initdb.log" >&2; exit 1; }
-start() {
+start() { # settings
   "$bin/postgres" -D "$place/data" -k "$place" -c listen_addresses= -c fsync=off -c max_connections=400 \
-    -c autovacuum_naptime=10 >>"$place/log" 2>&1 &
+    -c autovacuum_naptime=10 "$@" >>"$place/log" 2>&1 &
   server=$!
   tries=0
   until "$bin/pg_isready" --quiet --host "$place" --dbname postgres --username keyfob; do
@@ -38,11 +40,11 @@ stop() {
   kill -"$1" $server || true
   wait $server || true
 }
-start
+start "$@"
 echo "$place"
 while read -r command; do
   case $command in
-    start) start ;;
+    start) start "$@" ;;
     *) stop "$command" ;;
   esac
   echo "$command"
@@ -50,10 +52,15 @@ done
 stop INT
 "#;
 
+/// The user that runs PostgreSQL where the tests run as root.
+pub const UNPRIVILEGED: u32 = 65534;
+
 /// A PostgreSQL of its own.
 pub struct Cluster {
     /// The directory of its socket.
     place: String,
+    /// The port that the name of the socket has, and the one of TCP if it listens there.
+    port: u16,
     /// Its standard input is open for as long as the tests run.
     supervisor: Child,
     output: BufReader<ChildStdout>,
@@ -66,10 +73,16 @@ fn cluster() -> &'static Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
+        Self::with(5432, &[])
+    }
+
+    /// One with settings, such as `ssl=on`.
+    pub fn with(port: u16, settings: &[&str]) -> Self {
         let bin = programs().expect("these tests need PostgreSQL: install the Debian package `postgresql`");
         let mut command = if rustix::process::geteuid().is_root() {
             let mut command = Command::new("setpriv");
-            command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh"]);
+            let [user, group] = ["reuid", "regid"].map(|id| format!("--{id}={UNPRIVILEGED}"));
+            command.args([&user, &group, "--clear-groups", "sh"]);
             command
         } else {
             Command::new("sh")
@@ -77,6 +90,8 @@ impl Cluster {
         let mut supervisor = command
             .args(["-c", SCRIPT, "sh"])
             .arg(bin)
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
+            .env("PGPORT", port.to_string())
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -86,12 +101,16 @@ impl Cluster {
         let mut output = BufReader::new(supervisor.stdout.take().unwrap());
         output.read_line(&mut place).unwrap();
         assert!(!place.is_empty(), "PostgreSQL did not start; its output is above");
-        Self { place: place.trim().to_owned(), supervisor, output }
+        Self { place: place.trim().to_owned(), port, supervisor, output }
     }
 
     /// The address of the database that each cluster has.
     pub fn url(&self) -> String {
-        url(&self.place, "postgres")
+        self.database("postgres")
+    }
+
+    fn database(&self, name: &str) -> String {
+        format!("postgres://keyfob@{}:{}/{name}", self.place.replace('/', "%2F"), self.port)
     }
 
     /// Sends a signal to the server and waits until it has ended: INT is an ordinary stop, QUIT a crash.
@@ -138,9 +157,9 @@ pub struct Database {
 impl Database {
     pub async fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let (name, place) = (format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed)), &cluster().place);
-        run(&url(place, "postgres"), &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
-        Self { url: url(place, &name) }
+        let name = format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        run(&cluster().url(), &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
+        Self { url: cluster().database(&name) }
     }
 
     /// Runs SQL as an operator.
@@ -178,10 +197,6 @@ impl Database {
         }
         Postgres::open(&options, &keys()).await.unwrap()
     }
-}
-
-fn url(place: &str, database: &str) -> String {
-    format!("postgres://keyfob@{}/{database}", place.replace('/', "%2F"))
 }
 
 async fn run(url: &str, sql: &str) {

@@ -27,6 +27,7 @@ mod database;
 mod histories;
 mod pair;
 mod replicas;
+mod tls;
 mod unsafe_answers;
 mod whole;
 
