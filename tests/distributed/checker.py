@@ -5,7 +5,7 @@ A call with an unknown outcome can have had its effect at any time after it was 
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, permutations
 from math import inf
 
 # A token that is presented again after this time can get a late answer; two of them in a row are reuse.
@@ -165,8 +165,12 @@ class Checker:
     def _was_late_twice(self, session, until):
         was_late = False
         for token in self._tokens(session):
-            times = [call.called for call in self.presented[token] if call.called < until]
-            is_late = bool(times) and max(times) - min(times) > LATE_S
+            calls = [call for call in self.presented[token] if call.called < until]
+            # What was decided is decided between the call and the answer.
+            is_late = any(
+                (later.returned or later.called) - earlier.called > LATE_S
+                for earlier, later in permutations(calls, 2)
+            )
             if is_late and was_late:
                 return True
             was_late = is_late

@@ -156,6 +156,21 @@ class CheckerTest(unittest.TestCase):
         self.book.faults = [Fault("standbys-frozen", 0, [call.called - 0.1, call.returned + 0.1])]
         self.assert_broken("two copies")
 
+    def test_two_late_answers_in_a_row_are_reuse_also_if_the_calls_were_in_time(self):
+        self.book.refresh("s0", "s1")
+        self.book.refresh("s0", "s1", returned=12.0)
+        self.book.refresh("s1", "s2", called=13.0, returned=13.5)
+        self.book.refresh("s1", "s2", called=14.0, returned=24.0)
+        self.book.refresh("s2", status=400, called=25.0, returned=25.5)
+        self.assert_broken()
+
+    def test_one_late_answer_is_no_reuse(self):
+        self.book.refresh("s0", "s1")
+        self.book.refresh("s1", "s2", called=13.0, returned=13.5)
+        self.book.refresh("s1", "s2", called=14.0, returned=24.0)
+        self.book.refresh("s2", status=400, called=25.0, returned=25.5)
+        self.assert_broken("active stays active")
+
     def test_a_lost_event_is_found(self):
         self.book.end()
         del self.book.events[-1]
