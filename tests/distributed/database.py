@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from pathlib import Path
 
 from connection import NotSentError, Peer
 from programs import Program, children, etcd_program, free_port, postgres_programs, python_program, send
@@ -114,11 +115,14 @@ class Member:
 
     def postmaster(self):
         """The process id of PostgreSQL; None if it does not run."""
+        data = self.directory / "data"
         try:
-            pid = int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+            pid = int((data / "postmaster.pid").read_text().split()[0])
+            # The file can be that of a process that was killed.
+            title = Path(f"/proc/{pid}/cmdline").read_text()
         except (OSError, IndexError, ValueError):
             return None
-        return pid if children(pid) else None
+        return pid if str(data) in title else None
 
     def processes(self):
         """The processes of PostgreSQL, each with its title."""
