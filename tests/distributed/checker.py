@@ -191,12 +191,18 @@ class Checker:
 
     def _check_silence(self):
         for fault in self.ledger.faults:
+            for failure in fault.failures:
+                self.fault("as the fault demands", failure)
             if not fault.silent:
                 continue
             begin, end = fault.silent
             for call in self.ledger.calls:
-                if call.operation in WRITES and call.is_done and call.called > begin and call.returned < end:
+                if call.status is None or call.called <= begin or call.returned >= end:
+                    continue
+                if fault.replica is None and call.operation in WRITES and call.is_done:
                     self.fault("two copies", f"{call.operation} was acknowledged during {fault.kind}")
+                if fault.replica == call.replica and call.status != 503:
+                    self.fault("no answer without the database", f"{call.status} to {call.operation}")
 
     def _check_events(self):
         events = self.ledger.events

@@ -68,17 +68,22 @@ class Etcd:
 class Member:
     """One PostgreSQL with its Patroni."""
 
-    def __init__(self, place, name, etcd, options):
+    def __init__(self, place, name, etcd, network, options):
         self.place, self.name = place, name
         self.directory, self.port, self.api = place.directory(name), free_port(), Peer(free_port())
+        # How the other members reach this one, and how this one reaches etcd.
+        postgres, api = network.link(self.port), network.link(self.api.port)
+        to_etcd = [network.link(port) for port in etcd.ports.values()]
+        self.links = [postgres, api, *to_etcd]
         config = {
             "scope": "keyfob",
             "name": name,
             "restapi": {
                 "listen": f"127.0.0.1:{self.api.port}",
-                "connect_address": f"127.0.0.1:{self.api.port}",
+                "connect_address": f"127.0.0.1:{api.port}",
             },
-            "etcd3": {"hosts": [f"127.0.0.1:{port}" for port in etcd.ports.values()]},
+            # With use_proxies Patroni keeps to these addresses; else it asks etcd for others.
+            "etcd3": {"hosts": [f"127.0.0.1:{link.port}" for link in to_etcd], "use_proxies": True},
             "bootstrap": {
                 "dcs": {
                     **PATRONI,
@@ -89,7 +94,7 @@ class Member:
             },
             "postgresql": {
                 "listen": f"127.0.0.1:{self.port}",
-                "connect_address": f"127.0.0.1:{self.port}",
+                "connect_address": f"127.0.0.1:{postgres.port}",
                 "data_dir": str(self.directory / "data"),
                 "bin_dir": str(postgres_programs()),
                 "pgpass": str(self.directory / "pgpass"),
@@ -140,8 +145,15 @@ class Member:
         self.patroni.thaw()
         self.signal_postgres(signal.SIGCONT)
 
-    def sql(self, text, database="postgres"):
-        """Runs SQL as an operator; answers the rows as lines."""
+    async def accepts_writes(self):
+        """Whether PostgreSQL runs as a primary."""
+        try:
+            return (await self.sql("SELECT pg_is_in_recovery()")).strip() == "f"
+        except RuntimeError:
+            return False
+
+    async def sql(self, text, database="postgres"):
+        """Runs SQL as an operator; answers the rows as lines. Meanwhile the network goes on."""
         command = [
             postgres_programs() / "psql",
             "-XAtq",
@@ -152,21 +164,24 @@ class Member:
             "-U",
             "postgres",
         ]
-        return self.place.run(*map(str, command), "-v", "ON_ERROR_STOP=1", "-d", database, "-c", text)
+        command += ["-v", "ON_ERROR_STOP=1", "-d", database, "-c", text]
+        return await asyncio.to_thread(self.place.run, *map(str, command))
 
 
 class Database:
     """The cluster."""
 
-    def __init__(self, place, options):
-        self.etcd = Etcd(place)
-        self.members = {name: Member(place, name, self.etcd, options) for name in ["n1", "n2", "n3"]}
+    def __init__(self, place, network, options):
+        self.etcd, self.network = Etcd(place), network
+        names = ["n1", "n2", "n3"]
+        self.members = {name: Member(place, name, self.etcd, network, options) for name in names}
         self.is_synchronous = options.get("synchronous_mode", True)
 
-    def url(self):
-        """The address for keyfob."""
-        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members.values())
-        return f"postgres://keyfob@{hosts}/keyfob"
+    def address(self):
+        """The address for a keyfob, and its links by the names of the members."""
+        links = {name: self.network.link(member.port) for name, member in self.members.items()}
+        hosts = ",".join(f"127.0.0.1:{link.port}" for link in links.values())
+        return f"postgres://keyfob@{hosts}/keyfob", links
 
     async def start(self):
         """Starts all of it, and creates the database."""
@@ -177,8 +192,8 @@ class Database:
             member.patroni.start()
         await until(self.is_healthy, "the database is not ready", BOOTSTRAP_S)
         primary = self.members[await self.primary()]
-        primary.sql("CREATE ROLE keyfob LOGIN CONNECTION LIMIT 60")
-        primary.sql("CREATE DATABASE keyfob OWNER keyfob TEMPLATE template0")
+        await primary.sql("CREATE ROLE keyfob LOGIN CONNECTION LIMIT 60")
+        await primary.sql("CREATE DATABASE keyfob OWNER keyfob TEMPLATE template0")
 
     def stop(self):
         """Ends every process."""
@@ -190,26 +205,34 @@ class Database:
             program.thaw()
             program.kill()
 
-    async def view(self):
-        """The members as Patroni sees them: name to role, state and timeline."""
-        for member in self.members.values():
-            try:
-                seen = (await member.api.send("GET", "/cluster", patience=2)).json()
-            except (NotSentError, ConnectionError, ValueError):
-                continue
-            return {found["name"]: found for found in seen.get("members", [])}
-        return {}
+    async def views(self, but=None):
+        """The members as Patroni sees them, at each member that answers: name to role, state and timeline."""
 
-    async def primary(self):
-        """The name of the member that is the primary by Patroni; None while there is none."""
-        for name, seen in (await self.view()).items():
-            if seen["role"] == "leader" and seen["state"] == "running":
-                return name
+        async def view(member):
+            try:
+                answer = await member.api.send("GET", "/cluster", patience=2)
+                found = answer.json()["members"] if answer.status == 200 else []
+            except (NotSentError, ConnectionError, ValueError, KeyError):
+                found = []
+            return {seen["name"]: seen for seen in found}
+
+        asked = [member for member in self.members.values() if member is not but]
+        return [found for found in await asyncio.gather(*map(view, asked)) if found]
+
+    async def primary(self, but=None):
+        """The name of the primary by Patroni; None while there is none. `but` is not asked."""
+        for view in await self.views(but):
+            for name, seen in view.items():
+                if seen["role"] == "leader" and seen["state"] == "running":
+                    return name
         return None
 
     async def is_healthy(self):
-        """Whether there is a primary, and two standbys stream from it, one of them synchronously."""
-        seen = await self.view()
+        """Whether each member sees a primary, and two standbys that stream from it, one synchronously."""
+        views = await self.views()
+        return len(views) == len(self.members) and all(map(self._is_healthy, views))
+
+    def _is_healthy(self, seen):
         states = sorted(found["state"] for found in seen.values())
         roles = [found["role"] for found in seen.values()]
         is_copied = not self.is_synchronous or "sync_standby" in roles

@@ -42,6 +42,12 @@ class Fault:
     started: float
     # While nothing may be acknowledged: both times, or none.
     silent: list = field(default_factory=list)
+    # The replica that the fault concerns; None if it concerns all.
+    replica: str | None = None
+    # What should have been the case and was not.
+    failures: list = field(default_factory=list)
+    # When the nemesis let go, and when all was well again.
+    ended: float | None = None
     recovered: float | None = None
     kills: int = 0
 

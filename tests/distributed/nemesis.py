@@ -4,11 +4,13 @@ import asyncio
 import json
 import signal
 
-from database import until
+from database import PATRONI, until
 
 RECOVERY_S = 120
-# For how long something is frozen: longer than Patroni's ttl.
+# For how long something is frozen or cut off: longer than Patroni's ttl.
 FROZEN_S = 30
+# After this time a replica that is cut off knows it: a heartbeat counts for two seconds.
+NOTICED_S = 5
 
 
 class Nemesis:
@@ -21,12 +23,14 @@ class Nemesis:
         """One fault of this kind, from its beginning to the recovery."""
         fault = self.ledger.fault(kind)
         await KINDS[kind](self, fault)
+        fault.ended = self.ledger.now()
         await self.repair()
         fault.recovered = self.ledger.now()
         return fault
 
     async def repair(self):
-        """Starts what was killed, thaws what was frozen, and waits until all is well."""
+        """Mends what was cut, starts what was killed, thaws what was frozen; waits until all is well."""
+        self.database.network.mend()
         for program in self.database.etcd.programs.values():
             program.thaw()
             if not program.is_running():
@@ -50,7 +54,8 @@ class Nemesis:
         """Waits until another member is the primary."""
 
         async def other():
-            found = await self.database.primary()
+            # What the former one says can be old.
+            found = await self.database.primary(but=former)
             return found if found not in (None, former.name) else None
 
         return await until(other, "no standby was promoted", RECOVERY_S)
@@ -121,8 +126,44 @@ class Nemesis:
 
     async def replica_frozen(self, fault):
         """A keyfob that answers nothing for half a minute, and then what it had been asked."""
-        self.random.choice(self.replicas.all).program.freeze()
+        replica = self.random.choice(self.replicas.all)
+        fault.replica = replica.name
+        replica.program.freeze()
         await asyncio.sleep(FROZEN_S)
+
+    async def replica_cut_off(self, fault):
+        """A keyfob reaches no PostgreSQL for half a minute. It must answer 503, and the others must go on."""
+        replica = self.random.choice(self.replicas.all)
+        for link in replica.links.values():
+            link.cut()
+        cut = self.ledger.now()
+        await asyncio.sleep(NOTICED_S)
+        if await replica.is_ready():
+            fault.failures.append(f"{replica.name} is ready without a database")
+        await asyncio.sleep(FROZEN_S - NOTICED_S)
+        fault.replica, fault.silent = replica.name, [cut + 0.5, self.ledger.now()]
+
+    async def primary_cut_off(self, fault):
+        """The primary reaches no etcd, and no standby reaches it. Every keyfob reaches all of them."""
+        await self._cut_off(await self.primary(), fault)
+
+    async def machine_cut_off(self, fault):
+        """The same, and no keyfob reaches the primary either: its commits in progress are never answered."""
+        former = await self.primary()
+        for replica in self.replicas.all:
+            replica.links[former.name].cut()
+        await self._cut_off(former, fault)
+
+    async def _cut_off(self, former, fault):
+        for link in former.links:
+            link.cut()
+        cut = self.ledger.now()
+        # The lock in etcd is at most one round of Patroni older than the cut.
+        fault.silent = [cut + 0.5, cut + PATRONI["ttl"] - PATRONI["loop_wait"] - 1]
+        await self.successor(former)
+        if await former.accepts_writes():
+            fault.failures.append(f"{former.name} was not demoted before another one was promoted")
+        await asyncio.sleep(10)
 
     async def etcd_leader_killed(self, fault):
         """SIGKILL to the leader of etcd."""
@@ -157,6 +198,9 @@ KINDS = {
     "standbys-frozen": Nemesis.standbys_frozen,
     "replica-killed": Nemesis.replica_killed,
     "replica-frozen": Nemesis.replica_frozen,
+    "replica-cut-off": Nemesis.replica_cut_off,
+    "primary-cut-off": Nemesis.primary_cut_off,
+    "machine-cut-off": Nemesis.machine_cut_off,
     "etcd-leader-killed": Nemesis.etcd_leader_killed,
     "switchover": Nemesis.switchover,
     "rolling-restart": Nemesis.rolling_restart,

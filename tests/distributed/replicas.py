@@ -34,10 +34,10 @@ scopes = ["read"]
 
 
 class Replica:
-    """A keyfob with a directory of its own."""
+    """A keyfob with a directory of its own, and its links to the database."""
 
-    def __init__(self, place, name, settings):
-        self.name, self.peer = name, Peer(settings["port"])
+    def __init__(self, place, name, settings, links):
+        self.name, self.peer, self.links = name, Peer(settings["port"]), links
         self.directory = place.directory(name)
         config = self.directory / "config.toml"
         config.write_text(CONFIGURATION.format(name=name, **settings))
@@ -58,20 +58,22 @@ class Replica:
 
 
 class Replicas:
-    """All of them, with the credentials of the client that the load is."""
+    """All of them, one for each address, with the credentials of the client that the load is."""
 
-    def __init__(self, place, url, require_synchronous):
+    def __init__(self, place, addresses, require_synchronous):
         secret = "kfc_" + secrets.token_urlsafe(32)
         self.place, self.authorization = place, basic(CLIENT, secret)
-        ports = [free_port() for _ in range(3)]
+        ports = [free_port() for _ in addresses]
         settings = {
             "issuer_port": ports[0],
-            "url": url,
             "require_synchronous": "true" if require_synchronous else "false",
             "client": CLIENT,
             "digest": hashlib.sha256(secret.encode()).hexdigest(),
         }
-        self.all = [Replica(place, f"k{n + 1}", {**settings, "port": port}) for n, port in enumerate(ports)]
+        self.all = []
+        for number, (port, (url, links)) in enumerate(zip(ports, addresses, strict=True), 1):
+            own = {**settings, "port": port, "url": url}
+            self.all.append(Replica(place, f"k{number}", own, links))
 
     async def start(self):
         """The first one creates the schema and the master key, which the others get."""

@@ -28,6 +28,7 @@ from follower import Follower
 from ledger import Ledger
 from load import Load
 from nemesis import KINDS, Nemesis
+from network import Network
 from plants import BROKEN, CLUSTERS, LIES, Plant
 from programs import ROOT, Place
 from replicas import Replicas
@@ -96,8 +97,10 @@ class Run:
             self.faults = ["senders-frozen-then-killed"]
         elif plant:
             self.faults = []
-        self.database = Database(place, options)
-        self.replicas = Replicas(place, self.database.url(), not is_asynchronous)
+        self.network = Network()
+        self.database = Database(place, self.network, options)
+        addresses = [self.database.address() for _ in range(3)]
+        self.replicas = Replicas(place, addresses, not is_asynchronous)
         self.ledger = Ledger(place.path / "ledger.jsonl", Plant(plant) if plant in LIES else None)
         self.load = Load(self.replicas, self.ledger, arguments.clients, arguments.pause, arguments.seed)
         self.follower = Follower(self.replicas, self.ledger)
@@ -108,6 +111,7 @@ class Run:
         print(f"seed {self.arguments.seed}", flush=True)
         started = time.monotonic()
         try:
+            await self.network.start()
             await self.database.start()
             await self.replicas.start()
             print(f"three replicas serve after {time.monotonic() - started:.0f} s", flush=True)
@@ -130,6 +134,7 @@ class Run:
         finally:
             self.replicas.stop()
             self.database.stop()
+            self.network.stop()
         return self.report(time.monotonic() - started)
 
     async def audit(self):
@@ -169,21 +174,42 @@ class Run:
                     tasks.create_task(ask(session, kind, token, replica))
 
     def outage(self, fault, operations):
-        """The longest time without an acknowledged call of these operations, from a fault on."""
+        """The longest time without an acknowledged call of these operations, from a fault on.
+
+        If the fault concerns one replica, the clients wait for that one and ask nothing: then it is the
+        longest time that a call at one of the others took.
+        """
         end = fault.recovered + SETTLE_S
-        times = [call.returned for call in self.ledger.calls if call.operation in operations and call.is_done]
-        times = sorted(time for time in times if fault.started - 1 <= time <= end)
+        done = [call for call in self.ledger.calls if call.operation in operations and call.is_done]
+        if fault.replica:
+            others = [call for call in done if call.replica != fault.replica]
+            asked = [call for call in others if fault.started <= call.called <= end]
+            return max((call.returned - call.called for call in asked), default=end - fault.started)
+        times = sorted(call.returned for call in done if fault.started - 1 <= call.returned <= end)
         gaps = [after - before for before, after in pairwise(times)]
         return max(gaps, default=end - fault.started)
 
     def print_fault(self, fault):
         """What a fault cost."""
         writes, reads = self.outage(fault, WRITES), self.outage(fault, {"introspect"})
-        took = fault.recovered - fault.started
+        took, after = fault.recovered - fault.started, fault.recovered - fault.ended
         print(
-            f"{fault.kind:28} no write for {writes:5.1f} s, no read for {reads:5.1f} s, well after {took:.0f} s",
+            f"{fault.kind:28} no write for {writes:5.1f} s, no read for {reads:5.1f} s, "
+            f"well after {took:.0f} s, {after:.1f} s after its end{self.refusals(fault)}",
             flush=True,
         )
+
+    def refusals(self, fault):
+        """What a replica answered that had no database."""
+        if not (fault.replica and fault.silent):
+            return ""
+        begin, end = fault.silent
+        asked = [call for call in self.ledger.calls if call.replica == fault.replica]
+        asked = [call for call in asked if begin < call.called < end]
+        took = [call.returned - call.called for call in asked if call.status == 503]
+        hung = sum(call.status is None for call in asked)
+        slowest = f"after {statistics.median(took):.1f} s, at most {max(took):.1f} s" if took else ""
+        return f"; {fault.replica} answered {len(took)} calls 503 {slowest}, and {hung} not in time"
 
     def report(self, seconds):
         """Prints the figures; answers whether the outcome is the one that is wanted."""

@@ -74,8 +74,8 @@ class Sizes:
 
     def __init__(self, arguments, place):
         self.arguments, self.postgres = arguments, Alone(place)
-        self.replicas = Replicas(place, f"postgres://keyfob@127.0.0.1:{self.postgres.port}/keyfob", False)
-        self.replicas.all = self.replicas.all[:1]
+        url = f"postgres://keyfob@127.0.0.1:{self.postgres.port}/keyfob"
+        self.replicas = Replicas(place, [(url, {})], False)
         self.tokens = []
 
     async def perform(self):

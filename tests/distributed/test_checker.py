@@ -156,6 +156,20 @@ class CheckerTest(unittest.TestCase):
         self.book.faults = [Fault("standbys-frozen", 0, [call.called - 0.1, call.returned + 0.1])]
         self.assert_broken("two copies")
 
+    def test_a_replica_without_a_database_answers_nothing_else_than_503(self):
+        call = self.book.ask(True)
+        self.book.faults = [
+            Fault("replica-cut-off", 0, [call.called - 0.1, call.returned + 0.1], replica="k1"),
+            Fault("replica-cut-off", 0, [call.called - 0.1, call.returned + 0.1], replica="k2"),
+        ]
+        self.assert_broken("no answer without the database")
+        call.status = 503
+        self.assert_broken()
+
+    def test_a_fault_that_had_another_effect_than_it_should_is_found(self):
+        self.book.faults = [Fault("primary-cut-off", 0, failures=["n1 was not demoted"])]
+        self.assert_broken("as the fault demands")
+
     def test_two_late_answers_in_a_row_are_reuse_also_if_the_calls_were_in_time(self):
         self.book.refresh("s0", "s1")
         self.book.refresh("s0", "s1", returned=12.0)
