@@ -47,6 +47,21 @@ def etcd_program():
     return found
 
 
+def with_clock(offset):
+    """The environment of a program whose time of day is wrong by so many seconds. Its timers are right."""
+    if not offset:
+        return {}
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not found:
+        raise SystemExit("install the Debian package faketime first")
+    return {
+        "LD_PRELOAD": str(found[0]),
+        "FAKETIME": f"{offset:+}",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
+
+
 def python_program():
     """A Python that the ordinary user can run too."""
     return "/usr/bin/python3" if Path("/usr/bin/python3").exists() else shutil.which("python3")
@@ -151,6 +166,9 @@ class Program:
         if self.is_running():
             self.process.kill()
             self.process.wait()
+            # What libfaketime leaves behind would disturb the next process with this id.
+            for name in ["faketime_shm", "sem.faketime_sem"]:
+                Path(f"/dev/shm/{name}_{self.process.pid}").unlink(missing_ok=True)
 
 
 def children(parent):

@@ -8,9 +8,11 @@ import signal
 
 from connection import NotSentError, Peer, basic
 from database import until
-from programs import Program, free_port
+from programs import Program, free_port, with_clock
 
 CLIENT = "ledger"
+# By how many seconds the clocks of the replicas are wrong. They may differ by two.
+CLOCKS = [0.9, -0.9, 0.0]
 CONFIGURATION = """
 [server]
 listen = "127.0.0.1:{port}"
@@ -34,15 +36,15 @@ scopes = ["read"]
 
 
 class Replica:
-    """A keyfob with a directory of its own, and its links to the database."""
+    """A keyfob with a directory and a clock of its own, and its links to the database."""
 
-    def __init__(self, place, name, settings, links):
-        self.name, self.peer, self.links = name, Peer(settings["port"]), links
+    def __init__(self, place, name, settings, links, clock):
+        self.name, self.peer, self.links, self.clock = name, Peer(settings["port"]), links, clock
         self.directory = place.directory(name)
         config = self.directory / "config.toml"
         config.write_text(CONFIGURATION.format(name=name, **settings))
         place.give(config)
-        self.program = Program(place, name, [place.binary, "serve"], self.directory)
+        self.program = Program(place, name, [place.binary, "serve"], self.directory, with_clock(clock))
 
     async def is_ready(self):
         """Whether it would acknowledge a write now."""
@@ -60,7 +62,7 @@ class Replica:
 class Replicas:
     """All of them, one for each address, with the credentials of the client that the load is."""
 
-    def __init__(self, place, addresses, require_synchronous):
+    def __init__(self, place, addresses, clocks, require_synchronous):
         secret = "kfc_" + secrets.token_urlsafe(32)
         self.place, self.authorization = place, basic(CLIENT, secret)
         ports = [free_port() for _ in addresses]
@@ -71,9 +73,9 @@ class Replicas:
             "digest": hashlib.sha256(secret.encode()).hexdigest(),
         }
         self.all = []
-        for number, (port, (url, links)) in enumerate(zip(ports, addresses, strict=True), 1):
+        for number, (port, (url, links), clock) in enumerate(zip(ports, addresses, clocks, strict=True), 1):
             own = {**settings, "port": port, "url": url}
-            self.all.append(Replica(place, f"k{number}", own, links))
+            self.all.append(Replica(place, f"k{number}", own, links, clock))
 
     async def start(self):
         """The first one creates the schema and the master key, which the others get."""

@@ -6,7 +6,7 @@
   tests/distributed/run.py --kinds machine-killed,postgres-killed --rounds 5
   tests/distributed/run.py --plant asynchronous   a control, which must be found
 
-Needs the Debian packages postgresql, etcd-server and python3-venv, and the release build.
+Needs the Debian packages postgresql, etcd-server, faketime and python3-venv, and the release build.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from nemesis import KINDS, Nemesis
 from network import Network
 from plants import BROKEN, CLUSTERS, LIES, Plant
 from programs import ROOT, Place
-from replicas import Replicas
+from replicas import CLOCKS, Replicas
 
 SETTLE_S = 4
 
@@ -99,8 +99,8 @@ class Run:
             self.faults = []
         self.network = Network()
         self.database = Database(place, self.network, options)
-        addresses = [self.database.address() for _ in range(3)]
-        self.replicas = Replicas(place, addresses, not is_asynchronous)
+        addresses = [self.database.address() for _ in CLOCKS]
+        self.replicas = Replicas(place, addresses, CLOCKS, not is_asynchronous)
         self.ledger = Ledger(place.path / "ledger.jsonl", Plant(plant) if plant in LIES else None)
         self.load = Load(self.replicas, self.ledger, arguments.clients, arguments.pause, arguments.seed)
         self.follower = Follower(self.replicas, self.ledger)
@@ -211,6 +211,17 @@ class Run:
         slowest = f"after {statistics.median(took):.1f} s, at most {max(took):.1f} s" if took else ""
         return f"; {fault.replica} answered {len(took)} calls 503 {slowest}, and {hung} not in time"
 
+    def clocks(self):
+        """By how many seconds the clock of each replica is wrong, by the identifiers that it gave."""
+        wall, wrong = time.time() - time.monotonic(), defaultdict(list)
+        for call in self.ledger.calls:
+            if call.operation == "open" and call.status == 201:
+                given = int(call.answer["session"].replace("-", "")[:12], 16) / 1000
+                took = call.returned - call.called
+                wrong[call.replica].append((took, given - wall - call.called - took / 2))
+        # The quickest opening shows it best.
+        return {replica.name: min(wrong[replica.name], default=(0, 0))[1] for replica in self.replicas.all}
+
     def report(self, seconds):
         """Prints the figures; answers whether the outcome is the one that is wanted."""
         checker = Checker(self.ledger)
@@ -224,6 +235,11 @@ class Run:
             print(
                 f"{len(outages):3} {kind:28} no write for {spread(writes)} s, no read for {spread(reads)} s"
             )
+        clocks = self.clocks()
+        print("clocks: " + ", ".join(f"{name} {wrong:+.1f} s" for name, wrong in clocks.items()))
+        for replica in self.replicas.all:
+            if abs(clocks[replica.name] - replica.clock) > 0.3:
+                checker.fault("the clocks of the test", f"that of {replica.name} is not {replica.clock:+} s")
         for name, number in checker.figures().items():
             print(f"{number:8} {name}")
         for cause, number in checker.explained.items():

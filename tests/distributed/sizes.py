@@ -75,7 +75,7 @@ class Sizes:
     def __init__(self, arguments, place):
         self.arguments, self.postgres = arguments, Alone(place)
         url = f"postgres://keyfob@127.0.0.1:{self.postgres.port}/keyfob"
-        self.replicas = Replicas(place, [(url, {})], False)
+        self.replicas = Replicas(place, [(url, {})], [0.0], False)
         self.tokens = []
 
     async def perform(self):
