@@ -13,13 +13,16 @@ import (
 
 // Plant is a defect; the empty one changes nothing.
 type Plant struct {
-	name   string
-	server *Server
-	mutex  sync.Mutex
-	cached map[string]Response  // introspections
-	until  map[string]time.Time // when they leave the cache
-	next   map[string]string    // the refresh token that each one got
+	name    string
+	service *Service
+	mutex   sync.Mutex
+	cached  map[string]Response  // introspections
+	until   map[string]time.Time // when they leave the cache
+	next    map[string]string    // the refresh token that each one got
 }
+
+// rolledBackStore is for the embedded store: replicas notice that PostgreSQL went back, and stop.
+const rolledBackStore = "rolled-back-store"
 
 // plants are the names, with what each one does.
 var plants = map[string]string{
@@ -28,12 +31,12 @@ var plants = map[string]string{
 	"stale-introspection": "introspections are answered from a cache for 10 ms",
 	"second-pair":         "one in ten retries gets another refresh token",
 	"forgotten-reuse":     "reuse of an older refresh token is refused and does not end the session",
-	"rolled-back-store":   "at each restart the database is the one of the restart before",
+	rolledBackStore:       "at each restart the database is the one of the restart before; not with replicas",
 }
 
-func newPlant(name string, server *Server) *Plant {
+func newPlant(name string, service *Service) *Plant {
 	return &Plant{
-		name: name, server: server,
+		name: name, service: service,
 		cached: map[string]Response{}, until: map[string]time.Time{}, next: map[string]string{},
 	}
 }
@@ -77,9 +80,9 @@ func (p *Plant) lateRevocation(send Send, request Request) (Response, error) {
 	}
 	go func() {
 		time.Sleep(5 * time.Millisecond)
-		connection := Connection{server: p.server}
-		defer connection.close()
-		connection.Send(request)
+		client := p.service.client()
+		defer client.close()
+		client.Send(request)
 	}()
 	return answer, nil
 }
@@ -143,10 +146,11 @@ func (p *Plant) forgottenReuse(send Send, request Request) (Response, error) {
 }
 
 // restart is called while the server is stopped.
-func (p *Plant) restart(place string) error {
-	if p.name != "rolled-back-store" {
+func (p *Plant) restart() error {
+	if p.name != rolledBackStore {
 		return nil
 	}
+	place := p.service.servers[0].place
 	database, before := filepath.Join(place, "data", "keyfob.redb"), filepath.Join(place, "before.redb")
 	current, err := os.ReadFile(database)
 	if err != nil {

@@ -2,12 +2,7 @@
 package main
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,77 +14,29 @@ import (
 
 const startLimit = 30 * time.Second
 
-// Server is a store with the process that serves it.
+// Server is a directory with configuration and data, and the process that serves it.
 type Server struct {
 	binary, place, address string
-	secrets                map[Policy]string
+	database               *Postgres    // nil: the store is in the directory
 	runs                   atomic.Int64 // how often it was started
-	process                *exec.Cmd
-	exited                 chan error
+	started                time.Time
+	ready                  bool // since it was started last
+	process                *Process
 	log                    *os.File
 }
 
-// Times are longer than a run, so that the model needs no clock.
-const settings = `
-[log]
-level = "error"
-[policy.default]
-access_token_ttl = "2h"
-[policy.retry]
-refresh_retry_window = "5m"
-[policy.strict]
-refresh_retry_window = "0s"
-[policy.refuse]
-refresh_retry_window = "0s"
-late_retry = "refuse"
-`
-
-const client = `
-[[client]]
-client_id = %q
-policy = %q
-secret_sha256 = %q
-permissions = ["sessions", "introspect"]
-grants = ["refresh_token"]
-scopes = ["read"]
-`
-
-var policies = []Policy{Retry, Strict, Refuse}
-
-// newServer writes the configuration: for each policy one client of the same name.
-func newServer(binary, place string) (*Server, error) {
-	server := &Server{binary: binary, place: place, secrets: map[Policy]string{}}
-	port, err := freePort()
-	if err != nil {
+// newServer writes the configuration.
+func newServer(binary, place, address, config string, database *Postgres) (*Server, error) {
+	server := &Server{binary: binary, place: place, address: address, database: database}
+	if err := os.MkdirAll(place, 0o700); err != nil {
 		return nil, err
 	}
-	server.address = fmt.Sprintf("127.0.0.1:%d", port)
-	var config strings.Builder
-	fmt.Fprintf(&config, "[server]\nlisten = %q\nissuer = \"http://%s\"\n", server.address, server.address)
-	config.WriteString(settings)
-	for _, policy := range policies {
-		random := make([]byte, 32)
-		rand.Read(random)
-		secret := "kfc_" + base64.RawURLEncoding.EncodeToString(random)
-		hash := sha256.Sum256([]byte(secret))
-		server.secrets[policy] = secret
-		fmt.Fprintf(&config, client, policy, policy, hex.EncodeToString(hash[:]))
-	}
-	if err := os.WriteFile(filepath.Join(place, "config.toml"), []byte(config.String()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(place, "config.toml"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
+	var err error
 	server.log, err = os.Create(filepath.Join(place, "keyfob.log"))
 	return server, err
-}
-
-// freePort is below the ports of outgoing connections: a client of a stopped server cannot connect to itself.
-func freePort() (int, error) {
-	for port := 20000 + os.Getpid()%5000; port < 32000; port++ {
-		if listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			return port, listener.Close()
-		}
-	}
-	return 0, fmt.Errorf("no free port from 20000 to 32000")
 }
 
 func (s *Server) command(arguments ...string) *exec.Cmd {
@@ -100,65 +47,67 @@ func (s *Server) command(arguments ...string) *exec.Cmd {
 			command.Env = append(command.Env, variable)
 		}
 	}
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return command
 }
 
 func (s *Server) start() error {
-	s.process = s.command("serve")
-	if err := s.process.Start(); err != nil {
-		return err
-	}
+	var err error
+	s.started, s.ready = time.Now(), false
+	s.process, err = start(s.command("serve"))
 	s.runs.Add(1)
-	process, exited := s.process, make(chan error, 1)
-	s.exited = exited
-	go func() { exited <- process.Wait() }()
-	return nil
+	return err
 }
 
 // wait returns when the server is ready.
 func (s *Server) wait() error {
-	connection := Connection{server: s}
+	connection := &Connection{server: s}
 	defer connection.close()
 	for start := time.Now(); time.Since(start) < startLimit; time.Sleep(2 * time.Millisecond) {
 		answer, err := connection.Send(Request{Method: "GET", Path: "/readyz"})
 		if err == nil && answer.Status == 200 {
+			s.ready = true
 			return nil
+		}
+		if s.process.running() == nil {
+			continue
 		}
 		if err := s.running(); err != nil {
 			return err
 		}
+		time.Sleep(50 * time.Millisecond)
+		if err := s.start(); err != nil {
+			return err
+		}
 	}
-	return fmt.Errorf("the server is not ready after %s", startLimit)
+	return fmt.Errorf("%s is not ready after %s", s.place, startLimit)
 }
 
-// running is an error if the server stopped by itself.
+// running is an error if the server ended by itself. Its start may fail while its database is down.
 func (s *Server) running() error {
-	select {
-	case err := <-s.exited:
-		s.exited <- err
-		return fmt.Errorf("the server stopped by itself: %v", err)
-	default:
+	err := s.process.running()
+	if err != nil && !s.ready && s.database != nil && s.database.wasDown(s.started) {
 		return nil
 	}
+	return err
 }
 
 // kill returns when the process is gone.
 func (s *Server) kill() error {
-	if err := s.running(); err != nil {
-		return err
+	err := s.running()
+	s.process.kill()
+	return err
+}
+
+// stop is a clean stop.
+func (s *Server) stop() error {
+	if err := s.process.end(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("clean stop: %w", err)
 	}
-	s.process.Process.Kill()
-	<-s.exited
 	return nil
 }
 
-// stop is a clean stop, and then a check of the whole database.
-func (s *Server) stop() error {
-	s.process.Process.Signal(syscall.SIGTERM)
-	if err := <-s.exited; err != nil {
-		return fmt.Errorf("clean stop: %w", err)
-	}
+// checkStore checks the whole database; no server may run.
+func (s *Server) checkStore() error {
 	if err := s.command("db", "check").Run(); err != nil {
 		return fmt.Errorf("keyfob db check: %w", err)
 	}

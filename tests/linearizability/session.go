@@ -43,7 +43,7 @@ func newSession(run *Run, number uint64, random *rand.Rand) *Session {
 	}
 	return &Session{
 		run: run, number: number, policy: policy, subject: fmt.Sprintf("subject-%d", number),
-		authorization: basic(string(policy), run.server.secrets[policy]),
+		authorization: basic(string(policy), run.service.secrets[policy]),
 		labels:        map[string]string{}, tokens: map[string]string{}, known: map[byte][]string{},
 	}
 }
@@ -63,9 +63,9 @@ func (s *Session) perform(random *rand.Rand) {
 }
 
 func (s *Session) client(random *rand.Rand) {
-	connection := &Connection{server: s.run.server}
-	defer connection.close()
-	send := s.run.plant.wrap(connection.Send)
+	client := s.run.service.client()
+	defer client.close()
+	send := s.run.plant.wrap(client.Send)
 	number := s.newClient()
 	for left := callsAfter; left > 0 && s.run.goesOn(); {
 		in, request, ended := s.choose(random)
@@ -96,6 +96,9 @@ func (s *Session) call(send Send, number int, in Input, request Request) bool {
 			return true
 		}
 	}
+	if response.Status == 503 {
+		s.run.afterOutage()
+	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	out := Output{Answer: unknown}
@@ -105,7 +108,7 @@ func (s *Session) call(send Send, number int, in Input, request Request) bool {
 	operation := porcupine.Operation{
 		ClientId: number, Input: in, Call: called, Output: out, Return: math.MaxInt64,
 	}
-	s.run.count(in.Kind, response.Status, err)
+	s.run.count(in.Kind, called, response.Status, err)
 	if out.Answer == unknown {
 		// Without an answer, a call that changes nothing says nothing.
 		if in.Kind == Introspect || in.Kind == Check || in.Kind == Read {

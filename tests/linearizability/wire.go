@@ -1,4 +1,5 @@
-// One HTTP/1.1 connection of a client. The standard library's client would repeat requests by itself.
+// HTTP/1.1 connections of a client, one to each server. The standard library's client would repeat requests
+// by itself.
 package main
 
 import (
@@ -6,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -30,6 +32,27 @@ type Response struct {
 
 // Send performs a call. An error other than errNotSent leaves its outcome unknown.
 type Send func(Request) (Response, error)
+
+// Client sends each call to a server at random.
+type Client []*Connection
+
+func (s *Service) client() Client {
+	var client Client
+	for _, server := range s.servers {
+		client = append(client, &Connection{server: server})
+	}
+	return client
+}
+
+func (c Client) Send(request Request) (Response, error) {
+	return c[rand.IntN(len(c))].Send(request)
+}
+
+func (c Client) close() {
+	for _, connection := range c {
+		connection.close()
+	}
+}
 
 // Connection reconnects when the server has started anew.
 type Connection struct {
