@@ -75,6 +75,7 @@ class Member:
         postgres, api = network.link(self.port), network.link(self.api.port)
         to_etcd = [network.link(port) for port in etcd.ports.values()]
         self.links = [postgres, api, *to_etcd]
+        self.is_frozen = False
         config = {
             "scope": "keyfob",
             "name": name,
@@ -136,14 +137,17 @@ class Member:
 
     def signal_postgres(self, number, title=""):
         """Sends a signal to all processes of PostgreSQL, or to those whose title contains a word."""
+        self.is_frozen = self.is_frozen or number == signal.SIGSTOP
         chosen = [pid for pid, found in self.processes().items() if title in found]
         send(chosen, number)
         return chosen
 
     def thaw(self):
-        """Lets all of it go on."""
+        """Lets all of it go on. To look for processes takes time in which the network stands still."""
         self.patroni.thaw()
-        self.signal_postgres(signal.SIGCONT)
+        if self.is_frozen:
+            self.signal_postgres(signal.SIGCONT)
+            self.is_frozen = False
 
     async def accepts_writes(self):
         """Whether PostgreSQL runs as a primary."""
