@@ -18,6 +18,8 @@ class Life:
     """What is known of one session."""
 
     opened: object
+    # The first call with the key of that opening, which can have opened it without an answer.
+    requested: object
     # When each call that can have ended it was made, and when such a call was acknowledged.
     possible_ends: list = field(default_factory=list)
     certain_ends: list = field(default_factory=list)
@@ -72,7 +74,7 @@ class Checker:
                     "one session per opening", f"{known['session']} and {answer['session']} for the key {key}"
                 )
             if answer["session"] not in self.lives:
-                self.lives[answer["session"]] = Life(call)
+                self.lives[answer["session"]] = Life(call, first[key])
                 self.by_subject[call.about["subject"]].append((first[key], answer["session"]))
 
     def _read_rotations(self):
@@ -224,7 +226,7 @@ class Checker:
                 if life.opened.returned < order:
                     self.fault("positions in the order of answers", f"the opening of {session}")
             ended[session] += event["type"] == "session.ended"
-            order = max(order, life.opened.called if event["type"] == "session.opened" else -inf)
+            order = max(order, life.requested.called if event["type"] == "session.opened" else -inf)
         for session, life in self.lives.items():
             if opened[session] != 1:
                 self.fault("openings are events", f"{opened[session]} of {session}")

@@ -205,6 +205,14 @@ class CheckerTest(unittest.TestCase):
         first["session_id"], second["session_id"] = "later", "s"
         self.assert_broken("positions in the order of answers")
 
+    def test_an_opening_can_be_older_than_the_call_that_was_answered(self):
+        self.book.add("open", 503, {"key": "retried", "subject": "alice"})
+        self.book.open("between")
+        self.book.open("retried")
+        between, retried = self.book.events[1:]
+        between["session_id"], retried["session_id"] = "retried", "between"
+        self.assertEqual(self.book.rules(), set())
+
 
 if __name__ == "__main__":
     unittest.main()
