@@ -56,8 +56,9 @@ impl Heart {
                 Some(before) => client.execute(&sql.beat, &[boot, &number, &before]).await,
             }
         };
-        let beat =
-            async { tokio::try_join!(write, async { client.query_one(&sql.is_synchronous, &[]).await }) };
+        let beat = async {
+            tokio::try_join!(biased; write, async { client.query_one(&sql.is_synchronous, &[]).await })
+        };
         let (rows, is_synchronous) = timeout(BEAT_MAX, beat).await.map_err(slow)??;
         if self.connection.has_warned() {
             return Err(Undone::Broken("the database has not confirmed a heartbeat".into()));

@@ -79,6 +79,7 @@ impl Postgres {
         let found = self.replica.read(&self.lists, |link| async move {
             let (client, sql) = (link.client(), &link.sql);
             tokio::try_join!(
+                biased;
                 async { client.query(&sql.due_sessions, &[&bounds.now, &bounds.limit]).await },
                 async {
                     client.query(&sql.due_windows, &[&bounds.now, &bounds.window_beyond, &bounds.limit]).await
@@ -302,6 +303,7 @@ impl Store for Postgres {
         let found = self.replica.read(&self.lists, |link| async move {
             let (client, sql) = (link.client(), &link.sql);
             tokio::try_join!(
+                biased;
                 async { client.query(&sql.live, &[]).await },
                 async { client.query_one(&sql.totals, &[]).await },
                 async { client.query(&sql.bytes, &[]).await },
@@ -376,6 +378,7 @@ impl Store for Postgres {
         let found = self.replica.read(&self.lists, |link| async move {
             let (client, sql) = (link.client(), &link.sql);
             tokio::try_join!(
+                biased;
                 async { client.query_one(&sql.totals, &[]).await },
                 async { client.query(&sql.bytes, &[]).await },
                 async { client.query(&sql.first_and_last_event, &[]).await },

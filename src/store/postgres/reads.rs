@@ -93,7 +93,8 @@ impl Reads {
 
     /// Begins the transaction, locks, and reads, all in one round trip. The head is locked first of all, or,
     /// where only sessions change, read after they are locked: no transaction waits for the head while it
-    /// holds a session.
+    /// holds a session. Polled in this order, so that the error is that of the statement that failed, and not
+    /// of a later one, which fails because the transaction has.
     pub async fn run(
         &self,
         client: &tokio_postgres::Client,
@@ -104,6 +105,7 @@ impl Reads {
         let ids: Vec<Uuid> = self.ids.iter().map(|id| Uuid::from_bytes(id.0)).collect();
         if !self.head {
             let ((), rows, head) = tokio::try_join!(
+                biased;
                 client.batch_execute("BEGIN"),
                 async { client.query(&sql.lock_sessions, &[&ids]).await },
                 async { client.query_one(&sql.head, &[]).await },
@@ -122,6 +124,7 @@ impl Reads {
         let sweeps = self.sweep.is_some();
         let SweepReads { limit, expired_by } = self.sweep.unwrap_or(SweepReads { limit: 0, expired_by: 0 });
         let ((), head, rows, keys, repeats, revoked, live, meta, lease, events, due) = tokio::try_join!(
+                biased;
             client.batch_execute("BEGIN"),
             async { client.query_one(&sql.lock_head, &[]).await },
             async {
