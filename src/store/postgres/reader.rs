@@ -22,7 +22,7 @@ use crate::domain::id::{Position, SessionId};
 use crate::meter::Stopwatch;
 use crate::store::{Result, StoreError};
 
-/// How long a read may take.
+/// How long a read may take, with a second attempt.
 const READ_MAX: Duration = Duration::from_secs(5);
 /// How many questions one round trip answers at most.
 const QUESTIONS_MAX: usize = 1024;
@@ -54,6 +54,11 @@ impl ReadSlot {
         Ok(slot.insert(Arc::new(ReadLink { connection, sql })).clone())
     }
 
+    /// Closes the connection.
+    async fn close(&self) {
+        *self.0.lock().await = None;
+    }
+
     /// Closes a connection that failed.
     async fn discard(&self, failed: &Arc<ReadLink>) {
         let mut slot = self.0.lock().await;
@@ -79,12 +84,22 @@ impl Replica {
     where
         F: Future<Output = std::result::Result<T, tokio_postgres::Error>>,
     {
-        match self.try_read(slot, &query).await {
-            Err(Undone::Broken(why)) => {
-                tracing::debug!(why, "a read is tried again on another connection");
-                Ok(self.try_read(slot, &query).await?)
+        let attempts = async {
+            match self.try_read(slot, &query).await {
+                Err(Undone::Broken(why)) => {
+                    tracing::debug!(why, "a read is tried again on another connection");
+                    self.try_read(slot, &query).await
+                }
+                read => read,
             }
-            read => Ok(read?),
+        };
+        // A database that cannot be reached does not answer a second attempt either.
+        match timeout(READ_MAX, attempts).await {
+            Ok(read) => Ok(read?),
+            Err(_) => {
+                slot.close().await;
+                Err(StoreError::Outage("the database does not answer in time".into()))
+            }
         }
     }
 
@@ -96,25 +111,22 @@ impl Replica {
     where
         F: Future<Output = std::result::Result<T, tokio_postgres::Error>>,
     {
-        let link = timeout(READ_MAX, slot.get(self)).await;
-        let link = link.unwrap_or_else(|_| Err(Undone::Broken(too_slow())))?;
+        let link = slot.get(self).await?;
         let known = self.known.head();
         self.connector.counts.round_trips.one(RoundTrip::Read);
         let read = async {
             // In this order: what proves the answer is newer than the answer.
-            let (answer, proof) = tokio::try_join!(query(link.clone()), async {
+            let (answer, proof) = tokio::try_join!(biased; query(link.clone()), async {
                 link.client().query_one(&link.sql.proof, &[&self.boot]).await
             })?;
             self.accept(&link, &proof, known).await?;
             Ok(answer)
         };
-        match timeout(READ_MAX, read).await {
-            Ok(Ok(answer)) => Ok(answer),
-            failed => {
-                slot.discard(&link).await;
-                failed.unwrap_or_else(|_| Err(Undone::Broken(too_slow())))
-            }
+        let read = read.await;
+        if read.is_err() {
+            slot.discard(&link).await;
         }
+        read
     }
 
     /// Checks that an answer counts, and takes over the registry and the head that came with it.
@@ -126,10 +138,11 @@ impl Replica {
         }
         self.lost.check()?;
         if proof.get::<_, i64>(1) > self.known.version() {
-            let (rows, proof) =
-                tokio::try_join!(async { link.client().query(&link.sql.registry, &[]).await }, async {
-                    link.client().query_one(&link.sql.proof, &[&self.boot]).await
-                })?;
+            let (rows, proof) = tokio::try_join!(
+                biased;
+                async { link.client().query(&link.sql.registry, &[]).await },
+                async { link.client().query_one(&link.sql.proof, &[&self.boot]).await },
+            )?;
             self.fence().check_read(proof.get(2), link.connection.timeline)?;
             let registry = WriterRegistry::of_rows(&rows)?;
             self.known.publish(Some(&registry), registry.cuts.head);
@@ -137,10 +150,6 @@ impl Replica {
         self.known.publish(None, position_of(proof.get(0)));
         Ok(())
     }
-}
-
-fn too_slow() -> String {
-    "the database does not answer in time".into()
 }
 
 /// A question to a reader.
@@ -201,6 +210,10 @@ pub(super) async fn answer(replica: Arc<Replica>, questions: Arc<Mutex<mpsc::Unb
             .await
             .map(|rows| rows.into_iter().map(|row| (session_id(row.get(0)), Arc::new(row))).collect());
         counts.read_nanos.observe(watch.nanos());
+        if found.is_err() {
+            // Those that came meanwhile would wait for as long again.
+            batch.extend(std::iter::from_fn(|| questions.try_recv().ok()));
+        }
         for question in batch.drain(..) {
             // A caller may be gone.
             match question {
