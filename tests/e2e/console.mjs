@@ -84,8 +84,10 @@ function watch(page, expected = []) {
 async function signIn({ page }, at = link()) {
   await page.goto("about:blank");
   await page.goto(at);
+  const button = page.getByRole("button", { name: "Sign in" });
+  await button.waitFor();
   assert.equal(page.url(), `${url}/console`, "the secret is not in the address bar");
-  await page.getByRole("button", { name: "Sign in" }).click();
+  await button.click();
   await page.getByRole("heading", { name: "Overview" }).waitFor();
 }
 const heading = (page, name) => page.getByRole("heading", { level: 1, name }).waitFor();
