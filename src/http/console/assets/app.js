@@ -1,7 +1,7 @@
 // The console: its frame, the pages by their addresses, and who is signed in.
 
 import { fill, foreign, h } from "./dom.js";
-import { identify, mayChange, onIdentity, signOut, who } from "./api.js";
+import { ApiError, identify, mayChange, onIdentity, signOut, who } from "./api.js";
 import { countdown, instant } from "./time.js";
 import { announce, problem } from "./ui.js";
 
@@ -54,7 +54,8 @@ async function route() {
   menu.classList.remove("open");
   toggle.setAttribute("aria-expanded", "false");
   if (link !== null || who() === null) {
-    const page = await import("./page-sign-in.js");
+    const page = await import("./page-sign-in.js").catch((error) => fill(main, problem(notLoaded(error), route)));
+    if (!page) return;
     document.title = "Sign in – keyfob console";
     page.show(main, { link, done: () => {
       link = null;
@@ -71,7 +72,7 @@ async function route() {
   }
   main.setAttribute("aria-busy", "true");
   try {
-    const page = await load();
+    const page = await load().catch((error) => { throw notLoaded(error); });
     if (signal.aborted) return;
     // A page draws into an element of its own: what arrives after it was left changes nothing.
     const place = h("div", { class: "page" });
@@ -92,6 +93,9 @@ async function route() {
   }
   main.removeAttribute("aria-busy");
 }
+
+/** The error of a module that cannot be loaded. */
+const notLoaded = (error) => new ApiError(0, { detail: `A part of the page cannot be loaded: ${error.message}` });
 
 function frame() {
   const identity = who();

@@ -10,9 +10,11 @@ function load() {
     [link.rel, link.href] = ["modulepreload", `/console/${name}.js`];
     document.head.append(link);
   }
-  import("./app.js");
+  import("./app.js").catch((error) => {
+    document.getElementById("main").textContent = `The console cannot be loaded: ${error.message}. Reload the page when the server can be reached.`;
+  });
 }
 
-// A page that is not shown has no frames.
-if (document.hidden) load();
+// A page that is not shown has no frames. The secret of a link is to leave the address bar at once.
+if (document.hidden || location.hash.startsWith("#kfl_")) load();
 else requestAnimationFrame(() => setTimeout(load));

@@ -36,6 +36,15 @@ const FIGURES = [
 function latest(values) { return values.findLast((value) => value !== null) ?? null; }
 function total(values) { const known = values.filter((value) => value !== null); return known.length ? known.reduce((sum, value) => sum + value, 0) : null; }
 
+/** The columns of the day with the interval that is not over, of which the hour has the figures. */
+function withUnfinished({ hour, day }) {
+  const from = hour.at.findIndex((at) => at > (day.at.at(-1) ?? 0));
+  if (from === -1) return day;
+  const isCount = (name) => FIGURES.some(({ columns, kind }) => kind === "bars" && columns.includes(name));
+  const last = (name) => (isCount(name) ? total : latest)(hour[name].slice(from));
+  return Object.fromEntries(Object.entries(day).map(([name, values]) => [name, Array.isArray(values) ? [...values, last(name)] : values]));
+}
+
 export async function show(main, { query, signal }) {
   let span = query.get("span") === "day" ? "day" : "hour";
   const choose = (value, text) => h("button", { type: "button", "aria-pressed": String(span === value), "data-span": value, onclick: () => choice(value) }, text);
@@ -74,13 +83,16 @@ export async function show(main, { query, signal }) {
 
   function choice(value) {
     span = value;
+    history.replaceState(null, "", span === "day" ? toQuery("overview", { span }) : to("overview"));
     spans.querySelectorAll("button").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.span === span)));
     draw();
   }
 
   function draw() {
-    const columns = figures[span];
+    const columns = span === "day" ? withUnfinished(figures) : figures.hour;
     const current = figures.now;
+    const age = (now() - instant(current.started_at)) / 1000;
+    const since = age < SPANS[span] ? "since the server started" : `in the last ${span}`;
     fill(intervals, `Counts of the last ${span}; each bar is an interval of ${length(columns.step_s)}. Times are UTC.`);
     fill(state,
       current.ready ? null : notice("alarm", h("p", { class: "title" }, "The server is not ready"), h("p", {}, "The store cannot commit, or the server is stopping. Its log says why.")),
@@ -90,8 +102,11 @@ export async function show(main, { query, signal }) {
       const { figure } = card;
       let [x, values] = [columns.at, figure.columns.map((column) => columns[column] ?? [])];
       const isNow = figure.columns[0] === "active_sessions";
-      // The line ends with the figure above it, not with the last interval.
-      if (isNow) [x, values] = [[...x, Math.floor(now() / 1000)], [[...values[0], current.active_sessions]]];
+      // The line ends with the figure above it, not with the last interval; that of the day is not over.
+      if (isNow) {
+        const over = span === "day" ? x.length - 1 : x.length;
+        [x, values] = [[...x.slice(0, over), Math.floor(now() / 1000)], [[...values[0].slice(0, over), current.active_sessions]]];
+      }
       const sum = isNow ? current.active_sessions : figure.sum(values[0]);
       const text = sum === null || sum === undefined ? "–" : figure.format(sum);
       card.value.textContent = text;
@@ -100,7 +115,7 @@ export async function show(main, { query, signal }) {
       const isEmpty = !values.flat().some((value) => value !== null && value > 0);
       card.element.classList.toggle("none", isEmpty);
       card.place.hidden = isEmpty;
-      fill(card.none, isEmpty ? (values.flat().every((value) => value === null) ? `The first figure comes ${length(columns.step_s)} after the start of the server.` : `None in the last ${span}.`) : null);
+      fill(card.none, isEmpty ? (columns.at.length === 0 ? `The first figure comes ${length(figures.hour.step_s)} after the start of the server.` : `None ${since}.`) : null);
       card.none.hidden = !isEmpty;
       if (isEmpty) continue;
       if (card.plot === null) {
@@ -111,7 +126,6 @@ export async function show(main, { query, signal }) {
         card.plot.describe(label);
       }
     }
-    const age = (now() - instant(current.started_at)) / 1000;
     if (age < SPANS[span]) state.append(h("p", { class: "quiet" }, `The figures are in memory since the server started, ${length(age)} ago.`));
   }
 }

@@ -43,7 +43,7 @@ export function plot(place, { label, x, labels = null, series, format = String, 
     ],
     series: [{}, ...series.map((one) => ({
       label: one.label, stroke: colour(one.colour ?? "accent"), fill: one.kind === "bars" ? colour(one.colour ?? "accent") : undefined, width: one.kind === "bars" ? 0 : 1.5,
-      paths: one.kind === "bars" ? uPlot.paths.bars({ size: [0.8, 60, 2] }) : undefined, points: { show: false, filter: one.kind === "line" ? alone : null, size: 6, fill: colour(one.colour ?? "accent") }, spanGaps: false,
+      paths: one.kind === "bars" ? uPlot.paths.bars({ size: [0.8, span === null ? 60 : 12, 2] }) : undefined, points: { show: false, filter: one.kind === "line" ? alone : null, size: 6, fill: colour(one.colour ?? "accent") }, spanGaps: false,
     }))],
     hooks: { setCursor: [read] },
   });
