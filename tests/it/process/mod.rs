@@ -5,6 +5,7 @@ mod dev;
 mod edge;
 mod memory;
 mod presets;
+mod priority;
 mod secrets;
 mod service_manager;
 mod start;
