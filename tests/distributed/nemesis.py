@@ -29,8 +29,8 @@ class Nemesis:
         return fault
 
     async def repair(self):
-        """Mends what was cut, starts what was killed, thaws what was frozen; waits until all is well."""
-        self.database.network.mend()
+        """Restores what was cut, starts what was killed, thaws what was frozen; waits until all is well."""
+        self.database.network.restore()
         for program in self.database.etcd.programs.values():
             program.thaw()
             if not program.is_running():

@@ -1,7 +1,7 @@
 """The network between the programs: TCP proxies, which can be cut.
 
 A link that is cut resets and refuses nothing. What is sent is held, as by a network that loses every packet
-while both ends go on to send: connections open and stay silent. When it is mended, what was held arrives.
+while both ends go on to send: connections open and stay silent. When it is restored, what was held arrives.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ class Network:
         for link in self.links:
             await link.start()
 
-    def mend(self):
-        """Mends every link."""
+    def restore(self):
+        """Restores every link."""
         for link in self.links:
-            link.mend()
+            link.restore()
 
     def stop(self):
         """Ends every connection, and accepts no more."""
@@ -57,7 +57,7 @@ class Link:
         self.is_cut = True
         self._regulate()
 
-    def mend(self):
+    def restore(self):
         """Lets everything go on."""
         self.is_cut = False
         self._regulate()

@@ -43,7 +43,7 @@ class LinkTest(unittest.IsolatedAsyncioTestCase):
             writer.write(b"x" * size)
             self.assertEqual(await reader.readexactly(size), b"x" * size)
 
-    async def test_what_is_sent_over_a_link_that_is_cut_arrives_when_it_is_mended(self):
+    async def test_what_is_sent_over_a_link_that_is_cut_arrives_when_it_is_restored(self):
         reader, writer = await self.connect()
         writer.write(b"before")
         await reader.readexactly(6)
@@ -51,7 +51,7 @@ class LinkTest(unittest.IsolatedAsyncioTestCase):
         writer.write(b"while")
         reading = asyncio.create_task(reader.readexactly(5))
         await self.assert_silent(reading)
-        self.network.mend()
+        self.network.restore()
         self.assertEqual(await reading, b"while")
 
     async def test_a_link_that_is_cut_accepts_connections_and_says_nothing(self):
@@ -60,7 +60,7 @@ class LinkTest(unittest.IsolatedAsyncioTestCase):
         writer.write(b"hello")
         reading = asyncio.create_task(reader.readexactly(5))
         await self.assert_silent(reading)
-        self.network.mend()
+        self.network.restore()
         self.assertEqual(await reading, b"hello")
 
     async def test_the_end_of_a_connection_is_held_too(self):
@@ -69,7 +69,7 @@ class LinkTest(unittest.IsolatedAsyncioTestCase):
         self.link.cut()
         reading = asyncio.create_task(reader.read())
         await self.assert_silent(reading)
-        self.network.mend()
+        self.network.restore()
         self.assertEqual(await reading, b"")
 
     async def test_a_target_that_does_not_listen_ends_the_connection(self):
