@@ -31,9 +31,6 @@ const CHAINS: usize = 16;
 const COUNTS: (usize, usize) = (20_000, 5_000);
 const PEER_COUNTS: (usize, usize) = (4_000, 500);
 
-/// Hydra in `PEERS` whose database keyfob uses too.
-const WITH_DATABASE: &str = "Ory Hydra 2.3 over the same PostgreSQL";
-
 /// Measures, and adds the rows.
 pub fn measure(filled: &Filled, table: &mut Report) {
     let (server, _) = Server::start(filled.path());
@@ -84,8 +81,10 @@ fn over_postgresql(hydra: &Peer, mut theirs: Vec<Rotate>, port: u16, table: &mut
         refreshed.1.push(hydra.refresh(&mut theirs, PEER_COUNTS.1));
     }
     let mut row = |what: &str, ours: Vec<f64>, theirs: Vec<f64>, goal: &str| {
-        let what =
-            format!("{what}, {CONNECTIONS} connections, keyfob over PostgreSQL, against {WITH_DATABASE}");
+        let what = format!(
+            "{what}, {CONNECTIONS} connections, keyfob over PostgreSQL, \
+             against Ory Hydra 2.3 over the same PostgreSQL"
+        );
         table.row("-", &what, Unit::PerSecond, ours, Against::Rounds(theirs), goal);
     };
     let rates = each(&asked.0, Run::per_second);

@@ -1,6 +1,7 @@
 //! The database that several replicas share: `[store] url` and what belongs to it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::SharedStore;
 use super::fault::without_password;
@@ -42,12 +43,34 @@ fn database_url() -> Format<DatabaseUrl> {
     })
 }
 
+const MAX_STALENESS: &str = "2s";
+const REQUIRE_SYNCHRONOUS: &str = "true";
+
+fn max_staleness() -> Format<Duration> {
+    duration_within("1s", "60s")
+}
+
+impl SharedStore {
+    /// A database of this address, with the defaults of all other settings.
+    pub fn with_defaults(url: DatabaseUrl, passfile: Option<PathBuf>) -> Self {
+        let valid = "the default is valid";
+        Self {
+            url,
+            password_file: None,
+            passfile,
+            max_staleness: max_staleness().parse(MAX_STALENESS).expect(valid),
+            require_synchronous: boolean().parse(REQUIRE_SYNCHRONOUS).expect(valid),
+            replica: Box::default(),
+        }
+    }
+}
+
 /// Reads the settings of a shared store; `None` without `store.url`.
 pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Option<SharedStore> {
     let url = sheet.optional("store.url", &database_url());
     let password_file = sheet.optional("store.password_file", &file_path());
-    let max_staleness = sheet.read("store.max_staleness", "2s", &duration_within("1s", "60s"));
-    let require_synchronous = sheet.read("store.require_synchronous", "true", &boolean());
+    let max_staleness = sheet.read("store.max_staleness", MAX_STALENESS, &max_staleness());
+    let require_synchronous = sheet.read("store.require_synchronous", REQUIRE_SYNCHRONOUS, &boolean());
     let replica = sheet.read("store.replica", "", &any_text());
     let passfile = sources.variable("PGPASSFILE").map(PathBuf::from);
     let url = url?;

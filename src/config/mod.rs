@@ -121,20 +121,6 @@ pub struct SharedStore {
     pub replica: Box<str>,
 }
 
-impl SharedStore {
-    /// A database of this address, with the defaults of all other settings.
-    pub fn with_defaults(url: DatabaseUrl, passfile: Option<PathBuf>) -> Self {
-        Self {
-            url,
-            password_file: None,
-            passfile,
-            max_staleness: Duration::from_secs(2),
-            require_synchronous: true,
-            replica: Box::default(),
-        }
-    }
-}
-
 impl Store {
     /// The directory of the database, which also holds the other files of the installation.
     pub fn directory(&self) -> &Path {

@@ -48,6 +48,11 @@ const TABLES: &[&str] = &[
     "windows_due",
 ];
 
+/// The table that a row with figures is of; `None` for a table that is not ours.
+fn known_table(row: &Row) -> Option<&'static str> {
+    TABLES.iter().copied().find(|known| *known == row.get::<_, &str>(0))
+}
+
 impl Postgres {
     fn decode(&self, row: &Row) -> Result<Session> {
         let stored =
@@ -324,8 +329,8 @@ impl Store for Postgres {
             figures.active_by_client.insert(client_id("live", row.get(0))?, number);
         }
         for row in &bytes {
-            let known = TABLES.iter().find(|known| **known == row.get::<_, &str>(0));
-            figures.table_bytes.extend(known.map(|name| (*name, count(row.get(2)))));
+            let known = known_table(row);
+            figures.table_bytes.extend(known.map(|name| (name, count(row.get(2)))));
         }
         Ok(figures)
     }
@@ -387,13 +392,13 @@ impl Store for Postgres {
         let (totals, bytes, ends) = found.await?;
         let mut tables = vec![];
         for row in &bytes {
-            let known = TABLES.iter().find(|known| **known == row.get::<_, &str>(0));
+            let known = known_table(row);
             let entries = match row.get(0) {
                 "sessions" => totals.get(0),
                 "events" => totals.get(1),
                 _ => row.get(3),
             };
-            tables.extend(known.map(|name| (*name, count(entries), count(row.get(2)))));
+            tables.extend(known.map(|name| (name, count(entries), count(row.get(2)))));
         }
         let mut times = vec![];
         for row in &ends {

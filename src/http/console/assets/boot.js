@@ -1,5 +1,4 @@
-// Loads the application after the first frame: modules that arrive together with the style sheet would delay the frame
-// by half of the time that it takes.
+// Loads the application after the first frame, because modules that arrive together with the style sheet delay it.
 
 const MODULES = ["api", "dom", "event", "log", "page-overview", "plot", "time", "ui", "uplot", "words"];
 
