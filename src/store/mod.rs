@@ -214,6 +214,7 @@ pub struct Figures {
 /// What a replica knows of the database that it shares, without asking it.
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaFigures {
+    pub name: Box<str>,
     /// Open connections, and how many there may be.
     pub connections: u64,
     pub connections_max: u64,

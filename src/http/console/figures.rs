@@ -48,6 +48,8 @@ struct FiguresNow {
     ready: bool,
     /// When this server started: the series begin there.
     started_at: DateTime,
+    /// The name of this server if it shares its database. The series are its own.
+    replica: Option<Box<str>>,
     /// The position of the last event.
     head: String,
 }
@@ -65,6 +67,7 @@ impl<S: Store> Console<S> {
                 disk_free_bytes: figures.free_bytes,
                 ready: self.engine.ready().is_ok(),
                 started_at: Parsed(self.engine.started_at()),
+                replica: self.engine.replica_figures().map(|replica| replica.name),
                 head: self.engine.head().to_string(),
             };
             let hour = Columns::of(&history.hour, RECORD_EVERY.as_secs());

@@ -340,6 +340,7 @@ impl Store for Postgres {
         let ((open, max), (heartbeat_age, is_synchronous, timeline)) = (connector.open(), fence.proofs());
         let counts = &connector.counts;
         Some(ReplicaFigures {
+            name: self.replica.name.clone(),
             connections: open as u64,
             connections_max: max as u64,
             connected: counts.connections.get(),

@@ -10,6 +10,8 @@ import { facts, heading, notice, problem, section, to, toQuery } from "./ui.js";
 export const title = "Overview";
 
 const REFRESH_MS = 10_000;
+/** How long the figures of a replica are shown while only others answer. */
+const REPLICA_MS = 120_000;
 /** Seconds of the two plots. */
 const SPANS = { hour: 3600, day: 86400 };
 
@@ -67,12 +69,16 @@ export async function show(main, { query, signal }) {
   // Evaluated while the server answers: the library takes longer than all the rest of the page.
   const drawing = import("./plot.js");
   let figures = await reading;
+  let readAt = now();
   const { plot } = await drawing;
   draw();
   const timer = setInterval(async () => {
     if (document.hidden) return;
     try {
-      figures = await get("/console/figures", {}, signal);
+      const answer = await get("/console/figures", {}, signal);
+      // Behind a load balancer each replica answers with its own counts.
+      if (answer.now.replica !== figures.now.replica && now() - readAt < REPLICA_MS) return;
+      [figures, readAt] = [answer, now()];
       draw();
     } catch (error) {
       if (!signal.aborted && error.status !== 401) fill(state, problem(error));
@@ -97,7 +103,7 @@ export async function show(main, { query, signal }) {
     fill(state,
       current.ready ? null : notice("alarm", h("p", { class: "title" }, "The server is not ready"), h("p", {}, "The store cannot commit, or the server is stopping. Its log says why.")),
       h("div", { class: "compact" }, facts(["Sessions stored", number(current.sessions_stored)], ["Events stored", number(current.events)], ["Free on the disk", current.disk_free_bytes === null ? null : bytes(current.disk_free_bytes)],
-        ["Running since", when(current.started_at)])));
+        ["Running since", when(current.started_at)], ...(current.replica === null ? [] : [["Replica", current.replica]]))));
     for (const card of cards) {
       const { figure } = card;
       let [x, values] = [columns.at, figure.columns.map((column) => columns[column] ?? [])];
@@ -126,6 +132,7 @@ export async function show(main, { query, signal }) {
         card.plot.describe(label);
       }
     }
+    if (current.replica !== null) state.append(h("p", { class: "quiet" }, `Sessions and events are those of all replicas; the other figures are counts of ${current.replica} alone.`));
     if (age < SPANS[span]) state.append(h("p", { class: "quiet" }, `The figures are in memory since the server started, ${length(age)} ago.`));
   }
 }
