@@ -12,8 +12,8 @@ use super::validity::Validity;
 
 /// How long a link can be used after it was made.
 pub const LINK_VALID_FOR: Duration = Duration::from_secs(60);
-/// The most unused links.
-pub const LINKS_MAX: usize = 16;
+/// How much later than here a link may have been made: at a replica whose clock is ahead.
+const LINK_AHEAD_MAX: Duration = Duration::from_secs(5);
 /// The most console sessions; a further one evicts the one that was used longest ago.
 pub const CONSOLE_SESSIONS_MAX: u32 = 16;
 /// The timeouts of console sessions.
@@ -27,6 +27,11 @@ pub const CONSOLE_COOKIE_NAME: &str = "__Host-keyfob-console";
 pub const OPERATOR: &str = "operator";
 /// How old the link of a session may be when the operator changes something.
 pub const CHANGE_MAX_AGE: Duration = Duration::from_secs(5 * 60);
+
+/// Whether a link that was made at `made` can be used now.
+pub fn is_link_in_time(made: Timestamp, now: Timestamp) -> bool {
+    made <= now.plus(LINK_AHEAD_MAX) && now < made.plus(LINK_VALID_FOR)
+}
 
 names! {
     /// What a console session may do: the scope of the session.

@@ -1,23 +1,24 @@
 //! The operator's console: its one-time links, and the sessions that they open.
 
+use std::sync::atomic::Ordering;
+
 use super::authenticate::Source;
-use super::console_links::UnusedLink;
 use super::{Engine, Error, Result, validity};
 use crate::domain::access::Authentication;
 use crate::domain::client::AuthFailure;
 use crate::domain::console::{
-    CONSOLE_LIFETIMES, CONSOLE_SESSIONS_MAX, ConsoleRole, LINK_VALID_FOR, OPERATOR, Operator,
+    CONSOLE_LIFETIMES, CONSOLE_SESSIONS_MAX, ConsoleRole, LINK_VALID_FOR, OPERATOR, Operator, is_link_in_time,
 };
 use crate::domain::end::{End, EndReason};
 use crate::domain::event::EventKind;
-use crate::domain::id::SessionId;
+use crate::domain::id::{Hash, SessionId};
 use crate::domain::names::{ADMIN_SOCKET, CONSOLE};
 use crate::domain::policy::WhenFull;
 use crate::domain::refusal::{Refusal, Refused};
-use crate::domain::session::{Cap, Decision, Device, NewSession, NotOpened, Session};
-use crate::domain::time::Timestamp;
+use crate::domain::session::{Cap, Decision, Device, NewSession, NotOpened, Repeatable, Session};
+use crate::domain::time::{Moment, Timestamp};
 use crate::store::{Lane, Opening, Registry, Store};
-use crate::token::client_secret::{hash_link_secret, link_secret};
+use crate::token::console_link::ConsoleLink;
 use crate::token::opaque::{Link, OpaqueKind, Secret, SecretText};
 
 /// A new link.
@@ -38,17 +39,17 @@ pub struct OpenedConsole {
 impl<S: Store> Engine<S> {
     /// Serves the console from now on.
     pub fn allow_console(&self) {
-        self.console.switch_on();
+        self.has_console.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn has_console(&self) -> bool {
-        self.console.is_on()
+        self.has_console.load(Ordering::Relaxed)
     }
 
     /// Makes a link that opens one session with this role.
     ///
     /// # Errors
-    /// `Conflict` if a client has the name of the console; `TooMany` while there are too many unused links.
+    /// `Conflict` if a client has the name of the console.
     pub async fn make_console_link(&self, role: ConsoleRole) -> Result<MadeLink> {
         let (registry, _) = self.store.current().await?;
         let id = CONSOLE.parse().expect("it is a valid client id");
@@ -61,19 +62,20 @@ impl<S: Store> Engine<S> {
                 .into());
         }
         let now = self.clock.now();
-        let secret = link_secret(&self.clock.random());
-        let hash = hash_link_secret(secret.expose()).expect("a new secret has the right form");
-        if !self.console.add(UnusedLink { hash, role, made: now }) {
-            return Err(Refusal::TooMany { retry_after: LINK_VALID_FOR }
-                .because("too many links were made and not used; try again in a minute")
-                .into());
-        }
+        let link = ConsoleLink { role, made: now.wall, random: self.clock.random() };
+        let secret = link.encode(&self.opaque, self.link_run(now));
         tracing::info!(role = role.as_str(), "a link to the console was made");
         Ok(MadeLink { secret, expires_at: now.wall.plus(LINK_VALID_FOR) })
     }
 
-    /// Opens a console session by a link, and ends the console session `before` of the same browser. The link
-    /// cannot be used again, even if this fails.
+    /// The run in which a link counts: links are lost when the server restarts, but each replica accepts
+    /// those of the others.
+    fn link_run(&self, now: Moment) -> u64 {
+        if self.store.is_shared() { 0 } else { now.boot }
+    }
+
+    /// Opens a console session by a link, and ends the console session `before` of the same browser. That the
+    /// link was used is stored with the session: it cannot open another one.
     ///
     /// # Errors
     /// `InvalidToken` for a link that is unknown, used or too old; `TooMany` after too many of those from one
@@ -87,17 +89,18 @@ impl<S: Store> Engine<S> {
     ) -> Result<OpenedConsole> {
         let (registry, _) = self.store.current().await?;
         let moment = self.clock.now();
-        let Some(link) = self.console.take(hash_link_secret(link), moment) else {
+        let now = moment.wall;
+        let link = ConsoleLink::decode(link, &self.opaque, self.link_run(moment));
+        let Some(link) = link.filter(|link| is_link_in_time(link.made, now)) else {
             return Err(self.wrong_link(&registry, source));
         };
-        let now = moment.wall;
         let (id, secret) = (SessionId::new(now, &self.clock.random()), Secret::new(self.clock.random()));
         let new = NewSession {
             id,
             subject: OPERATOR.parse().expect("it is a valid subject"),
             client_id: CONSOLE.parse().expect("it is a valid client id"),
             opened_by: ADMIN_SOCKET.into(),
-            authentication: Authentication { at: link.made.wall.min(now), acr: None, amr: vec![] },
+            authentication: Authentication { at: link.made.min(now), acr: None, amr: vec![] },
             lifetimes: CONSOLE_LIFETIMES,
             remember: false,
             scope: link.role.as_str().parse().expect("it is a valid scope"),
@@ -111,11 +114,13 @@ impl<S: Store> Engine<S> {
         let event = session.event(EventKind::SessionOpened, now, ADMIN_SOCKET);
         let uses = self.unwritten_uses(&session).await?;
         let cap = Some(Cap { sessions_max: CONSOLE_SESSIONS_MAX, when_full: WhenFull::EvictOldest });
-        let opening = Opening { session, data: None, requires: vec![], cap, uses, event, repeat: None };
+        let repeat = Some(Repeatable { name: link.name(), request: Hash([0; 32]), window: None });
+        let opening = Opening { session, data: None, requires: vec![], cap, uses, event, repeat };
         let session = match self.store.open(opening).await? {
             Ok(session) => session,
             Err(NotOpened::NotCurrent(refused)) => return Err(refused.into()),
-            Err(NotOpened::SessionsFull | NotOpened::Repeated(_)) => {
+            Err(NotOpened::Repeated(_)) => return Err(self.wrong_link(&registry, source)),
+            Err(NotOpened::SessionsFull) => {
                 return Err(Refusal::SessionsFull.because("there are too many console sessions").into());
             }
         };

@@ -31,7 +31,6 @@ pub(crate) mod client_credentials;
 pub mod clients;
 pub mod clock;
 pub(crate) mod console;
-mod console_links;
 pub(crate) mod counts;
 pub(crate) mod end;
 pub(crate) mod events;
@@ -58,7 +57,6 @@ pub(crate) mod upkeep;
 
 use activity::UnwrittenUses;
 use clock::Clock;
-use console_links::ConsoleLinks;
 use counts::EngineCounters;
 use figure_series::History;
 use policy_meter::PolicyMeters;
@@ -116,7 +114,7 @@ pub struct Engine<S> {
     stopping: watch::Sender<bool>,
     draining: AtomicBool,
     pub counts: EngineCounters,
-    console: ConsoleLinks,
+    has_console: AtomicBool,
     meters: PolicyMeters,
     history: History,
     walks: Arc<Semaphore>,
@@ -147,7 +145,7 @@ impl<S: Store> Engine<S> {
             stopping: watch::Sender::new(false),
             draining: AtomicBool::new(false),
             counts: EngineCounters::new(),
-            console: ConsoleLinks::default(),
+            has_console: AtomicBool::new(false),
             history: History::default(),
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
         };

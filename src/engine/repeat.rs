@@ -79,7 +79,7 @@ impl<S: Store> Engine<S> {
             late: false,
             after_late: false,
         };
-        (Repeatable { name, request: repeat.request, window }, id)
+        (Repeatable { name, request: repeat.request, window: Some(window) }, id)
     }
 
     /// The answer of the opening that this request repeats.

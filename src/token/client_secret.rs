@@ -1,5 +1,4 @@
-//! Client secrets: `kfc_` and 32 random bytes in base64url; only a hash is stored. Links to the console have
-//! secrets of the same form: `kfl_`.
+//! Client secrets: `kfc_` and 32 random bytes in base64url; only a hash is stored.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use sha2::{Digest, Sha256};
@@ -10,24 +9,11 @@ use crate::domain::hidden::hidden;
 use crate::domain::id::Hash;
 
 const PREFIX: &str = "kfc_";
-const LINK_PREFIX: &str = "kfl_";
 
 /// Encodes 32 random bytes as a client secret.
 pub fn client_secret(random: &[u8; 32]) -> SecretText {
-    prefixed(PREFIX, random)
-}
-
-/// Encodes 32 random bytes as the secret of a link to the console.
-pub fn link_secret(random: &[u8; 32]) -> SecretText {
-    prefixed(LINK_PREFIX, random)
-}
-
-fn prefixed(prefix: &str, random: &[u8; 32]) -> SecretText {
     let encoded = Zeroizing::new(Base64UrlUnpadded::encode_string(random));
-    let mut text = String::with_capacity(prefix.len() + encoded.len());
-    text.push_str(prefix);
-    text.push_str(&encoded);
-    SecretText::new(text)
+    SecretText::new([PREFIX, &encoded].concat())
 }
 
 /// A client secret that was presented, of which only the hash is kept; `None` if it does not have the form of
@@ -47,17 +33,8 @@ impl PresentedSecret {
 /// The hash that is stored and compared: SHA-256 of the text, which is enough for 256 random bits. `None`
 /// unless `text` is `kfc_` and 43 characters of canonical base64url.
 pub fn hash_client_secret(text: &str) -> Option<Hash> {
-    hash_prefixed(PREFIX, text)
-}
-
-/// The same for the secret of a link to the console.
-pub fn hash_link_secret(text: &str) -> Option<Hash> {
-    hash_prefixed(LINK_PREFIX, text)
-}
-
-fn hash_prefixed(prefix: &str, text: &str) -> Option<Hash> {
     let mut random = Zeroizing::new([0; 32]);
-    let decoded = Base64UrlUnpadded::decode(text.strip_prefix(prefix)?, &mut *random).ok()?;
+    let decoded = Base64UrlUnpadded::decode(text.strip_prefix(PREFIX)?, &mut *random).ok()?;
     (decoded.len() == 32).then(|| Hash(Sha256::digest(text).into()))
 }
 

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod client_secret;
+pub mod console_link;
 pub mod cursor;
 pub(crate) mod es256;
 pub mod form;

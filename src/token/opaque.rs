@@ -192,6 +192,14 @@ impl OpaqueKeys {
         array(&mac[..MAC_BYTES])
     }
 
+    /// The MAC of a link to the console, which is valid in this run of a server.
+    pub(super) fn link_mac(&self, authenticated: &[u8], run: u64) -> [u8; MAC_BYTES] {
+        let keyed = self.session_mac.clone().chain_update(b"kf/console/mac/v1");
+        let mac: [u8; 32] =
+            keyed.chain_update(authenticated).chain_update(run.to_be_bytes()).finalize().into_bytes().into();
+        array(&mac[..MAC_BYTES])
+    }
+
     /// The secret of the token at `link`, derived from its predecessor's `secret` and a salt: a retry gets
     /// the same token, although nothing is stored from which alone it could be made.
     pub fn successor(&self, link: Link, secret: &Secret, salt: &Salt) -> Secret {
@@ -266,7 +274,7 @@ impl Link {
     }
 }
 
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+pub(super) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("the layout fixes every length")
 }
 

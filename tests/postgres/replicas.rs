@@ -7,6 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::database::Database;
+use crate::harness::people::SAME_ORIGIN;
 use crate::harness::server::{Auth, Client, NOW_S, Server, text};
 
 /// Two servers with the same master key, each with a directory of its own.
@@ -128,6 +129,25 @@ async fn logging_out_everywhere_at_one_server_ends_what_the_other_opened() {
         for token in &tokens {
             assert!(!first.is_active(&app, token).await && !second.is_active(&app, token).await);
         }
+    }
+}
+
+/// A load balancer can send the button of a link to another server than the command that made the link.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_to_the_console_signs_in_once_at_any_server() {
+    let [first, second] = two_servers().await;
+    for [here, there] in [[&first, &second], [&second, &first]] {
+        let link = here.link("admin").await;
+        let mut answers = [there.use_link(&link, &[SAME_ORIGIN]).await.status, 0, 0];
+        for (answer, server) in answers[1..].iter_mut().zip([here, there]) {
+            *answer = server.use_link(&link, &[SAME_ORIGIN]).await.status;
+        }
+        assert_eq!(answers, [201, 401, 401]);
+        let link = here.link("admin").await;
+        let (one, other) =
+            tokio::join!(here.use_link(&link, &[SAME_ORIGIN]), there.use_link(&link, &[SAME_ORIGIN]));
+        assert_eq!(one.status.min(other.status), 201);
+        assert_eq!(one.status.max(other.status), 401, "one of two at the same time");
     }
 }
 

@@ -50,8 +50,8 @@ pub struct Repeatable {
     /// The hash of the request.
     pub request: Hash,
     /// The salt of the tokens, which is erased when the window closes, and what the access token was made
-    /// from.
-    pub window: RetryWindow,
+    /// from. `None` if a repetition is recognised and refused.
+    pub window: Option<RetryWindow>,
 }
 
 /// An opening that was requested before under the same name.

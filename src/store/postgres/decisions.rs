@@ -183,11 +183,13 @@ impl<'a> Decisions<'a> {
 
     fn put_repeat(&mut self, id: SessionId, repeat: &Repeatable) {
         let used = record::encode_key_use(&repeat.name, &(id, repeat.request));
-        let window = self.codec.encode_repeat(id, &repeat.window);
         self.opening_keys.insert(repeat.name.0, used.clone());
         self.rows.opening_keys.push((repeat.name.0, uuid(id), used));
-        self.rows.repeats.insert(uuid(id), window.clone());
-        self.repeats.insert(id, Some(window));
+        if let Some(window) = &repeat.window {
+            let window = self.codec.encode_repeat(id, window);
+            self.rows.repeats.insert(uuid(id), window.clone());
+            self.repeats.insert(id, Some(window));
+        }
     }
 
     /// A whole subject in one transaction.

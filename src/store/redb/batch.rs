@@ -166,7 +166,9 @@ impl<'t> Batch<'t> {
         let used = record::encode_key_use(&repeat.name, &(id, repeat.request));
         self.tables.opening_keys.open()?.insert(&repeat.name.0, &*used)?;
         self.tables.opened_by_key.open()?.insert(&id.0, &repeat.name.0)?;
-        self.tables.repeats.open()?.insert(&id.0, &*self.codec.encode_repeat(id, &repeat.window))?;
+        if let Some(window) = &repeat.window {
+            self.tables.repeats.open()?.insert(&id.0, &*self.codec.encode_repeat(id, window))?;
+        }
         Ok(())
     }
 

@@ -165,7 +165,8 @@ pub fn repeatable(session: Session, name: u8, request: u8) -> Opening {
         late: false,
         after_late: false,
     };
-    let repeat = Some(Repeatable { name: Hash([name; 32]), request: Hash([request; 32]), window });
+    let repeat =
+        Some(Repeatable { name: Hash([name; 32]), request: Hash([request; 32]), window: Some(window) });
     Opening { repeat, ..opening(session) }
 }
 

@@ -103,7 +103,7 @@ fn codec() -> Codec {
 
 /// A window that can be encoded under any key.
 fn window() -> RetryWindow {
-    repeatable(session(1, "alice", "app"), 5, 6).repeat.unwrap().window
+    repeatable(session(1, "alice", "app"), 5, 6).repeat.unwrap().window.unwrap()
 }
 
 fn damage(place: &Place, damage: impl FnOnce(&WriteTransaction)) {

@@ -122,7 +122,15 @@ async fn a_repeated_opening_finds_the_first_and_opens_nothing(store: Arc<impl St
         assert!(repeated.window_for(&Hash(request), moment(now), &CutOffs::default()).is_none());
     }
     assert!(store.open(repeatable(session(3, "alice", "app"), 8, 1)).await.unwrap().is_ok(), "another name");
-    assert_eq!(kinds(&*store).await, [EventKind::SessionOpened; 2]);
+    let once = |id| {
+        let mut opening = repeatable(session(id, "alice", "app"), 9, 1);
+        opening.repeat.as_mut().unwrap().window = None;
+        opening
+    };
+    assert!(store.open(once(4)).await.unwrap().is_ok());
+    let Err(NotOpened::Repeated(refused)) = store.open(once(5)).await.unwrap() else { panic!() };
+    assert_eq!((refused.session.id, refused.window), (session_id(4), None), "recognised and never repeated");
+    assert_eq!(kinds(&*store).await, [EventKind::SessionOpened; 3]);
     store.update(session_id(1), Lane::Ordinary, bump).await.unwrap();
     let Err(NotOpened::Repeated(changed)) = store.open(again).await.unwrap() else { panic!() };
     assert_eq!((changed.session.version, changed.window), (2, None), "a change erases the salt");

@@ -165,7 +165,7 @@ impl Contents {
         }
         if let Some(repeat) = repeat {
             self.opening_keys.insert(repeat.name.0, (session.id, repeat.request));
-            self.repeats.insert(session.id, repeat.window);
+            self.repeats.extend(repeat.window.map(|window| (session.id, window)));
         }
         self.sessions.insert(session.id, session.clone());
         self.append(vec![event]);
