@@ -12,6 +12,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::replicas;
+
 /// Which proxy is in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxy {
@@ -41,6 +43,7 @@ pub struct House {
     pub keyfob: String,
     /// Where the application is to listen.
     pub application: u16,
+    servers: Vec<Running>,
     running: Vec<Running>,
 }
 
@@ -65,14 +68,14 @@ impl House {
         let directory = TempDir::new().unwrap();
         let [keyfob_port, application, tls] = [free_port(), free_port(), free_port()];
         let (keyfob, url) = (format!("127.0.0.1:{keyfob_port}"), format!("https://localhost:{tls}"));
-        let mut running = vec![start_keyfob(directory.path(), &keyfob, &url, settings)];
-        running.push(start_proxy(proxy, directory.path(), keyfob_port, application, tls));
+        let servers = start_keyfob(directory.path(), &keyfob, &url, settings);
+        let running = vec![start_proxy(proxy, directory.path(), keyfob_port, application, tls)];
         wait_for(tls);
         // Traefik listens before it knows its routes.
         while curl(&["--retry", "20", "--retry-all-errors", &format!("{url}/v1/session")]).status == 404 {
             std::thread::sleep(Duration::from_millis(50));
         }
-        Self { directory, url, secret: String::new(), keyfob, application, running }
+        Self { directory, url, secret: String::new(), keyfob, application, servers, running }
     }
 
     /// What is written for the usual ports, for ours.
@@ -92,13 +95,13 @@ impl House {
             ("CLIENT_SECRET", &self.secret),
             ("PORT", &port),
         ]);
-        self.running.push(Running(start(&mut app, "python3")));
+        self.running.push(start(&mut app, "python3"));
         wait_for(self.application);
     }
 
-    /// Stops keyfob, which was the first to start.
+    /// Stops keyfob.
     pub fn stop_keyfob(&mut self) {
-        drop(self.running.remove(0));
+        self.servers.clear();
     }
 
     /// Opens a session as the application would, and answers the body of the opening.
@@ -130,8 +133,16 @@ impl Answer {
     }
 }
 
-/// Starts keyfob, and waits until it serves.
-pub fn start_keyfob(directory: &Path, listen: &str, issuer: &str, settings: &[(&str, &str)]) -> Running {
+/// Starts keyfob, one process or several replicas, and waits until it serves.
+pub fn start_keyfob(directory: &Path, listen: &str, issuer: &str, settings: &[(&str, &str)]) -> Vec<Running> {
+    match replicas::number() {
+        1 => vec![serve(directory, listen, issuer, settings)],
+        _ => replicas::serve_all(directory, listen, issuer, settings),
+    }
+}
+
+/// Starts a process of keyfob, and waits until it serves.
+pub fn serve(directory: &Path, listen: &str, issuer: &str, settings: &[(&str, &str)]) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyfob"));
     command.args(["serve", "--listen", listen, "--issuer", issuer]).current_dir(directory);
     command.env_clear().envs(settings.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -197,7 +208,7 @@ fn start_proxy(proxy: Proxy, directory: &Path, keyfob: u16, application: u16, tl
             command.arg("--configfile").arg(&file);
         }
     }
-    Running(start(&mut command, package))
+    start(&mut command, package)
 }
 
 /// Makes `cert.pem` and `key.pem`, for a day.
@@ -284,8 +295,9 @@ pub fn output(command: &mut Command, package: &str) -> Output {
     command.output().unwrap_or_else(|error| panic!("{error}: `apt-get install {package}`"))
 }
 
-fn start(command: &mut Command, package: &str) -> Child {
-    command.spawn().unwrap_or_else(|error| panic!("{error}: `apt-get install {package}`"))
+/// Starts a program. A test that needs what is not there fails, and says what to do.
+pub fn start(command: &mut Command, package: &str) -> Running {
+    Running(command.spawn().unwrap_or_else(|error| panic!("{error}: `apt-get install {package}`")))
 }
 
 /// Waits until something listens there.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::house::{Running, curl, free_port, start_keyfob};
+use crate::house::{Running, curl, free_port, serve};
 use crate::restart::configured_nginx;
 
 /// The route that nginx denies, and that no other request asks for.
@@ -39,7 +39,8 @@ impl Chain {
         let address = format!("127.0.0.1:{keyfob_port}");
         let settings =
             [("KEYFOB_SERVER__METRICS_PUBLIC", "true"), ("KEYFOB_LIMITS__FAILED_AUTH_PER_MINUTE", "100000")];
-        let keyfob = start_keyfob(directory.path(), &address, &format!("http://{address}"), &settings);
+        // One process, whose figures say what reached it.
+        let keyfob = serve(directory.path(), &address, &format!("http://{address}"), &settings);
         // An attack that leaves nginx waiting ends soon.
         let deny = format!(
             "keepalive_timeout 200ms; client_body_timeout 200ms; client_header_timeout 200ms; \

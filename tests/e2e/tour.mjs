@@ -5,7 +5,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
-const [url, executablePath, pictures] = process.argv.slice(2);
+const [url, executablePath, pictures, lateMs] = process.argv.slice(2);
 const IDLE_MS = 8000;
 mkdirSync(pictures, { recursive: true });
 
@@ -160,7 +160,7 @@ await picture(laptop, "4-signed-out");
 done("sign out: the cookie is gone");
 
 await signIn(laptop, "Laptop");
-await laptop.page.waitForTimeout(IDLE_MS + 300);
+await laptop.page.waitForTimeout(IDLE_MS + Number(lateMs) + 300);
 await laptop.page.click("#here");
 await says(laptop.page, "want of activity");
 await picture(laptop, "5-idle");

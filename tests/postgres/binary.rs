@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::database::{Cluster, Database};
+use crate::cluster::Cluster;
+use crate::database::Database;
 use crate::harness::process::{Process, admin, data, free_port, run, through_socket};
 use crate::harness::server::{Answer, Client, text};
 

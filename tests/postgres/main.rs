@@ -23,6 +23,7 @@ macro_rules! further_backends {
 }
 
 mod binary;
+mod cluster;
 mod database;
 mod histories;
 mod pair;

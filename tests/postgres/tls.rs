@@ -8,7 +8,8 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::tempdir;
 
 use crate::binary::{Replica, is_active, open};
-use crate::database::{Cluster, Database, UNPRIVILEGED};
+use crate::cluster::{Cluster, UNPRIVILEGED};
+use crate::database::Database;
 use crate::harness::process::free_port;
 
 /// Writes a certificate of `localhost` to `NAME.pem`, and its key, which PostgreSQL may read, to `NAME.key`.
