@@ -89,3 +89,23 @@ impl Operator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_can_be_used_for_a_minute_and_at_clocks_a_little_behind() {
+        let made = Timestamp::from_millis(100_000);
+        for (now, is_valid) in [
+            (94_999, false),
+            (95_000, true),
+            (100_000, true),
+            (159_999, true),
+            (160_000, false),
+            (i64::MAX, false),
+        ] {
+            assert_eq!(is_link_in_time(made, Timestamp::from_millis(now)), is_valid, "{now}");
+        }
+    }
+}
