@@ -324,13 +324,15 @@ impl Session {
         vec![self.event(EventKind::SessionExpired, now, ENGINE)]
     }
 
-    /// Until when a session that ended or expired is retained; `None` while it is active.
+    /// Until when a session that ended or expired is retained; `None` while it is active. At least for as
+    /// long as its opening may be repeated: without its record a repetition would open another session.
     pub fn kept_until(&self, retention: Duration, now: Timestamp, cuts: &CutOffs) -> Option<Timestamp> {
-        match self.standing(now, cuts) {
-            Standing::Active => None,
-            Standing::Ended(end) => Some(end.at.plus(retention)),
-            Standing::Expired => Some(self.deadline().plus(retention)),
-        }
+        let ended_at = match self.standing(now, cuts) {
+            Standing::Active => return None,
+            Standing::Ended(end) => end.at,
+            Standing::Expired => self.deadline(),
+        };
+        Some(ended_at.plus(retention).max(self.created_at.plus(REPEAT_WINDOW)))
     }
 
     fn finish(&mut self, end: End) -> Event {

@@ -181,16 +181,18 @@ fn an_expiry_is_reported_once_and_what_was_ended_never() {
 
 #[test]
 fn a_session_is_kept_for_the_retention_after_its_end() {
-    let retention = Duration::from_secs(100);
+    let retention = Duration::from_secs(1_000);
     let mut session = session();
     let kept = |session: &Session, seconds, cuts: &CutOffs| session.kept_until(retention, at(seconds), cuts);
     assert_eq!(kept(&session, IDLE - 1, &uncut()), None);
-    assert_eq!(kept(&session, IDLE, &uncut()), Some(at(IDLE + 100)));
-    assert_eq!(kept(&session, IDLE + 9, &uncut()), Some(at(IDLE + 100)), "however late it is noticed");
+    assert_eq!(kept(&session, IDLE, &uncut()), Some(at(IDLE + 1_000)));
+    assert_eq!(kept(&session, IDLE + 9, &uncut()), Some(at(IDLE + 1_000)), "however late it is noticed");
     let cuts = CutOffs { everything: Some(cut_off(6, 10)), ..uncut() };
-    assert_eq!(kept(&session, 11, &cuts), Some(at(110)));
+    assert_eq!(kept(&session, 11, &cuts), Some(at(1_010)));
     session.close(end(5, EndReason::Logout), at(5), &uncut());
-    assert_eq!(kept(&session, 6, &uncut()), Some(at(105)));
+    assert_eq!(kept(&session, 6, &uncut()), Some(at(1_005)));
+    let soon = session.kept_until(Duration::from_secs(1), at(6), &uncut());
+    assert_eq!(soon, Some(session.created_at.plus(REPEAT_WINDOW)), "its opening is not repeated meanwhile");
 }
 
 /// The counts of active sessions are kept without a clock: an expiry counts once the sweep has reported it.
