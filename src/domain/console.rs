@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::id::{Hash, SessionId};
-use super::names::names;
+use super::cutoff::CutOffs;
+use super::id::{ClientId, Hash, Position, SessionId};
+use super::names::{CONSOLE, names};
 use super::policy::Lifetimes;
 use super::refusal::{Refusal, Refused};
 use super::session::Session;
@@ -28,9 +29,15 @@ pub const OPERATOR: &str = "operator";
 /// How old the link of a session may be when the operator changes something.
 pub const CHANGE_MAX_AGE: Duration = Duration::from_secs(5 * 60);
 
-/// Whether a link that was made at `made` can be used now.
-pub fn is_link_in_time(made: Timestamp, now: Timestamp) -> bool {
-    made <= now.plus(LINK_AHEAD_MAX) && now < made.plus(LINK_VALID_FOR)
+/// Whether a link that was made at this time and position can be used now.
+pub fn is_link_valid(made: Timestamp, issued: Position, now: Timestamp, cuts: &CutOffs) -> bool {
+    let is_in_time = made <= now.plus(LINK_AHEAD_MAX) && now < made.plus(LINK_VALID_FOR);
+    is_in_time && cuts.end_of(&console_id(), issued).is_none()
+}
+
+/// The reserved client of console sessions.
+pub fn console_id() -> ClientId {
+    CONSOLE.parse().expect("it is a valid client id")
 }
 
 names! {
@@ -93,10 +100,11 @@ impl Operator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::cutoff::CutOff;
 
     #[test]
     fn a_link_can_be_used_for_a_minute_and_at_clocks_a_little_behind() {
-        let made = Timestamp::from_millis(100_000);
+        let (made, cuts) = (Timestamp::from_millis(100_000), CutOffs::default());
         for (now, is_valid) in [
             (94_999, false),
             (95_000, true),
@@ -105,7 +113,24 @@ mod tests {
             (160_000, false),
             (i64::MAX, false),
         ] {
-            assert_eq!(is_link_in_time(made, Timestamp::from_millis(now)), is_valid, "{now}");
+            assert_eq!(
+                is_link_valid(made, Position(7), Timestamp::from_millis(now), &cuts),
+                is_valid,
+                "{now}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_ends_everything_ends_the_links_that_were_made_before() {
+        let at = Timestamp::from_millis(0);
+        let cut = |position| Some(CutOff { position: Position(position), at, by: "admin".into() });
+        for (position, is_valid) in [(8, false), (7, true)] {
+            let everything = CutOffs { everything: cut(position), ..CutOffs::default() };
+            let restored = CutOffs { restored: cut(position), ..CutOffs::default() };
+            for cuts in [everything, restored] {
+                assert_eq!(is_link_valid(at, Position(7), at, &cuts), is_valid, "{position}");
+            }
         }
     }
 }

@@ -7,7 +7,8 @@ use super::{Engine, Error, Result, validity};
 use crate::domain::access::Authentication;
 use crate::domain::client::AuthFailure;
 use crate::domain::console::{
-    CONSOLE_LIFETIMES, CONSOLE_SESSIONS_MAX, ConsoleRole, LINK_VALID_FOR, OPERATOR, Operator, is_link_in_time,
+    CONSOLE_LIFETIMES, CONSOLE_SESSIONS_MAX, ConsoleRole, LINK_VALID_FOR, OPERATOR, Operator, console_id,
+    is_link_valid,
 };
 use crate::domain::end::{End, EndReason};
 use crate::domain::event::EventKind;
@@ -51,8 +52,8 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// `Conflict` if a client has the name of the console.
     pub async fn make_console_link(&self, role: ConsoleRole) -> Result<MadeLink> {
-        let (registry, _) = self.store.current().await?;
-        let id = CONSOLE.parse().expect("it is a valid client id");
+        let (registry, head) = self.store.current().await?;
+        let id = console_id();
         if registry.cuts.registered.contains_key(&id) {
             return Err(Refusal::Conflict
                 .because(
@@ -62,7 +63,7 @@ impl<S: Store> Engine<S> {
                 .into());
         }
         let now = self.clock.now();
-        let link = ConsoleLink { role, made: now.wall, random: self.clock.random() };
+        let link = ConsoleLink { role, made: now.wall, issued: head, random: self.clock.random() };
         let secret = link.encode(&self.opaque, self.link_run(now));
         tracing::info!(role = role.as_str(), "a link to the console was made");
         Ok(MadeLink { secret, expires_at: now.wall.plus(LINK_VALID_FOR) })
@@ -78,8 +79,8 @@ impl<S: Store> Engine<S> {
     /// link was used is stored with the session: it cannot open another one.
     ///
     /// # Errors
-    /// `InvalidToken` for a link that is unknown, used or too old; `TooMany` after too many of those from one
-    /// address.
+    /// `InvalidToken` for a link that is unknown, used, too old, or from before a cut-off; `TooMany` after
+    /// too many of those from one address.
     pub async fn open_console(
         &self,
         link: &str,
@@ -91,14 +92,15 @@ impl<S: Store> Engine<S> {
         let moment = self.clock.now();
         let now = moment.wall;
         let link = ConsoleLink::decode(link, &self.opaque, self.link_run(moment));
-        let Some(link) = link.filter(|link| is_link_in_time(link.made, now)) else {
+        let is_valid = |link: &ConsoleLink| is_link_valid(link.made, link.issued, now, &registry.cuts);
+        let Some(link) = link.filter(is_valid) else {
             return Err(self.wrong_link(&registry, source));
         };
         let (id, secret) = (SessionId::new(now, &self.clock.random()), Secret::new(self.clock.random()));
         let new = NewSession {
             id,
             subject: OPERATOR.parse().expect("it is a valid subject"),
-            client_id: CONSOLE.parse().expect("it is a valid client id"),
+            client_id: console_id(),
             opened_by: ADMIN_SOCKET.into(),
             authentication: Authentication { at: link.made.min(now), acr: None, amr: vec![] },
             lifetimes: CONSOLE_LIFETIMES,
@@ -142,8 +144,8 @@ impl<S: Store> Engine<S> {
         }
         Refusal::InvalidToken
             .because(
-                "the link is invalid, was used before, or is older than a minute: run `keyfob console` for a \
-                 new one",
+                "the link is invalid, was used before, is older than a minute, or all sessions were ended \
+                 since: run `keyfob console` for a new one",
             )
             .into()
     }

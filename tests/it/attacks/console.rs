@@ -132,10 +132,25 @@ async fn a_link_opens_one_session_for_a_minute_and_nothing_else_opens_one() {
         attacks.check(format!("{method} with the link in the query"), answer.status != 201, answer.status);
     }
     attacks.control("the link is still valid", server.use_link(&fresh, &[SAME_ORIGIN]).await.status == 201);
+    let before = server.link("admin").await;
+    let all = server.json(Method::DELETE, "/v1/sessions?all=true", Auth::Socket, json!({})).await;
+    assert_eq!(all.status, 200, "{}", all.text());
+    let of_before = server.use_link(&before, &[SAME_ORIGIN]).await.status;
+    attacks.expect("a link from before everything was ended", of_before, 401);
+    let short = [("events.retention", "1s"), ("limits.failed_auth_per_minute", "1000")];
+    let soon = Server::with(&short).await;
+    let link = soon.link("admin").await;
+    let opened = soon.use_link(&link, &[SAME_ORIGIN]).await;
+    let cookie = opened.header("set-cookie").split(';').next().unwrap().to_owned();
+    soon.operate(Method::DELETE, "/console/session", &cookie, None).await;
+    soon.hand.advance(seconds(30));
+    soon.tend().await;
+    let again = soon.use_link(&link, &[SAME_ORIGIN]).await.status;
+    attacks.expect("a used link after the retention of its session", again, 401);
     let lost = server.link("admin").await;
     server.restart().await;
     attacks.expect("a link after a restart", server.use_link(&lost, &[SAME_ORIGIN]).await.status, 401);
-    attacks.finish(19 + 6 + 3 + 2 + 1);
+    attacks.finish(19 + 6 + 3 + 2 + 3);
 }
 
 /// A foreign page that has got hold of a link, or makes the operator's browser send the cookie.
