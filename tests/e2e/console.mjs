@@ -115,7 +115,7 @@ assert.deepEqual([cookie.name, cookie.httpOnly, cookie.secure, cookie.sameSite, 
 assert.equal(await page.evaluate(() => document.cookie), "");
 await page.goBack().catch(() => null);
 assert.ok(!page.url().includes("kfl_"), "the history does not have the secret");
-for (const stale of [first, `${url}/console#kfl_${"A".repeat(60)}`]) {
+for (const stale of [first, `${url}/console#kfl_${"A".repeat(72)}`]) {
   await stranger.page.goto("about:blank");
   await stranger.page.goto(stale);
   await stranger.page.getByRole("button", { name: "Sign in" }).click();
@@ -209,6 +209,18 @@ await page.getByRole("link", { name: "bob" }).first().click();
 await heading(page, "Subject bob");
 assert.ok((await page.innerText(".notice")).includes("a spent refresh token was presented again"));
 done("by links: why a subject was signed out; session, client, family and generation of a replayed token");
+
+// The log is longer than what is read of it at once: the overview and the filters read on.
+for (let count = 0; count < 230; count += 1) await open(`visitor${count % 50}`);
+await visit(page, "#/overview", "Overview");
+await page.locator("li.event.alarm", { hasText: bob.session.id }).waitFor();
+await page.getByRole("link", { name: "Reuse alarms" }).click();
+await heading(page, "Events");
+await page.locator("li.event", { hasText: bob.session.id }).waitFor();
+await visit(page, "#/events", "Events");
+await page.getByLabel("Type").selectOption("refresh.reused");
+await page.locator("li.event", { hasText: bob.session.id }).waitFor();
+done("a long log: an alarm is found");
 
 // Two endings of a day: the alarm is first, though the other one is later. The events of one subject, and one event.
 const frank = { browser: await reused("frank", { label: "Frank's browser" }), desk: await open("frank", { label: "Frank's desk" }) };

@@ -12,14 +12,17 @@ export const title = "Events";
 const WAIT_S = 25;
 /** How many events the page holds; older ones leave it while it is live. */
 const HELD_MAX = 2000;
+/** How many matching events a filter looks for, and how many pages of the log it reads for them without asking. */
+const WANTED = 20;
+const PAGES_MAX = 50;
 
 export async function show(main, { query, signal }) {
   const choices = [["", "All types"], ["alarms", "Alarms"], ["sessions", "Sessions"], ["tokens", "Tokens"], ["clients", "Clients"], ["keys", "Keys"]];
-  const type = h("select", { onchange: shownAgain }, choices.map(([value, text]) => h("option", { value, selected: value === query.get("type") }, text)),
+  const type = h("select", { onchange: refilter }, choices.map(([value, text]) => h("option", { value, selected: value === query.get("type") }, text)),
     h("optgroup", { label: "One type" }, Object.keys(EVENTS).map((value) => h("option", { value, selected: value === query.get("type") }, value))));
-  const text = h("input", { type: "search", value: query.get("text") ?? "", oninput: shownAgain, autocomplete: "off", spellcheck: "false" });
+  const text = h("input", { type: "search", value: query.get("text") ?? "", oninput: refilter, autocomplete: "off", spellcheck: "false" });
   let subject = query.get("subject") ?? "";
-  const subjectInput = h("input", { type: "search", value: subject, oninput: () => { subject = subjectInput.value; shownAgain(); }, autocomplete: "off", spellcheck: "false", autocapitalize: "off" });
+  const subjectInput = h("input", { type: "search", value: subject, oninput: () => { subject = subjectInput.value; refilter(); }, autocomplete: "off", spellcheck: "false", autocapitalize: "off" });
   const given = Date.parse(query.get("at") ?? "");
   // Events are shown to the second: the chosen second is part of the time.
   const until = Number.isNaN(given) ? null : Math.floor(given / 1000) * 1000;
@@ -33,7 +36,7 @@ export async function show(main, { query, signal }) {
   const form = h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); jump(); } }, field("Type", type), field("Subject", subjectInput, "Exactly this one."),
     field("Contains", text, "A part of a subject, session, client, key, reason or note."), field("Until (UTC)", time, "In UTC, as the events are shown; empty is now."), h("button", { type: "submit" }, "Go"));
   let events = [];
-  let [oldest, moreBefore, cursor] = [undefined, false, undefined];
+  let [oldest, moreBefore, cursor, reading] = [undefined, false, undefined, 0];
   const sessions = new Map();
   fill(main, heading(title), form, live, list, note, older);
 
@@ -58,14 +61,25 @@ export async function show(main, { query, signal }) {
     accept(page);
     cursor = page.head;
     shownAgain();
-    // A filter that matches little reads on by itself, for a while.
-    for (let pages = 0; pages < 10 && moreBefore && (events.length === 0 || list.children.length < 20 && isFiltered() || linked !== null && !events.some(({ cursor }) => cursor === linked)); pages += 1) await earlier();
+    await readOn();
     if (until === null) watch();
     else fill(live, h("span", {}, `Events up to ${absolute(until)}. `, h("a", { href: "#/events" }, "Show the newest ones, live")));
     if (linked !== null) mark();
   }
 
-  const isFiltered = () => Boolean(type.value || text.value || subject);
+  function refilter() {
+    shownAgain();
+    return readOn();
+  }
+
+  /** Reads earlier events while a filter matches few, or the event of the address is missing. A later filter ends it. */
+  async function readOn() {
+    const [mine, isFiltered] = [(reading += 1), Boolean(type.value || text.value || subject)];
+    const isWanting = () => events.length === 0 || isFiltered && events.filter(matches).length < WANTED || linked !== null && !events.some(({ cursor }) => cursor === linked);
+    for (let pages = 0; pages < PAGES_MAX && moreBefore && mine === reading && !signal.aborted && isWanting(); pages += 1) {
+      if (!await earlier()) return;
+    }
+  }
 
   /** Scrolls to the event that the address names. */
   function mark() {
@@ -87,15 +101,19 @@ export async function show(main, { query, signal }) {
     fill(note, page.afterGap ? notice("info", "The store was restored from a backup here: earlier events are of the time before. The command ", h("code", {}, "keyfob events tail"), " prints them.") : null);
   }
 
+  /** Reads one page of earlier events; whether that succeeded. */
   async function earlier() {
     older.disabled = true;
     try {
       accept(await pageBefore(oldest, signal));
       shownAgain();
+      return true;
     } catch (error) {
       fill(note, problem(error, earlier));
+      return false;
+    } finally {
+      older.disabled = false;
     }
-    older.disabled = false;
   }
 
   /** Long poll until the page is left. */

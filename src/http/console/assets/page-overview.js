@@ -10,6 +10,8 @@ import { facts, heading, notice, problem, section, to, toQuery } from "./ui.js";
 export const title = "Overview";
 
 const REFRESH_MS = 10_000;
+/** How many alarms are shown, and how many pages of the log are read for them. */
+const [ALARMS, ALARM_PAGES_MAX] = [3, 20];
 /** How long the figures of a replica are shown while only others answer. */
 const REPLICA_MS = 120_000;
 /** Seconds of the two plots. */
@@ -144,12 +146,18 @@ function describe(figure, text, values, columns) {
   return `${figure.name}: ${text}; at most ${figure.format(Math.max(...known))}, at least ${figure.format(Math.min(...known))} in one of ${known.length} intervals of ${length(columns.step_s)}`;
 }
 
+/** The last alarms of the last day. Of a busy day the latest events are read. */
 async function lately(place, signal) {
+  const more = (type, text) => h("a", { href: type ? toQuery("events", { type }) : to("events") }, text);
   try {
-    const { items } = await pageBefore(undefined, signal);
-    const found = items.filter((event) => group(event.type) === "alarms").reverse().slice(0, 3);
-    fill(place, found.length ? [h("ol", { class: "events" }, found.map((event) => completedItem(event, signal))), h("p", {}, h("a", { href: toQuery("events", { type: "alarms" }) }, "All alarms"))]
-      : h("p", { class: "quiet" }, "No alarm in the last 200 events: no reused refresh token, revoked key, restore, or end of all sessions. ", h("a", { href: to("events") }, "See all events")));
+    let [found, oldest, isMore, read] = [[], undefined, true, null];
+    for (let pages = 0; pages < ALARM_PAGES_MAX && isMore && found.length < ALARMS && (oldest === undefined || now() - instant(read) < SPANS.day * 1000); pages += 1) {
+      const { items, more: isEarlier } = await pageBefore(oldest, signal);
+      found = [...found, ...items.filter((event) => group(event.type) === "alarms").reverse()].slice(0, ALARMS);
+      [oldest, isMore, read] = [items[0]?.cursor, isEarlier && items.length > 0, items[0]?.at ?? read];
+    }
+    fill(place, found.length ? [h("ol", { class: "events" }, found.map((event) => completedItem(event, signal))), h("p", {}, more("alarms", "All alarms"))]
+      : h("p", { class: "quiet" }, isMore ? ["No alarm since ", when(read)] : "No alarm in the event log", ": no reused refresh token, revoked key, restore, or end of all sessions. ", more("alarms", "Look further back"), " ", more(null, "See all events")));
   } catch (error) {
     fill(place, problem(error));
   }
