@@ -244,7 +244,7 @@ fn unknown(change: &PolicyChange, simulated: &SimulatedPolicy) -> Vec<String> {
         (
             cap.is_some(),
             "Of each session only the last use is kept: where it was used again later, which session a cap \
-             would have evicted is an assumption (certain: false).",
+             would have evicted is an assumption.",
         ),
         (
             cap.is_some(),

@@ -57,10 +57,19 @@ async function route() {
     const page = await import("./page-sign-in.js").catch((error) => fill(main, problem(notLoaded(error), route)));
     if (!page) return;
     document.title = "Sign in – keyfob console";
-    page.show(main, { link, done: () => {
-      link = null;
-      route();
-    } });
+    page.show(main, {
+      link,
+      done: () => {
+        link = null;
+        route();
+      },
+      // Who was signed in before still is.
+      refused: async () => {
+        link = null;
+        await identify().catch(() => {});
+        document.body.classList.toggle("signed-in", who() !== null);
+      },
+    });
     return;
   }
   const { name, parts, query } = address();
@@ -89,7 +98,7 @@ async function route() {
     scrollTo(0, 0);
     await shown;
   } catch (error) {
-    if (!signal.aborted && who() !== null) fill(main, problem(error, route));
+    if (!signal.aborted && who() !== null) fill(main, h("h1", { tabindex: "-1" }, "This page cannot be shown"), problem(error, route));
   }
   main.removeAttribute("aria-busy");
 }
@@ -134,6 +143,12 @@ theme.addEventListener("change", () => {
 paint(["light", "dark"].find((choice) => choice === localStorage.getItem("keyfob-console-theme")) ?? "system");
 
 fill(menu, h("ul", {}, Object.entries(PAGES).filter(([, [, title]]) => title).map(([name, [, title]]) => h("li", {}, h("a", { href: `#/${name}`, "data-page": name }, title)))));
+menu.addEventListener("keydown", ({ key }) => {
+  if (key !== "Escape" || !menu.classList.contains("open")) return;
+  menu.classList.remove("open");
+  toggle.setAttribute("aria-expanded", "false");
+  toggle.focus();
+});
 toggle.addEventListener("click", () => toggle.setAttribute("aria-expanded", String(menu.classList.toggle("open"))));
 document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();

@@ -83,5 +83,5 @@ export function reuse(event, session) {
       h("div", {}, h("dt", {}, "When"), h("dd", {}, when(event.at))),
       event.address_hash === undefined ? null : h("div", {}, h("dt", {}, "Address (keyed hash)"), h("dd", {}, identifier(event.address_hash, "address hash"))),
       h("div", {}, h("dt", {}, "Event"), h("dd", {}, h("a", { href: eventAddress(event) }, `position ${event.cursor}`)))),
-    h("p", { class: "quiet" }, "Generation 0 is the refresh token that the opening issued. The same hash in two events is the same address. keyfob cannot tell whether the token was stolen or an application kept an old one."));
+    h("p", { class: "quiet" }, "Generation 0 is the first refresh token of the family. The same hash in two events is the same address. keyfob cannot tell whether the token was stolen or an application kept an old one."));
 }

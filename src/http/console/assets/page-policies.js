@@ -105,7 +105,7 @@ async function plots(place, { idle, remember_idle: remembered, retry }, changes,
     const isLonger = ({ from }) => from >= seconds(limit);
     const counts = (wanted) => ranges.map((range) => (isLonger(range) === wanted ? range.count : null));
     const area = h("div", {});
-    fill(spot, h("h3", {}, label), ranges.some(isLonger) ? h("p", {}, badge(`certainly longer than ${limit}`, "expired")) : null, area);
+    fill(spot, h("h3", {}, label), ranges.some((range) => isLonger(range) && range.count > 0) ? h("p", {}, badge(`certainly longer than ${limit}`, "expired")) : null, area);
     plot(area, { label: `${label}: ${labels.map((text, index) => `${text}: ${ranges[index].count}`).join("; ")}`, x: ranges.map((_, index) => index), labels,
       series: [{ label, values: counts(false), kind: "bars" }, { label, values: counts(true), kind: "bars", colour: "warning" }], isWhole: true, height: 180, signal });
   }

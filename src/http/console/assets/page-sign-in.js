@@ -6,7 +6,8 @@ import { field, problem } from "./ui.js";
 
 export const title = "Sign in";
 
-export function show(main, { link, done }) {
+/** `done` after signing in; `refused` when the link of the address is not valid. */
+export function show(main, { link, done, refused }) {
   const outcome = h("div", { "aria-live": "assertive" });
   const pasted = link ? null : h("input", { type: "password", autocomplete: "off", spellcheck: "false", required: true });
   const submit = h("button", { type: "submit", class: "primary" }, "Sign in");
@@ -27,8 +28,12 @@ export function show(main, { link, done }) {
     } catch (error) {
       submit.disabled = false;
       if (pasted) pasted.value = "";
+      else if (error.status === 401) {
+        submit.remove();
+        refused();
+      }
       fill(outcome, error.status === 401 ? h("div", { class: "notice alarm", role: "alert" }, h("p", { class: "title" }, "This link does not sign in"),
-        h("p", {}, "It was used before, is older than a minute, or the server was restarted since. Run ", h("code", {}, "keyfob console"), " again. If it was used and not by you, someone else is signed in: ", h("code", {}, "keyfob session list --client-id console"), " shows the session, and ", h("code", {}, "keyfob session revoke"), " ends it."))
+        h("p", {}, "It was used before, is older than a minute, or the server was restarted or all sessions were ended since. Run ", h("code", {}, "keyfob console"), " again. If it was used and not by you, someone else is signed in: ", h("code", {}, "keyfob session list --client-id console"), " shows the session, and ", h("code", {}, "keyfob session revoke"), " ends it."))
         : problem(error));
     }
   }

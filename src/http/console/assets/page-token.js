@@ -61,7 +61,7 @@ function result(found, session, content) {
     facts(["Session", found.session_id ? sessionLink(found.session_id) : null], ["Subject", subject && found.session_id ? subjectLink(subject) : subject && foreign(subject)],
       ["Events", found.session_id ? h("a", { href: toQuery("events", { text: found.session_id }) }, "Events of this session") : null],
       ["Client", found.client_id ? clientLink(found.client_id) : null], ["Family", found.family === undefined ? null : String(found.family)],
-      ["Generation", found.generation === undefined ? null : `${found.generation} (${found.kind === "session" ? "counts renewals" : "0 is the one that the opening issued"})`],
+      ["Generation", found.generation === undefined ? null : `${found.generation} (${found.kind === "session" ? "counts renewals" : "0 is the first one of the family"})`],
       ["Audience", introspection.aud ? foreign(introspection.aud, "code") : null], ["Scope", introspection.scope ? foreign(introspection.scope, "code") : null],
       ["Issued", time("iat")], ["Expires", time("exp")], ["Subject authenticated", time("auth_time")],
       ["Token id (jti)", introspection.jti ? identifier(introspection.jti, "token id") : null]),
