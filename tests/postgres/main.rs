@@ -28,6 +28,7 @@ mod database;
 mod histories;
 mod pair;
 mod replicas;
+mod roles;
 mod tls;
 mod unsafe_answers;
 mod whole;

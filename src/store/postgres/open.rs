@@ -83,11 +83,12 @@ pub(super) async fn create(options: &PostgresOptions, keys: &Keys) -> Result<(),
 pub(super) async fn open(options: &PostgresOptions, keys: &Keys) -> Result<Running, PostgresError> {
     let (connector, codec) = (connector(options)?, Codec::new(keys));
     let bare = connector.connect_bare().await?;
-    if schema::version(&bare.client).await?.is_none() {
-        return Err(PostgresError::Empty);
-    }
+    let version = schema::version(&bare.client).await?.ok_or(PostgresError::Empty)?;
     prove(&bare.client, &codec).await?;
-    schema::migrate(&bare.client, &codec, options.max_staleness).await?;
+    // A role that may only read and write rows can open a schema of this version.
+    if !schema::is_current(version) {
+        schema::migrate(&bare.client, &codec, options.max_staleness).await?;
+    }
     agree(&bare.client, options.max_staleness).await?;
     let gone_back = bare.client.query_opt("SELECT value FROM meta WHERE name = $1", &[&GONE_BACK]).await;
     if let Some(row) = gone_back.map_err(Undone::from)? {

@@ -39,6 +39,11 @@ pub(super) async fn version(client: &Client) -> Result<Option<i32>, PostgresErro
     }
 }
 
+/// Whether there is no later migration than this one.
+pub(super) fn is_current(version: i32) -> bool {
+    MIGRATIONS.iter().all(|(number, _)| *number <= version)
+}
+
 /// Brings the schema to the version of this program. A new one gets the proof of the master key.
 pub(super) async fn migrate(
     client: &Client,
