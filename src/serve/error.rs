@@ -117,8 +117,12 @@ impl AppError {
         let fix = match cause {
             PostgresError::Address(_) => "; correct store.url",
             PostgresError::File { .. } => "; correct the file, or name another",
+            // The code of PostgreSQL for a wrong password.
+            PostgresError::Connect(ref cause) if cause.ends_with("(28P01)") => {
+                "; write the password of this role to the file that store.password_file names"
+            }
             PostgresError::Connect(_) => {
-                "; check that it runs, can be reached, admits this user, and lets it create a schema"
+                "; check that it runs, can be reached, admits this user, and lets it use or create the schema"
             }
             PostgresError::Empty => "; start the server with `keyfob serve`, or run `keyfob init`",
             PostgresError::WrongKey => "; use the master.key of the other replicas",

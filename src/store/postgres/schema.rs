@@ -40,7 +40,7 @@ pub(super) async fn version(client: &Client) -> Result<Option<i32>, PostgresErro
 }
 
 /// Whether there is no later migration than this one.
-pub(super) fn is_current(version: i32) -> bool {
+pub(super) fn is_latest(version: i32) -> bool {
     MIGRATIONS.iter().all(|(number, _)| *number <= version)
 }
 
