@@ -18,7 +18,7 @@ pub struct ConsoleArgs {
 }
 
 impl ConsoleArgs {
-    /// Runs the command. The link is in the memory of the running server.
+    /// Runs the command. The running server makes the link.
     pub async fn run(self, config: &Config, output: Output) -> Result<(), Failure> {
         if !config.server.console {
             return Err(Failure::refused("the console is switched off: set [server] console = true"));
