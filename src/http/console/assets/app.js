@@ -51,8 +51,7 @@ async function route() {
   leaving = new AbortController();
   const { signal } = leaving;
   document.body.classList.toggle("signed-in", who() !== null && link === null);
-  menu.classList.remove("open");
-  toggle.setAttribute("aria-expanded", "false");
+  closeMenu();
   if (link !== null || who() === null) {
     const page = await import("./page-sign-in.js").catch((error) => fill(main, problem(notLoaded(error), route)));
     if (!page) return;
@@ -103,6 +102,12 @@ async function route() {
   main.removeAttribute("aria-busy");
 }
 
+/** On a phone the menu is opened by a button. */
+function closeMenu() {
+  menu.classList.remove("open");
+  toggle.setAttribute("aria-expanded", "false");
+}
+
 /** The error of a module that cannot be loaded. */
 const notLoaded = (error) => new ApiError(0, { detail: `A part of the page cannot be loaded: ${error.message}` });
 
@@ -145,8 +150,7 @@ paint(["light", "dark"].find((choice) => choice === localStorage.getItem("keyfob
 fill(menu, h("ul", {}, Object.entries(PAGES).filter(([, [, title]]) => title).map(([name, [, title]]) => h("li", {}, h("a", { href: `#/${name}`, "data-page": name }, title)))));
 menu.addEventListener("keydown", ({ key }) => {
   if (key !== "Escape" || !menu.classList.contains("open")) return;
-  menu.classList.remove("open");
-  toggle.setAttribute("aria-expanded", "false");
+  closeMenu();
   toggle.focus();
 });
 toggle.addEventListener("click", () => toggle.setAttribute("aria-expanded", String(menu.classList.toggle("open"))));
