@@ -15,6 +15,7 @@ use crate::config::Limits;
 use crate::engine::Engine;
 use crate::engine::figure_series::RECORD_EVERY;
 use crate::http::net::connection::{ConnectionLimits, Stage};
+use crate::meter::RateLimitedLog;
 use crate::store::{Store, StoreError};
 
 /// The time between two sweeps.
@@ -111,14 +112,22 @@ fn store_failed(broken: Result<crate::engine::Error, JoinError>) -> RunError {
 
 /// Sweeps while the server runs. Returns only when the store has failed.
 async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stage: watch::Receiver<Stage>) -> crate::engine::Error {
+    // In an outage both fail at each try.
+    let (keys_failed, sweep_failed) = (RateLimitedLog::new(), RateLimitedLog::new());
     loop {
         match engine.ready() {
             // A slow disk, and a database that other machines run, may still recover.
             Ok(()) | Err(crate::engine::Error::Store(StoreError::Busy | StoreError::Outage(_))) => {}
             Err(error) => return error,
         }
-        if let Err(error) = engine.tend_keys().await {
-            tracing::warn!(%error, "signing key maintenance failed, will retry");
+        if let Err(error) = engine.tend_keys().await
+            && let Some(attempts) = keys_failed.record_now()
+        {
+            tracing::warn!(
+                %error,
+                attempts,
+                "signing key maintenance failed, will retry; at most one line a minute"
+            );
         }
         engine.write_uses(false).await;
         match engine.sweep().await {
@@ -128,7 +137,9 @@ async fn sweep<S: Store>(engine: Arc<Engine<S>>, mut stage: watch::Receiver<Stag
                 () = stop_requested(&mut stage) => std::future::pending().await,
             },
             Err(error) => {
-                tracing::warn!(%error, "sweep failed, will retry");
+                if let Some(attempts) = sweep_failed.record_now() {
+                    tracing::warn!(%error, attempts, "sweep failed, will retry; at most one line a minute");
+                }
                 sleep(SWEEP_EVERY).await;
             }
         }
