@@ -233,6 +233,15 @@ impl Session {
         (self.activity_interval() + ACTIVITY_WRITE).min(self.idle_timeout.max(ACTIVITY_GRACE_MIN))
     }
 
+    /// The last use that counts at `now`, if uses until `unknown_until` may not be written: the written one,
+    /// and once the session would have expired by it, the latest that may be missing. A session that has
+    /// ended, or has expired all the same, is shown as it is written.
+    pub fn last_use_at(&self, now: Timestamp, unknown_until: Timestamp) -> Timestamp {
+        let missing = self.last_used_at.plus(self.activity_grace()).min(unknown_until).min(now);
+        let is_kept_active = self.may_be_active() && now >= self.idle_expires_at();
+        if is_kept_active && now < missing.plus(self.idle_timeout) { missing } else { self.last_used_at }
+    }
+
     /// When the sweep should look at it: when it has certainly expired, or when it was ended, to learn how
     /// long it is retained.
     pub fn due(&self) -> Timestamp {

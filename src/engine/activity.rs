@@ -1,9 +1,9 @@
 //! Uses of sessions that are not written yet: in memory, and written at most once per session and interval.
 //! No request waits for that write.
 //!
-//! A crash loses unwritten uses, and no session may expire early for that. So a session last used before this
-//! run counts as used later by [`Session::activity_grace`], but not after the start of this run. This
-//! supposed use is not written: each restart would add to it.
+//! A crash loses unwritten uses, and no session may expire early for that. So a session that would have
+//! expired by its written use counts as used later, but not after the start of this run
+//! ([`Session::last_use_at`]). This supposed use is not written: each restart would add to it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -44,32 +44,32 @@ impl UnwrittenUses {
         self.shard(id).contains_key(id)
     }
 
-    /// The last known or supposed use of a session, if it is later than the written one.
-    pub fn later_use(&self, session: &Session) -> Option<Timestamp> {
+    /// The last known or supposed use of a session at `now`, if it is later than the written one.
+    pub fn later_use(&self, session: &Session, now: Timestamp) -> Option<Timestamp> {
         let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
-        let used =
-            known.unwrap_or_else(|| session.last_used_at.plus(session.activity_grace()).min(self.began));
+        let used = known.unwrap_or_else(|| session.last_use_at(now, self.began));
         (used > session.last_used_at).then_some(used)
     }
 
     /// Applies the last known or supposed use to a session as it is written. Returns the known one.
-    pub fn apply(&self, session: &mut Session) -> Option<Timestamp> {
+    pub fn apply(&self, session: &mut Session, now: Timestamp) -> Option<Timestamp> {
         let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
-        let favoured = session.last_used_at.plus(session.activity_grace()).min(self.began);
-        session.touch(known.unwrap_or(favoured));
+        session.touch(known.unwrap_or_else(|| session.last_use_at(now, self.began)));
         known
     }
 
-    /// Runs `decide` on a session with its last use. Unless the decision is a use itself, a known use is
-    /// written only with other changes, and a supposed one never: a refused token must not cause a write.
+    /// Runs `decide` on a session with its last use at `now`. Unless the decision is a use itself, a known
+    /// use is written only with other changes, and a supposed one never: a refused token must not cause a
+    /// write.
     pub fn decide<T>(
         &self,
         session: &mut Session,
         cuts: &CutOffs,
+        now: Timestamp,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<T>,
     ) -> Decision<T> {
         let written = session.last_used_at;
-        let known = self.apply(session);
+        let known = self.apply(session, now);
         let applied = session.last_used_at;
         let decision = decide(session, cuts);
         if session.last_used_at == applied {

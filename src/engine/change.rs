@@ -47,7 +47,7 @@ impl<S: Store> Engine<S> {
             self.check_token_size(caller, id, claims).await?;
         }
         let (now, who, if_version) = (self.clock.now().wall, caller.clone(), change.if_version);
-        let changed = self.try_update_session(id, Lane::Ordinary, move |session, cuts| {
+        let changed = self.try_update_session(id, Lane::Ordinary, now, move |session, cuts| {
             who.check_current(cuts)?;
             who.check_change(session)?;
             if if_version.as_ref().is_some_and(|versions| !versions.contains(&session.version)) {
@@ -59,7 +59,7 @@ impl<S: Store> Engine<S> {
             Ok(Decision { answer: session.clone(), events, data: data.clone() })
         });
         let session = changed.await?.ok_or_else(Refused::no_such_session)?;
-        self.view(caller, session).await
+        self.view(caller, session, now).await
     }
 
     /// Refuses, before anything is written, claims with which an access token of the session or of one of its
@@ -70,9 +70,10 @@ impl<S: Store> Engine<S> {
         id: SessionId,
         claims: &Claims,
     ) -> Result<()> {
-        let found = self.read_session(id).await?.filter(|session| caller.may_change(session));
+        let now = self.clock.now().wall;
+        let found = self.read_session(id, now).await?.filter(|session| caller.may_change(session));
         let Some(mut session) = found.map(Arc::unwrap_or_clone) else { return Ok(()) };
-        let (registry, now) = (self.store.registry(), self.clock.now().wall);
+        let registry = self.store.registry();
         session.claims = Some(claims.clone());
         if let Some(client) = registry.cuts.registered.get(&session.client_id) {
             self.issue_new(&session, &session, client, now)?;

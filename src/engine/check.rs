@@ -76,7 +76,7 @@ impl<S: Store> Engine<S> {
         let expires_at = access.as_ref().map_or_else(|| session.deadline(), |access| access.expires_at);
         let (audience, family) = access.map_or((None, None), |a| (Some(a.audience), a.family));
         let token = CheckedToken { scope, audience, family, expires_at };
-        let (view, may_read) = self.view_of_checked(caller, session).await?;
+        let (view, may_read) = self.view_of_checked(caller, session, now).await?;
         Ok(Some(CheckResult { view, may_read, token, denied, as_of }))
     }
 
@@ -85,10 +85,11 @@ impl<S: Store> Engine<S> {
         &self,
         caller: &Granted<IntrospectTokens>,
         session: Session,
+        now: Timestamp,
     ) -> Result<(View, bool)> {
         if caller.require::<ReadSessions>().is_ok_and(|reader| reader.may_see(&session)) {
-            return Ok((self.view(caller, session).await?, true));
+            return Ok((self.view(caller, session, now).await?, true));
         }
-        Ok((self.view_with(session, None), false))
+        Ok((self.view_with(session, None, now), false))
     }
 }

@@ -163,7 +163,7 @@ impl<S: Store> Engine<S> {
         let Some(token) = genuine.filter(|token| token.kind == OpaqueKind::Session) else { return Ok(None) };
         let now = self.clock.now().wall;
         let registry = self.store.registry();
-        let found = self.read_session_and_written_use(token.link.session).await?;
+        let found = self.read_session_and_written_use(token.link.session, now).await?;
         let Some((session, written)) = found else { return Ok(None) };
         let validity = validity(&registry, &session.client_id, now);
         let operator = Operator::of(&session, token.link.generation, &token.hash, &validity);
@@ -178,8 +178,8 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// A store that cannot answer.
     pub async fn console_session(&self, operator: &Operator) -> Result<Session> {
-        let session = self.read_session(operator.session).await?.ok_or_else(Refused::session_not_active)?;
-        Ok((*session).clone())
+        let session = self.read_session(operator.session, self.clock.now().wall).await?;
+        Ok((*session.ok_or_else(Refused::session_not_active)?).clone())
     }
 
     /// Signs an operator out: ends the session.
@@ -188,7 +188,7 @@ impl<S: Store> Engine<S> {
     /// A store that cannot write.
     pub async fn close_console(&self, operator: &Operator) -> Result<()> {
         let now = self.clock.now().wall;
-        let ended = self.update_session(operator.session, Lane::Revocation, move |session, cuts| {
+        let ended = self.update_session(operator.session, Lane::Revocation, now, move |session, cuts| {
             let end = End { at: now, reason: EndReason::Logout, by: CONSOLE.into() };
             Decision::with_events((), session.close(end, now, cuts))
         });

@@ -18,7 +18,7 @@ impl<S: Store> Engine<S> {
     /// `NotFound`; `InvalidClient` if the caller is no longer as it was authenticated.
     pub async fn end_session(&self, caller: &Granted<UseSessions>, id: SessionId) -> Result<()> {
         let (now, who) = (self.clock.now().wall, caller.clone());
-        let ended = self.try_update_session(id, Lane::Revocation, move |session, cuts| {
+        let ended = self.try_update_session(id, Lane::Revocation, now, move |session, cuts| {
             who.check_current(cuts)?;
             who.check_see(session)?;
             let end = End { at: now, reason: who.end_reason(session), by: who.name().into() };
@@ -62,7 +62,8 @@ impl<S: Store> Engine<S> {
             let events = own.into_iter().flat_map(|n| session.close_family(n, end.clone(), now, cuts));
             Decision::with_events(false, events.collect())
         };
-        let decide = move |session: &mut Session, cuts: &CutOffs| activity.decide(session, cuts, &decide);
+        let decide =
+            move |session: &mut Session, cuts: &CutOffs| activity.decide(session, cuts, now, &decide);
         Ok(self.store.update_subject(subject, caller.party(), closing, decide).await??)
     }
 

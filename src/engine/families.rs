@@ -59,7 +59,7 @@ impl<S: Store> Engine<S> {
         };
         let (now, who, requires) = (self.clock.now().wall, caller.clone(), parties(caller, &client));
         self.try_family(caller, id, new.clone(), &client, now).await?;
-        let opened = self.try_update_session(id, Lane::Opening, move |session, cuts| {
+        let opened = self.try_update_session(id, Lane::Opening, now, move |session, cuts| {
             cuts.check_registered(&requires)?;
             who.check_change(session)?;
             let (number, event) = session.open_family(new.clone(), who.name(), now, cuts)?;
@@ -84,7 +84,7 @@ impl<S: Store> Engine<S> {
         client: &Client,
         now: Timestamp,
     ) -> Result<()> {
-        let found = self.read_session(id).await?.filter(|session| caller.may_change(session));
+        let found = self.read_session(id, now).await?.filter(|session| caller.may_change(session));
         let Some(mut session) = found.map(Arc::unwrap_or_clone) else { return Ok(()) };
         let number = session.add_family(new, Position::default(), now, &self.store.registry().cuts);
         if let Some(family) = number.and_then(|number| session.family(number)) {
@@ -99,7 +99,7 @@ impl<S: Store> Engine<S> {
     /// `NotFound`.
     pub async fn end_family(&self, caller: &Granted<UseSessions>, id: SessionId, number: u16) -> Result<()> {
         let (now, who) = (self.clock.now().wall, caller.clone());
-        let ended = self.try_update_session(id, Lane::Revocation, move |session, cuts| {
+        let ended = self.try_update_session(id, Lane::Revocation, now, move |session, cuts| {
             who.check_current(cuts)?;
             who.check_see(session)?;
             if session.family(number).is_none() {

@@ -171,13 +171,10 @@ impl<S: Store> Engine<S> {
         caller: &Granted<IntrospectTokens>,
         token: &str,
     ) -> Result<(TokenKind, std::result::Result<Active, Inactive>)> {
-        let registry = self.store.registry();
-        let judgement = |client: &ClientId| Judgement {
-            caller,
-            validity: validity(&registry, client, self.clock.now().wall),
-        };
+        let (registry, now) = (self.store.registry(), self.clock.now().wall);
+        let judgement = |client: &ClientId| Judgement { caller, validity: validity(&registry, client, now) };
         if let Some(token) = self.verifier.opaque(token, &self.opaque) {
-            let session = self.read_session(token.link.session).await?;
+            let session = self.read_session(token.link.session, now).await?;
             let (link, hash) = (token.link, token.hash);
             let active = |session: &Session| match token.kind {
                 OpaqueKind::Session => {
@@ -198,7 +195,7 @@ impl<S: Store> Engine<S> {
             return Ok((TokenKind::Unknown, Err(Inactive::Unknown)));
         };
         let (session, revoked) = match &token.issued_for {
-            IssuedFor::Session { id, .. } => (self.read_session(*id).await?, false),
+            IssuedFor::Session { id, .. } => (self.read_session(*id, now).await?, false),
             IssuedFor::Client { .. } => {
                 let revoked = RevokedToken { id: token.id, expires_at: token.expires_at };
                 (None, self.store.is_revoked(revoked).await?)

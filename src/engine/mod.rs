@@ -196,26 +196,31 @@ impl<S: Store> Engine<S> {
         self.stopping.send_replace(true);
     }
 
-    /// The session as it is written, with the uses that are not written yet.
-    async fn read_session(&self, id: SessionId) -> Result<Option<Arc<Session>>> {
+    /// The session as it is written, with the uses that are not written yet; its times are to be judged at
+    /// `now`.
+    async fn read_session(&self, id: SessionId, now: Timestamp) -> Result<Option<Arc<Session>>> {
         let mut session = self.store.session(id).await?;
         if let Some(session) = &mut session
-            && let Some(used) = self.activity.later_use(session)
+            && let Some(used) = self.activity.later_use(session, now)
         {
             Arc::make_mut(session).touch(used);
         }
         Ok(session)
     }
 
-    /// Runs `decide` on the session with its unwritten uses; `None` if there is no such session.
+    /// Runs `decide`, which judges times at `now`, on the session with its unwritten uses; `None` if there is
+    /// no such session.
     async fn update_session<T: Send + 'static>(
         &self,
         id: SessionId,
         lane: Lane,
+        now: Timestamp,
         decide: impl Fn(&mut Session, &CutOffs) -> Decision<T> + Send + 'static,
     ) -> Result<Option<T>> {
         let activity = self.activity.clone();
-        Ok(self.store.update(id, lane, move |session, cuts| activity.decide(session, cuts, &decide)).await?)
+        let decide =
+            move |session: &mut Session, cuts: &CutOffs| activity.decide(session, cuts, now, &decide);
+        Ok(self.store.update(id, lane, decide).await?)
     }
 
     /// The same for a decision that may refuse.
@@ -223,9 +228,11 @@ impl<S: Store> Engine<S> {
         &self,
         id: SessionId,
         lane: Lane,
+        now: Timestamp,
         decide: impl Fn(&mut Session, &CutOffs) -> std::result::Result<Decision<T>, Refused> + Send + 'static,
     ) -> Result<Option<T>> {
-        let decided = self.update_session(id, lane, move |session, cuts| Decision::of(decide(session, cuts)));
+        let decided =
+            self.update_session(id, lane, now, move |session, cuts| Decision::of(decide(session, cuts)));
         Ok(decided.await?.transpose()?)
     }
 

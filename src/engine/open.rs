@@ -130,7 +130,7 @@ impl<S: Store> Engine<S> {
         let written = self.store.active_sessions(subject, client, None, usize::MAX).await?;
         let uses = written.into_iter().filter_map(|mut session| {
             let written = session.last_used_at;
-            self.activity.apply(&mut session);
+            self.activity.apply(&mut session, new.created_at);
             (session.last_used_at > written).then_some((session.id, session.last_used_at))
         });
         Ok(uses.collect())

@@ -7,6 +7,7 @@ use crate::domain::caller::{Caller, Granted, ReadSessions};
 use crate::domain::id::{ClientId, SessionId, Subject};
 use crate::domain::refusal::Refused;
 use crate::domain::session::{Data, Session, Standing, State};
+use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::token::cursor::{open_cursor, seal_cursor};
 
@@ -38,9 +39,10 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// `NotFound`.
     pub async fn session(&self, caller: &Granted<ReadSessions>, id: SessionId) -> Result<View> {
-        let session = self.read_session(id).await?.ok_or_else(Refused::no_such_session)?;
+        let now = self.clock.now().wall;
+        let session = self.read_session(id, now).await?.ok_or_else(Refused::no_such_session)?;
         caller.check_see(&session)?;
-        self.view(caller, Arc::unwrap_or_clone(session)).await
+        self.view(caller, Arc::unwrap_or_clone(session), now).await
     }
 
     /// At most `limit` sessions after `after`, in the order of their opening, and the cursor to continue from
@@ -62,6 +64,7 @@ impl<S: Store> Engine<S> {
             })
         };
         let mut after = cursor.map(open).transpose()?;
+        let now = self.clock.now().wall;
         let mut found = vec![];
         let mut examined = 0;
         loop {
@@ -85,8 +88,8 @@ impl<S: Store> Engine<S> {
                 {
                     continue;
                 }
-                self.activity.apply(&mut session);
-                let view = self.view(caller, session).await?;
+                self.activity.apply(&mut session, now);
+                let view = self.view(caller, session, now).await?;
                 if filter.state.is_none_or(|state| state == State::from(&view.standing)) {
                     found.push(view);
                 }
@@ -97,15 +100,21 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// What `caller` sees of `session`: the private data only if it owns the session.
-    pub(super) async fn view(&self, caller: &Caller, session: Session) -> Result<View> {
+    /// What `caller` sees of `session` at `now`: the private data only if it owns the session.
+    pub(super) async fn view(&self, caller: &Caller, session: Session, now: Timestamp) -> Result<View> {
         let data = if caller.owns(&session) { Some(self.store.data(session.id).await?) } else { None };
-        Ok(self.view_with(session, data))
+        Ok(self.view_with(session, data, now))
     }
 
-    /// What a caller sees of `session`: the holder of one of its tokens gets everything but the private data.
-    pub fn view_with(&self, session: Session, data: Option<Option<Data>>) -> View {
-        let (now, cuts) = (self.clock.now().wall, &self.store.registry().cuts);
+    /// What its opener sees of a session that it has just opened.
+    pub fn view_opened(&self, session: Session, data: Option<Option<Data>>) -> View {
+        self.view_with(session, data, self.clock.now().wall)
+    }
+
+    /// What a caller sees of `session` at `now`: the holder of one of its tokens gets everything but the
+    /// private data.
+    pub fn view_with(&self, session: Session, data: Option<Option<Data>>, now: Timestamp) -> View {
+        let cuts = &self.store.registry().cuts;
         let standing = session.standing(now, cuts);
         let active_families = session.families.iter().map(|family| family.is_active(cuts)).collect();
         View { session, standing, active_families, data }

@@ -80,7 +80,7 @@ impl<S: Store> Engine<S> {
         };
         let now = self.clock.now();
         let caller = Party { client: client.clone(), is_caller: true };
-        let decided = self.update_session(next.session, Lane::Ordinary, move |session, cuts| {
+        let decided = self.update_session(next.session, Lane::Ordinary, now.wall, move |session, cuts| {
             let before = Before::of(session, next);
             let Decision { answer, events, data } = match cuts.current(&caller) {
                 Ok(client) if client.has_grant(Grant::RefreshToken) => {

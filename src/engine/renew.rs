@@ -38,7 +38,7 @@ impl<S: Store> Engine<S> {
         request: RenewSession,
     ) -> Result<Opened> {
         let now = self.clock.now().wall;
-        let session = self.read_session(id).await?.ok_or_else(Refused::no_such_session)?;
+        let session = self.read_session(id, now).await?.ok_or_else(Refused::no_such_session)?;
         caller.check_renew(&session)?;
         let registry = self.store.registry();
         let client =
@@ -72,7 +72,7 @@ impl<S: Store> Engine<S> {
         let grant = ForSession { scope: scope.clone(), ..ForSession::from(&candidate) };
         self.issue_new(&candidate, grant, client, now)?;
         let requires = parties(caller, client);
-        let renewed = self.try_update_session(id, Lane::Ordinary, move |session, cuts| {
+        let renewed = self.try_update_session(id, Lane::Ordinary, now, move |session, cuts| {
             cuts.check_registered(&requires)?;
             let events = session.renew(renewal.clone(), now, cuts)?.events;
             Ok(Decision::with_events(session.clone(), events))

@@ -26,7 +26,7 @@ impl<S: Store> Engine<S> {
             let Link { session, family, .. } = token.link;
             return match token.kind {
                 OpaqueKind::Refresh => {
-                    self.revoke_in(session, caller, move |session, caller, cuts| {
+                    self.revoke_in(session, caller, now, move |session, caller, cuts| {
                         let issued_to = session.family(family).map(|family| family.client_id.clone());
                         let Some(client) = issued_to else { return Ok(vec![]) };
                         caller.check_revoke(&client, Some(session))?;
@@ -35,7 +35,7 @@ impl<S: Store> Engine<S> {
                     .await
                 }
                 OpaqueKind::Session => {
-                    self.revoke_in(session, caller, move |session, caller, cuts| {
+                    self.revoke_in(session, caller, now, move |session, caller, cuts| {
                         caller.check_revoke(&session.client_id, Some(session))?;
                         let end = End { at: now, reason: EndReason::Logout, by: caller.name().into() };
                         Ok(session.close(end, now, cuts))
@@ -58,17 +58,19 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Runs `revoke` on a session; where there is none, nothing is to be revoked.
+    /// Runs `revoke`, which judges times at `now`, on a session; where there is none, nothing is to be
+    /// revoked.
     async fn revoke_in(
         &self,
         session: SessionId,
         caller: &Caller,
+        now: Timestamp,
         revoke: impl Fn(&mut Session, &Caller, &CutOffs) -> std::result::Result<Vec<Event>, Refused>
         + Send
         + 'static,
     ) -> Result<()> {
         let caller = caller.clone();
-        let revoked = self.try_update_session(session, Lane::Revocation, move |session, cuts| {
+        let revoked = self.try_update_session(session, Lane::Revocation, now, move |session, cuts| {
             caller.check_current(cuts)?;
             Ok(Decision::with_events((), revoke(session, &caller, cuts)?))
         });
@@ -90,7 +92,7 @@ impl<S: Store> Engine<S> {
             }
             IssuedFor::Session { id, family, .. } => {
                 let client = token.client_id.clone();
-                self.revoke_in(id, caller, move |session, caller, cuts| {
+                self.revoke_in(id, caller, now, move |session, caller, cuts| {
                     caller.check_revoke(&client, Some(session))?;
                     Ok(session.revoke_token(revocation, family, caller.name(), now, cuts))
                 })

@@ -23,6 +23,8 @@ pub struct SignedIn {
     pub authentication: Authentication,
     /// What only an access token has; `None` for a session token.
     pub access: Option<AccessPart>,
+    /// When it was valid.
+    pub at: Timestamp,
     /// The last use that is on the disk.
     written: Timestamp,
 }
@@ -94,7 +96,8 @@ impl<S: Store> Engine<S> {
 
     async fn by_session_token(&self, token: VerifiedOpaque, now: Timestamp) -> Result<Option<SignedIn>> {
         let registry = self.store.registry();
-        let Some((session, written)) = self.read_session_and_written_use(token.link.session).await? else {
+        let Some((session, written)) = self.read_session_and_written_use(token.link.session, now).await?
+        else {
             return Ok(None);
         };
         let valid = validity(&registry, &session.client_id, now).session_token(
@@ -110,6 +113,7 @@ impl<S: Store> Engine<S> {
             scope,
             authentication,
             access: None,
+            at: now,
             written,
         }))
     }
@@ -120,7 +124,9 @@ impl<S: Store> Engine<S> {
             return Ok(None);
         };
         let registry = self.store.registry();
-        let Some((session, written)) = self.read_session_and_written_use(*id).await? else { return Ok(None) };
+        let Some((session, written)) = self.read_session_and_written_use(*id, now).await? else {
+            return Ok(None);
+        };
         let valid = validity(&registry, &token.client_id, now).access_token(
             &token,
             &self.rules.issuer,
@@ -134,17 +140,26 @@ impl<S: Store> Engine<S> {
             family: *family,
             expires_at: Timestamp::from_seconds(token.expires_at),
         });
-        Ok(valid.is_ok().then_some(SignedIn { session, client_id, scope, authentication, access, written }))
+        Ok(valid.is_ok().then_some(SignedIn {
+            session,
+            client_id,
+            scope,
+            authentication,
+            access,
+            at: now,
+            written,
+        }))
     }
 
     pub(super) async fn read_session_and_written_use(
         &self,
         id: SessionId,
+        now: Timestamp,
     ) -> Result<Option<(Session, Timestamp)>> {
         Ok(self.store.session(id).await?.map(|session| {
             let mut session = Arc::unwrap_or_clone(session);
             let written = session.last_used_at;
-            self.activity.apply(&mut session);
+            self.activity.apply(&mut session, now);
             (session, written)
         }))
     }
@@ -158,7 +173,7 @@ impl<S: Store> Engine<S> {
             self.verifier.opaque(token, &self.opaque).filter(|token| token.kind == OpaqueKind::Session);
         let Some(token) = genuine else { return Ok(false) };
         let now = self.clock.now().wall;
-        let ended = self.update_session(token.link.session, Lane::Revocation, move |session, cuts| {
+        let ended = self.update_session(token.link.session, Lane::Revocation, now, move |session, cuts| {
             session.log_out(token.link.generation, &token.hash, now, cuts)
         });
         Ok(ended.await?.unwrap_or(false))

@@ -150,7 +150,7 @@ impl<S: Store> Engine<S> {
                 if client.is_none_or(|client| *client.policy != *policy) {
                     continue;
                 }
-                self.activity.apply(&mut session);
+                self.activity.apply(&mut session, now);
                 answer.sessions += 1;
                 simulation.add(&session, &session.standing(now, &registry.cuts));
             }

@@ -171,3 +171,30 @@ async fn a_session_of_the_console_that_one_server_ended_is_refused_by_the_other(
         }
     }
 }
+
+/// A use at the other server may not be written yet. It is supposed only where the session would have
+/// expired.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_use_is_shown_as_it_is_recorded_and_supposed_for_a_minute_after_the_idle_timeout() {
+    let [first, second] = two_servers().await;
+    let app = first.application("app").await;
+    let opened = first.open(&app).await;
+    let (session, token) = (&opened["session"], text(&opened["session_token"]));
+    let shown = async |server: &Server| {
+        let path = format!("/v1/sessions/{}", text(&session["id"]));
+        server.get(&path, Auth::Basic(&app)).await.json()
+    };
+    for server in [&first, &second] {
+        assert_eq!(shown(server).await, *session);
+        server.hand.advance(Duration::from_mins(30));
+        assert!(server.is_active(&app, &token).await, "the other one may have served a request");
+        assert_eq!(shown(server).await["last_used_at"], "2027-01-15T08:01:00Z");
+        server.hand.advance(Duration::from_mins(1));
+        assert!(!server.is_active(&app, &token).await);
+        let expired = shown(server).await;
+        assert_eq!(
+            (&expired["state"], &expired["last_used_at"]),
+            (&json!("expired"), &session["last_used_at"])
+        );
+    }
+}

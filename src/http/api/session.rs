@@ -62,7 +62,7 @@ impl<S: Store> SessionApi<S> {
         let clients = client_id.read()?.into_iter().map(|parsed| parsed.0).collect();
         let gate = Gate { clients, ..Gate::default() };
         let admitted = admit(&self.engine, &credential, &gate, None, touch.read()?.unwrap_or(true)).await?;
-        Ok(Json(SessionObject::new(self.engine.view_with(admitted.session, None))?))
+        Ok(Json(SessionObject::new(self.engine.view_with(admitted.session, None, admitted.at))?))
     }
 
     /// Log out.

@@ -349,7 +349,7 @@ impl<S: Store> SessionsApi<S> {
             scope: opened.access.scope.to_string(),
             access_token: opened.access.access_token,
             refresh_token: opened.refresh_token.map(|token| token.expose().into()),
-            session: SessionObject::new(self.engine.view_with(opened.session, opened.data))?,
+            session: SessionObject::new(self.engine.view_opened(opened.session, opened.data))?,
         })
     }
 }

@@ -224,6 +224,29 @@ fn the_interval_of_written_uses_is_a_tenth_of_the_idle_timeout_and_the_grace_at_
     }
 }
 
+/// A use may not be written: the session stays active for as long, and nothing is shown that is not recorded.
+#[test]
+fn a_use_is_supposed_only_where_the_session_would_have_expired_without_it() {
+    let grace = i64::try_from(session().activity_grace().as_secs()).unwrap();
+    let used = |session: &Session, now, until| session.last_use_at(at(now), at(until));
+    for (now, expected) in
+        [(0, 0), (IDLE - 1, 0), (IDLE, grace), (IDLE + grace - 1, grace), (IDLE + grace, 0), (ABSOLUTE, 0)]
+    {
+        assert_eq!(used(&session(), now, ABSOLUTE), at(expected), "{now}");
+    }
+    assert_eq!(used(&session(), IDLE, 7), at(7), "no use after the start of this run is missing");
+    assert_eq!(used(&session(), IDLE + 7, 7), at(0));
+    assert_eq!(used(&session(), IDLE, -7), at(0), "the written use is later");
+    let ended = Session { end: Some(end(1, EndReason::Logout)), ..session() };
+    assert_eq!(used(&ended, IDLE, ABSOLUTE), at(0));
+    let short = Session { idle_timeout: Duration::from_secs(1), ..session() };
+    assert_eq!(
+        (short.activity_grace().as_secs(), used(&short, 1, ABSOLUTE)),
+        (2, at(1)),
+        "not in the future"
+    );
+}
+
 /// Uses in between may not have been written: the idle timeout by the written use decides nothing.
 #[test]
 fn a_use_is_written_late_unless_the_session_had_ended_by_then() {
