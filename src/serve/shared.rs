@@ -244,7 +244,7 @@ pub fn move_from(
 /// Starts a new epoch in a database that was recovered to an earlier state. Returns its first position.
 ///
 /// # Errors
-/// The store is a file; the database cannot be reached or written.
+/// The store is a file; replicas run; the database cannot be reached or written.
 pub fn recovered(config: &Config, clock: &Clock) -> Result<Position, AppError> {
     let Some(shared) = shared_options(config, clock) else { return Err(AppError::NotShared) };
     let places = super::places(config);

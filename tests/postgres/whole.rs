@@ -300,6 +300,8 @@ async fn a_replica_that_sees_the_database_go_back_stops_and_recovered_ends_all_s
     let replica = Replica::new(&database.url);
     let server = replica.serve_with(RETRIES);
     let contents = Contents::make(&replica, &server);
+    let refused = replica.refuses(&["db", "recovered"]);
+    assert!(refused.contains("stop"), "a server runs: {refused}");
     // The state that comes back has no heartbeat of this run and an earlier end of the log.
     database
         .run(

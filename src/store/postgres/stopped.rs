@@ -39,7 +39,7 @@ pub async fn check_stopped(
 /// Starts a new epoch in the database as it is. Returns its first position.
 ///
 /// # Errors
-/// As at [`check_stopped`].
+/// As at [`check_stopped`]; replicas run.
 pub async fn begin_epoch(
     options: &PostgresOptions,
     keys: &Keys,
@@ -48,6 +48,8 @@ pub async fn begin_epoch(
     let codec = Codec::new(keys);
     let connection = recognised(options, &codec).await?;
     let client = &connection.client;
+    run(client, schema::LOCK_SESSION).await?;
+    schema::refuse_replicas(client).await?;
     run(client, "BEGIN").await?;
     let began = start_epoch(client, &codec, start, None).await?;
     commit(&connection).await?;
