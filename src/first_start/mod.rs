@@ -18,6 +18,9 @@ pub use directory::{check_socket_directory, prepare_directory};
 pub use lock::{InstanceLock, LockError, is_held_without_socket};
 pub use master_key::{create_master_key, master_key_text, read_master_key};
 
+/// How the extension of a file begins whose contents were moved to a shared store.
+pub const MOVED: &str = "moved-";
+
 /// Paths of an installation. `admin.json`, `admin.sock` and the lock are beside the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
@@ -148,6 +151,29 @@ pub enum StartError {
          `keyfob init`", admin_json.display(), database.display(), admin_json.display()
     )]
     DatabaseLost { database: PathBuf, admin_json: PathBuf },
+    /// The file was moved to PostgreSQL, and the configuration still names it.
+    #[error(
+        "the database {} was moved to PostgreSQL, and {} is what it contained then: set store.url to the \
+         address of the PostgreSQL database; or, if it was moved back since, put the file back",
+        database.display(), kept.display()
+    )]
+    Moved {
+        database: PathBuf,
+        /// The file under its new name.
+        kept: PathBuf,
+    },
+    /// A replica that was started before has no database, or another one.
+    #[error(
+        "the database {database} has no tables of keyfob, but the master key {key} exists: if this is \
+         a replica, correct store.url, put the database back, or run `keyfob db restore FILE` with a backup; \
+         if this is a new installation, run `keyfob init`"
+    )]
+    SharedLost {
+        /// The address of the database.
+        database: String,
+        /// Where the key is.
+        key: String,
+    },
     /// The key is not beside the database, so a first start cannot be distinguished from a lost database.
     #[error(
         "there is no database at {}, and the master key comes from elsewhere ({key}): if this is a new \
@@ -162,13 +188,15 @@ pub enum StartError {
 }
 
 /// Which files exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     database: bool,
     key: bool,
     admin_json: bool,
     key_is_beside: bool,
     is_shared: bool,
+    /// What the file was renamed to when its contents were moved to a shared store.
+    moved: Option<PathBuf>,
 }
 
 impl Places {
@@ -219,6 +247,7 @@ impl Places {
             admin_json: is_there(&self.admin_json)?,
             key_is_beside: self.key_is_beside(),
             is_shared: is_created.is_some(),
+            moved: if is_created.is_some() { None } else { self.moved() },
         };
         let state = self.judge(found, starter)?;
         match starter {
@@ -262,15 +291,30 @@ impl Places {
                 Err(StartError::SharedWithoutKey { database, key: self.key_name() })
             }
             (true, false) => Err(StartError::DatabaseWithoutKey { database, key: self.key_name() }),
+            (false, _) if found.moved.is_some() && (found.admin_json || starter == Starter::Serve) => {
+                Err(StartError::Moved { database, kept: found.moved.unwrap_or_default() })
+            }
             (false, _) if found.admin_json => {
                 Err(StartError::DatabaseLost { database, admin_json: self.admin_json.clone() })
             }
             (false, _) if !found.key_is_beside && starter == Starter::Serve => {
                 Err(StartError::InitFirst { database, key: self.key_name() })
             }
+            (false, true) if found.is_shared && starter == Starter::Serve => {
+                let database = database.display().to_string();
+                Err(StartError::SharedLost { database, key: self.key_name() })
+            }
             (false, true) => Ok(StartState::Unfinished),
             (false, false) => Ok(StartState::Fresh),
         }
+    }
+
+    /// The last file that a move to a shared store has left beside the database.
+    fn moved(&self) -> Option<PathBuf> {
+        let left = format!("{}.{MOVED}", self.database.file_stem()?.to_str()?);
+        let names =
+            self.directory.read_dir().ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Some(self.directory.join(names.filter(|name| name.starts_with(&left)).max()?))
     }
 
     fn key_is_beside(&self) -> bool {
@@ -314,7 +358,7 @@ mod tests {
     }
 
     fn found(database: bool, key: bool, admin_json: bool) -> Found {
-        Found { database, key, admin_json, key_is_beside: true, is_shared: false }
+        Found { database, key, admin_json, key_is_beside: true, is_shared: false, moved: None }
     }
 
     #[test]
@@ -353,6 +397,41 @@ mod tests {
         assert!(matches!(judge(false, false, Starter::Serve), Err(StartError::InitFirst { .. })));
         assert!(matches!(judge(true, false, Starter::Init), Ok(StartState::Unfinished)));
         assert!(matches!(judge(true, true, Starter::Init), Err(StartError::DatabaseLost { .. })));
+    }
+
+    /// Another replica may have created it since, or another address is configured.
+    #[test]
+    fn a_replica_creates_no_shared_database_unless_init_is_run() {
+        let places = places(Path::new("data"), MasterKeySource::File("data/master.key".into()));
+        let judge = |key, starter| {
+            places
+                .judge(Found { is_shared: true, ..found(false, key, false) }, starter)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(judge(false, Starter::Serve), Ok(StartState::Fresh));
+        assert_eq!(judge(true, Starter::Init), Ok(StartState::Unfinished));
+        let refused = judge(true, Starter::Serve).unwrap_err();
+        assert!(refused.contains("correct store.url") && refused.contains("`keyfob init`"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_is_not_missed_but_looked_for_elsewhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = directory.path().join("master.key");
+        let beside = places(directory.path(), MasterKeySource::File(key.clone()));
+        fs::write(&key, "").unwrap();
+        for name in ["keyfob.moved-20260101T000000Z", "keyfob.moved-20270101T000000Z", "other.moved-3"] {
+            fs::write(directory.path().join(name), "redb").unwrap();
+        }
+        let state = |starter| beside.state(starter, None, |_| None).map_err(|error| error.to_string());
+        let refused = state(Starter::Serve).unwrap_err();
+        assert!(
+            refused.contains("keyfob.moved-20270101T000000Z") && refused.contains("store.url"),
+            "{refused}"
+        );
+        assert_eq!(state(Starter::Init), Ok(StartState::Unfinished), "the operator says that it is new");
+        fs::write(&beside.admin_json, "{}").unwrap();
+        assert_eq!(state(Starter::Init).unwrap_err(), refused);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::domain::names::ADMIN_SOCKET;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::files::sync_directory_of;
-use crate::first_start::{Places, prepare_directory, read_master_key};
+use crate::first_start::{MOVED, Places, prepare_directory, read_master_key};
 use crate::store::backup::{Decoder, Head, Piece};
 use crate::store::check::{Checked, Find, Note};
 use crate::store::postgres::{
@@ -280,7 +280,7 @@ fn file_places(config: &Config) -> Places {
 }
 
 fn moved_away(database: &Path, now: Timestamp) -> io::Result<PathBuf> {
-    let kept = database.with_extension(format!("moved-{}", stamp(now)));
+    let kept = database.with_extension(format!("{MOVED}{}", stamp(now)));
     fs::rename(database, &kept)?;
     sync_directory_of(database)?;
     Ok(kept)

@@ -196,7 +196,7 @@ async fn a_store_is_moved_to_a_database_and_back_and_every_token_stays_valid() {
     assert_eq!(moved["head"], json!(contents.head));
     assert!(!data(file.path(), "keyfob.redb").exists(), "the file has another name");
     let refused = file.refuses(&["serve"]);
-    assert!(refused.contains("the database"), "{refused}");
+    assert!(refused.contains("keyfob.moved-") && refused.contains("set store.url"), "{refused}");
     // The same directory, with the address of the database.
     file.use_database(&database.url);
     let server = file.serve_with(RETRIES);
@@ -223,6 +223,9 @@ async fn a_store_is_moved_to_a_database_and_back_and_every_token_stays_valid() {
     assert!(text(&moved["kept"]).starts_with("the schema keyfob_moved_"), "{moved}");
     let refused = file.refuses(&["serve"]);
     assert!(refused.contains("the database"), "nothing is served there: {refused}");
+    std::fs::remove_file(data(file.path(), "admin.json")).unwrap();
+    let refused = file.refuses(&["serve"]);
+    assert!(refused.contains("correct store.url"), "and no new installation is made: {refused}");
     assert_sound(&again);
     let server = again.serve_with(RETRIES);
     for token in [&turned["access_token"], &fresh["session_token"], &contents.own] {
