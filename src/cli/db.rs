@@ -78,14 +78,16 @@ fn stats_lines(stats: &StoreStats, now: Timestamp) -> Vec<String> {
     let rows =
         stats.tables.iter().map(|row| [row.name.clone(), row.entries.to_string(), bytes_text(row.bytes)]);
     let mut lines = table_lines(["TABLE", "ENTRIES", "SIZE"], rows);
-    let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), bytes_text);
     let event = |event: Option<&EventPlace>| {
         event.map_or_else(|| "-".to_owned(), |event| format!("{} at {}", when(event.at.0, now), event.cursor))
     };
+    lines.push(String::new());
+    // Over PostgreSQL there is no file.
+    if let (Some(file), Some(free)) = (stats.file_bytes, stats.free_bytes) {
+        lines.push(format!("file          {}, of which {} are free", bytes_text(file), bytes_text(free)));
+    }
+    lines.extend(stats.disk_free_bytes.map(|free| format!("disk          {} free", bytes_text(free))));
     lines.extend([
-        String::new(),
-        format!("file          {}, of which {} are free", size(stats.file_bytes), size(stats.free_bytes)),
-        format!("disk          {} free", size(stats.disk_free_bytes)),
         format!("oldest event  {}", event(stats.oldest_event.as_ref())),
         format!("newest event  {}", event(stats.newest_event.as_ref())),
         format!(

@@ -171,6 +171,12 @@ async fn the_binary_does_over_a_database_what_it_does_over_a_file() {
     let stats = replica.json(&["db", "stats"]);
     assert_eq!((&stats["sessions"], &stats["epoch"]), (&json!(2), &json!(1)), "{stats}");
     assert_eq!(stats["file_bytes"], Value::Null);
+    let tables = stats["tables"].as_array().unwrap();
+    let entries = |name| &tables.iter().find(|table| table["name"] == name).unwrap()["entries"];
+    assert_eq!(
+        ["clients", "head", "live", "sessions"].map(entries),
+        [&json!(2), &json!(1), &json!(1), &json!(2)]
+    );
     let simulated = replica.json(&["policy", "simulate", "--absolute-lifetime", "1m"]);
     assert!(simulated.is_object(), "{simulated}");
     let link = replica.json(&["console"]);

@@ -96,7 +96,7 @@ pub struct StoreStats {
     pub head: String,
     /// 1, plus the number of restores.
     pub epoch: u32,
-    /// The size of the file in bytes.
+    /// The size of the file in bytes; absent over PostgreSQL, like the next two.
     pub file_bytes: Option<u64>,
     /// The bytes of the file that no table uses; they are reused before the file grows.
     pub free_bytes: Option<u64>,
@@ -109,9 +109,10 @@ pub struct StoreStats {
 pub struct StoreTable {
     /// The name of the table.
     pub name: String,
-    /// The number of entries.
+    /// The number of entries; over PostgreSQL an estimate, if a table other than those of sessions and events
+    /// has more than 10,000.
     pub entries: u64,
-    /// The bytes of the file that it uses.
+    /// The bytes of the file, or of the database, that it uses.
     pub bytes: u64,
 }
 

@@ -12,6 +12,7 @@ use super::known::position_of;
 use super::outlet::pieces;
 use super::reads::Reads;
 use super::rows::{StoredSession, client_id, revoked_until, session_id, uuid};
+use super::statements::{COUNTED_MAX, TABLES};
 use super::sweep::{Due, DueBounds, ids};
 use super::{Postgres, reader};
 use crate::domain::client::{Client, Party};
@@ -28,29 +29,9 @@ use crate::store::{
     Figures, Lane, Opening, Pieces, Registry, ReplicaFigures, Result, Stats, Store, StoreError, Sweep, Swept,
 };
 
-/// The tables, for the figures.
-const TABLES: &[&str] = &[
-    "clients",
-    "cut_offs",
-    "data",
-    "events",
-    "head",
-    "leases",
-    "live",
-    "meta",
-    "migrations",
-    "opening_keys",
-    "repeats",
-    "replicas",
-    "revoked",
-    "sessions",
-    "timelines",
-    "windows_due",
-];
-
-/// The table that a row with figures is of; `None` for a table that is not ours.
-fn known_table(row: &Row) -> Option<&'static str> {
-    TABLES.iter().copied().find(|known| *known == row.get::<_, &str>(0))
+/// The table that a row with figures is of, in [`TABLES`]; `None` for a table that is not ours.
+fn known_table(row: &Row) -> Option<usize> {
+    TABLES.iter().position(|known| *known == row.get::<_, &str>(0))
 }
 
 impl Postgres {
@@ -330,7 +311,7 @@ impl Store for Postgres {
         }
         for row in &bytes {
             let known = known_table(row);
-            figures.table_bytes.extend(known.map(|name| (name, count(row.get(2)))));
+            figures.table_bytes.extend(known.map(|known| (TABLES[known], count(row.get(2)))));
         }
         Ok(figures)
     }
@@ -387,19 +368,22 @@ impl Store for Postgres {
                 biased;
                 async { client.query_one(&sql.totals, &[]).await },
                 async { client.query(&sql.bytes, &[]).await },
+                async { client.query_one(&sql.entries, &[]).await },
                 async { client.query(&sql.first_and_last_event, &[]).await },
             )
         });
-        let (totals, bytes, ends) = found.await?;
+        let (totals, bytes, counted, ends) = found.await?;
+        let counted: Vec<i64> = counted.get(0);
         let mut tables = vec![];
         for row in &bytes {
-            let known = known_table(row);
-            let entries = match row.get(0) {
-                "sessions" => totals.get(0),
-                "events" => totals.get(1),
-                _ => row.get(3),
+            let Some(known) = known_table(row) else { continue };
+            let entries = match (TABLES[known], counted[known]) {
+                ("sessions", _) => totals.get(0),
+                ("events", _) => totals.get(1),
+                (_, counted) if counted <= COUNTED_MAX => counted,
+                (_, more) => row.get::<_, i64>(3).max(more),
             };
-            tables.extend(known.map(|name| (name, count(entries), count(row.get(2)))));
+            tables.push((TABLES[known], count(entries), count(row.get(2))));
         }
         let mut times = vec![];
         for row in &ends {

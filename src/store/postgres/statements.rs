@@ -22,6 +22,36 @@ pub(super) const REGISTRY: &str = "\
     UNION ALL SELECT 2, name, record, 0, 0 FROM cut_offs \
     UNION ALL SELECT 3, name, value, 0, 0 FROM meta";
 
+/// The tables, for the figures.
+pub(super) const TABLES: &[&str] = &[
+    "clients",
+    "cut_offs",
+    "data",
+    "events",
+    "head",
+    "leases",
+    "live",
+    "meta",
+    "migrations",
+    "opening_keys",
+    "repeats",
+    "replicas",
+    "revoked",
+    "sessions",
+    "timelines",
+    "windows_due",
+];
+
+/// Up to how many entries of a table are counted one by one.
+pub(super) const COUNTED_MAX: i64 = 10_000;
+
+/// The number of entries of each table, in their order; of a larger one, one more than are counted.
+fn entry_counts() -> String {
+    let count =
+        |table: &&str| format!("(SELECT count(*) FROM (SELECT FROM {table} LIMIT {COUNTED_MAX} + 1) AS t)");
+    format!("SELECT ARRAY[{}]", TABLES.iter().map(count).collect::<Vec<_>>().join(", "))
+}
+
 /// What shows that the answers of the same pipeline or transaction count.
 pub(super) const PROOF: &str =
     "SELECT position, version, (SELECT beat FROM replicas WHERE boot = $1) FROM head";
@@ -146,6 +176,7 @@ statements! {
         bytes = "SELECT relname::text, pg_table_size(oid), pg_total_relation_size(oid), \
             greatest(reltuples, 0)::bigint FROM pg_class \
             WHERE relnamespace = 'keyfob'::regnamespace AND relkind = 'r'";
+        entries = &entry_counts();
         due_sessions = "SELECT id FROM sessions WHERE due <= $1 ORDER BY due, id LIMIT $2";
         due_windows = "(SELECT closes_at, id FROM windows_due WHERE closes_at <= $1 ORDER BY closes_at \
             LIMIT $3) UNION (SELECT closes_at, id FROM windows_due WHERE closes_at > $2 ORDER BY closes_at \
