@@ -44,6 +44,8 @@ class Fault:
     silent: list = field(default_factory=list)
     # The replica that the fault concerns; None if it concerns all.
     replica: str | None = None
+    # Whether the other replicas had no primary for a while.
+    is_failover: bool = False
     # What should have been the case and was not.
     failures: list = field(default_factory=list)
     # When the nemesis let go, and when all was well again.

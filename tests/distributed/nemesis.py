@@ -11,6 +11,8 @@ RECOVERY_S = 120
 FROZEN_S = 30
 # After this time a replica that is cut off knows it: a heartbeat counts for two seconds.
 NOTICED_S = 5
+# For how long its last heartbeat lets a replica answer reads: store.max_staleness and the way.
+STALENESS_S = 2.5
 
 
 class Nemesis:
@@ -165,6 +167,23 @@ class Nemesis:
             fault.failures.append(f"{former.name} was not demoted before another one was promoted")
         await asyncio.sleep(10)
 
+    async def replica_with_former_primary(self, fault):
+        """Two primaries, and one keyfob reaches the former one alone. It must answer 503; the others go on."""
+        former, replica = await self.primary(), self.random.choice(self.replicas.all)
+        former.patroni.freeze()
+        for link in former.links:
+            link.cut()
+        for name, link in replica.links.items():
+            if name != former.name:
+                link.cut()
+        cut = self.ledger.now()
+        await self.successor(former)
+        await asyncio.sleep(10)
+        if not await former.accepts_writes():
+            fault.failures.append(f"{former.name} was demoted, so that nothing was shown")
+        fault.replica, fault.is_failover = replica.name, True
+        fault.silent = [cut + STALENESS_S, self.ledger.now()]
+
     async def etcd_leader_killed(self, fault):
         """SIGKILL to the leader of etcd."""
         self.database.etcd.programs[await until(self.database.etcd.leader, "etcd has no leader")].kill()
@@ -199,6 +218,7 @@ KINDS = {
     "replica-killed": Nemesis.replica_killed,
     "replica-frozen": Nemesis.replica_frozen,
     "replica-cut-off": Nemesis.replica_cut_off,
+    "replica-with-former-primary": Nemesis.replica_with_former_primary,
     "primary-cut-off": Nemesis.primary_cut_off,
     "machine-cut-off": Nemesis.machine_cut_off,
     "etcd-leader-killed": Nemesis.etcd_leader_killed,

@@ -1,8 +1,13 @@
-"""Controls: defects that a run must find. Some are in the cluster, and some are lies of the ledger."""
+"""Controls: defects that a run must find, in the cluster, in the program, and lies of the ledger."""
 
 # The cluster promises less than keyfob needs.
 CLUSTERS = {
     "asynchronous": "asynchronous standbys, and a primary that is killed before it has sent all",
+}
+# The program has the patch of that name, of controls; with the faults that show it.
+PROGRAMS = {
+    "unconfirmed-heartbeats": ["replica-with-former-primary"],
+    "unlocked-sessions": [],
 }
 
 
@@ -37,6 +42,8 @@ LIES = {
 # The rules of which one at least must be broken.
 BROKEN = {
     "asynchronous": {"active stays active", "ended stays ended", "one history"},
+    "unconfirmed-heartbeats": {"ended stays ended"},
+    "unlocked-sessions": {"one pair per generation"},
     "lost-revocation": {"ended stays ended"},
     "lost-opening": {"active stays active"},
     "second-pair": {"one pair per generation"},

@@ -29,7 +29,7 @@ from ledger import Ledger
 from load import Load
 from nemesis import KINDS, Nemesis
 from network import Network
-from plants import BROKEN, CLUSTERS, LIES, Plant
+from plants import BROKEN, CLUSTERS, LIES, PROGRAMS, Plant
 from programs import ROOT, Place
 from replicas import CLOCKS, Replicas
 
@@ -44,7 +44,7 @@ def main():
     parser.add_argument("--binary", type=Path, default=ROOT / "target" / "release" / "keyfob")
     parser.add_argument("--rounds", type=int, default=1, help="how often each kind comes")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--plant", choices=[*CLUSTERS, *LIES])
+    parser.add_argument("--plant", choices=[*CLUSTERS, *PROGRAMS, *LIES])
     parser.add_argument(
         "--seed", type=int, default=int(time.time()), help="of the order of faults and operations"
     )
@@ -96,7 +96,7 @@ class Run:
         if is_asynchronous:
             self.faults = ["senders-frozen-then-killed"]
         elif plant:
-            self.faults = []
+            self.faults = PROGRAMS.get(plant, [])
         self.network = Network()
         self.database = Database(place, self.network, options)
         addresses = [self.database.address() for _ in CLOCKS]
@@ -176,12 +176,12 @@ class Run:
     def outage(self, fault, operations):
         """The longest time without an acknowledged call of these operations, from a fault on.
 
-        If the fault concerns one replica, the clients wait for that one and ask nothing: then it is the
+        If the fault concerns one replica alone, the clients wait for that one and ask nothing: then it is the
         longest time that a call at one of the others took.
         """
         end = fault.recovered + SETTLE_S
         done = [call for call in self.ledger.calls if call.operation in operations and call.is_done]
-        if fault.replica:
+        if fault.replica and not fault.is_failover:
             others = [call for call in done if call.replica != fault.replica]
             asked = [call for call in others if fault.started <= call.called <= end]
             return max((call.returned - call.called for call in asked), default=end - fault.started)
