@@ -18,6 +18,7 @@ mod shared;
 mod tls;
 
 pub use app::{App, DevTime, openapi_document};
+pub use backend::check_address;
 pub use check::check;
 pub use dev::{Storage, start_dev};
 pub use error::{AppError, RunError};

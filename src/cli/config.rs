@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Output, print_result, table_lines};
 use crate::config::{Config, PresetChange, reference};
+use crate::serve;
 
 /// Commands for the configuration.
 #[derive(Debug, Subcommand)]
@@ -22,7 +23,11 @@ impl ConfigCommand {
     /// Runs the command. A configuration that loads is valid.
     pub fn run(self, load: impl FnOnce() -> Result<Config, Failure>, output: Output) -> Result<(), Failure> {
         match self {
-            Self::Check => check(&load()?, output),
+            Self::Check => {
+                let config = load()?;
+                serve::check_address(&config).map_err(Failure::refused)?;
+                check(&config, output)
+            }
             Self::Show => show(&load()?, output),
             Self::Reference => print_reference(output),
         }

@@ -75,6 +75,20 @@ impl<'a> Backend<'a> {
     }
 }
 
+/// Checks the address of a shared store, as a start does, without connecting to it.
+///
+/// # Errors
+/// `store.url` is malformed, or has an option that is not supported.
+#[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "there is no shared store"))]
+pub fn check_address(config: &Config) -> Result<(), AppError> {
+    #[cfg(feature = "postgres")]
+    if let Some(shared) = &config.store.shared {
+        let failed = |cause| AppError::database(shared.url.shown(), cause);
+        crate::store::postgres::check_address(&shared.url.0).map_err(failed)?;
+    }
+    Ok(())
+}
+
 pub(super) fn options(store: &Store, limits: &Limits) -> Options {
     Options { cache_bytes: store.cache_bytes, write_queue_max: limits.write_queue_max }
 }

@@ -38,12 +38,7 @@ pub(super) struct DatabaseAddress {
 impl DatabaseAddress {
     /// Reads `store.url` and the password.
     pub fn read(url: &str, password: &PasswordSource) -> Result<Self, PostgresError> {
-        let (url, options) = without_tls_options(url)?;
-        let mut config: Config =
-            url.parse().map_err(|error: tokio_postgres::Error| PostgresError::Address(reason(&error)))?;
-        if config.get_hosts().is_empty() {
-            return Err(PostgresError::Address("names no host".into()));
-        }
+        let (mut config, options) = parsed(url)?;
         let connect_timeout = *config.get_connect_timeout().unwrap_or(&CONNECT_TIMEOUT);
         let unconfirmed_max = *config.get_tcp_user_timeout().unwrap_or(&UNCONFIRMED_MAX);
         config
@@ -70,6 +65,24 @@ impl DatabaseAddress {
         }
         Ok(Self { config, tls })
     }
+}
+
+/// Checks `store.url` without reading the files that it names.
+///
+/// # Errors
+/// An address that is malformed, or has an option that is not supported.
+pub fn check_address(url: &str) -> Result<(), PostgresError> {
+    parsed(url).map(drop)
+}
+
+fn parsed(url: &str) -> Result<(Config, TlsOptions), PostgresError> {
+    let (url, options) = without_tls_options(url)?;
+    let config: Config =
+        url.parse().map_err(|error: tokio_postgres::Error| PostgresError::Address(reason(&error)))?;
+    if config.get_hosts().is_empty() {
+        return Err(PostgresError::Address("names no host".into()));
+    }
+    Ok((config, options))
 }
 
 /// The address of each host alone.
@@ -220,6 +233,8 @@ mod tests {
         assert!(unknown.contains("colour") && !unknown.contains("secret"), "{unknown}");
         let missing = read("postgres://db1/keyfob?sslrootcert=%2Fnowhere%2Froot.crt").unwrap_err();
         assert!(missing.starts_with("/nowhere/root.crt: "), "{missing}");
+        assert!(check_address("postgres://db1/keyfob?sslrootcert=%2Fnowhere%2Froot.crt").is_ok());
+        assert!(check_address("postgres://db1/keyfob?sslmode=prefer").is_err());
     }
 
     #[test]

@@ -44,7 +44,7 @@ mod sweep;
 mod tls;
 mod writer;
 
-pub use address::PasswordSource;
+pub use address::{PasswordSource, check_address};
 pub use epoch::EpochStart;
 pub use error::PostgresError;
 pub use import::{Import, ImportError, ImportTarget};

@@ -735,6 +735,11 @@ fn config_reports_what_a_preset_changed() {
         refused.contains("as preset aal3 (config.toml) requires (NIST SP 800-63B-4 §2.3.3, SHALL)"),
         "{refused}"
     );
+    let url = "[store]\nurl = \"postgres://keyfob:secret@db1/keyfob?colour=red\"\n";
+    std::fs::write(directory.path().join("config.toml"), url).unwrap();
+    let refused = Printed(run(directory.path(), &["config", "check"])).refusal();
+    let is_named = refused.contains("colour") && refused.contains("correct store.url");
+    assert!(is_named && !refused.contains("secret"), "{refused}");
 }
 
 #[test]
