@@ -118,8 +118,21 @@ impl AppError {
             PostgresError::Address(_) => "; correct store.url",
             PostgresError::File { .. } => "; correct the file, or name another",
             // The code of PostgreSQL for a wrong password.
-            PostgresError::Connect(ref cause) if cause.ends_with("(28P01)") => {
+            PostgresError::Connect(ref cause)
+                if cause.ends_with("(28P01)") || cause.contains("password missing") =>
+            {
                 "; write the password of this role to the file that store.password_file names"
+            }
+            // That of a missing right.
+            PostgresError::Connect(ref cause) if cause.ends_with("(42501)") => {
+                "; grant the role its rights, as docs/scale.md does: also after a restore or a move, which \
+                 make a new schema"
+            }
+            PostgresError::Connect(ref cause) if cause.contains("UnknownIssuer") => {
+                "; name the file of the authority that issued its certificate: sslrootcert=FILE in store.url"
+            }
+            PostgresError::Connect(ref cause) if cause.contains("does not support TLS") => {
+                "; enable TLS there, or set sslmode=disable in store.url"
             }
             PostgresError::Connect(_) => {
                 "; check that it runs, can be reached, admits this user, and lets it use or create the schema"

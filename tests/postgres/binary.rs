@@ -233,6 +233,21 @@ async fn another_master_key_is_refused_and_none_is_asked_for() {
     assert!(!data(other.path(), "admin.json").exists());
 }
 
+/// No transaction has begun then, so that none is rolled back: the database would warn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_is_refused_without_a_second_copy_makes_the_database_warn_of_nothing() {
+    let database = Database::new().await;
+    let replica = Replica::new(&database.url);
+    replica.json(&["init"]);
+    let app = replica.application();
+    let server = replica.serve_with(&[("KEYFOB_STORE__REQUIRE_SYNCHRONOUS", "true")]);
+    let body = json!({ "subject": "alice" });
+    assert_eq!(server.json("POST", "/v1/sessions", Some(&app), &body).status, 503);
+    assert_eq!(server.stop(), 0);
+    let log = std::fs::read_to_string(replica.path().join("log.txt")).unwrap();
+    assert!(log.contains("synchronous") && !log.contains("the database warns"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_at_one_replica_is_refused_by_the_other() {
     let database = Database::new().await;

@@ -33,7 +33,7 @@ pub enum PostgresError {
     /// The replicas disagree on a setting.
     #[error(
         "other replicas of this database run with store.max_staleness = {running_ms} ms: set the same here, \
-         or stop them first"
+         or stop them first and wait 10 seconds"
     )]
     OtherStaleness {
         /// What they run with.

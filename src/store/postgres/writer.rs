@@ -36,6 +36,8 @@ pub(super) struct WriterTask {
 struct WriteLink {
     connection: DatabaseConnection,
     sql: WriteStatements,
+    /// Whether a transaction can have begun that is neither committed nor rolled back.
+    is_in_transaction: bool,
 }
 
 /// What became of one try.
@@ -118,7 +120,7 @@ impl WriterTask {
         self.registry.version = 0;
         let is_usable = |link: &WriteLink| !is_broken && !link.connection.is_closed();
         if let Some(link) = self.link.take().filter(is_usable) {
-            self.link = rolled_back(link).await;
+            self.link = if link.is_in_transaction { rolled_back(link).await } else { Some(link) };
         }
     }
 
@@ -136,6 +138,7 @@ impl WriterTask {
         replica.fence().check_write(connection.timeline)?;
         let trips = &replica.connector.counts.round_trips;
         trips.one(RoundTrip::Lock);
+        link.is_in_transaction = true;
         let first = within(reads.run(&connection.client, sql, &replica.codec, &replica.boot)).await?;
         let FirstRound { position, version, .. } = first;
         if version != self.registry.version {
@@ -165,6 +168,7 @@ impl WriterTask {
         trips.one(RoundTrip::Commit);
         let watch = Stopwatch::start();
         commit(connection).await.map_err(Failed::Unknown)?;
+        link.is_in_transaction = false;
         replica.known.publish(Some(&self.registry), self.registry.cuts.head);
         replica.counts.commit_nanos.observe(watch.nanos());
         replica.counts.commits.one();
@@ -178,7 +182,7 @@ impl WriterTask {
 async fn connect(replica: &Replica) -> Result<WriteLink, Undone> {
     let connection = replica.connector.connect(true).await?;
     let sql = within(async { Ok(WriteStatements::prepare(&connection.client).await?) }).await?;
-    Ok(WriteLink { connection, sql })
+    Ok(WriteLink { connection, sql, is_in_transaction: false })
 }
 
 /// Requests the commit. On an error its outcome is unknown.
@@ -198,7 +202,7 @@ async fn commit(connection: &DatabaseConnection) -> Result<(), String> {
 
 async fn rolled_back(link: WriteLink) -> Option<WriteLink> {
     let done = timeout(ROUND_TRIP_MAX, link.connection.client.batch_execute("ROLLBACK")).await;
-    matches!(done, Ok(Ok(()))).then_some(link)
+    matches!(done, Ok(Ok(()))).then_some(WriteLink { is_in_transaction: false, ..link })
 }
 
 async fn within<T>(round_trip: impl Future<Output = Result<T, Undone>>) -> Result<T, Undone> {
