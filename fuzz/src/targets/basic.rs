@@ -38,21 +38,28 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// An identifier and a secret reach the server as they are, whatever they contain.
+/// An identifier and a secret reach the server as they are, whatever they contain, and the debug text does
+/// not depend on the secret.
 fn survives(id: &str, secret: &str) {
-    let joined = format!("{}:{}", percent_encoded(id), percent_encoded(secret));
-    let value = format!("Basic {}", Base64::encode_string(joined.as_bytes()));
-    let headers = [(header::AUTHORIZATION, value.parse().expect("it is ASCII"))].into_iter().collect();
-    let header = AuthorizationHeader::read(&headers);
+    let header = sent(id, secret);
     let AuthorizationHeader::Basic { id: read_id, secret: read_secret } = &header else {
         panic!("it is Basic");
     };
     assert_eq!(&**read_id, id);
     match read_secret {
         None => assert!(secret.is_empty()),
-        Some(read) => assert!(!secret.is_empty() && read.0 == hash_client_secret(secret)),
+        Some(read) => {
+            assert!(!secret.is_empty() && read.0 == hash_client_secret(secret));
+            assert_eq!(format!("{header:?}"), format!("{:?}", sent(id, "another")));
+        }
     }
-    assert!(secret.len() < 32 || id.contains(secret) || !format!("{header:?}").contains(secret));
+}
+
+fn sent(id: &str, secret: &str) -> AuthorizationHeader {
+    let joined = format!("{}:{}", percent_encoded(id), percent_encoded(secret));
+    let value = format!("Basic {}", Base64::encode_string(joined.as_bytes()));
+    let headers = [(header::AUTHORIZATION, value.parse().expect("it is ASCII"))].into_iter().collect();
+    AuthorizationHeader::read(&headers)
 }
 
 fn same(a: &AuthorizationHeader, b: &AuthorizationHeader) -> bool {
