@@ -20,9 +20,13 @@ pub fn run(config: &Config, output: Output) -> Result<(), Failure> {
     let place = places.admin_json.display().to_string();
     if !first {
         return match output {
-            Output::Human => {
+            Output::Human if places.admin_json.exists() => {
                 print_lines(&[format!("already initialised; the administrator's credentials are in {place}")])
             }
+            Output::Human => print_lines(&[format!(
+                "already initialised; the administrator's credentials were written to {place}, which is not \
+                 here any more, or to that of another replica"
+            )]),
             Output::Json => print_json(&json!({ "initialised": false, "credentials_file": place })),
         };
     }

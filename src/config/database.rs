@@ -72,7 +72,7 @@ pub(super) fn read(sheet: &mut Sheet, sources: &Sources) -> Option<SharedStore> 
     let max_staleness = sheet.read("store.max_staleness", MAX_STALENESS, &max_staleness());
     let require_synchronous = sheet.read("store.require_synchronous", REQUIRE_SYNCHRONOUS, &boolean());
     let replica = sheet.read("store.replica", "", &any_text());
-    let passfile = sources.variable("PGPASSFILE").map(PathBuf::from);
+    let passfile = sources.variable("PGPASSFILE").filter(|path| !path.is_empty()).map(PathBuf::from);
     let url = url?;
     if cfg!(not(feature = "postgres")) {
         sheet.refuse("store.url", "this keyfob was built without PostgreSQL (the feature postgres of cargo)");

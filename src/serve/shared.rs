@@ -269,7 +269,10 @@ fn epoch_start(event: Event, keys: &Keys, clock: &Clock) -> EpochStart {
 fn target(config: &Config, url: &DatabaseUrl) -> SharedStore {
     match &config.store.shared {
         Some(shared) => SharedStore { url: url.clone(), ..shared.clone() },
-        None => SharedStore::with_defaults(url.clone(), variable("PGPASSFILE").map(PathBuf::from)),
+        None => {
+            let passfile = variable("PGPASSFILE").filter(|path| !path.is_empty());
+            SharedStore::with_defaults(url.clone(), passfile.map(PathBuf::from))
+        }
     }
 }
 

@@ -221,6 +221,9 @@ async fn another_master_key_is_refused_and_none_is_asked_for() {
     let database = Database::new().await;
     let first = Replica::new(&database.url);
     first.json(&["init"]);
+    std::fs::remove_file(data(first.path(), "admin.json")).unwrap();
+    let again = String::from_utf8(run(first.path(), &["init"]).stdout).unwrap();
+    assert!(again.contains("here any more"), "{again}");
     let keyless = Replica::new(&database.url);
     let refused = keyless.refuses(&["serve"]);
     assert!(refused.contains("copy the master key of another replica"), "{refused}");
