@@ -87,3 +87,54 @@ impl PublicKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8037 appendix A.2.
+    const OKP: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    /// RFC 7515 appendix A.3.1, without the private key.
+    const EC: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","use":"sig"}"#;
+
+    #[test]
+    fn a_jwk_is_read_whatever_else_it_has() {
+        for (jwk, members) in [(OKP, &["x"][..]), (EC, &["x", "y"])] {
+            let key = PublicKey::from_jwk(jwk).unwrap();
+            let value: Value = serde_json::from_str(jwk).unwrap();
+            let bytes =
+                |member: &&str| Base64UrlUnpadded::decode_vec(value[member].as_str().unwrap()).unwrap();
+            assert_eq!(*key.to_bytes(), *members.iter().map(bytes).collect::<Vec<_>>().concat());
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_length_is_refused_as_such() {
+        for (algorithm, length) in [(Algorithm::EdDsa, 32), (Algorithm::Es256, 64)] {
+            for wrong in [0, length - 1, length + 1] {
+                let refused = PublicKey::from_bytes(algorithm, &vec![1; wrong]);
+                assert!(matches!(refused, Err(InvalidKey::Length)), "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_jwk_of_another_kind_or_length_is_refused() {
+        let shifted = EC.replace("f83O", "").replace("\"y\":\"", "\"y\":\"f83O");
+        for wrong in [
+            OKP.replace("Ed25519", "X25519"),
+            OKP.replace("OKP", "EC"),
+            OKP.replace("\"x\"", "\"z\""),
+            OKP.replace("11qY", ""),
+            EC.replace("P-256", "P-384"),
+            EC.replace("\"y\"", "\"z\""),
+            EC.replace("f83O", "f83P"),
+            shifted,
+            "[]".into(),
+            String::new(),
+        ] {
+            assert!(PublicKey::from_jwk(&wrong).is_none(), "{wrong}");
+        }
+    }
+}
