@@ -9,8 +9,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "who measures time has to read it")]
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 mod backup;
 mod bare;
@@ -41,6 +43,21 @@ use report::Report;
 const ROUNDS: usize = 5;
 /// Connections, where the table does not say one.
 const CONNECTIONS: usize = 64;
+
+/// What can be measured; all but the soak if none is named.
+const PARTS: &[&str] = &[
+    "start",
+    "introspection",
+    "rotation",
+    "openings",
+    "peers",
+    "backup",
+    "scale",
+    "disturbed",
+    "growth",
+    "history",
+    "soak",
+];
 
 /// What is to be measured.
 struct Plan {
@@ -83,26 +100,25 @@ impl Plan {
             parts: vec![],
         };
         while let Some(argument) = arguments.next() {
-            let mut number =
-                || arguments.next().and_then(|text| text.parse().ok()).expect("a number follows");
+            let mut value = |what| {
+                arguments.next().unwrap_or_else(|| refuse(format_args!("{argument} needs {what} after it")))
+            };
             match argument.as_str() {
                 "--bench" => {}
-                "--sessions" => plan.sessions = number(),
-                "--grown" => plan.grown = number(),
-                "--history" => plan.history = number(),
-                "--swept" => plan.swept = number(),
-                "--scale" => {
-                    let list = arguments.next().expect("numbers follow");
-                    plan.scale = list.split(',').map(|one| one.parse().expect("a number")).collect();
-                }
-                "--svg" => plan.svg = arguments.next().expect("a file follows").into(),
-                "--minutes" => plan.minutes = number(),
-                "--seed" => plan.seed = number(),
-                "--svg-dir" => plan.soak = arguments.next().expect("a directory follows").into(),
-                "--plant" => plan.plant = Some(arguments.next().expect("a defect follows")),
-                "--binary" => plan.binary = arguments.next().map(PathBuf::from),
-                "--json" => plan.json = arguments.next().map(PathBuf::from),
-                part => plan.parts.push(part.to_owned()),
+                "--sessions" => plan.sessions = number(&value(A_NUMBER)),
+                "--grown" => plan.grown = number(&value(A_NUMBER)),
+                "--history" => plan.history = number(&value(A_NUMBER)),
+                "--swept" => plan.swept = number(&value(A_NUMBER)),
+                "--scale" => plan.scale = value("numbers").split(',').map(number).collect(),
+                "--svg" => plan.svg = value("a file").into(),
+                "--minutes" => plan.minutes = number(&value(A_NUMBER)),
+                "--seed" => plan.seed = number(&value(A_NUMBER)),
+                "--svg-dir" => plan.soak = value("a directory").into(),
+                "--plant" => plan.plant = Some(value("the name of a defect")),
+                "--binary" => plan.binary = Some(value("a file").into()),
+                "--json" => plan.json = Some(value("a file").into()),
+                part if PARTS.contains(&part) => plan.parts.push(part.to_owned()),
+                unknown => refuse(format_args!("{unknown} is no setting, and none of {}", PARTS.join(", "))),
             }
         }
         plan
@@ -113,11 +129,24 @@ impl Plan {
     }
 }
 
+const A_NUMBER: &str = "a whole number";
+
+fn number<T: FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| refuse(format_args!("{text} is not {A_NUMBER}")))
+}
+
+/// Ends the program because of what it was called with.
+pub fn refuse(why: impl Display) -> ! {
+    eprintln!("load: {why}");
+    std::process::exit(2)
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["bare", port, answer] => return bare::serve(port, answer),
         ["compare", old, new, ..] => return compare::run(Path::new(old), Path::new(new)),
+        ["compare", ..] => refuse("compare needs two files that --json has written"),
         ["soak-again", place, ..] => return soak::show_again(Path::new(place)),
         ["floor", port, answer, log] => return floor::serve(port, answer, log),
         _ => {}

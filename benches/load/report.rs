@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Machine, median};
+use crate::refuse;
 
 /// What a figure counts.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -127,8 +128,10 @@ impl Report {
 
     /// Reads what a run wrote.
     pub fn read(file: &Path) -> Self {
-        let text = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+        let text =
+            std::fs::read(file).unwrap_or_else(|error| refuse(format_args!("{}: {error}", file.display())));
+        serde_json::from_slice(&text)
+            .unwrap_or_else(|error| refuse(format_args!("{}: {error}", file.display())))
     }
 
     /// Adds a row, and shows it at once. `goals` is the first and the second goal.
