@@ -46,16 +46,21 @@ impl UnwrittenUses {
 
     /// The last known or supposed use of a session at `now`, if it is later than the written one.
     pub fn later_use(&self, session: &Session, now: Timestamp) -> Option<Timestamp> {
-        let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
-        let used = known.unwrap_or_else(|| session.last_use_at(now, self.began));
+        let (_, used) = self.uses(session, now);
         (used > session.last_used_at).then_some(used)
     }
 
     /// Applies the last known or supposed use to a session as it is written. Returns the known one.
     pub fn apply(&self, session: &mut Session, now: Timestamp) -> Option<Timestamp> {
-        let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
-        session.touch(known.unwrap_or_else(|| session.last_use_at(now, self.began)));
+        let (known, used) = self.uses(session, now);
+        session.touch(used);
         known
+    }
+
+    /// The known use of a session, and the known or supposed one at `now`.
+    fn uses(&self, session: &Session, now: Timestamp) -> (Option<Timestamp>, Timestamp) {
+        let known = self.shard(&session.id).get(&session.id).map(|known| known.last);
+        (known, known.unwrap_or_else(|| session.last_use_at(now, self.began)))
     }
 
     /// Runs `decide` on a session with its last use at `now`. Unless the decision is a use itself, a known

@@ -4,7 +4,7 @@
 CLUSTERS = {
     "asynchronous": "asynchronous standbys, and a primary that is killed before it has sent all",
 }
-# The program has the patch of that name, of controls; with the faults that show it.
+# The binary was built with the patch of this name in controls/. The faults that show it.
 PROGRAMS = {
     "unconfirmed-heartbeats": ["replica-with-former-primary"],
     "unlocked-sessions": [],

@@ -46,10 +46,8 @@ pub async fn begin_epoch(
     start: &EpochStart,
 ) -> Result<Position, PostgresError> {
     let codec = Codec::new(keys);
-    let connection = recognised(options, &codec).await?;
+    let connection = unused(options, &codec).await?;
     let client = &connection.client;
-    run(client, schema::LOCK_SESSION).await?;
-    schema::refuse_replicas(client).await?;
     run(client, "BEGIN").await?;
     let began = start_epoch(client, &codec, start, None).await?;
     commit(&connection).await?;
@@ -69,10 +67,8 @@ impl DatabaseSource {
     /// As at [`check_stopped`]; replicas run.
     pub async fn open(options: &PostgresOptions, keys: &Keys) -> Result<Self, PostgresError> {
         let codec = Codec::new(keys);
-        let connection = recognised(options, &codec).await?;
+        let connection = unused(options, &codec).await?;
         let client = &connection.client;
-        run(client, schema::LOCK_SESSION).await?;
-        schema::refuse_replicas(client).await?;
         client.query_one(TERMINATE, &[]).await.map_err(Undone::from)?;
         let begin = "SET idle_in_transaction_session_timeout = 0; SET enable_seqscan = on; \
                      BEGIN ISOLATION LEVEL REPEATABLE READ";
@@ -100,6 +96,14 @@ impl DatabaseSource {
         run(&self.connection.client, &format!("ALTER SCHEMA keyfob RENAME TO {kept}")).await?;
         commit(&self.connection).await
     }
+}
+
+/// A connection to a database of this master key that no replica uses. None can start until it ends.
+async fn unused(options: &PostgresOptions, codec: &Codec) -> Result<DatabaseConnection, PostgresError> {
+    let connection = recognised(options, codec).await?;
+    run(&connection.client, schema::LOCK_SESSION).await?;
+    schema::refuse_replicas(&connection.client).await?;
+    Ok(connection)
 }
 
 /// A connection to a database of this master key.
