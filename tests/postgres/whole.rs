@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use keyfob::store::postgres::{DatabaseSource, Postgres};
 use serde_json::{Value, json};
 
 use crate::binary::{Replica, is_active, open, refresh, revoke, said, wait_at_most};
 use crate::database::Database;
+use crate::harness::fixture::keys;
 use crate::harness::process::{Process, data, run};
 use crate::harness::server::{Client, text};
 
@@ -327,4 +329,21 @@ async fn a_replica_that_sees_the_database_go_back_stops_and_recovered_ends_all_s
     let file = Replica::of_file();
     let refused = file.refuses(&["db", "recovered"]);
     assert!(refused.contains("keyfob db restore"), "{refused}");
+}
+
+/// It would acknowledge what the copy does not have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_replica_starts_while_a_database_is_copied() {
+    let database = Database::new().await;
+    let options = database.options();
+    Postgres::create(&options, &keys()).await.unwrap();
+    let source = DatabaseSource::open(&options, &keys()).await.unwrap();
+    let refused = Postgres::open(&options, &keys()).await.map(drop).unwrap_err().to_string();
+    assert!(refused.contains("lock timeout"), "{refused}");
+    drop(source);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let running = database.open().await;
+    let refused = DatabaseSource::open(&options, &keys()).await.map(drop).unwrap_err().to_string();
+    assert!(refused.contains("replicas use the database"), "{refused}");
+    drop(running);
 }

@@ -83,23 +83,31 @@ pub(super) async fn create(options: &PostgresOptions, keys: &Keys) -> Result<(),
 pub(super) async fn open(options: &PostgresOptions, keys: &Keys) -> Result<Running, PostgresError> {
     let (connector, codec) = (connector(options)?, Codec::new(keys));
     let bare = connector.connect_bare().await?;
+    let run = async |sql: &'static str| bare.client.batch_execute(sql).await.map_err(Undone::from);
+    // Until the first heartbeat shows that this replica runs: what it acknowledged during a move or a restore
+    // would be lost.
+    run(schema::LOCK_SHARED).await?;
     let version = schema::version(&bare.client).await?.ok_or(PostgresError::Empty)?;
     prove(&bare.client, &codec).await?;
     // A role that may only read and write rows can open a schema of this version.
     if !schema::is_latest(version) {
+        // Two that wait for each other's shared lock would not end.
+        run(schema::UNLOCK_SHARED).await?;
         schema::migrate(&bare.client, &codec, options.max_staleness).await?;
+        run(schema::LOCK_SHARED).await?;
+        schema::version(&bare.client).await?.ok_or(PostgresError::Empty)?;
     }
     agree(&bare.client, options.max_staleness).await?;
     let gone_back = bare.client.query_opt("SELECT value FROM meta WHERE name = $1", &[&GONE_BACK]).await;
     if let Some(row) = gone_back.map_err(Undone::from)? {
         return Err(PostgresError::GoneBack(String::from_utf8_lossy(row.get(0)).into_owned()));
     }
-    drop(bare);
     let boot = Uuid::from_bytes(options.boot);
     let heart = Heart::connect(&connector).await?;
     // After a failover, the first writes of the engine would be refused, and the start would fail.
     sleep(connector.fence.new_for()).await;
     heart.beat(&connector, &boot, &options.replica, None).await?;
+    drop(bare);
     let rows = heart.connection.client.query(REGISTRY, &[]).await.map_err(Undone::from)?;
     let known = Known::new(&WriterRegistry::of_rows(&rows)?);
     let replica = Arc::new(Replica {

@@ -16,6 +16,9 @@ const MIGRATIONS: &[(i32, &str)] = &[(1, include_str!("migrations/0001.sql"))];
 pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(7089313642)";
 /// The same until the connection ends.
 pub(super) const LOCK_SESSION: &str = "SELECT pg_advisory_lock(7089313642)";
+/// Lets others start too, but keeps the work of [`LOCK`] and [`LOCK_SESSION`] from beginning.
+pub(super) const LOCK_SHARED: &str = "SELECT pg_advisory_lock_shared(7089313642)";
+pub(super) const UNLOCK_SHARED: &str = "SELECT pg_advisory_unlock_shared(7089313642)";
 const EXISTS: &str = "SELECT to_regclass('keyfob.migrations') IS NOT NULL";
 const BEGIN: &str = "CREATE SCHEMA IF NOT EXISTS keyfob; CREATE TABLE IF NOT EXISTS migrations \
                      (number integer PRIMARY KEY, applied timestamptz NOT NULL DEFAULT now())";
