@@ -15,6 +15,7 @@ use keyfob::store::check::Note;
 use crate::client::Limit;
 use crate::facts::{Fact, Facts, Incarnation, Session};
 use crate::operation::Opening;
+use crate::run::ADMINISTRATOR;
 use crate::server::Server;
 
 pub type Verdict<T = ()> = Result<T, String>;
@@ -209,6 +210,12 @@ impl Audit {
                 move |(_, event): &&(Position, Event)| event.session == Some(id) && event.kind == kind;
             log.iter().filter(matches).collect::<Vec<_>>()
         };
+        if let Some((position, event)) = log.iter().find(|(_, event)| was_rejected(event)) {
+            return Err(format!(
+                "event {}: {:?} by {}, which was rejected",
+                position.0, event.kind, event.by
+            ));
+        }
         for session in stored {
             let [opened, ended, expired] =
                 [EventKind::SessionOpened, EventKind::SessionEnded, EventKind::SessionExpired]
@@ -250,6 +257,22 @@ impl Audit {
         }
         self.log = log;
         Ok(())
+    }
+}
+
+/// What only administrators may do, done by another caller; and changes of sessions, which every caller here is
+/// refused.
+fn was_rejected(event: &Event) -> bool {
+    match event.kind {
+        EventKind::SessionUpdated => true,
+        EventKind::AllRevoked
+        | EventKind::ClientCreated
+        | EventKind::ClientUpdated
+        | EventKind::ClientDeleted
+        | EventKind::ClientTokensRevoked
+        | EventKind::KeyRotated
+        | EventKind::KeyRevoked => ![ADMINISTRATOR, "admin.sock", "keyfob"].contains(&&*event.by),
+        _ => false,
     }
 }
 

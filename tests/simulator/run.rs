@@ -27,6 +27,8 @@ use crate::server::{Answer, Auth, Body, Request, Server, config, send};
 /// 2027-01-15T08:00:00Z.
 const NOW_S: i64 = 1_800_000_000;
 const STEPS: usize = 260;
+/// The name of the client that may do everything.
+pub const ADMINISTRATOR: &str = "root";
 /// Requests in progress at once.
 const FLIGHTS_MAX: usize = 6;
 /// Refreshes of one session, by which storage must not grow.
@@ -51,7 +53,7 @@ enum End {
 struct Flight {
     sent: Sent,
     number: usize,
-    answering: Pin<Box<dyn Future<Output = Answer>>>,
+    answering: Pin<Box<dyn Future<Output = Answer> + Send>>,
 }
 
 struct Run {
@@ -118,7 +120,7 @@ impl Run {
 
     async fn whole(&mut self) -> Verdict {
         let mut server = Server::boot(&self.disk, &self.config, self.clock.clone()).await?;
-        self.root = registered(&mut server, "root", "admin").await;
+        self.root = registered(&mut server, ADMINISTRATOR, "admin").await;
         self.clients.reader = registered(&mut server, "reader", "introspect").await;
         for _ in 0..STEPS {
             self.clients.facts.tick += 1;
@@ -143,7 +145,8 @@ impl Run {
             0..40 if self.flights.len() < FLIGHTS_MAX => self.send(&server),
             0..75 => self.poll(&mut server).await?,
             75..88 => self.commit(&mut server)?,
-            88..90 => self.lose(),
+            88..90 if !self.flights.is_empty() => _ = self.lose(),
+            88..90 => {}
             90..93 => self.move_clock(),
             93 => self.stall().await,
             94 => self.break_disk(),
@@ -165,7 +168,8 @@ impl Run {
     fn send(&mut self, server: &Server) {
         let Some((operation, caller)) = self.clients.choose(&mut self.dice) else { return };
         let (sent, number, request) = self.sent(operation, caller);
-        let answering: Pin<Box<dyn Future<Output = Answer>>> = if let Operation::Sweep = sent.operation {
+        let answering: Pin<Box<dyn Future<Output = Answer> + Send>> = if let Operation::Sweep = sent.operation
+        {
             let engine = server.engine.clone();
             Box::pin(async move {
                 let status = if engine.sweep().await.is_ok() { 200 } else { 503 };
@@ -206,8 +210,8 @@ impl Run {
         answered.map_err(|why| format!("#{number} {:?}: {why}", sent.operation))
     }
 
-    /// Runs a batch of the writer. Tokens are introspected in the middle of its commit, and sometimes the
-    /// power fails after that.
+    /// Runs a batch of the writer. In the middle of its commit some clients hang up and tokens are introspected,
+    /// and sometimes the power fails after that.
     fn commit(&mut self, server: &mut Server) -> Verdict {
         let tokens = self.clients.facts.tokens.len();
         let reads = if tokens > 0 && server.is_waiting() { self.dice.below(3) } else { 0 };
@@ -220,9 +224,13 @@ impl Run {
             requests.push(request);
             flights.push((sent, number));
         }
+        let leaving = if self.dice.one_in(4) { self.dice.below(self.flights.len() + 1) } else { 0 };
+        let leaving: Vec<_> = (0..leaving).map(|_| self.lose()).collect();
+        let leaving = Mutex::new(leaving);
         let answers = Arc::new(Mutex::new(vec![]));
         let (wire, given, disk) = (server.wire.clone(), answers.clone(), self.disk.clone());
         self.disk.during_sync(self.dice.below(2) as u64, move || {
+            leaving.lock().unwrap().clear();
             for request in &requests {
                 let mut answering = pin!(unconstrained(send(wire.clone(), request.clone())));
                 let polled = answering.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -384,13 +392,12 @@ impl Run {
         Ok(())
     }
 
-    /// A client hangs up.
-    fn lose(&mut self) {
-        if !self.flights.is_empty() {
-            let flight = self.flights.remove(self.dice.below(self.flights.len()));
-            self.note(format!("#{} lost", flight.number));
-            self.clients.lost(&flight.sent);
-        }
+    /// A client hangs up: now, or when what is returned is dropped.
+    fn lose(&mut self) -> Flight {
+        let flight = self.flights.remove(self.dice.below(self.flights.len()));
+        self.note(format!("#{} lost", flight.number));
+        self.clients.lost(&flight.sent);
+        flight
     }
 
     fn move_clock(&mut self) {
