@@ -9,6 +9,7 @@ use super::listen::ListenError;
 use super::tls::TlsError;
 use crate::first_start::{LockError, StartError};
 use crate::store::StoreError;
+use crate::store::backup::Damage;
 #[cfg(feature = "postgres")]
 use crate::store::check::Find;
 #[cfg(feature = "postgres")]
@@ -89,6 +90,22 @@ pub enum RunError {
     /// The store failed while running. Acknowledged writes are on disk, so a restart is safe.
     #[error("{0}; every acknowledged write is on disk, so fix the cause and start again")]
     StoreFailed(crate::engine::Error),
+}
+
+/// What to do about a backup of a later version.
+pub(super) const RESTORE_WITH_A_NEWER_ONE: &str =
+    "; nothing was changed: restore it with the keyfob version that made it, or a newer one";
+/// What to do about a backup that is of no use.
+pub(super) const USE_ANOTHER_BACKUP: &str = "; nothing was changed: use another backup";
+
+/// What to do about an invalid backup.
+pub(super) fn fix_of(damage: &Damage) -> &'static str {
+    match damage {
+        Damage::UnknownVersion(_) => RESTORE_WITH_A_NEWER_ONE,
+        // Their messages have it.
+        Damage::NotAuthentic | Damage::Unauthenticated => "; nothing was changed",
+        Damage::NotOurs | Damage::CutOff(_) | Damage::Altered { .. } => USE_ANOTHER_BACKUP,
+    }
 }
 
 impl AppError {

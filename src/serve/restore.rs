@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::AppError;
+use super::error::{RESTORE_WITH_A_NEWER_ONE, USE_ANOTHER_BACKUP, fix_of};
 use super::installation::{UnfinishedRestore, lock, places, variable};
 use super::restored::{
     Accept, CheckedContents, Kept, READ_BYTES, RestoreProgress, Restored, restored, signing_keys, stopped,
@@ -239,18 +240,22 @@ impl AppError {
             RestoreError::Open(OpenError::NotOurs(what)) => {
                 Self::backup(file, format!("it holds no keyfob database: {what}"), "; nothing was changed")
             }
-            RestoreError::Open(cause @ OpenError::UnknownFormat(_)) => {
-                Self::backup(file, cause, "; restore it with the keyfob version that made it, or a newer one")
+            cause @ (RestoreError::Open(OpenError::UnknownFormat(_)) | RestoreError::UnknownTable(_)) => {
+                Self::backup(file, cause, RESTORE_WITH_A_NEWER_ONE)
+            }
+            RestoreError::Damage(damage) => {
+                let fix = fix_of(&damage);
+                Self::backup(file, damage, fix)
             }
             RestoreError::Open(OpenError::Store(StoreError::Unavailable(why))) => Self::Interrupted(why),
             RestoreError::Open(OpenError::Store(cause @ StoreError::Corrupt { .. })) => {
-                Self::backup(file, cause, "; nothing was changed: use another backup")
+                Self::backup(file, cause, USE_ANOTHER_BACKUP)
             }
             RestoreError::Open(_) => {
                 let fix = "; nothing was changed: the database is as before";
                 Self::backup(&UnfinishedRestore::path(places), cause, fix)
             }
-            cause => Self::backup(file, cause, "; nothing was changed: use another backup"),
+            cause @ RestoreError::Malformed(_) => Self::backup(file, cause, USE_ANOTHER_BACKUP),
         }
     }
 }

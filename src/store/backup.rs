@@ -62,10 +62,7 @@ impl Head {
 pub enum Damage {
     #[error("it is not a keyfob backup")]
     NotOurs,
-    #[error(
-        "it has the format {0}, which this keyfob does not support: use the keyfob that made it, or a newer \
-         one"
-    )]
+    #[error("it has version {0}, which this keyfob does not support")]
     UnknownVersion(String),
     #[error(
         "it is not authentic: it was made with another master key, or altered since it was made; \

@@ -47,11 +47,9 @@ pub enum ImportError {
     Database(#[from] PostgresError),
     #[error("it was made with another master key")]
     OtherKey,
-    #[error("it has the format {0}, which this keyfob does not know")]
+    #[error("its database had format {0}, which this keyfob does not support")]
     OtherFormat(u32),
-    #[error(
-        "it has a table {0}, which this keyfob does not support: use the keyfob that made it, or a newer one"
-    )]
+    #[error("it has a table {0}, which this keyfob does not support")]
     OtherTable(String),
     /// An entry's key or value has an invalid length or encoding.
     #[error("it has an invalid entry in table {0}")]

@@ -34,9 +34,7 @@ pub enum RestoreError {
     /// It belongs to another master key, has another version, or the new database cannot be written or read.
     #[error(transparent)]
     Open(OpenError),
-    #[error(
-        "it has a table {0}, which this keyfob does not support: use the keyfob that made it, or a newer one"
-    )]
+    #[error("it has a table {0}, which this keyfob does not support")]
     UnknownTable(String),
     /// An entry's key or value has an invalid length or encoding.
     #[error("it has an invalid entry in table {0}")]

@@ -54,7 +54,7 @@ impl Process {
     }
 
     /// The same on a port: one that starts again where it was has the same issuer, so that its tokens stay
-    /// good.
+    /// valid.
     pub fn at(directory: &Path, port: u16, environment: &[(&str, &str)]) -> Self {
         Self::try_at(directory, port, environment)
             .unwrap_or_else(|| panic!("{}", std::fs::read_to_string(directory.join("log.txt")).unwrap()))

@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use keyfob::store::layout::{FORMAT, FORMAT_VERSION, format_of};
+use redb::TableDefinition;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -24,7 +26,10 @@ impl Written {
         let entries = fs::read_dir(stores).unwrap().map(|entry| entry.unwrap().path());
         let mut directories: Vec<_> = entries.filter(|path| path.is_dir()).collect();
         directories.sort();
-        assert!(directories.len() >= 3, "formats 1 to 3: {directories:?}");
+        for format in 1..=FORMAT_VERSION {
+            let is_kept = directories.iter().any(|path| path.ends_with(format!("format-{format}")));
+            assert!(is_kept, "no store of format {format} is kept: {directories:?}");
+        }
         directories.into_iter().map(Self::read).collect()
     }
 
@@ -78,6 +83,12 @@ async fn a_store_of_every_format_is_opened_and_answers_as_the_keyfob_that_wrote_
                 assert_eq!(server.is_active(&written.app, &token).await, active, "{format}: {token}");
             }
         }
+        // The first ones have none.
+        if !written.expected["active_for_admin"].is_null() {
+            for token in written.tokens("active_for_admin") {
+                assert!(server.is_active(&server.admin, &token).await, "{format}: {token}");
+            }
+        }
         let path = format!("/v1/sessions/{}", text(&written.expected["session"]));
         let session = server.get(&path, Auth::Basic(&written.app)).await.json();
         assert_eq!(session["claims"], written.expected["claims"], "{format}");
@@ -126,5 +137,34 @@ async fn a_backup_of_every_format_is_restored() {
         assert_eq!(written.events(&server).await, written.expected["events"], "{format}");
         let opened = server.open(&written.app).await;
         assert!(server.is_active(&written.app, &text(&opened["session_token"])).await, "{format}");
+    }
+}
+
+/// A keyfob names the format of a database, and the version of a backup, that a later one wrote.
+#[test]
+fn what_a_later_keyfob_wrote_is_refused_by_its_version() {
+    let written = Written::all().pop().unwrap();
+    let place = written.copy(&["keyfob.redb", "master.key", "admin.json", "backup"]);
+    let (database, backup) = (place.path().join("data/keyfob.redb"), place.path().join("data/backup"));
+    let refuses = |arguments: &[&str], expected: &str| {
+        let refused = run(place.path(), arguments);
+        let message = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && message.contains(expected), "{arguments:?}: {message}");
+    };
+
+    let later = fs::read(&backup).unwrap();
+    let words = b"keyfob backup, version ";
+    assert!(later.starts_with(words));
+    fs::write(&backup, [words, &b"9"[..], &later[words.len() + 1..]].concat()).unwrap();
+    refuses(&["db", "restore", "data/backup"], "version 9");
+
+    let db = redb::Database::create(&database).unwrap();
+    let transaction = db.begin_write().unwrap();
+    let meta = TableDefinition::<&str, &[u8]>::new("meta");
+    transaction.open_table(meta).unwrap().insert(FORMAT, &*format_of(9)).unwrap();
+    transaction.commit().unwrap();
+    drop(db);
+    for arguments in [&["serve"][..], &["db", "check"], &["db", "stats"], &["db", "backup", "data/another"]] {
+        refuses(arguments, "the database has format 9");
     }
 }
