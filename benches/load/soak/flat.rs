@@ -23,15 +23,31 @@ struct Measure {
     change_max: Option<(f64, f64)>,
 }
 
-/// Prints the table; returns the names of the figures that are not flat.
+/// What became of the figures.
+#[derive(Default)]
+pub struct Judged {
+    pub grown: Vec<&'static str>,
+    /// Those with too few samples.
+    pub unknown: Vec<&'static str>,
+}
+
+/// Prints the table.
 ///
 /// The first quarter is the time in which the load reaches its balance. A figure is flat if neither the
 /// median of the last quarter is above that of the second one by more than the change allowed, nor the line
 /// through the last three quarters (Theil-Sen) rises by more than that.
-pub fn print(history: &History) -> Vec<&'static str> {
+pub fn print(history: &History) -> Judged {
     println!("| figure | second quarter | last quarter | change | line | allowed | flat |");
     println!("|---|---|---|---|---|---|---|");
-    measures(history).iter().filter(|measure| !measure.is_flat()).map(|measure| measure.name).collect()
+    let mut judged = Judged::default();
+    for measure in measures(history) {
+        match measure.is_flat() {
+            Some(true) => {}
+            Some(false) => judged.grown.push(measure.name),
+            None => judged.unknown.push(measure.name),
+        }
+    }
+    judged
 }
 
 fn measures(history: &History) -> Vec<Measure> {
@@ -106,8 +122,8 @@ fn event_rate(history: &History) -> Series {
 }
 
 impl Measure {
-    /// Prints a row.
-    fn is_flat(&self) -> bool {
+    /// Prints a row. `None` if there are too few samples.
+    fn is_flat(&self) -> Option<bool> {
         let Self { name, unit, series, change_max } = self;
         let (start, end) =
             (series.first().map_or(0.0, |first| first.0), series.last().map_or(0.0, |last| last.0));
@@ -119,7 +135,7 @@ impl Measure {
         let last = between(from_quarter(3.0), end);
         if second.len() < SAMPLES_MIN || last.len() < SAMPLES_MIN {
             println!("| {name} | too few samples | | | | | NO |");
-            return false;
+            return None;
         }
         let line = slope(&between(from_quarter(1.0), end)) * (end - from_quarter(1.0));
         let (second, last) = (middle(second), middle(last));
@@ -131,7 +147,7 @@ impl Measure {
         };
         let quarters = format!("{second:.1} {unit} | {last:.1} {unit}");
         println!("| {name} | {quarters} | {change:+.1} | {line:+.1} | {allowed} | {word} |");
-        flat
+        Some(flat)
     }
 }
 

@@ -98,11 +98,12 @@ pub fn show_again(place: &Path) -> ExitCode {
 
 fn show(history: &History, place: &Path, plant: Option<Plant>) -> ExitCode {
     println!("\n{history}");
-    let grown = flat::print(history);
+    let flat::Judged { grown, unknown } = flat::print(history);
     draw::all(history, place);
     println!("\ndrawn to {}", place.display());
-    let sound = grown.is_empty() && history.faults.is_empty();
-    println!("{} faults; not flat: {}", history.faults.len(), grown.join(", "));
+    let sound = grown.is_empty() && unknown.is_empty() && history.faults.is_empty();
+    let (faults, grown_names, unknown) = (history.faults.len(), grown.join(", "), unknown.join(", "));
+    println!("{faults} faults; not flat: {grown_names}; too few samples: {unknown}");
     let passed = plant.map_or(sound, |plant| plant.is_found(&grown, &history.faults));
     println!("{}", if passed { "passed" } else { "FAILED" });
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
