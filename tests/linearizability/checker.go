@@ -25,7 +25,7 @@ type Checker struct {
 	cutOff    int // sessions with an unknown outcome
 	longest   time.Duration
 	illegal   []string
-	undecided int
+	undecided []string
 }
 
 // check returns whether the session is linearizable.
@@ -43,11 +43,12 @@ func (c *Checker) check(session *Session) bool {
 	if result == porcupine.Ok {
 		return true
 	}
-	if result == porcupine.Unknown {
-		c.undecided++
-	}
 	path := filepath.Join(c.place, fmt.Sprintf("session-%d", session.number))
-	c.illegal = append(c.illegal, path+".html")
+	if result == porcupine.Unknown {
+		c.undecided = append(c.undecided, path+".html")
+	} else {
+		c.illegal = append(c.illegal, path+".html")
+	}
 	if err := porcupine.VisualizePath(model, information, path+".html"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}

@@ -88,7 +88,7 @@ func perform(options Options) error {
 	}
 	run := newRun(options, service)
 	err = run.perform()
-	found := run.checker.illegal
+	found, undecided := run.checker.illegal, run.checker.undecided
 	fmt.Print(run.report())
 	switch {
 	case err != nil:
@@ -99,9 +99,9 @@ func perform(options Options) error {
 		fmt.Printf("%s was found after %d kills, %d sessions and %.1f s: %s\n",
 			options.Plant, run.kills.Load(), run.checker.sessions, run.seconds(), found[0])
 		return service.removeDatabase()
-	case len(found) > 0:
-		undecided, histories := run.checker.undecided, strings.Join(found, ", ")
-		return fmt.Errorf("not linearizable (%d undecided): %s; see %s", undecided, histories, service.places())
+	case len(found)+len(undecided) > 0:
+		return fmt.Errorf("not linearizable: [%s]; not decided in a minute: [%s]; see %s",
+			strings.Join(found, ", "), strings.Join(undecided, ", "), service.places())
 	}
 	fmt.Println("every history is linearizable")
 	return cmp.Or(service.removeDatabase(), os.RemoveAll(options.Place))
