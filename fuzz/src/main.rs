@@ -12,8 +12,10 @@ mod server;
 mod targets;
 mod text;
 
+type Target = fn(&[u8]);
+
 /// The targets by name; `docs/reliability.md` says what each shows.
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+const TARGETS: &[(&str, Target)] = &[
     ("access", targets::access::run),
     ("backup", targets::backup::run),
     ("basic", targets::basic::run),
@@ -30,7 +32,7 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("value", targets::value::run),
 ];
 
-static TARGET: OnceLock<fn(&[u8])> = OnceLock::new();
+static TARGET: OnceLock<Target> = OnceLock::new();
 
 libfuzzer_sys::fuzz_target!(init: choose(), |input: &[u8]| {
     TARGET.get().expect("libFuzzer initialises first")(input);

@@ -14,7 +14,7 @@ pub fn run(input: &[u8]) {
     }
     let Ok(mut form) = Form::parse(NAMES, input) else { return };
     let names = NAMES.iter().chain(&CLIENT_NAMES).copied();
-    let repeated: Vec<&str> = names.clone().filter(|name| form.is_repeated(*name)).collect();
+    let repeated: Vec<&str> = names.clone().filter(|name| form.is_repeated(name)).collect();
     let mut once = vec![];
     for name in names {
         match form.take(name) {
