@@ -77,5 +77,5 @@ fn a_seed_repeats_exactly() {
 #[test]
 fn a_sync_that_lies_is_found() {
     let (seed, _) = first_fault(0, 100, Disk::lying).unwrap();
-    eprintln!("a sync that lies         after {} seeds", seed + 1);
+    println!("a sync that lies         after {} seeds", seed + 1);
 }
