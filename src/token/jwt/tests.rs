@@ -85,6 +85,27 @@ fn a_jwt_is_written_as_rfc_9068_says() {
     assert_eq!(Base64UrlUnpadded::decode_vec(signature).unwrap().len(), 64);
 }
 
+#[test]
+fn a_header_and_a_payload_are_shown_unless_keyfob_cannot_have_written_the_header() {
+    let text = token(&of_client());
+    let (header, shown) = UnverifiedJwt::parse(&text).unwrap().expose_unverified().unwrap();
+    let written =
+        serde_json::json!({"typ": "at+jwt", "alg": "EdDSA", "kid": keyring().active().id.to_string()});
+    assert_eq!((header, String::from_utf8(shown).unwrap()), (written, payload(&of_client())));
+    let of = |header: &[u8]| {
+        let text = format!("{}.{}.", base64url(header), base64url("{}"));
+        UnverifiedJwt::parse(&text).unwrap().expose_unverified().err()
+    };
+    assert_eq!(of(br#"{"alg":"ES256"}"#), None);
+    for unreadable in [&b"\xff"[..], b"{", b"[]", b"1", br#"{"alg":"EdDSA","alg":"EdDSA"}"#] {
+        assert_eq!(of(unreadable), Some(ForeignHeader::Unreadable), "{unreadable:?}");
+    }
+    for algorithm in [&br#"{"alg":"HS256"}"#[..], br#"{"alg":"none"}"#, br#"{"alg":1}"#, b"{}"] {
+        assert_eq!(of(algorithm), Some(ForeignHeader::Algorithm), "{algorithm:?}");
+    }
+    assert_eq!(of(br#"{"alg":"EdDSA","crit":["b64"]}"#), Some(ForeignHeader::Critical));
+}
+
 /// RFC 8037, appendix A.4.
 #[test]
 fn the_example_of_rfc_8037_is_signed_and_verified() {
