@@ -111,6 +111,14 @@ mod tests {
 
     /// RFR-05, INT-81, INT-82.
     #[test]
+    fn a_required_scope_is_any_scope_but_the_empty_one() {
+        let required = REQUIRED_SCOPE.regex.trim_start_matches('^').trim_end_matches('$');
+        assert_eq!(ScopeSet::PATTERN.regex, format!("^({required})?$"));
+        assert_eq!((ScopeSet::PATTERN.min, REQUIRED_SCOPE.min), (0, 1));
+        assert_eq!(ScopeSet::PATTERN.max, REQUIRED_SCOPE.max);
+    }
+
+    #[test]
     fn a_scope_is_a_set_of_valid_names() {
         let set: ScopeSet = "write read write".parse().unwrap();
         assert_eq!(set.as_str(), "read write");
