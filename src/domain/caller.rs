@@ -279,7 +279,10 @@ impl Granted<UseSessions> {
 mod tests {
     use super::*;
     use crate::domain::client::tests::client;
+    use crate::domain::console::ConsoleRole;
+    use crate::domain::id::SessionId;
     use crate::domain::session::tests::session;
+    use crate::domain::time::Timestamp;
 
     fn caller(name: &str, change: impl FnOnce(&mut Client)) -> Caller {
         let mut client = client(name);
@@ -334,6 +337,23 @@ mod tests {
         }
         session.opened_by = ADMIN_SOCKET.into();
         assert!(Caller::AdminSocket.owns(&session), "it has no record that could have changed");
+    }
+
+    #[test]
+    fn an_end_is_a_log_out_if_the_session_is_the_callers_own() {
+        let session = session();
+        let operator = |session| Operator {
+            session,
+            role: ConsoleRole::Admin,
+            changes_until: None,
+            now: Timestamp::from_seconds(0),
+        };
+        let of = |caller: &Caller| granted(caller).end_reason(&session);
+        assert_eq!(of(&caller("app", |_| {})), EndReason::Logout);
+        assert_eq!(of(&caller("root", |_| {})), EndReason::Admin);
+        assert_eq!(of(&Caller::Operator(operator(session.id))), EndReason::Logout);
+        assert_eq!(of(&Caller::Operator(operator(SessionId([9; 16])))), EndReason::Admin);
+        assert_eq!(of(&Caller::AdminSocket), EndReason::Admin);
     }
 
     #[test]

@@ -100,7 +100,65 @@ impl Operator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::client::tests::client;
     use crate::domain::cutoff::CutOff;
+    use crate::domain::names::ADMIN_SOCKET;
+    use crate::domain::session::tests::session;
+
+    fn console_session() -> Session {
+        let scope = "admin".parse().unwrap();
+        Session { client_id: console_id(), opened_by: ADMIN_SOCKET.into(), scope, ..session() }
+    }
+
+    #[test]
+    fn only_the_current_token_of_a_session_that_a_link_opened_is_an_operators() {
+        let (cuts, opened) = (CutOffs::default(), session().created_at);
+        let now = opened.plus(Duration::from_secs(60));
+        let validity = Validity { now, cuts: &cuts, client: None };
+        let of = |session: &Session| Operator::of(session, 0, &session.token, &validity);
+        let console = console_session();
+        let changes_until = Some(opened.plus(Duration::from_secs(300)));
+        let operator = Operator { session: console.id, role: ConsoleRole::Admin, changes_until, now };
+        assert_eq!(of(&console), Some(operator));
+        let reader = Session { scope: "console:read".parse().unwrap(), ..console_session() };
+        let read = Operator { role: ConsoleRole::Read, changes_until: None, ..operator };
+        assert_eq!(of(&reader), Some(read));
+
+        for (name, other) in [
+            ("another client's", Session { client_id: "app".parse().unwrap(), ..console_session() }),
+            ("opened by a client", Session { opened_by: "console".into(), ..console_session() }),
+            ("with another scope", Session { scope: "write".parse().unwrap(), ..console_session() }),
+            ("expired", Session { idle_timeout: Duration::from_secs(60), ..console_session() }),
+        ] {
+            assert_eq!(of(&other), None, "{name}");
+        }
+        let client = client("console");
+        let registered = Validity { client: Some(&client), ..validity };
+        assert_eq!(Operator::of(&console, 0, &console.token, &registered), None);
+        assert_eq!(Operator::of(&console, 1, &console.token, &validity), None);
+        assert_eq!(Operator::of(&console, 0, &Hash([1; 32]), &validity), None);
+    }
+
+    #[test]
+    fn an_operator_changes_something_only_while_the_link_is_young() {
+        let until = session().created_at;
+        let at = |millis| Timestamp::from_millis(until.millis() + millis);
+        let checked = |now, changes_until| {
+            let operator = Operator { session: session().id, role: ConsoleRole::Admin, changes_until, now };
+            operator.check_change().map_err(|refused| refused.refusal)
+        };
+        assert_eq!(checked(at(-1), Some(until)), Ok(()));
+        assert_eq!(checked(until, Some(until)), Err(Refusal::LinkTooOld));
+        assert_eq!(checked(at(1), Some(until)), Err(Refusal::LinkTooOld));
+        assert_eq!(checked(at(-1), None), Err(Refusal::Forbidden));
+    }
+
+    /// docs/console.md.
+    #[test]
+    fn a_console_session_lasts_half_an_hour_without_use_and_eight_hours_at_most() {
+        let Lifetimes { idle_timeout, absolute_lifetime } = CONSOLE_LIFETIMES;
+        assert_eq!((idle_timeout.as_secs(), absolute_lifetime.as_secs()), (1_800, 28_800));
+    }
 
     #[test]
     fn a_link_can_be_used_for_a_minute_and_at_clocks_a_little_behind() {
