@@ -85,3 +85,35 @@ impl StoreCounters {
         batch.ended.drain(..).for_each(|(reason, number)| self.ends.add(reason, number));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    #[test]
+    fn what_was_committed_and_what_was_rejected_is_counted() {
+        let counters = StoreCounters::new();
+        for (lane, times) in [(Lane::Opening, 1), (Lane::Ordinary, 2), (Lane::Revocation, 3)] {
+            (0..times).for_each(|_| counters.rejected(lane));
+        }
+        let mut batch = UncommittedCounts::default();
+        let mut ended = Event::new(EventKind::SessionEnded, Timestamp::from_seconds(0), "app");
+        ended.reason = Some(EndReason::Logout);
+        let mut opened = Event::new(EventKind::SessionOpened, Timestamp::from_seconds(0), "app");
+        opened.reason = Some(EndReason::Logout);
+        [&ended, &ended, &opened].into_iter().for_each(|event| batch.event(event));
+        batch.ended(EndReason::AllRevoked, 5);
+        counters.committed(&mut batch);
+        counters.committed(&mut batch);
+
+        let figures = counters.figures(4, 9);
+        assert_eq!((figures.waiting, figures.places, figures.busy), (4, 9, [1, 2, 3]));
+        let of = |kind| figures.events_written.iter().find(|(known, _)| *known == kind).unwrap().1;
+        assert_eq!((of(EventKind::SessionEnded), of(EventKind::SessionOpened)), (2, 1));
+        let ended = figures.sessions_ended.iter().filter(|(_, number)| *number > 0);
+        let ended: Vec<_> = ended.map(|(reason, number)| (*reason, *number)).collect();
+        assert_eq!(ended.len(), 2);
+        assert!(ended.contains(&(EndReason::Logout, 2)) && ended.contains(&(EndReason::AllRevoked, 5)));
+    }
+}

@@ -173,6 +173,27 @@ fn a_backup_with_whole_frames_of_another_is_noticed() {
 }
 
 #[test]
+fn a_head_says_how_many_entries_follow() {
+    assert_eq!((head().entries(), head().entries_of("meta"), head().entries_of("sessions")), (302, 2, 300));
+    assert_eq!((head().entries_of("empty"), head().entries_of("later")), (0, 0));
+}
+
+/// An invalid length must not be waited for.
+#[test]
+fn a_frame_of_no_kind_or_of_an_excessive_length_is_damage_at_once() {
+    let largest = u32::try_from(FRAME_BYTES_MAX).unwrap();
+    for (kind, length, is_damage) in
+        [(HEAD, largest, false), (HEAD, largest + 1, true), (b'?', 1, true), (b'?', largest + 1, true)]
+    {
+        let begun = [FIRST_LINE, &[kind], &length.to_be_bytes()].concat();
+        let pushed = Decoder::default().push(&begun, |_| Ok::<(), Damage>(()));
+        let expected =
+            Damage::Altered { at: FIRST_LINE.len() as u64, cause: "the start of a frame is invalid" };
+        assert_eq!(pushed.err(), is_damage.then_some(expected), "{kind} {length}");
+    }
+}
+
+#[test]
 fn what_is_no_backup_or_of_a_later_form_says_so() {
     assert_eq!(read(b"SQLite format 3\0 and so on and on", 100).1, Err(Damage::NotOurs));
     assert_eq!(read(b"no", 100).1, Err(Damage::NotOurs));

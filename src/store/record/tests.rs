@@ -284,6 +284,14 @@ fn a_session_reads_as_it_was_written_whatever_is_usual_in_it() {
         expected.families.iter_mut().for_each(|family| family.window = None);
         assert_eq!(record.session, expected, "{step}");
     }
+    let usual = codec.encode_session(&session, at(99), None).len();
+    session.next_family = 3;
+    let with_numbers = codec.encode_session(&session, at(99), None).len();
+    assert_eq!(
+        with_numbers,
+        usual + 5,
+        "the next number, the own family, how many there are, and their number"
+    );
 }
 
 #[test]

@@ -9,4 +9,5 @@ mod model;
 mod outage;
 mod power;
 mod restore;
+mod slices;
 mod upgrade;

@@ -50,6 +50,25 @@ fn restore(bytes: &[u8], path: &Path) -> Position {
         .unwrap()
 }
 
+/// As a move to a file makes it.
+#[tokio::test]
+async fn a_copy_that_is_closed_goes_on_in_the_epoch_of_the_backup() {
+    let (place, other) = (Place::new(), Place::new());
+    let store = place.open();
+    let opened = [open(&store, 1, "alice", "app").await, open(&store, 2, "bob", "app").await];
+    let mut restoring = Restoring::begin(&other.file(), &keys(), 1 << 20).unwrap();
+    fill(&mut restoring, &backup(&store).await).unwrap();
+    assert_eq!(restoring.close().unwrap(), store.head());
+    let copy = other.open();
+    for session in opened {
+        assert_eq!(copy.session(session.id).await.unwrap().as_deref(), Some(&session));
+    }
+    assert_eq!(
+        (copy.head(), copy.registry().epochs.clone()),
+        (store.head(), store.registry().epochs.clone())
+    );
+}
+
 #[tokio::test]
 async fn a_restored_store_is_the_backup_in_a_new_epoch() {
     let (place, other) = (Place::new(), Place::new());
