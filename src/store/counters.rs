@@ -106,9 +106,11 @@ mod tests {
         batch.ended(EndReason::AllRevoked, 5);
         counters.committed(&mut batch);
         counters.committed(&mut batch);
+        (0..7).for_each(|_| counters.failures.one());
 
         let figures = counters.figures(4, 9);
         assert_eq!((figures.waiting, figures.places, figures.busy), (4, 9, [1, 2, 3]));
+        assert_eq!(figures.failures, 7);
         let of = |kind| figures.events_written.iter().find(|(known, _)| *known == kind).unwrap().1;
         assert_eq!((of(EventKind::SessionEnded), of(EventKind::SessionOpened)), (2, 1));
         let ended = figures.sessions_ended.iter().filter(|(_, number)| *number > 0);

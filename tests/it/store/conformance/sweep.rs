@@ -21,6 +21,7 @@ every_backend! {
     the_sweep_keeps_an_ended_session_as_long_as_it_must_explain_itself
     the_sweep_looks_at_what_a_cut_off_ended_when_its_deadline_has_come
     the_sweep_is_bounded
+    a_sweep_that_touches_the_last_that_is_due_reports_no_more
     a_closed_window_is_erased_and_an_open_one_kept
     a_window_that_no_honest_clock_wrote_is_erased
     a_sweep_erases_no_window_that_was_opened_while_it_waited
@@ -162,6 +163,16 @@ async fn the_sweep_is_bounded(store: Arc<impl Store>) {
     // 25 openings, 25 revocations and the 25 expiries that the sweep recorded.
     assert_eq!((total, runs), ((25, 25, 25, 75), 8));
     assert_eq!(store.head(), Position(75));
+}
+
+async fn a_sweep_that_touches_the_last_that_is_due_reports_no_more(store: Arc<impl Store>) {
+    for n in 0..3 {
+        open(&*store, n, "alice", "app").await;
+    }
+    for (entries_max, more) in [(2, true), (1, false)] {
+        let swept = store.sweep(Sweep { entries_max, ..sweep(IDLE + GRACE) }).await.unwrap();
+        assert_eq!((swept.expired, swept.more), (entries_max, more));
+    }
 }
 
 /// ROT-21: after the window the salt is in no record, and a replay is impossible.
