@@ -197,6 +197,8 @@ fn a_frame_of_no_kind_or_of_an_excessive_length_is_damage_at_once() {
 fn what_is_no_backup_or_of_a_later_form_says_so() {
     assert_eq!(read(b"SQLite format 3\0 and so on and on", 100).1, Err(Damage::NotOurs));
     assert_eq!(read(b"no", 100).1, Err(Damage::NotOurs));
+    let pushed = Decoder::default().push(b"no", |_| Ok::<(), Damage>(()));
+    assert_eq!(pushed, Err(Damage::NotOurs), "no more bytes are waited for");
     let later = [&b"keyfob backup, version 3\n"[..], &written()[FIRST_LINE.len()..]].concat();
     // A pipe may give a part of the first line: it was then no backup of ours.
     for piece in [100, FIRST_WORDS.len() + 1, 1] {

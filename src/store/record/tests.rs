@@ -287,11 +287,14 @@ fn a_session_reads_as_it_was_written_whatever_is_usual_in_it() {
     let usual = codec.encode_session(&session, at(99), None).len();
     session.next_family = 3;
     let with_numbers = codec.encode_session(&session, at(99), None).len();
-    assert_eq!(
-        with_numbers,
-        usual + 5,
-        "the next number, the own family, how many there are, and their number"
-    );
+    // The next number, the own family, how many there are, and the number of the one.
+    assert_eq!(with_numbers, usual + 5);
+    let mut with_address = |address: &str| {
+        session.device.ip = Some(address.into());
+        codec.encode_session(&session, at(99), None).len()
+    };
+    // Four bytes, or a length and ten characters.
+    assert_eq!(with_address("192.0.2.7?"), with_address("192.0.2.77") + 7);
 }
 
 #[test]

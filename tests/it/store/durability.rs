@@ -92,8 +92,10 @@ fn a_file_of_something_else_is_refused() {
     let place = Place::new();
     change(&place, |transaction| {
         transaction.open_table(TableDefinition::<u64, u64>::new("stamps")).unwrap();
+        transaction.open_table(TableDefinition::<u64, u64>::new("stocks")).unwrap();
     });
-    assert!(matches!(place.try_open(), Err(OpenError::NotOurs(_))));
+    let refused = place.try_open();
+    assert!(matches!(&refused, Err(OpenError::NotOurs(why)) if why.contains("other tables")), "{refused:?}");
 
     let place = Place::new();
     drop(place.open());

@@ -7,7 +7,7 @@ use keyfob::domain::event::{Event, EventKind};
 use keyfob::domain::id::Position;
 use keyfob::domain::key::{KeyRecord, KeyStatus};
 use keyfob::domain::session::Standing;
-use keyfob::store::backup::{Decoder, Encoder, Head};
+use keyfob::store::backup::{Decoder, Encoder, Head, Piece};
 use keyfob::store::record::Codec;
 use keyfob::store::redb::{OpenError, Redb, RestoreError, Restoring, reached};
 use keyfob::store::{Opening, Store};
@@ -207,6 +207,13 @@ fn a_backup_of_another_key_and_entries_of_another_form_are_refused() {
         refused(&[("meta", &[]), ("sessions", &[])]),
         RestoreError::Open(OpenError::NotOurs(_))
     ));
+    // Before the first entry of another table is read.
+    let place = Place::new();
+    let mut restoring = Restoring::begin(&place.file(), &keys(), 1 << 20).unwrap();
+    restoring.take(&Piece::Table("meta")).unwrap();
+    of_another.iter().for_each(|(key, value)| restoring.take(&Piece::Entry(key, value)).unwrap());
+    let first_table = restoring.take(&Piece::Table("sessions"));
+    assert!(matches!(first_table, Err(RestoreError::Open(OpenError::WrongKey))));
     let unknown = refused(&[("meta", meta), ("later", &[])]);
     assert!(matches!(unknown, RestoreError::UnknownTable(name) if name == "later"));
     for (table, key, value) in [
