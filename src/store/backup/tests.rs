@@ -193,6 +193,31 @@ fn a_frame_of_no_kind_or_of_an_excessive_length_is_damage_at_once() {
     }
 }
 
+/// With the digest and the MAC of what is there.
+#[test]
+fn a_backup_that_ends_before_all_that_it_announces_is_noticed() {
+    let ends_after = |tables: &[(&str, u8)]| {
+        let mut bytes = vec![];
+        let sink = |piece: Bytes| {
+            bytes.extend(piece);
+            Ok::<(), Damage>(())
+        };
+        let announced = vec![("meta".into(), 2), ("empty".into(), 0)];
+        let mut encoder = Encoder::begin(sink, &key(1), &Head { tables: announced, ..head() }).unwrap();
+        for (name, entries) in tables {
+            encoder.table(name).unwrap();
+            (0..*entries).for_each(|n| encoder.entry(&[n], b"").unwrap());
+        }
+        encoder.end().unwrap();
+        read_with(Decoder::default(), &bytes)
+    };
+    assert!(ends_after(&[("meta", 2), ("empty", 0)]).is_ok());
+    for tables in [&[][..], &[("meta", 2)], &[("meta", 1)], &[("meta", 1), ("empty", 0)]] {
+        let damage = ends_after(tables).unwrap_err();
+        assert!(matches!(damage, Damage::Altered { cause: "a frame is out of order", .. }), "{damage}");
+    }
+}
+
 #[test]
 fn what_is_no_backup_or_of_a_later_form_says_so() {
     assert_eq!(read(b"SQLite format 3\0 and so on and on", 100).1, Err(Damage::NotOurs));

@@ -425,3 +425,9 @@ fn what_is_personal_is_not_in_the_bytes() {
         assert!(!shows(hidden));
     }
 }
+
+#[test]
+fn a_record_of_no_bytes_and_one_of_a_later_version_are_told_apart() {
+    assert_eq!(decode_keys(b"").unwrap_err(), "empty");
+    assert_eq!(decode_keys(&[0xff; 40]).unwrap_err(), "of an unknown version");
+}

@@ -12,7 +12,7 @@ use keyfob::store::{Lane, Store};
 use crate::harness::disk::Disk;
 use crate::harness::fixture::*;
 
-/// One transaction decides on 256.
+/// More than two transactions decide on: one decides on 256.
 const SESSIONS: u64 = 600;
 
 /// Awaits a future, and runs the batches of the writer meanwhile.
@@ -65,4 +65,32 @@ fn what_is_opened_or_changed_between_two_transactions_is_decided_on_once() {
     let again = drive(&mut writer, store.update_subject(subject("alice"), None, closing(), changed));
     assert_eq!(again.unwrap(), Ok(4));
     assert!(!writer.step(), "nothing is left to be done");
+}
+
+#[test]
+fn two_subjects_that_are_decided_on_at_the_same_time_are_kept_apart() {
+    let (store, mut writer) = Redb::open_stepped(Disk::default(), &keys(), OPTIONS).unwrap();
+    drive(&mut writer, async {
+        for n in 1..=900 {
+            open(&store, n, "alice", "app").await;
+        }
+        for n in 1_001..=1_300 {
+            open(&store, n, "bob", "app").await;
+        }
+    });
+    let changed = |session: &mut Session, _: &CutOffs| Decision::answer(session.version > 1);
+    let update = |who| store.update_subject(subject(who), None, event(EventKind::SubjectRevoked, 7), changed);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut of_alice = pin!(update("alice"));
+    assert!(of_alice.as_mut().poll(&mut context).is_pending());
+    assert!(writer.step());
+    // Of bob, who has fewer sessions, the decisions start later and end earlier.
+    let mut of_bob = pin!(update("bob"));
+    assert!(of_bob.as_mut().poll(&mut context).is_pending());
+    let mut change = pin!(store.update(session_id(1), Lane::Ordinary, bump));
+    assert!(change.as_mut().poll(&mut context).is_pending());
+    assert_eq!(drive(&mut writer, of_bob).unwrap(), Ok(0));
+    assert!(change.as_mut().poll(&mut context).is_ready());
+    assert!(of_alice.as_mut().poll(&mut context).is_pending());
+    assert_eq!(drive(&mut writer, of_alice).unwrap(), Ok(1));
 }
