@@ -74,3 +74,21 @@ impl Sweep {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Moment;
+
+    #[test]
+    fn what_is_swept_begins_and_ends_at_these_times() {
+        let at = |millis| Timestamp::from_millis(1_800_000_000_000_i64 + millis);
+        let now = Moment { wall: at(0), boot: 1, elapsed_ms: 0 };
+        let sweep = Sweep { now, retention: Duration::from_secs(3600), entries_max: 1 };
+        let first_of = |millis| SessionId::new(at(millis), &[0; 10]);
+        assert_eq!(sweep.repeat_closed(), first_of(-600_000 + 1), "ten minutes have passed");
+        assert_eq!(sweep.repeat_beyond(), first_of(60_000 + 1), "more than a minute ahead");
+        assert_eq!(sweep.window_beyond(), at(60_000 + 300_000), "and the longest window");
+        assert_eq!(sweep.token_expired_by(), at(-3_600_000).seconds());
+    }
+}

@@ -195,7 +195,7 @@ fn a_frame_of_no_kind_or_of_an_excessive_length_is_damage_at_once() {
 
 /// With the digest and the MAC of what is there.
 #[test]
-fn a_backup_that_ends_before_all_that_it_announces_is_noticed() {
+fn a_backup_with_less_or_more_than_it_announces_is_noticed() {
     let ends_after = |tables: &[(&str, u8)]| {
         let mut bytes = vec![];
         let sink = |piece: Bytes| {
@@ -212,9 +212,15 @@ fn a_backup_that_ends_before_all_that_it_announces_is_noticed() {
         read_with(Decoder::default(), &bytes)
     };
     assert!(ends_after(&[("meta", 2), ("empty", 0)]).is_ok());
-    for tables in [&[][..], &[("meta", 2)], &[("meta", 1)], &[("meta", 1), ("empty", 0)]] {
+    for (tables, cause) in [
+        (&[][..], "a frame is out of order"),
+        (&[("meta", 2)], "a frame is out of order"),
+        (&[("meta", 1)], "a frame is out of order"),
+        (&[("meta", 1), ("empty", 0)], "a frame is out of order"),
+        (&[("meta", 3), ("empty", 0)], "the number of entries is not the announced one"),
+    ] {
         let damage = ends_after(tables).unwrap_err();
-        assert!(matches!(damage, Damage::Altered { cause: "a frame is out of order", .. }), "{damage}");
+        assert!(matches!(damage, Damage::Altered { cause: found, .. } if found == cause), "{damage}");
     }
 }
 

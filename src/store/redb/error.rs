@@ -121,3 +121,19 @@ fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
 fn failed(error: impl Into<redb::Error>) -> StoreError {
     StoreError::Failed(error.into().to_string().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_form_is_told_from_one_that_cannot_be_read() {
+        let of = |kind: ErrorKind| {
+            OpenError::from(redb::DatabaseError::Storage(redb::StorageError::Io(Error::from(kind))))
+        };
+        assert!(matches!(of(ErrorKind::InvalidData), OpenError::NotOurs(_)));
+        assert!(matches!(of(ErrorKind::PermissionDenied), OpenError::Io(_)));
+    }
+}

@@ -81,6 +81,19 @@ fn another_master_key_is_rejected_and_changes_nothing() {
     assert!(place.try_open().is_ok());
 }
 
+#[tokio::test]
+async fn a_database_is_created_whole_or_not_at_all() {
+    let place = Place::new();
+    Redb::create(&place.file(), &keys()).unwrap();
+    let files: Vec<_> = std::fs::read_dir(place.file().parent().unwrap()).unwrap().collect();
+    assert_eq!(files.len(), 1, "nothing else is left: {files:?}");
+    let store = place.open();
+    assert_eq!((store.head(), store.is_shared()), (Position(0), false));
+    open(&store, 1, "alice", "app").await;
+    let nowhere = place.file().join("below/keyfob.redb");
+    assert!(matches!(Redb::create(&nowhere, &keys()), Err(OpenError::Io(_))));
+}
+
 #[test]
 fn a_file_of_something_else_is_refused() {
     let place = Place::new();

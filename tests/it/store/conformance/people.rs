@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::store::memory::Memory;
-use keyfob::domain::access::Authentication;
+use keyfob::domain::access::{Authentication, Claims};
 use keyfob::domain::cutoff::CutOffs;
 use keyfob::domain::end::{End, EndReason};
 use keyfob::domain::event::EventKind;
@@ -18,6 +18,7 @@ use crate::harness::fixture::*;
 every_backend! {
     a_use_is_written_without_a_word
     racing_changes_each_have_a_version
+    changed_claims_and_labels_are_those_that_are_read
     racing_families_each_have_a_number
     a_cap_goes_by_uses_that_are_not_written
     a_renewal_is_one_commit_and_one_of_racing_ones_has_the_last_word
@@ -62,6 +63,22 @@ async fn racing_changes_each_have_a_version(store: Arc<impl Store>) {
     let mut versions = versions.await;
     versions.sort_unstable();
     assert_eq!(versions, (2..18).collect::<Vec<_>>());
+}
+
+async fn changed_claims_and_labels_are_those_that_are_read(store: Arc<impl Store>) {
+    open(&*store, 1, "alice", "app").await;
+    for (claims, label) in [(Some(r#"{"tier":"jade"}"#), Some("tablet")), (None, None)] {
+        let claims = claims.map(|text| Claims(text.into()));
+        let label = label.map(Into::into);
+        let changes =
+            Changes { claims: Some(claims.clone()), label: Some(label.clone()), ..Changes::default() };
+        let change = move |session: &mut Session, cuts: &CutOffs| {
+            Decision::with_events((), session.change(&changes, "app", at(1), cuts).unwrap())
+        };
+        store.update(session_id(1), Lane::Ordinary, change).await.unwrap().unwrap();
+        let read = store.session(session_id(1)).await.unwrap().unwrap();
+        assert_eq!((&read.claims, &read.device.label), (&claims, &label));
+    }
 }
 
 async fn racing_families_each_have_a_number(store: Arc<impl Store>) {
