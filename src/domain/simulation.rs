@@ -271,8 +271,8 @@ mod tests {
         assert_eq!(unchanged.finish(), (LifetimeOutcome::default(), None));
     }
 
-    /// What a cap does to sessions that were opened, last used and ended at these times: how many it evicts and
-    /// refuses, and which ones, when, and whether that is certain.
+    /// What a cap does to sessions that were opened, last used and ended at these times: how many it evicts
+    /// and refuses, and which ones, when, and whether that is certain.
     fn capped(cap: (u32, WhenFull), lives: &[(i64, i64, Option<i64>)]) -> (u64, u64, Vec<(u8, i64, bool)>) {
         let (sessions_max, when_full) = cap;
         let cap = Some(Cap { sessions_max, when_full });

@@ -260,8 +260,8 @@ impl Audit {
     }
 }
 
-/// What only administrators may do, done by another caller; and changes of sessions, which every caller here is
-/// refused.
+/// What only administrators may do, done by another caller; and changes of sessions, which every caller here
+/// is refused.
 fn was_rejected(event: &Event) -> bool {
     match event.kind {
         EventKind::SessionUpdated => true,

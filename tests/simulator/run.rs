@@ -210,8 +210,8 @@ impl Run {
         answered.map_err(|why| format!("#{number} {:?}: {why}", sent.operation))
     }
 
-    /// Runs a batch of the writer. In the middle of its commit some clients hang up and tokens are introspected,
-    /// and sometimes the power fails after that.
+    /// Runs a batch of the writer. In the middle of its commit some clients hang up and tokens are
+    /// introspected, and sometimes the power fails after that.
     fn commit(&mut self, server: &mut Server) -> Verdict {
         let tokens = self.clients.facts.tokens.len();
         let reads = if tokens > 0 && server.is_waiting() { self.dice.below(3) } else { 0 };

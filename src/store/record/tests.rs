@@ -285,10 +285,14 @@ fn a_session_reads_as_it_was_written_whatever_is_usual_in_it() {
         expected.families.iter_mut().for_each(|family| family.window = None);
         assert_eq!(record.session, expected, "{step}");
     }
-    session.revoked_until = 7;
-    let record = codec.decode_session(session.id, &codec.encode_session(&session, at(99), None)).unwrap();
-    assert_eq!((record.session.revoked_until, record.session.revoked_tokens), (7, vec![]));
-    session.revoked_until = 0;
+    // Revocations, those that are forgotten, or both.
+    for (revoked_tokens, revoked_until) in [(vec![], 7), (self::session().revoked_tokens, 0)] {
+        (session.revoked_tokens, session.revoked_until) = (revoked_tokens, revoked_until);
+        let record = codec.decode_session(session.id, &codec.encode_session(&session, at(99), None)).unwrap();
+        assert_eq!(record.session.revoked_tokens, session.revoked_tokens);
+        assert_eq!(record.session.revoked_until, session.revoked_until);
+    }
+    session.revoked_tokens.clear();
     let usual = codec.encode_session(&session, at(99), None).len();
     session.next_family = 3;
     let with_numbers = codec.encode_session(&session, at(99), None).len();

@@ -10,7 +10,7 @@ use crate::store::check::{LIVE, SESSIONS, flip};
 
 /// A wrong number is fixed without a restore, which would end all sessions; and a backup with it is valid.
 #[test]
-fn a_wrong_number_of_live_sessions_says_its_own_mend() {
+fn a_wrong_number_of_active_sessions_is_reported_with_its_remedy() {
     let mut house = House::new();
     house.open("alice");
     assert_eq!(house.server.take().unwrap().stop(), 0);
