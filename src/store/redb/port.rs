@@ -203,7 +203,6 @@ impl Store for Redb {
             active: self.shared.active.get(),
             sessions: read.open_table(SESSIONS)?.len()?,
             events: read.open_table(EVENTS)?.len()?,
-            replicas: None,
             active_by_client: ActiveCounts::read(&read.open_table(ACTIVE_COUNTS)?)?.numbers,
             table_bytes: self.measured.load().iter().copied().collect(),
             file_bytes: self.path.as_deref().and_then(|path| path.metadata().ok()).map(|file| file.len()),
