@@ -295,7 +295,7 @@ mod tests {
         let lives = [(0, 100, None), (200, 300, Some(350)), (400, 450, Some(500)), (500, 600, None)];
         assert_eq!(capped((1, EVICT), &lives), (1, 0, vec![(1, 200, true)]));
         assert_eq!(capped((2, EVICT), &lives), (0, 0, vec![]));
-        // Whatever the order in which they are read.
+        // The simulation gets them by id here, and must sort them by their opening.
         let lives = [(10, 20, None), (100, 110, None), (0, 15, None)];
         assert_eq!(capped((2, EVICT), &lives), (1, 0, vec![(3, 100, true)]));
         let lives = [(0, 30, None), (10, 20, None), (100, 110, None), (200, 210, None)];

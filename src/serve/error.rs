@@ -98,17 +98,18 @@ pub(super) const RESTORE_WITH_A_NEWER_ONE: &str =
 /// What to do about a backup that is of no use.
 pub(super) const USE_ANOTHER_BACKUP: &str = "; nothing was changed: use another backup";
 
-/// What to do about an invalid backup.
-pub(super) fn fix_of(damage: &Damage) -> &'static str {
-    match damage {
-        Damage::UnknownVersion(_) => RESTORE_WITH_A_NEWER_ONE,
-        // Their messages have it.
-        Damage::NotAuthentic | Damage::Unauthenticated => "; nothing was changed",
-        Damage::NotOurs | Damage::CutOff(_) | Damage::Altered { .. } => USE_ANOTHER_BACKUP,
-    }
-}
-
 impl AppError {
+    /// The error for an invalid backup.
+    pub(super) fn invalid_backup(file: &Path, damage: &Damage) -> Self {
+        let fix = match damage {
+            Damage::UnknownVersion(_) => RESTORE_WITH_A_NEWER_ONE,
+            // Their messages say what to do.
+            Damage::NotAuthentic | Damage::Unauthenticated => "; nothing was changed",
+            Damage::NotOurs | Damage::CutOff(_) | Damage::Altered { .. } => USE_ANOTHER_BACKUP,
+        };
+        Self::backup(file, damage, fix)
+    }
+
     /// The error for a backup that cannot be restored.
     pub(super) fn backup(file: &Path, cause: impl ToString, fix: &'static str) -> Self {
         Self::Backup { file: file.into(), cause: cause.to_string(), fix }

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::AppError;
-use super::error::{RESTORE_WITH_A_NEWER_ONE, USE_ANOTHER_BACKUP, fix_of};
+use super::error::{RESTORE_WITH_A_NEWER_ONE, USE_ANOTHER_BACKUP};
 use super::installation::{UnfinishedRestore, lock, places, variable};
 use super::restored::{
     Accept, CheckedContents, Kept, READ_BYTES, RestoreProgress, Restored, restored, signing_keys, stopped,
@@ -243,10 +243,7 @@ impl AppError {
             cause @ (RestoreError::Open(OpenError::UnknownFormat(_)) | RestoreError::UnknownTable(_)) => {
                 Self::backup(file, cause, RESTORE_WITH_A_NEWER_ONE)
             }
-            RestoreError::Damage(damage) => {
-                let fix = fix_of(&damage);
-                Self::backup(file, damage, fix)
-            }
+            RestoreError::Damage(damage) => Self::invalid_backup(file, &damage),
             RestoreError::Open(OpenError::Store(StoreError::Unavailable(why))) => Self::Interrupted(why),
             RestoreError::Open(OpenError::Store(cause @ StoreError::Corrupt { .. })) => {
                 Self::backup(file, cause, USE_ANOTHER_BACKUP)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::AppError;
 use super::backend::{options, postgres_options, shared_options};
-use super::error::{RESTORE_WITH_A_NEWER_ONE, USE_ANOTHER_BACKUP, fix_of};
+use super::error::{RESTORE_WITH_A_NEWER_ONE, USE_ANOTHER_BACKUP};
 use super::installation::{UnfinishedRestore, lock, lock_existing, open_when_free, variable};
 use super::restored::{
     Accept, CheckedContents, Kept, READ_BYTES, RestoreProgress, Restored, restored, signing_keys, stopped,
@@ -314,10 +314,7 @@ fn import_fault(file: &Path, database: &Path, cause: ImportError) -> AppError {
             let fix = "; restore the master key of its database: nothing was changed";
             AppError::backup(file, ImportError::OtherKey, fix)
         }
-        ImportError::Damage(damage) => {
-            let fix = fix_of(&damage);
-            AppError::backup(file, damage, fix)
-        }
+        ImportError::Damage(damage) => AppError::invalid_backup(file, &damage),
         ImportError::OtherFormat(_) | ImportError::OtherTable(_) => {
             AppError::backup(file, cause, RESTORE_WITH_A_NEWER_ONE)
         }

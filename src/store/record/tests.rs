@@ -285,7 +285,7 @@ fn a_session_reads_as_it_was_written_whatever_is_usual_in_it() {
         expected.families.iter_mut().for_each(|family| family.window = None);
         assert_eq!(record.session, expected, "{step}");
     }
-    // Revocations, those that are forgotten, or both.
+    // Each of the two without the other.
     for (revoked_tokens, revoked_until) in [(vec![], 7), (self::session().revoked_tokens, 0)] {
         (session.revoked_tokens, session.revoked_until) = (revoked_tokens, revoked_until);
         let record = codec.decode_session(session.id, &codec.encode_session(&session, at(99), None)).unwrap();
