@@ -1,8 +1,9 @@
 //! The files of an installation: where they are, their lock, and opening the database once it is free.
 
 use std::fs;
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -16,6 +17,8 @@ use crate::store::redb::OpenError;
 /// How often a lock or a file that another process holds is tried again, and how many times: about 5 s.
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 const TRIES_MAX: u32 = 250;
+/// How long a server may take to answer at its socket. It is asked before each try.
+const ANSWER_WITHIN: Duration = Duration::from_millis(100);
 
 /// The paths of the installation, as configured.
 pub fn places(config: &Config) -> Places {
@@ -48,13 +51,13 @@ pub(super) fn lock_existing(places: &Places, is_created: Option<bool>) -> Result
     }
 }
 
-/// Takes the lock. A command holds it briefly and is waited for; a server, which answers at its socket, is
-/// not.
+/// Takes the lock. A command holds it briefly and is waited for, and so is a killed server that has not ended
+/// yet; a server that answers at its socket is not.
 pub(super) fn lock(places: &Places) -> Result<InstanceLock, LockError> {
     let mut tries = 0;
     InstanceLock::acquire(&places.directory, std::process::id(), || {
         tries += 1;
-        let wait = tries < TRIES_MAX && !answers(places);
+        let wait = tries < TRIES_MAX && !places.admin_socket.as_ref().is_some_and(|path| answers(path));
         if wait {
             std::thread::sleep(RETRY_EVERY);
         }
@@ -62,9 +65,16 @@ pub(super) fn lock(places: &Places) -> Result<InstanceLock, LockError> {
     })
 }
 
-fn answers(places: &Places) -> bool {
-    let connect = |path: &PathBuf| UnixStream::connect(SocketPath::of(path)?.as_path());
-    places.admin_socket.as_ref().is_some_and(|path| connect(path).is_ok())
+/// Whether a server answers at its admin socket. A connection alone does not show it: a killed process that
+/// waits for the disk ends only when the disk has answered, and until then the kernel accepts connections.
+fn answers(admin_socket: &Path) -> bool {
+    let ask = || -> io::Result<usize> {
+        let mut stream = UnixStream::connect(SocketPath::of(admin_socket)?.as_path())?;
+        stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        stream.read(&mut [0])
+    };
+    ask().is_ok_and(|length| length > 0)
 }
 
 /// Opens the database file. A process that is ending may have released the lock but not yet the file, so it

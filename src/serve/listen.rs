@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -13,6 +14,7 @@ use rustix::process::umask;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::service_manager::PassedSocket;
 use super::tls::Certificate;
@@ -23,6 +25,10 @@ use crate::http::net::channel::Channel;
 use crate::http::net::connection::{ConnectionLimits, Stage, serve};
 use crate::http::net::listener::{Listener, TlsListener};
 use crate::http::wire::Service;
+
+/// How often an address in use is tried again, and how many times: about a second.
+const RETRY_EVERY: Duration = Duration::from_millis(20);
+const TRIES_MAX: u32 = 50;
 
 /// Why an address cannot be listened on, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -94,32 +100,36 @@ impl Listeners {
                 passed.into_iter().map(Public::from_passed).collect::<io::Result<_>>().map_err(unusable)?
             }
             Listen::Tcp(address) => vec![Public::Tcp(
-                TcpListener::bind(address).await.map_err(|cause| ListenError::new(address, cause))?,
+                when_free(async || {
+                    TcpListener::bind(address).await.map_err(|cause| ListenError::new(address, cause))
+                })
+                .await?,
             )],
             Listen::Unix(path) => {
                 // The permissions of the directory decide who may connect; the API authenticates callers.
-                let public = bind_socket(path, 0o666)?;
+                let public = when_free(async || bind_socket(path, 0o666)).await?;
                 files.push(SocketFile::at(path));
                 vec![Public::Unix(public)]
             }
         };
-        let admin = match admin_socket.map(|path| (path, bind_socket(path, 0o600))) {
-            None => None,
-            Some((path, Ok(admin))) => {
-                files.push(SocketFile::at(path));
-                Some(admin)
+        let mut admin = None;
+        if let Some(path) = admin_socket {
+            match when_free(async || bind_socket(path, 0o600)).await {
+                Ok(bound) => {
+                    files.push(SocketFile::at(path));
+                    admin = Some(bound);
+                }
+                Err(error) if has_no_sockets(&error.cause) => {
+                    tracing::warn!(
+                        "no admin socket: the file system of {} has no sockets ({}); set [server] \
+                         admin_socket to a path elsewhere, or to \"none\"",
+                        path.display(),
+                        error.cause
+                    );
+                }
+                Err(error) => return Err(error),
             }
-            Some((path, Err(error))) if has_no_sockets(&error.cause) => {
-                tracing::warn!(
-                    "no admin socket: the file system of {} has no sockets ({}); set [server] admin_socket \
-                     to a path elsewhere, or to \"none\"",
-                    path.display(),
-                    error.cause
-                );
-                None
-            }
-            Some((_, Err(error))) => return Err(error),
-        };
+        }
         Ok(Self { public, admin, files })
     }
 
@@ -225,6 +235,18 @@ impl fmt::Display for Public {
             }
         }
     }
+}
+
+/// Binds an address. A killed server may have released the lock but not yet its addresses, so it is tried
+/// again.
+async fn when_free<T>(bind: impl AsyncFn() -> Result<T, ListenError>) -> Result<T, ListenError> {
+    for _ in 1..TRIES_MAX {
+        match bind().await {
+            Err(error) if error.cause.kind() == io::ErrorKind::AddrInUse => sleep(RETRY_EVERY).await,
+            bound => return bound,
+        }
+    }
+    bind().await
 }
 
 /// Binds a socket file. The umask gives it its mode at creation, so that at no time other users can connect.

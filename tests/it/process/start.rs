@@ -3,17 +3,19 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
-use crate::harness::process::{Process, admin, data, free_port, keyfob, program_in, run};
+use crate::harness::process::{Process, admin, data, free_port, keyfob, program_in, run, through_socket};
 use crate::harness::server::{Client, basic, text};
 
 mod commands;
@@ -230,10 +232,33 @@ fn files_of_a_killed_server_do_not_stop_the_next_start() {
     Process::start(directory.path()).kill();
     assert!(data(directory.path(), "admin.sock").exists());
     let server = Process::start(directory.path());
-    let shown =
-        crate::harness::process::through_socket(directory.path(), "GET", "/v1/clients/admin", &Value::Null);
+    let shown = through_socket(directory.path(), "GET", "/v1/clients/admin", &Value::Null);
     assert_eq!(shown.status, 200);
     assert_eq!(server.stop(), 0);
+}
+
+/// A killed process that waits for the disk keeps its lock and its sockets until the disk has answered: the
+/// kernel accepts connections, and no request is answered. The sockets can be closed after the lock.
+#[test]
+fn a_killed_server_that_has_not_ended_yet_is_waited_for() {
+    let directory = tempdir().unwrap();
+    Process::start(directory.path()).kill();
+    let lock = fs::File::open(data(directory.path(), "keyfob.pid")).unwrap();
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let socket = data(directory.path(), "admin.sock");
+    fs::remove_file(&socket).unwrap();
+    let sockets = (UnixListener::bind(&socket).unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = sockets.1.local_addr().unwrap().port();
+    let ending = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(400));
+        drop(lock);
+        std::thread::sleep(Duration::from_millis(200));
+        drop(sockets);
+    });
+    let server = Process::at(directory.path(), port, &[]);
+    ending.join().unwrap();
+    let shown = through_socket(directory.path(), "GET", "/v1/clients/admin", &Value::Null);
+    assert_eq!((shown.status, server.stop()), (200, 0));
 }
 
 /// SIGTERM: a request in progress is answered, and the exit code is 0.
