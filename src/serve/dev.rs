@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::app::DevTime;
-use super::installation::{places, wait_for_stopping};
+use super::installation::{places, wait_for_previous};
 use super::listen::{self, Listeners};
 use super::running::RunningServer;
 use super::{App, AppError, RunError};
@@ -31,7 +31,7 @@ pub async fn start_dev(config: &Config, storage: Storage) -> Result<(RunningServ
     let app = match storage {
         Storage::Memory(time) => App::in_memory(&config, time).await?,
         Storage::Disk => {
-            wait_for_stopping(&places).await;
+            wait_for_previous(&places).await;
             prepare_directory(&places.directory).map_err(AppError::from)?;
             ignore_in_git(&places.directory)?;
             App::start(&config, Starter::Serve, Clock::system()).await?.0

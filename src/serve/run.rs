@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::installation::{places, wait_for_stopping};
+use super::installation::{places, wait_for_previous};
 use super::listen::{self, Listeners};
 use super::running::{DRAIN_TIMEOUT, RunningServer};
 use super::service_manager::{self, PassedSocket};
@@ -56,7 +56,7 @@ async fn serve(config: &Config, passed: Vec<PassedSocket>, json: bool) -> Result
     let certificate = config.server.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
     let mut places = places(config);
     tokio::select! {
-        () = wait_for_stopping(&places) => {}
+        () = wait_for_previous(&places) => {}
         () = signals.stop(|| {}) => return Ok(()),
     }
     let (config, passed) = listen::choose_port(config, passed).await?;

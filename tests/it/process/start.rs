@@ -257,6 +257,8 @@ fn a_killed_server_that_has_not_ended_yet_is_waited_for() {
     });
     let server = Process::at(directory.path(), port, &[]);
     ending.join().unwrap();
+    let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
+    assert!(log.contains("waiting for the previous server to end"), "{log}");
     let shown = through_socket(directory.path(), "GET", "/v1/clients/admin", &Value::Null);
     assert_eq!((shown.status, server.stop()), (200, 0));
 }
