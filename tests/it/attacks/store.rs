@@ -233,9 +233,11 @@ fn a_mutated_database_gives_no_caller_anything() {
     let (mut refused, mut failed, mut unaffected) = (0, 0, 0);
     for seed in 0..MUTATIONS {
         fs::write(data(directory.path(), "keyfob.redb"), mutated(&whole, seed)).unwrap();
+        fs::write(directory.path().join("log.txt"), "").unwrap();
+        let log = || fs::read_to_string(directory.path().join("log.txt")).unwrap();
         let Some(mutant) = Process::try_at(directory.path(), port, &[]) else {
             refused += 1;
-            attacks.check(format!("mutation {seed}"), true, "");
+            attacks.check(format!("mutation {seed}"), says_why(&log()), log());
             continue;
         };
         let fault = misbehaviour(&mutant, &app, &opened, &ended, &spent);
@@ -244,12 +246,19 @@ fn a_mutated_database_gives_no_caller_anything() {
             Ok(false) => failed += 1,
             Err(_) => {}
         }
-        attacks.check(format!("mutation {seed}"), fault.is_ok(), fault);
         mutant.kill();
+        let held = fault.is_ok() && !log().contains("panicked at src/");
+        attacks.check(format!("mutation {seed}"), held, (fault, log()));
     }
     println!("{refused} refused, {failed} with answers of 5xx, {unaffected} unaffected");
     attacks.control("some are refused and some unaffected", refused > 0 && unaffected > 0);
     attacks.finish(usize::try_from(MUTATIONS).unwrap());
+}
+
+/// Whether the last line of a refused start is an error, unless redb itself panicked.
+fn says_why(log: &str) -> bool {
+    let last = log.trim_end().lines().last().unwrap_or_default();
+    !log.contains("panicked at src/") && (last.starts_with("keyfob: ") || log.contains("/redb-"))
 }
 
 /// Whether every answer was as before; `Err` where one is worse than a failure. A server that goes away has

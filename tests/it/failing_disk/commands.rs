@@ -142,6 +142,11 @@ fn a_backup_that_cannot_be_written_leaves_no_file() {
         }
         assert_eq!(subjects_of(&sessions(&place), "active"), ["alice", "bob", "carol", "dave"]);
         place.check();
+        let others = [(whole, "new.backup"), (partial, "new.backup.partial")];
+        let others = others.into_iter().filter(|(exists, _)| *exists).map(|(_, name)| name);
+        let mut expected: Vec<_> = FILES.into_iter().chain(others).collect();
+        expected.sort_unstable();
+        assert_eq!(place.names(), expected);
         if whole {
             json_of(place.path(), &["db", "restore", "data/new.backup"]);
             assert_eq!(subjects_of(&sessions(&place), "ended"), ["alice", "bob", "carol", "dave"]);
@@ -217,6 +222,7 @@ fn an_interrupted_upgrade_is_completed_by_the_next_start() {
         }
         assert_eq!(ids(&place), expected);
         place.check();
+        assert_eq!(place.names(), FILES);
         ran(&disk)
     });
 }
