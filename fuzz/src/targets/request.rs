@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use bytes::Bytes;
 use keyfob::fuzzing::{Answers, ConnectionLimits, Form, LastCredentials, Listener, Stage, serve};
 use keyfob::http::net::channel::Channel;
 use keyfob::http::wire::Service;
-use keyfob::store::Store;
 use poem::http::header;
 use poem::{Addr, Body, Request, Response};
 use serde_json::Value;
@@ -39,23 +39,24 @@ pub fn run(input: &[u8]) {
     let requests: Vec<&str> = text.split(SEPARATOR).collect();
     runtime().block_on(async {
         let mut server = Server::start().await;
-        let head = server.store.head();
-        match &*requests {
+        let changed = match &*requests {
             [SOCKET, requests @ ..] => converse(&mut server, Channel::AdminSocket, requests).await,
             requests => converse(&mut server, Channel::Public, requests).await,
-        }
-        if server.store.head() != head {
+        };
+        if changed {
             server.check().await;
         }
     });
 }
 
-async fn converse(server: &mut Server, channel: Channel, requests: &[&str]) {
+/// Returns whether a request was accepted that can change something.
+async fn converse(server: &mut Server, channel: Channel, requests: &[&str]) -> bool {
     let (ours, theirs) = duplex(64 << 10);
     let observer = Arc::new(Observer {
         service: server.wire.clone(),
         facts: Mutex::new(server.facts.clone()),
         answered: Notify::new(),
+        changed: AtomicBool::new(false),
     });
     let (stop, stage) = watch::channel(Stage::Serving);
     let listener = OneConnection(Mutex::new(Some(theirs)));
@@ -80,6 +81,7 @@ async fn converse(server: &mut Server, channel: Channel, requests: &[&str]) {
     server.drive(serving).await.expect("the connection does not panic");
     let bytes = reading.await.expect("the reader does not panic");
     assert!(bytes.is_empty() || bytes.starts_with(b"HTTP/1."), "{}", String::from_utf8_lossy(&bytes));
+    observer.changed.load(Ordering::Relaxed)
 }
 
 /// The request with the line ends of HTTP, a host and the length of its body, unless it has its own.
@@ -123,6 +125,7 @@ struct Observer {
     service: Arc<Service>,
     facts: Mutex<Facts>,
     answered: Notify,
+    changed: AtomicBool,
 }
 
 impl Observer {
@@ -164,6 +167,8 @@ impl Answers for Observer {
         let shown = format!("{} {}", request.method(), request.uri());
         // Paced by a clock that stands still while a thread reads the store.
         let is_scan = request.uri().path().starts_with("/v1/db/");
+        let is_read = ["/oauth2/introspect", "/v1/sessions/check"].contains(&request.uri().path());
+        let can_change = !request.method().is_safe() && !is_read;
         let mut token = None;
         if request.uri().path() == "/oauth2/introspect" {
             let body = request.take_body().into_bytes().await.unwrap_or_default();
@@ -171,6 +176,7 @@ impl Answers for Observer {
             request.set_body(Body::from_bytes(body));
         }
         let mut response = Answers::answer(&*self.service, request, last).await;
+        self.changed.fetch_or(can_change && response.status().is_success(), Ordering::Relaxed);
         let sent = response.take_body();
         let body = if is_scan { Bytes::new() } else { sent.into_bytes().await.unwrap_or_default() };
         assert!(body.len() < ANSWER_BYTES_MAX, "{shown}");

@@ -38,7 +38,11 @@ pub fn run(input: &[u8]) {
     if let Ok(algorithm) = text.parse::<Algorithm>() {
         assert_eq!(algorithm.as_str(), text);
     }
-    let _ = parse_duration(text);
+    if let Some(duration) = parse_duration(text)
+        && let Ok(ms) = u64::try_from(duration.as_millis())
+    {
+        assert_eq!(parse_duration(&format!("{ms}ms")), Some(duration));
+    }
     assert!(!is_gate_name(text) || (1..=64).contains(&text.len()));
 }
 
