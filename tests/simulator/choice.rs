@@ -146,9 +146,16 @@ impl Clients {
         Some(Operation::Open(self.openings.len() as u64 - 1))
     }
 
-    /// Mostly the current one of a family, else one that was spent.
+    /// Mostly the current one of a family, else one that is retried within its window, or one that was spent.
     fn refresh_token(&self, dice: &mut Dice) -> Option<usize> {
         let facts = &self.facts;
+        if dice.one_in(3) {
+            let is_retry = |index: &usize| facts.is_retry(&facts.tokens[*index]);
+            let retries: Vec<usize> = (0..facts.tokens.len()).filter(is_retry).collect();
+            if let Some(retry) = dice.pick(&retries) {
+                return Some(retry);
+            }
+        }
         let session = &facts.sessions[recent(dice, facts.sessions.len())?];
         let families: Vec<u16> = session.families.keys().copied().collect();
         let family = &session.families[&dice.pick(&families)?];

@@ -24,6 +24,10 @@ pub struct Sent {
     expired: bool,
     /// Whether it is certainly active.
     active: bool,
+    /// Whether it cannot be refused, unless another change comes in between.
+    granted: bool,
+    /// The changes that were requested until then, this one included.
+    changes: u64,
     /// For a refresh: how many were requested of its family, and whether it is certainly reuse.
     requested: u64,
     reuse: bool,
@@ -31,6 +35,8 @@ pub struct Sent {
     renewals: u32,
     /// For an opening: the sessions of its subject and client that may be active.
     peers: usize,
+    /// For a page of the event log: the position that it starts after.
+    cursor: u64,
 }
 
 /// The cap on the sessions of a subject and client.
@@ -70,6 +76,7 @@ impl Clients {
     pub fn sent(&mut self, operation: Operation, caller: Option<usize>) -> Sent {
         let peers = self.peers_of(&operation);
         let facts = &mut self.facts;
+        facts.changes += u64::from(operation.is_change());
         let mut sent = Sent {
             from: facts.tick,
             clock_moves: facts.clock_moves,
@@ -78,10 +85,13 @@ impl Clients {
             ended: None,
             expired: false,
             active: false,
+            granted: false,
+            changes: facts.changes,
             requested: 0,
             reuse: false,
             renewals: 0,
             peers,
+            cursor: facts.cursor(),
             operation,
         };
         match &sent.operation {
@@ -120,6 +130,7 @@ impl Clients {
                 let token = facts.tokens[*index].clone();
                 sent.ended = facts.certainly_ended(&token);
                 sent.active = facts.certainly_active(&token);
+                sent.granted = sent.active || facts.is_retry(&token);
                 let known = facts.session_of(&token).is_some_and(|session| {
                     session.ended == Fact::No && facts.now < session.expires_at.min(session.idle_until)
                 });
@@ -127,7 +138,7 @@ impl Clients {
                 let session = &mut facts.sessions[token.session.unwrap()];
                 let family = session.families.get_mut(&token.family.unwrap()).unwrap();
                 sent.reuse = known && family.ended == Fact::No && generation + 2 <= family.generation;
-                if !sent.active {
+                if !sent.granted {
                     session.ended.doubt();
                 }
                 let family = session.families.get_mut(&token.family.unwrap()).unwrap();
@@ -156,6 +167,7 @@ impl Clients {
             }
             Operation::LogOut(index, _) => {
                 let token = &facts.tokens[*index];
+                sent.granted = facts.certainly_active(token);
                 let Kind::Session { generation } = token.kind else { unreachable!() };
                 let session = &mut facts.sessions[token.session.unwrap()];
                 sent.renewals = session.renewals;
@@ -166,9 +178,14 @@ impl Clients {
             }
             Operation::EndSession(index) => facts.sessions[*index].ended.doubt(),
             Operation::EndFamily(index, number) => {
+                let family = &facts.sessions[*index].families[number];
+                let deleted = facts.incarnations[family.incarnation].deleted;
+                sent.granted =
+                    (family.ended, deleted) == (Fact::No, Fact::No) && facts.can_be_changed(*index);
                 facts.sessions[*index].families.get_mut(number).unwrap().ended.doubt();
             }
             Operation::Renew(index) => {
+                sent.granted = facts.can_be_changed(*index);
                 let session = &mut facts.sessions[*index];
                 sent.renewals = session.renewals;
                 sent.ended = (session.ended == Fact::Yes).then_some("its session was ended");
@@ -206,15 +223,20 @@ impl Clients {
                 }
             }
             Operation::RevokeKey(kid) => facts.revoked_keys.entry(kid.clone()).or_default().doubt(),
-            Operation::OpenFamily(index, _) => {
+            Operation::OpenFamily(index, incarnation) => {
+                let registered = facts.incarnations[*incarnation].deleted == Fact::No;
+                sent.granted = registered && facts.can_be_changed(*index);
                 let session = &mut facts.sessions[*index];
                 session.families_unanswered += 1;
                 sent.ended = (session.ended == Fact::Yes).then_some("its session was ended");
             }
+            Operation::RotateKey => {
+                sent.granted = facts.key_rotations_in_progress == 0;
+                facts.key_rotations_in_progress += 1;
+            }
             Operation::OwnToken(_)
             | Operation::DeadSecret { .. }
             | Operation::Denied(_)
-            | Operation::RotateKey
             | Operation::Events
             | Operation::Sweep => {}
         }
@@ -244,6 +266,7 @@ impl Clients {
             Operation::RotateSecret { incarnation, .. } => {
                 self.facts.incarnations[*incarnation].rotating = false;
             }
+            Operation::RotateKey => self.facts.key_rotations_in_progress -= 1,
             _ => {}
         }
     }
@@ -309,12 +332,12 @@ impl Clients {
             },
             Operation::LogOut(index, _) => match status {
                 204 => self.logged_out(sent, *index),
-                401 => {}
+                401 if !self.must_be_granted(sent) => {}
                 _ => return unexpected(),
             },
             Operation::Renew(index) => match status {
                 200 => self.renewed(sent, *index, &answer.body)?,
-                403 | 404 | 409 => self.not_renewed(*index),
+                403 | 404 | 409 if !self.must_be_granted(sent) => self.not_renewed(*index),
                 _ => return unexpected(),
             },
             Operation::Revoke(index) => {
@@ -347,13 +370,14 @@ impl Clients {
                     families.get_mut(number).unwrap().ended = Fact::Yes;
                 }
                 // Or it ended so long ago that it is not kept.
-                404 if self.opener_may_be_gone(*index)
-                    || self.facts.sessions[*index].families[number].ended != Fact::No => {}
+                404 if !self.must_be_granted(sent) => {}
                 _ => return unexpected(),
             },
             Operation::OpenFamily(index, incarnation) => match status {
                 201 => self.family_opened(sent, *index, *incarnation, &answer.body)?,
-                403 | 404 | 409 => self.facts.sessions[*index].families_unanswered -= 1,
+                403 | 404 | 409 if !self.must_be_granted(sent) => {
+                    self.facts.sessions[*index].families_unanswered -= 1;
+                }
                 _ => return unexpected(),
             },
             Operation::EndSubject(_) | Operation::EndAll => {
@@ -401,6 +425,7 @@ impl Clients {
                     .is_some_and(|(_, changes, doubt)| doubt || changes != incarnation.changes);
                 let doubt =
                     changed || incarnation.secret_doubt || self.facts.may_be_ended_since(sent.from, None);
+                self.check_key(sent, &token)?;
                 let at = self.add_token(&token, access(&token).0, None, None, *index);
                 if doubt {
                     self.facts.tokens[at].revoked.doubt();
@@ -422,12 +447,13 @@ impl Clients {
                 if status != 200 {
                     return unexpected();
                 }
+                self.key_rotated(sent, &answer.body);
             }
             Operation::RevokeKey(kid) => match status {
                 204 | 404 => _ = self.facts.revoked_keys.insert(kid.clone(), Fact::Yes),
                 _ => return unexpected(),
             },
-            Operation::Events => self.events(answer)?,
+            Operation::Events => self.events(sent, answer)?,
             Operation::Sweep => {}
         }
         Ok(())
@@ -450,9 +476,16 @@ impl Clients {
             }
             Operation::Renew(index) => self.not_renewed(*index),
             Operation::OpenFamily(index, _) => self.facts.sessions[*index].families_unanswered -= 1,
+            Operation::RotateKey => self.facts.key_rotations_in_progress -= 1,
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a refusal contradicts what was known when the request was sent: nothing that could cause it
+    /// has come since.
+    fn must_be_granted(&self, sent: &Sent) -> bool {
+        sent.granted && sent.changes == self.facts.changes && sent.clock_moves == self.facts.clock_moves
     }
 
     /// A client of this name is registered now.
@@ -567,6 +600,7 @@ impl Clients {
             return Err(format!("renewal {generation} after renewal {}", sent.renewals));
         }
         self.add_token(&token, Kind::Session { generation }, Some(index), None, incarnation);
+        self.check_key(sent, &text(body, "access_token"))?;
         let family = self.add_family(index, incarnation, body);
         let expires_at = text(&body["session"], "expires_at").parse().unwrap();
         // The answer may show a later time: a use before a start counts as later by a minute, in that run.
@@ -677,6 +711,7 @@ impl Clients {
         // If the client is deleted meanwhile, the family may be for the next one of its name.
         if self.facts.incarnations[incarnation].deleted == Fact::No {
             self.facts.sessions[index].families_unanswered -= 1;
+            self.check_key(sent, &text(body, "access_token"))?;
             let number = self.add_family(index, incarnation, body);
             let subject = self.facts.sessions[index].subject;
             if self.facts.may_be_ended_since(sent.from, Some(subject)) {
@@ -701,6 +736,7 @@ impl Clients {
             in_progress: 0,
             unanswered: false,
             requested: 0,
+            window: None,
             texts: BTreeMap::from([(generation, refresh_token)]),
         };
         self.facts.sessions[session].families.insert(number, family);
@@ -735,6 +771,9 @@ impl Clients {
         let idle_until = sent.sent_at.plus(self.idle_timeout);
         let family = self.family_of(index);
         family.in_progress -= 1;
+        if generation > family.generation {
+            family.window = sent.active.then_some(sent.clock_moves);
+        }
         if generation >= family.generation {
             (family.generation, family.current) = (generation, Some(at));
         }
@@ -751,8 +790,9 @@ impl Clients {
         let alone = family.requested == sent.requested;
         let token = self.facts.tokens[index].clone();
         let same_time = sent.clock_moves == self.facts.clock_moves;
-        if sent.active && alone && same_time && self.facts.certainly_active(&token) {
-            return Err("a valid refresh token was refused".into());
+        let still = self.facts.certainly_active(&token) || self.facts.is_retry(&token);
+        if sent.granted && alone && same_time && still {
+            return Err("a valid refresh token, or a retry within its window, was refused".into());
         }
         // Detected reuse is committed although the caller is refused. If the family was ended meanwhile, that
         // can be the reason.
@@ -797,15 +837,46 @@ impl Clients {
         }
     }
 
-    fn events(&mut self, answer: &Answer) -> Verdict {
+    /// Keys that have signed until now sign nothing that is requested from now on, but for the one that is
+    /// active now.
+    fn key_rotated(&mut self, sent: &Sent, body: &Value) {
+        let facts = &mut self.facts;
+        facts.key_rotations_in_progress -= 1;
+        if !sent.granted || sent.changes != facts.changes {
+            return;
+        }
+        let active = [&body["kid"], &body["es256_kid"]];
+        for token in &facts.tokens {
+            if let Kind::Access { kid, .. } = &token.kind
+                && !active.contains(&&json!(kid))
+            {
+                facts.retired_keys.entry(kid.clone()).or_insert(facts.tick);
+            }
+        }
+    }
+
+    /// A fresh access token is signed by the key of the last rotation.
+    fn check_key(&self, sent: &Sent, token: &str) -> Verdict {
+        let Kind::Access { kid, .. } = access(token).0 else { unreachable!() };
+        match self.facts.retired_keys.get(&kid) {
+            Some(retired) if *retired < sent.from => Err(format!("{kid} signs, and was rotated")),
+            _ => Ok(()),
+        }
+    }
+
+    fn events(&mut self, sent: &Sent, answer: &Answer) -> Verdict {
         let position = |value: &Value| value.as_str().and_then(|text| text.parse::<u64>().ok());
         let items = answer.body["items"].as_array().ok_or("no events")?;
         let cursors: Vec<u64> = items.iter().filter_map(|item| position(&item["cursor"])).collect();
         if let Some(gap) = cursors.windows(2).find(|pair| self.facts.next_position(pair[0]) != pair[1]) {
             return Err(format!("events {} and {} are neighbours", gap[0], gap[1]));
         }
-        let seen = self.facts.head_seen;
-        self.facts.head_seen = seen.max(position(&answer.body["head"]).ok_or("no head")?);
+        let head = position(&answer.body["head"]).ok_or("no head")?;
+        let next = self.facts.next_position(sent.cursor);
+        if cursors.first().map_or(head >= next, |first| *first != next) {
+            return Err(format!("the page after event {} begins with {:?}", sent.cursor, cursors.first()));
+        }
+        self.facts.head_seen = self.facts.head_seen.max(head);
         Ok(())
     }
 

@@ -60,6 +60,8 @@ pub struct Family {
     pub unanswered: bool,
     /// Refreshes requested so far.
     pub requested: u64,
+    /// The moves of the clock before the retry window of the current generation opened, if that is known.
+    pub window: Option<u64>,
     /// The refresh token of each generation.
     pub texts: BTreeMap<u32, String>,
 }
@@ -169,6 +171,11 @@ pub struct Facts {
     pub tokens: Vec<Token>,
     pub broad: Vec<BroadEnd>,
     pub revoked_keys: BTreeMap<String, Fact>,
+    /// When a rotation was acknowledged after which a key signs nothing.
+    pub retired_keys: BTreeMap<String, u64>,
+    pub key_rotations_in_progress: usize,
+    /// Changes that were requested so far.
+    pub changes: u64,
     /// The highest position of an event that an answer has shown.
     pub head_seen: u64,
     pub epochs: Vec<Epoch>,
@@ -186,6 +193,9 @@ impl Facts {
             tokens: vec![],
             broad: vec![],
             revoked_keys: BTreeMap::new(),
+            retired_keys: BTreeMap::new(),
+            key_rotations_in_progress: 0,
+            changes: 0,
             head_seen: 0,
             epochs: vec![],
         }
@@ -247,17 +257,41 @@ impl Facts {
 
     /// Whether a token must be active: all that could have ended it is known not to have happened.
     pub fn certainly_active(&self, token: &Token) -> bool {
-        let incarnation = &self.incarnations[token.incarnation];
-        let session = self.session_of(token).is_none_or(|session| session.ended == Fact::No);
-        let family = self.family_of(token).is_none_or(|family| family.ended == Fact::No);
         let by_kind = match &token.kind {
             Kind::Access { .. } => self.key_fact(token) == Fact::No,
             Kind::Refresh { .. } => self.is_current(token),
             Kind::Session { .. } => true,
         };
-        let clients = incarnation.deleted == Fact::No && self.owner_deleted(token) == Fact::No;
-        let revoked = token.revoked != Fact::No || token.shown_ended;
-        clients && !revoked && session && family && by_kind && self.is_in_time(token)
+        by_kind && !token.shown_ended && self.has_no_end(token)
+    }
+
+    /// Whether a refresh token was spent so shortly before that it must be answered again.
+    pub fn is_retry(&self, token: &Token) -> bool {
+        let Kind::Refresh { generation } = token.kind else { return false };
+        let within = self.family_of(token).is_some_and(|family| {
+            let alone = family.in_progress == 0 && !family.unanswered;
+            alone && generation + 1 == family.generation && family.window == Some(self.clock_moves)
+        });
+        within && self.has_no_end(token)
+    }
+
+    /// Whether all that ends a token, its family or its session is known not to have happened.
+    fn has_no_end(&self, token: &Token) -> bool {
+        let session = self.session_of(token).is_none_or(|session| session.ended == Fact::No);
+        let family = self.family_of(token).is_none_or(|family| family.ended == Fact::No);
+        let registered = self.incarnations[token.incarnation].deleted == Fact::No;
+        let clients = registered && self.owner_deleted(token) == Fact::No;
+        clients && token.revoked == Fact::No && session && family && self.is_in_time(token)
+    }
+
+    /// Whether a session is certainly active, and so are the clients that it is for and of.
+    pub fn can_be_changed(&self, session: usize) -> bool {
+        let session = &self.sessions[session];
+        let registered = |index: usize| self.incarnations[index].deleted == Fact::No;
+        session.ended == Fact::No
+            && registered(session.incarnation)
+            && session.opener.is_none_or(registered)
+            && self.now < session.expires_at.min(session.idle_until)
     }
 
     fn owner_deleted(&self, token: &Token) -> Fact {
@@ -351,6 +385,7 @@ impl Facts {
         self.epochs = [earlier, &[epoch]].concat();
         self.head_seen = epoch.began;
         self.broad.clear();
+        self.retired_keys.clear();
         for session in &mut self.sessions {
             (session.ended, session.before_restore) = (Fact::Yes, true);
         }

@@ -105,6 +105,14 @@ pub const PUBLIC: usize = 2;
 pub const SUBJECTS: [&str; 3] = ["alice", "bob", "carol"];
 
 impl Operation {
+    /// Whether it can change something.
+    pub fn is_change(&self) -> bool {
+        !matches!(
+            self,
+            Self::Introspect(_) | Self::Use(..) | Self::DeadSecret { .. } | Self::Denied(_) | Self::Events
+        )
+    }
+
     /// The clients of which one sends it; `None` is the administrator.
     pub fn callers(&self, facts: &Facts, openings: &[Opening]) -> Vec<Option<usize>> {
         let opener = |session: usize| facts.sessions[session].opener;
