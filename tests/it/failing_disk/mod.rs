@@ -18,6 +18,7 @@ mod full;
 mod installation;
 mod serving;
 mod shim;
+mod syncs;
 
 use shim::{Fault, Kind};
 

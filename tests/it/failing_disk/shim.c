@@ -1,7 +1,8 @@
 // Makes file operations below a directory fail, as on a broken or a full disk. Preloaded into the binary.
 //
 // FAULT_ROOT is the directory, FAULT_STATE a file with `struct state`, which the test reads and writes while
-// the program runs. The system calls of rustix pass by: here they only lock, read metadata, and give a
+// the program runs. FAULT_JOURNAL, if it is set, is a file that gets a line for each operation that does not only
+// read. The system calls of rustix pass by: here they only lock, read metadata, and give a
 // complete backup its name.
 
 #define _GNU_SOURCE
@@ -43,6 +44,7 @@ struct state {
 enum verdict { PASS, FAIL, HALF, PRETEND };
 
 static struct state *state;
+static int journal = -1;
 static char root[PATH_MAX];
 static size_t root_length;
 
@@ -57,6 +59,8 @@ __attribute__((constructor)) static void start(void) {
     _exit(125);
   }
   close(fd);
+  const char *lines = getenv("FAULT_JOURNAL");
+  if (lines) journal = real_open(lines, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   root_length = (size_t)snprintf(root, sizeof root, "%s", directory);
   state = shared;
 }
@@ -64,6 +68,7 @@ __attribute__((constructor)) static void start(void) {
 static enum verdict judge(const char *name, const char *path, enum kind kind) {
   if (!state || strncmp(path, root, root_length)) return PASS;
   if (path[root_length] && path[root_length] != '/') return PASS;
+  if (journal >= 0 && kind != READ) dprintf(journal, "%s .%s\n", name, path + root_length);
   if ((kind == READ) != (state->reads == 1) || (kind == CHANGE && state->error == ENOSPC)) return PASS;
   uint64_t number = __atomic_add_fetch(&state->operations, 1, __ATOMIC_SEQ_CST), at = state->at;
   if (at == 0 || number < at || (number > at && state->mode == ONCE)) return PASS;
@@ -155,12 +160,20 @@ static enum verdict of_name(const char *name, const char *path, enum kind kind) 
   enum verdict verdict = of_path(name, path, kind);
   return verdict == PRETEND ? PASS : verdict;
 }
-OTHER(rename, (const char *from, const char *to), of_name("rename", from, CHANGE), from, to)
+
+// A file gets another name.
+static enum verdict of_names(const char *name, const char *from, const char *to, enum kind kind) {
+  const char *last = strrchr(to, '/');
+  char both[64 + NAME_MAX];
+  snprintf(both, sizeof both, "%s to %s of", name, last ? last + 1 : to);
+  return of_name(both, from, kind);
+}
+OTHER(rename, (const char *from, const char *to), of_names("rename", from, to, CHANGE), from, to)
 OTHER(unlink, (const char *path), of_name("unlink", path, CHANGE), path)
 OTHER(chmod, (const char *path, mode_t mode), of_name("chmod", path, CHANGE), path, mode)
 OTHER(mkdir, (const char *path, mode_t mode), of_name("mkdir", path, GROW), path, mode)
-OTHER(link, (const char *from, const char *to), of_name("link", to, GROW), from, to)
-OTHER(linkat, (int in, const char *from, int at, const char *to, int flags), of_name("link", to, GROW),
+OTHER(link, (const char *from, const char *to), of_names("link", from, to, GROW), from, to)
+OTHER(linkat, (int in, const char *from, int at, const char *to, int flags), of_names("link", from, to, GROW),
       in, from, at, to, flags)
 
 ssize_t read(int fd, void *bytes, size_t length) {

@@ -83,6 +83,19 @@ impl FailingDisk {
         command.env("LD_PRELOAD", library()).env("FAULT_ROOT", &self.root).env("FAULT_STATE", &self.path);
     }
 
+    /// The same, with a journal of the operations, which [`Self::operations_in_order`] reads.
+    pub fn with_journal(&self, command: &mut Command) {
+        self.under(command);
+        command.env("FAULT_JOURNAL", self.path.with_extension("journal"));
+    }
+
+    /// The operations that do not only read, such as `fdatasync ./keyfob.redb` and `rename to keyfob.redb of
+    /// ./keyfob.new`.
+    pub fn operations_in_order(&self) -> Vec<String> {
+        let lines = fs::read_to_string(self.path.with_extension("journal")).unwrap();
+        lines.lines().map(ToOwned::to_owned).collect()
+    }
+
     /// How many operations were counted.
     pub fn operations(&self) -> u64 {
         self.field(0)
