@@ -79,10 +79,8 @@ impl ActiveCounts {
     /// A cut-off ended all sessions of a client; returns their number.
     pub fn client_cut_off(&mut self, client: &ClientId) -> u64 {
         let ended = self.numbers.remove(client).unwrap_or(0);
-        if ended > 0 {
-            self.sum -= ended;
-            self.changed.insert(client.clone());
-        }
+        self.sum -= ended;
+        self.changed.insert(client.clone());
         ended
     }
 

@@ -69,8 +69,9 @@ impl Restoring {
     /// Creates an empty database at `path`. A file that an interrupted attempt left there is removed.
     pub fn begin(path: &Path, keys: &Keys, cache_bytes: usize) -> std::result::Result<Self, RestoreError> {
         if_present(std::fs::remove_file(path))?;
-        let restoring = Self::on_backend(backend(path)?, keys, cache_bytes)?;
-        Ok(Self { path: Some(path.into()), ..restoring })
+        let mut restoring = Self::on_backend(backend(path)?, keys, cache_bytes)?;
+        restoring.path = Some(path.into());
+        Ok(restoring)
     }
 
     /// The same on another storage backend, which is empty; for simulations.

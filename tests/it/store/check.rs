@@ -159,7 +159,7 @@ async fn every_damage_is_found_where_it_is() {
     let last = session_id(3).to_string();
     let miscounted = || "live app: not the number of active sessions".to_owned();
     let opening = format!("opening_keys {}", "05".repeat(32));
-    let cases: [(&str, Damage, Vec<String>); 36] = [
+    let cases: [(&str, Damage, Vec<String>); 37] = [
         ("a session's bit", |t| flip(t, SESSIONS), vec![format!("sessions {last}: its checksum is wrong")]),
         (
             "private data's bit",
@@ -228,6 +228,19 @@ async fn every_damage_is_found_where_it_is() {
                 format!("sessions {last}: issued at a position after the end of the event log"),
                 "cut_offs : at a position after the end of the event log".into(),
             ],
+        ),
+        (
+            "a session from after the end, with families from before it",
+            |t| {
+                let mut table = t.open_table(SESSIONS).unwrap();
+                let id = session_id(1);
+                let bytes = table.get(&id.0).unwrap().unwrap().value().to_vec();
+                let mut record = codec().decode_session(id, &bytes).unwrap();
+                record.session.issued = Position(99);
+                let bytes = codec().encode_session(&record.session, record.slot, record.sealed.as_deref());
+                table.insert(&id.0, &*bytes).unwrap();
+            },
+            vec![format!("sessions {first}: issued at a position after the end of the event log")],
         ),
         (
             "the signing keys",
@@ -489,6 +502,7 @@ async fn a_store_reports_its_tables_its_file_and_its_log() {
     assert_eq!(stats.oldest_event, Some((Position(1), at(0))));
     assert_eq!(stats.newest_event, Some((Position(8), at(4))));
     assert_eq!((stats.head, stats.epoch), (Position(8), 1));
+    assert!(store.replica_figures().is_none());
     let shown = format!("{store:?}");
     assert!(
         shown.starts_with("Redb { counters: Counters { commits: 0, decisions: 0, waiting: 0 }"),

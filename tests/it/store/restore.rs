@@ -8,6 +8,7 @@ use keyfob::domain::id::Position;
 use keyfob::domain::key::{KeyRecord, KeyStatus};
 use keyfob::domain::session::Standing;
 use keyfob::store::backup::{Decoder, Encoder, Head, Piece};
+use keyfob::store::check::Note;
 use keyfob::store::record::Codec;
 use keyfob::store::redb::{OpenError, Redb, RestoreError, Restoring, reached};
 use keyfob::store::{Opening, Store};
@@ -58,6 +59,15 @@ async fn a_copy_that_is_closed_goes_on_in_the_epoch_of_the_backup() {
     let opened = [open(&store, 1, "alice", "app").await, open(&store, 2, "bob", "app").await];
     let mut restoring = Restoring::begin(&other.file(), &keys(), 1 << 20).unwrap();
     fill(&mut restoring, &backup(&store).await).unwrap();
+    let mut active = None;
+    let mut report = |note| {
+        if let Note::Done(checked) = note {
+            active = Some((checked.active, checked.finds));
+        }
+        Ok(())
+    };
+    restoring.check(at(50), &mut report).unwrap();
+    assert_eq!(active, Some((2, 0)), "a check of the copy");
     assert_eq!(restoring.close().unwrap(), store.head());
     let copy = other.open();
     for session in opened {
