@@ -167,6 +167,14 @@ async fn the_sweep_is_bounded(store: Arc<impl Store>) {
 
 async fn a_sweep_that_touches_the_last_that_is_due_reports_no_more(store: Arc<impl Store>) {
     for n in 0..3 {
+        let token = RevokedToken { id: TokenId([n; 16]), expires_at: at(0).seconds() };
+        store.revoke_token(None, token, event(EventKind::TokenRevoked, 0)).await.unwrap().unwrap();
+    }
+    for (entries_max, more) in [(2, true), (1, false)] {
+        let swept = store.sweep(Sweep { entries_max, ..sweep(90 * DAY) }).await.unwrap();
+        assert_eq!((swept.events, swept.tokens, swept.more), (entries_max, entries_max, more));
+    }
+    for n in 0..3 {
         open(&*store, n, "alice", "app").await;
     }
     for (entries_max, more) in [(2, true), (1, false)] {
