@@ -241,3 +241,19 @@ fn what_is_no_backup_or_of_a_later_form_says_so() {
         Err(Damage::Altered { cause: "there are bytes after the end", .. })
     ));
 }
+
+#[test]
+fn entries_are_collected_to_frames_of_some_size() {
+    let bytes = written();
+    let (mut at, mut frames) = (FIRST_LINE.len(), vec![]);
+    while at < bytes.len() {
+        let length = u32::from_be_bytes(bytes[at + 1..at + BEGIN_BYTES].try_into().unwrap()) as usize;
+        if bytes[at] == ENTRIES {
+            frames.push(length);
+        }
+        at += BEGIN_BYTES + length + SUM_BYTES;
+    }
+    let entry_bytes = 4 + 4 + 2 + 1024;
+    // The first one has the entries of `meta`.
+    assert_eq!(frames, [27, 127 * entry_bytes, 127 * entry_bytes, 46 * entry_bytes]);
+}

@@ -61,6 +61,9 @@ fn the_file_is_its_owners_alone() {
     let place = Place::new();
     drop(place.open());
     assert_eq!(place.file().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::set_permissions(place.file(), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let refused = place.try_open().unwrap_err().to_string();
+    assert!(refused.contains("run `chmod "), "{refused}");
 }
 
 #[test]
