@@ -83,7 +83,15 @@ impl Clients {
                 match self.names[name] {
                     Name::Free => Operation::Create { name, format: dice.pick(&FORMATS)? },
                     Name::Unknown => Operation::DeleteName(name),
-                    Name::Taken(index) if dice.one_in(3) && facts.incarnations[index].deleted == Fact::No => {
+                    Name::Taken(index) if facts.incarnations[index].deleted == Fact::No => {
+                        let opens = |opening: &Opening| {
+                            opening.incarnation == index
+                                && opening.unanswered > 0
+                                && opening.session.is_none()
+                        };
+                        if !self.openings.iter().any(opens) && !dice.one_in(3) {
+                            return None;
+                        }
                         Operation::Delete(index)
                     }
                     _ => return None,

@@ -675,7 +675,8 @@ impl Clients {
             own: BTreeMap::new(),
             before_restore: false,
         };
-        let expired = session.idle_until <= self.facts.now;
+        // The sweep may have run at a time between the request and its answer.
+        let expired = session.idle_until <= self.facts.now || sent.clock_moves != self.facts.clock_moves;
         self.facts.sessions.push(session);
         if expired {
             self.facts.sessions[index].ended.doubt();

@@ -401,8 +401,12 @@ impl Facts {
     pub fn move_clock(&mut self, now: Timestamp) {
         self.set_back |= now < self.now;
         (self.now, self.clock_moves) = (now, self.clock_moves + 1);
-        for session in self.sessions.iter_mut().filter(|session| session.idle_until <= now) {
-            session.ended.doubt();
+        for session in &mut self.sessions {
+            // What was sent as a retry can be late now, which ends the session.
+            let refreshes = session.families.values().any(|family| family.in_progress > 0);
+            if session.idle_until <= now || refreshes {
+                session.ended.doubt();
+            }
         }
     }
 }
