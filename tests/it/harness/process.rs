@@ -160,6 +160,18 @@ impl Drop for Process {
     }
 }
 
+/// Waits until the servers in `directory` have logged this, for a minute at most.
+pub fn until_logged(directory: &Path, text: &str) {
+    let log = || std::fs::read_to_string(directory.join("log.txt")).unwrap();
+    for _ in 0..6_000 {
+        if log().contains(text) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("not logged: {text}\n{}", log());
+}
+
 /// Sends a request through the admin socket of the server in `directory`.
 pub fn through_socket(directory: &Path, method: &str, path: &str, body: &Value) -> Answer {
     let mut stream = UnixStream::connect(data(directory, "admin.sock")).unwrap();

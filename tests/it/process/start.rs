@@ -15,7 +15,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
-use crate::harness::process::{Process, admin, data, free_port, keyfob, program_in, run, through_socket};
+use crate::harness::process::{
+    Process, admin, data, free_port, keyfob, program_in, run, through_socket, until_logged,
+};
 use crate::harness::server::{Client, basic, text};
 
 mod commands;
@@ -249,16 +251,14 @@ fn a_killed_server_that_has_not_ended_yet_is_waited_for() {
     fs::remove_file(&socket).unwrap();
     let sockets = (UnixListener::bind(&socket).unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let port = sockets.1.local_addr().unwrap().port();
-    let ending = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(400));
+    let server = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| Process::at(directory.path(), port, &[]));
+        until_logged(directory.path(), "waiting for the previous server to end");
         drop(lock);
         std::thread::sleep(Duration::from_millis(200));
         drop(sockets);
+        starting.join().unwrap()
     });
-    let server = Process::at(directory.path(), port, &[]);
-    ending.join().unwrap();
-    let log = fs::read_to_string(directory.path().join("log.txt")).unwrap();
-    assert!(log.contains("waiting for the previous server to end"), "{log}");
     let shown = through_socket(directory.path(), "GET", "/v1/clients/admin", &Value::Null);
     assert_eq!((shown.status, server.stop()), (200, 0));
 }

@@ -3,12 +3,11 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 
 use rustix::process::Signal;
 use tempfile::tempdir;
 
-use crate::harness::process::{Process, admin, data, free_port, keyfob};
+use crate::harness::process::{Process, admin, data, free_port, keyfob, until_logged};
 use crate::harness::server::{basic, text};
 
 /// Starts a request and returns its connection when the server asks for the two bytes of the body: then the
@@ -90,13 +89,6 @@ fn a_second_signal_cuts_off_requests_in_progress_and_the_store_is_still_closed()
     );
     assert!(!data(directory.path(), "admin.sock").exists());
     Process::start(directory.path());
-}
-
-/// Waits until the log has this text.
-fn until_logged(directory: &Path, text: &str) {
-    while !fs::read_to_string(directory.join("log.txt")).unwrap().contains(text) {
-        std::thread::yield_now();
-    }
 }
 
 /// Kubernetes sends connections to a container for a moment after SIGTERM; they were refused.
