@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::tempdir;
 
-use crate::harness::process::{Process, data, free_port, keyfob};
+use crate::harness::process::{Process, data, free_port, keyfob, until_logged};
 
 /// The notification socket of a service manager.
 pub struct Manager {
@@ -189,7 +189,7 @@ fn a_restart_with_a_passed_socket_answers_every_request() {
         // Established before the stop, with a request after it.
         let early = TcpStream::connect(address).unwrap();
         server.signal(Signal::TERM);
-        until_stopping(directory.path());
+        until_logged(directory.path(), "stopping:");
         assert_answered(idle);
         assert_answered(early);
         // Either process may accept it.
@@ -215,11 +215,4 @@ fn assert_answer(mut stream: TcpStream) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-}
-
-/// Waits until the log says that the server is stopping.
-fn until_stopping(directory: &Path) {
-    while !std::fs::read_to_string(directory.join("log.txt")).unwrap().contains("stopping:") {
-        std::thread::yield_now();
-    }
 }
